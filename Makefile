@@ -1,0 +1,130 @@
+# librediscluster.  `make` builds, `make demo` shows it, `make test` tests it, `make help` lists the rest.
+
+CARGO  ?= cargo
+CC     ?= cc
+CXX    ?= c++
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DESTDIR ?=
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# Where the built library lies.  BUILD=target/debug/deps installs the one that `cargo test` built.
+BUILD ?= $(TARGET)/release
+# A private installation, for what here uses the library as its users do: demo and bindings.
+STAGE := $(TARGET)/stage
+
+# The one place that knows the version; the soname carries its first number.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+MAJOR   := $(firstword $(subst ., ,$(VERSION)))
+SO      := librediscluster.so
+# For C; for C++17; for what reads declarations but has no preprocessor.
+HEADERS := rediscluster.h rediscluster.hpp rediscluster.cdef.h
+
+C_FLAGS   := -std=c99 -pedantic -Wall -Wextra -Werror -Iinclude
+CXX_FLAGS := -std=c++17 -pedantic -Wall -Wextra -Werror -Iinclude
+# What a static link needs besides, as `rustc --print native-static-libs` says (a test compares).
+STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+
+# Runs the command that follows in a cluster of its own, unless one is running already (RDC_URL names it).
+IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
+
+.PHONY: build help demo test test-c gates test-go test-ruby test-python test-examples bench header lint
+.PHONY: stage install uninstall clean setup-demo setup-test setup-bench
+
+build: ## the shared and the static library, optimised, in target/release
+	$(CARGO) build --release --lib
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+demo: setup-demo stage ## start a cluster of six, run the C example in it, stop it
+	$(CC) $(C_FLAGS) examples-c/readonly.c -o $(TARGET)/demo -L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lrediscluster
+	$(IN_CLUSTER) $(TARGET)/demo
+
+test: setup-test build ## everything: Rust, C, installation, Go, Ruby, Python, examples (installs what is missing)
+	$(CARGO) test --workspace
+	$(MAKE) --no-print-directory stage
+	$(IN_CLUSTER) $(MAKE) --no-print-directory test-go test-ruby test-python test-examples
+
+test-c: ## the C tests and examples, also under valgrind, and the installation
+	$(CARGO) test --test c
+
+gates: build ## what an operation may cost: instructions, system calls, allocations, memory
+	$(CARGO) test --test gates
+
+# How the bindings find the library that was just built: Go by the first, the others by the last.
+test-go test-ruby test-python test-examples: export PKG_CONFIG_PATH := $(STAGE)/lib/pkgconfig
+test-go test-ruby test-python test-examples: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)
+test-go test-ruby test-python test-examples: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
+
+test-go: stage
+	cd bindings/go && test -z "$$(gofmt -l .)" && go vet ./... && $(IN_CLUSTER) sh -ec ' \
+		go test -count=1 ./...; \
+		GODEBUG=cgocheck=1 go test -race -count=1 ./...; \
+		env -u LD_LIBRARY_PATH go test -tags static -count=1 -run Example ./...'
+
+test-ruby: stage
+	cd bindings/ruby && $(IN_CLUSTER) \
+		ruby -w -Ilib -Itest -e 'Dir["test/*_test.rb"].sort.each { |file| require File.expand_path(file) }'
+
+test-python: setup-test stage
+	cd bindings/python && PYTHONPATH=. $(IN_CLUSTER) $(TARGET)/venv/bin/python -W error -m pytest -q
+	cd bindings/python && PYTHONPATH=.:$(TARGET)/venv/old $(IN_CLUSTER) \
+		$(TARGET)/venv/bin/python -W error -m pytest -q tests/test_client.py tests/test_pipeline.py
+
+test-examples: export RDC_CDEF := $(STAGE)/include/rediscluster.cdef.h
+test-examples: export RDC_SCRATCH := $(TARGET)/examples
+test-examples: setup-test stage
+	$(IN_CLUSTER) bindings/examples/run.sh
+
+# The benchmarks are a workspace of their own, so that their peers cost nobody else anything.
+BENCH = CARGO_TARGET_DIR=$(TARGET)/bench PYTHONPATH=bindings/python RDC_LIBRARY=$(STAGE)/lib/$(SO) \
+	$(CARGO) run -q --release --manifest-path bench/Cargo.toml --bin bench --
+
+bench: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
+bench: setup-bench setup-test stage ## librediscluster beside its peers, into docs/benchmarks (QUICK=1: in 2 minutes instead of 8)
+	bench/peers.sh $(TARGET)/bench/peers
+	CARGO_TARGET_DIR=$(TARGET)/bench $(CARGO) build -q --release --manifest-path bench/Cargo.toml
+	$(BENCH) $(if $(QUICK),--quick) . $(STAGE)/lib/$(SO) $(TARGET)/bench/peers
+	PYTHONPATH=bindings/python $(IN_CLUSTER) $(TARGET)/venv/bin/python bindings/python/bench.py
+
+header: ## write include/rediscluster.h and .cdef.h anew from the sources
+	RDC_BLESS=1 $(CARGO) test -q --test abi
+
+lint: ## formatting, clippy, C and C++ warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) fmt --manifest-path bench/Cargo.toml --check
+	set -e; for file in examples-c/*.c tests/c/*.c tests/c/gates/*.c; do $(CC) $(C_FLAGS) -fsyntax-only "$$file"; done
+	set -e; for file in examples-c/*.cpp tests/c/*.cpp; do $(CXX) $(CXX_FLAGS) -fsyntax-only "$$file"; done
+
+setup-demo setup-test setup-bench: setup-%:
+	CARGO_TARGET_DIR=$(TARGET) tools/setup.sh $*
+
+# Only what is not built is built, so that `make && sudo make install` runs no cargo as root.
+$(BUILD)/%:
+	$(CARGO) build --release --lib
+
+stage: build
+	@$(MAKE) --no-print-directory -s install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib INCLUDEDIR=$(STAGE)/include
+
+install: $(BUILD)/$(SO) $(BUILD)/librediscluster.a ## into $(DESTDIR)$(PREFIX); also LIBDIR, INCLUDEDIR
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
+	install -m 755 $(BUILD)/$(SO) $(DESTDIR)$(LIBDIR)/$(SO).$(VERSION)
+	ln -sf $(SO).$(VERSION) $(DESTDIR)$(LIBDIR)/$(SO).$(MAJOR)
+	ln -sf $(SO).$(MAJOR) $(DESTDIR)$(LIBDIR)/$(SO)
+	install -m 644 $(BUILD)/librediscluster.a $(DESTDIR)$(LIBDIR)/
+	install -m 644 $(HEADERS:%=include/%) $(DESTDIR)$(INCLUDEDIR)/
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	    -e 's|@VERSION@|$(VERSION)|' -e 's|@STATIC_LIBS@|$(STATIC_LIBS)|' dist/rediscluster.pc.in \
+	    > $(DESTDIR)$(LIBDIR)/pkgconfig/rediscluster.pc
+	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/rediscluster.pc
+
+uninstall: ## takes out what install put there
+	rm -f $(DESTDIR)$(LIBDIR)/$(SO) $(DESTDIR)$(LIBDIR)/$(SO).$(MAJOR) $(DESTDIR)$(LIBDIR)/$(SO).$(VERSION)
+	rm -f $(DESTDIR)$(LIBDIR)/librediscluster.a $(DESTDIR)$(LIBDIR)/pkgconfig/rediscluster.pc
+	rm -f $(HEADERS:%=$(DESTDIR)$(INCLUDEDIR)/%)
+
+clean: ## remove what was built
+	$(CARGO) clean

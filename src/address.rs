@@ -1,0 +1,186 @@
+//! Where a node listens: a host and a port, in one spelling, so that two names of one place
+//! compare equal.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::error::{Error, Result};
+
+/// What a name may be long, in DNS and in the redirections of servers.
+const MAX_HOST: usize = 255;
+
+/// A host name or IP address, and a TCP port.
+///
+/// Names are lower case and IPv6 addresses in their shortest form without brackets, when they
+/// come from [`Address::new`] or [`Address::parse`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Address {
+    pub host: String,
+    pub port: u16,
+}
+
+impl Address {
+    /// An address of this host (IPv6 without brackets) and port, checked and in its one spelling.
+    pub fn new(host: &str, port: u16) -> Result<Address> {
+        let host = canonical_host(host).map_err(Error::invalid)?;
+        if port == 0 {
+            return Err(Error::invalid(BAD_PORT));
+        }
+        Ok(Address { host, port })
+    }
+
+    /// Parses `host:port`, `[v6]:port` and `v6:port`, as in `MOVED 1 ::1:7000`.
+    pub fn parse(text: &str) -> Result<Address> {
+        let (host, port) = Address::split(text)?;
+        Address::new(host, port)
+    }
+
+    /// The two halves of "host:port", the host without its brackets and unchecked.
+    ///
+    /// For redirections, where the host may be empty (Redis >= 7.0 with
+    /// `cluster-preferred-endpoint-type unknown-endpoint`) or "?" (hostname wanted, none set).
+    pub fn split(text: &str) -> Result<(&str, u16)> {
+        // Servers print IPv6 without brackets, so only the last colon is before the port.
+        let (host, port) = text
+            .rsplit_once(':')
+            .ok_or_else(|| Error::invalid("an address is host:port, and this one has no port"))?;
+        let port = parse_port(port).ok_or_else(|| Error::invalid(BAD_PORT))?;
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        Ok((bare.unwrap_or(host), port))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+pub(crate) const BAD_PORT: &str = "the port is not a number from 1 to 65535";
+
+/// A decimal port, without sign.
+pub(crate) fn parse_port(text: &str) -> Option<u16> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|&port| digits && port != 0)
+}
+
+/// The one spelling of a host, or what is wrong with it (without repeating it: it may be a
+/// misplaced password).
+pub(crate) fn canonical_host(host: &str) -> std::result::Result<String, &'static str> {
+    if host.is_empty() {
+        return Err("the host is empty");
+    }
+    if host.len() > MAX_HOST {
+        return Err("the host is longer than 255 bytes");
+    }
+    if host.contains(':') {
+        return canonical_ipv6(host);
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    if name.split('.').any(str::is_empty) {
+        return Err("the host has an empty label");
+    }
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    if !host.bytes().all(allowed) {
+        return Err("the host has a character other than A-Z a-z 0-9 . - _");
+    }
+    // getaddrinfo takes "1.2.3" and "1" for addresses nobody meant.
+    let last = name.rsplit('.').next().unwrap_or(name);
+    if last.bytes().all(|b| b.is_ascii_digit()) && name.parse::<Ipv4Addr>().is_err() {
+        return Err("the host ends in a number but is not an IPv4 address");
+    }
+    Ok(host.to_ascii_lowercase())
+}
+
+fn canonical_ipv6(host: &str) -> std::result::Result<String, &'static str> {
+    const BAD: &str = "the host is not an IPv6 address";
+    let (address, scope) = match host.split_once('%') {
+        Some((address, scope)) => (address, Some(scope)),
+        None => (host, None),
+    };
+    let address: Ipv6Addr = address.parse().map_err(|_| BAD)?;
+    let Some(scope) = scope else {
+        return Ok(address.to_string());
+    };
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    if scope.is_empty() || !scope.bytes().all(allowed) {
+        return Err("the scope of the IPv6 address is not the name or number of an interface");
+    }
+    Ok(format!("{address}%{scope}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_as_servers_and_people_write_them() {
+        for (text, host, port, shown) in [
+            ("127.0.0.1:7000", "127.0.0.1", 7000, "127.0.0.1:7000"),
+            (
+                "Node-1.Example.COM:1",
+                "node-1.example.com",
+                1,
+                "node-1.example.com:1",
+            ),
+            ("::1:7000", "::1", 7000, "[::1]:7000"),
+            ("[::1]:7000", "::1", 7000, "[::1]:7000"),
+            ("0:0:0:0:0:0:0:1:7000", "::1", 7000, "[::1]:7000"),
+            (
+                "fe80::1%eth0:65535",
+                "fe80::1%eth0",
+                65535,
+                "[fe80::1%eth0]:65535",
+            ),
+            ("my_service:6379", "my_service", 6379, "my_service:6379"),
+            ("host.:6379", "host.", 6379, "host.:6379"),
+        ] {
+            let address = Address::parse(text).unwrap();
+            assert_eq!(
+                (address.host.as_str(), address.port),
+                (host, port),
+                "{text}"
+            );
+            assert_eq!(address.to_string(), shown);
+            assert_eq!(Address::parse(shown).unwrap(), address);
+        }
+    }
+
+    #[test]
+    fn addresses_that_are_none() {
+        let long = format!("{}:1", "a".repeat(256));
+        for (text, why) in [
+            ("", "no port"),
+            ("host", "no port"),
+            ("host:", "the port is not"),
+            ("host:0", "the port is not"),
+            ("host:65536", "the port is not"),
+            ("host:+80", "the port is not"),
+            ("host: 80", "the port is not"),
+            (":7000", "the host is empty"),
+            ("?:7000", "a character other"),
+            ("a b:7000", "a character other"),
+            ("h\u{f6}st:7000", "a character other"),
+            ("a..b:7000", "an empty label"),
+            ("1.2.3:7000", "not an IPv4 address"),
+            ("256.0.0.1:7000", "not an IPv4 address"),
+            ("fe80::1%:7000", "the scope"),
+            ("12345::1:7000", "not an IPv6 address"),
+            (&long, "longer than 255"),
+        ] {
+            let error = Address::parse(text).unwrap_err();
+            assert!(error.message.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn halves_of_a_redirection_without_a_host() {
+        assert_eq!(Address::split(":7000").unwrap(), ("", 7000));
+        assert_eq!(Address::split("?:7000").unwrap(), ("?", 7000));
+        assert_eq!(Address::split("[::1]:7000").unwrap(), ("::1", 7000));
+    }
+}

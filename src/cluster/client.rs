@@ -1,0 +1,502 @@
+//! A cluster and a way of using it.
+
+use super::core::{Core, Process};
+use super::exchange::{Exchange, Manner, Part, Target};
+use super::pin::Pin;
+use super::stats::count;
+use crate::address::Address;
+use crate::config::{Config, ReadFrom};
+use crate::deadline::now;
+use crate::error::{Code, Error, Result};
+use crate::net::{Alert, Call, Peer, Use};
+use crate::resp::{Answer, Body, Kind, Reply, flag, split};
+use crate::route::{
+    Access, BlockingTimeout, Merge, Nodes, Pieces, Plan, Row, access, blocking_timeout, find,
+    merge, plan, shareable,
+};
+use crate::topology::{Topology, of_key};
+use std::sync::Arc;
+
+/// A handle on a cluster. Cheap twins with other options share its topology and connections.
+pub struct Client {
+    pub(super) core: Option<Arc<Core>>,
+    pub(super) config: Arc<Config>,
+    manner: Manner,
+    pub(super) alert: Alert,
+    error: Option<Error>,
+    pin: Option<Pin>,
+}
+
+/// What a command without a row is called in messages.
+const UNKNOWN: &str = "the command";
+
+fn manner(config: &Config) -> Manner {
+    let read_from = config.read_from();
+    Manner {
+        kind: if config.readonly || read_from != ReadFrom::Primary {
+            Use::Replicas
+        } else {
+            Use::Primary
+        },
+        read_from,
+        retry_writes: config.retry_writes,
+        max_redirects: config.max_redirects,
+        timeout_ms: config.timeout_ms,
+        attempt_ms: config.attempt_timeout_ms,
+    }
+}
+
+impl Client {
+    /// Connects as a URL says. A client that could not connect says why in [`Client::error`].
+    pub fn create(url: &str) -> Client {
+        match Config::from_url(url) {
+            Ok(config) => Client::create_with(config),
+            Err(error) => Client::broken(error),
+        }
+    }
+
+    /// Connects as the options say.
+    pub fn create_with(config: Config) -> Client {
+        if let Err(error) = config.check() {
+            return Client::broken(error);
+        }
+        let core = Arc::new(Core::new(config));
+        let mut client = Client::of(core.clone(), core.config.clone());
+        let call = client.call(&core, 0);
+        let connected = core.connect(&call);
+        client.error = connected.err();
+        client
+    }
+
+    /// A client that answers every command with this error.
+    pub fn broken(error: Error) -> Client {
+        let config = Config::new();
+        Client {
+            core: None,
+            manner: manner(&config),
+            config: Arc::new(config),
+            alert: Alert::default(),
+            error: Some(error),
+            pin: None,
+        }
+    }
+
+    fn of(core: Arc<Core>, config: Arc<Config>) -> Client {
+        Client {
+            core: Some(core),
+            manner: manner(&config),
+            config,
+            alert: Alert::default(),
+            error: None,
+            pin: None,
+        }
+    }
+
+    /// Why the client could not connect.
+    pub fn error(&self) -> Option<&Error> {
+        self.error.as_ref()
+    }
+
+    /// A twin with one option changed.
+    pub fn with(&self, name: &str, value: &str) -> Client {
+        let core = match self.ready() {
+            Ok(core) => core.clone(),
+            Err(error) => return Client::broken(error),
+        };
+        let mut config = Config::clone(&self.config);
+        let changed = config.set_twin(name, value).and_then(|()| config.check());
+        match changed {
+            Ok(()) => Client::of(core, Arc::new(config)),
+            Err(error) => Client::broken(error),
+        }
+    }
+
+    /// A twin that reads from primaries and replicas alike and refuses writes.
+    pub fn readonly(&self) -> Client {
+        self.with("readonly", "yes")
+    }
+
+    /// A twin on a connection of its own to the primary that serves `key`.
+    pub fn pin(&self, key: &[u8]) -> Client {
+        let core = match self.ready() {
+            Ok(core) => core.clone(),
+            Err(error) => return Client::broken(error),
+        };
+        let mut client = Client::of(core, self.config.clone());
+        client.pin = Some(Pin::new(of_key(key)));
+        client
+    }
+
+    /// Ends the calls under way on this handle. Async-signal-safe.
+    pub fn interrupt(&self) {
+        self.alert.interrupt();
+        if let Some(core) = &self.core {
+            core.wakers.fire();
+        }
+    }
+
+    /// Ends all calls on this handle, now and later.
+    pub fn close(&self) {
+        self.alert.close();
+        if let Some(core) = &self.core {
+            core.wakers.fire();
+        }
+    }
+
+    #[inline]
+    pub(super) fn ready(&self) -> Result<&Arc<Core>> {
+        match (&self.error, &self.core) {
+            (None, Some(core)) if !self.alert.is_closed() => Ok(core),
+            (None, Some(_)) => Err(Error::new(Code::Closed, "the client handle was closed")),
+            (Some(error), _) => Err(error.clone()),
+            (None, None) => Err(Error::new(Code::Internal, "a client without a cluster")),
+        }
+    }
+
+    /// A call that begins now; `more_ms` is what the command itself may wait for.
+    #[inline]
+    pub(super) fn call<'a>(&'a self, core: &'a Core, more_ms: u64) -> Call<'a> {
+        Call::new(
+            now(),
+            self.manner.timeout_ms.saturating_add(more_ms),
+            self.manner.attempt_ms.saturating_add(more_ms),
+            &self.alert,
+            &core.wakers,
+        )
+    }
+
+    /// Refuses a write on a read-only handle.
+    #[inline]
+    pub(super) fn permit(&self, name: &str, access: Access) -> Result<()> {
+        if !self.config.readonly || access == Access::Read {
+            return Ok(());
+        }
+        if let Some(core) = &self.core {
+            count(&core.stats.refused_writes);
+        }
+        Err(Error::new(
+            Code::ReadOnly,
+            format_args!(
+                "{name} is not known to be a read, and this client only reads; nothing was sent"
+            ),
+        ))
+    }
+
+    /// Any command.
+    pub fn command(&self, args: &[&[u8]]) -> Box<Reply> {
+        self.replied(|core| self.any(core, args, Body::Args(args)))
+    }
+
+    /// Any command, already encoded.
+    pub fn command_resp(&self, bytes: &[u8]) -> Box<Reply> {
+        self.replied(|core| {
+            let mut args = Vec::new();
+            if split(bytes, 0, &mut args)? != bytes.len() {
+                return Err(Error::invalid(
+                    "the RESP buffer holds more than one command: use a pipeline",
+                ));
+            }
+            self.any(core, &args, Body::Encoded(bytes))
+        })
+    }
+
+    /// A command whose row is known, and which has one key; `name` is its encoded beginning and
+    /// `rest` its other arguments.
+    #[inline]
+    pub fn keyed(
+        &self,
+        row: &'static Row,
+        access: Access,
+        key: &[u8],
+        name: &'static [u8],
+        rest: &[&[u8]],
+    ) -> Box<Reply> {
+        self.replied(|core| {
+            self.permit(row.name, access)?;
+            let body = Body::Named(name, rest);
+            if let Some(pin) = &self.pin {
+                // No command of this kind cares for its arguments there.
+                return pin.call(core, Some(row), &[], &body, &self.call(core, 0));
+            }
+            let (slot, read) = (of_key(key), access == Access::Read);
+            let call = self.call(core, 0);
+            let part = || Part::new(body, row.name, Target::Slot(slot), read);
+            if read && self.manner.read_from != ReadFrom::Primary {
+                return Ok(self.one(core, part(), &call, self.manner));
+            }
+            // Nearly always the first attempt is the only one: the exchange is for the rest.
+            let process = core.process();
+            let topology = process.topology.load();
+            let primary = topology.shard(slot).and_then(|s| s.primary.as_ref());
+            let Some(primary) = primary.filter(|p| p.peer.health.is_well()) else {
+                return Ok(self.one(core, part(), &call, self.manner));
+            };
+            let until = call.patience(call.began);
+            match primary.peer.call(self.manner.kind, &body, &call, until) {
+                Ok(mut reply) if reply.root.value.kind != Kind::Error => {
+                    reply.root.value.flags |= flag::ANSWER | flag::SENT;
+                    Ok(reply)
+                }
+                got => {
+                    let exchange = Exchange::new(core, process, self.manner, call);
+                    Ok(exchange.resume(part(), got, primary))
+                }
+            }
+        })
+    }
+
+    #[inline]
+    fn replied(&self, f: impl FnOnce(&Arc<Core>) -> Result<Box<Reply>>) -> Box<Reply> {
+        let reply = match self.ready() {
+            Ok(core) => {
+                count(&core.stats.commands);
+                f(core)
+            }
+            Err(error) => Err(error),
+        };
+        let reply = reply.unwrap_or_else(|error| Box::new(Reply::error(&error)));
+        if reply.root.value.kind == Kind::Error
+            && let Some(core) = &self.core
+        {
+            count(&core.stats.errors);
+        }
+        reply
+    }
+
+    #[inline]
+    fn one(&self, core: &Core, part: Part<'_>, call: &Call<'_>, manner: Manner) -> Box<Reply> {
+        let process = core.process();
+        let mut reply = None;
+        Exchange::new(core, process, manner, *call).run(&mut [part], &mut reply);
+        reply.unwrap_or_default()
+    }
+
+    fn any(&self, core: &Arc<Core>, args: &[&[u8]], body: Body<'_>) -> Result<Box<Reply>> {
+        if args.is_empty() {
+            return Err(Error::invalid("an empty command"));
+        }
+        let row = find(args);
+        let access = row.map_or(Access::Write, |row| access(row, args));
+        let name = row.map_or(UNKNOWN, |row| row.name);
+        self.permit(name, access)?;
+        let wait = row.and_then(|row| blocking_timeout(row, args));
+        let more_ms = match wait {
+            None => 0,
+            Some(BlockingTimeout::Forever) => u64::MAX,
+            Some(BlockingTimeout::After(time)) => time.as_millis() as u64,
+        };
+        let call = self.call(core, more_ms);
+        if let Some(pin) = &self.pin {
+            return pin.call(core, row, args, &body, &call);
+        }
+        let planned = match row {
+            Some(row) => {
+                shareable(row)?;
+                plan(row, args, self.config.split_writes)?
+            }
+            None => guess(args),
+        };
+        let read = access == Access::Read;
+        let mut manner = self.manner;
+        if wait.is_some() {
+            manner.kind = manner.kind.blocking();
+            manner.attempt_ms = call.attempt_ms;
+        }
+        let part = |target| Part::new(body, name, target, read);
+        Ok(match planned {
+            Plan::Slot(slot) => self.one(core, part(Target::Slot(slot)), &call, manner),
+            Plan::Anywhere => self.one(core, part(Target::Anywhere), &call, manner),
+            Plan::Fan(nodes, merge) => {
+                let process = core.process();
+                let peers = peers(&process.topology.load(), nodes);
+                self.fan(core, process, peers, body, name, read, merge, &call)?
+            }
+            Plan::Split(pieces, how) => {
+                let mut encoded = Vec::new();
+                let ends = pieces.encode(args, &mut encoded);
+                let mut parts = Vec::with_capacity(pieces.len());
+                let mut begin = 0;
+                for ((slot, _), end) in pieces.iter().zip(ends) {
+                    let body = Body::Encoded(&encoded[begin..end]);
+                    parts.push(Part::new(body, name, Target::Slot(slot), read));
+                    begin = end;
+                }
+                let process = core.process();
+                let mut reply = self.several(core, process, &mut parts, &call);
+                merge(how, &mut reply, &pieces);
+                reply
+            }
+        })
+    }
+
+    pub(super) fn several(
+        &self,
+        core: &Core,
+        process: &Process,
+        parts: &mut [Part<'_>],
+        call: &Call<'_>,
+    ) -> Box<Reply> {
+        let mut reply = Box::<Reply>::default();
+        reply.answers = vec![Answer::NIL; parts.len()];
+        let mut reply = Some(reply);
+        Exchange::new(core, process, self.manner, *call).run(parts, &mut reply);
+        reply.unwrap_or_default()
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn fan(
+        &self,
+        core: &Core,
+        process: &Process,
+        peers: Vec<Arc<Peer>>,
+        body: Body<'_>,
+        name: &'static str,
+        read: bool,
+        how: Merge,
+        call: &Call<'_>,
+    ) -> Result<Box<Reply>> {
+        if peers.is_empty() {
+            return Err(Error::new(
+                Code::Down,
+                "there is no such node in the cluster",
+            ));
+        }
+        let mut parts: Vec<Part<'_>> = peers
+            .into_iter()
+            .map(|peer| Part::new(body, name, Target::Peer(peer), read))
+            .collect();
+        let mut reply = self.several(core, process, &mut parts, call);
+        merge(how, &mut reply, &Pieces::default());
+        reply.root.value.flags |= flag::SENT;
+        Ok(reply)
+    }
+
+    /// A command to a place of the caller's choice: "host:port", "slot:N", "key:K", "random",
+    /// or a map of replies from "all", "primaries", "replicas".
+    pub fn command_to(&self, place: &str, args: &[&[u8]]) -> Box<Reply> {
+        self.replied(|core| {
+            if args.is_empty() {
+                return Err(Error::invalid("an empty command"));
+            }
+            if self.pin.is_some() {
+                return Err(Error::invalid(
+                    "a pinned handle has one node: use the client it was made from",
+                ));
+            }
+            let row = find(args);
+            let access = row.map_or(Access::Write, |row| access(row, args));
+            let name = row.map_or(UNKNOWN, |row| row.name);
+            self.permit(name, access)?;
+            if let Some(row) = row {
+                shareable(row)?;
+                crate::route::check(row, args)?;
+            }
+            let read = access == Access::Read;
+            let process = core.process();
+            let topology = process.topology.load();
+            let call = self.call(core, 0);
+            let body = Body::Args(args);
+            let one = |target| {
+                let part = Part::new(body, name, target, read);
+                Ok(self.one(core, part, &call, self.manner))
+            };
+            let several =
+                |peers| self.fan(core, process, peers, body, name, read, Merge::ByNode, &call);
+            match place.split_once(':') {
+                Some(("slot", slot)) => match slot.parse::<u16>() {
+                    Ok(slot) if slot < 16384 => one(Target::Slot(slot)),
+                    _ => Err(Error::invalid(format_args!(
+                        "{place} is no slot: slots are 0 to 16383"
+                    ))),
+                },
+                Some(("key", key)) => one(Target::Slot(of_key(key.as_bytes()))),
+                None if place == "random" => one(Target::Anywhere),
+                None if place == "all" => several(peers(&topology, Nodes::All)),
+                None if place == "primaries" => several(peers(&topology, Nodes::Primaries)),
+                None if place == "replicas" => {
+                    let shards = topology.shards.iter();
+                    several(
+                        shards
+                            .flat_map(|s| &s.replicas)
+                            .map(|n| n.peer.clone())
+                            .collect(),
+                    )
+                }
+                _ => match Address::parse(place)
+                    .ok()
+                    .and_then(|a| topology.node_at(&a).cloned())
+                {
+                    Some(node) => one(Target::Peer(node.peer.clone())),
+                    None => Err(nowhere(place, &topology)),
+                },
+            }
+        })
+    }
+
+    /// What would be done with a command, without doing it.
+    pub fn explain(&self, args: &[&[u8]]) -> Box<Reply> {
+        self.replied(|core| Ok(Box::new(super::look::explain(self, core, args)?)))
+    }
+
+    /// The cluster as it is known.
+    pub fn topology(&self) -> Box<Reply> {
+        self.replied(|core| Ok(Box::new(super::look::topology(core.process()))))
+    }
+
+    /// What has happened so far.
+    pub fn stats(&self) -> Box<Reply> {
+        self.replied(|core| Ok(Box::new(super::look::stats(core))))
+    }
+
+    /// Learns the topology again, now.
+    pub fn refresh(&self) -> Box<Reply> {
+        self.replied(|core| {
+            let call = self.call(core, 0);
+            core.refresh_now(core.process(), &call, 2)?;
+            Ok(Box::new(Reply::of(crate::resp::Value::ok())))
+        })
+    }
+
+    pub(super) fn read_from(&self) -> ReadFrom {
+        self.manner.read_from
+    }
+
+    pub(super) fn pinned_slot(&self) -> Option<u16> {
+        self.pin.as_ref().map(Pin::slot)
+    }
+}
+
+/// The peers of a topology, each once.
+pub(super) fn peers(topology: &Topology, nodes: Nodes) -> Vec<Arc<Peer>> {
+    match nodes {
+        Nodes::All => topology.nodes.iter().map(|n| n.peer.clone()).collect(),
+        Nodes::Primaries => topology
+            .shards
+            .iter()
+            .filter_map(|s| s.primary.as_ref())
+            .map(|n| n.peer.clone())
+            .collect(),
+    }
+}
+
+/// Where a command goes that no row describes: most have their key behind their name, and where
+/// that is wrong the server says MOVED to the right slot.
+pub(super) fn guess(args: &[&[u8]]) -> Plan {
+    match args.get(1) {
+        Some(key) => Plan::Slot(of_key(key)),
+        None => Plan::Anywhere,
+    }
+}
+
+fn nowhere(place: &str, topology: &Topology) -> Error {
+    let known: Vec<String> = topology
+        .nodes
+        .iter()
+        .take(8)
+        .map(|n| n.peer.address().to_string())
+        .collect();
+    Error::invalid(format_args!(
+        "{place:?} is no place: use slot:N, key:K, random, all, primaries, replicas, or a node ({})",
+        known.join(", ")
+    ))
+}

@@ -1,0 +1,166 @@
+//! What all handles on one cluster share, and how a forked child gets its own.
+
+use super::refresh::Refresh;
+use super::stats::Stats;
+use crate::address::Address;
+use crate::config::Config;
+use crate::log;
+use crate::net::{Descriptors, ForkMark, Peer, Wakers, close};
+use crate::sync::lock;
+use crate::topology::Topology;
+use arc_swap::ArcSwap;
+use once_cell::sync::{Lazy, OnceCell};
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Condvar, Mutex};
+
+static MARK: Lazy<ForkMark> = Lazy::new(ForkMark::default);
+
+/// A cluster.
+pub struct Core {
+    pub config: Arc<Config>,
+    pub wakers: Wakers,
+    pub stats: Stats,
+    /// Of the process that created it; a forked child's hangs on its parent's. Boxed, and always
+    /// there but while it is dropped.
+    process: Option<Box<Process>>,
+}
+
+/// What belongs to one process: everything with a lock or a connection in it.
+pub struct Process {
+    number: i32,
+    pub topology: ArcSwap<Topology>,
+    peers: Mutex<HashMap<Address, Arc<Peer>>>,
+    descriptors: Arc<Descriptors>,
+    pub refresh: Mutex<Refresh>,
+    /// When a reader that finds a shard without replicas may look for some, in
+    /// [`Time::millis`](crate::deadline::Time::millis).
+    pub look_for_replicas: AtomicU64,
+    pub refreshed: Condvar,
+    /// That of a child which was forked from this process.
+    child: OnceCell<Box<Process>>,
+}
+
+impl Process {
+    fn new(number: i32) -> Process {
+        Process {
+            number,
+            topology: ArcSwap::from_pointee(Topology::empty()),
+            peers: Mutex::new(HashMap::new()),
+            descriptors: Arc::new(Mutex::new(Vec::new())),
+            refresh: Mutex::new(Refresh::default()),
+            look_for_replicas: AtomicU64::new(0),
+            refreshed: Condvar::new(),
+            child: OnceCell::new(),
+        }
+    }
+
+    /// Its number; a forked child has another.
+    pub fn number(&self) -> i32 {
+        self.number
+    }
+
+    /// The peer at an address; there is one for each.
+    pub fn peer(&self, address: &Address, config: &Arc<Config>) -> Arc<Peer> {
+        lock(&self.peers)
+            .entry(address.clone())
+            .or_insert_with(|| {
+                Arc::new(Peer::new(
+                    address.clone(),
+                    config.clone(),
+                    self.descriptors.clone(),
+                ))
+            })
+            .clone()
+    }
+
+    /// Forgets the peers that are neither in `topology` nor seeds: their connections are closed
+    /// when the last call on them ends.
+    pub fn keep_only(&self, topology: &Topology, seeds: &[Address]) {
+        lock(&self.peers).retain(|address, peer| {
+            seeds.contains(address) || topology.nodes.iter().any(|n| Arc::ptr_eq(&n.peer, peer))
+        });
+    }
+
+    /// Every peer that is known.
+    pub fn peers(&self) -> Vec<Arc<Peer>> {
+        lock(&self.peers).values().cloned().collect()
+    }
+}
+
+impl Core {
+    pub fn new(config: Config) -> Core {
+        Core {
+            config: Arc::new(config),
+            wakers: Wakers::default(),
+            stats: Stats::default(),
+            process: Some(Box::new(Process::new(MARK.process()))),
+        }
+    }
+
+    /// The state of this process.
+    #[inline]
+    pub fn process(&self) -> &Process {
+        let number = MARK.process();
+        match &self.process {
+            Some(process) if process.number == number => process,
+            Some(process) => self.forked(process, number),
+            None => unreachable!("only a drop takes it"),
+        }
+    }
+
+    /// In a forked child: starts afresh with what is known of the cluster. What the parent's
+    /// threads may have locked is neither touched nor freed; its connections are closed without
+    /// a word to the server.
+    #[cold]
+    fn forked<'a>(&'a self, parent: &'a Process, number: i32) -> &'a Process {
+        let mut last = parent;
+        while let Some(child) = last.child.get() {
+            if child.number == number {
+                return child;
+            }
+            last = child;
+        }
+        let parent = last;
+        let fresh = parent.child.get_or_init(|| {
+            let new = Process::new(number);
+            let known = parent.topology.load_full();
+            new.topology.store(Arc::new(
+                known.with_peers(|address| new.peer(address, &self.config)),
+            ));
+            self.wakers.forget();
+            // The lock may have been held at the fork; then a few descriptors stay open in the
+            // child, which is better than waiting for ever.
+            if let Ok(descriptors) = parent.descriptors.try_lock() {
+                for fd in descriptors.iter() {
+                    close(*fd);
+                }
+            }
+            // The child would otherwise choose and wait in step with its siblings. That the
+            // system has no randomness to give is no reason to fail: they go on in step.
+            let _ = rand::rng().reseed();
+            log::log(log::INFO, || {
+                "forked: the child opens connections of its own".to_string()
+            });
+            Box::new(new)
+        });
+        if fresh.number == number {
+            return fresh;
+        }
+        self.forked(fresh, number)
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        let number = MARK.process();
+        let mut next = self.process.take();
+        while let Some(mut process) = next {
+            next = process.child.take();
+            // A parent's state is not dropped: that would lock, and close what has been closed.
+            if process.number != number {
+                std::mem::forget(process);
+            }
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! What becomes of commands that were not simply answered: `route` decides, here it is done.
+
+use super::place::Place;
+use super::{Exchange, Part, Slot, Target};
+use crate::cluster::flight::{Flight, Landed};
+use crate::cluster::stats::count;
+use crate::config::ReadFrom;
+use crate::deadline::now;
+use crate::error::{Code, Error, Fault};
+use crate::resp::{Kind, Value, View, flag};
+use crate::route::{Again, Facts, Verdict, of_failure, of_reply};
+use crate::topology::{Shard, Topology};
+use rand::Rng;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A call with less time than this blames nobody.
+const HASTY_MS: u64 = 20;
+
+impl Exchange<'_> {
+    /// Gives every part of a round its answer, or leaves it open.
+    pub(super) fn settle(
+        &mut self,
+        parts: &mut [Part<'_>],
+        topology: &Topology,
+        reply: &mut Slot,
+        flights: &[Flight],
+        landed: &Landed,
+    ) {
+        let mut left_open: Vec<(usize, bool)> = Vec::new();
+        let read_from = self.manner.read_from;
+        let place_of = |flight: usize| {
+            let peer = &flights[flight].peer;
+            let node = topology.nodes.iter().find(|n| Arc::ptr_eq(&n.peer, peer));
+            let is_primary = |s: &Shard| {
+                s.primary
+                    .as_ref()
+                    .is_some_and(|p| Arc::ptr_eq(&p.peer, peer))
+            };
+            Place {
+                peer,
+                index: node.map(|n| n.index),
+                choice: read_from != ReadFrom::Primary && !topology.shards.iter().any(is_primary),
+            }
+        };
+        let mut failures: Vec<(usize, usize, Error)> = Vec::new();
+        for (at, flight) in flights.iter().enumerate() {
+            if let Some(error) = &flight.failed {
+                for (number, sent) in flight.unanswered() {
+                    failures.push((number as usize, at, error.clone().sent(sent)));
+                }
+            }
+        }
+        let mut errors: Vec<(usize, usize)> = Vec::new();
+        for number in &landed.errors {
+            if let Some(reply) = reply
+                && let Some(origin) = reply.origin_of(reply.answers[*number as usize])
+                && let Some(flight) = flights
+                    .iter()
+                    .position(|f| Arc::ptr_eq(f.peer.origin(), origin))
+            {
+                errors.push((*number as usize, flight));
+            }
+        }
+        if failures.is_empty() && errors.is_empty() {
+            // What had no place is still open; all others are answered.
+            for part in parts.iter_mut().filter(|p| p.open) {
+                part.open = part.homeless;
+            }
+            return;
+        }
+        let mut judged: Vec<usize> = Vec::new();
+        for (number, flight, error) in failures {
+            let place = place_of(flight);
+            self.judge_failure(&mut parts[number], number, reply, &place, error);
+            judged.push(number);
+        }
+        for (number, flight) in errors {
+            let place = place_of(flight);
+            let cause = landed.causes.iter().find(|(n, _)| *n as usize == number);
+            let cause = cause.map(|(_, value)| *value);
+            self.judge(&mut parts[number], number, reply, &place, cause);
+            judged.push(number);
+        }
+        judged.sort_unstable();
+        for (number, part) in parts.iter_mut().enumerate() {
+            if part.open && judged.binary_search(&number).is_err() && !part.homeless {
+                part.open = false;
+            } else if part.open {
+                left_open.push((number, part.is_asking()));
+            }
+        }
+        self.keep_order(parts, reply, &left_open);
+    }
+
+    /// Commands of one slot run in the caller's order or not at all.
+    ///
+    /// A command that was refused is not sent again when a later one of its slot has run: it
+    /// would run late. (Not so for ASK: keys that have moved and keys that have not are
+    /// different keys.) And no write follows one whose fate is unknown: it might run first.
+    pub(super) fn keep_order(
+        &self,
+        parts: &mut [Part<'_>],
+        reply: &mut Slot,
+        open: &[(usize, bool)],
+    ) {
+        if open.is_empty() || parts.len() == 1 {
+            return;
+        }
+        let mut last_run: HashMap<u16, usize> = HashMap::new();
+        let mut in_doubt: HashMap<u16, usize> = HashMap::new();
+        for (number, part) in parts.iter().enumerate().filter(|(_, p)| !p.open) {
+            let Some(slot) = part.slot() else { continue };
+            let Some(value) = reply.as_ref().map(|r| r.answers[number].value) else {
+                continue;
+            };
+            let ours = value.kind == Kind::Error && value.code != Code::Server as u8;
+            if !ours {
+                last_run.insert(slot, number);
+            } else if value.flags & flag::SENT != 0 && !part.read {
+                in_doubt.entry(slot).or_insert(number);
+            }
+        }
+        for (number, asking) in open {
+            let Some(slot) = parts[*number].slot() else {
+                continue;
+            };
+            let overtaken = !asking && last_run.get(&slot).is_some_and(|last| last > number);
+            let doubted =
+                !parts[*number].read && in_doubt.get(&slot).is_some_and(|first| first < number);
+            let error = match (parts[*number].last(), overtaken, doubted) {
+                (Some(last), true, _) => {
+                    let mut error = last.clone().sent(false);
+                    error.message += " (not sent again: a later command of its slot has run)";
+                    error
+                }
+                (_, false, true) | (None, true, _) => Error::new(
+                    Code::Io,
+                    format_args!(
+                        "{} was not sent: an earlier write to slot {slot} may still be running",
+                        parts[*number].name
+                    ),
+                ),
+                _ => continue,
+            };
+            self.close(&mut parts[*number], *number, reply, &error);
+        }
+    }
+
+    pub(super) fn facts(&self, part: &Part<'_>, place: &Place<'_>) -> Facts {
+        Facts {
+            repeatable: part.read || self.manner.retry_writes,
+            fixed: matches!(part.target, Target::Peer(_)),
+            replica: place.choice,
+        }
+    }
+
+    /// A server answered with an error. `cause` is the one that a transaction failed for.
+    #[cold]
+    pub(super) fn judge(
+        &mut self,
+        part: &mut Part<'_>,
+        number: usize,
+        reply: &mut Slot,
+        place: &Place<'_>,
+        cause: Option<Value>,
+    ) {
+        let whole = reply.get_or_insert_default();
+        let answer = whole.answers.get(number).copied().unwrap_or(whole.root);
+        let text_of = |value: Value| {
+            let text = View::new(whole, value).text().unwrap_or_default();
+            String::from_utf8_lossy(text).into_owned()
+        };
+        let mut text = text_of(answer.value);
+        let mut reason = text.clone();
+        if let Some(cause) = cause {
+            // EXECABORT: nothing has run, and why is in what a queued command was told.
+            reason = text_of(cause);
+            if text.starts_with("EXECABORT") {
+                text = format!("{text} ({reason})");
+            }
+        }
+        let facts = self.facts(part, place);
+        let verdict = of_reply(reason.as_bytes(), place.peer.address(), facts);
+        let node = place.peer.origin().name().to_string();
+        let said = |code, sent| {
+            Error::from(Fault {
+                code,
+                message: text.clone(),
+                sent,
+                node: Some(node.clone()),
+            })
+        };
+        match verdict {
+            Verdict::Deliver(code) => {
+                place.peer.health.worked();
+                if cause.is_some() {
+                    self.close(part, number, reply, &said(code, false));
+                } else {
+                    let mut answer = answer;
+                    answer.value.code = code as u8;
+                    self.answer(part, number, reply, answer);
+                }
+            }
+            Verdict::Again(again) => {
+                let code = match reason.split(' ').next() {
+                    Some("CLUSTERDOWN" | "MASTERDOWN") => Code::Down,
+                    _ => Code::Server,
+                };
+                count(match code {
+                    Code::Down => &self.core.stats.clusterdown,
+                    _ => &self.core.stats.tryagain,
+                });
+                self.again(part, place, again, said(code, false));
+            }
+            Verdict::Moved { slot, to } => {
+                count(&self.core.stats.moved);
+                place.peer.health.worked();
+                self.core.patch(self.process, slot, &to);
+                self.stale = true;
+                if part.slot().is_none() || part.slot() != Some(slot) {
+                    // An unknown command whose key is elsewhere than we thought.
+                    part.target = Target::Slot(slot);
+                }
+                part.trouble().asking = false;
+                self.follow(part, number, reply, &to, said(Code::Redirects, false));
+            }
+            Verdict::Ask { to } => {
+                count(&self.core.stats.ask);
+                place.peer.health.worked();
+                part.trouble().asking = true;
+                self.follow(part, number, reply, &to, said(Code::Redirects, false));
+            }
+        }
+    }
+
+    pub(super) fn follow(
+        &mut self,
+        part: &mut Part<'_>,
+        number: usize,
+        reply: &mut Slot,
+        to: &crate::address::Address,
+        error: Error,
+    ) {
+        let peer = self.process.peer(to, &self.core.config);
+        let health = &peer.health;
+        let lives = health.is_well() || (health.is_due(now()) && self.probe(&peer));
+        if !lives {
+            // Sent to a node that does not answer: it will be somebody else's soon. That is not
+            // followed, so it is not counted either.
+            self.wait = true;
+            self.refresh = true;
+            let trouble = part.trouble();
+            trouble.toward = None;
+            trouble.asking = false;
+            trouble.last = Some(error);
+            return;
+        }
+        part.trouble().redirections += 1;
+        let redirections = part.trouble().redirections;
+        if redirections > self.manner.max_redirects {
+            let words = format!(
+                "{} {} (after max_redirects = {})",
+                Code::Redirects.name(),
+                error.message,
+                self.manner.max_redirects
+            );
+            let mut error = error;
+            error.message = words;
+            self.close(part, number, reply, &error);
+            return;
+        }
+        part.trouble().last = Some(error);
+        // Nodes that disagree send a command to and fro until they have heard of each other.
+        if redirections > 2 {
+            self.wait = true;
+        }
+        part.trouble().toward = Some(peer);
+    }
+
+    /// No reply came.
+    #[cold]
+    pub(super) fn judge_failure(
+        &mut self,
+        part: &mut Part<'_>,
+        number: usize,
+        reply: &mut Slot,
+        place: &Place<'_>,
+        error: Error,
+    ) {
+        let mut error = error;
+        if error.code == Code::Timeout {
+            count(&self.core.stats.timeouts);
+            if error.message.ends_with("did not answer in time") {
+                let ms = self.manner.attempt_ms.min(self.manner.timeout_ms);
+                error.message = format!(
+                    "TIMEOUT {} did not answer {} within {ms} ms",
+                    place.peer.origin().name(),
+                    part.name
+                );
+            }
+        }
+        let facts = self.facts(part, place);
+        match of_failure(&error, facts) {
+            Verdict::Again(again) => self.again(part, place, again, error),
+            _ => {
+                if matches!(error.code, Code::Timeout | Code::Connect) {
+                    self.avoid(place, &error);
+                    self.stale = true;
+                }
+                self.close(part, number, reply, &error);
+            }
+        }
+    }
+
+    /// Leaves a part open for another round.
+    pub(super) fn again(
+        &mut self,
+        part: &mut Part<'_>,
+        place: &Place<'_>,
+        again: Again,
+        error: Error,
+    ) {
+        if again.avoid {
+            self.avoid(place, &error);
+        }
+        if let (Some(index), true) = (place.index, place.choice) {
+            if !self.shunned.contains(&index) {
+                self.shunned.push(index);
+            } else {
+                // Everybody has been asked in vain: from now on with a pause in between.
+                self.shunned.clear();
+                self.wait = true;
+            }
+        }
+        self.wait |= again.wait;
+        self.refresh |= again.refresh;
+        let trouble = part.trouble();
+        trouble.toward = None;
+        trouble.asking = false;
+        trouble.last = Some(error);
+    }
+
+    /// Leaves a node alone for a while.
+    pub(super) fn avoid(&self, place: &Place<'_>, error: &Error) {
+        // That somebody had hardly any time says nothing about the node.
+        let hasty = self.manner.attempt_ms.min(self.manner.timeout_ms) < HASTY_MS;
+        if error.code == Code::Timeout && hasty {
+            return;
+        }
+        let health = &place.peer.health;
+        let was_well = health.is_well();
+        health.failed(now(), rand::rng().random_range(0.0..1.0));
+        count(&place.peer.counts.errors);
+        if was_well {
+            crate::log::log(crate::log::WARN, || {
+                format!(
+                    "{} is left alone for a while: {error}",
+                    place.peer.address()
+                )
+            });
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! One command for one node, and how it stands with it.
+
+use crate::error::Error;
+use crate::net::Peer;
+use crate::resp::Body;
+use std::sync::Arc;
+
+/// Where a command is to go.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// The shard that serves the slot.
+    Slot(u16),
+    /// Any node.
+    Anywhere,
+    /// This node and no other.
+    Peer(Arc<Peer>),
+}
+
+/// One command for one node, and how it stands with it.
+pub struct Part<'a> {
+    pub body: Body<'a>,
+    /// For messages.
+    pub name: &'static str,
+    pub target: Target,
+    /// Changes nothing: may be asked of a replica, and twice.
+    pub read: bool,
+    /// How many replies of its own come before the one that counts (those of MULTI and of the
+    /// commands of a transaction, before that of EXEC).
+    pub preludes: u32,
+    pub(super) open: bool,
+    /// There was nobody to send it to in this round.
+    pub(super) homeless: bool,
+    /// What has come in its way; most have nothing.
+    pub(super) trouble: Option<Box<Trouble>>,
+}
+
+#[derive(Default)]
+pub(super) struct Trouble {
+    /// The next time ASKING precedes it.
+    pub(super) asking: bool,
+    /// Where a redirection sends it.
+    pub(super) toward: Option<Arc<Peer>>,
+    pub(super) redirections: u32,
+    /// Why it is still open.
+    pub(super) last: Option<Error>,
+}
+
+impl<'a> Part<'a> {
+    #[inline]
+    pub fn new(body: Body<'a>, name: &'static str, target: Target, read: bool) -> Part<'a> {
+        Part {
+            body,
+            name,
+            target,
+            read,
+            preludes: 0,
+            open: true,
+            homeless: false,
+            trouble: None,
+        }
+    }
+
+    /// A part that has its answer already.
+    pub fn closed(mut self) -> Part<'a> {
+        self.open = false;
+        self
+    }
+
+    #[inline]
+    pub fn is_asking(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|t| t.asking)
+    }
+
+    #[inline]
+    pub(super) fn toward(&self) -> Option<&Arc<Peer>> {
+        self.trouble.as_ref().and_then(|t| t.toward.as_ref())
+    }
+
+    pub(super) fn last(&self) -> Option<&Error> {
+        self.trouble.as_ref().and_then(|t| t.last.as_ref())
+    }
+
+    pub(super) fn trouble(&mut self) -> &mut Trouble {
+        self.trouble.get_or_insert_default()
+    }
+
+    pub(super) fn slot(&self) -> Option<u16> {
+        match self.target {
+            Target::Slot(slot) => Some(slot),
+            _ => None,
+        }
+    }
+}

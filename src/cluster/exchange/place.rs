@@ -1,0 +1,197 @@
+//! To which node a command goes, in this round.
+
+use super::{Exchange, Part, Target};
+use crate::cluster::stats::count;
+use crate::config::ReadFrom;
+use crate::deadline::{Deadline, now};
+use crate::error::{Code, Error, Result};
+use crate::net::Peer;
+use crate::route::choose;
+use crate::topology::{Node, Shard, Topology};
+use rand::Rng;
+use std::sync::Arc;
+
+/// How long a node that has been failing has to greet us: a quarter of an attempt, within these.
+const PROBE_LEAST_MS: u64 = 50;
+const PROBE_MOST_MS: u64 = 250;
+
+/// A node to ask.
+pub(super) struct Place<'t> {
+    pub(super) peer: &'t Arc<Peer>,
+    pub(super) index: Option<usize>,
+    /// One of several that could be asked.
+    pub(super) choice: bool,
+}
+
+impl<'t> Place<'t> {
+    #[inline]
+    pub(super) fn of_node(node: &'t Node, choice: bool) -> Place<'t> {
+        Place {
+            peer: &node.peer,
+            index: Some(node.index),
+            choice,
+        }
+    }
+
+    #[inline]
+    pub(super) fn of_peer(peer: &'t Arc<Peer>) -> Place<'t> {
+        Place {
+            peer,
+            index: None,
+            choice: false,
+        }
+    }
+}
+
+impl Exchange<'_> {
+    pub(super) fn note_writes(&mut self, parts: &[Part<'_>]) {
+        let mut written: Option<Box<[u64; 256]>> = None;
+        for part in parts.iter().filter(|p| !p.read) {
+            if let Some(slot) = part.slot() {
+                written.get_or_insert_with(|| Box::new([0; 256]))[usize::from(slot >> 6)] |=
+                    1 << (slot & 63);
+            }
+        }
+        self.written = written;
+    }
+
+    pub(super) fn is_written(&self, slot: u16) -> bool {
+        self.written
+            .as_ref()
+            .is_some_and(|w| w[usize::from(slot >> 6)] & (1 << (slot & 63)) != 0)
+    }
+
+    /// The node that a part goes to.
+    #[inline]
+    pub(super) fn place<'t>(
+        &self,
+        target: &'t Target,
+        toward: Option<&'t Arc<Peer>>,
+        (read, name): (bool, &str),
+        topology: &'t Topology,
+    ) -> Result<Place<'t>> {
+        if let Some(peer) = toward {
+            return Ok(Place::of_peer(peer));
+        }
+        let slot = match target {
+            Target::Slot(slot) => *slot,
+            Target::Anywhere => return self.anywhere(read, topology),
+            Target::Peer(peer) => return Ok(Place::of_peer(peer)),
+        };
+        let nobody = || {
+            Error::new(
+                Code::Down,
+                format_args!("no node serves slot {slot}, which {name} needs"),
+            )
+        };
+        let shard = topology.shard(slot).ok_or_else(nobody)?;
+        if read && self.manner.read_from != ReadFrom::Primary && !self.is_written(slot) {
+            return self.read_place(shard, u64::from(slot)).ok_or_else(nobody);
+        }
+        let Some(primary) = &shard.primary else {
+            return Err(nobody());
+        };
+        if primary.peer.health.is_well() {
+            return Ok(Place::of_node(primary, false));
+        }
+        Ok(self.instead(shard, &primary.peer))
+    }
+
+    /// The primary has been failing. It is tried now and then; meanwhile its replicas are asked
+    /// in turn, because one of them may have been promoted: it then serves the command, and
+    /// otherwise says MOVED without executing it.
+    #[cold]
+    pub(super) fn instead<'t>(&self, shard: &'t Shard, primary: &'t Arc<Peer>) -> Place<'t> {
+        let well: Vec<_> = shard
+            .replicas
+            .iter()
+            .filter(|n| n.peer.health.is_well())
+            .collect();
+        // Where there is nobody else, there is nothing to find out first.
+        let peer = match well.len() {
+            0 => primary,
+            _ if primary.health.is_due(now()) && self.probe(primary) => primary,
+            n => &well[self.tries as usize % n].peer,
+        };
+        Place::of_peer(peer)
+    }
+
+    /// Whether a node that has been failing lives: a new connection and its greeting tell, and a
+    /// caller's command, whose fate would be unknown, is not risked.
+    #[cold]
+    pub(super) fn probe(&self, peer: &Peer) -> bool {
+        let time = now();
+        peer.health.probed(time);
+        let most = (self.manner.attempt_ms / 4).clamp(PROBE_LEAST_MS, PROBE_MOST_MS);
+        let until = Deadline::after(time, most).min(self.call.deadline);
+        let lives = peer.open(self.manner.kind, &self.call, until).is_ok();
+        if lives {
+            peer.health.worked();
+        } else {
+            peer.health
+                .failed(now(), rand::rng().random_range(0.0..1.0));
+        }
+        lives
+    }
+
+    pub(super) fn read_place<'t>(&self, shard: &'t Shard, salt: u64) -> Option<Place<'t>> {
+        if shard.replicas.is_empty() {
+            self.missed_replicas.set(true);
+        }
+        // One number for each slot, so that the commands of a slot go to one node.
+        let random = (self.seed ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+            .wrapping_mul(0xd6e8_feb8_6659_fd93)
+            .rotate_left(32)
+            .wrapping_mul(0xd6e8_feb8_6659_fd93)
+            >> 16;
+        let (read_from, shunned) = (self.manner.read_from, &self.shunned);
+        let mut node = choose(shard, read_from, random, self.call.began, shunned)?;
+        // One that has been failing is asked whether it lives before it gets the command. It is
+        // not due again at once, so this ends.
+        while !node.peer.health.is_well()
+            && node.peer.health.is_due(now())
+            && !self.probe(&node.peer)
+        {
+            node = choose(shard, read_from, random, now(), shunned)?;
+        }
+        let primary = shard.primary.as_ref();
+        count(if primary.is_some_and(|p| Arc::ptr_eq(p, node)) {
+            &self.core.stats.primary_reads
+        } else {
+            &self.core.stats.replica_reads
+        });
+        Some(Place::of_node(node, true))
+    }
+
+    /// Any shard's node that is well.
+    pub(super) fn anywhere<'t>(&self, read: bool, topology: &'t Topology) -> Result<Place<'t>> {
+        let nobody = || Error::new(Code::Down, "no node of the cluster is known");
+        let shards: Vec<&Shard> = topology
+            .shards
+            .iter()
+            .filter(|s| s.primary.is_some())
+            .collect();
+        let well: Vec<&&Shard> = shards
+            .iter()
+            .filter(|s| {
+                s.primary
+                    .as_ref()
+                    .is_some_and(|p| p.peer.health.is_well() && !self.shunned.contains(&p.index))
+            })
+            .collect();
+        let random: usize = rand::rng().random_range(0..usize::MAX);
+        let shard = match (well.len(), shards.len()) {
+            (0, 0) => return Err(nobody()),
+            (0, n) => shards[random % n],
+            (n, _) => well[random % n],
+        };
+        if read && self.manner.read_from != ReadFrom::Primary {
+            return self.read_place(shard, random as u64).ok_or_else(nobody);
+        }
+        shard
+            .primary
+            .as_ref()
+            .map(|primary| Place::of_node(primary, true))
+            .ok_or_else(nobody)
+    }
+}

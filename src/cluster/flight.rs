@@ -1,0 +1,360 @@
+//! Commands under way to several nodes at once.
+//!
+//! Everything for a node is one buffer on one connection; all connections are written to and
+//! read from as they are ready, because a node that is not read from stops reading, and a write
+//! that waits for it would keep the others idle.
+
+use super::exchange::Part;
+use crate::deadline::{Deadline, now};
+use crate::error::{Error, Result};
+use crate::net::{Call, Chunk, Connection, OUT, Peer, PollFd, Recv, Taken, Use, interest};
+use crate::resp::{Answer, Body, Kind, Reply, Value, flag};
+use std::sync::Arc;
+
+/// In [`Flight::order`]: a reply that is nobody's answer.
+const NOBODY: u32 = u32::MAX;
+
+const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+
+/// The commands for one node.
+pub struct Flight {
+    pub peer: Arc<Peer>,
+    kind: Use,
+    connection: Option<Box<Connection>>,
+    /// Whose the expected replies are, by position.
+    order: Vec<u32>,
+    /// Once it has failed: whether the command of each expected reply may have run.
+    sent: Vec<bool>,
+    arrived: usize,
+    chunk: Option<Chunk>,
+    origin: u64,
+    silent_until: Deadline,
+    pub failed: Option<Error>,
+}
+
+/// What came of a flight's commands, beside the answers that are in the reply.
+#[derive(Default)]
+pub struct Landed {
+    /// Commands that were answered with an error.
+    pub errors: Vec<u32>,
+    /// The first error among the replies that precede a transaction's own.
+    pub causes: Vec<(u32, Value)>,
+}
+
+impl Flight {
+    pub fn new(peer: Arc<Peer>, kind: Use) -> Flight {
+        Flight {
+            peer,
+            kind,
+            connection: None,
+            order: Vec::new(),
+            sent: Vec::new(),
+            arrived: 0,
+            chunk: None,
+            origin: 0,
+            silent_until: Deadline::NEVER,
+            failed: None,
+        }
+    }
+
+    /// Adds a command.
+    #[inline]
+    pub fn add(&mut self, number: u32) {
+        self.order.push(number);
+    }
+
+    fn is_over(&self) -> bool {
+        self.connection.is_none()
+    }
+
+    /// Puts the commands on a connection.
+    fn board(&mut self, mut connection: Box<Connection>, parts: &[Part<'_>], reply: &mut Reply) {
+        let numbers = std::mem::take(&mut self.order);
+        self.order.reserve(numbers.len());
+        for number in numbers {
+            let part = &parts[number as usize];
+            if part.is_asking() {
+                connection.push(&Body::Encoded(ASKING));
+                self.order.push(NOBODY);
+            }
+            connection.push(&part.body);
+            for _ in 0..part.preludes {
+                self.order.push(NOBODY);
+            }
+            self.order.push(number);
+        }
+        self.chunk = Some(connection.begin_chunk(reply));
+        self.origin = reply.add_origin(connection.origin());
+        self.connection = Some(connection);
+    }
+
+    /// Puts the commands on a connection and begins to send them.
+    fn depart(&mut self, connection: Box<Connection>, parts: &[Part<'_>], reply: &mut Reply) {
+        self.board(connection, parts, reply);
+        if let Some(connection) = &mut self.connection
+            && let Err(error) = connection.send()
+        {
+            self.fail(error, parts, reply);
+        }
+    }
+
+    /// Takes what has been received; gives the connection back when all has.
+    fn take(&mut self, reply: &mut Reply, landed: &mut Landed, call: &Call<'_>) -> Result<()> {
+        let (Some(connection), Some(chunk)) = (&mut self.connection, &mut self.chunk) else {
+            return Ok(());
+        };
+        let (order, origin) = (&self.order, self.origin);
+        let arrived = &mut self.arrived;
+        let done = connection.take_into(reply, chunk, |reply, mut value| {
+            let number = order[*arrived];
+            *arrived += 1;
+            if number == NOBODY {
+                if value.kind == Kind::Error
+                    && let Some(owner) = order[*arrived..].iter().find(|n| **n != NOBODY)
+                    && landed.causes.last().is_none_or(|(last, _)| last != owner)
+                {
+                    landed.causes.push((*owner, value));
+                }
+            } else {
+                if value.kind == Kind::Error {
+                    landed.errors.push(number);
+                }
+                value.flags |= flag::ANSWER | flag::SENT;
+                reply.answers[number as usize] = Answer {
+                    value,
+                    node: origin,
+                };
+            }
+            *arrived < order.len()
+        })?;
+        if done {
+            self.peer.health.worked();
+            if let Some(connection) = self.connection.take() {
+                self.peer.give(self.kind, connection, call.began);
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection is lost, with whatever has not been answered on it.
+    fn fail(&mut self, error: Error, parts: &[Part<'_>], reply: &mut Reply) {
+        if let Some(mut connection) = self.connection.take() {
+            if let Some(chunk) = &self.chunk {
+                connection.end_chunk(reply, chunk);
+            }
+            self.note_sent(parts, connection.written());
+            drop(connection);
+            self.peer.lost(self.kind);
+        }
+        self.failed = Some(error);
+    }
+
+    /// Works out which commands the bytes that were written belong to.
+    fn note_sent(&mut self, parts: &[Part<'_>], written: usize) {
+        let mut end = 0;
+        let mut reply = 0;
+        while reply < self.order.len() {
+            let begin = end;
+            // Whatever precedes a command's own reply was sent with it or not at all.
+            let owner = self.order[reply..].iter().position(|n| *n != NOBODY);
+            let last = reply + owner.unwrap_or(self.order.len() - 1 - reply);
+            if let Some(part) = parts.get(self.order[last] as usize) {
+                end += part.body.len();
+                if part.is_asking() {
+                    end += ASKING.len();
+                }
+            }
+            for _ in reply..=last {
+                self.sent.push(begin < written);
+            }
+            reply = last + 1;
+        }
+    }
+
+    /// The commands of a failed flight that have no answer, and whether each may have run.
+    pub fn unanswered(&self) -> impl Iterator<Item = (u32, bool)> {
+        let sent = |at: usize| self.sent.get(at).is_some_and(|s| *s);
+        (self.arrived..self.order.len())
+            .map(move |at| (self.order[at], sent(at)))
+            .filter(|(number, _)| *number != NOBODY)
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if self.connection.take().is_some() {
+            self.peer.lost(self.kind);
+        }
+    }
+}
+
+/// Sends all flights and waits for all their replies, or their failure.
+pub fn fly(
+    flights: &mut [Flight],
+    parts: &[Part<'_>],
+    reply: &mut Reply,
+    call: &Call<'_>,
+) -> Landed {
+    let mut landed = Landed::default();
+    // Everybody takes connections in the same order, so that no two wait for each other.
+    flights.sort_by_key(|f| Arc::as_ptr(&f.peer).addr());
+    if !at_once(flights, parts, reply, call) {
+        for flight in flights.iter_mut() {
+            let until = call.patience(now());
+            match flight.peer.take(flight.kind, call, until) {
+                Ok(connection) => flight.depart(connection, parts, reply),
+                Err(error) => flight.fail(error, parts, reply),
+            }
+        }
+    }
+    // Only now does everybody's silence begin: opening connections to some took its time.
+    let silent_until = call.patience(now());
+    for flight in flights.iter_mut() {
+        flight.silent_until = silent_until;
+    }
+    loop {
+        let mut under_way = flights.iter_mut().filter(|f| !f.is_over());
+        let (Some(first), second) = (under_way.next(), under_way.next()) else {
+            return landed;
+        };
+        if second.is_none() {
+            last_one(first, parts, reply, &mut landed, call);
+            return landed;
+        }
+        if let Err(error) = several(flights, parts, reply, &mut landed, call) {
+            for flight in flights.iter_mut().filter(|f| !f.is_over()) {
+                let at = flight.peer.origin().name().to_string();
+                flight.fail(error.clone().at(at), parts, reply);
+            }
+        }
+    }
+}
+
+/// Takes a connection for each flight without waiting for another's; false, and nothing taken, if
+/// that cannot be done.
+///
+/// Those that are there already leave first. Those that have to be opened share the time that is
+/// left, so that a node that does not answer leaves the others theirs.
+fn at_once(flights: &mut [Flight], parts: &[Part<'_>], reply: &mut Reply, call: &Call<'_>) -> bool {
+    let mut taken = Vec::with_capacity(flights.len());
+    for flight in flights.iter() {
+        match flight.peer.try_take(flight.kind, call) {
+            Taken::Idle(connection) => taken.push(Some(connection)),
+            Taken::Right => taken.push(None),
+            Taken::Busy => {
+                for (flight, connection) in flights.iter().zip(taken) {
+                    match connection {
+                        Some(connection) => {
+                            let used = connection.used;
+                            flight.peer.give(flight.kind, connection, used);
+                        }
+                        None => flight.peer.lost(flight.kind),
+                    }
+                }
+                return false;
+            }
+        }
+    }
+    let mut to_open = taken.iter().filter(|t| t.is_none()).count() as u32;
+    let mut closed = Vec::with_capacity(flights.len());
+    for (flight, connection) in flights.iter_mut().zip(taken) {
+        match connection {
+            Some(connection) => flight.depart(connection, parts, reply),
+            None => closed.push(flight),
+        }
+    }
+    // Those that have been failing come last: they have most to wait for.
+    closed.sort_by_key(|flight| !flight.peer.health.is_well());
+    for flight in closed {
+        let time = now();
+        let until = call.patience(time).share(time, to_open);
+        to_open -= 1;
+        match flight.peer.open(flight.kind, call, until) {
+            Ok(connection) => flight.depart(connection, parts, reply),
+            Err(error) => {
+                flight.peer.lost(flight.kind);
+                flight.fail(error, parts, reply);
+            }
+        }
+    }
+    true
+}
+
+/// Only one is under way: its receive may wait by itself.
+fn last_one(
+    flight: &mut Flight,
+    parts: &[Part<'_>],
+    reply: &mut Reply,
+    landed: &mut Landed,
+    call: &Call<'_>,
+) {
+    let mut rounds = 0;
+    while let Some(connection) = &mut flight.connection {
+        let pumped = if rounds > 0 && call.deadline.passed(now()) {
+            Err(connection.late())
+        } else {
+            connection.pump(call, flight.silent_until)
+        };
+        if let Err(error) = pumped.and_then(|()| flight.take(reply, landed, call)) {
+            flight.fail(error, parts, reply);
+            return;
+        }
+        flight.silent_until = call.patience(now());
+        rounds += 1;
+    }
+}
+
+/// Waits for any of several, and does what can be done.
+fn several(
+    flights: &mut [Flight],
+    parts: &[Part<'_>],
+    reply: &mut Reply,
+    landed: &mut Landed,
+    call: &Call<'_>,
+) -> Result<()> {
+    let mut fds: Vec<PollFd> = Vec::with_capacity(flights.len() + 1);
+    let mut until = call.deadline;
+    for flight in flights.iter() {
+        match &flight.connection {
+            Some(connection) => {
+                fds.push(interest(connection.fd(), connection.interest()));
+                until = until.min(flight.silent_until);
+            }
+            None => fds.push(interest(-1, 0)),
+        }
+    }
+    fds.push(interest(-1, 0));
+    call.wait(&mut fds, until)?;
+    let time = now();
+    let over = call.deadline.passed(time);
+    for (flight, ready) in flights.iter_mut().zip(&fds) {
+        let Some(connection) = &mut flight.connection else {
+            continue;
+        };
+        let mut outcome = Ok(());
+        if ready.revents & OUT != 0 {
+            outcome = connection.send();
+            flight.silent_until = call.patience(time);
+        }
+        if ready.revents & !OUT != 0 && outcome.is_ok() {
+            outcome = match connection.receive(Recv::Now) {
+                Ok(true) => {
+                    flight.silent_until = call.patience(time);
+                    flight.take(reply, landed, call)
+                }
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            };
+        }
+        if outcome.is_ok()
+            && (over || flight.silent_until.passed(time))
+            && let Some(connection) = &flight.connection
+        {
+            outcome = Err(connection.late());
+        }
+        if let Err(error) = outcome {
+            flight.fail(error, parts, reply);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! The client: plan, exchange with all nodes at once, recover, repeat.
+
+mod client;
+mod core;
+mod exchange;
+mod flight;
+mod look;
+mod pin;
+mod pipeline;
+mod refresh;
+mod stats;
+
+pub use client::Client;
+pub use pipeline::Pipeline;
+pub use stats::statistics;

@@ -1,0 +1,321 @@
+//! A handle on one connection of its own: for WATCH, MULTI and EXEC, and for CLIENT REPLY.
+//!
+//! Nothing is retried or redirected here: what the connection knows (watched keys, queued
+//! commands) is lost with it, and a command that followed would run outside its transaction. So
+//! after such a loss every command fails, until EXEC, DISCARD, UNWATCH or RESET ends what was
+//! begun.
+
+use super::core::Core;
+use crate::deadline::now;
+use crate::error::{Code, Error, Result};
+use crate::net::{Call, Connection, GLANCE, Peer, Use};
+use crate::resp::{Body, Kind, Reply, Value};
+use crate::route::{Row, table};
+use crate::sync::lock;
+use arc_swap::ArcSwap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+pub struct Pin {
+    slot: u16,
+    held: ArcSwap<Own>,
+}
+
+/// What belongs to one process.
+struct Own {
+    process: i32,
+    state: Mutex<State>,
+    free: Condvar,
+}
+
+impl Own {
+    fn new(process: i32, lost: bool) -> Own {
+        Own {
+            process,
+            state: Mutex::new(State {
+                lost,
+                ..State::default()
+            }),
+            free: Condvar::new(),
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    busy: bool,
+    held: Option<Held>,
+    /// WATCH or MULTI has been said, and not what ends it.
+    begun: bool,
+    /// The connection was lost with something begun on it.
+    lost: bool,
+    replies: Replies,
+}
+
+struct Held {
+    peer: Arc<Peer>,
+    connection: Box<Connection>,
+}
+
+/// What CLIENT REPLY has been told.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Replies {
+    #[default]
+    On,
+    Off,
+    /// The next command has none.
+    Skip,
+}
+
+/// Commands that begin what a connection must be kept for.
+const BEGIN: &[&Row] = &[table::WATCH, table::MULTI];
+/// Commands that end it.
+const END: &[&Row] = &[table::EXEC, table::DISCARD, table::UNWATCH, table::RESET];
+/// Commands after which a connection is none for replies by position.
+const REFUSED: &[&Row] = &[
+    table::MONITOR,
+    table::SYNC,
+    table::PSYNC,
+    table::SUBSCRIBE,
+    table::PSUBSCRIBE,
+    table::SSUBSCRIBE,
+    table::UNSUBSCRIBE,
+    table::PUNSUBSCRIBE,
+    table::SUNSUBSCRIBE,
+];
+
+impl Pin {
+    pub fn new(slot: u16) -> Pin {
+        Pin {
+            slot,
+            // No process has this number: the first call makes it its own.
+            held: ArcSwap::from_pointee(Own::new(0, false)),
+        }
+    }
+
+    /// The state of this process. That of a parent is left alone, locks and connection and all;
+    /// a transaction that was begun there is lost to the child.
+    fn own(&self, process: i32) -> Arc<Own> {
+        let own = self.held.load_full();
+        if own.process == process {
+            return own;
+        }
+        let begun = own.state.try_lock().is_ok_and(|state| state.begun);
+        let fresh = Arc::new(Own::new(process, begun));
+        let before = self.held.compare_and_swap(&own, fresh);
+        if Arc::ptr_eq(&before, &own) {
+            if own.process != 0 {
+                std::mem::forget(own);
+            }
+            return self.held.load_full();
+        }
+        drop(before);
+        self.own(process)
+    }
+
+    pub fn slot(&self) -> u16 {
+        self.slot
+    }
+
+    pub fn call(
+        &self,
+        core: &Arc<Core>,
+        row: Option<&'static Row>,
+        args: &[&[u8]],
+        body: &Body<'_>,
+        call: &Call<'_>,
+    ) -> Result<Box<Reply>> {
+        if let Some(row) = row
+            && REFUSED.contains(&row)
+        {
+            return Err(Error::invalid(format_args!(
+                "{} turns a connection into a stream of messages, which this library does not read",
+                row.name
+            )));
+        }
+        let is = |rows: &[&Row]| row.is_some_and(|row| rows.contains(&row));
+        let own = self.own(core.process().number());
+        let (held, lost, replies) = own.enter(call)?;
+        let mut turn = Turn {
+            own: &own,
+            held,
+            lost,
+            replies,
+            was_begun: false,
+        };
+        if lost {
+            if is(END) {
+                turn.lost = false;
+                turn.leave(false);
+            }
+            return Err(Error::new(
+                Code::Io,
+                "the connection of this pinned handle was lost, and its transaction with it: nothing that was queued has run",
+            ));
+        }
+        if turn.held.is_none() {
+            turn.held = Some(self.open(core, call)?);
+        }
+        let begun = turn.begun();
+        turn.was_begun = begun || is(BEGIN);
+        let silent = turn.tell(row, args);
+        let Some(held) = &mut turn.held else {
+            return Err(Error::new(Code::Internal, "a pin without a connection"));
+        };
+        held.connection.push(body);
+        let until = call.patience(call.began);
+        let outcome = if silent {
+            flush(&mut held.connection, call)
+        } else {
+            held.connection.reply(call, until)
+        };
+        match outcome {
+            Ok(reply) => {
+                let refused = reply.root.value.kind == Kind::Error;
+                let begun = if is(END) {
+                    false
+                } else {
+                    begun || (is(BEGIN) && !refused)
+                };
+                if held.connection.rest(call.began) {
+                    turn.leave(begun);
+                }
+                Ok(reply)
+            }
+            Err(mut error) => {
+                if error.code == Code::Timeout
+                    && let Some(row) = row
+                {
+                    error.message = format!(
+                        "TIMEOUT {} did not answer {} within {} ms",
+                        held.peer.origin().name(),
+                        row.name,
+                        call.attempt_ms
+                    );
+                }
+                // EXEC ends the transaction whatever becomes of it.
+                turn.was_begun &= !is(END);
+                Err(error)
+            }
+        }
+    }
+
+    fn open(&self, core: &Core, call: &Call<'_>) -> Result<Held> {
+        let process = core.process();
+        let primary = process
+            .topology
+            .load()
+            .shard(self.slot)
+            .and_then(|s| s.primary.clone());
+        let Some(primary) = primary else {
+            return Err(Error::new(
+                Code::Down,
+                format_args!("no node serves slot {}", self.slot),
+            ));
+        };
+        match primary.peer.open(Use::Primary, call, call.deadline) {
+            Ok(connection) => Ok(Held {
+                peer: primary.peer.clone(),
+                connection,
+            }),
+            Err(error) => {
+                // Somebody else may be serving the slot by now; the caller's next try finds out.
+                core.refresh_if_due(process, call);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Own {
+    /// Waits until no other thread uses the handle.
+    fn enter(&self, call: &Call<'_>) -> Result<(Option<Held>, bool, Replies)> {
+        let mut state = lock(&self.state);
+        while state.busy {
+            call.check()?;
+            let left = call.deadline.left(now()).unwrap_or(GLANCE);
+            if left.is_zero() {
+                return Err(Error::new(
+                    Code::Timeout,
+                    "another thread is using this pinned handle",
+                ));
+            }
+            state = self
+                .free
+                .wait_timeout(state, left.min(GLANCE))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        state.busy = true;
+        Ok((state.held.take(), state.lost, state.replies))
+    }
+}
+
+/// The use of the handle by one call.
+struct Turn<'a> {
+    own: &'a Own,
+    held: Option<Held>,
+    lost: bool,
+    replies: Replies,
+    was_begun: bool,
+}
+
+impl Turn<'_> {
+    fn begun(&self) -> bool {
+        lock(&self.own.state).begun
+    }
+
+    /// Notes what CLIENT REPLY says; returns whether this very command gets no reply.
+    fn tell(&mut self, row: Option<&'static Row>, args: &[&[u8]]) -> bool {
+        if row == Some(table::CLIENT_REPLY) {
+            let word = args.get(2).copied().unwrap_or_default();
+            if word.eq_ignore_ascii_case(b"ON") {
+                self.replies = Replies::On;
+            } else if word.eq_ignore_ascii_case(b"OFF") {
+                self.replies = Replies::Off;
+            } else if word.eq_ignore_ascii_case(b"SKIP") && self.replies == Replies::On {
+                self.replies = Replies::Skip;
+            }
+            return self.replies != Replies::On;
+        }
+        match self.replies {
+            Replies::On => false,
+            Replies::Off => true,
+            Replies::Skip => {
+                self.replies = Replies::On;
+                true
+            }
+        }
+    }
+
+    /// Ends the turn with the connection as good as before.
+    fn leave(&mut self, begun: bool) {
+        let mut state = lock(&self.own.state);
+        state.held = self.held.take();
+        state.begun = begun;
+        state.lost = self.lost;
+        state.replies = self.replies;
+        self.was_begun = false;
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.own.state);
+        if self.was_begun {
+            state.lost = true;
+        }
+        if state.held.is_none() {
+            state.begun = false;
+            state.replies = Replies::On;
+        }
+        state.busy = false;
+        drop(state);
+        self.own.free.notify_one();
+    }
+}
+
+/// Sends a command that has no reply.
+fn flush(connection: &mut Connection, call: &Call<'_>) -> Result<Box<Reply>> {
+    connection.flush(call)?;
+    Ok(Box::new(Reply::of(Value::NIL)))
+}

@@ -1,0 +1,236 @@
+//! Learning the topology: one thread at a time, seldom, and without holding anybody up. The old
+//! map serves meanwhile.
+
+use super::core::{Core, Process};
+use super::stats::count;
+use crate::address::Address;
+use crate::deadline::{Deadline, Time, now};
+use crate::error::{Code, Result};
+use crate::log;
+use crate::net::{Call, GLANCE, Peer};
+use crate::sync::lock;
+use crate::topology::{Found, Topology, discover};
+use rand::Rng;
+use rand::seq::SliceRandom;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// Between two refreshes lies at least this, doubled for each that brought no news, up to the
+/// last. Half of it at least, the rest at random, so that many clients do not ask in step.
+const INTERVAL_FIRST: Duration = Duration::from_millis(100);
+const INTERVAL_LAST: Duration = Duration::from_millis(1000);
+
+/// Nodes that a refresh asks, when there are so many.
+const OPINIONS: usize = 2;
+
+/// A shard without replicas may be about to get some: Redis names a replica in CLUSTER SLOTS
+/// only once it has received something, which in a cluster that is not written to takes seconds
+/// (7.0.15: 9). A reader that misses them looks again after this, doubled each time.
+const BARE_FIRST_MS: u64 = 1000;
+const BARE_LAST_MS: u64 = 60_000;
+
+/// A newer epoch is believed for so many refreshes that do not confirm it; then the cluster has
+/// been made anew.
+const DISBELIEF: u32 = 20;
+
+/// What is known of refreshes past and present.
+#[derive(Debug, Default)]
+pub struct Refresh {
+    running: bool,
+    last: Option<Time>,
+    /// Not before this, unless somebody asks for one by name.
+    next: Option<Time>,
+    fruitless: u32,
+    /// The newest epoch that was ever believed.
+    epoch: u64,
+    disbelieved: u32,
+    /// How often replicas have been missed in vain.
+    bare: u32,
+}
+
+/// Ends a refresh however it ends.
+struct Running<'a>(&'a Process);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.refresh).running = false;
+        self.0.refreshed.notify_all();
+    }
+}
+
+impl Core {
+    /// Learns the topology if it is time to; otherwise the present one has to do.
+    pub fn refresh_if_due(&self, process: &Process, call: &Call<'_>) {
+        {
+            let mut refresh = lock(&process.refresh);
+            if refresh.running || refresh.next.is_some_and(|next| now() < next) {
+                return;
+            }
+            refresh.running = true;
+        }
+        // A failure is counted and logged; the call goes on with what is known.
+        let _ = self.learn(process, call, OPINIONS);
+    }
+
+    /// Learns the topology now, or takes part in what another thread is just learning.
+    pub fn refresh_now(&self, process: &Process, call: &Call<'_>, opinions: usize) -> Result<()> {
+        let began = now();
+        let mut refresh = lock(&process.refresh);
+        while refresh.running {
+            call.check()?;
+            let left = call.deadline.left(now()).unwrap_or(GLANCE);
+            if left.is_zero() {
+                break;
+            }
+            refresh = process
+                .refreshed
+                .wait_timeout(refresh, left.min(GLANCE))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+            if refresh.last.is_some_and(|last| last >= began) {
+                return Ok(());
+            }
+        }
+        refresh.running = true;
+        drop(refresh);
+        self.learn(process, call, opinions)
+    }
+
+    fn learn(&self, process: &Process, call: &Call<'_>, opinions: usize) -> Result<()> {
+        let _running = Running(process);
+        let time = now();
+        let peers = self.whom_to_ask(process, time);
+        let found = discover(&peers, opinions, self.config.cluster, &call.attempt(time));
+        count(&self.stats.refreshes);
+        let news = match found {
+            Ok(Found::Single(peer)) => Ok(self.adopt(process, Topology::single(peer), None)),
+            Ok(Found::Cluster(view)) => {
+                if let Some(defect) = &view.defect {
+                    log::log(log::WARN, || format!("topology: {defect}"));
+                }
+                let topology =
+                    Topology::of_view(&view, |address| process.peer(address, &self.config));
+                Ok(self.adopt(process, topology, Some(view.epoch)))
+            }
+            Err(error) => {
+                count(&self.stats.refresh_failures);
+                log::log(log::WARN, || format!("refresh failed: {error}"));
+                Err(error)
+            }
+        };
+        let bare = process.topology.load().is_bare();
+        let mut refresh = lock(&process.refresh);
+        refresh.bare = if bare { refresh.bare + 1 } else { 0 };
+        let patience = (BARE_FIRST_MS << (refresh.bare.clamp(1, 10) - 1)).min(BARE_LAST_MS);
+        process
+            .look_for_replicas
+            .store(now().millis() + patience, Ordering::Relaxed);
+        refresh.fruitless = match news {
+            Ok(true) => 0,
+            _ => refresh.fruitless.saturating_add(1),
+        };
+        let interval = INTERVAL_FIRST
+            .saturating_mul(1 << refresh.fruitless.min(8))
+            .min(INTERVAL_LAST);
+        let time = now();
+        refresh.last = Some(time);
+        refresh.next = Some(time.plus(interval.mul_f64(rand::rng().random_range(0.5..1.0))));
+        news.map(drop)
+    }
+
+    /// Nodes in an order of trust: those that are well, at random, then the seeds, then those
+    /// that have been failing. So a node that causes a refresh is not the one to be asked.
+    fn whom_to_ask(&self, process: &Process, time: Time) -> Vec<Arc<Peer>> {
+        let topology = process.topology.load();
+        let mut known: Vec<Arc<Peer>> = topology.nodes.iter().map(|n| n.peer.clone()).collect();
+        known.shuffle(&mut rand::rng());
+        let (mut order, sick): (Vec<_>, Vec<_>) =
+            known.into_iter().partition(|p| p.health.is_well());
+        let mut add = |peers: &mut dyn Iterator<Item = Arc<Peer>>| {
+            for peer in peers {
+                if !order.iter().any(|p| Arc::ptr_eq(p, &peer)) {
+                    order.push(peer);
+                }
+            }
+        };
+        let mut seeds: Vec<Address> = self.config.seeds.clone();
+        // The first time the caller's own order holds, and later none.
+        if topology.version > 0 {
+            seeds.shuffle(&mut rand::rng());
+        }
+        add(&mut seeds.iter().map(|seed| process.peer(seed, &self.config)));
+        add(&mut sick.into_iter());
+        if topology.version > 0 {
+            order.sort_by_key(|p| !p.health.is_well() && !p.health.is_due(time));
+        }
+        order
+    }
+
+    /// Makes a topology the present one, if it may be; returns whether it is news.
+    fn adopt(&self, process: &Process, mut topology: Topology, epoch: Option<u64>) -> bool {
+        let mut refresh = lock(&process.refresh);
+        if let Some(epoch) = epoch.filter(|e| *e > 0) {
+            if epoch < refresh.epoch && refresh.disbelieved < DISBELIEF {
+                refresh.disbelieved += 1;
+                log::log(log::WARN, || {
+                    format!("an old view of the cluster is not believed (epoch {epoch})")
+                });
+                return false;
+            }
+            refresh.epoch = epoch;
+            refresh.disbelieved = 0;
+        }
+        let present = process.topology.load();
+        if present.version > 0 && present.agrees(&topology) {
+            log::log(log::DEBUG, || {
+                "refreshed: the topology is what it was".to_string()
+            });
+            return false;
+        }
+        topology.version = present.version + 1;
+        log::log(log::INFO, || {
+            format!(
+                "topology {}: {} shards, {} nodes, {} of 16384 slots served",
+                topology.version,
+                topology.shards.len(),
+                topology.nodes.len(),
+                topology.covered()
+            )
+        });
+        process.keep_only(&topology, &self.config.seeds);
+        process.topology.store(Arc::new(topology));
+        true
+    }
+
+    /// Remembers what a MOVED said.
+    pub fn patch(&self, process: &Process, slot: u16, to: &Address) {
+        // Serialised by the refresh's lock, which is never held while waiting for a socket.
+        let _refresh = lock(&process.refresh);
+        let present = process.topology.load();
+        let patched = present.patched(slot, to, || process.peer(to, &self.config));
+        if let Some(mut topology) = patched {
+            topology.version = present.version + 1;
+            process.topology.store(Arc::new(topology));
+        }
+    }
+
+    /// Learns the topology for the first time: one seed's word is enough.
+    pub fn connect(&self, call: &Call<'_>) -> Result<()> {
+        let process = self.process();
+        self.refresh_now(process, call, 1)?;
+        if process.topology.load().covered() == 0 {
+            return Err(crate::error::Error::new(
+                Code::Down,
+                "the cluster serves no slots: it has not been set up",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Until when a call sleeps before its `n`-th try.
+pub fn backoff(n: u32) -> Deadline {
+    let us = crate::route::backoff_us(n, rand::rng().random_range(0.0..1.0));
+    Deadline::after_us(now(), us)
+}

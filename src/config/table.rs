@@ -1,0 +1,569 @@
+//! The options, one row each.
+
+use super::url::set_url;
+use super::{
+    AddressMap, ClusterMode, Config, MAX_VALUE, NilPolicy, Protocol, ReadFrom, Secret, quote,
+    suggest,
+};
+use crate::address::canonical_host;
+use crate::error::{Error, Result};
+
+/// An option: its name, and all there is to know about it.
+pub struct OptionRow {
+    pub name: &'static str,
+    /// What a number counts; empty otherwise.
+    pub unit: &'static str,
+    /// Whether it may differ between handles that share their connections (`rdc_with`).
+    pub twin: bool,
+    /// What it does, in a sentence.
+    pub help: &'static str,
+    default: &'static str,
+    kind: Kind,
+}
+
+/// The type of an option, with the way to its field.
+enum Kind {
+    Url,
+    Number {
+        min: u64,
+        max: u64,
+        get: fn(&Config) -> u64,
+        set: fn(&mut Config, u64),
+    },
+    Flag {
+        get: fn(&Config) -> bool,
+        set: fn(&mut Config, bool),
+    },
+    Word {
+        words: &'static [&'static str],
+        get: fn(&Config) -> &'static str,
+        /// Whether it is one of the words, and set.
+        set: fn(&mut Config, &str) -> bool,
+    },
+    Text {
+        allowed: Allowed,
+        get: fn(&Config) -> &Option<String>,
+        set: fn(&mut Config, Option<String>),
+    },
+    Password,
+    AddressMap,
+}
+
+/// Which texts an option takes, besides the empty one, which means none.
+struct Allowed {
+    words: &'static str,
+    test: fn(&str) -> bool,
+}
+
+const PRINTABLE: Allowed = Allowed {
+    words: "text without control characters",
+    test: |text| !text.chars().any(char::is_control),
+};
+
+/// `CLIENT SETNAME` refuses everything else.
+const CLIENT_NAME: Allowed = Allowed {
+    words: "ASCII text without spaces and control characters",
+    test: |text| text.bytes().all(|b| b.is_ascii_graphic()),
+};
+
+const HOST: Allowed = Allowed {
+    words: "a host name or an IP address",
+    test: |text| canonical_host(text).is_ok(),
+};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+impl OptionRow {
+    const fn new(
+        name: &'static str,
+        kind: Kind,
+        default: &'static str,
+        help: &'static str,
+    ) -> OptionRow {
+        OptionRow {
+            name,
+            unit: "",
+            twin: false,
+            help,
+            default,
+            kind,
+        }
+    }
+
+    const fn unit(mut self, unit: &'static str) -> OptionRow {
+        self.unit = unit;
+        self
+    }
+
+    const fn twin(mut self) -> OptionRow {
+        self.twin = true;
+        self
+    }
+
+    pub(super) fn is_url(&self) -> bool {
+        matches!(self.kind, Kind::Url)
+    }
+
+    pub(super) fn is_secret(&self) -> bool {
+        matches!(self.kind, Kind::Password)
+    }
+
+    /// The type, in words.
+    pub fn kind(&self) -> &'static str {
+        match self.kind {
+            Kind::Url => "URL",
+            Kind::Number { .. } => "number",
+            Kind::Flag { .. } => "boolean",
+            Kind::Word { .. } => "word",
+            Kind::Text { .. } => "text",
+            Kind::Password => "secret",
+            Kind::AddressMap => "address pairs",
+        }
+    }
+
+    /// The value when nothing is set; empty for none.
+    pub fn default(&self) -> String {
+        self.value(&Config::new())
+    }
+
+    /// The values that it takes, in words.
+    pub fn range(&self) -> String {
+        match &self.kind {
+            Kind::Url => "redis://host:port,...".to_owned(),
+            Kind::Number { min, max, .. } => format!("{min} to {max}"),
+            Kind::Flag { .. } => "yes, no".to_owned(),
+            Kind::Word { .. } => self.words().collect::<Vec<_>>().join(", "),
+            Kind::Text { allowed, .. } => allowed.words.to_owned(),
+            Kind::Password => "any text".to_owned(),
+            Kind::AddressMap => "from=to,from=to; each host or host:port".to_owned(),
+        }
+    }
+
+    /// The words of a [`Kind::Word`] that this version implements.
+    fn words(&self) -> impl Iterator<Item = &'static str> {
+        let words = match self.kind {
+            Kind::Word { words, .. } => words,
+            _ => &[],
+        };
+        words.iter().copied().filter(|word| !self.is_later(word))
+    }
+
+    fn is_later(&self, word: &str) -> bool {
+        LATER_WORDS
+            .iter()
+            .any(|(name, later)| *name == self.name && later.eq_ignore_ascii_case(word))
+    }
+
+    pub(super) fn value(&self, config: &Config) -> String {
+        match &self.kind {
+            Kind::Url => super::url::shown(config),
+            Kind::Number { get, .. } => get(config).to_string(),
+            Kind::Flag { get, .. } => if get(config) { "yes" } else { "no" }.to_owned(),
+            Kind::Word { get, .. } => get(config).to_owned(),
+            Kind::Text { get, .. } => get(config).clone().unwrap_or_default(),
+            Kind::Password if config.password.is_some() => "***".to_owned(),
+            Kind::Password => String::new(),
+            Kind::AddressMap => config.address_map.to_string(),
+        }
+    }
+
+    pub(super) fn set(&self, config: &mut Config, value: &str) -> Result<()> {
+        if value.len() > MAX_VALUE {
+            return Err(Error::invalid(format_args!(
+                "option {}: the value is {} bytes long, and at most {MAX_VALUE} are allowed",
+                self.name,
+                value.len()
+            )));
+        }
+        match &self.kind {
+            Kind::Url => set_url(config, value)?,
+            Kind::Number { min, max, set, .. } => {
+                let number = self.number(value)?;
+                if !(*min..=*max).contains(&number) {
+                    return Err(self.refused(value, "is out of range"));
+                }
+                set(config, number);
+            }
+            Kind::Flag { set, .. } => {
+                let is = |words: [&str; 3]| words.iter().any(|w| value.eq_ignore_ascii_case(w));
+                if is(["yes", "true", "1"]) {
+                    set(config, true);
+                } else if is(["no", "false", "0"]) {
+                    set(config, false);
+                } else {
+                    return Err(self.refused(value, "is not a boolean"));
+                }
+            }
+            Kind::Word { set, .. } => {
+                if self.is_later(value) {
+                    return Err(self.refused(value, "is not supported by this version"));
+                }
+                if !set(config, value) {
+                    return Err(match suggest::nearest(value, self.words()) {
+                        Some(word) => {
+                            self.refused(value, &format!("is unknown; did you mean `{word}`?"))
+                        }
+                        None => self.refused(value, "is unknown"),
+                    });
+                }
+            }
+            Kind::Text { allowed, set, .. } => {
+                if !value.is_empty() && !(allowed.test)(value) {
+                    return Err(self.refused(value, "is not taken"));
+                }
+                set(config, Some(value.to_owned()).filter(|v| !v.is_empty()));
+            }
+            Kind::Password => {
+                config.password = Some(Secret::new(value)).filter(|_| !value.is_empty());
+                config.credentials_of_url = false;
+            }
+            Kind::AddressMap => {
+                config.address_map = AddressMap::parse(value)
+                    .map_err(|why| self.refused(value, &format!("is no address map, {why}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn number(&self, value: &str) -> Result<u64> {
+        if value.is_empty() || !value.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(self.refused(value, "is not a decimal number"));
+        }
+        // Digits that do not fit are a number all the same, beyond every range.
+        Ok(value.parse().unwrap_or(u64::MAX))
+    }
+
+    fn refused(&self, value: &str, why: &str) -> Error {
+        let unit = if self.unit.is_empty() { "" } else { " " };
+        Error::invalid(format_args!(
+            "option {}: {} {why} (allowed: {}{unit}{})",
+            self.name,
+            quote(value),
+            self.range(),
+            self.unit
+        ))
+    }
+}
+
+macro_rules! number {
+    ($field:ident: $type:ty, $min:expr, $max:expr, $default:literal, $help:literal) => {
+        OptionRow::new(
+            stringify!($field),
+            Kind::Number {
+                min: $min,
+                max: $max,
+                get: |config| config.$field as u64,
+                // The range keeps the number within the field's type.
+                set: |config, number| config.$field = number as $type,
+            },
+            $default,
+            $help,
+        )
+    };
+}
+
+macro_rules! flag {
+    ($field:ident, $default:literal, $help:literal) => {
+        OptionRow::new(
+            stringify!($field),
+            Kind::Flag {
+                get: |config| config.$field,
+                set: |config, flag| config.$field = flag,
+            },
+            $default,
+            $help,
+        )
+    };
+}
+
+macro_rules! word {
+    ($field:ident: $type:ident, $default:literal, $help:literal) => {
+        OptionRow::new(
+            stringify!($field),
+            Kind::Word {
+                words: $type::NAMES,
+                get: |config| config.$field.name(),
+                set: |config, word| {
+                    let found = $type::from_name(word);
+                    config.$field = found.unwrap_or(config.$field);
+                    found.is_some()
+                },
+            },
+            $default,
+            $help,
+        )
+    };
+}
+
+macro_rules! text {
+    ($field:ident, $allowed:expr, $help:literal) => {
+        OptionRow::new(
+            stringify!($field),
+            Kind::Text {
+                allowed: $allowed,
+                get: |config| &config.$field,
+                set: |config, text| config.$field = text,
+            },
+            "",
+            $help,
+        )
+    };
+}
+
+/// Unset, it depends on `readonly`, so there is no default to write into the field.
+const READ_FROM: OptionRow = OptionRow::new(
+    "read_from",
+    Kind::Word {
+        words: ReadFrom::NAMES,
+        get: |config| config.read_from().name(),
+        set: |config, word| {
+            let found = ReadFrom::from_name(word);
+            config.read_from_wish = found.or(config.read_from_wish);
+            found.is_some()
+        },
+    },
+    "",
+    "Which nodes of a slot serve reads: the primary, any of primary and replicas alike, or a \
+     replica as long as there is one; all but primary may give stale data. With readonly the \
+     default is any.",
+);
+
+/// The options of this version.
+static TABLE: &[OptionRow] = &[
+    OptionRow::new(
+        "url",
+        Kind::Url,
+        "",
+        "The nodes to learn the cluster from, the credentials, and any other option as query; set \
+         again, it replaces the nodes.",
+    ),
+    number!(timeout_ms: u64, 1, DAY_MS, "5000",
+        "A call ends within this time, whatever it has to wait for.")
+    .unit("ms")
+    .twin(),
+    number!(attempt_timeout_ms: u64, 1, DAY_MS, "1000",
+        "One node has this time to answer, before another one is tried or the call gives up.")
+    .unit("ms")
+    .twin(),
+    number!(connect_timeout_ms: u64, 1, DAY_MS, "1000",
+        "A new connection is ready within this time, authentication included, or the \
+         node counts as not reachable.")
+    .unit("ms"),
+    flag!(
+        readonly,
+        "no",
+        "Refuse everything that is not a read before it is sent, and let replicas serve reads."
+    )
+    .twin(),
+    READ_FROM.twin(),
+    number!(max_redirects: u32, 0, 1000, "16",
+        "A command follows this many MOVED and ASK redirections before it fails.")
+    .twin(),
+    flag!(
+        retry_writes,
+        "no",
+        "Send a write again when its connection broke and it may or may not have run; it may \
+         then run twice."
+    )
+    .twin(),
+    number!(connections_per_node: usize, 1, 1000, "16",
+        "At most this many connections are open to one node, and as many more for handles that read from replicas; commands that block and pinned handles have theirs besides."),
+    word!(protocol: Protocol, "3",
+        "The version of RESP to speak; 3 falls back to 2 with a server that does not know it."),
+    text!(
+        user,
+        PRINTABLE,
+        "The ACL user to authenticate as; without one, the password is that of the default user."
+    ),
+    OptionRow::new(
+        "password",
+        Kind::Password,
+        "",
+        "The password to authenticate with; it appears in no error, log or listing.",
+    ),
+    text!(
+        client_name,
+        CLIENT_NAME,
+        "The name that the connections carry in CLIENT LIST."
+    ),
+    word!(cluster: ClusterMode, "auto",
+        "Whether the nodes of the url form a cluster: auto asks them, yes fails if they do not, \
+         no takes the one node for all slots."),
+    OptionRow::new(
+        "address_map",
+        Kind::AddressMap,
+        "",
+        "Addresses as the cluster announces them and as they are reached from here, behind NAT or \
+         a port forwarding; a pair with a port goes before one without, which keeps the port.",
+    ),
+    number!(max_reply_bytes: usize, 1024, u32::MAX as u64, "1073741824",
+        "A longer reply is refused, and its connection dropped.")
+    .unit("bytes"),
+    number!(max_reply_elements: usize, 1, u32::MAX as u64, "67108864",
+        "A reply of more elements is refused, and its connection dropped."),
+    number!(max_reply_depth: usize, 1, 1000, "32",
+        "A reply of arrays nested more deeply is refused, and its connection dropped."),
+    number!(keepalive_ms: u64, 0, DAY_MS, "30000",
+        "A connection that is silent this long is probed by TCP; 0 turns that off.")
+    .unit("ms"),
+];
+
+// ---- What this version knows but does not implement yet. --------------------------------------
+//
+// Setting one of these is an error that says so, never a silent no-op. To switch an option on, move
+// its row into TABLE; a word, strike it from LATER_WORDS; TLS, move its schemes into SCHEMES (url.rs).
+
+static LATER: &[OptionRow] = &[
+    flag!(
+        split_writes,
+        "no",
+        "Split DEL, UNLINK and MSET with keys of several slots by slot; not atomic then."
+    )
+    .twin(),
+    text!(
+        zone,
+        PRINTABLE,
+        "The availability zone we are in, as the nodes name theirs, for read_from=zone."
+    )
+    .twin(),
+    number!(refresh_interval_ms: u64, 0, DAY_MS, "0",
+        "The topology is refreshed by the first call after this time; 0 refreshes only when \
+         something points to a change.")
+    .unit("ms"),
+    number!(max_staleness_ms: u64, 0, DAY_MS, "0",
+        "A replica whose lag cannot be shown to be within this serves no reads; 0 sets no bound.")
+    .unit("ms")
+    .twin(),
+    flag!(
+        read_your_writes,
+        "no",
+        "A read sees what this handle wrote before: a replica that does not have it yet is passed \
+         over."
+    )
+    .twin(),
+    flag!(
+        monotonic,
+        "no",
+        "A read never sees an older state than a read of this handle before it."
+    )
+    .twin(),
+    word!(nil: NilPolicy, "accept",
+        "Whether a nil from a replica is accepted, or verified at the primary.")
+    .twin(),
+    text!(
+        tls_ca_file,
+        PRINTABLE,
+        "PEM file of the authorities that may sign the nodes' certificates; without one, the \
+         system's."
+    ),
+    text!(
+        tls_cert_file,
+        PRINTABLE,
+        "PEM file of our own certificate chain, for nodes that ask for one."
+    ),
+    text!(
+        tls_key_file,
+        PRINTABLE,
+        "PEM file of the private key of tls_cert_file."
+    ),
+    text!(
+        tls_server_name,
+        HOST,
+        "The name that every node's certificate must carry, in place of the node's own host."
+    ),
+    flag!(
+        tls_insecure_skip_verify,
+        "no",
+        "Accept any certificate: whoever is in between can read and change everything."
+    ),
+];
+
+const LATER_WORDS: &[(&str, &str)] = &[("read_from", "nearest"), ("read_from", "zone")];
+
+// -----------------------------------------------------------------------------------------------
+
+/// Every option, in the order of CONFIGURATION.md.
+pub fn options() -> &'static [OptionRow] {
+    TABLE
+}
+
+/// The row of this name.
+pub(super) fn find(name: &str) -> Result<&'static OptionRow> {
+    if let Some(row) = TABLE.iter().find(|row| row.name == name) {
+        return Ok(row);
+    }
+    Err(Error::invalid(
+        if LATER.iter().any(|row| row.name == name) {
+            format!("option {name} is not supported by this version")
+        } else {
+            let hint =
+                did_you_mean(name).unwrap_or("see CONFIGURATION.md for those there are".into());
+            format!("option {} is unknown; {hint}", quote(name))
+        },
+    ))
+}
+
+pub(super) fn did_you_mean(name: &str) -> Option<String> {
+    let near = suggest::nearest(name, TABLE.iter().map(|row| row.name))?;
+    Some(format!("did you mean `{near}`?"))
+}
+
+/// Writes the default of every row into its field.
+pub(super) fn set_defaults(config: &mut Config) {
+    for row in TABLE.iter().chain(LATER) {
+        if !row.default.is_empty() {
+            row.set(config, row.default)
+                .expect("a default is within its own range");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_one_row() {
+        let mut names: Vec<&str> = TABLE.iter().chain(LATER).map(|row| row.name).collect();
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn later_rows_are_ready_to_be_moved() {
+        for (name, default, value) in [
+            ("split_writes", "no", "yes"),
+            ("zone", "", "eu-1a"),
+            ("refresh_interval_ms", "0", "86400000"),
+            ("max_staleness_ms", "0", "86400000"),
+            ("read_your_writes", "no", "yes"),
+            ("monotonic", "no", "yes"),
+            ("nil", "accept", "verify"),
+            ("tls_ca_file", "", "/etc/ca.pem"),
+            ("tls_cert_file", "", "/etc/cert.pem"),
+            ("tls_key_file", "", "/etc/key.pem"),
+            ("tls_server_name", "", "redis.example.com"),
+            ("tls_insecure_skip_verify", "no", "yes"),
+        ] {
+            let row = TABLE.iter().chain(LATER).find(|row| row.name == name);
+            let row = row.unwrap_or_else(|| panic!("{name} has no row"));
+            assert_eq!(row.default(), default, "{name}");
+            let mut config = Config::new();
+            row.set(&mut config, value).unwrap();
+            assert_eq!(row.value(&config), value, "{name}");
+        }
+    }
+
+    #[test]
+    fn later_words_are_words() {
+        for (name, word) in LATER_WORDS {
+            let row = TABLE.iter().find(|row| row.name == *name).unwrap();
+            let Kind::Word { words, .. } = row.kind else {
+                panic!("{name} has no words")
+            };
+            assert!(words.contains(word), "{name} {word}");
+        }
+    }
+}

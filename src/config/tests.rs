@@ -1,0 +1,690 @@
+//! Options and URLs as tables. What appears as `hunter2` is a password and must appear nowhere.
+
+use super::*;
+use crate::error::Code;
+
+const SECRET: &str = "hunter2";
+
+fn seeds(config: &Config) -> String {
+    let seeds: Vec<String> = config.seeds.iter().map(Address::to_string).collect();
+    seeds.join(" ")
+}
+
+fn password(config: &Config) -> &str {
+    config.password.as_ref().map_or("", Secret::reveal)
+}
+
+/// The error of setting, which must be of the right kind, on one line and without the secret.
+fn refused(name: &str, value: &str) -> String {
+    let mut config = Config::new();
+    let before = format!("{config:?}");
+    let error = config.set(name, value).expect_err(value);
+    assert_eq!(error.code, Code::Invalid, "{error}");
+    assert!(!error.sent);
+    let message = error.message.clone();
+    assert!(!message.contains(SECRET), "{message}");
+    assert!(!message.chars().any(char::is_control), "{message}");
+    assert!(message.len() < 400, "{message}");
+    assert_eq!(
+        format!("{config:?}"),
+        before,
+        "a refused {name} changed something"
+    );
+    message
+}
+
+#[test]
+fn urls_that_are_good() {
+    for (url, hosts, user, word) in [
+        ("redis://h", "h:6379", "", ""),
+        ("redis://h/", "h:6379", "", ""),
+        ("redis://h/0", "h:6379", "", ""),
+        ("redis://h:7000", "h:7000", "", ""),
+        ("valkey://h:7000", "h:7000", "", ""),
+        ("REDIS://H:7000", "h:7000", "", ""),
+        ("redis://h:1", "h:1", "", ""),
+        ("redis://h:65535", "h:65535", "", ""),
+        ("redis://a:1,b:2,c", "a:1 b:2 c:6379", "", ""),
+        ("redis://a:1,b:2,A:1,a:01", "a:1 b:2", "", ""),
+        ("redis://a,a:6379/", "a:6379", "", ""),
+        ("redis://127.0.0.1:7000", "127.0.0.1:7000", "", ""),
+        ("redis://[::1]", "[::1]:6379", "", ""),
+        ("redis://[::1]:7000,[0:0::1]:7000", "[::1]:7000", "", ""),
+        ("redis://[2001:DB8::A]:7000", "[2001:db8::a]:7000", "", ""),
+        ("redis://[fe80::1%eth0]:7000", "[fe80::1%eth0]:7000", "", ""),
+        (
+            "redis://[fe80::1%25eth0]:7000",
+            "[fe80::1%eth0]:7000",
+            "",
+            "",
+        ),
+        ("redis://[fe80::1%2]:7000", "[fe80::1%2]:7000", "", ""),
+        ("redis://[fe80::1%25]:7000", "[fe80::1%25]:7000", "", ""),
+        ("redis://:hunter2@h", "h:6379", "", "hunter2"),
+        ("redis://bob:hunter2@h", "h:6379", "bob", "hunter2"),
+        ("redis://bob:hunter2@a,b", "a:6379 b:6379", "bob", "hunter2"),
+        ("redis://bob:hunter2@[::1]:7", "[::1]:7", "bob", "hunter2"),
+        ("redis://bob:a:b:c@h", "h:6379", "bob", "a:b:c"),
+        ("redis://:a,b@h", "h:6379", "", "a,b"),
+        ("redis://b%6Fb:p%40%2f%3A%25@h", "h:6379", "bob", "p@/:%"),
+        ("redis://bob:a+b@h", "h:6379", "bob", "a+b"),
+        ("redis://bob:%C3%A9@h", "h:6379", "bob", "\u{e9}"),
+        ("redis://:%0A@h", "h:6379", "", "\n"),
+        ("redis://@h", "h:6379", "", ""),
+        ("redis://:@h", "h:6379", "", ""),
+        ("redis://bob@h?password=hunter2", "h:6379", "bob", "hunter2"),
+        ("redis://h?user=bob&password=p%26q", "h:6379", "bob", "p&q"),
+        ("redis://:old@h?password=new", "h:6379", "", "new"),
+        ("redis://:old@h?password=", "h:6379", "", ""),
+        ("redis://h?", "h:6379", "", ""),
+        ("redis://h/?", "h:6379", "", ""),
+        ("redis://h/0?timeout_ms=5000", "h:6379", "", ""),
+        ("redis://h/?timeout_ms=1&timeout_ms=5000", "h:6379", "", ""),
+        (
+            "redis://my_host-1.example.com.:7000",
+            "my_host-1.example.com.:7000",
+            "",
+            "",
+        ),
+    ] {
+        let config = Config::from_url(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+        assert_eq!(seeds(&config), hosts, "{url}");
+        assert_eq!(config.user.as_deref().unwrap_or(""), user, "{url}");
+        assert_eq!(password(&config), word, "{url}");
+        assert_eq!(config.timeout_ms, 5000, "{url}");
+        assert!(!config.tls, "{url}");
+        assert!(!format!("{config:?}").contains(SECRET), "{url}");
+    }
+}
+
+#[test]
+fn urls_that_are_bad() {
+    for (url, why) in [
+        ("", "no scheme; did you mean redis://host:port?"),
+        (
+            "127.0.0.1:7000,127.0.0.1:7001",
+            "did you mean redis://host:port?",
+        ),
+        (":hunter2@h:7000", "no scheme"),
+        ("redis:/h", "no scheme"),
+        ("://h", "scheme"),
+        ("http://h", "scheme \"http\" is unknown"),
+        ("redi://h", "did you mean redis://?"),
+        ("bob:hunter2://h", "does not begin with a scheme"),
+        (
+            "rediss://h",
+            "scheme rediss:// (TLS) is not supported by this version",
+        ),
+        (
+            "valkeys://h",
+            "scheme valkeys:// (TLS) is not supported by this version",
+        ),
+        ("redis://", "the host is empty (at byte 8)"),
+        ("redis:///0", "the host is empty (at byte 8)"),
+        ("redis://:7000", "the host is empty"),
+        ("redis://bob:hunter2@", "the host is empty (at byte 20)"),
+        (
+            "redis://bob:hunter2@:7000",
+            "the host is empty (at byte 20)",
+        ),
+        (
+            "redis://bob:hunter2",
+            "the port is not a number from 1 to 65535 (at byte 8)",
+        ),
+        ("redis://:hunter2", "the port is not"),
+        ("redis://bob:7000:hunter2", "several colons"),
+        ("redis://h:", "the port is not"),
+        ("redis://h:0", "the port is not"),
+        ("redis://h:65536", "the port is not"),
+        ("redis://h:-1", "the port is not"),
+        ("redis://h:+1", "the port is not"),
+        ("redis://h:7000x", "the port is not"),
+        ("redis://h:99999999999999999999", "the port is not"),
+        ("redis://a,", "the host is empty (at byte 10)"),
+        ("redis://,a", "the host is empty (at byte 8)"),
+        ("redis://a,,b", "the host is empty (at byte 10)"),
+        (
+            "redis://a,b:x",
+            "the port is not a number from 1 to 65535 (at byte 10)",
+        ),
+        ("redis://a, b", "a character other than"),
+        ("redis://h%20x", "a character other than"),
+        ("redis://h\u{f6}st", "a character other than"),
+        ("redis://::1:7000", "written in brackets"),
+        ("redis://::1", "written in brackets"),
+        ("redis://[::1", "not closed"),
+        ("redis://[::1]7000", "only a port may follow"),
+        ("redis://[h]:7000", "only an IPv6 address"),
+        ("redis://[::g]:7000", "not an IPv6 address"),
+        ("redis://[fe80::1%]:7000", "the scope"),
+        ("redis://1.2.3:7000", "not an IPv4 address"),
+        ("redis://h/1", "only database 0"),
+        ("redis://h/00", "only database 0"),
+        (
+            "redis://h/x",
+            "the path can be nothing but / or /0 (at byte 9)",
+        ),
+        ("redis://h/0/", "the path can be nothing"),
+        ("redis://h#hunter2", "a '#fragment'"),
+        ("redis://h?password=a#hunter2", "a '#fragment'"),
+        ("redis://:hunter2#x@h", "'#' %23"),
+        ("redis://:hunter2/x@h", "'/' %2F"),
+        ("redis://bob:7000/hunter2@h", "'/' %2F"),
+        ("redis://bob:7000?hunter2@h", "'?' %3F"),
+        ("redis://bob:hun@ter2@h", "'@' is written %40"),
+        (
+            "redis://bob:hunter2@a,bob:hunter2@b",
+            "before the first host",
+        ),
+        (
+            "redis://:hunter2%@h",
+            "the password has a '%' without two hexadecimal digits",
+        ),
+        ("redis://:hunter2%4@h", "'%' is written %25 (at byte 16)"),
+        ("redis://:hunter2%zz@h", "(at byte 16)"),
+        ("redis://b%zz:hunter2@h", "the user has a '%' without"),
+        ("redis://:hunter2%00@h", "the password has a NUL"),
+        ("redis://:hunter2%ff@h", "the password is not UTF-8"),
+        ("redis://b%0a:hunter2@h", "the user has a control character"),
+        ("redis://h\0", "a control character (at byte 9)"),
+        ("redis://h\n", "a control character (at byte 9)"),
+        ("redis://h\x7f", "a control character (at byte 9)"),
+        ("redis://:hunter2\x1b@h", "a control character"),
+        ("redis://h?timeout_ms", "option timeout_ms has no value"),
+        (
+            "redis://h?hunter2",
+            "option has no value; options are name=value, joined by '&' (at byte 10)",
+        ),
+        ("redis://h?timeout_ms=1&", "no value"),
+        ("redis://h?&timeout_ms=1", "no value"),
+        (
+            "redis://h?timeout_ms=0",
+            "option timeout_ms: \"0\" is out of range",
+        ),
+        (
+            "redis://h?timeout=1",
+            "\"timeout\" is unknown; did you mean `timeout_ms`?",
+        ),
+        ("redis://h?db=0", "option \"db\" is unknown"),
+        ("redis://h?pasword=hunter2", "did you mean `password`?"),
+        ("redis://h?password=x&hunter2", "no value"),
+        (
+            "redis://h?password=x&hunter2=1",
+            "an option is unknown (at byte 21)",
+        ),
+        (
+            "redis://h?password=x&tiemout_ms=1",
+            "did you mean `timeout_ms`?",
+        ),
+        (
+            "redis://h?password=hunter2%",
+            "option password has a '%' without",
+        ),
+        ("redis://h?hunter2:x=1", "an option is unknown (at byte 10)"),
+        (
+            "redis://h?client_name=%zz",
+            "option client_name has a '%' without",
+        ),
+        ("redis://h?client_name=%00", "option client_name has a NUL"),
+        ("redis://h?url=redis://g", "cannot hold the option url"),
+        (
+            "redis://h?monotonic=yes",
+            "option monotonic is not supported by this version",
+        ),
+    ] {
+        let error = refused("url", url);
+        assert!(error.contains(why), "{url}: {error}");
+    }
+    for long in [
+        format!("redis://{}", "a,".repeat(40_000)),
+        format!("redis://:{}@h", SECRET.repeat(20_000)),
+    ] {
+        assert!(refused("url", &long).contains("at most 65536 are allowed"));
+    }
+}
+
+#[test]
+fn seeds_by_the_thousand() {
+    let hosts: Vec<String> = (0..10_000).map(|i| format!("{}", 1 + i % 5000)).collect();
+    let url = format!(
+        "redis://h:{}",
+        hosts.join(",h:").chars().take(60_000).collect::<String>()
+    );
+    let config = Config::from_url(url.trim_end_matches([',', 'h', ':'])).unwrap();
+    assert_eq!(config.seeds.len(), 5000);
+}
+
+#[test]
+fn a_second_url_replaces_the_first() {
+    let mut config = Config::new();
+    config.set("timeout_ms", "7").unwrap();
+    config
+        .set("url", "redis://bob:hunter2@a,b?max_redirects=3")
+        .unwrap();
+    config.set("url", "redis://c").unwrap();
+    assert_eq!(seeds(&config), "c:6379");
+    assert_eq!((config.timeout_ms, config.max_redirects), (7, 3));
+    // The first URL's credentials are not for the hosts of the second ...
+    assert_eq!((config.user.as_deref(), password(&config)), (None, ""));
+    config
+        .set("url", "redis://c?user=bob&password=hunter2")
+        .unwrap();
+    config.set("url", "redis://d").unwrap();
+    assert_eq!((config.user.as_deref(), password(&config)), (None, ""));
+    // ... but those set by name are, before or after it.
+    config.set("password", "by name").unwrap();
+    config.set("url", "redis://bob@e").unwrap();
+    assert_eq!(
+        (config.user.as_deref(), password(&config)),
+        (Some("bob"), "by name")
+    );
+    config.set("password", "later").unwrap();
+    config.set("url", "redis://f").unwrap();
+    assert_eq!(password(&config), "later");
+    config.check().unwrap();
+}
+
+#[test]
+fn defaults() {
+    let expected = [
+        ("url", ""),
+        ("timeout_ms", "5000"),
+        ("attempt_timeout_ms", "1000"),
+        ("connect_timeout_ms", "1000"),
+        ("readonly", "no"),
+        ("read_from", "primary"),
+        ("max_redirects", "16"),
+        ("retry_writes", "no"),
+        ("connections_per_node", "16"),
+        ("protocol", "3"),
+        ("user", ""),
+        ("password", ""),
+        ("client_name", ""),
+        ("cluster", "auto"),
+        ("address_map", ""),
+        ("max_reply_bytes", "1073741824"),
+        ("max_reply_elements", "67108864"),
+        ("max_reply_depth", "32"),
+        ("keepalive_ms", "30000"),
+    ];
+    let defaults: Vec<(&str, String)> = options().iter().map(|r| (r.name, r.default())).collect();
+    let defaults: Vec<(&str, &str)> = defaults.iter().map(|(n, d)| (*n, d.as_str())).collect();
+    assert_eq!(defaults, expected);
+}
+
+#[test]
+fn values_that_are_taken() {
+    for (name, value, shown) in [
+        (
+            "url",
+            "redis://bob:hunter2@a:1,[::1]:2?timeout_ms=3",
+            "redis://a:1,[::1]:2",
+        ),
+        ("timeout_ms", "1", "1"),
+        ("timeout_ms", "86400000", "86400000"),
+        ("timeout_ms", "0005", "5"),
+        ("attempt_timeout_ms", "1", "1"),
+        ("attempt_timeout_ms", "86400000", "86400000"),
+        ("connect_timeout_ms", "1", "1"),
+        ("connect_timeout_ms", "86400000", "86400000"),
+        ("readonly", "yes", "yes"),
+        ("readonly", "true", "yes"),
+        ("readonly", "1", "yes"),
+        ("readonly", "True", "yes"),
+        ("readonly", "no", "no"),
+        ("readonly", "false", "no"),
+        ("readonly", "0", "no"),
+        ("read_from", "primary", "primary"),
+        ("read_from", "any", "any"),
+        ("read_from", "Replica", "replica"),
+        ("max_redirects", "0", "0"),
+        ("max_redirects", "1000", "1000"),
+        ("retry_writes", "yes", "yes"),
+        ("connections_per_node", "1", "1"),
+        ("connections_per_node", "1000", "1000"),
+        ("protocol", "2", "2"),
+        ("protocol", "3", "3"),
+        ("user", "bob", "bob"),
+        ("user", "", ""),
+        ("password", SECRET, "***"),
+        ("password", "", ""),
+        ("client_name", "app:1", "app:1"),
+        ("cluster", "auto", "auto"),
+        ("cluster", "yes", "yes"),
+        ("cluster", "no", "no"),
+        (
+            "address_map",
+            "10.0.0.1:7000=Localhost:1,b=c",
+            "10.0.0.1:7000=localhost:1,b=c",
+        ),
+        ("address_map", "", ""),
+        ("max_reply_bytes", "1024", "1024"),
+        ("max_reply_bytes", "4294967295", "4294967295"),
+        ("max_reply_elements", "1", "1"),
+        ("max_reply_elements", "4294967295", "4294967295"),
+        ("max_reply_depth", "1", "1"),
+        ("max_reply_depth", "1000", "1000"),
+        ("keepalive_ms", "0", "0"),
+        ("keepalive_ms", "86400000", "86400000"),
+    ] {
+        let mut config = Config::new();
+        config
+            .set(name, value)
+            .unwrap_or_else(|error| panic!("{name}={value}: {error}"));
+        let row = options().iter().find(|row| row.name == name).unwrap();
+        assert_eq!(config.value(row), shown, "{name}={value}");
+        assert!(!format!("{config:?}").contains(SECRET));
+        // Every other option is as it was, but for the reads of a readonly client and what a URL says.
+        for other in options() {
+            let moves = other.name == name
+                || name == "url"
+                || (name, other.name) == ("readonly", "read_from");
+            assert!(
+                moves || config.value(other) == other.default(),
+                "{name}: {}",
+                other.name
+            );
+        }
+    }
+}
+
+#[test]
+fn values_that_are_refused() {
+    let long = "x".repeat(1000);
+    for (name, value, why) in [
+        (
+            "timeout_ms",
+            "0",
+            "timeout_ms: \"0\" is out of range (allowed: 1 to 86400000 ms)",
+        ),
+        ("timeout_ms", "86400001", "out of range"),
+        ("timeout_ms", "18446744073709551616", "out of range"),
+        ("timeout_ms", "99999999999999999999999999", "out of range"),
+        (
+            "timeout_ms",
+            "",
+            "\"\" is not a decimal number (allowed: 1 to 86400000 ms)",
+        ),
+        ("timeout_ms", "-1", "not a decimal number"),
+        ("timeout_ms", "+1", "not a decimal number"),
+        ("timeout_ms", " 1", "not a decimal number"),
+        ("timeout_ms", "1.5", "not a decimal number"),
+        ("timeout_ms", "0x10", "not a decimal number"),
+        ("timeout_ms", "5s", "not a decimal number"),
+        ("timeout_ms", "1_000", "not a decimal number"),
+        ("timeout_ms", "\u{661}", "not a decimal number"),
+        ("timeout_ms", "a\nb", "\"a\\nb\" is not"),
+        ("timeout_ms", &long, "x...\" is not a decimal number"),
+        ("attempt_timeout_ms", "0", "out of range"),
+        ("attempt_timeout_ms", "86400001", "out of range"),
+        ("connect_timeout_ms", "0", "out of range"),
+        ("connect_timeout_ms", "86400001", "out of range"),
+        ("max_redirects", "1001", "(allowed: 0 to 1000)"),
+        ("connections_per_node", "0", "(allowed: 1 to 1000)"),
+        ("connections_per_node", "1001", "out of range"),
+        (
+            "max_reply_bytes",
+            "1023",
+            "(allowed: 1024 to 4294967295 bytes)",
+        ),
+        ("max_reply_bytes", "4294967296", "out of range"),
+        ("max_reply_elements", "0", "out of range"),
+        ("max_reply_elements", "4294967296", "out of range"),
+        ("max_reply_depth", "0", "(allowed: 1 to 1000)"),
+        ("max_reply_depth", "1001", "out of range"),
+        ("keepalive_ms", "86400001", "(allowed: 0 to 86400000 ms)"),
+        ("readonly", "", "\"\" is not a boolean (allowed: yes, no)"),
+        ("readonly", "on", "not a boolean"),
+        ("retry_writes", "2", "not a boolean"),
+        ("read_from", "", "unknown (allowed: primary, any, replica)"),
+        ("read_from", "replicas", "did you mean `replica`?"),
+        (
+            "read_from",
+            "master",
+            "\"master\" is unknown (allowed: primary, any, replica)",
+        ),
+        (
+            "read_from",
+            "nearest",
+            "\"nearest\" is not supported by this version (allowed: primary, any, replica)",
+        ),
+        ("read_from", "zone", "not supported by this version"),
+        ("protocol", "4", "\"4\" is unknown (allowed: 2, 3)"),
+        ("protocol", "resp3", "unknown"),
+        ("cluster", "maybe", "unknown (allowed: auto, yes, no)"),
+        ("user", "b\no\0b", "option user: \"b\\no\\0b\" is not taken"),
+        ("client_name", "my app", "ASCII text without spaces"),
+        ("client_name", "\u{e9}", "ASCII text without spaces"),
+        ("address_map", "a", "no address map, pair 1: it has no '='"),
+        ("address_map", "a=b,c=d:0", "pair 2: the port is not"),
+        ("", "1", "option \"\" is unknown; see CONFIGURATION.md"),
+        ("TIMEOUT_MS", "1", "did you mean `timeout_ms`?"),
+        ("timeout-ms", "1", "did you mean `timeout_ms`?"),
+        ("timeout", "1", "did you mean `timeout_ms`?"),
+        ("timeot_ms", "1", "did you mean `timeout_ms`?"),
+        ("tiemout_ms", "1", "did you mean `timeout_ms`?"),
+        ("connect_timeout", "1", "did you mean `connect_timeout_ms`?"),
+        ("username", "1", "did you mean `user`?"),
+        ("pass", SECRET, "did you mean `password`?"),
+        ("passwrod", SECRET, "did you mean `password`?"),
+        ("read_only", "yes", "did you mean `readonly`?"),
+        ("readfrom", "any", "did you mean `read_from`?"),
+        ("max_redirections", "1", "did you mean `max_redirects`?"),
+        (
+            "max_conections_per_node",
+            "1",
+            "did you mean `connections_per_node`?",
+        ),
+        ("x", "1", "option \"x\" is unknown; see CONFIGURATION.md"),
+        ("socket_buffer", "1", "is unknown; see CONFIGURATION.md"),
+        (&long, "1", "x...\" is unknown; see"),
+    ] {
+        let error = refused(name, value);
+        assert!(error.starts_with("INVALID option "), "{error}");
+        assert!(error.contains(why), "{name}={value}: {error}");
+    }
+    let secret = SECRET.repeat(20_000);
+    assert!(refused("password", &secret).contains("option password: the value is 140000 bytes"));
+}
+
+#[test]
+fn options_of_a_later_version_are_refused_by_name() {
+    for name in [
+        "split_writes",
+        "zone",
+        "refresh_interval_ms",
+        "max_staleness_ms",
+        "read_your_writes",
+        "monotonic",
+        "nil",
+        "tls_ca_file",
+        "tls_cert_file",
+        "tls_key_file",
+        "tls_server_name",
+        "tls_insecure_skip_verify",
+    ] {
+        let error = refused(name, "yes");
+        assert_eq!(
+            error,
+            format!("INVALID option {name} is not supported by this version")
+        );
+    }
+}
+
+#[test]
+fn twins_change_what_is_theirs() {
+    let twins: Vec<&str> = options()
+        .iter()
+        .filter(|r| r.twin)
+        .map(|r| r.name)
+        .collect();
+    assert_eq!(
+        twins,
+        [
+            "timeout_ms",
+            "attempt_timeout_ms",
+            "readonly",
+            "read_from",
+            "max_redirects",
+            "retry_writes"
+        ]
+    );
+    let mut config = Config::from_url("redis://h").unwrap();
+    config.set_twin("timeout_ms", "9").unwrap();
+    assert_eq!(config.timeout_ms, 9);
+    for row in options().iter().filter(|row| !row.twin) {
+        let error = config.set_twin(row.name, SECRET).unwrap_err();
+        let start = format!(
+            "INVALID option {} is fixed when the client is created;",
+            row.name
+        );
+        assert!(error.message.starts_with(&start), "{error}");
+        assert!(
+            error
+                .message
+                .contains("timeout_ms, attempt_timeout_ms, readonly"),
+            "{error}"
+        );
+        assert!(!error.message.contains(SECRET), "{error}");
+    }
+    let error = config.set_twin("timeout", "9").unwrap_err();
+    assert!(
+        error.message.contains("did you mean `timeout_ms`?"),
+        "{error}"
+    );
+    let error = config.set_twin("monotonic", "yes").unwrap_err();
+    assert!(
+        error.message.contains("not supported by this version"),
+        "{error}"
+    );
+}
+
+#[test]
+fn readonly_reads_from_any_unless_told_otherwise() {
+    for (url, holds) in [
+        ("redis://h", ReadFrom::Primary),
+        ("redis://h?readonly=yes", ReadFrom::Any),
+        (
+            "redis://h?readonly=yes&read_from=primary",
+            ReadFrom::Primary,
+        ),
+        (
+            "redis://h?read_from=replica&readonly=yes",
+            ReadFrom::Replica,
+        ),
+        ("redis://h?read_from=any", ReadFrom::Any),
+    ] {
+        assert_eq!(Config::from_url(url).unwrap().read_from(), holds, "{url}");
+    }
+}
+
+#[test]
+fn configurations_that_contradict_themselves() {
+    type Change = fn(&mut Config);
+    let whole = Config::from_url("redis://h").unwrap();
+    for (change, why) in [
+        ((|c| c.seeds.clear()) as Change, "no url is set"),
+        (
+            |c| c.user = Some("bob".into()),
+            "user is set without a password",
+        ),
+        (
+            |c| {
+                c.cluster = ClusterMode::No;
+                c.seeds.push(Address::new("g", 1).unwrap());
+            },
+            "it names several",
+        ),
+        (
+            |c| {
+                c.cluster = ClusterMode::No;
+                c.read_from_wish = Some(ReadFrom::Replica);
+            },
+            "read_from cannot be replica",
+        ),
+        (
+            |c| c.read_from_wish = Some(ReadFrom::Zone),
+            "zone does not say which",
+        ),
+        (|c| c.tls_cert_file = Some("f".into()), "tls_key_file"),
+        (|c| c.tls_key_file = Some("f".into()), "tls_cert_file"),
+        (|c| c.tls_ca_file = Some("f".into()), "write rediss://"),
+        (|c| c.tls_server_name = Some("f".into()), "write rediss://"),
+        (|c| c.tls_insecure_skip_verify = true, "write rediss://"),
+    ] {
+        let mut config = whole.clone();
+        config.check().unwrap();
+        change(&mut config);
+        let error = config.check().unwrap_err();
+        assert_eq!(error.code, Code::Invalid);
+        assert!(error.message.contains(why), "{error}");
+    }
+    let error = Config::from_url("redis://bob@h").unwrap_err();
+    assert!(
+        error.message.contains("user is set without a password"),
+        "{error}"
+    );
+}
+
+#[test]
+fn no_bytes_make_it_panic() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    };
+    let pieces = [
+        "redis://",
+        "rediss://",
+        ":",
+        "@",
+        "/",
+        "?",
+        "#",
+        ",",
+        "&",
+        "=",
+        "%",
+        "%4",
+        "%40",
+        "[",
+        "]",
+        "::1",
+        "h",
+        "7000",
+        "0",
+        "timeout_ms",
+        "password",
+        SECRET,
+        "address_map",
+        "\0",
+        "\u{e9}",
+        "+",
+    ];
+    let mut config = Config::new();
+    for round in 0..5_000 {
+        let mut text = String::from(if round % 2 == 0 { "redis://" } else { "" });
+        for _ in 0..random(12) {
+            if random(4) == 0 {
+                text.push(char::from(u8::try_from(random(256)).unwrap()));
+            } else {
+                text.push_str(pieces[random(pieces.len())]);
+            }
+        }
+        let row = &options()[random(options().len())];
+        for name in ["url", row.name] {
+            if let Err(error) = config.set(name, &text) {
+                assert!(error.message.len() < 600, "{error}");
+            }
+        }
+        let _ = config.set(&text, "1");
+        let _ = Address::parse(&text);
+        // What it says of itself, it takes again.
+        let said = config.value(row);
+        if !said.is_empty() && row.kind() != "secret" {
+            config.clone().set(row.name, &said).unwrap();
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The only clock of the library.
+//!
+//! Monotonic, so that a jump of the wall clock has no effect. A function that may wait takes a
+//! [`Deadline`], and whatever it calls gets the same one or an earlier one.
+
+use once_cell::sync::Lazy;
+use std::time::{Duration, Instant};
+
+/// A moment, in nanoseconds since the library first looked at the clock: one word, because every
+/// call compares several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(u64);
+
+impl Time {
+    /// How long it is after `earlier`; nothing, if it is not.
+    #[inline]
+    pub fn since(self, earlier: Time) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Whether it is more than `ms` milliseconds before `now`.
+    #[inline]
+    pub fn is_before(self, now: Time, ms: u64) -> bool {
+        now.0.saturating_sub(self.0) > ms * 1_000_000
+    }
+
+    /// The moment `later` than this.
+    pub fn plus(self, later: Duration) -> Time {
+        Time(self.0.saturating_add(nanos(later)))
+    }
+
+    /// Milliseconds since the library first looked at the clock.
+    pub fn millis(self) -> u64 {
+        self.0 / 1_000_000
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A moment by which a call must have ended, or never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(u64);
+
+impl Deadline {
+    /// No deadline: what blocks for ever until it is interrupted.
+    pub const NEVER: Deadline = Deadline(u64::MAX);
+
+    /// `ms` milliseconds from `now`; never, if that lies beyond what the clock can express.
+    #[inline]
+    pub fn after(now: Time, ms: u64) -> Deadline {
+        Deadline(now.0.saturating_add(ms.saturating_mul(1_000_000)))
+    }
+
+    /// `us` microseconds from `now`.
+    pub fn after_us(now: Time, us: u64) -> Deadline {
+        Deadline(now.0.saturating_add(us.saturating_mul(1_000)))
+    }
+
+    /// The earlier of the two.
+    #[inline]
+    pub fn min(self, other: Deadline) -> Deadline {
+        Deadline(self.0.min(other.0))
+    }
+
+    /// What is left at `now`; `None` for a deadline that never comes.
+    pub fn left(self, now: Time) -> Option<Duration> {
+        (self != Deadline::NEVER).then(|| Duration::from_nanos(self.0.saturating_sub(now.0)))
+    }
+
+    /// An earlier deadline, which leaves one of `n` equal parts of the time that is left.
+    pub fn share(self, now: Time, n: u32) -> Deadline {
+        let part = self.0.saturating_sub(now.0) / u64::from(n.max(1));
+        Deadline(now.0.saturating_add(part))
+    }
+
+    /// Whether less than `ms` milliseconds are left at `now`.
+    #[inline]
+    pub fn is_near(self, now: Time, ms: u64) -> bool {
+        self.0.saturating_sub(now.0) < ms * 1_000_000
+    }
+
+    /// Whether it has passed at `now`.
+    #[inline]
+    pub fn passed(self, now: Time) -> bool {
+        now.0 >= self.0
+    }
+}
+
+/// The time now. Nothing else in the library asks the system for it.
+#[inline]
+pub fn now() -> Time {
+    static ZERO: Lazy<Instant> = Lazy::new(Instant::now);
+    // 584 years fit.
+    Time(ZERO.elapsed().as_nanos() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_passes_once_and_never_means_never() {
+        let time = now();
+        let soon = Deadline::after(time, 5);
+        assert!(!soon.passed(time));
+        assert_eq!(soon.left(time), Some(Duration::from_millis(5)));
+        assert!(soon.passed(time.plus(Duration::from_millis(5))));
+        assert_eq!(Deadline::after(time, u64::MAX), Deadline::NEVER);
+        assert_eq!(Deadline::NEVER.left(time), None);
+        assert_eq!(soon.min(Deadline::NEVER), soon);
+    }
+}

@@ -1,0 +1,19 @@
+//! The C ABI: check, call, convert. Nothing is decided here.
+//!
+//! The doc comments of this floor are the manual: cbindgen puts them into
+//! include/rediscluster.h, in the order of the modules below.
+
+mod guard;
+mod numbers;
+mod registry;
+mod seal;
+
+// The chapters of the header, in their order there.
+pub mod client;
+pub mod command;
+pub mod look;
+pub mod pipeline;
+pub mod reply;
+
+// Handles are addresses that hold a number, a generation and a mark; 64 bits are needed.
+const _: () = assert!(usize::BITS == 64);

@@ -1,0 +1,14 @@
+//! A Redis/Valkey Cluster client as a C-ABI shared library.
+
+pub mod address;
+pub mod cluster;
+pub mod config;
+pub mod deadline;
+pub mod error;
+pub mod ffi;
+pub mod log;
+pub mod net;
+pub mod resp;
+pub mod route;
+pub mod sync;
+pub mod topology;

@@ -1,0 +1,452 @@
+//! One stream to one node, and what is in flight on it.
+//!
+//! Replies are matched to commands by position alone, so a connection whose position is in any
+//! doubt (a deadline passed, the protocol was broken, bytes came that nobody asked for) is never
+//! used again: whoever holds it drops it.
+
+use super::poll::{self, Recv};
+use super::stream::Stream;
+use super::wake::{Call, TICK_MS};
+use crate::deadline::{Deadline, Time, now};
+use crate::error::{Code, Error, Result};
+use crate::resp::{Body, Decoder, Kind, Limits, Origin, Reply, SMALL, Value, chunk_tag};
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+/// What a receive has room for when nothing is known of what comes.
+const ROOM: usize = 16 * 1024;
+/// A string of which more than this is missing is received in one call.
+const LARGE: usize = 64 * 1024;
+/// Buffers for a pipeline's replies grow up to this.
+const CHUNK: usize = 256 * 1024;
+/// A reply of at most this size is copied out of the receive buffer, which stays; a larger one
+/// takes the buffer with it.
+const COPY: usize = 16 * 1024;
+/// An idle connection keeps no larger buffer than this.
+const KEEP: usize = 64 * 1024;
+
+/// A connection that has been set up.
+#[derive(Debug)]
+pub struct Connection {
+    stream: Stream,
+    origin: Arc<Origin>,
+    /// Encoded commands, and how much of them has been sent.
+    out: Vec<u8>,
+    written: usize,
+    /// Received bytes, and where the next reply begins.
+    input: Vec<u8>,
+    start: usize,
+    decoder: Decoder,
+    /// Elements of a reply that is not all there: they stay with the connection, because whoever
+    /// reads on may be another than who began.
+    values: Vec<Value>,
+    /// The replies of a pipeline lie before `start`, known by their place there: nothing of the
+    /// buffer may move.
+    gathers: bool,
+    /// When it was last given back.
+    pub used: Time,
+}
+
+/// Where the replies of a pipeline go from this connection.
+#[derive(Debug)]
+pub struct Chunk {
+    /// The number under which the receive buffer will become part of the reply.
+    number: usize,
+    /// What the next buffer holds.
+    size: usize,
+}
+
+impl Connection {
+    pub fn new(stream: Stream, origin: Arc<Origin>, limits: Limits) -> Connection {
+        Connection {
+            stream,
+            origin,
+            out: Vec::new(),
+            written: 0,
+            input: Vec::new(),
+            start: 0,
+            decoder: Decoder::new(limits),
+            values: Vec::new(),
+            gathers: false,
+            used: now(),
+        }
+    }
+
+    pub fn fd(&self) -> RawFd {
+        self.stream.fd()
+    }
+
+    pub fn origin(&self) -> &Arc<Origin> {
+        &self.origin
+    }
+
+    /// Adds a command to what is to be sent.
+    #[inline]
+    pub fn push(&mut self, body: &Body<'_>) {
+        body.write(&mut self.out);
+    }
+
+    /// Adds encoded commands to what is to be sent; where there is nothing yet, the buffers
+    /// change places.
+    pub fn push_all(&mut self, encoded: &mut Vec<u8>) {
+        if self.out.is_empty() {
+            std::mem::swap(&mut self.out, encoded);
+        } else {
+            self.out.extend_from_slice(encoded);
+        }
+        encoded.clear();
+    }
+
+    /// How many of them have been sent.
+    pub fn written(&self) -> usize {
+        self.written
+    }
+
+    /// Whether all has been sent.
+    #[inline]
+    pub fn is_flushed(&self) -> bool {
+        self.written == self.out.len()
+    }
+
+    /// What a poll should wait for.
+    pub fn interest(&self) -> i16 {
+        if self.is_flushed() {
+            poll::IN
+        } else {
+            poll::IN | poll::OUT
+        }
+    }
+
+    /// Sends what fits without waiting.
+    #[inline]
+    pub fn send(&mut self) -> Result<()> {
+        while self.written < self.out.len() {
+            match self.stream.send(&self.out[self.written..]) {
+                Ok(n) => self.written += n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(self.broke(&e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives once; false where nothing has come.
+    #[inline]
+    pub fn receive(&mut self, how: Recv) -> Result<bool> {
+        let room = self.make_room();
+        let how = match how {
+            Recv::Some if room.announced => Recv::All,
+            how => how,
+        };
+        match self.stream.recv(&mut self.input, room.bytes, how) {
+            Ok(0) => Err(Error::new(
+                Code::Io,
+                format_args!("{} closed the connection", self.origin.name()),
+            )
+            .at(self.origin.name())
+            .sent(self.written > 0)),
+            Ok(_) => Ok(true),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(e) => Err(self.broke(&e)),
+        }
+    }
+
+    /// Makes room for what comes: as much as is announced, but never more than has come already
+    /// (or a little), so that memory follows the bytes received.
+    #[inline]
+    fn make_room(&mut self) -> Room {
+        if self.start == self.input.len() && !self.gathers {
+            self.input.clear();
+            self.start = 0;
+        }
+        let have = self.input.len() - self.start;
+        let wants = self.decoder.wants(have);
+        let announced = wants > LARGE;
+        if self.input.capacity() - self.input.len() < ROOM / 4 || announced {
+            self.grow(have, wants);
+        }
+        let spare = self.input.capacity() - self.input.len();
+        Room {
+            bytes: if announced { wants.min(spare) } else { spare },
+            announced,
+        }
+    }
+
+    /// Enlarges the receive buffer, if `wants` more bytes, or any, do not fit. A buffer that was
+    /// used before may be larger than that: it is there already.
+    #[cold]
+    fn grow(&mut self, have: usize, wants: usize) {
+        let more = wants.min(have.max(LARGE)).max(ROOM);
+        if self.input.capacity() - self.input.len() >= more {
+            return;
+        }
+        if self.gathers && self.start > 0 {
+            self.input.reserve(more.max(have));
+            return;
+        }
+        let size = (have + more).max(2 * have);
+        if let Some(mut larger) = self.origin.spare(size) {
+            larger.extend_from_slice(&self.input[self.start..]);
+            self.input = larger;
+        } else {
+            self.input.drain(..self.start);
+            self.input.reserve_exact(size - have);
+        }
+        self.start = 0;
+    }
+
+    /// Sends and receives until something has been received, by `until`.
+    pub fn pump(&mut self, call: &Call<'_>, until: Deadline) -> Result<()> {
+        self.send()?;
+        // A receive that waits is one system call; a poll before it would be a second.
+        let short = until.is_near(call.began, TICK_MS);
+        let first = if self.is_flushed() && !short {
+            Recv::Some
+        } else {
+            Recv::Now
+        };
+        if self.receive(first)? {
+            return Ok(());
+        }
+        loop {
+            let mut fds = [
+                poll::interest(self.fd(), self.interest()),
+                poll::interest(-1, 0),
+            ];
+            match call.wait(&mut fds, until) {
+                Ok(true) => {}
+                Ok(false) => return Err(self.late()),
+                Err(error) => return Err(error.at(self.origin.name()).sent(self.written > 0)),
+            }
+            if fds[0].revents & poll::OUT != 0 {
+                self.send()?;
+            }
+            if fds[0].revents & !poll::OUT != 0 && self.receive(Recv::Now)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends everything, for a command that has no reply.
+    pub fn flush(&mut self, call: &Call<'_>) -> Result<()> {
+        loop {
+            self.send()?;
+            if self.is_flushed() {
+                return Ok(());
+            }
+            let mut fds = [poll::interest(self.fd(), poll::OUT), poll::interest(-1, 0)];
+            match call.wait(&mut fds, call.deadline) {
+                Ok(true) => {}
+                Ok(false) => return Err(self.late()),
+                Err(error) => return Err(error.at(self.origin.name()).sent(self.written > 0)),
+            }
+        }
+    }
+
+    /// The next reply, by `until`.
+    #[inline]
+    pub fn reply(&mut self, call: &Call<'_>, until: Deadline) -> Result<Box<Reply>> {
+        let mut until = until;
+        let mut rounds = 0;
+        loop {
+            if let Some(reply) = self.take()? {
+                return Ok(reply);
+            }
+            // While a long reply keeps coming the node is not silent; but a peer that sends a
+            // byte now and then does not outlive the call.
+            rounds += 1;
+            if rounds > 1 {
+                let time = now();
+                if call.deadline.passed(time) {
+                    return Err(self.late());
+                }
+                until = call.patience(time);
+            }
+            self.pump(call, until)?;
+        }
+    }
+
+    /// The next reply, if it has been received.
+    #[inline]
+    fn take(&mut self) -> Result<Option<Box<Reply>>> {
+        while self.start < self.input.len() {
+            let start = self.start;
+            let bias = 0u64.wrapping_sub(start as u64);
+            let decoded = self
+                .decoder
+                .decode(&mut self.input, start, bias, &mut self.values)
+                .map_err(|e| doubt(&self.origin, self.written, e))?;
+            let Some((value, end)) = decoded else {
+                return Ok(None);
+            };
+            self.start = end;
+            if value.kind == Kind::Push {
+                self.values.clear();
+                continue;
+            }
+            return Ok(Some(self.detach(value, start, end)));
+        }
+        Ok(None)
+    }
+
+    /// Makes a reply of a decoded value and its bytes.
+    #[inline]
+    fn detach(&mut self, value: Value, start: usize, end: usize) -> Box<Reply> {
+        let mut reply = Box::new(Reply::from(value, self.origin.clone()));
+        let len = value.len as usize;
+        if value.in_chunk() && len < SMALL {
+            let text = start + value.data as usize;
+            reply.hold(&self.input[text..=text + len]);
+        } else if value.in_chunk() || !self.values.is_empty() {
+            if start == 0 && end == self.input.len() && end > COPY {
+                reply.first = std::mem::take(&mut self.input);
+                self.start = 0;
+            } else {
+                reply.first = self.input[start..end].to_vec();
+            }
+            reply.values = std::mem::take(&mut self.values);
+        }
+        reply
+    }
+
+    /// Begins to receive replies that become part of one large reply.
+    pub fn begin_chunk(&mut self, reply: &mut Reply) -> Chunk {
+        self.gathers = true;
+        Chunk {
+            number: reply.add_chunk_later(),
+            size: ROOM,
+        }
+    }
+
+    /// Decodes what has been received, straight into `reply`; `each` gets the values in order
+    /// and says whether more are due.
+    pub fn take_into(
+        &mut self,
+        reply: &mut Reply,
+        chunk: &mut Chunk,
+        mut each: impl FnMut(&mut Reply, Value) -> bool,
+    ) -> Result<bool> {
+        while self.start < self.input.len() {
+            let tag = chunk_tag(chunk.number);
+            let decoded = self
+                .decoder
+                .decode(&mut self.input, self.start, tag, &mut reply.values)
+                .map_err(|e| doubt(&self.origin, self.written, e))?;
+            let Some((value, end)) = decoded else {
+                break;
+            };
+            self.start = end;
+            if value.kind == Kind::Push {
+                continue;
+            }
+            if !each(reply, value) {
+                self.end_chunk(reply, chunk);
+                return Ok(true);
+            }
+        }
+        // The buffer is nearly full of whole replies: it becomes theirs, and a new one begins
+        // with what has come of the next.
+        if self.start > 0 && self.input.capacity() - self.input.len() < ROOM / 4 {
+            chunk.size = (chunk.size * 2).min(CHUNK);
+            let tail = self.input.len() - self.start;
+            let mut next = self.origin.buffer(chunk.size.max(2 * tail));
+            next.extend_from_slice(&self.input[self.start..]);
+            self.input.truncate(self.start);
+            let full = std::mem::replace(&mut self.input, next);
+            reply.set_chunk(chunk.number, full);
+            let old = chunk_tag(chunk.number) + self.start as u64;
+            chunk.number = reply.add_chunk_later();
+            let delta = chunk_tag(chunk.number).wrapping_sub(old);
+            self.decoder.moved(&mut reply.values, old, delta);
+            self.start = 0;
+        }
+        Ok(false)
+    }
+
+    /// Gives the bytes of the replies taken so far to `reply`. What is still undecoded is not
+    /// looked at again: either nothing is left, or the connection is about to be dropped.
+    pub fn end_chunk(&mut self, reply: &mut Reply, chunk: &Chunk) {
+        self.gathers = false;
+        let whole = &self.input[..self.start];
+        if whole.is_empty() {
+            return;
+        }
+        if self.start == self.input.len() && whole.len() > COPY {
+            reply.set_chunk(chunk.number, std::mem::take(&mut self.input));
+        } else {
+            let copy = whole.to_vec();
+            reply.set_chunk(chunk.number, copy);
+            self.input.drain(..self.start);
+        }
+        self.start = 0;
+    }
+
+    /// Ready for the next user? False if bytes are there that nobody asked for, or not all was
+    /// sent; then the connection must be dropped.
+    #[inline]
+    pub fn rest(&mut self, used: Time) -> bool {
+        if self.start != self.input.len() || self.decoder.is_inside() || !self.is_flushed() {
+            return false;
+        }
+        self.start = 0;
+        self.input.clear();
+        self.out.clear();
+        self.written = 0;
+        if self.input.capacity() > KEEP {
+            self.origin.recycle(std::mem::take(&mut self.input));
+        }
+        if self.out.capacity() > KEEP {
+            self.out = Vec::new();
+        }
+        self.used = used;
+        true
+    }
+
+    /// Whether the peer has closed the connection, or broken the silence, while it was idle.
+    pub fn is_stale(&self) -> bool {
+        self.stream.has_news()
+    }
+
+    pub fn late(&self) -> Error {
+        Error::new(
+            Code::Timeout,
+            format_args!("{} did not answer in time", self.origin.name()),
+        )
+        .at(self.origin.name())
+        .sent(self.written > 0)
+    }
+
+    fn broke(&self, error: &io::Error) -> Error {
+        Error::new(
+            Code::Io,
+            format_args!("the connection to {} broke: {error}", self.origin.name()),
+        )
+        .at(self.origin.name())
+        .sent(self.written > 0)
+    }
+}
+
+/// A decoder's error, with the node that caused it.
+fn doubt(origin: &Origin, written: usize, error: Error) -> Error {
+    let words = error.message.trim_start_matches("PROTOCOL the peer sent ");
+    Error::new(
+        Code::Protocol,
+        format_args!("{} sent {words}", origin.name()),
+    )
+    .at(origin.name())
+    .sent(written > 0)
+}
+
+struct Room {
+    bytes: usize,
+    announced: bool,
+}

@@ -1,0 +1,153 @@
+//! What is said on a new connection before it carries commands.
+//!
+//! HELLO with the credentials in it comes first; only where the server does not know HELLO is
+//! AUTH sent, alone, because a server that closes the door may leave what was pipelined behind it
+//! without an answer (redis#15640). Any refusal but that of an unknown CLIENT SETINFO fails the
+//! connection: none is used half set up.
+
+use super::connection::Connection;
+use super::wake::Call;
+use crate::config::{Config, Protocol};
+use crate::deadline::Deadline;
+use crate::error::{Code, Error, Result};
+use crate::resp::{Body, Kind, Reply};
+
+/// Sets a new connection up.
+pub fn handshake(
+    connection: &mut Connection,
+    config: &Config,
+    readonly: bool,
+    call: &Call<'_>,
+    until: Deadline,
+) -> Result<()> {
+    let mut talk = Talk {
+        connection,
+        call,
+        until,
+    };
+    let password = config.password.as_ref().map(|p| p.reveal());
+    let user = config.user.as_deref().unwrap_or("default");
+    let mut resp3 = config.protocol == Protocol::Resp3;
+    if resp3 {
+        let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
+        if let Some(password) = password {
+            hello.extend([b"AUTH".as_slice(), user.as_bytes(), password.as_bytes()]);
+        }
+        talk.connection.push(&Body::Args(&hello));
+        // Behind a password nothing is sent before the door is open.
+        let said = match password {
+            None => talk.say(config, readonly),
+            Some(_) => Vec::new(),
+        };
+        let reply = talk.connection.reply(call, until)?;
+        if let Some(error) = refusal(&reply, "HELLO") {
+            // Redis before 6 does not know the command, a proxy may not know the version, and an
+            // ACL may not grant it.
+            let unknown = ["ERR", "NOPROTO", "NOPERM"]
+                .iter()
+                .any(|word| error.message.split(' ').any(|w| w == *word));
+            if !unknown || error.message.contains("invalid password") {
+                return Err(error);
+            }
+            resp3 = false;
+        }
+        if !said.is_empty() {
+            return talk.hear(&said);
+        }
+    }
+    if !resp3 && let Some(password) = password {
+        let mut auth: Vec<&[u8]> = vec![b"AUTH"];
+        // Redis before 6 knows no users.
+        auth.extend(config.user.as_ref().map(|user| user.as_bytes()));
+        auth.push(password.as_bytes());
+        let reply = talk.ask(&auth)?;
+        if let Some(error) = refusal(&reply, "AUTH") {
+            return Err(error);
+        }
+    }
+    let said = talk.say(config, readonly);
+    talk.hear(&said)
+}
+
+/// What was said: the command, and whether its refusal matters.
+type Said = Vec<(&'static str, bool)>;
+
+struct Talk<'a> {
+    connection: &'a mut Connection,
+    call: &'a Call<'a>,
+    until: Deadline,
+}
+
+impl Talk<'_> {
+    fn ask(&mut self, args: &[&[u8]]) -> Result<Box<Reply>> {
+        self.connection.push(&Body::Args(args));
+        self.connection.reply(self.call, self.until)
+    }
+
+    /// Everything that can be said in one go.
+    fn say(&mut self, config: &Config, readonly: bool) -> Said {
+        let version = env!("CARGO_PKG_VERSION").as_bytes();
+        let mut said = Vec::new();
+        let mut say = |args: &[&[u8]], name, must| {
+            self.connection.push(&Body::Args(args));
+            said.push((name, must));
+        };
+        if readonly {
+            say(&[b"READONLY"], "READONLY", true);
+        }
+        if let Some(name) = &config.client_name {
+            let name = name.as_bytes();
+            say(&[b"CLIENT", b"SETNAME", name], "CLIENT SETNAME", true);
+        }
+        // Known from Redis 7.2 and Valkey on; of use to whoever reads CLIENT LIST.
+        for (what, value) in [
+            (b"LIB-NAME".as_slice(), b"librediscluster".as_slice()),
+            (b"LIB-VER", version),
+        ] {
+            say(
+                &[b"CLIENT", b"SETINFO", what, value],
+                "CLIENT SETINFO",
+                false,
+            );
+        }
+        said
+    }
+
+    fn hear(&mut self, said: &Said) -> Result<()> {
+        for (name, must) in said {
+            let reply = self.connection.reply(self.call, self.until)?;
+            match refusal(&reply, name) {
+                // A server that is part of no cluster serves every read without READONLY.
+                Some(error) if error.message.contains("cluster support disabled") => {}
+                Some(error) if *must || error.code == Code::Auth => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The error that a reply is, as one of setting up.
+fn refusal(reply: &Reply, command: &str) -> Option<Error> {
+    let view = reply.view();
+    if view.kind() != Kind::Error {
+        return None;
+    }
+    let text = String::from_utf8_lossy(view.text().unwrap_or_default()).into_owned();
+    let node = reply.origin_of(reply.root).map(|o| o.name().to_string());
+    let node = node.unwrap_or_default();
+    let code = match text.split(' ').next().unwrap_or_default() {
+        "WRONGPASS" | "NOAUTH" | "NOPERM" => Code::Auth,
+        // What Redis before 6 says to a wrong or a needless password.
+        "ERR" if text.contains("invalid password") || text.contains("AUTH") => Code::Auth,
+        "LOADING" | "BUSY" | "MASTERDOWN" => Code::Server,
+        _ => Code::Connect,
+    };
+    Some(
+        Error::new(
+            code,
+            format_args!("{node} refused {command} on a new connection: {text}"),
+        )
+        .at(node),
+    )
+}

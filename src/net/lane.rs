@@ -1,0 +1,428 @@
+//! The connections of one kind to one node, and how threads share them.
+//!
+//! A thread that finds an idle connection uses it alone. One that finds them all busy joins the
+//! batch that is gathering: its command is appended to the batch's bytes, and it sleeps. Whoever
+//! is done with a connection hands it to the next batch, and the member that wakes up leads: it
+//! sends what has gathered, reads the replies of all members and wakes them with one system
+//! call. So many threads cost a few system calls a burst, as in a pipeline, and no thread of
+//! ours is needed.
+//!
+//! A batch that has waited for [`SIDE`] opens a connection of its own, up to the limit; so a
+//! slow command, a large reply or a leader that died hold nobody up for long. A member whose
+//! deadline passes abandons its place; its command is cut out if it has not been sent, and its
+//! reply is thrown away by position if it has. A leader whose own deadline passes hands the lead,
+//! connection and position to another member.
+
+mod batch;
+mod lead;
+
+use batch::{BYTES, Batch, DONE, FREE, Gathering, Hand, MEMBERS, SENT, WAITING};
+use lead::Lead;
+
+use super::connection::Connection;
+use super::peer::{Peer, Use};
+use super::poll;
+use super::wake::{Call, GLANCE};
+use crate::deadline::{Deadline, Time, now};
+use crate::error::{Code, Error, Result};
+use crate::resp::{Body, Reply};
+use crate::sync::lock;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a batch waits for a busy connection before it opens one more. Longer than threads
+/// wait for a processor where there are many of them: a connection more for each such wait, and
+/// soon every thread has one of its own and nothing is combined any more.
+const SIDE: Duration = Duration::from_millis(5);
+/// An idle connection is asked for news before use if it has been idle for this long.
+const FRESH_MS: u64 = 1000;
+
+#[derive(Debug)]
+pub struct Lane {
+    kind: Use,
+    most: usize,
+    state: Mutex<State>,
+    /// A connection or the right to open one has become free.
+    freed: Condvar,
+}
+
+#[derive(Debug, Default)]
+// A connection passes through many hands: it is cheaper to pass a pointer.
+#[allow(clippy::vec_box)]
+struct State {
+    idle: Vec<Box<Connection>>,
+    /// Connections that exist or are being opened, idle ones included.
+    open: usize,
+    gathering: VecDeque<Gathering>,
+    /// Finished batches, to be used again.
+    spare: Vec<Arc<Batch>>,
+    /// Threads that wait for a connection of their own.
+    takers: usize,
+    /// Whether the last connection that came free went to a batch.
+    last_to_batch: bool,
+    /// How many members the last batch had.
+    crowd: usize,
+}
+
+/// What a try to take a connection found.
+#[derive(Debug)]
+pub enum Taken {
+    Idle(Box<Connection>),
+    /// The right to open a connection, which is counted already.
+    Right,
+    /// All connections there may be are in use.
+    Busy,
+}
+
+enum Turn {
+    /// Alone with an idle connection.
+    Alone(Box<Connection>),
+    /// Nobody to wait for: open the first.
+    Open,
+    Member(Arc<Batch>, usize),
+}
+
+impl State {
+    /// Adds a command to the batch that gathers, or to a new one.
+    fn join(&mut self, body: &Body<'_>) -> (Arc<Batch>, usize) {
+        let full = |g: &Gathering| g.ends.len() >= MEMBERS || g.out.len() >= BYTES;
+        if self.gathering.back().is_none_or(full) {
+            let batch = self.fresh_batch();
+            self.gathering.push_back(Gathering {
+                batch,
+                out: Vec::new(),
+                ends: Vec::new(),
+                led: false,
+            });
+        }
+        let last = self.gathering.len() - 1;
+        let gathering = &mut self.gathering[last];
+        body.write(&mut gathering.out);
+        gathering.ends.push(gathering.out.len());
+        let member = gathering.ends.len() - 1;
+        gathering.batch.places[member]
+            .state
+            .store(WAITING, Ordering::Release);
+        (gathering.batch.clone(), member)
+    }
+
+    fn fresh_batch(&mut self) -> Arc<Batch> {
+        for spare in &mut self.spare {
+            // Nobody else holds it, so all its members have gone.
+            if let Some(batch) = Arc::get_mut(spare) {
+                for place in &mut batch.places {
+                    place.state = AtomicU8::new(FREE);
+                    place.reply = Mutex::new(None);
+                }
+                batch.hand = Mutex::new(Hand::default());
+                return spare.clone();
+            }
+        }
+        let batch = Arc::new(Batch::new());
+        if self.spare.len() < 8 {
+            self.spare.push(batch.clone());
+        }
+        batch
+    }
+
+    /// Takes a batch out of those that gather.
+    fn detach(&mut self, batch: &Arc<Batch>) -> Option<Gathering> {
+        let at = self
+            .gathering
+            .iter()
+            .position(|g| Arc::ptr_eq(&g.batch, batch))?;
+        self.gathering.remove(at)
+    }
+
+    /// The batch that should get what has come free, unless somebody waits for a connection of
+    /// their own whose turn it is.
+    fn next_batch(&mut self) -> Option<&mut Gathering> {
+        if self.takers > 0 && self.last_to_batch {
+            self.last_to_batch = false;
+            return None;
+        }
+        // Those that all members have given up are nobody's.
+        self.gathering.retain(|g| g.led || g.batch.is_alive());
+        let next = self.gathering.iter_mut().find(|g| !g.led)?;
+        self.last_to_batch = true;
+        Some(next)
+    }
+}
+
+impl Lane {
+    pub fn new(kind: Use, most: usize) -> Lane {
+        Lane {
+            kind,
+            most,
+            state: Mutex::new(State::default()),
+            freed: Condvar::new(),
+        }
+    }
+
+    /// How many connections there are.
+    pub fn open(&self) -> usize {
+        lock(&self.state).open
+    }
+
+    /// One command and its reply, on whichever connection.
+    #[inline]
+    pub fn call(
+        &self,
+        peer: &Peer,
+        body: &Body<'_>,
+        call: &Call<'_>,
+        until: Deadline,
+    ) -> Result<Box<Reply>> {
+        if self.kind.is_blocking() {
+            let lead = Lead::new(self, Some(self.take(peer, call, until)?));
+            return lead.alone(body, call, until);
+        }
+        loop {
+            match self.turn(body) {
+                Turn::Alone(connection) => {
+                    let lead = Lead::new(self, Some(connection));
+                    if lead.is_stale(call.began) {
+                        continue;
+                    }
+                    return lead.alone(body, call, until);
+                }
+                Turn::Open => {
+                    let mut lead = Lead::new(self, None);
+                    lead.connection = Some(peer.open(self.kind, call, until)?);
+                    return lead.alone(body, call, until);
+                }
+                Turn::Member(batch, member) => {
+                    return self.member(peer, &batch, member, call, until);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn turn(&self, body: &Body<'_>) -> Turn {
+        let mut state = lock(&self.state);
+        // In a crowd it is better to wait for the others than to go alone: whoever is under way
+        // comes back for the batch.
+        let alone = state.crowd <= 1 || state.idle.len() == state.open;
+        if alone && let Some(connection) = state.idle.pop() {
+            Turn::Alone(connection)
+        } else if state.open == 0 {
+            state.open = 1;
+            Turn::Open
+        } else {
+            let (batch, member) = state.join(body);
+            Turn::Member(batch, member)
+        }
+    }
+
+    /// Waits for the outcome of a place in a batch, and leads the batch if it comes to that.
+    fn member(
+        &self,
+        peer: &Peer,
+        batch: &Arc<Batch>,
+        member: usize,
+        call: &Call<'_>,
+        until: Deadline,
+    ) -> Result<Box<Reply>> {
+        // One member is enough to see that the batch has waited too long.
+        let mut slice = if member == 0 { SIDE } else { GLANCE };
+        let mut waited = false;
+        loop {
+            let word = batch.word.load(Ordering::Acquire);
+            if let Some(outcome) = batch.outcome(member) {
+                return outcome;
+            }
+            // In a statement of its own, so that the lock is not held while leading. A leader
+            // that has given this member its reply and then gave up has nothing for it to do.
+            let handed = {
+                let mut hand = lock(&batch.hand);
+                match batch.places[member].state.load(Ordering::Acquire) {
+                    DONE => continue,
+                    _ => hand.connection.take(),
+                }
+            };
+            if let Some(connection) = handed {
+                return self.lead(peer, batch, member, Some(connection), call, until);
+            }
+            let time = now();
+            let over = match call.check() {
+                Err(error) => Some(error),
+                Ok(()) if until.passed(time) => Some(
+                    Error::new(
+                        Code::Timeout,
+                        format_args!("{} did not answer in time", peer.origin().name()),
+                    )
+                    .at(peer.origin().name()),
+                ),
+                Ok(()) => None,
+            };
+            if let Some(error) = over {
+                return match self.give_up(batch, member) {
+                    DONE => batch.outcome(member).unwrap_or(Err(error)),
+                    state => Err(error.sent(state == SENT)),
+                };
+            }
+            if waited && let Some(connection) = self.one_more(batch) {
+                return self.lead(peer, batch, member, connection, call, until);
+            }
+            let left = until.left(time).unwrap_or(slice);
+            poll::futex_wait(&batch.word, word, slice.min(left));
+            waited = true;
+            slice = GLANCE;
+        }
+    }
+
+    /// Gives a place up; returns what it was. The last member to go takes care of a connection
+    /// that was handed to the batch meanwhile.
+    fn give_up(&self, batch: &Arc<Batch>, member: usize) -> u8 {
+        let was = batch.abandon(member);
+        let mut state = lock(&self.state);
+        let mut hand = lock(&batch.hand);
+        if batch.is_alive() {
+            return was;
+        }
+        let Some(connection) = hand.connection.take() else {
+            return was;
+        };
+        let under_way = hand.progress.take().is_some();
+        state.detach(batch);
+        drop(hand);
+        drop(state);
+        let mut lead = Lead::new(self, Some(connection));
+        if !under_way {
+            lead.pass_on();
+        }
+        was
+    }
+
+    /// A connection for a batch that has waited long enough and that nobody leads: an idle one,
+    /// or (`Some(None)`) the right to open one more, which is counted already.
+    #[allow(clippy::option_option)]
+    fn one_more(&self, batch: &Arc<Batch>) -> Option<Option<Box<Connection>>> {
+        let mut state = lock(&self.state);
+        if state.idle.is_empty() && state.open >= self.most {
+            return None;
+        }
+        let waiting = state
+            .gathering
+            .iter_mut()
+            .find(|g| Arc::ptr_eq(&g.batch, batch) && !g.led)?;
+        waiting.led = true;
+        let idle = state.idle.pop();
+        if idle.is_none() {
+            state.open += 1;
+        }
+        Some(idle)
+    }
+
+    /// Sends the commands of a batch, or goes on where another leader gave up, and reads the
+    /// replies of all its members.
+    fn lead(
+        &self,
+        peer: &Peer,
+        batch: &Arc<Batch>,
+        member: usize,
+        connection: Option<Box<Connection>>,
+        call: &Call<'_>,
+        until: Deadline,
+    ) -> Result<Box<Reply>> {
+        let mut lead = Lead::new(self, connection);
+        let progress = lock(&batch.hand).progress.take();
+        let progress = match progress {
+            Some(progress) => progress,
+            None => {
+                // Where there was a crowd there will be one again: let it come aboard.
+                if lock(&self.state).crowd > 1 {
+                    poll::yield_now();
+                }
+                lead.batch = Some((batch.clone(), 0..0));
+                if lead.connection.is_none() || lead.is_stale(call.began) {
+                    lead.ensure(peer, call, until)?;
+                }
+                lead.board(batch)
+            }
+        };
+        lead.batch = Some((batch.clone(), progress.next..progress.ends.len()));
+        let outcome = lead.replies(&progress, member, call, until);
+        lead.land(call.began);
+        outcome
+    }
+
+    /// A connection for one user alone, if there is one to be had without waiting.
+    pub fn try_take(&self, call: &Call<'_>) -> Taken {
+        let mut state = lock(&self.state);
+        while let Some(connection) = state.idle.pop() {
+            if !connection.used.is_before(call.began, FRESH_MS) || !connection.is_stale() {
+                return Taken::Idle(connection);
+            }
+            state.open -= 1;
+        }
+        if state.open < self.most {
+            state.open += 1;
+            return Taken::Right;
+        }
+        Taken::Busy
+    }
+
+    /// A connection for one user alone.
+    pub fn take(&self, peer: &Peer, call: &Call<'_>, until: Deadline) -> Result<Box<Connection>> {
+        loop {
+            let mut state = lock(&self.state);
+            let idle = loop {
+                if let Some(connection) = state.idle.pop() {
+                    break Some(connection);
+                }
+                if state.open < self.most {
+                    state.open += 1;
+                    break None;
+                }
+                call.check()?;
+                let left = until.left(now()).unwrap_or(GLANCE);
+                if left.is_zero() {
+                    return Err(Error::new(
+                        Code::Timeout,
+                        format_args!(
+                            "all connections_per_node = {} connections to {} are busy",
+                            self.most,
+                            peer.origin().name()
+                        ),
+                    )
+                    .at(peer.origin().name()));
+                }
+                state.takers += 1;
+                let (woken, _) = self
+                    .freed
+                    .wait_timeout(state, left.min(GLANCE))
+                    .unwrap_or_else(PoisonError::into_inner);
+                state = woken;
+                state.takers -= 1;
+            };
+            drop(state);
+            let mut lead = Lead::new(self, idle);
+            if lead.connection.is_none() {
+                lead.connection = Some(peer.open(self.kind, call, until)?);
+            } else if lead.is_stale(call.began) {
+                continue;
+            }
+            if let Some(connection) = lead.leave() {
+                return Ok(connection);
+            }
+        }
+    }
+
+    /// Takes a connection back that nothing is in flight on, or drops it.
+    pub fn give(&self, mut connection: Box<Connection>, used: Time) {
+        let clean = connection.rest(used);
+        let mut lead = Lead::new(self, Some(connection));
+        if clean {
+            lead.pass_on();
+        }
+    }
+
+    /// A connection that was taken is no more.
+    pub fn lost(&self) {
+        drop(Lead::new(self, None));
+    }
+}

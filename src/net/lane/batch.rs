@@ -1,0 +1,127 @@
+//! Commands of several threads that go together, and the places their replies are put into.
+
+use crate::error::Result;
+use crate::net::connection::Connection;
+use crate::net::poll;
+use crate::resp::Reply;
+use crate::sync::lock;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Members of a batch; those beyond begin another.
+pub(super) const MEMBERS: usize = 64;
+/// A batch whose commands reach this many bytes is full too.
+pub(super) const BYTES: usize = 256 * 1024;
+
+/// A batch that has not been sent.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    pub(super) batch: Arc<Batch>,
+    pub(super) out: Vec<u8>,
+    /// Where each member's command ends.
+    pub(super) ends: Vec<usize>,
+    /// A member has been given a connection, or the right to open one, and will send it.
+    pub(super) led: bool,
+}
+
+/// What the members of a batch share.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// Changes whenever there is something to look at; the members sleep on it.
+    pub(super) word: AtomicU32,
+    pub(super) hand: Mutex<Hand>,
+    pub(super) places: Vec<Place>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Hand {
+    /// A connection for whichever member takes it: to lead the batch, or to go on leading.
+    pub(super) connection: Option<Box<Connection>>,
+    /// Where a leader that gave up has got to.
+    pub(super) progress: Option<Progress>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Progress {
+    pub(super) ends: Vec<usize>,
+    pub(super) next: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) state: AtomicU8,
+    pub(super) reply: Mutex<Option<Result<Box<Reply>>>>,
+}
+
+/// How it stands with a place.
+pub(super) const FREE: u8 = 0;
+pub(super) const WAITING: u8 = 1;
+pub(super) const SENT: u8 = 2;
+pub(super) const DONE: u8 = 3;
+pub(super) const ABANDONED: u8 = 4;
+
+impl Batch {
+    pub(super) fn new() -> Batch {
+        Batch {
+            word: AtomicU32::new(0),
+            hand: Mutex::new(Hand::default()),
+            places: (0..MEMBERS)
+                .map(|_| Place {
+                    state: AtomicU8::new(FREE),
+                    reply: Mutex::new(None),
+                })
+                .collect(),
+        }
+    }
+
+    pub(super) fn nudge(&self, members: i32) {
+        self.word.fetch_add(1, Ordering::Release);
+        poll::futex_wake(&self.word, members);
+    }
+
+    /// Gives a member its outcome, if it still waits for one.
+    pub(super) fn settle(&self, member: usize, outcome: Result<Box<Reply>>) {
+        let place = &self.places[member];
+        *lock(&place.reply) = Some(outcome);
+        let settled = place
+            .state
+            .compare_exchange(SENT, DONE, Ordering::AcqRel, Ordering::Acquire);
+        if settled.is_err() {
+            lock(&place.reply).take();
+        }
+    }
+
+    /// The outcome of a member that is done.
+    pub(super) fn outcome(&self, member: usize) -> Option<Result<Box<Reply>>> {
+        let place = &self.places[member];
+        if place.state.load(Ordering::Acquire) != DONE {
+            return None;
+        }
+        lock(&place.reply).take()
+    }
+
+    /// Gives a place up; returns what it was.
+    pub(super) fn abandon(&self, member: usize) -> u8 {
+        let place = &self.places[member];
+        let mut state = place.state.load(Ordering::Acquire);
+        while state != DONE {
+            match place.state.compare_exchange(
+                state,
+                ABANDONED,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return state,
+                Err(now) => state = now,
+            }
+        }
+        DONE
+    }
+
+    /// Whether anybody still waits for a reply.
+    pub(super) fn is_alive(&self) -> bool {
+        self.places
+            .iter()
+            .any(|p| matches!(p.state.load(Ordering::Acquire), WAITING | SENT))
+    }
+}

@@ -1,0 +1,289 @@
+//! A connection in use: whatever happens to its holder, the next in line gets its turn.
+
+use super::batch::{Batch, Gathering, Progress, SENT, WAITING};
+use super::{FRESH_MS, Lane};
+use crate::deadline::{Deadline, Time};
+use crate::error::{Code, Error, Result};
+use crate::net::connection::Connection;
+use crate::net::peer::Peer;
+use crate::net::wake::Call;
+use crate::resp::{Body, Reply};
+use crate::sync::lock;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// A connection in use, or the right to open one. Whatever happens to its holder, the next in
+/// line gets its turn.
+pub(super) struct Lead<'a> {
+    pub(super) lane: &'a Lane,
+    pub(super) connection: Option<Box<Connection>>,
+    /// The batch that is led, and its members that have no outcome yet.
+    pub(super) batch: Option<(Arc<Batch>, std::ops::Range<usize>)>,
+    /// Whether there is still something to pass on.
+    pub(super) holds: bool,
+}
+
+impl<'a> Lead<'a> {
+    #[inline]
+    pub(super) fn new(lane: &'a Lane, connection: Option<Box<Connection>>) -> Lead<'a> {
+        Lead {
+            lane,
+            connection,
+            batch: None,
+            holds: true,
+        }
+    }
+
+    /// Whether the connection was closed while it was idle. Asking costs a system call, so one
+    /// that was used just now is not asked.
+    #[inline]
+    pub(super) fn is_stale(&self, time: Time) -> bool {
+        self.connection
+            .as_ref()
+            .is_some_and(|c| c.used.is_before(time, FRESH_MS) && c.is_stale())
+    }
+
+    /// One command by itself.
+    #[inline]
+    pub(super) fn alone(
+        mut self,
+        body: &Body<'_>,
+        call: &Call<'_>,
+        until: Deadline,
+    ) -> Result<Box<Reply>> {
+        let Some(connection) = &mut self.connection else {
+            return Err(Error::new(Code::Internal, "no connection to use"));
+        };
+        connection.push(body);
+        let reply = connection.reply(call, until)?;
+        if connection.rest(call.began) {
+            self.pass_on();
+            // Nothing is held any more: there is nothing to drop, and no need to find that out.
+            std::mem::forget(self);
+        }
+        Ok(reply)
+    }
+
+    /// Opens a connection for the batch; its members share the error if that fails.
+    pub(super) fn ensure(&mut self, peer: &Peer, call: &Call<'_>, until: Deadline) -> Result<()> {
+        self.connection = None;
+        match peer.open(self.lane.kind, call, until) {
+            Ok(connection) => {
+                self.connection = Some(connection);
+                Ok(())
+            }
+            Err(error) => {
+                if let Some((batch, _)) = self.batch.take() {
+                    let progress = self.board(&batch);
+                    for member in 0..progress.ends.len() {
+                        batch.settle(member, Err(error.clone()));
+                    }
+                    batch.nudge(i32::MAX);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the batch's commands aboard, without those whose members have given up.
+    pub(super) fn board(&mut self, batch: &Arc<Batch>) -> Progress {
+        let gathering = lock(&self.lane.state).detach(batch);
+        let Some(Gathering { mut out, ends, .. }) = gathering else {
+            return Progress {
+                ends: Vec::new(),
+                next: 0,
+            };
+        };
+        let mut kept = Vec::with_capacity(ends.len());
+        let mut from = 0;
+        let mut cut = 0;
+        for (member, end) in ends.iter().copied().enumerate() {
+            let aboard = batch.places[member]
+                .state
+                .compare_exchange(WAITING, SENT, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok();
+            if !aboard {
+                out.drain(from - cut..end - cut);
+                cut += end - from;
+            }
+            kept.push(end - cut);
+            from = end;
+        }
+        lock(&self.lane.state).crowd = kept.len();
+        if let Some(connection) = &mut self.connection {
+            connection.push_all(&mut out);
+        }
+        Progress {
+            ends: kept,
+            next: 0,
+        }
+    }
+
+    /// Reads the replies of all members, and returns the leader's own.
+    pub(super) fn replies(
+        &mut self,
+        progress: &Progress,
+        own: usize,
+        call: &Call<'_>,
+        until: Deadline,
+    ) -> Result<Box<Reply>> {
+        let (Some(connection), Some((batch, left))) = (&mut self.connection, &mut self.batch)
+        else {
+            return Err(Error::new(Code::Internal, "no batch to lead"));
+        };
+        let mut outcome = None;
+        for member in progress.next..progress.ends.len() {
+            let begin = member.checked_sub(1).map_or(0, |m| progress.ends[m]);
+            if begin == progress.ends[member] {
+                // Cut out before it was sent: nothing is owed to it.
+                left.start = member + 1;
+                continue;
+            }
+            match connection.reply(call, until) {
+                Ok(reply) if member == own => outcome = Some(Ok(reply)),
+                Ok(reply) => batch.settle(member, Ok(reply)),
+                Err(error) => return self.fail(progress, member, own, error, outcome),
+            }
+            left.start = member + 1;
+        }
+        outcome.unwrap_or_else(|| Err(Error::new(Code::Internal, "the leader had no place")))
+    }
+
+    /// The replies stop at `member`: because the leader has to go, or because the connection
+    /// is lost to all.
+    pub(super) fn fail(
+        &mut self,
+        progress: &Progress,
+        member: usize,
+        own: usize,
+        error: Error,
+        outcome: Option<Result<Box<Reply>>>,
+    ) -> Result<Box<Reply>> {
+        let Some((batch, _)) = self.batch.take() else {
+            return Err(error);
+        };
+        let own_error = {
+            let written = self.connection.as_ref().map_or(0, |c| c.written());
+            let begin = own.checked_sub(1).map_or(0, |m| progress.ends[m]);
+            error.clone().sent(written > begin)
+        };
+        let leaves = matches!(error.code, Code::Timeout | Code::Interrupted | Code::Closed);
+        if leaves {
+            batch.abandon(own);
+            let mut hand = lock(&batch.hand);
+            // Under the lock: a member that gives up meanwhile looks for what was handed to it.
+            if batch.is_alive() {
+                hand.progress = Some(Progress {
+                    ends: progress.ends.clone(),
+                    next: member,
+                });
+                hand.connection = self.connection.take();
+                drop(hand);
+                self.holds = false;
+                batch.nudge(i32::MAX);
+                return outcome.unwrap_or(Err(own_error));
+            }
+        } else {
+            let written = self.connection.as_ref().map_or(0, |c| c.written());
+            for other in member..progress.ends.len() {
+                let begin = other.checked_sub(1).map_or(0, |m| progress.ends[m]);
+                batch.settle(other, Err(error.clone().sent(written > begin)));
+            }
+            batch.nudge(i32::MAX);
+        }
+        self.connection = None;
+        outcome.unwrap_or(Err(own_error))
+    }
+
+    /// The batch has its replies: the next one gets the connection, then the members are woken.
+    pub(super) fn land(&mut self, used: Time) {
+        let Some((batch, _)) = self.batch.take() else {
+            return;
+        };
+        if let Some(connection) = &mut self.connection
+            && connection.rest(used)
+        {
+            self.pass_on();
+        }
+        batch.nudge(i32::MAX);
+    }
+
+    /// Leaves the lane with the connection, which stays counted.
+    pub(super) fn leave(mut self) -> Option<Box<Connection>> {
+        self.holds = false;
+        self.connection.take()
+    }
+
+    /// Gives the connection to the next in line.
+    #[inline]
+    pub(super) fn pass_on(&mut self) {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        self.holds = false;
+        let mut state = lock(&self.lane.state);
+        if state.gathering.is_empty() && state.takers == 0 {
+            state.crowd = 0;
+            state.idle.push(connection);
+            return;
+        }
+        match state.next_batch() {
+            Some(next) => {
+                next.led = true;
+                let batch = next.batch.clone();
+                lock(&batch.hand).connection = Some(connection);
+                drop(state);
+                batch.nudge(1);
+            }
+            None => {
+                state.idle.push(connection);
+                drop(state);
+                self.lane.freed.notify_one();
+            }
+        }
+    }
+}
+
+impl Drop for Lead<'_> {
+    /// The connection is lost, or a panic passes through: the members get an error rather than
+    /// none, and whoever waits may open a connection.
+    fn drop(&mut self) {
+        let mut unsent = None;
+        if let Some((batch, left)) = self.batch.take() {
+            let error = Error::new(Code::Io, "the thread that led the call failed").sent(true);
+            for member in left {
+                batch.settle(member, Err(error.clone()));
+            }
+            batch.nudge(i32::MAX);
+            unsent = Some(batch);
+        }
+        if !self.holds {
+            return;
+        }
+        let mut state = lock(&self.lane.state);
+        if let Some(batch) = &unsent {
+            // Its members are still there, and one of them may lead it.
+            let gathering = &mut state.gathering;
+            for waiting in gathering
+                .iter_mut()
+                .filter(|g| Arc::ptr_eq(&g.batch, batch))
+            {
+                waiting.led = false;
+            }
+        }
+        state.open -= 1;
+        if self.connection.take().is_some() {
+            // What killed this connection has often killed the idle ones too.
+            let before = state.idle.len();
+            state.idle.retain(|c| !c.is_stale());
+            state.open -= before - state.idle.len();
+        }
+        // Not led yet: whoever of it wakes up first opens a connection.
+        let next = state.next_batch().map(|g| g.batch.clone());
+        drop(state);
+        match next {
+            Some(batch) => batch.nudge(1),
+            None => self.lane.freed.notify_one(),
+        }
+    }
+}

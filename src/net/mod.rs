@@ -1,0 +1,15 @@
+//! One peer: its address, the connections to it, and waiting for them.
+
+mod connection;
+mod handshake;
+mod lane;
+mod peer;
+mod poll;
+mod stream;
+mod wake;
+
+pub use connection::{Chunk, Connection};
+pub use lane::Taken;
+pub use peer::{Counts, Descriptors, Health, Peer, Use};
+pub use poll::{ForkMark, OUT, PollFd, Recv, close, interest};
+pub use wake::{Alert, Call, GLANCE, Wakers};

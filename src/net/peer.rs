@@ -1,0 +1,268 @@
+//! One node as seen from here: where it is, the connections to it, and how it has been doing.
+
+use super::connection::Connection;
+use super::handshake::handshake;
+use super::lane::{Lane, Taken};
+use super::stream::Stream;
+use super::wake::Call;
+use crate::address::Address;
+use crate::config::Config;
+use crate::deadline::{Deadline, Time, now};
+use crate::error::Result;
+use crate::resp::{Body, Limits, Origin, Reply};
+use crate::sync::lock;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What a connection is for. A connection on which READONLY was said serves whatever the replica
+/// has, so it is never used for a client that reads from primaries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    Primary,
+    Replicas,
+    /// Commands that block: each has its connection to itself for as long as it takes.
+    Blocking,
+    /// And those of clients that read from replicas.
+    BlockingReplicas,
+}
+
+impl Use {
+    /// Whether READONLY is said on such a connection.
+    pub fn is_readonly(self) -> bool {
+        matches!(self, Use::Replicas | Use::BlockingReplicas)
+    }
+
+    /// The same for a command that blocks.
+    pub fn blocking(self) -> Use {
+        if self.is_readonly() {
+            Use::BlockingReplicas
+        } else {
+            Use::Blocking
+        }
+    }
+
+    /// Whether a connection carries one command at a time.
+    pub fn is_blocking(self) -> bool {
+        matches!(self, Use::Blocking | Use::BlockingReplicas)
+    }
+}
+
+/// The descriptors of all connections, for a forked child to close.
+pub type Descriptors = Mutex<Vec<RawFd>>;
+
+#[derive(Debug)]
+pub struct Peer {
+    address: Address,
+    origin: Arc<Origin>,
+    config: Arc<Config>,
+    lanes: [Lane; 4],
+    descriptors: Arc<Descriptors>,
+    pub health: Health,
+    pub counts: Counts,
+}
+
+impl Peer {
+    pub fn new(address: Address, config: Arc<Config>, descriptors: Arc<Descriptors>) -> Peer {
+        let most = config.connections_per_node;
+        Peer {
+            origin: Origin::new(&address.to_string()),
+            address,
+            config,
+            lanes: [
+                Lane::new(Use::Primary, most),
+                Lane::new(Use::Replicas, most),
+                // One more caller that blocks never waits for another that does.
+                Lane::new(Use::Blocking, usize::MAX),
+                Lane::new(Use::BlockingReplicas, usize::MAX),
+            ],
+            descriptors,
+            health: Health::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub fn origin(&self) -> &Arc<Origin> {
+        &self.origin
+    }
+
+    #[inline]
+    fn lane(&self, kind: Use) -> &Lane {
+        match kind {
+            Use::Primary => &self.lanes[0],
+            Use::Replicas => &self.lanes[1],
+            Use::Blocking => &self.lanes[2],
+            Use::BlockingReplicas => &self.lanes[3],
+        }
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.lanes.iter().map(Lane::open).sum()
+    }
+
+    /// One command and its reply; threads that call at the same time share connections.
+    #[inline]
+    pub fn call(
+        &self,
+        kind: Use,
+        body: &Body<'_>,
+        call: &Call<'_>,
+        until: Deadline,
+    ) -> Result<Box<Reply>> {
+        self.lane(kind).call(self, body, call, until)
+    }
+
+    /// A connection for one user alone, counted among those that the lane may have.
+    pub fn take(&self, kind: Use, call: &Call<'_>, until: Deadline) -> Result<Box<Connection>> {
+        self.lane(kind).take(self, call, until)
+    }
+
+    /// The same, if it can be had without waiting.
+    pub fn try_take(&self, kind: Use, call: &Call<'_>) -> Taken {
+        self.lane(kind).try_take(call)
+    }
+
+    /// Takes back what [`Peer::take`] gave, or drops it if anything is in flight on it.
+    pub fn give(&self, kind: Use, connection: Box<Connection>, used: Time) {
+        self.lane(kind).give(connection, used);
+    }
+
+    /// What [`Peer::take`] gave has been dropped.
+    pub fn lost(&self, kind: Use) {
+        self.lane(kind).lost();
+    }
+
+    /// A new connection, set up, that no lane counts.
+    pub fn open(&self, kind: Use, call: &Call<'_>, until: Deadline) -> Result<Box<Connection>> {
+        let connect = Deadline::after(now(), self.config.connect_timeout_ms).min(until);
+        let stream = Stream::connect(
+            &self.address,
+            &self.config,
+            call,
+            connect,
+            &self.descriptors,
+        )?;
+        let limits = Limits {
+            bytes: self.config.max_reply_bytes,
+            elements: self.config.max_reply_elements,
+            depth: self.config.max_reply_depth,
+        };
+        let mut connection = Box::new(Connection::new(stream, self.origin.clone(), limits));
+        // Nothing of the caller's has been sent when setting up fails, however far it got.
+        handshake(
+            &mut connection,
+            &self.config,
+            kind.is_readonly(),
+            call,
+            connect,
+        )
+        .map_err(|e| e.sent(false))?;
+        if !connection.rest(now()) {
+            return Err(connection.late().sent(false));
+        }
+        self.counts.connects.fetch_add(1, Ordering::Relaxed);
+        Ok(connection)
+    }
+}
+
+/// Adds a descriptor to those that a forked child closes, and returns what takes it off again.
+pub(super) fn register(descriptors: &Arc<Descriptors>, fd: RawFd) -> Registered {
+    lock(descriptors).push(fd);
+    Registered {
+        descriptors: descriptors.clone(),
+        fd,
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Registered {
+    descriptors: Arc<Descriptors>,
+    fd: RawFd,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut all = lock(&self.descriptors);
+        if let Some(at) = all.iter().position(|fd| *fd == self.fd) {
+            all.swap_remove(at);
+        }
+    }
+}
+
+/// A node that failed is left alone for a while: at first shortly, then longer each time.
+#[derive(Debug, Default)]
+pub struct Health {
+    failures: AtomicU32,
+    /// When it may be tried again, in milliseconds on [`Health::millis`]; 0 while it is well.
+    until: AtomicU64,
+}
+
+const AWAY_FIRST_MS: u64 = 50;
+const AWAY_LAST_MS: u64 = 2000;
+/// For how long one caller tries it alone.
+const PROBE_MS: u64 = 100;
+
+impl Health {
+    /// Milliseconds on a clock of the process.
+    fn millis(time: Time) -> u64 {
+        // 0 means that the node is well.
+        time.millis() + 1
+    }
+
+    /// Whether a choice may fall on the node.
+    #[inline]
+    pub fn is_well(&self) -> bool {
+        self.until.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether a node that is not well is to be tried again.
+    pub fn is_due(&self, time: Time) -> bool {
+        Health::millis(time) >= self.until.load(Ordering::Relaxed)
+    }
+
+    /// The caller is about to try a node that is not well; others wait for what comes of it.
+    pub fn probed(&self, time: Time) {
+        self.until
+            .store(Health::millis(time) + PROBE_MS, Ordering::Relaxed);
+    }
+
+    /// It has answered.
+    #[inline]
+    pub fn worked(&self) {
+        if !self.is_well() {
+            self.failures.store(0, Ordering::Relaxed);
+            self.until.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// It has not answered, or said that it cannot serve; `jitter` is in 0..1.
+    pub fn failed(&self, time: Time, jitter: f64) {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed);
+        let away = (AWAY_FIRST_MS << failures.min(8)).min(AWAY_LAST_MS) as f64;
+        let until = Health::millis(time) + (away * (0.5 + jitter / 2.0)) as u64;
+        self.until.store(until, Ordering::Relaxed);
+    }
+
+    /// For how long the node is still left alone.
+    pub fn away(&self, time: Time) -> Option<Duration> {
+        let until = self.until.load(Ordering::Relaxed);
+        (until > 0).then(|| Duration::from_millis(until.saturating_sub(Health::millis(time))))
+    }
+
+    pub fn failures(&self) -> u32 {
+        self.failures.load(Ordering::Relaxed)
+    }
+}
+
+/// What has been done with a node.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub errors: AtomicU64,
+    pub connects: AtomicU64,
+}

@@ -1,0 +1,245 @@
+//! The system calls that the standard library has no safe form of. The only unsafe code beside
+//! the C boundary; Linux.
+//!
+//! Every send carries MSG_NOSIGNAL, so that a closed peer is an error here and not a SIGPIPE in
+//! the host process; every descriptor is close-on-exec.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::time::Duration;
+
+/// What to wait for on a descriptor, and what came.
+pub type PollFd = libc::pollfd;
+
+pub const IN: i16 = libc::POLLIN;
+pub const OUT: i16 = libc::POLLOUT;
+
+/// An entry for a poll; a negative descriptor is ignored.
+pub fn interest(fd: RawFd, events: i16) -> PollFd {
+    PollFd {
+        fd,
+        events,
+        revents: 0,
+    }
+}
+
+/// Turns a C return value into a count or the error it announces.
+fn check(n: isize) -> io::Result<usize> {
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
+/// Sends what fits without waiting.
+#[inline]
+pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the pointer and the length are those of a live slice.
+    check(unsafe {
+        libc::send(
+            fd,
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
+        )
+    })
+}
+
+/// How a receive waits.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Recv {
+    /// Not at all.
+    Now,
+    /// For the first byte, as long as the socket's receive timeout says.
+    Some,
+    /// For all of the room, as long as the socket's receive timeout says.
+    All,
+}
+
+/// Receives into the spare capacity of `buf`, `room` bytes at most; 0 is the end of the stream.
+#[inline]
+pub fn recv(fd: RawFd, buf: &mut Vec<u8>, room: usize, how: Recv) -> io::Result<usize> {
+    let len = buf.len();
+    let spare = buf.spare_capacity_mut();
+    let room = room.min(spare.len());
+    let flags = match how {
+        Recv::Now => libc::MSG_DONTWAIT,
+        Recv::Some => 0,
+        Recv::All => libc::MSG_WAITALL,
+    };
+    // SAFETY: the kernel writes at most `room` bytes, which the spare capacity has.
+    let n = check(unsafe { libc::recv(fd, spare.as_mut_ptr().cast(), room, flags) })?;
+    // SAFETY: the first n bytes of the spare capacity have been written just now.
+    unsafe { buf.set_len(len + n.min(room)) };
+    Ok(n)
+}
+
+/// Whether a connection that should be silent has something to say: bytes or its end.
+pub fn has_news(fd: RawFd) -> bool {
+    let mut byte = 0u8;
+    // SAFETY: one byte of room is what the pointer has.
+    let n = unsafe {
+        libc::recv(
+            fd,
+            (&raw mut byte).cast(),
+            1,
+            libc::MSG_PEEK | libc::MSG_DONTWAIT,
+        )
+    };
+    n >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock
+}
+
+/// Waits until one of `fds` is ready, `timeout` has passed or a signal came; returns how many
+/// are ready.
+pub fn poll(fds: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize> {
+    let spec = timeout.map(timespec);
+    let spec = spec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the list and its length belong together; the timeout is NULL or lives on.
+    let n = unsafe {
+        libc::ppoll(
+            fds.as_mut_ptr(),
+            fds.len() as libc::nfds_t,
+            spec,
+            std::ptr::null(),
+        )
+    };
+    check(n as isize)
+}
+
+fn timespec(duration: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(duration.subsec_nanos() as i32),
+    }
+}
+
+/// A new descriptor that makes a poll return once [`fire`]d. Whoever asked closes it.
+pub fn event() -> io::Result<RawFd> {
+    // SAFETY: takes no pointers; what it returns is a descriptor of our own.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    check(fd as isize).map(|_| fd)
+}
+
+/// Makes an event silent again.
+pub fn clear(fd: RawFd) {
+    let mut count = 0u64;
+    // SAFETY: eight bytes are what a read of an eventfd writes. Its failure means that it was
+    // silent already.
+    unsafe { libc::read(fd, (&raw mut count).cast(), 8) };
+}
+
+/// Makes the event with this descriptor fire. Async-signal-safe.
+pub fn fire(fd: RawFd) {
+    let one = 1u64;
+    // SAFETY: eight bytes are read from a live integer. It can only fail where the counter is
+    // full, which is as good as fired.
+    unsafe { libc::write(fd, (&raw const one).cast(), 8) };
+}
+
+/// Sleeps while `word` is `expected`, until woken, `timeout` has passed or a signal came.
+pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) {
+    let spec = timespec(timeout);
+    // SAFETY: the word and the timeout live as long as the call. Every return is a reason for
+    // the caller to look again, so its value says nothing.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+            expected,
+            &raw const spec,
+        );
+    }
+}
+
+/// Wakes up to `count` threads that sleep on `word`.
+pub fn futex_wake(word: &AtomicU32, count: i32) {
+    // SAFETY: the word is alive; a wake reads nothing.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
+            count,
+        );
+    }
+}
+
+/// Lets another thread run.
+pub fn yield_now() {
+    std::thread::yield_now();
+}
+
+/// Closes a descriptor that a forked child inherited and nothing else here will close.
+pub fn close(fd: RawFd) {
+    // SAFETY: the caller owns the descriptor and gives it up. There is nobody to tell of an error.
+    unsafe { libc::close(fd) };
+}
+
+/// Makes the socket answer a receive that waits with "would block" after `timeout`.
+pub fn set_receive_timeout(fd: RawFd, timeout: Duration) -> io::Result<()> {
+    let value = libc::timeval {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_usec: libc::suseconds_t::from(timeout.subsec_micros() as i32),
+    };
+    // SAFETY: the option's value is a timeval of just that size.
+    let n = unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_RCVTIMEO,
+            (&raw const value).cast(),
+            size_of::<libc::timeval>() as libc::socklen_t,
+        )
+    };
+    check(n as isize).map(drop)
+}
+
+/// Tells a forked child from its parent without a system call: a word on a page that the kernel
+/// wipes in the child.
+#[derive(Debug)]
+pub struct ForkMark {
+    word: &'static AtomicI32,
+    /// Whether the kernel does wipe it; otherwise the process is asked for its number each time.
+    wiped: bool,
+}
+
+impl Default for ForkMark {
+    fn default() -> ForkMark {
+        // SAFETY: an anonymous mapping of one page touches nothing that exists.
+        let page = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                4096,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if page == libc::MAP_FAILED {
+            static NONE: AtomicI32 = AtomicI32::new(0);
+            return ForkMark {
+                word: &NONE,
+                wiped: false,
+            };
+        }
+        // SAFETY: the page is ours. Kernels before 4.14 refuse, which `wiped` remembers.
+        let wiped = unsafe { libc::madvise(page, 4096, libc::MADV_WIPEONFORK) } == 0;
+        // SAFETY: the page is never unmapped, is aligned, and zero is a valid value.
+        let word: &'static AtomicI32 = unsafe { &*page.cast::<AtomicI32>() };
+        ForkMark { word, wiped }
+    }
+}
+
+impl ForkMark {
+    /// A number that differs between a process and its parent.
+    #[inline]
+    pub fn process(&self) -> i32 {
+        let known = self.word.load(Ordering::Relaxed);
+        if self.wiped && known != 0 {
+            return known;
+        }
+        let pid = std::process::id() as i32;
+        self.word.store(pid, Ordering::Relaxed);
+        pid
+    }
+}

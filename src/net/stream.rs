@@ -1,0 +1,161 @@
+//! One stream of bytes to one node.
+
+use super::peer::{Descriptors, Registered, register};
+use super::poll::{self, Recv};
+use super::wake::{Call, PATIENCE_MS};
+use crate::address::Address;
+use crate::config::Config;
+use crate::deadline::Deadline;
+use crate::error::{Code, Error, Result};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A TCP connection.
+#[derive(Debug)]
+pub struct Stream {
+    // Taken off the list before the socket closes and its number can be another's.
+    _registered: Registered,
+    socket: Socket,
+}
+
+impl Stream {
+    /// Connects to the first of the node's IP addresses that accepts, by `until`.
+    pub fn connect(
+        address: &Address,
+        config: &Config,
+        call: &Call<'_>,
+        until: Deadline,
+        descriptors: &Arc<Descriptors>,
+    ) -> Result<Stream> {
+        let Address { host, port } = config.address_map.apply(address);
+        let mut last = Error::new(
+            Code::Connect,
+            format_args!("{address} has a name that leads to no IP address"),
+        );
+        for ip in resolve(&host, port, address)? {
+            match Stream::connect_ip(ip, config, call, until, descriptors) {
+                Ok(stream) => return Ok(stream),
+                Err(Failed::Call(error)) => return Err(error),
+                Err(Failed::Io(error)) => last = refused(address, &error),
+                Err(Failed::Late) => {
+                    last = Error::new(
+                        Code::Timeout,
+                        format_args!("{address} did not accept a connection in time"),
+                    );
+                }
+            }
+        }
+        Err(last.at(address.to_string()))
+    }
+
+    fn connect_ip(
+        ip: SocketAddr,
+        config: &Config,
+        call: &Call<'_>,
+        until: Deadline,
+        descriptors: &Arc<Descriptors>,
+    ) -> std::result::Result<Stream, Failed> {
+        // socket2 makes it close-on-exec.
+        let socket = Socket::new(Domain::for_address(ip), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        match socket.connect(&SockAddr::from(ip)) {
+            Ok(()) => {}
+            Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
+                let mut fds = [
+                    poll::interest(socket.as_raw_fd(), poll::OUT),
+                    poll::interest(-1, 0),
+                ];
+                if !call.wait(&mut fds, until).map_err(Failed::Call)? {
+                    return Err(Failed::Late);
+                }
+                if let Some(error) = socket.take_error()? {
+                    return Err(Failed::Io(error));
+                }
+            }
+            Err(e) => return Err(Failed::Io(e)),
+        }
+        socket.set_tcp_nodelay(true)?;
+        if config.keepalive_ms > 0 {
+            let idle = Duration::from_millis(config.keepalive_ms).max(Duration::from_secs(1));
+            let probe = (idle / 3).max(Duration::from_secs(1));
+            socket.set_tcp_keepalive(
+                &TcpKeepalive::new()
+                    .with_time(idle)
+                    .with_interval(probe)
+                    .with_retries(3),
+            )?;
+        }
+        // From now on a receive may wait, for a moment; a send never does.
+        socket.set_nonblocking(false)?;
+        poll::set_receive_timeout(socket.as_raw_fd(), Duration::from_millis(PATIENCE_MS))?;
+        Ok(Stream {
+            _registered: register(descriptors, socket.as_raw_fd()),
+            socket,
+        })
+    }
+
+    pub fn fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// Sends what fits without waiting.
+    #[inline]
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        poll::send(self.fd(), bytes)
+    }
+
+    /// Receives into the spare capacity of `buf`, `room` bytes at most; 0 is the end.
+    #[inline]
+    pub fn recv(&mut self, buf: &mut Vec<u8>, room: usize, how: Recv) -> io::Result<usize> {
+        poll::recv(self.fd(), buf, room, how)
+    }
+
+    /// Whether there is something to read, or the end, when nothing is owed to us.
+    pub fn has_news(&self) -> bool {
+        poll::has_news(self.fd())
+    }
+}
+
+enum Failed {
+    /// This address did not answer; another may.
+    Io(io::Error),
+    Late,
+    /// The call was interrupted.
+    Call(Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Failed {
+        Failed::Io(error)
+    }
+}
+
+/// The IP addresses of a host. A literal is not asked of the resolver.
+fn resolve(host: &str, port: u16, node: &Address) -> Result<Vec<SocketAddr>> {
+    if let Ok(ip) = host.parse() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    match (host, port).to_socket_addrs() {
+        Ok(found) => Ok(found.collect()),
+        Err(e) => Err(Error::new(
+            Code::Connect,
+            format_args!("{node} has a name that cannot be resolved: {e}"),
+        )
+        .at(node.to_string())),
+    }
+}
+
+fn refused(node: &Address, error: &io::Error) -> Error {
+    let words = match error.raw_os_error() {
+        Some(libc::ECONNREFUSED) => format!("{node} refused the connection"),
+        Some(libc::EMFILE | libc::ENFILE) => {
+            format!("{node} was not tried: this process has no file descriptor left (ulimit -n)")
+        }
+        _ => format!("{node} cannot be reached: {error}"),
+    };
+    Error::new(Code::Connect, words)
+}

@@ -1,0 +1,279 @@
+//! How a waiting call learns that it should not wait any longer.
+//!
+//! A call waits for a socket first for [`PATIENCE_MS`] in the receive itself, which costs nothing,
+//! and then in a poll together with an event of its own, which an interrupt fires. Nothing here
+//! takes a lock, so that an interrupt may come from a signal handler and a forked child never
+//! waits for one that its parent held.
+
+use super::poll::{self, PollFd};
+use crate::deadline::{Deadline, Time, now};
+use crate::error::{Code, Error, Result};
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::time::Duration;
+
+/// How long a receive waits before anything else is looked at, and so the longest time that an
+/// interrupt can go unnoticed there. The kernel counts it in ticks, of 4 ms or even 10 ms, and
+/// rounds up: more than one tick would be too long.
+pub const PATIENCE_MS: u64 = 1;
+
+/// The longest that one tick of a kernel's clock takes. A deadline nearer than that is waited for in
+/// a poll, which is exact.
+pub const TICK_MS: u64 = 10;
+
+/// How often a call looks up that has no event to be woken by.
+pub const GLANCE: Duration = Duration::from_millis(10);
+
+/// Whether the calls of one handle should end: told by another thread or a signal handler.
+#[derive(Debug, Default)]
+pub struct Alert(AtomicU32);
+
+const CLOSED: u32 = 1;
+const INTERRUPT: u32 = 2;
+
+impl Alert {
+    /// The calls under way end as interrupted; later ones are not concerned.
+    pub fn interrupt(&self) {
+        self.0.fetch_add(INTERRUPT, Ordering::SeqCst);
+    }
+
+    /// All calls, now and later, end as closed.
+    pub fn close(&self) {
+        self.0.fetch_or(CLOSED, Ordering::SeqCst);
+    }
+
+    /// Whether they do.
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & CLOSED != 0
+    }
+}
+
+/// One call into the library: until when, and who may end it.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    /// When the call, or its present attempt, began.
+    pub began: Time,
+    pub deadline: Deadline,
+    /// How long one node may stay silent.
+    pub attempt_ms: u64,
+    alert: &'a Alert,
+    wakers: &'a Wakers,
+    seen: u32,
+}
+
+impl<'a> Call<'a> {
+    pub fn new(
+        began: Time,
+        timeout_ms: u64,
+        attempt_ms: u64,
+        alert: &'a Alert,
+        wakers: &'a Wakers,
+    ) -> Self {
+        Call {
+            began,
+            deadline: Deadline::after(began, timeout_ms),
+            attempt_ms,
+            alert,
+            wakers,
+            seen: alert.0.load(Ordering::SeqCst) & !CLOSED,
+        }
+    }
+
+    /// The same call with another deadline.
+    pub fn until(self, deadline: Deadline) -> Call<'a> {
+        Call { deadline, ..self }
+    }
+
+    /// The same call, in an attempt that begins at `time`.
+    pub fn attempt(self, time: Time) -> Call<'a> {
+        Call {
+            began: time,
+            ..self
+        }
+    }
+
+    /// Until when a node may be silent that was last heard of at `time`.
+    #[inline]
+    pub fn patience(&self, time: Time) -> Deadline {
+        Deadline::after(time, self.attempt_ms).min(self.deadline)
+    }
+
+    /// Fails if the call has been interrupted or its handle closed.
+    #[inline]
+    pub fn check(&self) -> Result<()> {
+        let state = self.alert.0.load(Ordering::SeqCst);
+        if state == self.seen {
+            return Ok(());
+        }
+        Err(if state & CLOSED != 0 {
+            Error::new(Code::Closed, "the handle was closed during the call")
+        } else {
+            Error::new(Code::Interrupted, "the call was interrupted")
+        })
+    }
+
+    /// Waits until one of `fds` is ready (true) or `until` has passed (false). The last entry is
+    /// not the caller's: the event goes there.
+    pub fn wait(&self, fds: &mut [PollFd], until: Deadline) -> Result<bool> {
+        let waker = self.wakers.enter();
+        loop {
+            // Only after entering: an interrupt before that fires no event of ours.
+            self.check()?;
+            let left = until.left(now());
+            if left == Some(Duration::ZERO) {
+                return Ok(false);
+            }
+            if let Some(last) = fds.last_mut() {
+                *last = poll::interest(waker.as_ref().map_or(-1, Waker::fd), poll::IN);
+            }
+            let slice = match (&waker, left) {
+                (Some(_), left) => left,
+                (None, left) => Some(left.map_or(GLANCE, |l| l.min(GLANCE))),
+            };
+            match poll::poll(fds, slice) {
+                Ok(0) => {}
+                Ok(_) => {
+                    let (last, others) = match fds.split_last() {
+                        Some(split) => split,
+                        None => return Ok(false),
+                    };
+                    if last.revents != 0
+                        && let Some(waker) = &waker
+                    {
+                        poll::clear(waker.fd());
+                    }
+                    if others.iter().any(|p| p.revents != 0) {
+                        self.check()?;
+                        return Ok(true);
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::new(Code::Io, format_args!("poll failed: {e}"))),
+            }
+        }
+    }
+
+    /// Sleeps until `until`, or until interrupted.
+    pub fn sleep(&self, until: Deadline) -> Result<()> {
+        self.wait(&mut [poll::interest(-1, 0)], until).map(drop)
+    }
+}
+
+/// Calls that wait in a poll at the same time and can be woken at once; more of them look up
+/// every [`GLANCE`].
+const WAKERS: usize = 64;
+
+/// The events of the calls that wait, for an interrupt to fire.
+#[derive(Debug)]
+pub struct Wakers {
+    slots: [Slot; WAKERS],
+}
+
+#[derive(Debug)]
+struct Slot {
+    busy: AtomicBool,
+    /// 0 where none has been made yet, else one more than the descriptor.
+    event: AtomicI32,
+}
+
+impl Default for Wakers {
+    fn default() -> Wakers {
+        Wakers {
+            slots: std::array::from_fn(|_| Slot {
+                busy: AtomicBool::new(false),
+                event: AtomicI32::new(0),
+            }),
+        }
+    }
+}
+
+impl Wakers {
+    fn enter(&self) -> Option<Waker<'_>> {
+        let slot = self.slots.iter().find(|s| {
+            s.busy
+                .compare_exchange(false, true, Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok()
+        })?;
+        let waker = Waker(slot);
+        // It may still be firing for a call that has gone: then the first poll clears it.
+        if slot.event.load(Ordering::SeqCst) == 0 {
+            // No descriptor to be had: the caller looks up now and then instead.
+            slot.event.store(poll::event().ok()? + 1, Ordering::SeqCst);
+        }
+        Some(waker)
+    }
+
+    /// Wakes every call that waits, so that it looks at its alert. Async-signal-safe.
+    pub fn fire(&self) {
+        for slot in &self.slots {
+            let event = slot.event.load(Ordering::SeqCst);
+            if event != 0 {
+                poll::fire(event - 1);
+            }
+        }
+    }
+
+    /// In a forked child: the events are shared with the parent, so they are given up.
+    pub fn forget(&self) {
+        for slot in &self.slots {
+            let event = slot.event.swap(0, Ordering::SeqCst);
+            if event != 0 {
+                poll::close(event - 1);
+            }
+            slot.busy.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for Wakers {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+struct Waker<'a>(&'a Slot);
+
+impl Waker<'_> {
+    fn fd(&self) -> RawFd {
+        self.0.event.load(Ordering::SeqCst) - 1
+    }
+}
+
+impl Drop for Waker<'_> {
+    fn drop(&mut self) {
+        self.0.busy.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupt_ends_the_calls_under_way_and_no_later_one() {
+        let (alert, wakers) = (Alert::default(), Wakers::default());
+        let call = Call::new(now(), u64::MAX, 1000, &alert, &wakers);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| call.sleep(Deadline::NEVER).unwrap_err().code);
+            while !wakers.slots[0].busy.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            alert.interrupt();
+            wakers.fire();
+            assert_eq!(waiting.join().unwrap(), Code::Interrupted);
+        });
+        let later = Call::new(now(), u64::MAX, 1000, &alert, &wakers);
+        later.sleep(Deadline::after(now(), 1)).unwrap();
+        alert.close();
+        assert_eq!(later.check().unwrap_err().code, Code::Closed);
+        assert_eq!(
+            Call::new(now(), u64::MAX, 1000, &alert, &wakers)
+                .check()
+                .unwrap_err()
+                .code,
+            Code::Closed
+        );
+    }
+}

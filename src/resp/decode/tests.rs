@@ -1,0 +1,212 @@
+//! Every kind of reply, cut wherever it can be, and everything that is none.
+
+use super::*;
+use crate::resp::{Reply, View};
+
+const LIMITS: Limits = Limits {
+    bytes: 1 << 20,
+    elements: 1000,
+    depth: 8,
+};
+
+fn arena(values: Vec<Value>, first: Vec<u8>) -> Reply {
+    let mut reply = Reply::default();
+    reply.values = values;
+    reply.first = first;
+    reply
+}
+
+/// Decodes `bytes` given in pieces of `step`, and shows the reply.
+fn show_in_steps(bytes: &[u8], step: usize) -> Result<Vec<String>> {
+    let mut decoder = Decoder::new(LIMITS);
+    let mut shown = Vec::new();
+    let mut buf: Vec<u8> = Vec::new();
+    let mut values = Vec::new();
+    let mut start = 0;
+    for piece in bytes.chunks(step) {
+        buf.extend_from_slice(piece);
+        while let Some((value, end)) = decoder.decode(&mut buf, start, 0, &mut values)? {
+            let reply = arena(values.clone(), buf.clone());
+            shown.push(show(View::new(&reply, value)));
+            start = end;
+            if start == buf.len() {
+                break;
+            }
+        }
+    }
+    if start != buf.len() {
+        shown.push("...".to_string());
+    }
+    Ok(shown)
+}
+
+fn show(view: View<'_>) -> String {
+    match view.kind() {
+        Kind::Nil => "nil".into(),
+        Kind::Integer => format!("{}", view.int().unwrap()),
+        Kind::Bool => format!("bool {}", view.int().unwrap()),
+        k if k.has_elements() => {
+            let inner: Vec<_> = view.elements().map(show).collect();
+            format!("{k:?}[{}]", inner.join(" "))
+        }
+        k => format!("{k:?} {:?}", String::from_utf8_lossy(view.text().unwrap())),
+    }
+}
+
+#[test]
+fn every_kind_of_reply_is_read_wherever_it_is_cut() {
+    let table: &[(&[u8], &str)] = &[
+        (b"+OK\r\n", "Status \"OK\""),
+        (b"+PONG\r\n", "Status \"PONG\""),
+        (b"-ERR no\r\n", "Error \"ERR no\""),
+        (b"!6\r\nERR no\r\n", "Error \"ERR no\""),
+        (b":42\r\n", "42"),
+        (b":+7\r\n", "7"),
+        (b":-9223372036854775808\r\n", "-9223372036854775808"),
+        (b"$3\r\nfoo\r\n", "String \"foo\""),
+        (b"$0\r\n\r\n", "String \"\""),
+        (
+            b"$12\r\nfoo\r\nbar\0baz\r\n",
+            "String \"foo\\r\\nbar\\0baz\"",
+        ),
+        (b"$-1\r\n", "nil"),
+        (b"*-1\r\n", "nil"),
+        (b"_\r\n", "nil"),
+        (b"*0\r\n", "Array[]"),
+        (
+            b"*2\r\n$1\r\na\r\n*2\r\n:1\r\n$-1\r\n",
+            "Array[String \"a\" Array[1 nil]]",
+        ),
+        (
+            b"%2\r\n+a\r\n:1\r\n+b\r\n*1\r\n:2\r\n",
+            "Map[Status \"a\" 1 Status \"b\" Array[2]]",
+        ),
+        (b"~1\r\n#t\r\n", "Set[bool 1]"),
+        (b"#f\r\n", "bool 0"),
+        (b",1.5\r\n", "Double \"1.5\""),
+        (b",inf\r\n", "Double \"inf\""),
+        (b",-inf\r\n", "Double \"-inf\""),
+        (b",nan\r\n", "Double \"nan\""),
+        (
+            b"(-123456789012345678901234567890\r\n",
+            "Bignum \"-123456789012345678901234567890\"",
+        ),
+        (b"=8\r\ntxt:some\r\n", "Verbatim \"some\""),
+        (b"|1\r\n+ttl\r\n*1\r\n:3\r\n$1\r\nx\r\n", "String \"x\""),
+        (b"*2\r\n|1\r\n+a\r\n+b\r\n:1\r\n:2\r\n", "Array[1 2]"),
+        (
+            b">2\r\n+message\r\n+hi\r\n",
+            "Push[Status \"message\" Status \"hi\"]",
+        ),
+        (
+            b"*2\r\n-ERR in\r\n+OK\r\n",
+            "Array[Error \"ERR in\" Status \"OK\"]",
+        ),
+    ];
+    for (bytes, expected) in table {
+        for step in 1..=bytes.len() {
+            let shown = show_in_steps(bytes, step).unwrap();
+            assert_eq!(shown, [*expected], "{bytes:?} in steps of {step}");
+        }
+    }
+}
+
+#[test]
+fn replies_one_behind_the_other_stay_apart() {
+    let bytes = b"$1\r\na\r\n+OK\r\n*1\r\n:1\r\n$-1\r\n:5\r\n";
+    for step in 1..bytes.len() {
+        assert_eq!(
+            show_in_steps(bytes, step).unwrap(),
+            ["String \"a\"", "Status \"OK\"", "Array[1]", "nil", "5"]
+        );
+    }
+}
+
+#[test]
+fn what_is_not_resp_or_breaks_a_limit_is_refused() {
+    let deep = [b"*1\r\n".repeat(9), b":1\r\n".to_vec()].concat();
+    let endless = [b"+".to_vec(), vec![b'x'; LINE + 2]].concat();
+    let table: &[&[u8]] = &[
+        b"HTTP/1.1 400\r\n",
+        b"$+5\r\nhello\r\n",
+        b"$-2\r\n",
+        b"*-2\r\n",
+        b"$5\r\nhelloXY",
+        b"$x\r\n",
+        b"$\r\n",
+        b":12a\r\n",
+        b":9223372036854775808\r\n",
+        b":\r\n",
+        b"#x\r\n",
+        b"_x\r\n",
+        b",1.5x\r\n",
+        b"(12x\r\n",
+        b"=3\r\nabc\r\n",
+        b"=2\r\nab\r\n",
+        b"*2\r\n>1\r\n:1\r\n:2\r\n",
+        b"*1001\r\n",
+        b"*1000000000\r\n",
+        b"*99999999999999999999\r\n",
+        b"%9223372036854775807\r\n",
+        b"$1048577\r\n",
+        b"+a\rb\r\n",
+        b"$?\r\n",
+        b"$111111111111111111111",
+        &deep,
+        &endless,
+    ];
+    for bytes in table {
+        for step in [1, 7, bytes.len()] {
+            let error = show_in_steps(bytes, step).unwrap_err();
+            assert_eq!(error.code, Code::Protocol, "{bytes:?}");
+        }
+    }
+}
+
+#[test]
+fn memory_follows_the_bytes_received_not_the_count_announced() {
+    let mut decoder = Decoder::new(Limits {
+        bytes: 1 << 30,
+        elements: 1 << 26,
+        depth: 32,
+    });
+    let mut buf = b"*67108864\r\n:1\r\n".to_vec();
+    let mut values = Vec::new();
+    assert!(
+        decoder
+            .decode(&mut buf, 0, 0, &mut values)
+            .unwrap()
+            .is_none()
+    );
+    assert!(decoder.pending.capacity() < 100);
+    assert_eq!(values.capacity(), 0);
+}
+
+#[test]
+fn texts_that_move_while_a_reply_comes_in_are_found_again() {
+    let mut decoder = Decoder::new(LIMITS);
+    let mut values = Vec::new();
+    let mut buf = b"+OK\r\n*3\r\n$1\r\na\r\n*1\r\n+xyz\r\n$1\r\n".to_vec();
+    let (_, end) = decoder
+        .decode(&mut buf, 0, 0, &mut values)
+        .unwrap()
+        .unwrap();
+    assert!(
+        decoder
+            .decode(&mut buf, end, 0, &mut values)
+            .unwrap()
+            .is_none()
+    );
+    buf.drain(..end);
+    decoder.moved(&mut values, end as u64, 0u64.wrapping_sub(end as u64));
+    buf.extend_from_slice(b"b\r\n");
+    let (value, _) = decoder
+        .decode(&mut buf, 0, 0, &mut values)
+        .unwrap()
+        .unwrap();
+    let reply = arena(values, buf);
+    assert_eq!(
+        show(View::new(&reply, value)),
+        "Array[String \"a\" Array[Status \"xyz\"] String \"b\"]"
+    );
+}

@@ -1,0 +1,102 @@
+//! Reading a reply.
+
+use super::origin::OK_TEXT;
+use super::reply::Reply;
+use super::value::{Kind, Value, flag};
+
+/// A value of a reply, to be read.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    reply: &'a Reply,
+    value: Value,
+}
+
+impl<'a> View<'a> {
+    pub fn new(reply: &'a Reply, value: Value) -> View<'a> {
+        View { reply, value }
+    }
+
+    pub fn kind(self) -> Kind {
+        self.value.kind
+    }
+
+    pub fn value(self) -> Value {
+        self.value
+    }
+
+    pub fn is_nil(self) -> bool {
+        self.value.kind == Kind::Nil
+    }
+
+    /// The text, of a kind that has one.
+    pub fn text(self) -> Option<&'a [u8]> {
+        if self.value.flags & flag::OK != 0 {
+            return Some(&OK_TEXT[..2]);
+        }
+        if !self.value.kind.has_text() {
+            return None;
+        }
+        let (chunk, at) = self.value.place();
+        self.reply
+            .chunk(chunk)
+            .get(at..at + self.value.len as usize)
+    }
+
+    /// The text, if it is UTF-8.
+    pub fn str(self) -> Option<&'a str> {
+        self.text().and_then(|t| std::str::from_utf8(t).ok())
+    }
+
+    /// The integer, or the integer that the text spells.
+    pub fn int(self) -> Option<i64> {
+        match self.value.kind {
+            Kind::Integer | Kind::Bool => Some(self.value.data as i64),
+            _ => self.str().and_then(|t| t.parse().ok()),
+        }
+    }
+
+    /// How many elements.
+    pub fn len(self) -> usize {
+        if self.value.kind.has_elements() {
+            self.value.len as usize
+        } else {
+            0
+        }
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// An element.
+    pub fn at(self, i: usize) -> Option<View<'a>> {
+        if i >= self.len() {
+            return None;
+        }
+        let at = self.value.data as usize + i;
+        let value = if self.value.flags & flag::WIDE != 0 {
+            self.reply.answers.get(at)?.value
+        } else {
+            *self.reply.values.get(at)?
+        };
+        Some(View {
+            reply: self.reply,
+            value,
+        })
+    }
+
+    /// The value of a key of a map, or of a flat array of pairs (RESP2's maps).
+    pub fn find(self, key: &str) -> Option<View<'a>> {
+        (0..self.len() / 2)
+            .find(|i| {
+                self.at(2 * i)
+                    .is_some_and(|k| k.text() == Some(key.as_bytes()))
+            })
+            .and_then(|i| self.at(2 * i + 1))
+    }
+
+    /// The elements.
+    pub fn elements(self) -> impl Iterator<Item = View<'a>> {
+        (0..self.len()).filter_map(move |i| self.at(i))
+    }
+}

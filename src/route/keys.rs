@@ -1,0 +1,364 @@
+//! Which arguments of a command are keys, by the servers' own key specifications; and whether it has as many arguments as it
+//! needs. What is refused here would be refused by every server, so nothing is sent.
+
+use super::command::{Flag, Row};
+use super::search::Search;
+use crate::error::Error;
+
+/// One rule for where a command has keys.
+#[derive(Debug)]
+pub struct KeySpec {
+    pub begin: Begin,
+    pub find: Find,
+    pub access: KeyAccess,
+    pub presence: Presence,
+}
+
+/// Where to begin.
+#[derive(Debug)]
+pub enum Begin {
+    Index(u8),
+    /// At the argument after a word.
+    After(&'static Search),
+}
+
+/// How to go on from there.
+#[derive(Debug)]
+pub enum Find {
+    /// Up to `last`: after the beginning, or (negative) before the end. A `share` of 2 is the first half of what is left.
+    Range { last: i8, step: u8, share: u8 },
+    /// The argument there is a number of keys; they begin `first` after it.
+    Count { first: u8, step: u8 },
+}
+
+/// What the command does with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyAccess {
+    Read,
+    Update,
+    Overwrite,
+    Remove,
+    /// No key, but routed by its slot like one: a shard channel, or a cursor of CLUSTERSCAN.
+    Channel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    Required,
+    Optional,
+    /// Optional, and if found the only one.
+    Instead,
+}
+
+impl KeySpec {
+    pub(super) const fn new(
+        begin: Begin,
+        find: Find,
+        access: KeyAccess,
+        presence: Presence,
+    ) -> KeySpec {
+        KeySpec {
+            begin,
+            find,
+            access,
+            presence,
+        }
+    }
+}
+
+/// Whether there are as many arguments as the command needs.
+#[inline]
+pub fn check(row: &Row, args: &[&[u8]]) -> Result<(), Error> {
+    let needed = usize::from(row.arity.unsigned_abs());
+    if args.len() == needed || (row.arity < 0 && args.len() > needed) {
+        return Ok(());
+    }
+    Err(wrong_count(row, args))
+}
+
+#[cold]
+fn wrong_count(row: &Row, args: &[&[u8]]) -> Error {
+    // The words of the name are not arguments to those who read it.
+    let named = row.name.split(' ').count();
+    let needed = usize::from(row.arity.unsigned_abs()).saturating_sub(named);
+    let given = args.len().saturating_sub(named);
+    let at_least = if row.arity < 0 { "at least " } else { "" };
+    let plural = if needed == 1 { "" } else { "s" };
+    Error::invalid(format!(
+        "{} needs {at_least}{needed} argument{plural}, not {given}",
+        row.name
+    ))
+}
+
+/// Calls `f` with the index of each key, in the order of the arguments' roles.
+pub fn each_key(
+    row: &Row,
+    args: &[&[u8]],
+    f: &mut dyn FnMut(usize, KeyAccess),
+) -> Result<(), Error> {
+    for spec in row.keys {
+        let begin = match spec.begin {
+            Begin::Index(index) => usize::from(index),
+            Begin::After(search) => match search.find(args) {
+                Some(index) => index,
+                None if spec.presence != Presence::Required => continue,
+                None => {
+                    return Err(refuse(
+                        row,
+                        format!("{} and keys after it", search.words.join(" or ")),
+                    ));
+                }
+            },
+        };
+        if begin >= args.len() {
+            if spec.presence != Presence::Required {
+                continue;
+            }
+            return Err(refuse(row, format!("a key as argument {begin}")));
+        }
+        let left = args.len() - begin;
+        let (first, count, step) = match spec.find {
+            Find::Range { last, step, share } => {
+                let (step, share) = (usize::from(step), usize::from(share));
+                let reach = if last >= 0 {
+                    usize::from(last.unsigned_abs()) + 1
+                } else {
+                    (left / share + 1).saturating_sub(last.unsigned_abs().into())
+                };
+                if reach == 0 || reach > left {
+                    return Err(refuse(row, format!("a key as argument {begin}")));
+                }
+                if last == -1 && !(left.is_multiple_of(share) && reach.is_multiple_of(step)) {
+                    return Err(refuse(
+                        row,
+                        format!(
+                            "{} arguments to each key from argument {begin} on, not {left} in all",
+                            share.max(step)
+                        ),
+                    ));
+                }
+                (begin, reach.div_ceil(step), step)
+            }
+            Find::Count { first, step } => {
+                let (first, step) = (usize::from(first), usize::from(step));
+                let Some(count) = number(args[begin]) else {
+                    return Err(refuse(row, format!("a number of keys as argument {begin}")));
+                };
+                if count == 0 && !row.flags.has(Flag::KeysOptional) {
+                    return Err(refuse(
+                        row,
+                        format!("at least one key, but argument {begin} says 0"),
+                    ));
+                }
+                let room = left.saturating_sub(first) / step;
+                if count > room {
+                    return Err(refuse(
+                        row,
+                        format!(
+                            "the {count} keys that argument {begin} says, but has room for {room}"
+                        ),
+                    ));
+                }
+                (begin + first, count, step)
+            }
+        };
+        for i in 0..count {
+            f(first + i * step, spec.access);
+        }
+        if spec.presence == Presence::Instead {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// The index of the first key, `None` if there is none.
+#[inline]
+pub fn first_key(row: &Row, args: &[&[u8]]) -> Result<Option<usize>, Error> {
+    let only = usize::from(row.only_key);
+    if only != 0 && only < args.len() {
+        return Ok(Some(only));
+    }
+    search_first_key(row, args)
+}
+
+fn search_first_key(row: &Row, args: &[&[u8]]) -> Result<Option<usize>, Error> {
+    let mut first = None;
+    each_key(row, args, &mut |index, _| first = first.or(Some(index)))?;
+    Ok(first)
+}
+
+/// A count as servers read it: no sign, no leading zero, no space. Numbers beyond all counting are none.
+fn number(text: &[u8]) -> Option<usize> {
+    match text {
+        [b'0'] => Some(0),
+        [b'1'..=b'9', rest @ ..] if rest.len() < 10 && rest.iter().all(u8::is_ascii_digit) => {
+            std::str::from_utf8(text).ok()?.parse().ok()
+        }
+        _ => None,
+    }
+}
+
+#[cold]
+fn refuse(row: &Row, what: String) -> Error {
+    Error::invalid(format!("{} needs {what}", row.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::find;
+
+    /// "" is written for an empty argument.
+    fn arguments(line: &str) -> Vec<&[u8]> {
+        line.split(' ')
+            .map(|word| if word == "\"\"" { &[] } else { word.as_bytes() })
+            .collect()
+    }
+
+    fn keys(line: &str) -> Result<Vec<usize>, String> {
+        let args = arguments(line);
+        let row = find(&args).unwrap();
+        let mut keys = Vec::new();
+        check(row, &args)
+            .and_then(|()| each_key(row, &args, &mut |index, _| keys.push(index)))
+            .map_err(|error| error.message.clone())?;
+        let first = first_key(row, &args).map_err(|error| error.message.clone())?;
+        assert_eq!(first, keys.first().copied(), "{line}");
+        Ok(keys)
+    }
+
+    #[test]
+    fn keys_are_found_wherever_a_command_has_them() {
+        for (line, expected) in [
+            ("GET k", &[1][..]),
+            ("get \"\"", &[1]),
+            ("PING", &[]),
+            ("HELLO 3", &[]),
+            ("AUTH u p", &[]),
+            ("MGET a b c", &[1, 2, 3]),
+            ("MSET a 1 b 2", &[1, 3]),
+            ("DEL a b", &[1, 2]),
+            ("EVAL s 0 x", &[]),
+            ("EVAL s 2 a b x", &[3, 4]),
+            ("EVALSHA_RO s 1 a", &[3]),
+            ("FCALL f 1 a x", &[3]),
+            ("XREAD STREAMS a b 0 0", &[2, 3]),
+            ("XREAD COUNT 1 streams STREAMS 0", &[4]),
+            ("XREADGROUP GROUP STREAMS STREAMS STREAMS a >", &[5]),
+            (
+                "XREADGROUP GROUP g c COUNT 1 NOACK STREAMS a b > >",
+                &[8, 9],
+            ),
+            ("ZUNION 2 a b WITHSCORES", &[2, 3]),
+            ("ZUNIONSTORE d 2 a b WEIGHTS 1 2", &[1, 3, 4]),
+            ("ZINTERCARD 2 a b LIMIT 1", &[2, 3]),
+            ("SINTERCARD 1 a", &[2]),
+            ("SINTERSTORE d a b", &[1, 2, 3]),
+            ("LMPOP 2 a b LEFT", &[2, 3]),
+            ("ZMPOP 1 a MIN", &[2]),
+            ("BLMPOP 0 2 a b LEFT", &[3, 4]),
+            ("BZMPOP 0 1 a MIN", &[3]),
+            ("BLPOP a b 0", &[1, 2]),
+            ("BLMOVE a b LEFT RIGHT 0", &[1, 2]),
+            ("SORT k", &[1]),
+            ("SORT k BY STORE GET STORE LIMIT STORE 1 STORE d", &[1, 10]),
+            ("SORT k STORE a STORE b", &[1, 5]),
+            ("SORT_RO k BY w_* GET x_*", &[1]),
+            ("GEORADIUS k 1 2 3 m", &[1]),
+            ("GEORADIUS k 1 2 3 m STORE d", &[1, 7]),
+            ("GEORADIUSBYMEMBER k m 3 m COUNT 1 storedist d", &[1, 8]),
+            ("GEORADIUSBYMEMBER k m 3 m STORE STOREDIST STORE d", &[1, 8]),
+            ("GEOSEARCHSTORE d s FROMMEMBER m BYRADIUS 1 m", &[1, 2]),
+            ("MIGRATE h 1 k 0 9", &[3]),
+            ("MIGRATE h 1 \"\" 0 9 KEYS a b", &[7, 8]),
+            (
+                "MIGRATE h 1 \"\" 0 9 COPY REPLACE AUTH2 KEYS KEYS keys a",
+                &[12],
+            ),
+            ("MIGRATE h 1 \"\" 0 9", &[3]),
+            ("OBJECT ENCODING k", &[2]),
+            ("OBJECT HELP", &[]),
+            ("MEMORY USAGE k SAMPLES 5", &[2]),
+            ("XGROUP CREATE k g $", &[2]),
+            ("XINFO STREAM k", &[2]),
+            ("BITOP AND d a b", &[2, 3, 4]),
+            ("PFCOUNT a b", &[1, 2]),
+            ("PFMERGE d a b", &[1, 2, 3]),
+            ("COPY a b", &[1, 2]),
+            ("RENAME a b", &[1, 2]),
+            ("LCS a b", &[1, 2]),
+            ("MSETEX 2 a 1 b 2 EX 9", &[2, 4]),
+            ("SPUBLISH c m", &[1]),
+            ("SSUBSCRIBE a b", &[1, 2]),
+            ("SUNSUBSCRIBE", &[]),
+            ("SUNSUBSCRIBE a", &[1]),
+            ("PUBLISH c m", &[]),
+            ("WATCH a b", &[1, 2]),
+            ("CLUSTER KEYSLOT k", &[]),
+        ] {
+            assert_eq!(keys(line).as_deref(), Ok(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_command_no_server_would_take_says_what_is_missing() {
+        for (line, expected) in [
+            ("GET", "GET needs 1 argument, not 0"),
+            ("GET a b", "GET needs 1 argument, not 2"),
+            ("SET k", "SET needs at least 2 arguments, not 1"),
+            ("OBJECT ENCODING", "OBJECT ENCODING needs 1 argument, not 0"),
+            (
+                "MSET a 1 b",
+                "MSET needs 2 arguments to each key from argument 1 on, not 3 in all",
+            ),
+            (
+                "XREAD STREAMS a b 0",
+                "XREAD needs 2 arguments to each key from argument 2 on, not 3 in all",
+            ),
+            ("XREAD COUNT 1 a 0", "XREAD needs STREAMS and keys after it"),
+            (
+                "XREAD COUNT 1 STREAMS",
+                "XREAD needs STREAMS and keys after it",
+            ),
+            ("EVAL s x", "EVAL needs a number of keys as argument 2"),
+            ("EVAL s -1", "EVAL needs a number of keys as argument 2"),
+            (
+                "EVAL s 2 a",
+                "EVAL needs the 2 keys that argument 2 says, but has room for 1",
+            ),
+            (
+                "EVAL s 9999999999",
+                "EVAL needs the 9999999999 keys that argument 2 says, but has room for 0",
+            ),
+            (
+                "EVAL s 99999999999999999999",
+                "EVAL needs a number of keys as argument 2",
+            ),
+            (
+                "ZUNION 0 a",
+                "ZUNION needs at least one key, but argument 1 says 0",
+            ),
+            ("ZUNION 1x a", "ZUNION needs a number of keys as argument 1"),
+            ("ZUNION 01 a", "ZUNION needs a number of keys as argument 1"),
+            ("ZUNION +1 a", "ZUNION needs a number of keys as argument 1"),
+            (
+                "ZUNIONSTORE d 3 a b",
+                "ZUNIONSTORE needs the 3 keys that argument 2 says, but has room for 2",
+            ),
+            (
+                "MSETEX 2 a 1 b",
+                "MSETEX needs the 2 keys that argument 1 says, but has room for 1",
+            ),
+            ("BLPOP 0", "BLPOP needs at least 2 arguments, not 1"),
+        ] {
+            assert_eq!(keys(line), Err(format!("INVALID {expected}")), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_argument_never_appears_in_what_is_refused() {
+        assert!(!keys("EVAL s secret").unwrap_err().contains("secret"));
+        assert!(!keys("MSET a secret b").unwrap_err().contains("secret"));
+    }
+}

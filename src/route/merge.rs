@@ -1,0 +1,205 @@
+//! How the replies of several nodes become one. No I/O.
+
+use super::command::{Request, Response, Row};
+use super::plan::Pieces;
+use super::table;
+use crate::error::{Code, Error};
+use crate::resp::{Answer, Kind, Reply, Value, View, flag};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merge {
+    /// Element by element, where the caller named the keys.
+    InOrder,
+    /// All elements, one node's behind another's.
+    Concat,
+    /// The first reply, if none is an error.
+    AllSucceeded,
+    /// The first reply that is no error.
+    OneSucceeded,
+    /// The first that is not nil.
+    FirstFound,
+    Sum,
+    Min,
+    Max,
+    And,
+    Or,
+    /// A map from the node's name to its reply.
+    ByNode,
+}
+
+impl Merge {
+    /// Whether the command promises to do all or nothing, which it cannot in pieces.
+    pub fn is_atomic(self) -> bool {
+        self == Merge::AllSucceeded
+    }
+}
+
+/// Special commands whose replies have a sense in common after all.
+const SPECIAL: &[(&Row, Merge)] = &[
+    // A nil says that this node has no key, not that the cluster has none.
+    (table::RANDOMKEY, Merge::FirstFound),
+];
+
+/// How the replies to a command are merged; `None` if it is not one for several nodes.
+pub fn merge_of(row: &Row) -> Option<Merge> {
+    Some(match (row.request, row.response) {
+        (Request::Default | Request::Special, _) => return None,
+        (Request::MultiShard, Response::Default) => Merge::InOrder,
+        (_, Response::Default) => Merge::Concat,
+        (_, Response::AllSucceeded) => Merge::AllSucceeded,
+        (_, Response::OneSucceeded) => Merge::OneSucceeded,
+        (_, Response::AggSum) => Merge::Sum,
+        (_, Response::AggMin) => Merge::Min,
+        (_, Response::AggMax) => Merge::Max,
+        (_, Response::AggLogicalAnd) => Merge::And,
+        (_, Response::AggLogicalOr) => Merge::Or,
+        (_, Response::Special) => SPECIAL
+            .iter()
+            .find(|(special, _)| *special == row)
+            .map_or(Merge::ByNode, |(_, merge)| *merge),
+    })
+}
+
+/// Merges the answers of `reply` into its root. `pieces` says which keys each answer is about.
+///
+/// An error of one node is the reply, with the node's name: a part is never passed off as the
+/// whole.
+pub fn merge(how: Merge, reply: &mut Reply, pieces: &Pieces) {
+    let answers = std::mem::take(&mut reply.answers);
+    if !matches!(how, Merge::ByNode | Merge::OneSucceeded)
+        && let Some(failed) = answers.iter().find(|a| a.value.kind == Kind::Error)
+    {
+        reply.root = named(reply, *failed);
+        return;
+    }
+    let root = match how {
+        Merge::InOrder => in_order(reply, &answers, pieces),
+        Merge::Concat => concat(reply, &answers),
+        Merge::AllSucceeded => answers.first().copied(),
+        Merge::OneSucceeded => {
+            let first = answers.iter().find(|a| a.value.kind != Kind::Error);
+            match (first, answers.first()) {
+                (Some(first), _) => Some(*first),
+                (None, Some(failed)) => Some(named(reply, *failed)),
+                (None, None) => None,
+            }
+        }
+        Merge::FirstFound => {
+            let first = answers.iter().find(|a| a.value.kind != Kind::Nil);
+            first.or(answers.first()).copied()
+        }
+        Merge::Sum => each_int(reply, &answers, |a, b| a.saturating_add(b)),
+        Merge::Min => each_int(reply, &answers, i64::min),
+        Merge::Max => each_int(reply, &answers, i64::max),
+        Merge::And => each_int(reply, &answers, |a, b| i64::from(a != 0 && b != 0)),
+        Merge::Or => each_int(reply, &answers, |a, b| i64::from(a != 0 || b != 0)),
+        Merge::ByNode => Some(by_node(reply, &answers)),
+    };
+    reply.root = root.unwrap_or_else(|| {
+        let error = Error::new(
+            Code::Protocol,
+            "the nodes sent replies that do not go together",
+        );
+        reply.store_error(&error.sent(true))
+    });
+}
+
+/// A server's error with the name of its node behind it.
+fn named(reply: &mut Reply, failed: Answer) -> Answer {
+    let node = reply.origin_of(failed).map(|o| o.name().to_string());
+    let text = View::new(reply, failed.value).text().unwrap_or_default();
+    let text = String::from_utf8_lossy(text).into_owned();
+    let words = match node {
+        Some(node) if !text.contains(&node) => format!("{text} [{node}]"),
+        _ => text,
+    };
+    let mut value = reply.store_text(Kind::Error, words.as_bytes());
+    value.code = failed.value.code;
+    value.flags = failed.value.flags;
+    Answer {
+        value,
+        node: failed.node,
+    }
+}
+
+fn whole(value: Value) -> Option<Answer> {
+    let mut answer = Answer { value, node: 0 };
+    answer.value.flags |= flag::SENT;
+    Some(answer)
+}
+
+fn in_order(reply: &mut Reply, answers: &[Answer], pieces: &Pieces) -> Option<Answer> {
+    let first = reply.values.len();
+    reply.values.resize(first + pieces.keys(), Value::NIL);
+    for (answer, (_, keys)) in answers.iter().zip(pieces.iter()) {
+        if !answer.value.kind.has_elements() || answer.value.len as usize != keys.len() {
+            return None;
+        }
+        for (i, key) in keys.iter().enumerate() {
+            let value = *reply.values.get(answer.value.data as usize + i)?;
+            reply.values[first + pieces.rank(*key)] = value;
+        }
+    }
+    whole(Value::new(Kind::Array, pieces.keys() as u32, first as u64))
+}
+
+fn concat(reply: &mut Reply, answers: &[Answer]) -> Option<Answer> {
+    let kind = answers.first()?.value.kind;
+    // What is no list cannot be put behind another: it is shown by node.
+    if !answers.iter().all(|a| a.value.kind == kind) || !kind.has_elements() {
+        return Some(by_node(reply, answers));
+    }
+    let mut all: Vec<Value> = Vec::new();
+    for answer in answers {
+        all.extend(View::new(reply, answer.value).elements().map(|v| v.value()));
+    }
+    let first = reply.values.len();
+    let len = u32::try_from(all.len()).ok()?;
+    reply.values.extend(all);
+    whole(Value::new(kind, len, first as u64))
+}
+
+/// Integers, or lists of them, place by place.
+fn each_int(reply: &mut Reply, answers: &[Answer], f: impl Fn(i64, i64) -> i64) -> Option<Answer> {
+    let first = View::new(reply, answers.first()?.value);
+    if first.kind() == Kind::Integer {
+        let mut numbers = answers.iter().map(|a| {
+            View::new(reply, a.value)
+                .int()
+                .filter(|_| a.value.kind == Kind::Integer)
+        });
+        let start = numbers.next()??;
+        let n = numbers.try_fold(start, |n, m| m.map(|m| f(n, m)))?;
+        return whole(Value::integer(n));
+    }
+    let mut row: Vec<i64> = first.elements().map(View::int).collect::<Option<_>>()?;
+    for answer in &answers[1..] {
+        let view = View::new(reply, answer.value);
+        if view.len() != row.len() {
+            return None;
+        }
+        for (n, m) in row.iter_mut().zip(view.elements()) {
+            *n = f(*n, m.int()?);
+        }
+    }
+    let at = reply.values.len();
+    reply.values.extend(row.iter().map(|n| Value::integer(*n)));
+    whole(Value::new(Kind::Array, row.len() as u32, at as u64))
+}
+
+fn by_node(reply: &mut Reply, answers: &[Answer]) -> Answer {
+    let mut pairs = Vec::with_capacity(2 * answers.len());
+    for answer in answers {
+        let name = reply
+            .origin_of(*answer)
+            .map_or("?".to_string(), |o| o.name().to_string());
+        pairs.push(reply.store_text(Kind::String, name.as_bytes()));
+        pairs.push(answer.value);
+    }
+    let first = reply.values.len();
+    let len = pairs.len() as u32;
+    reply.values.extend(pairs);
+    let mut value = Value::new(Kind::Map, len, first as u64);
+    value.flags |= flag::SENT;
+    Answer { value, node: 0 }
+}

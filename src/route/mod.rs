@@ -1,0 +1,19 @@
+//! Decisions about commands: what they are, where their keys are, whether they write. No I/O.
+
+mod access;
+mod command;
+mod keys;
+mod merge;
+mod plan;
+mod recovery;
+mod replica;
+mod search;
+pub mod table;
+
+pub use access::{Access, BlockingTimeout, access, blocking_timeout};
+pub use command::{Block, Flag, Flags, Request, Response, Row, find};
+pub use keys::{KeyAccess, KeySpec, check, each_key, first_key};
+pub use merge::{Merge, merge};
+pub use plan::{Nodes, Pieces, Plan, crossslot, plan, printable, shareable};
+pub use recovery::{Again, Facts, Verdict, backoff_us, of_failure, of_reply};
+pub use replica::choose;

@@ -1,0 +1,274 @@
+//! Where a command goes: to the owner of a slot, to several nodes, or anywhere. No I/O.
+
+use super::access::{Access, access};
+use super::command::{Flag, Request, Row};
+use super::keys::{Begin, Find, KeySpec, check, each_key};
+use super::merge::{Merge, merge_of};
+use crate::error::{Code, Error, Result};
+use crate::resp::command;
+use crate::topology::of_key;
+
+/// Whom a command without keys is sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nodes {
+    All,
+    Primaries,
+}
+
+/// The keys of a command that is split, those of a slot side by side. One list for all: most
+/// slots have one key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pieces {
+    /// The indexes of the keys among the arguments.
+    keys: Vec<u32>,
+    /// Of each piece the slot, and where its keys end.
+    ends: Vec<(u16, u32)>,
+    /// How many arguments belong to each key.
+    step: usize,
+}
+
+impl Pieces {
+    /// Groups keys by slot.
+    fn new(keys: &[usize], args: &[&[u8]], step: usize) -> Pieces {
+        let mut placed: Vec<u64> = keys
+            .iter()
+            .map(|key| u64::from(of_key(args[*key])) << 32 | *key as u64)
+            .collect();
+        placed.sort_unstable();
+        let mut pieces = Pieces {
+            keys: Vec::with_capacity(placed.len()),
+            ends: Vec::with_capacity(placed.len()),
+            step,
+        };
+        for place in placed {
+            let slot = (place >> 32) as u16;
+            pieces.keys.push(place as u32);
+            let end = pieces.keys.len() as u32;
+            match pieces.ends.last_mut() {
+                Some(last) if last.0 == slot => last.1 = end,
+                _ => pieces.ends.push((slot, end)),
+            }
+        }
+        pieces
+    }
+
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Each piece's slot and the indexes of its keys.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, &[u32])> {
+        let mut begin = 0;
+        self.ends.iter().map(move |(slot, end)| {
+            let keys = &self.keys[begin..*end as usize];
+            begin = *end as usize;
+            (*slot, keys)
+        })
+    }
+
+    /// How many keys there are in all.
+    pub fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The place of a key among all the keys.
+    pub fn rank(&self, key: u32) -> usize {
+        (key as usize - 1) / self.step
+    }
+
+    /// Encodes the commands that ask for the pieces; returns where each ends.
+    pub fn encode(&self, args: &[&[u8]], out: &mut Vec<u8>) -> Vec<usize> {
+        let mut ends = Vec::with_capacity(self.len());
+        let mut words = Vec::new();
+        for (_, keys) in self.iter() {
+            words.clear();
+            words.push(args[0]);
+            for key in keys {
+                words.extend_from_slice(&args[*key as usize..*key as usize + self.step]);
+            }
+            command(out, &words);
+            ends.push(out.len());
+        }
+        ends
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// To the shard that serves the slot.
+    Slot(u16),
+    /// To any node: its answer is as good as another's.
+    Anywhere,
+    /// To several nodes, as it is.
+    Fan(Nodes, Merge),
+    /// To several shards, each with its own keys.
+    Split(Pieces, Merge),
+}
+
+/// Where a known command goes.
+pub fn plan(row: &Row, args: &[&[u8]], split_writes: bool) -> Result<Plan> {
+    check(row, args)?;
+    let only = usize::from(row.only_key);
+    if only != 0 {
+        return Ok(Plan::Slot(of_key(args[only])));
+    }
+    keys_apart(row, args, split_writes)
+}
+
+fn keys_apart(row: &Row, args: &[&[u8]], split_writes: bool) -> Result<Plan> {
+    let mut keys: Vec<usize> = Vec::new();
+    each_key(row, args, &mut |index, _| keys.push(index))?;
+    let Some(first) = keys.first().copied() else {
+        return Ok(match (row.request, merge_of(row)) {
+            (Request::AllNodes, Some(merge)) => Plan::Fan(Nodes::All, merge),
+            (Request::AllShards, Some(merge)) => Plan::Fan(Nodes::Primaries, merge),
+            // A cursor means something to the node that gave it and to no other.
+            (Request::Special, _) => {
+                return Err(Error::invalid(format_args!(
+                    "{} walks the keys of one node: send it to each primary with rdc_command_to",
+                    row.name
+                )));
+            }
+            _ => Plan::Anywhere,
+        });
+    };
+    let slot = of_key(args[first]);
+    let Some(stray) = keys.iter().copied().find(|k| of_key(args[*k]) != slot) else {
+        return Ok(Plan::Slot(slot));
+    };
+    if row.request == Request::MultiShard
+        && let Some(step) = step(row)
+        && let Some(merge) = merge_of(row)
+        && (access(row, args) == Access::Read || !merge.is_atomic() || split_writes)
+    {
+        return Ok(Plan::Split(Pieces::new(&keys, args, step), merge));
+    }
+    Err(crossslot(row.name, args[first], args[stray]))
+}
+
+/// Two keys that do not go together, by name.
+pub fn crossslot(command: &str, a: &[u8], b: &[u8]) -> Error {
+    Error::new(
+        Code::CrossSlot,
+        format_args!(
+            "the keys of {command} live in different slots: {} in {}, {} in {}; a common {{hash tag}} puts them in one",
+            printable(a),
+            of_key(a),
+            printable(b),
+            of_key(b),
+        ),
+    )
+}
+
+/// A key as it may stand in a message: short, and of printable characters.
+pub fn printable(key: &[u8]) -> String {
+    const MOST: usize = 64;
+    let shown: String = key[..key.len().min(MOST)].escape_ascii().to_string();
+    if key.len() > MOST {
+        format!("{shown}...")
+    } else {
+        shown
+    }
+}
+
+/// Whether a client whose connections are shared may send the command: not what changes the
+/// state of the connection it happens to get.
+pub fn shareable(row: &Row) -> Result<()> {
+    if !row.flags.has(Flag::Connection) {
+        return Ok(());
+    }
+    Err(Error::invalid(format_args!(
+        "{} changes the state of a connection, and this client's are shared: a handle of rdc_pin has one of its own",
+        row.name
+    )))
+}
+
+/// How many arguments belong to each key of a command that can be split, if its keys are all
+/// that follows its name.
+fn step(row: &Row) -> Option<usize> {
+    match row.keys {
+        [
+            KeySpec {
+                begin: Begin::Index(1),
+                find: Find::Range { last: -1, step, .. },
+                ..
+            },
+        ] => Some(usize::from(*step).max(1)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::command::find;
+    use super::*;
+
+    fn planned(words: &str, split_writes: bool) -> Result<Plan> {
+        let args: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
+        plan(find(&args).unwrap(), &args, split_writes)
+    }
+
+    #[test]
+    fn keys_of_one_slot_go_together_and_others_are_split_only_where_nothing_is_promised() {
+        for words in [
+            "GET a",
+            "MGET {t}a {t}b",
+            "MSET {t}a 1 {t}b 2",
+            "EVAL x 1 a",
+        ] {
+            assert!(
+                matches!(planned(words, false), Ok(Plan::Slot(_))),
+                "{words}"
+            );
+        }
+        for words in [
+            "MGET a b",
+            "EXISTS a b",
+            "DEL a b",
+            "UNLINK a b",
+            "TOUCH a b",
+        ] {
+            assert!(
+                matches!(planned(words, false), Ok(Plan::Split(p, _)) if p.len() == 2),
+                "{words}"
+            );
+        }
+        assert_eq!(
+            planned("MSET a 1 b 2", false).unwrap_err().code,
+            Code::CrossSlot
+        );
+        assert!(matches!(planned("MSET a 1 b 2", true), Ok(Plan::Split(..))));
+        for words in ["RENAME a b", "SUNION a b", "EVAL x 2 a b"] {
+            let error = planned(words, true).unwrap_err();
+            assert_eq!(error.code, Code::CrossSlot, "{words}");
+            assert!(error.message.contains("a in 15495"), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn commands_without_keys_go_where_the_servers_say() {
+        assert!(matches!(
+            planned("DBSIZE", false),
+            Ok(Plan::Fan(Nodes::Primaries, _))
+        ));
+        assert!(matches!(
+            planned("CONFIG SET maxmemory 1", false),
+            Ok(Plan::Fan(Nodes::All, _))
+        ));
+        assert!(matches!(planned("ECHO x", false), Ok(Plan::Anywhere)));
+        assert_eq!(planned("SCAN 0", false).unwrap_err().code, Code::Invalid);
+    }
+
+    #[test]
+    fn a_duplicated_key_stays_with_its_slot() {
+        let Ok(Plan::Split(pieces, _)) = planned("MGET a b a", false) else {
+            panic!();
+        };
+        let of_a = pieces.iter().find(|(slot, _)| *slot == of_key(b"a"));
+        assert_eq!(of_a, Some((of_key(b"a"), [1, 3].as_slice())));
+    }
+}

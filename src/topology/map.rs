@@ -1,0 +1,232 @@
+//! Which shard serves which slot: an immutable snapshot.
+
+use super::slot::SLOTS;
+use super::view::{ClusterView, NodeView};
+use crate::address::Address;
+use crate::net::Peer;
+use std::sync::Arc;
+
+/// One server of the cluster.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub id: String,
+    pub zone: Option<String>,
+    pub peer: Arc<Peer>,
+    /// Its place in [`Topology::nodes`].
+    pub index: usize,
+}
+
+/// A primary and its replicas.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    /// Nobody where the cluster names one that cannot be reached by any address.
+    pub primary: Option<Arc<Node>>,
+    pub replicas: Vec<Arc<Node>>,
+}
+
+impl Shard {
+    /// The primary and the replicas.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.primary.iter().chain(&self.replicas)
+    }
+}
+
+const NOBODY: u16 = u16::MAX;
+
+/// A snapshot of the cluster. A new one replaces it; this one never changes.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    /// Grows with each snapshot.
+    pub version: u64,
+    pub shards: Vec<Shard>,
+    pub nodes: Vec<Arc<Node>>,
+    /// The shard of each slot, or [`NOBODY`].
+    owners: Box<[u16]>,
+}
+
+impl Topology {
+    /// Nobody serves anything.
+    pub fn empty() -> Topology {
+        Topology {
+            version: 0,
+            shards: Vec::new(),
+            nodes: Vec::new(),
+            owners: Box::default(),
+        }
+    }
+
+    /// The same with room for owners.
+    fn unowned() -> Topology {
+        Topology {
+            owners: vec![NOBODY; SLOTS].into_boxed_slice(),
+            ..Topology::empty()
+        }
+    }
+
+    /// One server that has all slots: no cluster.
+    pub fn single(peer: Arc<Peer>) -> Topology {
+        let mut topology = Topology::unowned();
+        let node = topology.add_node(peer.address().to_string(), None, peer);
+        topology.shards.push(Shard {
+            primary: Some(node),
+            replicas: Vec::new(),
+        });
+        topology.owners.fill(0);
+        topology
+    }
+
+    /// What a view says, with the peers that `peer` knows by address.
+    pub fn of_view(view: &ClusterView, peer: impl Fn(&Address) -> Arc<Peer>) -> Topology {
+        let mut topology = Topology::unowned();
+        for shard in &view.shards {
+            let mut add = |node: &NodeView| {
+                topology.add_node(node.id.clone(), node.zone.clone(), peer(&node.address))
+            };
+            let primary = shard.primary.as_ref().map(&mut add);
+            let replicas = shard.replicas.iter().map(&mut add).collect();
+            let number = topology.shards.len() as u16;
+            topology.shards.push(Shard { primary, replicas });
+            for (first, last) in &shard.ranges {
+                topology.owners[usize::from(*first)..=usize::from(*last)].fill(number);
+            }
+        }
+        topology
+    }
+
+    /// The same cluster, its nodes with other peers.
+    pub fn with_peers(&self, peer: impl Fn(&Address) -> Arc<Peer>) -> Topology {
+        let nodes: Vec<Arc<Node>> = self
+            .nodes
+            .iter()
+            .map(|node| {
+                Arc::new(Node {
+                    peer: peer(node.peer.address()),
+                    ..Node::clone(node)
+                })
+            })
+            .collect();
+        let twin = |node: &Arc<Node>| nodes[node.index].clone();
+        Topology {
+            version: self.version,
+            shards: self
+                .shards
+                .iter()
+                .map(|shard| Shard {
+                    primary: shard.primary.as_ref().map(twin),
+                    replicas: shard.replicas.iter().map(twin).collect(),
+                })
+                .collect(),
+            owners: self.owners.clone(),
+            nodes: nodes.clone(),
+        }
+    }
+
+    /// Whether two snapshots say the same.
+    pub fn agrees(&self, other: &Topology) -> bool {
+        let same = |a: &Arc<Node>, b: &Arc<Node>| a.id == b.id && Arc::ptr_eq(&a.peer, &b.peer);
+        self.owners == other.owners
+            && self.shards.len() == other.shards.len()
+            && self.shards.iter().zip(&other.shards).all(|(a, b)| {
+                a.nodes().count() == b.nodes().count()
+                    && a.primary.is_some() == b.primary.is_some()
+                    && a.nodes().zip(b.nodes()).all(|(a, b)| same(a, b))
+            })
+    }
+
+    fn add_node(&mut self, id: String, zone: Option<String>, peer: Arc<Peer>) -> Arc<Node> {
+        let node = Arc::new(Node {
+            id,
+            zone,
+            peer,
+            index: self.nodes.len(),
+        });
+        self.nodes.push(node.clone());
+        node
+    }
+
+    /// The shard that serves a slot.
+    #[inline]
+    pub fn shard(&self, slot: u16) -> Option<&Shard> {
+        let owner = *self.owners.get(usize::from(slot))?;
+        self.shards.get(usize::from(owner))
+    }
+
+    /// The node with this address.
+    pub fn node_at(&self, address: &Address) -> Option<&Arc<Node>> {
+        self.nodes.iter().find(|n| n.peer.address() == address)
+    }
+
+    /// Whether a shard has no replica.
+    pub fn is_bare(&self) -> bool {
+        self.shards.iter().any(|s| s.replicas.is_empty())
+    }
+
+    /// How many slots are served.
+    pub fn covered(&self) -> usize {
+        self.owners.iter().filter(|o| **o != NOBODY).count()
+    }
+
+    /// The runs of slots of each shard, in order.
+    pub fn ranges(&self) -> Vec<Vec<(u16, u16)>> {
+        let mut ranges = vec![Vec::new(); self.shards.len()];
+        let mut slot = 0;
+        while slot < self.owners.len() {
+            let owner = self.owners[slot];
+            let first = slot;
+            while slot < self.owners.len() && self.owners[slot] == owner {
+                slot += 1;
+            }
+            if let Some(runs) = ranges.get_mut(usize::from(owner)) {
+                runs.push((first as u16, slot as u16 - 1));
+            }
+        }
+        ranges
+    }
+
+    /// What a MOVED says of one slot, on top of this snapshot; `None` if it is no news.
+    ///
+    /// A MOVED to a replica of the very shard is a failover: the roles are changed for the whole
+    /// shard. Replicas are never dropped for a MOVED; the refresh that follows sorts them out.
+    pub fn patched(
+        &self,
+        slot: u16,
+        to: &Address,
+        peer: impl Fn() -> Arc<Peer>,
+    ) -> Option<Topology> {
+        let owner = *self.owners.get(usize::from(slot))?;
+        let shard = self.shards.get(usize::from(owner));
+        let is_target = |node: &Arc<Node>| node.peer.address() == to;
+        if shard.is_some_and(|s| s.primary.as_ref().is_some_and(is_target)) {
+            return None;
+        }
+        let mut next = self.clone();
+        if let Some(shard) = shard
+            && let Some(at) = shard.replicas.iter().position(is_target)
+        {
+            let shard = &mut next.shards[usize::from(owner)];
+            let promoted = shard.replicas.remove(at);
+            shard.replicas.extend(shard.primary.replace(promoted));
+            return Some(next);
+        }
+        let known = self
+            .shards
+            .iter()
+            .position(|s| s.primary.as_ref().is_some_and(is_target));
+        let number = match known {
+            Some(number) => number,
+            None => {
+                let node = match self.nodes.iter().find(|n| is_target(n)) {
+                    Some(node) => node.clone(),
+                    None => next.add_node(to.to_string(), None, peer()),
+                };
+                next.shards.push(Shard {
+                    primary: Some(node),
+                    replicas: Vec::new(),
+                });
+                next.shards.len() - 1
+            }
+        };
+        next.owners[usize::from(slot)] = number as u16;
+        Some(next)
+    }
+}

@@ -1,0 +1,19 @@
+//! Which shard serves which slots. Decided from what servers say; only `discover` talks to them.
+
+mod choose;
+mod discover;
+mod info;
+mod map;
+mod parse;
+mod redirect;
+mod slot;
+mod view;
+
+pub use choose::choose;
+pub use discover::{Found, discover};
+pub use info::{InfoView, info};
+pub use map::{Node, Shard, Topology};
+pub use parse::{shards, slots};
+pub use redirect::{Redirection, redirection};
+pub use slot::{SLOTS, of_key};
+pub use view::{ClusterView, NodeView, ShardView};

@@ -1,0 +1,236 @@
+//! What an operation may cost: instructions, system calls, allocations and memory, measured on the
+//! release build through the C ABI, against a real cluster. See docs/performance.md.
+//!
+//! Clocks are not looked at. Two runs of different length, subtracted, leave what one operation
+//! costs, and these counts hardly vary from run to run. What varies (a server that answers in two
+//! pieces, a receive that had to wait longer) only ever adds, so the least of a few tries counts.
+
+use std::fs;
+use std::io::{Write, stderr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use support::Cluster;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const TRIES: usize = 3;
+const NODES: f64 = 3.0;
+
+/// The programs, and the cluster with the data in it.
+struct Bench {
+    dir: PathBuf,
+    cluster: Cluster,
+}
+
+/// One measurement at a time: they would make each other wait.
+static BENCH: LazyLock<Mutex<Result<Bench, String>>> = LazyLock::new(|| Mutex::new(Bench::new()));
+
+impl Bench {
+    fn new() -> Result<Bench, String> {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gates");
+        fs::create_dir_all(&dir).expect("a scratch folder");
+        let release = release()?;
+        let source = |file: &str| format!("{ROOT}/tests/c/gates/{file}");
+        let flags = "-std=c99 -pedantic -Wall -Wextra -Werror -O2 -g";
+        let compile = |file: &str, program: &str, more: &[String]| {
+            let mut cc = Command::new("cc");
+            cc.args(flags.split(' ')).arg(source(file)).args(more);
+            succeed(cc.arg("-o").arg(dir.join(program)));
+        };
+        let link = [format!("-I{ROOT}/include"), release.display().to_string()];
+        // The loader asks for the soname, which only an installed library is filed under.
+        let soname = concat!("librediscluster.so.", env!("CARGO_PKG_VERSION_MAJOR"));
+        fs::copy(&release, dir.join(soname)).expect("a copy of the library");
+        compile("workload.c", "workload", &link);
+        compile(
+            "allocations.c",
+            "allocations.so",
+            &["-shared".into(), "-fPIC".into()],
+        );
+        let bench = Bench {
+            dir,
+            cluster: Cluster::start().expect("a cluster"),
+        };
+        succeed(bench.under(&[]).args(["load", "1"]));
+        Ok(bench)
+    }
+
+    /// The workload program, to be run by that tool.
+    fn under(&self, tool: &[&str]) -> Command {
+        let mut command = Command::new("timeout");
+        command
+            .args(["--kill-after=5", "180"])
+            .args(tool)
+            .arg(self.dir.join("workload"))
+            .env("LD_LIBRARY_PATH", &self.dir)
+            .env("RDC_URL", self.cluster.url());
+        command
+    }
+}
+
+/// The library as it is shipped; one that is older than its sources would be measured in vain.
+fn release() -> Result<PathBuf, String> {
+    let test = std::env::current_exe().expect("the path of this test");
+    let target = test.ancestors().nth(3).expect("target/debug/deps/gates");
+    let library = target.join("release/librediscluster.so");
+    let built = fs::metadata(&library).and_then(|meta| meta.modified());
+    match built {
+        Err(_) => Err(format!(
+            "{} is missing: run `make build`",
+            library.display()
+        )),
+        Ok(built) if built < newest(&Path::new(ROOT).join("src")) => Err(format!(
+            "{} is older than src/: run `make build`",
+            library.display()
+        )),
+        Ok(_) => Ok(library),
+    }
+}
+
+/// When the latest change was made to a file below `path`.
+fn newest(path: &Path) -> SystemTime {
+    let meta = fs::metadata(path).expect("a source");
+    if meta.is_file() {
+        return meta.modified().expect("its time");
+    }
+    let entries = fs::read_dir(path).expect("a folder of sources");
+    let times = entries.map(|entry| newest(&entry.expect("an entry").path()));
+    times.max().unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|e| {
+        panic!("{command:?}: {e} (tools/setup.sh test installs what is missing)")
+    });
+    let words = String::from_utf8_lossy(&output.stderr);
+    let status = output.status;
+    assert!(status.success(), "{command:?}: {status}\n{words}");
+    output
+}
+
+/// The number behind `label` in what a program printed.
+fn number_behind(label: &str, output: &Output) -> f64 {
+    let text = [&*output.stdout, &*output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    let (_, rest) = text
+        .split_once(label)
+        .unwrap_or_else(|| panic!("no {label:?} in: {text}"));
+    let word = rest.split_whitespace().next().unwrap_or_default();
+    word.parse()
+        .unwrap_or_else(|_| panic!("{label} {word} is no number"))
+}
+
+/// What a run of a workload, so many times, costs in all.
+type Metric = fn(&Bench, workload: &str, times: u32) -> f64;
+
+/// Of the client's process, in user space.
+fn instructions(bench: &Bench, workload: &str, times: u32) -> f64 {
+    let tool = [
+        "valgrind",
+        "--tool=callgrind",
+        "--callgrind-out-file=/dev/null",
+    ];
+    let mut run = bench.under(&tool);
+    let output = succeed(run.args([workload, &times.to_string()]));
+    number_behind("Collected :", &output)
+}
+
+fn allocations(bench: &Bench, workload: &str, times: u32) -> f64 {
+    let preload = format!("LD_PRELOAD={}", bench.dir.join("allocations.so").display());
+    let mut run = bench.under(&["env", &preload]);
+    let output = succeed(run.args([workload, &times.to_string()]));
+    number_behind("allocations:", &output)
+}
+
+fn kilobytes(bench: &Bench, workload: &str, times: u32) -> f64 {
+    let output = succeed(bench.under(&[]).args([workload, &times.to_string()]));
+    number_behind("VmRSS:", &output)
+}
+
+fn system_calls(bench: &Bench, workload: &str, times: u32, counts: fn(&str) -> bool) -> f64 {
+    let trace = bench.dir.join("trace");
+    let mut run = bench.under(&["strace", "-f", "-o", &trace.display().to_string()]);
+    succeed(run.args([workload, &times.to_string()]));
+    let trace = fs::read_to_string(trace).expect("the trace");
+    // "PID name(...) = result"; of one that was interrupted by another thread, the second half has
+    // no name in this place.
+    let names = trace.lines().filter_map(|line| {
+        let (_pid, call) = line.split_once(' ')?;
+        let (name, _) = call.trim_start().split_once('(')?;
+        Some(name)
+    });
+    let calls = names.filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
+    calls.filter(|name| counts(name)).count() as f64
+}
+
+fn all_calls(bench: &Bench, workload: &str, times: u32) -> f64 {
+    system_calls(bench, workload, times, |_| true)
+}
+
+fn polls(bench: &Bench, workload: &str, times: u32) -> f64 {
+    system_calls(bench, workload, times, |name| name.ends_with("poll"))
+}
+
+fn calls_but_polls(bench: &Bench, workload: &str, times: u32) -> f64 {
+    system_calls(bench, workload, times, |name| !name.ends_with("poll"))
+}
+
+fn connections(bench: &Bench, workload: &str, times: u32) -> f64 {
+    system_calls(bench, workload, times, |name| name == "connect")
+}
+
+/// Measures `metric` of one operation, `parts` of which make one turn of the workload, in runs of
+/// `few` and of `many` turns; says what came out; fails above the limit.
+fn gate(name: &str, metric: Metric, workload: &str, [few, many]: [u32; 2], parts: u32, limit: f64) {
+    let bench = BENCH.lock().unwrap_or_else(PoisonError::into_inner);
+    let bench = bench.as_ref().unwrap_or_else(|reason| panic!("{reason}"));
+    let operations = f64::from(many - few) * f64::from(parts);
+    let mut least = f64::INFINITY;
+    for _ in 0..TRIES {
+        let once = metric(bench, workload, many) - metric(bench, workload, few);
+        least = least.min(once / operations);
+        if least <= limit {
+            break;
+        }
+    }
+    // Straight to the stream: a number is worth seeing also while it is good.
+    let verdict = if least <= limit { "ok" } else { "TOO MUCH" };
+    let line = format!("gate: {name:<44} {least:>14.3}  limit {limit:>12.3}  {verdict}\n");
+    stderr().write_all(line.as_bytes()).expect("standard error");
+    assert!(least <= limit, "{name}: {least:.3} is more than {limit}");
+}
+
+macro_rules! gates {
+    ($($test:ident: $name:literal, $metric:ident of $workload:literal, $turns:expr, $parts:expr, $limit:expr;)+) => {
+        $(#[test] fn $test() { gate($name, $metric, $workload, $turns, $parts, $limit) })+
+    };
+}
+
+// Three aims are not reached yet: 1,500 for a GET, 700 for one in a pipeline, 90,000 for the MGET. Their
+// limits are what is reached, so that it is not lost again; docs/performance.md says where the rest goes.
+gates! {
+    get_instructions: "GET, instructions (aim 1,500)", instructions of "get", [100, 1100], 1, 1_650.0;
+    set_instructions: "SET, instructions (aim 1,500)", instructions of "set", [100, 1100], 1, 1_650.0;
+    pipelined_get_instructions: "GET in a pipeline of 1000, instructions (aim 700)", instructions of "pipeline", [3, 13], 1000, 850.0;
+    mget_instructions: "MGET of 100 keys, instructions (aim 90,000)", instructions of "mget", [5, 55], 1, 175_000.0;
+    lrange_instructions: "LRANGE of 10,000, instructions", instructions of "lrange", [3, 13], 1, 2_000_000.0;
+    hgetall_instructions: "HGETALL of 10,000, instructions", instructions of "hgetall", [3, 13], 1, 4_000_000.0;
+    big_get_instructions: "GET of 10 MiB, instructions", instructions of "bigget", [3, 13], 1, 300_000.0;
+
+    get_system_calls: "GET, system calls", all_calls of "get", [100, 1100], 1, 2.0;
+    pipeline_system_calls: "pipeline of 1000, system calls but polls", calls_but_polls of "pipeline", [3, 23], 1, 2.0 * NODES;
+    pipeline_polls: "pipeline of 1000, polls", polls of "pipeline", [3, 23], 1, NODES;
+    mget_system_calls: "MGET of 100 keys, system calls but polls", calls_but_polls of "mget", [5, 105], 1, 2.0 * NODES;
+    mget_polls: "MGET of 100 keys, polls", polls of "mget", [5, 105], 1, NODES;
+    lrange_system_calls: "LRANGE of 10,000, system calls", all_calls of "lrange", [3, 23], 1, 6.0;
+    big_get_system_calls: "GET of 10 MiB, system calls", all_calls of "bigget", [3, 13], 1, 40.0;
+
+    get_allocations: "GET, allocations", allocations of "get", [100, 1100], 1, 3.0;
+    pipelined_get_allocations: "GET in a pipeline of 1000, allocations", allocations of "pipeline", [3, 13], 1000, 0.05;
+    lrange_allocations: "LRANGE of 10,000, allocations", allocations of "lrange", [3, 13], 1, 8.0;
+
+    resident_kilobytes: "idle handle on 6 nodes, KiB resident", kilobytes of "idle", [10, 210], 1, 64.0;
+    connections_to_the_first_reply: "create to first reply, connections", connections of "create", [3, 13], 1, 2.0;
+}

@@ -1,0 +1,314 @@
+//! `cluster run -- CMD`: a real cluster for the time of one program. See `cluster --help`.
+
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::sync::{Arc, Mutex};
+use support::{Cluster, ClusterBuilder, Error, Result, control, find};
+
+const HELP: &str = "\
+cluster run [OPTIONS] -- CMD ARGS...   start a cluster, run CMD, stop all; exits as CMD does
+cluster start [OPTIONS]                start a cluster, print its URL, keep it until Ctrl-C
+cluster ctl WORDS...                   inspect and break the cluster that runs us
+cluster servers                        the servers that were found
+
+OPTIONS
+  --primaries N          3
+  --replicas N           of each primary: 1
+  --ports 7000-7005      one per node (a range or a list); free ones unless given
+  --node-timeout MS      cluster-node-timeout: 1000
+  --appendonly           nodes keep their data across a restart
+  --option NAME=VALUE    a line of every node's configuration; can be repeated
+  --tls CERT KEY CA      listen for TLS too (PEM files)
+
+CMD's ENVIRONMENT
+  RDC_URL       redis://127.0.0.1:7000,127.0.0.1:7001,...
+  RDC_SEEDS     127.0.0.1:7000,127.0.0.1:7001,...
+  RDC_CONTROL   Unix socket: one line of words in, lines out, the last is `ok` or `error ...`
+  RDC_CLUSTER   this program, for `\"$RDC_CLUSTER\" ctl ...`
+
+RDC_SERVER chooses the server to run (a path, or a name in PATH).
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let help = |w: &&str| *w == "--help" || *w == "-h";
+    let done = match words[..] {
+        [] | ["help" | "--help" | "-h", ..] => show(HELP),
+        ["ctl", flag] if help(&flag) => show(control::COMMANDS),
+        [_, flag, ..] if help(&flag) => show(HELP),
+        ["run", ref rest @ ..] => run(rest),
+        ["start", ref rest @ ..] => start(rest),
+        ["ctl", ref rest @ ..] => ctl(rest),
+        ["servers"] => servers(),
+        [word, ..] => Err(Error::new(format!("no command {word}; see cluster --help"))),
+    };
+    done.unwrap_or_else(|e| {
+        eprintln!("cluster: {e}");
+        ExitCode::from(2)
+    })
+}
+
+fn show(text: &str) -> Result<ExitCode> {
+    print!("{text}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn servers() -> Result<ExitCode> {
+    let chosen = find::server()?;
+    println!("{chosen} (used)");
+    for found in find::servers() {
+        if found.path != chosen.path {
+            println!("{found}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ctl(words: &[&str]) -> Result<ExitCode> {
+    let Some(socket) = std::env::var_os("RDC_CONTROL") else {
+        return Err(Error::new(
+            "RDC_CONTROL is not set: ctl works inside `cluster run -- CMD`, or with the socket that `cluster start` prints",
+        ));
+    };
+    for line in control::request(&PathBuf::from(socket), words)? {
+        println!("{line}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start(words: &[&str]) -> Result<ExitCode> {
+    let (builder, rest) = options(words)?;
+    if let Some(word) = rest.first() {
+        return Err(Error::new(format!("start takes no {word}")));
+    }
+    let signals = Signals::block();
+    let turn = Turn::default();
+    turn.clone().listen(signals);
+    let cluster = Arc::new(builder.start()?);
+    let socket = control::serve(&cluster)?;
+    println!("RDC_URL={}", cluster.url());
+    println!("RDC_SEEDS={}", cluster.seeds());
+    println!("RDC_CONTROL={}", socket.display());
+    loop {
+        if turn.caught().is_some() {
+            cluster.end();
+            return Ok(ExitCode::SUCCESS);
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(50));
+    }
+}
+
+fn run(words: &[&str]) -> Result<ExitCode> {
+    let (builder, rest) = options(words)?;
+    let command = match rest {
+        ["--", command @ ..] if !command.is_empty() => command,
+        _ => return Err(Error::new("run wants -- and a command; see cluster --help")),
+    };
+    let signals = Signals::block();
+    let turn = Turn::default();
+    turn.clone().listen(signals);
+    let cluster = Arc::new(builder.start()?);
+    let socket = control::serve(&cluster)?;
+    if let Some(signal) = turn.caught() {
+        return Ok(ExitCode::from(128 + signal as u8));
+    }
+    let mut child = Command::new(command[0]);
+    child
+        .args(&command[1..])
+        .env("RDC_URL", cluster.url())
+        .env("RDC_SEEDS", cluster.seeds())
+        .env("RDC_CONTROL", socket);
+    if let Ok(me) = std::env::current_exe() {
+        child.env("RDC_CLUSTER", me);
+    }
+    // SAFETY: between fork and exec only async-signal-safe calls are made. The thread that forks
+    // is the main one, so the signal comes when the tool ends, however it does.
+    unsafe {
+        child.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+            Signals::unblock();
+            Ok(())
+        });
+    }
+    let mut child = child
+        .spawn()
+        .map_err(|e| Error::new(format!("{}: {e}", command[0])))?;
+    turn.forward_to(child.id());
+    wait_unreaped(child.id());
+    turn.forget();
+    let status = child.wait();
+    cluster.end();
+    let status = status.map_err(|e| Error::new(format!("{}: {e}", command[0])))?;
+    Ok(match (status.code(), status.signal()) {
+        (Some(code), _) => ExitCode::from(code as u8),
+        (None, signal) => ExitCode::from(128 + signal.unwrap_or(0) as u8),
+    })
+}
+
+/// Waits until a child has ended, and leaves it to be collected: until then its id is its own.
+fn wait_unreaped(child: u32) {
+    loop {
+        // SAFETY: a place for the details on this stack.
+        let done = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let flags = libc::WEXITED | libc::WNOWAIT;
+            libc::waitid(libc::P_PID, child, &mut info, flags)
+        };
+        if done == 0 || std::io::Error::last_os_error().kind() != std::io::ErrorKind::Interrupted {
+            return;
+        }
+    }
+}
+
+fn options<'a, 'b>(mut words: &'a [&'b str]) -> Result<(ClusterBuilder, &'a [&'b str])> {
+    let mut builder = Cluster::builder();
+    loop {
+        (builder, words) = match words {
+            ["--primaries", n, rest @ ..] => (builder.primaries(number("--primaries", n)?), rest),
+            ["--replicas", n, rest @ ..] => (builder.replicas(number("--replicas", n)?), rest),
+            ["--node-timeout", n, rest @ ..] => {
+                (builder.node_timeout_ms(number("--node-timeout", n)?), rest)
+            }
+            ["--ports", list, rest @ ..] => (builder.ports(ports(list)?), rest),
+            ["--appendonly", rest @ ..] => (builder.appendonly(true), rest),
+            ["--option", option, rest @ ..] => match option.split_once('=') {
+                Some((name, value)) => (builder.option(name, value), rest),
+                None => {
+                    return Err(Error::new(format!(
+                        "--option wants NAME=VALUE, not {option}"
+                    )));
+                }
+            },
+            ["--tls", certificate, key, ca, rest @ ..] => {
+                (builder.tls(path(certificate)?, path(key)?, path(ca)?), rest)
+            }
+            [word, ..] if word.starts_with("--") && *word != "--" => {
+                return Err(Error::new(format!(
+                    "{word}: no such option, or its value is missing; see cluster --help"
+                )));
+            }
+            rest => return Ok((builder, rest)),
+        };
+    }
+}
+
+/// The servers run in directories of their own.
+fn path(word: &str) -> Result<PathBuf> {
+    std::fs::canonicalize(word).map_err(|e| Error::new(format!("{word}: {e}")))
+}
+
+fn number<T: std::str::FromStr>(option: &str, word: &str) -> Result<T> {
+    word.parse()
+        .map_err(|_| Error::new(format!("{option} wants a number, not {word}")))
+}
+
+fn ports(list: &str) -> Result<Vec<u16>> {
+    let mut ports = Vec::new();
+    for part in list.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        ports.extend(number::<u16>("--ports", first)?..=number("--ports", last)?);
+    }
+    Ok(ports)
+}
+
+/// The signals that ask a program to end. They are blocked in all threads, so that one thread can
+/// wait for them and do with locks and files what a handler must not.
+struct Signals(libc::sigset_t);
+
+impl Signals {
+    const ALL: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
+    fn set() -> libc::sigset_t {
+        // SAFETY: the calls work on a set on this stack.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut set);
+            for signal in Signals::ALL {
+                libc::sigaddset(&mut set, signal);
+            }
+            set
+        }
+    }
+
+    /// Before any thread is started: they inherit it.
+    fn block() -> Signals {
+        let set = Signals::set();
+        // SAFETY: a valid set, and nowhere to put the old one.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) };
+        Signals(set)
+    }
+
+    /// In a child, before exec: a blocked signal would stay blocked.
+    fn unblock() {
+        let set = Signals::set();
+        // SAFETY: as above; async-signal-safe.
+        unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut()) };
+    }
+
+    /// The next signal, and whether the terminal sent it.
+    fn wait(&self) -> (libc::c_int, bool) {
+        loop {
+            // SAFETY: a valid set, and a place for the details on this stack.
+            let (signal, info) = unsafe {
+                let mut info: libc::siginfo_t = std::mem::zeroed();
+                (libc::sigwaitinfo(&self.0, &mut info), info)
+            };
+            if signal > 0 {
+                return (signal, info.si_code == libc::SI_KERNEL);
+            }
+        }
+    }
+}
+
+/// Whose turn it is to hear of a signal: CMD's while it runs, else ours.
+#[derive(Clone, Default)]
+struct Turn(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    child: Option<u32>,
+    caught: Option<libc::c_int>,
+}
+
+impl Turn {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn listen(self, signals: Signals) {
+        std::thread::spawn(move || {
+            loop {
+                let (signal, by_terminal) = signals.wait();
+                let mut state = self.state();
+                state.caught = Some(signal);
+                // Ctrl-C reaches CMD too, which is in the terminal's foreground group as we are.
+                if let (Some(child), false) = (state.child, by_terminal) {
+                    // SAFETY: kill takes numbers; the child is collected only after `forget`.
+                    unsafe { libc::kill(child as libc::pid_t, signal) };
+                }
+            }
+        });
+    }
+
+    fn caught(&self) -> Option<libc::c_int> {
+        self.state().caught
+    }
+
+    fn forward_to(&self, child: u32) {
+        let mut state = self.state();
+        state.child = Some(child);
+        if let Some(signal) = state.caught {
+            // SAFETY: as in `listen`.
+            unsafe { libc::kill(child as libc::pid_t, signal) };
+        }
+    }
+
+    fn forget(&self) {
+        self.state().child = None;
+    }
+}

@@ -1,0 +1,34 @@
+//! Real Redis and Valkey servers, and scripted ones, for tests, demos and benchmarks. Linux only.
+//!
+//! [`Cluster`] runs real servers that form a cluster, and breaks them on demand; [`Server`] runs a
+//! single one. The program `cluster` does the same for any language. [`Script`] plays a server
+//! from a script, byte by byte, for what no real server can be made to do on time, and
+//! [`FakeCluster`] is several of those that name each other.
+//!
+//! Nothing of it depends on the library under test.
+
+mod admin;
+mod cluster;
+pub mod control;
+mod error;
+mod fake;
+pub mod find;
+mod ports;
+mod process;
+mod proxy;
+pub mod script;
+mod server;
+mod slot;
+mod view;
+pub mod wire;
+pub mod words;
+
+pub use admin::{Admin, Reply, encode};
+pub use cluster::{Cluster, ClusterBuilder, Failover, Node, Role, wait_until};
+pub use error::{Error, Result};
+pub use fake::FakeCluster;
+pub use proxy::{Chaos, Proxy};
+pub use script::{Action, Listener, Script};
+pub use server::{Server, ServerBuilder};
+pub use slot::{SLOTS, slot_of};
+pub use wire::Command;

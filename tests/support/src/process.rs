@@ -1,0 +1,393 @@
+//! Server processes and their directory, and that neither outlives us.
+//!
+//! A server must die with the process that started it, however that ends: return, panic, Ctrl-C,
+//! `kill -9`. On Linux the kernel does this by itself: `PR_SET_PDEATHSIG`. Its trap is that the
+//! signal comes when the *thread* that forked ends, and a test is a thread. So one thread, started
+//! with the first server and living as long as the process, forks them all. That needs no watchdog
+//! process, which would be one more process to be left behind. SIGKILL ends stopped servers too.
+//!
+//! What the kernel does not do is remove files. Drop does, and an `atexit` handler for clusters in
+//! statics; what a killed process left is swept by the next start, which knows it by an flock(2)
+//! that nobody holds any more.
+
+use crate::admin::{Admin, Login};
+use crate::error::{Error, Result, fail};
+use crate::find::Found;
+use crate::ports::Port;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak, mpsc};
+use std::time::{Duration, Instant, SystemTime};
+
+const PREFIX: &str = "rdc-test-";
+
+/// A panic elsewhere must not keep a server from being stopped.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A directory with servers in it; ending it stops them and removes it.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub path: PathBuf,
+    /// Held by flock; a sweeper that gets it knows that we are gone.
+    _lock: File,
+    owner: u32,
+    processes: Mutex<Vec<Arc<Process>>>,
+}
+
+impl Home {
+    pub fn new() -> Result<Arc<Home>> {
+        let temp = std::env::temp_dir();
+        sweep(&temp);
+        let (path, lock) = create(&temp)
+            .map_err(|e| Error::new(format!("{}: cannot make a directory: {e}", temp.display())))?;
+        let home = Arc::new(Home {
+            path,
+            _lock: lock,
+            owner: std::process::id(),
+            processes: Mutex::default(),
+        });
+        static EXIT: Once = Once::new();
+        // SAFETY: the handler is a plain function that lives as long as the program.
+        EXIT.call_once(|| unsafe {
+            libc::atexit(end_all);
+        });
+        lock_homes().push(Arc::downgrade(&home));
+        Ok(home)
+    }
+
+    pub fn add(&self, process: Arc<Process>) {
+        lock(&self.processes).push(process);
+    }
+
+    pub fn end(&self) {
+        // A forked child inherits the value but not the servers.
+        if self.owner != std::process::id() {
+            return;
+        }
+        for process in lock(&self.processes).drain(..) {
+            process.kill();
+        }
+        // Whatever is left, the next start sweeps.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn lock_homes() -> MutexGuard<'static, Vec<Weak<Home>>> {
+    static HOMES: Mutex<Vec<Weak<Home>>> = Mutex::new(Vec::new());
+    let mut homes = lock(&HOMES);
+    homes.retain(|home| home.strong_count() > 0);
+    homes
+}
+
+extern "C" fn end_all() {
+    let homes: Vec<_> = lock_homes().iter().filter_map(Weak::upgrade).collect();
+    for home in homes {
+        home.end();
+    }
+}
+
+fn create(temp: &Path) -> io::Result<(PathBuf, File)> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let nanos = now.map_or(0, |d| d.subsec_nanos());
+        let path = temp.join(format!("{PREFIX}{}-{n}-{nanos:x}", std::process::id()));
+        match fs::create_dir(&path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(e) => return Err(e),
+        }
+        let lock = File::create(path.join("lock"))?;
+        // A sweeper may have come between the two; then another directory is tried.
+        if try_flock(&lock) && path.join("lock").exists() {
+            return Ok((path, lock));
+        }
+    }
+}
+
+fn sweep(temp: &Path) {
+    let Ok(entries) = fs::read_dir(temp) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        // No lock file yet: it is being made. No permission: somebody else's.
+        if let Ok(lock) = File::open(entry.path().join("lock"))
+            && try_flock(&lock)
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn try_flock(file: &File) -> bool {
+    // SAFETY: flock takes a descriptor and touches no memory.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
+}
+
+/// Starts a program that dies with this process; see the head of this file.
+fn spawn(mut command: Command) -> io::Result<Child> {
+    type Job = (Command, mpsc::Sender<io::Result<Child>>);
+    static SPAWNER: OnceLock<Mutex<mpsc::Sender<Job>>> = OnceLock::new();
+    let parent = std::process::id();
+    // A group of its own, or Ctrl-C on a terminal would stop the servers before whoever uses them.
+    command.process_group(0);
+    // SAFETY: between fork and exec only async-signal-safe calls are made.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // The parent may have died before the line above.
+            if libc::getppid() as u32 != parent {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            unblock_signals();
+            Ok(())
+        });
+    }
+    let spawner = SPAWNER.get_or_init(|| {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        std::thread::Builder::new()
+            .name("spawner".into())
+            .spawn(move || {
+                for (mut command, done) in queue {
+                    // The receiver waits until it has the answer.
+                    let _ = done.send(command.spawn());
+                }
+            })
+            .expect("a thread to start servers from");
+        Mutex::new(jobs)
+    });
+    let (done, wait) = mpsc::channel();
+    let gone = |_| io::Error::other("the thread that starts servers is gone");
+    lock(spawner).send((command, done)).map_err(|_| gone(()))?;
+    wait.recv().map_err(|_| gone(()))?
+}
+
+/// A blocked signal stays blocked across exec, and std does not unblock it.
+pub(crate) fn unblock_signals() {
+    // SAFETY: both calls work on a set on this stack, and are async-signal-safe.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+    }
+}
+
+/// One server: its ports, its directory, and the process while there is one.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub port: Port,
+    pub bus: Option<Port>,
+    pub tls: Option<Port>,
+    pub login: Option<Login>,
+    program: PathBuf,
+    dir: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    child: Option<Child>,
+    stopped: bool,
+}
+
+impl Process {
+    /// `config` is the whole configuration file.
+    pub fn new(
+        program: &Found,
+        dir: PathBuf,
+        port: Port,
+        bus: Option<Port>,
+        tls: Option<Port>,
+        login: Option<Login>,
+        config: &str,
+    ) -> Result<Process> {
+        fs::create_dir_all(&dir)
+            .and_then(|()| fs::write(dir.join("server.conf"), config))
+            .map_err(|e| Error::new(format!("{}: {e}", dir.display())))?;
+        Ok(Process {
+            port,
+            bus,
+            tls,
+            login,
+            program: program.path.clone(),
+            dir,
+            state: Mutex::default(),
+        })
+    }
+
+    pub fn start(&self) -> Result<()> {
+        let mut state = lock(&self.state);
+        if state.child.is_some() {
+            fail!("{} is running already", self.name());
+        }
+        let run = || -> io::Result<Child> {
+            let log = File::options()
+                .create(true)
+                .append(true)
+                .open(self.log_path())?;
+            let mut command = Command::new(&self.program);
+            command
+                .arg(self.dir.join("server.conf"))
+                .current_dir(&self.dir)
+                .stdin(Stdio::null())
+                .stdout(log.try_clone()?)
+                .stderr(log);
+            spawn(command)
+        };
+        match run() {
+            Ok(child) => {
+                *state = State {
+                    child: Some(child),
+                    stopped: false,
+                };
+                Ok(())
+            }
+            Err(e) => fail!("cannot run {}: {e}", self.program.display()),
+        }
+    }
+
+    /// Waits until the server answers, has loaded its data, and is the process that we started.
+    pub fn wait_ready(&self, deadline: Instant) -> Result<()> {
+        loop {
+            let mut last = match self.info("") {
+                Ok(info) => {
+                    let theirs = info_field(&info, "process_id").unwrap_or_default();
+                    let ours = self.pid().unwrap_or_default();
+                    if theirs != ours.to_string() {
+                        fail!(
+                            "{} is answered by process {theirs}, which is not ours ({ours}): \
+                             another server has that port",
+                            self.name()
+                        );
+                    }
+                    if info_field(&info, "loading").is_none_or(|l| l == "0") {
+                        return Ok(());
+                    }
+                    "it is loading its data".to_string()
+                }
+                Err(e) => e.to_string(),
+            };
+            if !self.exists() {
+                lock(&self.state).child = None;
+                fail!("{} did not start: {}", self.name(), self.last_log_line());
+            }
+            if Instant::now() > deadline {
+                last.truncate(200);
+                fail!("{} is not ready in time: {last}", self.name());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn name(&self) -> String {
+        format!("127.0.0.1:{}", self.port.number)
+    }
+
+    pub fn log_path(&self) -> PathBuf {
+        self.dir.join("server.log")
+    }
+
+    fn last_log_line(&self) -> String {
+        let log = fs::read_to_string(self.log_path()).unwrap_or_default();
+        let lines: Vec<_> = log.lines().filter(|l| !l.trim().is_empty()).collect();
+        // Redis ends with "Failed listening on port ..., exiting." and says why a line before; a
+        // bad configuration is reported as `>>> 'the line'` and then the reason.
+        lines[lines.len().saturating_sub(2)..].join(" | ")
+    }
+
+    /// The process id while it runs or is stopped.
+    pub fn pid(&self) -> Option<u32> {
+        lock(&self.state).child.as_ref().map(Child::id)
+    }
+
+    /// Whether the process is there and not stopped by us.
+    pub fn is_live(&self) -> bool {
+        self.exists() && !self.is_stopped()
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        lock(&self.state).stopped
+    }
+
+    /// Whether there is a process; one that died by itself (SHUTDOWN, a crash) is noticed here.
+    pub fn exists(&self) -> bool {
+        match &mut lock(&self.state).child {
+            Some(child) => matches!(child.try_wait(), Ok(None)),
+            None => false,
+        }
+    }
+
+    /// SIGKILL, and waits until it is gone. False when there was no process.
+    pub fn kill(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.stopped = false;
+        let Some(mut child) = state.child.take() else {
+            return false;
+        };
+        let alive = matches!(child.try_wait(), Ok(None));
+        // A signal to a process that has just ended fails, and the wait collects it.
+        let _ = child.kill();
+        let _ = child.wait();
+        alive
+    }
+
+    pub fn pause(&self, stop: bool) -> Result<()> {
+        let mut state = lock(&self.state);
+        let Some(child) = state.child.as_mut() else {
+            fail!("{} is not running", self.name());
+        };
+        let signal = if stop { libc::SIGSTOP } else { libc::SIGCONT };
+        // SAFETY: kill takes numbers; the child is not yet waited for, so the id is still its own.
+        if unsafe { libc::kill(child.id() as libc::pid_t, signal) } != 0 {
+            fail!("{}: {}", self.name(), io::Error::last_os_error());
+        }
+        state.stopped = stop;
+        Ok(())
+    }
+
+    pub fn connect(&self, wait: Duration) -> Result<Admin> {
+        let mut admin = Admin::connect(self.port.number, wait)?;
+        if let Some(login) = &self.login {
+            admin.login(login)?;
+        }
+        Ok(admin)
+    }
+
+    pub fn info(&self, section: &str) -> Result<String> {
+        let mut admin = self.connect(Duration::from_secs(1))?;
+        let reply = match section {
+            "" => admin.command(&["INFO"])?,
+            _ => admin.command(&["INFO", section])?,
+        };
+        match reply.is_error() {
+            true => fail!("{}: INFO: {}", self.name(), reply.text()),
+            false => Ok(reply.text()),
+        }
+    }
+}
+
+/// One `name:value` line of INFO.
+pub(crate) fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .map(str::trim)
+}

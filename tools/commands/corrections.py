@@ -1,0 +1,159 @@
+"""What COMMAND does not say, or says wrongly, each with its reason. Data: a new fact is a new row."""
+
+# ---- Commands of servers newer than those of servers/ ---------------------------------------------------------------
+
+ADDED = {
+    "DELEX": (
+        {"arity": -2, "flags": ["fast", "write"], "keys": [{"flags": ["RM"], "begin": ["index", 1], "find": ["range", 0, 1, 0]}]},
+        "Redis 8.4"),
+    "DIGEST": (
+        {"arity": 2, "flags": ["fast", "readonly"], "keys": [{"flags": ["RO"], "begin": ["index", 1], "find": ["range", 0, 1, 0]}]},
+        "Redis 8.4"),
+}
+
+# ---- Where the keys are ---------------------------------------------------------------------------------------------
+
+# begin "option": the argument after the last (or "first") of these words, sought from this index on, stepping over the
+# arguments that other words take.
+KEYS = {
+    "SORT": (
+        [{"flags": ["RO"], "begin": ["index", 1], "find": ["range", 0, 1, 0]},
+         {"flags": ["OW"], "begin": ["option", ["STORE"], 2, {"LIMIT": 2, "GET": 1, "BY": 1}, "last"],
+          "find": ["range", 0, 1, 0], "presence": "Optional"}],
+        "servers declare STORE as unknown and find it in code, the last one winning; BY and GET are patterns, not keys"),
+    "SORT_RO": (
+        [{"flags": ["RO"], "begin": ["index", 1], "find": ["range", 0, 1, 0]}],
+        "BY and GET are patterns, not keys, and are declared as unknown"),
+    "MIGRATE": (
+        [{"flags": ["RW"], "begin": ["option", ["KEYS"], 6, {"AUTH": 1, "AUTH2": 2}, "first"],
+          "find": ["range", -1, 1, 0], "presence": "Instead"},
+         {"flags": ["RW"], "begin": ["index", 3], "find": ["range", 0, 1, 0]}],
+        'declared incomplete: with KEYS the argument 3 is "" and no key, and AUTH KEYS is a password'),
+    "GEORADIUS": (
+        [{"flags": ["RO"], "begin": ["index", 1], "find": ["range", 0, 1, 0]},
+         {"flags": ["OW"], "begin": ["option", ["STORE", "STOREDIST"], 5, {"STORE": 1, "STOREDIST": 1}, "last"],
+          "find": ["range", 0, 1, 0], "presence": "Optional"}],
+        "the last STORE or STOREDIST is where it stores: Valkey 9.1 searches so, older servers take the first of each"),
+    "GEORADIUSBYMEMBER": (
+        [{"flags": ["RO"], "begin": ["index", 1], "find": ["range", 0, 1, 0]},
+         {"flags": ["OW"], "begin": ["option", ["STORE", "STOREDIST"], 5, {"STORE": 1, "STOREDIST": 1}, "last"],
+          "find": ["range", 0, 1, 0], "presence": "Optional"}],
+        "as GEORADIUS"),
+    "SUNSUBSCRIBE": (
+        [{"flags": ["not_key"], "begin": ["index", 1], "find": ["range", -1, 1, 0], "presence": "Optional"}],
+        "without a channel it means all of them"),
+}
+
+# ---- Reads and writes -----------------------------------------------------------------------------------------------
+# A read is what every server that knows it flags readonly; everything else is a write, unless it is here.
+
+NOT_READS = {
+    "PFCOUNT": "flagged readonly, yet writes the count it computed into the value: it breaks a WATCH on the key, is "
+               "replicated, and read-only scripts refuse it (7.0.15)",
+}
+
+READS = {
+    "PING": "keyless, changes nothing",
+    "ECHO": "keyless, changes nothing",
+    "TIME": "keyless, changes nothing",
+    "INFO": "reports on the node",
+    "ROLE": "reports on the node",
+    "LASTSAVE": "reports on the node",
+    "MEMORY DOCTOR": "reports on the node",
+    "MEMORY MALLOC-STATS": "reports on the node",
+    "MEMORY STATS": "reports on the node",
+    "COMMAND": "reports what the node can do",
+    "COMMAND COUNT": "reports what the node can do",
+    "COMMAND DOCS": "reports what the node can do",
+    "COMMAND GETKEYS": "reports what the node can do",
+    "COMMAND GETKEYSANDFLAGS": "reports what the node can do",
+    "COMMAND INFO": "reports what the node can do",
+    "COMMAND LIST": "reports what the node can do",
+    "CLUSTER COUNTKEYSINSLOT": "reports the node's view of the cluster",
+    "CLUSTER GETKEYSINSLOT": "reports the node's view of the cluster",
+    "CLUSTER INFO": "reports the node's view of the cluster",
+    "CLUSTER KEYSLOT": "computes",
+    "CLUSTER LINKS": "reports the node's view of the cluster",
+    "CLUSTER MYID": "reports the node's view of the cluster",
+    "CLUSTER MYSHARDID": "reports the node's view of the cluster",
+    "CLUSTER NODES": "reports the node's view of the cluster",
+    "CLUSTER SHARDS": "reports the node's view of the cluster",
+    "CLUSTER SLOT-STATS": "reports the node's view of the cluster",
+    "CLUSTER SLOTS": "reports the node's view of the cluster",
+    "PUBSUB CHANNELS": "lists subscriptions",
+    "PUBSUB NUMPAT": "lists subscriptions",
+    "PUBSUB NUMSUB": "lists subscriptions",
+    "PUBSUB SHARDCHANNELS": "lists subscriptions",
+    "PUBSUB SHARDNUMSUB": "lists subscriptions",
+    "SCRIPT EXISTS": "asks after a script, loads nothing",
+    "SCRIPT SHOW": "asks after a script, loads nothing",
+    "FUNCTION DUMP": "asks after functions, loads nothing",
+    "FUNCTION LIST": "asks after functions, loads nothing",
+    "FUNCTION STATS": "asks after functions, loads nothing",
+}
+
+# Left as writes on purpose though they change no key: administration (ACL, CONFIG, SLOWLOG, LATENCY, MODULE, DEBUG ...),
+# CLIENT and what else is of one connection (below), EVAL and FCALL (a replica runs them until they write), PUBLISH and
+# SPUBLISH (a replica publishes), SCRIPT LOAD, WAIT and WAITAOF (replicas refuse them), MULTI, EXEC and WATCH.
+
+# CMD_MAY_REPLICATE of the servers' sources, which COMMAND does not show.
+MAY_REPLICATE = ["PFCOUNT", "PUBLISH", "SPUBLISH", "EVAL", "EVALSHA", "FCALL", "SCRIPT LOAD", "SCRIPT FLUSH"]
+
+# ---- Commands that change the state of their connection: not for a shared one ---------------------------------------
+
+CONNECTION = {
+    "AUTH": "who the connection is",
+    "HELLO": "its protocol, and who it is",
+    "RESET": "everything of it",
+    "QUIT": "ends it",
+    "SELECT": "its database",
+    "ASKING": "its next command",
+    "READONLY": "whether a replica serves it",
+    "READWRITE": "whether a replica serves it",
+    "MULTI": "its transaction",
+    "EXEC": "its transaction",
+    "DISCARD": "its transaction",
+    "WATCH": "its transaction",
+    "UNWATCH": "its transaction",
+    "SUBSCRIBE": "its replies become pushes",
+    "PSUBSCRIBE": "its replies become pushes",
+    "SSUBSCRIBE": "its replies become pushes",
+    "UNSUBSCRIBE": "its replies become pushes",
+    "PUNSUBSCRIBE": "its replies become pushes",
+    "SUNSUBSCRIBE": "its replies become pushes",
+    "MONITOR": "its replies become a stream",
+    "SYNC": "its replies become a stream",
+    "PSYNC": "its replies become a stream",
+    "REPLCONF": "it becomes a replica's",
+    "CLUSTER SYNCSLOTS": "it becomes a migration's",
+    "CLIENT": "what a sub-command nobody knows might change",
+    "CLIENT CACHING": "its tracking",
+    "CLIENT TRACKING": "its tracking",
+    "CLIENT CAPA": "what it is sent",
+    "CLIENT IMPORT-SOURCE": "how its writes expire",
+    "CLIENT NO-EVICT": "its eviction",
+    "CLIENT NO-TOUCH": "what its reads touch",
+    "CLIENT REPLY": "whether it is answered",
+    "CLIENT SETINFO": "its name",
+    "CLIENT SETNAME": "its name",
+    "SCRIPT DEBUG": "its next script",
+}
+
+# ---- How long a command may block -----------------------------------------------------------------------------------
+# Seconds or Millis: where the timeout is, from the front or (negative) from the back. MillisAfter: see "option" above,
+# which ends at the stop word.
+
+BLOCKS = {
+    "BLPOP": ("Seconds", -1),
+    "BRPOP": ("Seconds", -1),
+    "BZPOPMIN": ("Seconds", -1),
+    "BZPOPMAX": ("Seconds", -1),
+    "BRPOPLPUSH": ("Seconds", -1),
+    "BLMOVE": ("Seconds", -1),
+    "BLMPOP": ("Seconds", 1),
+    "BZMPOP": ("Seconds", 1),
+    "WAIT": ("Millis", 2),
+    "WAITAOF": ("Millis", 3),
+    "XREAD": ("MillisAfter", "BLOCK", "STREAMS", {"COUNT": 1}),
+    "XREADGROUP": ("MillisAfter", "BLOCK", "STREAMS", {"GROUP": 2, "COUNT": 1, "CLAIM": 1}),
+}

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Where the instructions of a workload go: callgrind on the program that the gates measure.
+
+    cargo run -q -p support --bin cluster -- run -- tools/profile.py get 1000
+
+after `make gates`, which builds that program: tests/c/gates/workload.c has the workloads. What was
+inlined counts for the function that it was inlined into; the lines behind it say where it is.
+"""
+
+import collections
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
+GATES = os.path.join(TARGET, "tmp", "gates")
+
+
+def record(workload, times, out):
+    program = os.path.join(GATES, "workload")
+    run = ["valgrind", "-q", "--tool=callgrind", "--collect-atstart=no"]
+    run += [f"--toggle-collect={workload}", f"--callgrind-out-file={out}", program]
+    env = dict(os.environ, LD_LIBRARY_PATH=GATES)
+    done = {"stdout": subprocess.DEVNULL, "check": True, "env": env}
+    subprocess.run([program, "load", "1"], **done)
+    subprocess.run([*run, workload, str(times)], **done)
+
+
+def parse(path):
+    """Own instructions by function, by (function, file, line), and calls by function."""
+    own, lines, calls = collections.Counter(), collections.Counter(), collections.Counter()
+    names = {}
+    place = {"fn": None, "cfn": None, "file": None}
+    number, of_call = 0, False
+    with open(path, encoding="utf-8") as out:
+        for text in out:
+            text = text.rstrip("\n")
+            if named := re.match(r"(c?fn|c?f[lie]|c?ob)=(?:\((\d+)\))?(?: ?(.*))?$", text):
+                key, index, name = named.groups()
+                kind = key.removeprefix("c")[:2] if "ob" in key or "fn" in key else "file"
+                if name and index:
+                    names[kind, index] = name
+                name = name or names.get((kind, index), "?")
+                if key in ("fn", "cfn"):
+                    place[key] = name
+                elif key in ("fl", "fi", "fe"):
+                    place["file"] = name
+            elif text.startswith("calls="):
+                calls[place["cfn"]] += int(text[6:].split()[0])
+                of_call = True
+            elif place["fn"] and (cost := re.match(r"([+-]?)(\d+|\*) (\d+)$", text)):
+                sign, at, count = cost.groups()
+                if at != "*":
+                    number = int(at) if not sign else number + int(sign + at)
+                if of_call:
+                    of_call = False  # the callee's own lines say it
+                    continue
+                own[place["fn"]] += int(count)
+                lines[place["fn"], place["file"], number] += int(count)
+    return own, lines, calls
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    workload, times = sys.argv[1], int(sys.argv[2])
+    with tempfile.TemporaryDirectory() as scratch:
+        out = os.path.join(scratch, "callgrind.out")
+        record(workload, times, out)
+        own, lines, calls = parse(out)
+    total = sum(own.values())
+    print(f"{workload}: {total / times:.0f} instructions for one")
+    for name, count in own.most_common(25):
+        hottest = [(cost, *at[1:]) for at, cost in lines.items() if at[0] == name]
+        hottest.sort(key=lambda of: of[0], reverse=True)
+        where = ", ".join(f"{os.path.basename(file)}:{line}" for _, file, line in hottest[:3])
+        short = name.replace("rediscluster::", "")
+        share, each = 100 * count / total, calls[name] / times
+        print(f"{count / times:12.1f} {share:5.1f} %  {each:9.2f} calls  {short}  ({where})")
+
+
+main()

@@ -1,0 +1,138 @@
+#!/bin/sh
+# Sees to what building and testing need besides Rust, on Debian and Ubuntu.
+#
+#     tools/setup.sh build     a C compiler
+#     tools/setup.sh demo      and a server
+#     tools/setup.sh bench     and Python, for peers
+#     tools/setup.sh test      everything (the default)
+#
+# What is there is left alone: with nothing missing this asks no network and ends at once.
+# As root it installs what is missing; anybody else is told the one command to run.
+set -eu
+cd "$(dirname "$0")/.."
+purpose=${1:-test}
+target=${CARGO_TARGET_DIR:-target}
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# want PACKAGE COMMAND...: the package is missing if the command fails.
+want() {
+    package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+
+go_is_new_enough() { # 1.19, Debian 12's
+    minor=$(go env GOVERSION | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+    [ "${minor:-0}" -ge 19 ]
+}
+
+look() {
+    missing=
+    want gcc have cc
+    want libc6-dev test -e /usr/include/stdio.h
+    want make have make
+    case $purpose in demo | bench | test)
+        want redis-server have redis-server ;;
+    esac
+    case $purpose in bench | test)
+        want python3 have python3
+        want python3-venv python3 -c 'import ensurepip, venv' ;;
+    esac
+    case $purpose in test)
+        want g++ have c++
+        want binutils have readelf
+        want pkg-config have pkg-config
+        want valgrind have valgrind
+        want libc6-dbg test -e /usr/lib/debug/.build-id # valgrind cannot start without it
+        want strace have strace
+        want ruby have ruby
+        want ruby-ffi ruby -e 'require "ffi"'
+        want ruby-minitest ruby -e 'require "minitest"'
+        want golang-go go_is_new_enough
+        want luajit have luajit
+        want php-cli php -d ffi.enable=1 -r 'FFI::cdef("");'
+        want nodejs have node
+        want npm have npm
+        want mono-mcs have mcs
+        want mono-runtime have mono ;;
+    esac
+}
+
+# Debian starts a server the moment its package is installed.  Ours are started by the tests alone,
+# so service scripts are told no meanwhile, by the file that Debian keeps for this purpose.
+forbid_services() {
+    guard=/usr/sbin/policy-rc.d
+    [ -e $guard ] && return
+    printf '#!/bin/sh\nexit 101\n' >$guard
+    chmod 755 $guard
+    trap 'rm -f $guard' EXIT
+    trap 'exit 1' INT TERM
+}
+
+install() {
+    forbid_services
+    export DEBIAN_FRONTEND=noninteractive
+    say "installing:$missing"
+    apt-get update -qq
+    # shellcheck disable=SC2086 # a list of words
+    apt-get install -qq -y --no-install-recommends $missing
+    # Nor should it start with the machine; without systemd nobody would start it.
+    case " $missing " in *" redis-server "*)
+        if have systemctl; then systemctl disable --quiet redis-server; fi ;;
+    esac
+}
+
+python_packages() {
+    wanted=tests/requirements.txt
+    old=tests/requirements-old.txt
+    venv=$target/venv
+    cat $wanted $old | cmp -s - "$venv/installed.txt" && return
+    say "Python packages into $venv"
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r $wanted
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --target "$venv/old" -r $old
+    cat $wanted $old >"$venv/installed.txt"
+}
+
+node_packages() {
+    wanted=bindings/examples/package.json
+    folder=$target/examples
+    cmp -s $wanted "$folder/installed.json" && return
+    say "Node packages into $folder"
+    mkdir -p "$folder"
+    cp $wanted "$folder/package.json"
+    npm install --prefix "$folder" --silent --no-audit --no-fund --no-package-lock
+    cp $wanted "$folder/installed.json"
+}
+
+case $purpose in
+build | demo | bench | test) ;;
+*) say "usage: tools/setup.sh [build|demo|bench|test]"; exit 2 ;;
+esac
+if ! have cargo; then
+    say "Rust is missing: install it with rustup, https://rustup.rs"
+    exit 1
+fi
+
+look
+if [ -n "$missing" ]; then
+    if ! have apt-get; then
+        say "please install what Debian calls:$missing"
+        exit 1
+    elif [ "$(id -u)" -ne 0 ]; then
+        say "please run: sudo apt-get install --no-install-recommends$missing"
+        exit 1
+    fi
+    install
+    look
+    if [ -n "$missing" ]; then
+        say "installed, but still missing or too old:$missing"
+        exit 1
+    fi
+fi
+if [ "$purpose" = test ]; then
+    python_packages
+    node_packages
+fi
