@@ -1,0 +1,35 @@
+#!/bin/sh
+# Runs each example in the cluster that RDC_URL names, and compares what it prints with expected.txt.
+# `make test-examples` calls this, and says where the library (RDC_LIBRARY), its declarations (RDC_CDEF) and a
+# folder for what is built (RDC_SCRATCH) are.
+set -eu
+cd "$(dirname "$0")"
+: "${RDC_URL:?}" "${RDC_LIBRARY:?}" "${RDC_CDEF:?}" "${RDC_SCRATCH:?}"
+mkdir -p "$RDC_SCRATCH"
+failed=0
+
+check() {
+    name=$1
+    shift
+    if timeout 60 "$@" >"$RDC_SCRATCH/$name.txt" && diff expected.txt "$RDC_SCRATCH/$name.txt"; then
+        echo "ok - $name"
+    else
+        echo "not ok - $name"
+        failed=1
+    fi
+}
+
+# Python's cffi has a binding of ours and needs no example, but reads the declarations all the same.
+python=$RDC_SCRATCH/../venv/bin/python
+if "$python" -c 'import cffi, os; cffi.FFI().cdef(open(os.environ["RDC_CDEF"]).read())'; then
+    echo "ok - cffi reads the declarations"
+else
+    echo "not ok - cffi reads the declarations"
+    failed=1
+fi
+check LuaJIT luajit session.lua
+check PHP php -d ffi.enable=1 session.php
+NODE_PATH=$RDC_SCRATCH/node_modules check Node node session.js
+mcs -out:"$RDC_SCRATCH/Session.exe" Session.cs
+check C# mono "$RDC_SCRATCH/Session.exe"
+exit $failed

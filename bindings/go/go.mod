@@ -1,0 +1,3 @@
+module github.com/librediscluster/librediscluster/bindings/go
+
+go 1.19

@@ -1,0 +1,6 @@
+//go:build !static
+
+package rediscluster
+
+// #cgo pkg-config: rediscluster
+import "C"

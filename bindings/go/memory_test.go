@@ -1,0 +1,60 @@
+package rediscluster_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"testing"
+)
+
+// resident is the memory of this process, Go's and C's, in bytes.
+func resident(t testing.TB) int {
+	debug.FreeOSMemory()
+	said, err := os.ReadFile("/proc/self/statm")
+	must(t, err)
+	var size, pages int
+	_, err = fmt.Sscan(string(said), &size, &pages)
+	must(t, err)
+	return pages * os.Getpagesize()
+}
+
+// There are no finalizers in this package, so what is not freed at once never is.
+func TestMemoryOfRepliesIsFreed(t *testing.T) {
+	rc := connect(t)
+	_, err := rc.Del(bg, "list")
+	must(t, err)
+	args := []any{"RPUSH", "list"}
+	for i := 0; i < 500; i++ {
+		args = append(args, fmt.Sprintf("%032d", i))
+	}
+	_, err = rc.Do(bg, args...)
+	must(t, err)
+	must(t, rc.Set(bg, "text", string(make([]byte, 50000))))
+	work := func(rounds int) {
+		for i := 0; i < rounds; i++ {
+			ctx, cancel := context.WithCancel(bg)
+			_, err := rc.Do(ctx, "LRANGE", "list", 0, -1)
+			must(t, err)
+			_, err = rc.Get(bg, "text")
+			must(t, err)
+			replies, err := rc.Pipeline().Get("text").Do("LRANGE", "list", 0, -1).Do("LPUSH", "text", 1).Exec(bg)
+			same(t, len(replies) == 3 && err != nil, true)
+			twin, err := rc.With("timeout_ms", "100")
+			must(t, err)
+			must(t, twin.Close())
+			cancel()
+			_, err = rc.Do(ctx, "BLPOP", "none", 0)
+			same(t, err != nil, true)
+		}
+	}
+	work(300)
+	before := resident(t)
+	work(2000)
+	grown := resident(t) - before
+	t.Logf("%d KiB more after 10,000 calls", grown>>10)
+	// Any one of the replies kept would be 2,000 times 50,000 bytes.
+	if grown > 24<<20 {
+		t.Fatalf("%d bytes more", grown)
+	}
+}

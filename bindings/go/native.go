@@ -1,0 +1,294 @@
+package rediscluster
+
+/*
+#include <rediscluster.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+// A crossing from Go to C costs as much as a hundred lines of C, so each function here does all of
+// a command: it sends it, waits, and lays the reply out for Go to read without asking again.
+//
+// Handles pass as numbers. They are numbers to the library too, which only look like pointers, and
+// one may well look like an address in Go's heap: the garbage collector, which holds every pointer
+// to be true, would trip over it.
+
+// One value of a reply. The elements of an aggregate stand side by side, from first on.
+typedef struct {
+	const rdc_reply *self;
+	const char *text;
+	const char *node;
+	int64_t num;
+	size_t first;
+	int32_t kind;
+	int16_t code;
+	int16_t sent;
+} rdcgo_row;
+
+enum { RDCGO_ROOM = 512 };
+
+// What came of a call. Where reply is 0, short_text and short_node hold all there is to hold, and
+// nothing has to be freed. No member is a pointer, so that passing it to C takes no checks.
+typedef struct {
+	uintptr_t reply;
+	uintptr_t rows;
+	size_t count;
+	int64_t num;
+	int32_t kind;
+	int32_t code;
+	int32_t sent;
+	int32_t node_len;
+	char text[RDCGO_ROOM];
+	char node[128];
+} rdcgo_out;
+
+static int rdcgo_has_elements(int32_t kind) {
+	return kind == RDC_ARRAY || kind == RDC_MAP || kind == RDC_SET || kind == RDC_PUSH;
+}
+
+static void rdcgo_row_of(rdcgo_row *row, const rdc_reply *reply) {
+	memset(row, 0, sizeof *row);
+	row->self = reply;
+	row->kind = rdc_reply_read(reply, &row->text, &row->num);
+	row->node = rdc_reply_node(reply);
+	if (row->kind == RDC_ERROR) {
+		row->code = (int16_t)rdc_reply_error(reply);
+		row->sent = (int16_t)rdc_reply_sent(reply);
+	}
+}
+
+// Lays out a whole reply, level by level: no recursion, however deep it is.
+static rdcgo_row *rdcgo_rows(const rdc_reply *reply, size_t *count) {
+	size_t used = 1, room = 16 + (size_t)rdc_reply_len(reply);
+	rdcgo_row *rows = malloc(room * sizeof *rows);
+	if (rows == NULL)
+		return NULL;
+	rdcgo_row_of(&rows[0], reply);
+	for (size_t i = 0; i < used; i++) {
+		if (!rdcgo_has_elements(rows[i].kind))
+			continue;
+		size_t n = (size_t)rows[i].num;
+		if (room - used < n) {
+			room = 2 * room + n;
+			rdcgo_row *more = realloc(rows, room * sizeof *rows);
+			if (more == NULL) {
+				free(rows);
+				return NULL;
+			}
+			rows = more;
+		}
+		rows[i].first = used;
+		for (size_t j = 0; j < n; j++)
+			rdcgo_row_of(&rows[used + j], rdc_reply_at(rows[i].self, j));
+		used += n;
+	}
+	*count = used;
+	return rows;
+}
+
+static void rdcgo_take(rdc_reply *reply, rdcgo_out *out) {
+	const char *text, *node = rdc_reply_node(reply);
+	size_t node_len = node == NULL ? 0 : strlen(node);
+	out->kind = rdc_reply_read(reply, &text, &out->num);
+	out->reply = out->rows = 0;
+	out->count = 0;
+	if (rdcgo_has_elements(out->kind) || (text != NULL && out->num > RDCGO_ROOM) || node_len > sizeof out->node) {
+		out->reply = (uintptr_t)reply;
+		out->rows = (uintptr_t)rdcgo_rows(reply, &out->count);
+		return;
+	}
+	if (text != NULL)
+		memcpy(out->text, text, (size_t)out->num);
+	memcpy(out->node, node == NULL ? "" : node, node_len);
+	out->node_len = (int32_t)node_len;
+	out->code = rdc_reply_error(reply);
+	out->sent = rdc_reply_sent(reply);
+	rdc_reply_free(reply);
+}
+
+static void rdcgo_command(uintptr_t client, const char *resp, size_t len, rdcgo_out *out) {
+	rdcgo_take(rdc_command_resp((const rdc_client *)client, resp, len), out);
+}
+
+static void rdcgo_pipeline(uintptr_t client, const char *resp, size_t len, int atomic, rdcgo_out *out) {
+	rdc_pipeline *pipeline = rdc_pipeline_new((const rdc_client *)client);
+	rdc_pipeline_resp(pipeline, resp, len);
+	rdc_reply *reply = atomic ? rdc_pipeline_execute_atomic(pipeline) : rdc_pipeline_execute(pipeline);
+	rdc_pipeline_free(pipeline);
+	rdcgo_take(reply, out);
+}
+
+enum { RDCGO_STATS, RDCGO_TOPOLOGY };
+
+static void rdcgo_look(uintptr_t client, int what, rdcgo_out *out) {
+	const rdc_client *c = (const rdc_client *)client;
+	rdcgo_take(what == RDCGO_STATS ? rdc_stats(c) : rdc_topology(c), out);
+}
+
+static void rdcgo_free(rdcgo_out *out) {
+	free((void *)out->rows);
+	rdc_reply_free((rdc_reply *)out->reply);
+	out->reply = out->rows = 0;
+}
+
+// words: the URL, then names and values of options, each with a NUL behind it.
+static uintptr_t rdcgo_create(const char *words, size_t options) {
+	rdc_options *all = rdc_options_new();
+	rdc_options_set(all, "url", words);
+	for (const char *next = words + strlen(words) + 1; options-- > 0;) {
+		const char *value = next + strlen(next) + 1;
+		rdc_options_set(all, next, value);
+		next = value + strlen(value) + 1;
+	}
+	rdc_client *client = rdc_create_with(all);
+	rdc_options_free(all);
+	return (uintptr_t)client;
+}
+
+static uintptr_t rdcgo_with(uintptr_t client, const char *name, const char *value) {
+	return (uintptr_t)rdc_with((const rdc_client *)client, name, value);
+}
+
+// A twin with nothing changed: what it reads from is said again.
+static uintptr_t rdcgo_twin(uintptr_t client) {
+	static const char *const get[] = {"GET", "x"};
+	rdc_reply *plan = rdc_explain((const rdc_client *)client, 2, get, NULL);
+	const char *from = rdc_reply_str(rdc_reply_find(plan, "read_from"));
+	rdc_client *twin = rdc_with((const rdc_client *)client, "read_from", from == NULL ? "" : from);
+	rdc_reply_free(plan);
+	return (uintptr_t)twin;
+}
+
+static uintptr_t rdcgo_readonly(uintptr_t client) {
+	return (uintptr_t)rdc_readonly((const rdc_client *)client);
+}
+
+static int rdcgo_is_broken(uintptr_t client) {
+	return rdc_client_error((const rdc_client *)client) != NULL;
+}
+
+static void rdcgo_close(uintptr_t client) {
+	rdc_close((rdc_client *)client);
+}
+*/
+import "C"
+
+import "unsafe"
+
+// handle is an rdc_client, as a number.
+type handle = C.uintptr_t
+
+// row is one value of a reply, in C's memory.
+type row = C.rdcgo_row
+
+// out is where a call leaves its reply.
+type out = C.rdcgo_out
+
+// The kinds of replies.
+const (
+	KindString   Kind = C.RDC_STRING
+	KindArray    Kind = C.RDC_ARRAY
+	KindInteger  Kind = C.RDC_INTEGER
+	KindNil      Kind = C.RDC_NIL
+	KindStatus   Kind = C.RDC_STATUS
+	KindError    Kind = C.RDC_ERROR
+	KindDouble   Kind = C.RDC_DOUBLE
+	KindBool     Kind = C.RDC_BOOL
+	KindMap      Kind = C.RDC_MAP
+	KindSet      Kind = C.RDC_SET
+	KindPush     Kind = C.RDC_PUSH
+	KindBigNum   Kind = C.RDC_BIGNUM
+	KindVerbatim Kind = C.RDC_VERBATIM
+)
+
+// The codes of errors; each is an error itself, for errors.Is.
+const (
+	ErrServer      Code = C.RDC_ERR_SERVER      // the server said no; its first word says why
+	ErrInvalid     Code = C.RDC_ERR_INVALID     // a bad argument, option or URL; nothing was sent
+	ErrConnect     Code = C.RDC_ERR_CONNECT     // no node could be reached; nothing was sent
+	ErrIO          Code = C.RDC_ERR_IO          // the connection broke
+	ErrTimeout     Code = C.RDC_ERR_TIMEOUT     // a deadline passed
+	ErrProtocol    Code = C.RDC_ERR_PROTOCOL    // the peer does not speak RESP, or broke a limit
+	ErrAuth        Code = C.RDC_ERR_AUTH        // the server refused the credentials, or their rights
+	ErrDown        Code = C.RDC_ERR_DOWN        // the cluster is down, or no node serves the slot
+	ErrCrossSlot   Code = C.RDC_ERR_CROSSSLOT   // the keys live in different slots; nothing was sent
+	ErrRedirects   Code = C.RDC_ERR_REDIRECTS   // followed max_redirects and still not home
+	ErrReadOnly    Code = C.RDC_ERR_READONLY    // a write through a read-only client; nothing was sent
+	ErrInterrupted Code = C.RDC_ERR_INTERRUPTED // the context was cancelled
+	ErrInternal    Code = C.RDC_ERR_INTERNAL    // a bug in the library, caught at its edge
+	ErrClosed      Code = C.RDC_ERR_CLOSED      // the client was closed
+)
+
+func nativeCodeName(code Code) string {
+	return C.GoString(C.rdc_error_name(C.int32_t(code)))
+}
+
+func nativeVersion() (loaded, compiled int) {
+	return int(C.rdc_version_number()),
+		1000000*C.RDC_VERSION_MAJOR + 1000*C.RDC_VERSION_MINOR + C.RDC_VERSION_PATCH
+}
+
+func nativeCreate(words []byte, options int) handle {
+	return C.rdcgo_create((*C.char)(unsafe.Pointer(&words[0])), C.size_t(options))
+}
+
+// nativeWith takes name and value with a NUL behind each.
+func nativeWith(client handle, name, value []byte) handle {
+	return C.rdcgo_with(client, (*C.char)(unsafe.Pointer(&name[0])), (*C.char)(unsafe.Pointer(&value[0])))
+}
+
+func nativeTwin(client handle) handle     { return C.rdcgo_twin(client) }
+func nativeReadonly(client handle) handle { return C.rdcgo_readonly(client) }
+func nativeIsBroken(client handle) bool   { return C.rdcgo_is_broken(client) != 0 }
+func nativeClose(client handle)           { C.rdcgo_close(client) }
+
+func nativeCommand(client handle, resp []byte, out *out) {
+	C.rdcgo_command(client, (*C.char)(unsafe.Pointer(&resp[0])), C.size_t(len(resp)), out)
+}
+
+func nativePipeline(client handle, resp []byte, atomic bool, out *out) {
+	var flag C.int
+	if atomic {
+		flag = 1
+	}
+	C.rdcgo_pipeline(client, (*C.char)(unsafe.Pointer(&resp[0])), C.size_t(len(resp)), flag, out)
+}
+
+func nativeStats(client handle, out *out)    { C.rdcgo_look(client, C.RDCGO_STATS, out) }
+func nativeTopology(client handle, out *out) { C.rdcgo_look(client, C.RDCGO_TOPOLOGY, out) }
+
+func nativeFree(out *out) { C.rdcgo_free(out) }
+
+// nativeRows are the values of a reply that did not fit in out, until nativeFree; none if there is
+// no memory for them.
+func nativeRows(out *out) []row {
+	rows := *(**row)(unsafe.Pointer(&out.rows))
+	if rows == nil {
+		return nil
+	}
+	return unsafe.Slice(rows, int(out.count))
+}
+
+// nativeShort are the text and the node of a reply that did fit, until the next call.
+func nativeShort(out *out) (text, node []byte) {
+	if k := Kind(out.kind); k.hasText() {
+		text = unsafe.Slice((*byte)(unsafe.Pointer(&out.text[0])), int(out.num))
+	}
+	return text, unsafe.Slice((*byte)(unsafe.Pointer(&out.node[0])), int(out.node_len))
+}
+
+// nativeText is the text of a row, until nativeFree.
+func nativeText(r *row) []byte {
+	if r.text == nil {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(r.text)), int(r.num))
+}
+
+// nativeNode is the node of a row, until nativeFree.
+func nativeNode(r *row) []byte {
+	if r.node == nil {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(r.node)), int(C.strlen(r.node)))
+}

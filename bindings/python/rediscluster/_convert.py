@@ -1,0 +1,186 @@
+"""Between Python's values and the C interface: arguments to RESP, replies to objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any, Optional
+
+from . import _native
+from ._native import ffi, lib
+from .exceptions import DataError, error
+
+# Turns the bytes of a text into what the caller gets; None leaves them bytes.
+Text = Optional[Callable[[bytes], Any]]
+
+_new, _unpack = ffi.new, ffi.unpack
+
+_BYTES = frozenset((_native.RDC_STRING, _native.RDC_STATUS, _native.RDC_VERBATIM))
+_TEXTS = _BYTES | {_native.RDC_DOUBLE, _native.RDC_BIGNUM, _native.RDC_ERROR}
+_LISTS = frozenset((_native.RDC_ARRAY, _native.RDC_PUSH))
+_PLAIN = frozenset((_native.RDC_INTEGER, _native.RDC_NIL, _native.RDC_BOOL))
+
+
+def text(encoding: str, errors: str) -> Callable[[bytes], str]:
+    """How texts become strings."""
+    if encoding.lower() in ("utf-8", "utf8") and errors == "strict":
+        return bytes.decode  # its defaults, and no call of ours between
+    return lambda data: data.decode(encoding, errors)
+
+
+# ---- Arguments -----------------------------------------------------------------------------------
+
+
+def _refuse(value: object) -> DataError:
+    return DataError(
+        f"Invalid input of type: '{type(value).__name__}'. "
+        "Convert to a bytes, string, int or float first."
+    )
+
+
+def argument(value: Any, encoding: str, errors: str) -> bytes:
+    """One argument as bytes, by redis-py's rules."""
+    if isinstance(value, str):
+        return value.encode(encoding, errors)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, bool):
+        raise _refuse(value)
+    if isinstance(value, int):
+        return b"%d" % value
+    if isinstance(value, float):
+        return repr(value).encode()
+    raise _refuse(value)
+
+
+def _words(name: Any, encoding: str, errors: str) -> list[bytes]:
+    """redis-py writes "CONFIG GET" as one argument, which on the wire are two."""
+    return argument(name, encoding, errors).split()
+
+
+@lru_cache(maxsize=1024)
+def _head(name: Any, encoding: str, errors: str) -> tuple[int, bytes]:
+    words = _words(name, encoding, errors)
+    return len(words) - 1, b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in words)
+
+
+def encode(args: tuple[Any, ...], encoding: str, errors: str) -> bytes:
+    """A command as RESP."""
+    more, head = _head(args[0], encoding, errors)
+    parts = [b"*%d\r\n" % (len(args) + more), head]
+    for value in args[1:]:
+        kind = type(value)
+        if kind is str:
+            value = value.encode(encoding, errors)
+        elif kind is not bytes:
+            value = argument(value, encoding, errors)
+        parts.append(b"$%d\r\n%b\r\n" % (len(value), value))
+    return b"".join(parts)
+
+
+def arguments(args: tuple[Any, ...], encoding: str, errors: str) -> tuple[int, Any, Any, Any]:
+    """A command as argc, argv and lens, and what must live as long as they do."""
+    data = _words(args[0], encoding, errors)
+    data += [argument(value, encoding, errors) for value in args[1:]]
+    alive = [ffi.from_buffer("char[]", value) for value in data]
+    return len(data), _new("const char *[]", alive), _new("size_t[]", [len(d) for d in data]), alive
+
+
+# ---- Replies -------------------------------------------------------------------------------------
+
+# Out-parameters, used again: a list's pop and append are atomic, and a signal handler that calls
+# us between the two finds another pair.
+_spare: list[tuple[Any, Any]] = []
+
+
+def read(reply: Any, text: Text) -> Any:
+    """A reply's value. An error is returned as an exception, not raised: it may be an element."""
+    try:
+        place = _spare.pop()
+    except IndexError:
+        place = (_new("const char *[1]"), _new("int64_t[1]"))
+    strs, nums = place
+    kind = lib.rdc_reply_read(reply, strs, nums)
+    at, number = strs[0], nums[0]
+    _spare.append(place)
+    return _value(reply, kind, at, number, text)
+
+
+def _value(reply: Any, kind: int, at: Any, number: int, text: Text) -> Any:
+    if kind in _BYTES:
+        data = _unpack(at, number)
+        return data if text is None else text(data)
+    if kind == _native.RDC_INTEGER:
+        return number
+    if kind == _native.RDC_NIL:
+        return None
+    if kind in _LISTS:
+        return elements(reply, number, text)
+    if kind == _native.RDC_ERROR:
+        words = _unpack(at, number).decode("utf-8", "replace")
+        return error(_code(reply), words, lib.rdc_reply_sent(reply) != 0, node(reply))
+    if kind == _native.RDC_MAP:
+        flat = elements(reply, number, text)
+        return dict(zip(flat[::2], flat[1::2]))
+    if kind == _native.RDC_SET:
+        return set(elements(reply, number, text))
+    if kind == _native.RDC_DOUBLE:
+        return float(_unpack(at, number))
+    if kind == _native.RDC_BOOL:
+        return bool(number)
+    if kind == _native.RDC_BIGNUM:
+        return int(_unpack(at, number))
+    # A kind that a later library knows: its text if it has one, else its elements.
+    return elements(reply, number, text) if at == ffi.NULL else _unpack(at, number)
+
+
+def elements(reply: Any, count: int, text: Text) -> list[Any]:
+    """The elements of a reply that has some: one call for all that are plain, as most are."""
+    if count == 0:
+        return []
+    kinds, strs, nums = (
+        _new("int32_t[]", count),
+        _new("const char *[]", count),
+        _new("int64_t[]", count),
+    )
+    lib.rdc_reply_read_array(reply, 0, count, kinds, strs, nums)
+    kind_of, at, number = _unpack(kinds, count), _unpack(strs, count), _unpack(nums, count)
+    if kind_of.count(_native.RDC_STRING) == count:
+        data = map(_unpack, at, number)
+        return list(data if text is None else map(text, data))
+    values: list[Any] = []
+    for i, kind in enumerate(kind_of):
+        if kind in _TEXTS or kind in _PLAIN:
+            # Only an error is looked at more closely.
+            inner = lib.rdc_reply_at(reply, i) if kind == _native.RDC_ERROR else None
+        else:
+            inner = lib.rdc_reply_at(reply, i)
+        values.append(_value(inner, kind, at[i], number[i], text))
+    return values
+
+
+def per_node(reply: Any, text: Text) -> Any:
+    """The reply to a command that went to several nodes: names and values, or an exception."""
+    if lib.rdc_reply_type(reply) != _native.RDC_MAP:
+        return read(reply, text)
+    return {
+        ffi.string(lib.rdc_reply_str(lib.rdc_reply_at(reply, i))).decode(): read(
+            lib.rdc_reply_at(reply, i + 1), text
+        )
+        for i in range(0, lib.rdc_reply_len(reply), 2)
+    }
+
+
+def each(reply: Any, texts: Iterable[Text]) -> list[Any]:
+    """The elements of a reply, each with a text of its own."""
+    return [read(lib.rdc_reply_at(reply, i), text) for i, text in enumerate(texts)]
+
+
+def node(reply: Any) -> str | None:
+    """The node that a reply came from, or that an error is about."""
+    name = lib.rdc_reply_node(reply)
+    return None if name == ffi.NULL else ffi.string(name).decode()
+
+
+def _code(reply: Any) -> str:
+    return ffi.string(lib.rdc_error_name(lib.rdc_reply_error(reply))).decode()

@@ -1,0 +1,360 @@
+"""The client: a handle of the library with redis-py's methods on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from redis.client import EMPTY_RESPONSE, NEVER_DECODE
+from redis.cluster import ClusterNode
+from redis.connection import Encoder  # type: ignore[attr-defined]
+from redis.lock import Lock
+
+from . import _convert
+from ._commands import PLACES, Commands, callbacks, merges
+from ._native import ffi, lib
+from .exceptions import ClusterUnreachable, RedisClusterException, ResponseError, WatchError, error
+from .pipeline import ClusterPipeline, for_callback
+
+Self = TypeVar("Self", bound="RedisCluster")
+
+# redis-py's and redis-py-cluster's arguments for what the library does by itself.
+_WITHOUT_EFFECT = frozenset(
+    (
+        "cluster_error_retry_attempts",
+        "dynamic_startup_nodes",
+        "health_check_interval",
+        "nodemanager_follow_cluster",
+        "reinitialize_steps",
+        "require_full_coverage",
+        "retry_on_timeout",
+        "skip_full_coverage_check",
+    )
+)
+
+
+class RedisCluster(Commands):
+    """A Redis or Valkey Cluster, for any number of threads at once.
+
+    Named by ``host`` and ``port``, by ``startup_nodes`` (dicts with "host" and "port",
+    ClusterNodes, or "host:port"), or by ``url``; any node that lives is enough. Times are seconds:
+    ``timeout`` for a whole call, ``socket_timeout`` for one node's answer,
+    ``socket_connect_timeout`` for a new connection. ``readonly_mode`` spreads reads over primaries
+    and replicas and refuses whatever is not a read; ``read_from_replicas`` does the first alone.
+    Every option of CONFIGURATION.md may be given by its name.
+    """
+
+    PRIMARIES = "primaries"
+    REPLICAS = "replicas"
+    ALL_NODES = "all"
+    RANDOM = "random"
+    DEFAULT_NODE = "default-node"
+
+    def __init__(
+        self,
+        host: str | None = None,
+        port: int | str = 6379,
+        startup_nodes: Iterable[Any] | None = None,
+        *,
+        url: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        decode_responses: bool = False,
+        encoding: str = "utf-8",
+        encoding_errors: str = "strict",
+        readonly_mode: bool = False,
+        read_from_replicas: bool = False,
+        timeout: float | None = None,
+        socket_timeout: float | None = None,
+        socket_connect_timeout: float | None = None,
+        max_connections: int | None = None,
+        client_name: str | None = None,
+        protocol: int = 2,
+        **options: Any,
+    ) -> None:
+        nodes = [_name(node) for node in startup_nodes or ()]
+        if host is not None:
+            nodes.append(_address(host, port))
+        if url is None and not nodes:
+            raise RedisClusterException("RedisCluster needs a host, startup_nodes or a url")
+        chosen: dict[str, Any] = {
+            "url": url if url is not None else "redis://" + ",".join(nodes),
+            "user": username,
+            "password": password,
+            "timeout_ms": _milliseconds(timeout),
+            "attempt_timeout_ms": _milliseconds(socket_timeout),
+            "connect_timeout_ms": _milliseconds(socket_connect_timeout),
+            "connections_per_node": max_connections,
+            "client_name": client_name,
+            "protocol": protocol,
+            "read_from": "any" if read_from_replicas else None,
+            "readonly": True if readonly_mode else None,
+        }
+        chosen.update((k, v) for k, v in options.items() if k not in _WITHOUT_EFFECT)
+
+        self._encoding = (encoding, encoding_errors)
+        self._text = _convert.text(encoding, encoding_errors) if decode_responses else None
+        self.response_callbacks = callbacks(int(protocol))
+        self.result_callbacks = merges()
+        self._take(_connect(chosen))
+
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Any) -> RedisCluster:
+        """As "redis://user:pass@host:7000,host:7001?timeout_ms=500" says: see CONFIGURATION.md."""
+        return cls(url=url, **kwargs)
+
+    def _take(self, handle: Any) -> None:
+        """Owns a handle of the library from now on."""
+        self._handle = ffi.gc(handle, lib.rdc_close)
+        words = lib.rdc_client_error(handle)
+        if words != ffi.NULL:
+            text = ffi.string(words).decode("utf-8", "replace")
+            code = text.split(" ", 1)[0]
+            raised = error(code, text, False, None)
+            if code == "CONNECT":
+                raised = ClusterUnreachable(text)
+                raised.code, raised.sent, raised.node = code, False, None  # type: ignore[attr-defined]
+            raise raised
+
+    def with_options(self, **options: Any) -> RedisCluster:
+        """Another handle on the same cluster and connections with other options, those that
+        CONFIGURATION.md marks as twin: ``rc.with_options(read_from="replica", timeout_ms=200)``."""
+        if not options:
+            raise TypeError("with_options() needs an option")
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin.response_callbacks = self.response_callbacks.copy()
+        twin.result_callbacks = self.result_callbacks.copy()
+        for name, value in options.items():
+            twin._take(lib.rdc_with(twin._handle, name.encode(), _option(value)))
+        return twin
+
+    def close(self) -> None:
+        """Ends the calls that other threads have under way; every later one raises."""
+        lib.rdc_close(self._handle)
+
+    def interrupt(self) -> None:
+        """Ends the calls that other threads have under way, with InterruptedCall; the client goes
+        on working."""
+        lib.rdc_interrupt(self._handle)
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        nodes = ", ".join(node.name for node in self.get_primaries())
+        return f"<{type(self).__module__}.{type(self).__name__}({nodes})>"
+
+    # ---- Commands --------------------------------------------------------------------------------
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Any command. ``target_nodes`` may name where it goes: "primaries", "replicas", "all",
+        "random", "slot:N", "key:K", "host:port", a ClusterNode, or several of these."""
+        if options or args[0] in PLACES:
+            return self._execute(args, options)
+        # What most commands take, and nothing else. (KeyboardInterrupt is raised between a call's
+        # end and what follows: the reply that had come is then not freed.)
+        wire = _convert.encode(args, *self._encoding)
+        reply = lib.rdc_command_resp(self._handle, wire, len(wire))
+        try:
+            value = _convert.read(reply, self._text)
+        finally:
+            lib.rdc_reply_free(reply)
+        if isinstance(value, Exception):
+            raise value
+        callback = self.response_callbacks.get(args[0])
+        return value if callback is None else callback(value)
+
+    def _execute(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        name = args[0]
+        target = options.pop("target_nodes", None) or PLACES.get(name)
+        if target is None:
+            wire = _convert.encode(args, *self._encoding)
+            reply = lib.rdc_command_resp(self._handle, wire, len(wire))
+            return self._answer(reply, _convert.read, name, options)
+        values: dict[str, Any] = {}
+        for where in _targets(target):
+            argc, argv, lens, _alive = _convert.arguments(args, *self._encoding)
+            reply = lib.rdc_command_to(self._handle, where.encode(), argc, argv, lens)
+            if where in (self.PRIMARIES, self.REPLICAS, self.ALL_NODES):
+                values.update(self._answer(reply, _convert.per_node, name, dict(options)))
+            else:
+                place = _convert.node(reply) or where
+                values[place] = self._answer(reply, _convert.read, name, dict(options))
+        merge = self.result_callbacks.get(name)
+        if merge is not None:
+            return merge(name, values, **options)
+        return next(iter(values.values())) if len(values) == 1 else values
+
+    def _answer(
+        self, reply: Any, read: Callable[..., Any], name: Any, options: dict[str, Any]
+    ) -> Any:
+        """What redis-py makes of a reply, or of those of several nodes."""
+        text = None if NEVER_DECODE in options else self._text
+        try:
+            value = read(reply, text)
+        finally:
+            lib.rdc_reply_free(reply)
+        if read is _convert.per_node and isinstance(value, dict):
+            return {node: self._respond(each, name, options) for node, each in value.items()}
+        return self._respond(value, name, options)
+
+    def _respond(self, value: Any, name: Any, options: dict[str, Any]) -> Any:
+        if isinstance(value, Exception):
+            if EMPTY_RESPONSE in options and isinstance(value, ResponseError):
+                return options[EMPTY_RESPONSE]
+            raise value
+        callback = self.response_callbacks.get(name)
+        if callback is None:
+            return value
+        # "keys" is for redis-py's cache alone.
+        return callback(value, **for_callback(options))
+
+    def set_response_callback(self, command: str, callback: Callable[..., Any]) -> None:
+        """What this handle, and pipelines made from now on, shall make of a command's response."""
+        self.response_callbacks[command] = callback
+
+    def pipeline(self, transaction: bool | None = None, shard_hint: None = None) -> ClusterPipeline:
+        """Commands to be sent together; with ``transaction`` all or none of them, in one slot."""
+        if shard_hint is not None:
+            raise RedisClusterException("a pipeline finds its nodes by itself: no shard_hint")
+        return ClusterPipeline(self, bool(transaction))
+
+    def transaction(
+        self,
+        func: Callable[[ClusterPipeline], Any],
+        *watches: Any,
+        shard_hint: None = None,
+        value_from_callable: bool = False,
+        watch_delay: float | None = None,
+    ) -> Any:
+        """Calls ``func(pipe)`` and executes, again as long as a watched key was changed."""
+        with self.pipeline(True, shard_hint) as pipe:
+            while True:
+                try:
+                    if watches:
+                        pipe.watch(*watches)
+                    value = func(pipe)
+                    results = pipe.execute()
+                    return value if value_from_callable else results
+                except WatchError:
+                    if watch_delay:
+                        time.sleep(watch_delay)
+
+    def mset_nonatomic(self, mapping: Mapping[Any, Any]) -> list[bool]:
+        """SET for each pair, in one pipeline."""
+        with self.pipeline() as pipe:
+            for key, value in mapping.items():
+                pipe.set(key, value)
+            return pipe.execute()
+
+    def lock(self, name: str, *args: Any, lock_class: type | None = None, **kwargs: Any) -> Any:
+        """redis-py's Lock, with its arguments."""
+        return (lock_class or Lock)(self, name, *args, **kwargs)
+
+    # ---- Looking inside --------------------------------------------------------------------------
+
+    def _look(self, reply: Any) -> Any:
+        try:
+            value = _convert.read(reply, bytes.decode)
+        finally:
+            lib.rdc_reply_free(reply)
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    def topology(self) -> Any:
+        """The cluster as it is known: a list of shards with "slots", "primary" and "replicas"."""
+        return self._look(lib.rdc_topology(self._handle))
+
+    def stats(self) -> Any:
+        """Counters, by name."""
+        return self._look(lib.rdc_stats(self._handle))
+
+    def refresh(self) -> None:
+        """Learns the topology again, now. There is no need to."""
+        self._look(lib.rdc_refresh(self._handle))
+
+    def explain(self, *args: Any) -> Any:
+        """What would be done with a command, without doing it."""
+        argc, argv, lens, _alive = _convert.arguments(args, *self._encoding)
+        return self._look(lib.rdc_explain(self._handle, argc, argv, lens))
+
+    def keyslot(self, key: Any) -> int:
+        """The slot of a key."""
+        data = _convert.argument(key, *self._encoding)
+        return int(lib.rdc_key_slot(data, len(data)))
+
+    def get_primaries(self) -> list[ClusterNode]:
+        """The primaries, as redis-py describes them."""
+        return [_node(shard["primary"], "primary") for shard in self.topology() if shard["primary"]]
+
+    def get_replicas(self) -> list[ClusterNode]:
+        """The replicas."""
+        return [_node(node, "replica") for shard in self.topology() for node in shard["replicas"]]
+
+    def get_nodes(self) -> list[ClusterNode]:
+        """Primaries and replicas."""
+        return self.get_primaries() + self.get_replicas()
+
+    def get_encoder(self) -> Encoder:
+        """redis-py's encoder of the same settings."""
+        return Encoder(*self._encoding, self._text is not None)
+
+
+# The class's name in the first releases of redis-py-cluster.
+StrictRedisCluster = RedisCluster
+
+
+def _connect(chosen: dict[str, Any]) -> Any:
+    options = lib.rdc_options_new()
+    try:
+        for name, value in chosen.items():
+            if value is not None:
+                # What is wrong with it is said by the client that is made of it.
+                lib.rdc_options_set(options, name.encode(), _option(value))
+        return lib.rdc_create_with(options)
+    finally:
+        lib.rdc_options_free(options)
+
+
+def _option(value: Any) -> bytes:
+    return (("yes" if value else "no") if isinstance(value, bool) else str(value)).encode()
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    # Less than a millisecond is one, not none.
+    return None if seconds is None else max(1, round(seconds * 1000)) if seconds > 0 else 0
+
+
+def _address(host: str, port: int | str) -> str:
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
+def _name(node: Any) -> str:
+    """A startup node as a URL writes it."""
+    if isinstance(node, str):
+        return node
+    if isinstance(node, Mapping):
+        return _address(node["host"], node.get("port", 6379))
+    return _address(node.host, node.port)
+
+
+def _node(node: Mapping[str, Any], role: str) -> ClusterNode:
+    host, _, port = node["address"].rpartition(":")
+    return ClusterNode(host, int(port), role)
+
+
+def _targets(target: Any) -> list[str]:
+    """What redis-py takes for target_nodes, as rdc_command_to() takes it."""
+    if isinstance(target, str):
+        return ["random" if target == RedisCluster.DEFAULT_NODE else target]
+    if isinstance(target, Mapping):
+        target = target.values()
+    elif not isinstance(target, (list, tuple, set, frozenset)):
+        target = [target]
+    return [node if isinstance(node, str) else node.name for node in target]

@@ -1,0 +1,297 @@
+"""Commands, their values, and what is raised."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import redis
+from conftest import control
+
+import rediscluster
+from rediscluster import ClusterNode, RedisCluster, StrictRedisCluster
+
+BINARY = bytes(range(256))
+
+
+def nodes(url: str) -> list[str]:
+    return url.removeprefix("redis://").split(",")
+
+
+def test_every_way_to_name_the_nodes(url):
+    host, port = nodes(url)[0].split(":")
+    for named in (
+        RedisCluster(host, port),
+        RedisCluster(host=host, port=int(port)),
+        RedisCluster(startup_nodes=[{"host": host, "port": port}]),
+        RedisCluster(startup_nodes=[ClusterNode(host, int(port))]),
+        RedisCluster(startup_nodes=["127.0.0.1:1", f"{host}:{port}"]),
+        RedisCluster(url=url),
+        RedisCluster.from_url(url),
+        StrictRedisCluster(startup_nodes=[{"host": host, "port": int(port)}]),
+    ):
+        with named as rc:
+            assert rc.ping() is True
+
+
+def test_a_node_is_named_or_the_constructor_raises():
+    with pytest.raises(redis.exceptions.RedisClusterException, match="startup_nodes"):
+        RedisCluster()
+
+
+def test_nobody_there_is_what_redis_py_raises_and_what_the_library_says():
+    with pytest.raises(redis.exceptions.RedisClusterException) as raised:
+        RedisCluster("127.0.0.1", 1)
+    assert isinstance(raised.value, redis.exceptions.ConnectionError)
+    assert raised.value.code == "CONNECT"
+    assert raised.value.sent is False
+
+
+def test_an_unknown_option_is_named(url):
+    with pytest.raises(redis.exceptions.DataError, match="timeuot"):
+        RedisCluster.from_url(url, timeuot=3)
+
+
+def test_arguments_of_redis_py_for_what_happens_anyway_are_taken(url):
+    with RedisCluster.from_url(
+        url, skip_full_coverage_check=True, retry_on_timeout=True, max_connections=4
+    ) as rc:
+        assert rc.ping()
+
+
+def test_bytes_or_strings(rc, text):
+    assert rc.set("key", "välue") is True
+    assert rc.get("key") == "välue".encode()
+    assert text.get("key") == "välue"
+    assert rc.get("absent") is None
+    latin = RedisCluster.from_url(os.environ["RDC_URL"], encoding="latin-1", decode_responses=True)
+    assert latin.set("latin", "ü") and latin.get("latin") == "ü"
+    assert rc.get("latin") == b"\xfc"
+
+
+def test_binary_keys_and_values(rc):
+    assert rc.set(BINARY, BINARY)
+    assert rc.get(BINARY) == BINARY
+    assert rc.exists(BINARY) == 1
+    assert rc.set(b"", b"") and rc.get(b"") == b""
+    assert rc.set(bytearray(b"a\0b"), memoryview(b"\r\n")) and rc.get(b"a\0b") == b"\r\n"
+    large = BINARY * 8192
+    assert rc.set("large", large) and rc.get("large") == large
+
+
+def test_numbers_are_arguments_and_nothing_else_is(rc):
+    assert rc.set("n", 7) and rc.get("n") == b"7"
+    assert rc.set("n", 0.1) and rc.get("n") == b"0.1"
+    for wrong in (None, True, [], {}):
+        with pytest.raises(redis.exceptions.DataError, match="Invalid input of type"):
+            rc.set("n", wrong)
+
+
+def test_response_types_are_redis_pys(text):
+    assert text.hset("h", mapping={"a": 1, "b": 2}) == 2
+    assert text.hgetall("h") == {"a": "1", "b": "2"}
+    assert text.sadd("s", "x") == 1 and text.smembers("s") == {"x"}
+    assert text.zadd("z", {"m": 1.5}) == 1
+    assert text.zrange("z", 0, -1, withscores=True) == [("m", 1.5)]
+    assert text.zscore("z", "m") == 1.5
+    assert text.rpush("l", *"abc") == 3 and text.lrange("l", 0, -1) == ["a", "b", "c"]
+    assert text.expire("l", 100) is True and 0 < text.ttl("l") <= 100
+    assert text.set("once", 1, nx=True, ex=100) is True
+    assert text.set("once", 2, nx=True) is None
+    assert isinstance(text.time(), tuple)
+    assert text.info()["redis_mode"] == "cluster"
+    assert text.xread({"stream": 0}) in ([], {})
+    assert text.type("h") == "hash"
+    assert text.incrbyfloat("f", 1.5) == 1.5
+
+
+def test_a_dump_is_bytes_also_where_texts_are_strings(text):
+    text.set("key", "value")
+    dumped = text.dump("key")
+    assert isinstance(dumped, bytes)
+    assert text.restore("copy", 0, dumped) and text.get("copy") == "value"
+
+
+def test_keys_of_many_slots(rc):
+    assert rc.mset_nonatomic({f"key{i}": i for i in range(50)}) == [True] * 50
+    keys = [f"key{i}" for i in range(50)]
+    assert rc.mget(keys) == [b"%d" % i for i in range(50)]
+    assert rc.mget_nonatomic(keys) == rc.mget(*keys)
+    assert rc.exists(*keys) == 50
+    assert rc.dbsize() == 50
+    assert sorted(rc.keys()) == sorted(k.encode() for k in keys)
+    assert rc.unlink(*keys[:20]) == 20 and rc.delete(*keys) == 30
+    with pytest.raises(redis.exceptions.ClusterCrossSlotError) as raised:
+        rc.mset({"a": 1, "b": 2})
+    assert raised.value.code == "CROSSSLOT" and raised.value.sent is False
+
+
+def test_scan_iter_finds_every_key(rc):
+    keys = {b"key%d" % i for i in range(500)}
+    rc.mset_nonatomic(dict.fromkeys(keys, "x"))
+    rc.set("other", 1)
+    assert set(rc.scan_iter(count=7)) == keys | {b"other"}
+    assert set(rc.scan_iter("key*")) == keys
+    assert rc.scan_iter("nothing*") is not None and list(rc.scan_iter("nothing*")) == []
+    one = rc.get_primaries()[0]
+    assert set(rc.scan_iter(target_nodes=one)) < keys | {b"other"}
+    cursors, _ = rc.scan(count=1)
+    assert set(cursors) == {node.name for node in rc.get_primaries()}
+    rc.hset("hash", mapping={f"f{i}": i for i in range(300)})
+    assert len(dict(rc.hscan_iter("hash"))) == 300
+
+
+def test_target_nodes(text):
+    primaries = text.get_primaries()
+    assert len(primaries) == 3 and len(text.get_replicas()) == 3 and len(text.get_nodes()) == 6
+    names = {node.name for node in primaries}
+    ids = text.cluster_myid(primaries[0])
+    assert isinstance(ids, str) and len(ids) == 40
+    assert text.ping(target_nodes=text.ALL_NODES) is True
+    assert text.ping(target_nodes=primaries[0]) is True
+    times = text.execute_command("TIME", target_nodes=text.PRIMARIES)
+    assert set(times) == names and all(isinstance(t, tuple) for t in times.values())
+    assert set(text.execute_command("TIME", target_nodes=primaries)) == names
+    assert set(text.info("server", target_nodes=text.PRIMARIES)) == names
+    assert text.info("server", target_nodes=primaries[1].name)["tcp_port"] == primaries[1].port
+    assert text.cluster_info(target_nodes=text.RANDOM)["cluster_state"] == "ok"
+    assert len(text.cluster_nodes()) == 6 and len(text.cluster_slots()) == 3
+    with pytest.raises(redis.exceptions.DataError, match="no place"):
+        text.ping(target_nodes="nowhere")
+
+
+def test_scripts(text):
+    both = text.register_script("return {KEYS[1], ARGV[1]}")
+    text.script_flush()
+    assert both(keys=["key"], args=[5]) == ["key", "5"]
+    assert text.eval("return redis.call('SET', KEYS[1], ARGV[1])", 1, "key", "value")
+    assert text.get("key") == "value"
+
+
+def test_a_lock_is_held_by_one(text):
+    with text.lock("lock", timeout=10):
+        assert text.lock("lock", blocking=False).acquire() is False
+    assert text.lock("lock", timeout=10).acquire() is True
+
+
+def test_errors_of_the_server(rc):
+    rc.set("string", "x")
+    with pytest.raises(redis.exceptions.ResponseError, match="^WRONGTYPE") as raised:
+        rc.lpush("string", 1)
+    error = raised.value
+    assert (error.code, error.sent) == ("SERVER", True)
+    port = control("primary-of", "key:string")[0]
+    assert error.node == f"127.0.0.1:{port}"
+    with pytest.raises(redis.exceptions.ResponseError, match="unknown command"):
+        rc.execute_command("NOSUCH", "x")
+    with pytest.raises(redis.exceptions.NoScriptError):
+        rc.evalsha("0" * 40, 0)
+    with pytest.raises(redis.exceptions.DataError, match="^INVALID") as raised:
+        rc.execute_command("GET")
+    assert raised.value.sent is False
+
+
+def test_an_error_inside_a_reply_stays_in_its_place(rc):
+    found = rc.eval("return {1, redis.error_reply('MY error'), 'x'}", 1, "key")
+    assert found[0] == 1 and found[2] == b"x"
+    assert isinstance(found[1], redis.exceptions.ResponseError) and "MY error" in str(found[1])
+
+
+def test_a_readonly_client_reads_and_refuses_the_rest(rc, readonly):
+    rc.set("foo", "bar")
+    control("wait-sync")
+    for _ in range(20):
+        assert readonly.get("foo") == "bar"
+    for write in (
+        lambda: readonly.set("foo", "no"),
+        lambda: readonly.execute_command("set", "foo", "no"),
+        lambda: readonly.delete("foo"),
+        lambda: readonly.eval("return 1", 0),
+        lambda: readonly.publish("channel", "no"),
+        lambda: readonly.execute_command("NOSUCH", "foo"),
+        lambda: readonly.flushall(),
+    ):
+        with pytest.raises(redis.exceptions.ReadOnlyError, match="^READONLY") as raised:
+            write()
+        assert (raised.value.code, raised.value.sent) == ("READONLY", False)
+    assert rc.get("foo") == b"bar"
+
+
+def test_reads_of_a_readonly_client_reach_replicas(rc, readonly):
+    rc.set("foo", "bar")
+    control("wait-sync")
+    control("reset-stats")
+    for _ in range(60):
+        readonly.get("foo")
+    ports = control("replicas-of", "key:foo") + control("primary-of", "key:foo")
+    # The odds that 60 fair draws of two leave one out are 1 in 10 to the 17.
+    assert all(int(control("calls", port, "get")[0]) > 0 for port in ports)
+
+
+def test_a_twin_has_other_options_and_the_same_cluster(rc):
+    twin = rc.with_options(readonly=True, timeout_ms=700)
+    with pytest.raises(redis.exceptions.ReadOnlyError):
+        twin.set("a", 1)
+    assert rc.set("a", 1)
+    twin.close()
+    assert rc.get("a") == b"1"
+    with pytest.raises(redis.exceptions.DataError):
+        rc.with_options(readonly="perhaps")
+    with pytest.raises(TypeError):
+        rc.with_options()
+
+
+def test_a_closed_client_says_so(url):
+    with RedisCluster.from_url(url) as rc:
+        pipe = rc.pipeline().get("a")
+    for call in (lambda: rc.get("a"), pipe.execute, lambda: rc.with_options(readonly=True)):
+        with pytest.raises(redis.exceptions.ConnectionError) as raised:
+            call()
+        assert raised.value.code == "CLOSED"
+    rc.close()
+
+
+def test_looking_inside(text):
+    assert text.keyslot("foo") == 12182 == text.keyslot(b"{foo}bar")
+    explained = text.explain("GET", "foo")
+    assert explained["access"] == "read" and explained["slots"] == [12182]
+    assert {shard["primary"]["address"] for shard in text.topology()} == {
+        node.name for node in text.get_primaries()
+    }
+    before = text.stats()["commands"]
+    text.get("foo")
+    assert text.stats()["commands"] > before
+    assert text.refresh() is None
+    assert text.get_primaries()[0].name in repr(text)
+
+
+def test_no_password_is_shown(url):
+    with pytest.raises(redis.exceptions.RedisError) as raised:
+        RedisCluster(url=url, password="s3cret")
+    assert isinstance(raised.value, redis.exceptions.AuthenticationError)
+    assert "s3cret" not in str(raised.value)
+
+
+def test_a_response_callback_of_ones_own(rc):
+    rc.set("key", "value")
+    rc.set_response_callback("GET", lambda response, **_: response.upper())
+    assert rc.get("key") == b"VALUE"
+    assert rc.pipeline().get("key").execute() == [b"VALUE"]
+
+
+@pytest.mark.skipif(redis.__version__ < "5", reason="redis-py 4 speaks RESP2 alone")
+def test_resp3(url, rc):
+    with RedisCluster.from_url(url, protocol=3, decode_responses=True) as rc3:
+        rc3.hset("h", mapping={"a": 1})
+        rc3.sadd("s", "x")
+        rc3.zadd("z", {"m": 1.5})
+        assert rc3.hgetall("h") == {"a": "1"}
+        assert rc3.smembers("s") == {"x"}
+        assert rc3.zscore("z", "m") == 1.5
+        assert rc3.eval("redis.setresp(3); return {double=1.5}", 0) == 1.5
+        assert rc3.eval("redis.setresp(3); return true", 0) is True
+
+
+def test_names():
+    for name in rediscluster.__all__:
+        assert hasattr(rediscluster, name)

@@ -1,0 +1,9 @@
+# frozen_string_literal: true
+
+require_relative "rediscluster/version"
+require_relative "rediscluster/native"
+require_relative "rediscluster/errors"
+require_relative "rediscluster/convert"
+require_relative "rediscluster/commands"
+require_relative "rediscluster/client"
+require_relative "rediscluster/pipeline"

@@ -1,0 +1,169 @@
+# frozen_string_literal: true
+
+class RedisCluster
+  # Between Ruby's values and the library's: commands become RESP, replies become strings, numbers, arrays, hashes.
+  module Convert
+    # How many elements one call reads.
+    CHUNK = 1_000
+
+    # All of memory, read by offset: a Pointer object for every string of a reply would cost more than the string.
+    # It begins at 1 because Pointer takes 0 for NULL.
+    MEMORY = FFI::Pointer.new(1)
+
+    # Until a reply is in Ruby's hands, no Thread#raise or Timeout may come between it and its rdc_reply_free.
+    UNINTERRUPTED = { Object => :never }.freeze
+
+    module_function
+
+    # A command, encoded, at the end of `resp`. Arrays and hashes among the arguments are flattened; of options,
+    # `ex: 5` adds "EX" "5", `nx: true` adds "NX", and `nx: false` or `nil` adds nothing.
+    def encode(args, options, resp = String.new(encoding: Encoding::BINARY))
+      args = flatten(args) if args.any?(Array) || args.any?(Hash)
+      unless options.empty?
+        args = args.dup
+        options.each { |name, value| add_option(args, name, value) }
+      end
+      raise ArgumentError, "a command has a name" if args.empty?
+
+      start = resp.bytesize
+      resp << "*#{args.length}\r\n"
+      args.each do |arg|
+        arg = text(arg)
+        resp << "$#{arg.bytesize}\r\n" << arg << "\r\n"
+      end
+      resp
+    rescue TypeError
+      # Nothing of it is left among the commands of a pipeline.
+      resp.slice!(start..) if start
+      raise
+    end
+
+    def add_option(flat, name, value)
+      return unless value
+
+      flat << name.to_s.upcase
+      flatten([value], flat) unless value == true
+    end
+
+    def flatten(args, flat = [])
+      args.each do |arg|
+        case arg
+        when Array then flatten(arg, flat)
+        when Hash then arg.each_pair { |key, value| flatten([key, value], flat) }
+        else flat << arg
+        end
+      end
+      flat
+    end
+
+    def text(arg)
+      case arg
+      when String then arg.ascii_only? ? arg : arg.b
+      when Symbol, Integer, Float then arg.to_s
+      else raise TypeError, "a command's arguments are String, Symbol, Integer or Float, not #{arg.class}"
+      end
+    end
+
+    # Calls the block for a reply, and turns it into Ruby's. An error is not raised but returned.
+    def reply
+      Thread.handle_interrupt(UNINTERRUPTED) do
+        pointer = yield
+        begin
+          value(pointer)
+        ensure
+          Native.rdc_reply_free(pointer)
+        end
+      end
+    end
+
+    def value(reply)
+      # Thread.current[] belongs to the fiber: nobody else writes there between the call and the reading.
+      out = Thread.current[:rediscluster_out] ||= FFI::MemoryPointer.new(:int64, 2)
+      type = Native.rdc_reply_read(reply, out, out + 8)
+      scalar(type, out.get_uint64(0), out.get_int64(8)) { reply }
+    end
+
+    # One value as the library reads it: its type, the address of its text, its number or length. The block gives
+    # the reply itself, which few types need.
+    def scalar(type, address, number)
+      case type
+      when Native::STRING, Native::STATUS, Native::VERBATIM then string(address, number)
+      when Native::INTEGER then number
+      when Native::NIL then nil
+      when Native::DOUBLE then Native.rdc_reply_double(yield)
+      when Native::BOOL then number == 1
+      when Native::MAP then elements(yield, number).each_slice(2).to_h
+      when Native::BIGNUM then Integer(string(address, number))
+      when Native::ERROR then Error.from(yield, string(address, number))
+      # ARRAY, SET, PUSH, and what a later library may have: it has elements, or none.
+      else elements(yield, number)
+      end
+    end
+
+    def string(address, length)
+      MEMORY.get_bytes(address - 1, length).force_encoding(Encoding::UTF_8)
+    end
+
+    def elements(reply, count)
+      values = Array.new(count)
+      return values if count.zero?
+
+      size = [count, CHUNK].min
+      FFI::MemoryPointer.new(20, size) do |memory|
+        addresses = memory
+        numbers = memory + 8 * size
+        types = memory + 16 * size
+        first = 0
+        while first < count
+          read = Native.rdc_reply_read_array(reply, first, size, types, addresses, numbers)
+          address = addresses.read_array_of_uint64(read)
+          number = numbers.read_array_of_int64(read)
+          types.read_array_of_int32(read).each_with_index do |type, i|
+            at = first + i
+            values[at] =
+              # Most replies are full of these.
+              if type == Native::STRING
+                string(address[i], number[i])
+              else
+                scalar(type, address[i], number[i]) { Native.rdc_reply_at(reply, at) }
+              end
+          end
+          first += read
+        end
+      end
+      values
+    end
+
+    # Calls the block with a command as C has it: a count, the arguments and their lengths.
+    def argv(args)
+      texts = flatten(args).map { |arg| text(arg) }
+      held = texts.map { |text| FFI::MemoryPointer.from_string(text.b) }
+      pointers = FFI::MemoryPointer.new(:pointer, [texts.length, 1].max).write_array_of_pointer(held)
+      lengths = FFI::MemoryPointer.new(:size_t, [texts.length, 1].max)
+      lengths.write_array_of_uint64(texts.map(&:bytesize))
+      yield texts.length, pointers, lengths
+    end
+
+    # The URL of nodes, each "host:port", "redis://host:port" or { host:, port: }.
+    def url(nodes)
+      names = (nodes.is_a?(Array) ? nodes : [nodes]).map do |node|
+        next node.to_s.sub(%r{\A\w+://}, "").chomp("/") unless node.is_a?(Hash)
+
+        host, port = node.transform_keys(&:to_sym).values_at(:host, :port)
+        host = host.to_s
+        host = "[#{host}]" if host.include?(":")
+        port ? "#{host}:#{port}" : host
+      end
+      "redis://#{names.join(",")}"
+    end
+
+    # An option's value as text.
+    def option(value)
+      case value
+      when true then "yes"
+      when false then "no"
+      else value.to_s
+      end
+    end
+  end
+end

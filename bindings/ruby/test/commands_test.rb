@@ -1,0 +1,209 @@
+# frozen_string_literal: true
+
+require_relative "support"
+
+# The results that redis-rb gives.
+class CommandsTest < ClusterTest
+  def test_strings
+    k = key
+    assert_equal "OK", @rc.set(k, "v")
+    assert_equal "v", @rc.get(k)
+    assert_equal false, @rc.set(k, "w", nx: true)
+    assert_equal true, @rc.set(k, "w", xx: true, ex: 100)
+    assert_includes 1..100, @rc.ttl(k)
+    assert_equal "OK", @rc.set(k, "x", px: 50_000)
+    assert_includes 1..50_000, @rc.pttl(k)
+    assert_equal "x", @rc.set(k, "y", get: true)
+    assert_equal "y", @rc.getex(k, persist: true)
+    assert_equal "y", @rc.getset(k, 1)
+    assert_equal 2, @rc.incr(k)
+    assert_equal 12, @rc.incrby(k, 10)
+    assert_in_delta 12.5, @rc.incrbyfloat(k, 0.5)
+    assert_equal 5, @rc.append(k, "!")
+    assert_equal "12", @rc.getrange(k, 0, 1)
+    assert_equal "12.5!", @rc.getdel(k)
+    assert_nil @rc.get(k)
+    assert_equal true, @rc.setnx(k, "v")
+    assert_equal false, @rc.setnx(k, "v")
+  end
+
+  def test_keys
+    k = key
+    assert_equal 0, @rc.exists(k)
+    assert_equal false, @rc.exists?(k)
+    assert_equal false, @rc.expire(k, 10)
+    @rc.set(k, 1)
+    assert_equal true, @rc.exists?(k)
+    assert_equal true, @rc.expire(k, 10)
+    assert_equal true, @rc.persist(k)
+    assert_equal(-1, @rc.ttl(k))
+    assert_equal "string", @rc.type(k)
+    assert_equal 1, @rc.del(k)
+    assert_equal 0, @rc.del([k])
+  end
+
+  def test_several_keys
+    a, b, c = %w[{x}a {x}b {x}c].map { |suffix| key(suffix) }
+    assert_equal "OK", @rc.mset(a, 1, b, 2)
+    assert_equal ["1", "2", nil], @rc.mget(a, b, c)
+    assert_equal ["1", nil], @rc.mget([a, c])
+    assert_equal "OK", @rc.mapped_mset(a => 3, b => 4)
+    assert_equal({ a => "3", c => nil }, @rc.mapped_mget(a, c))
+    assert_equal false, @rc.msetnx(b, 1, c, 1)
+    assert_equal 2, @rc.del(a, b, c)
+  end
+
+  def test_hashes
+    k = key
+    assert_equal({}, @rc.hgetall(k))
+    assert_equal 2, @rc.hset(k, "f", 1, "g", 2)
+    assert_equal 1, @rc.hset(k, { f: 3, h: 4 })
+    assert_equal({ "f" => "3", "g" => "2", "h" => "4" }, @rc.hgetall(k))
+    assert_equal true, @rc.hexists(k, "f")
+    assert_equal false, @rc.hsetnx(k, "f", 1)
+    assert_equal ["3", nil], @rc.hmget(k, "f", "none")
+    assert_equal({ "f" => "3", "none" => nil }, @rc.mapped_hmget(k, "f", "none"))
+    assert_equal 4, @rc.hincrby(k, "f", 1)
+    assert_in_delta 4.5, @rc.hincrbyfloat(k, "f", 0.5)
+    assert_equal ["0", [["f", "4.5"], ["g", "2"], ["h", "4"]]], @rc.hscan(k, 0, match: "*", count: 10)
+    assert_equal 3, @rc.hdel(k, "f", %w[g h])
+  end
+
+  def test_lists
+    k = key
+    assert_equal 3, @rc.rpush(k, %w[a b c])
+    assert_equal %w[a b c], @rc.lrange(k, 0, -1)
+    assert_equal "a", @rc.lpop(k)
+    assert_equal %w[b c], @rc.lpop(k, 2)
+    assert_nil @rc.lpop(k)
+    assert_equal 1, @rc.lpush(k, "z")
+    assert_equal [k, "z"], @rc.blpop(k, timeout: 1)
+    started = now
+    assert_nil @rc.blpop(k, timeout: 0.1)
+    assert_operator now - started, :>=, 0.1
+  end
+
+  def test_sets
+    k = key
+    assert_equal 2, @rc.sadd(k, %w[a b])
+    assert_equal true, @rc.sadd?(k, "c")
+    assert_equal false, @rc.sadd?(k, "c")
+    assert_equal true, @rc.srem?(k, "c")
+    assert_equal %w[a b], @rc.smembers(k).sort
+    assert_equal true, @rc.sismember(k, "a")
+    assert_equal [true, false], @rc.smismember(k, "a", "x")
+    assert_equal 2, @rc.scard(k)
+  end
+
+  def test_sorted_sets
+    k = key
+    assert_equal true, @rc.zadd(k, 1, "a")
+    assert_equal false, @rc.zadd(k, 1.5, "a")
+    assert_equal 2, @rc.zadd(k, [[2, "b"], [Float::INFINITY, "c"]])
+    assert_equal false, @rc.zadd(k, 9, "a", nx: true)
+    assert_equal 1, @rc.zadd(k, [[3, "b"]], ch: true)
+    assert_in_delta 2.5, @rc.zadd(k, 1, "a", incr: true)
+    assert_in_delta 3.0, @rc.zincrby(k, 0.5, "a")
+    assert_equal Float::INFINITY, @rc.zscore(k, "c")
+    assert_nil @rc.zscore(k, "none")
+    assert_equal [3.0, nil], @rc.zmscore(k, "a", "none")
+    assert_equal %w[a b c], @rc.zrange(k, 0, -1)
+    assert_equal [["a", 3.0], ["b", 3.0]], @rc.zrange(k, 0, 1, with_scores: true)
+    assert_equal [["c", Float::INFINITY]], @rc.zrevrange(k, 0, 0, withscores: true)
+    assert_equal [["b", 3.0]], @rc.zrangebyscore(k, 3, "+inf", with_scores: true, limit: [1, 1])
+    assert_equal %w[c b a], @rc.zrange(k, "+inf", 0, by_score: true, rev: true)
+    assert_equal 1, @rc.zrank(k, "b")
+    assert_equal ["0", [["a", 3.0], ["b", 3.0], ["c", Float::INFINITY]]], @rc.zscan(k, 0)
+    assert_equal ["a", 3.0], @rc.zpopmin(k)
+    assert_equal [["c", Float::INFINITY], ["b", 3.0]], @rc.zpopmax(k, 2)
+    assert_nil @rc.zpopmin(k)
+    @rc.zadd(k, 1, "a")
+    assert_equal true, @rc.zrem(k, "a")
+    assert_equal 0, @rc.zrem(k, %w[a b])
+  end
+
+  def test_the_same_from_servers_that_speak_resp2
+    old = RedisCluster.new(URL, protocol: 2)
+    k = key
+    @rc.zadd(k, [[1, "a"], ["inf", "b"]])
+    assert_equal [["a", 1.0], ["b", Float::INFINITY]], old.zrange(k, 0, -1, with_scores: true)
+    assert_equal Float::INFINITY, old.zscore(k, "b")
+    assert_equal ["a", 1.0], old.zpopmin(k)
+    assert_equal [["b", Float::INFINITY]], old.zpopmax(k, 2)
+    h = key("h")
+    @rc.hset(h, "f", 1)
+    assert_equal({ "f" => "1" }, old.hgetall(h))
+    assert_equal [{ "f" => "1" }], old.pipelined { |p| p.hgetall(h) }
+  ensure
+    old&.close
+  end
+
+  def test_streams_scripts_and_the_rest
+    k = key
+    id = @rc.xadd(k, { "f" => 1 }, maxlen: 10, approximate: true)
+    assert_equal [[id, { "f" => "1" }]], @rc.xrange(k, "-", "+")
+    assert_equal "1-1", @rc.xadd(key("id"), { f: 1 }, id: "1-1")
+    assert_equal [k, "arg"], @rc.eval("return {KEYS[1], ARGV[1]}", keys: [k], argv: ["arg"])
+    assert_equal k, @rc.eval("return KEYS[1]", [k])
+    assert_equal true, @rc.pfadd(key("pf"), "a")
+    assert_equal "PONG", @rc.ping
+    assert_kind_of Integer, @rc.dbsize
+  end
+
+  def test_any_command_by_call
+    k = key
+    assert_equal 2, @rc.call("HSET", k, { a: 1, "b" => 2.5 })
+    assert_equal({ "a" => "1", "b" => "2.5" }, @rc.call(:hgetall, k))
+    assert_equal "OK", @rc.call("SET", k, "v", ex: 100, nx: false, keepttl: nil)
+    assert_includes 1..100, @rc.ttl(k)
+    everywhere = @rc.call_to("primaries", "DBSIZE")
+    assert_equal @rc.dbsize, everywhere.values.sum
+    assert_equal "v", @rc.call_to("key:#{k}", "GET", k)
+    # RESP3's other types, as only DEBUG and scripts make them.
+    assert_equal 2**100, @rc.eval("redis.setresp(3); return {big_number='#{2**100}'}")
+    assert_equal "text", @rc.eval("redis.setresp(3); return {verbatim_string={format='txt', string='text'}}")
+    assert_equal true, @rc.eval("redis.setresp(3); return true")
+    assert_equal({ "a" => [1, [false]] }, @rc.eval("redis.setresp(3); return {map={a={1, {false}}}}"))
+    assert_in_delta 0.5, @rc.eval("redis.setresp(3); return {double=0.5}")
+  end
+
+  def test_text_is_utf8_and_bytes_are_kept
+    k = key
+    @rc.set(k, "gr\u00fc\u00df dich")
+    assert_equal "gr\u00fc\u00df dich", @rc.get(k)
+    assert_equal Encoding::UTF_8, @rc.get(k).encoding
+    bytes = (0..255).map(&:chr).join.b
+    @rc.set(k, bytes)
+    assert_equal bytes, @rc.get(k).b
+    @rc.set(k, "")
+    assert_equal "", @rc.get(k)
+    @rc.set("#{k}\u00fc", "key")
+    assert_equal ["key"], @rc.mget("#{k}\u00fc")
+    @rc.rpush(key("l"), ["\u00fc", "", "\xff".b])
+    assert_equal ["\u00fc", "", "\xff"], @rc.lrange("#{@name}l", 0, -1)
+    @rc.set(k, "wide".encode(Encoding::UTF_16LE))
+    assert_equal "wide".encode(Encoding::UTF_16LE).b, @rc.get(k).b
+  end
+
+  def test_long_lists_are_read_in_several_goes
+    k = key
+    values = Array.new(2_500) { |i| "value #{i}" }
+    @rc.rpush(k, values)
+    assert_equal values, @rc.lrange(k, 0, -1)
+    assert_equal [], @rc.lrange(k, 5_000, -1)
+  end
+
+  def test_arguments_that_are_none
+    [nil, Object.new, true].each do |argument|
+      error = assert_raises(TypeError) { @rc.set("k", argument) }
+      assert_match(/not (NilClass|Object|TrueClass)/, error.message)
+    end
+    assert_raises(ArgumentError) { @rc.call }
+    # Nothing of the command that failed is left in the pipeline.
+    results = @rc.pipelined do |p|
+      assert_raises(TypeError) { p.set("k", nil) }
+      p.echo("alone")
+    end
+    assert_equal ["alone"], results
+  end
+end

@@ -1,0 +1,73 @@
+# frozen_string_literal: true
+
+require_relative "support"
+
+class PipelineTest < ClusterTest
+  def test_a_thousand_commands_over_all_nodes
+    count = 1_000
+    results = @rc.pipelined { |p| count.times { |i| p.set("#{@name}:#{i}", i) } }
+    assert_equal ["OK"] * count, results
+    results = @rc.pipelined { |p| count.times { |i| p.get("#{@name}:#{i}") } }
+    assert_equal Array.new(count, &:to_s), results
+    assert_equal [1] * count, @rc.pipelined { |p| count.times { |i| p.del("#{@name}:#{i}") } }
+  end
+
+  def test_results_are_those_of_single_commands
+    k = key
+    results = @rc.pipelined do |p|
+      assert_nil p.hset(k, "f", 1)
+      p.hgetall(k)
+      p.hexists(k, "f")
+      p.call("HGET", k, "f")
+      p.zadd(key("z"), 1, "m")
+      p.zscore("#{@name}z", "m")
+      p.get(key("none"))
+      assert_equal 7, p.length
+    end
+    assert_equal [1, { "f" => "1" }, true, "1", true, 1.0, nil], results
+  end
+
+  def test_nothing_appended_nothing_sent
+    assert_equal [], @rc.pipelined { |_| nil }
+    assert_equal [], @rc.multi { |_| nil }
+  end
+
+  def test_an_error_in_its_place
+    k = key
+    append = ->(p) { [p.set(k, "text"), p.lpush(k, 1), p.get(k)] }
+    first, error, last = @rc.pipelined(exception: false, &append)
+    assert_equal %w[OK text], [first, last]
+    assert_equal "WRONGTYPE", error.code
+    assert_equal 1, @rc.del(k)
+    assert_raises(RedisCluster::CommandError) { @rc.pipelined(&append) }
+    assert_equal "text", @rc.get(k), "the others ran"
+  end
+
+  def test_a_block_that_raises_sends_nothing
+    k = key
+    assert_raises(RuntimeError) { @rc.pipelined { |p| p.set(k, 1) && raise("no"); raise "no" } }
+    assert_nil @rc.get(k)
+  end
+
+  def test_multi_is_all_or_nothing
+    k = key
+    assert_equal ["OK", 2, true], @rc.multi { |t| t.set(k, 1); t.incr(k); t.expire(k, 10) }
+    assert_raises(RedisCluster::InvalidError) { @rc.multi { |t| t.set(k, "never"); t.call("GET") } }
+    assert_equal "2", @rc.get(k)
+    results = @rc.multi(exception: false) { |t| t.set(k, "text"); t.incr(k) }
+    assert_equal "OK", results.first
+    assert_kind_of RedisCluster::CommandError, results.last
+  end
+
+  def test_watch_on_a_connection_of_its_own
+    k = key
+    @rc.pin(k) do |pinned|
+      pinned.call("WATCH", k)
+      @rc.set(k, "another's")
+      pinned.call("MULTI")
+      assert_equal "QUEUED", pinned.call("SET", k, "mine")
+      assert_nil pinned.call("EXEC")
+    end
+    assert_equal "another's", @rc.get(k)
+  end
+end
