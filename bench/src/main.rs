@@ -1,0 +1,309 @@
+//! `make bench`: measures everybody in turns and writes docs/benchmarks/.
+//!
+//!     bench [--quick] ROOT LIBRARY PEERS
+//!
+//! ROOT is the repository, LIBRARY the built librediscluster.so, PEERS the folder that
+//! bench/peers.sh has filled.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use bench::cluster::{load, shards};
+use bench::contender::{Contender, FLOOR, LOAD_GENERATOR, OURS};
+use bench::machine::says;
+use bench::recovery::{Outcomes, kill_a_primary};
+use bench::report::{OUR_PYTHON, Report};
+use bench::results::Results;
+use bench::worker::Failure;
+use bench::workload::WORKLOADS;
+use support::Cluster;
+
+struct Plan {
+    rounds: usize,
+    budget_ms: u64,
+    kills: usize,
+    handles: usize,
+    /// A workload that takes longer than this, with all contenders, ends before its last round.
+    limit: Duration,
+}
+
+const THOROUGH: Plan = Plan {
+    rounds: 7,
+    budget_ms: 250,
+    kills: 3,
+    handles: 200,
+    limit: Duration::from_secs(24),
+};
+
+const QUICK: Plan = Plan {
+    rounds: 7,
+    budget_ms: 50,
+    kills: 1,
+    handles: 100,
+    limit: Duration::from_secs(6),
+};
+
+fn cc(root: &Path, program: &Path, sources: &[PathBuf], more: &[String]) -> Result<(), Failure> {
+    let workers = root.join("bench/workers");
+    let output = Command::new("cc")
+        .args(["-std=c99", "-O2", "-pthread", "-D_GNU_SOURCE"])
+        .arg(workers.join("worker.c"))
+        .args(sources)
+        .args(more)
+        .arg("-o")
+        .arg(program)
+        .output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    Ok(())
+}
+
+/// Ours and whoever else is there; and the reasons why others are not.
+fn contenders(
+    root: &Path,
+    library: &Path,
+    peers: &Path,
+    quick: bool,
+) -> Result<(Vec<Contender>, Vec<String>), Failure> {
+    let (mut all, mut absent) = (Vec::new(), Vec::new());
+    let workers = root.join("bench/workers");
+    let beside = env::current_exe()?;
+    let beside = beside.parent().ok_or("no folder")?;
+    let version = "of the same tree, release build";
+
+    let ours = peers.join("ours");
+    let home = library.parent().ok_or("LIBRARY has no folder")?;
+    cc(
+        root,
+        &ours,
+        &[workers.join("rediscluster.c")],
+        &[
+            format!("-I{}", root.join("include").display()),
+            format!("-L{}", home.display()),
+            format!("-Wl,-rpath,{}", home.display()),
+            "-lrediscluster".into(),
+        ],
+    )?;
+    all.push(Contender::new(
+        OURS,
+        format!("the C ABI, one handle for all threads ({version})"),
+        &[&ours],
+    ));
+    all.push(Contender::new(FLOOR, "bare blocking sockets: slots known, requests encoded beforehand, replies counted and not read; a set of connections for each thread", &[&beside.join("floor")]).yardstick());
+
+    let source = peers.join("libvalkey");
+    let theirs = peers.join("libvalkey-worker");
+    let objects: Vec<PathBuf> = [
+        "adlist",
+        "alloc",
+        "async",
+        "cluster",
+        "command",
+        "conn",
+        "crc16",
+        "dict",
+        "dns",
+        "net",
+        "read",
+        "sds",
+        "sockcompat",
+        "timer",
+        "valkey",
+        "vkutil",
+    ]
+    .iter()
+    .map(|name| source.join(format!("src/{name}.c")))
+    .collect();
+    let sources: Vec<PathBuf> = [workers.join("libvalkey.c")]
+        .into_iter()
+        .chain(objects)
+        .collect();
+    let includes = ["include", "include/valkey", "src"]
+        .map(|folder| format!("-I{}", source.join(folder).display()));
+    let built = match source.is_dir() {
+        true => cc(root, &theirs, &sources, &includes),
+        false => Err("its sources are not there".into()),
+    };
+    let what = std::fs::read_to_string(peers.join("libvalkey.version")).unwrap_or_default();
+    match built {
+        Ok(()) => all.push(Contender::new(
+            "libvalkey",
+            format!("{}, blocking, a handle for each thread", what.trim()),
+            &[&theirs],
+        )),
+        Err(reason) => absent.push(format!(
+            "libvalkey: {}",
+            reason.to_string().lines().next().unwrap_or_default()
+        )),
+    }
+    let lock = std::fs::read_to_string(root.join("bench/Cargo.lock"))?;
+    let redis_rs = lock
+        .split("name = \"redis\"\nversion = \"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    all.push(Contender::new(
+        "redis-rs",
+        format!(
+            "crate redis {}, blocking cluster client, a connection object for each thread",
+            redis_rs.unwrap_or_default()
+        ),
+        &[&beside.join("redis-rs")],
+    ));
+
+    let python = peers.join("venv/bin/python");
+    let script = workers.join("peers.py");
+    for (name, module, package, argument) in [
+        ("redis-py", "redis.cluster", "redis", "redis-py"),
+        ("valkey-glide", "glide_sync", "valkey-glide-sync", "glide"),
+        (OUR_PYTHON, "rediscluster", "", "rediscluster"),
+    ] {
+        let there = Command::new(&python)
+            .args(["-c", &format!("import {module}")])
+            .output();
+        if !there.is_ok_and(|output| output.status.success()) {
+            absent.push(format!("{name}: Python cannot import {module}"));
+            continue;
+        }
+        let version =
+            format!("from importlib.metadata import version; print(version('{package}'))");
+        let what = match package {
+            "" => "our binding".into(),
+            _ => format!(
+                "{package} {}",
+                says(&python.display().to_string(), &["-c", &version])
+            ),
+        };
+        let mut contender = Contender::new(
+            name,
+            format!(
+                "{what}, in {}",
+                says(&python.display().to_string(), &["--version"])
+            ),
+            &[&python, &script, Path::new(argument)],
+        );
+        if package.is_empty() {
+            contender = contender.yardstick();
+        }
+        all.push(contender);
+    }
+    match says(LOAD_GENERATOR, &["--version"]).as_str() {
+        _ if quick => absent.push(format!(
+            "{LOAD_GENERATOR}: it needs more time than there is in a quick run"
+        )),
+        "not found" => absent.push(format!("{LOAD_GENERATOR}: it is not installed")),
+        version => all.push(Contender::new(LOAD_GENERATOR, format!("{version} --cluster: not a client but a generator of load, with a thread and a connection for each node even where one is asked for; its keys are its own"), &[Path::new(LOAD_GENERATOR)]).yardstick()),
+    }
+    Ok((all, absent))
+}
+
+fn run() -> Result<(), Failure> {
+    let mut args: Vec<String> = env::args().skip(1).collect();
+    let quick = args.first().is_some_and(|arg| arg == "--quick");
+    if quick {
+        args.remove(0);
+    }
+    let [root, library, peers] = &args[..] else {
+        return Err("usage: bench [--quick] ROOT LIBRARY PEERS".into());
+    };
+    let [root, library, peers] = [root, library, peers].map(Path::new);
+    let plan = if quick { QUICK } else { THOROUGH };
+    let began = Instant::now();
+
+    let (mut contenders, absent) = contenders(root, library, peers, quick)?;
+    let cluster = Cluster::start()?;
+    load(&cluster)?;
+    let (seeds, known) = (cluster.seeds(), shards(&cluster)?);
+
+    let memory: Vec<Option<f64>> = contenders
+        .iter()
+        .map(|contender| {
+            let mut worker = contender
+                .fresh(&seeds, &known)?
+                .ok()
+                .filter(|_| contender.name != FLOOR)?;
+            let handles = if contender.is_in_python() {
+                plan.handles / 10
+            } else {
+                plan.handles
+            };
+            worker.tell("memory", 0, handles).ok()?;
+            worker.hear().ok()?.first().copied()
+        })
+        .collect();
+
+    let mut results = Results::new(contenders.len());
+    for (w, workload) in WORKLOADS.iter().enumerate() {
+        let from = Instant::now();
+        let mut unable = vec![false; contenders.len()];
+        let all = contenders.len();
+        for round in 0..plan.rounds {
+            // Everybody is first once, and nobody always comes behind the same other.
+            for turn in 0..all {
+                let c = (turn + round) % all;
+                let contender = &mut contenders[c];
+                if unable[c] {
+                    continue;
+                }
+                match contender.measure(workload, plan.budget_ms, &seeds, &known) {
+                    Ok(sample) => results.note(w, c, Some(sample)),
+                    Err(reason) => {
+                        results.note(w, c, None);
+                        unable[c] = true;
+                        if reason.to_string() != "unsupported" {
+                            eprintln!("bench: {}, {}: {reason}", workload.title, contender.name);
+                        }
+                    }
+                }
+            }
+            if from.elapsed() > plan.limit {
+                break;
+            }
+        }
+        eprintln!(
+            "bench: {} ({:.0} s)",
+            workload.title,
+            began.elapsed().as_secs_f64()
+        );
+    }
+
+    let mut recovery: Vec<Outcomes> = Vec::new();
+    for _ in 0..plan.kills {
+        // Everybody else rests: only fresh workers write.
+        recovery.push(kill_a_primary(&cluster, &contenders, &known)?);
+        eprintln!("bench: recovery ({:.0} s)", began.elapsed().as_secs_f64());
+    }
+
+    let commands = if quick {
+        "make bench QUICK=1"
+    } else {
+        "make bench"
+    };
+    let report = Report {
+        contenders: &contenders,
+        absent: &absent,
+        results: &results,
+        memory: &memory,
+        recovery: &recovery,
+        server: cluster.server().to_string(),
+        commands,
+        budget_ms: plan.budget_ms,
+    };
+    let folder = root.join("docs/benchmarks");
+    report.write(&folder)?;
+    eprintln!(
+        "bench: {} ({:.0} s)",
+        folder.join("README.md").display(),
+        began.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+fn main() {
+    if let Err(reason) = run() {
+        eprintln!("bench: {reason}");
+        std::process::exit(1);
+    }
+}

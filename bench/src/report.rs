@@ -1,0 +1,301 @@
+//! docs/benchmarks/: the page, its pictures and the raw numbers.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use crate::bars;
+use crate::contender::{Contender, FLOOR, OURS, Sample};
+use crate::machine;
+use crate::recovery::Outcomes;
+use crate::results::{Metric, Results, median};
+use crate::svg::{Chart, short};
+use crate::worker::Failure;
+use crate::workload::WORKLOADS;
+
+pub struct Report<'a> {
+    pub contenders: &'a [Contender],
+    pub absent: &'a [String],
+    pub results: &'a Results,
+    /// Bytes of a handle, by contender.
+    pub memory: &'a [Option<f64>],
+    /// By kill, then by contender.
+    pub recovery: &'a [Outcomes],
+    pub server: String,
+    pub commands: &'a str,
+    pub budget_ms: u64,
+}
+
+pub const OUR_PYTHON: &str = "librediscluster, Python";
+/// Above this ratio we say that we lose.
+const LOST: f64 = 1.05;
+
+impl Report<'_> {
+    fn names(&self) -> Vec<&str> {
+        self.contenders.iter().map(|c| c.name).collect()
+    }
+
+    fn ours(&self) -> usize {
+        let ours = self.contenders.iter().position(|c| c.name == OURS);
+        ours.expect("we take part")
+    }
+
+    pub fn write(&self, folder: &Path) -> Result<(), Failure> {
+        fs::create_dir_all(folder)?;
+        let names = self.names();
+        fs::write(folder.join("results.tsv"), self.results.table(&names))?;
+        let cpu = self.chart(
+            "CPU of the client for one operation",
+            "us",
+            true,
+            bars::metric("CPU"),
+            |_| true,
+        );
+        fs::write(folder.join("cpu.svg"), cpu)?;
+        let p50 = self.chart(
+            "Median time of a turn",
+            "us",
+            true,
+            |s| s.p50_ns / 1e3,
+            |title| !title.contains("thread"),
+        );
+        fs::write(folder.join("p50.svg"), p50)?;
+        let threads = self.chart(
+            "GET by several threads",
+            "thousand operations in a second",
+            false,
+            |s| s.per_second() / 1e3,
+            |title| title.contains("thread"),
+        );
+        fs::write(folder.join("threads.svg"), threads)?;
+        Ok(fs::write(folder.join("README.md"), self.page()?)?)
+    }
+
+    fn chart(
+        &self,
+        title: &str,
+        unit: &str,
+        logarithmic: bool,
+        metric: Metric,
+        wanted: fn(&str) -> bool,
+    ) -> String {
+        let group = |(w, workload): (usize, &'static crate::workload::Workload)| {
+            let of = |c| self.results.median(w, c, metric);
+            let values = (0..self.contenders.len()).map(of).collect();
+            (workload.title, values)
+        };
+        let rows = WORKLOADS
+            .iter()
+            .enumerate()
+            .filter(|(_, w)| wanted(w.title));
+        let series = &self.names();
+        let groups = rows.map(group).collect();
+        Chart {
+            title,
+            unit,
+            series,
+            groups,
+            logarithmic,
+        }
+        .draw()
+    }
+
+    /// A row for each workload, a column for each contender: its median, and how many times ours.
+    fn table(&self, metric: Metric) -> Result<String, Failure> {
+        let (mut text, mut line, ours) = (String::from("| |"), String::from("|---|"), self.ours());
+        for name in self.names() {
+            write!(text, " {name} |")?;
+            line += "---:|";
+        }
+        writeln!(text, "\n{line}")?;
+        for (w, workload) in WORKLOADS.iter().enumerate() {
+            write!(text, "| {} |", workload.title)?;
+            for c in 0..self.contenders.len() {
+                let value = self.results.median(w, c, metric).map(short);
+                let times = self.results.ratio(w, c, ours, metric);
+                match (value, times) {
+                    (Some(value), _) if c == ours => write!(text, " **{value}** |")?,
+                    (Some(value), Some(times)) => write!(text, " {value} ({}x) |", short(times))?,
+                    (Some(value), None) => write!(text, " {value} |")?,
+                    _ => write!(text, " |")?,
+                }
+            }
+            writeln!(text)?;
+        }
+        Ok(text)
+    }
+
+    /// Where a peer is better than we are, worst first.
+    fn lost(&self) -> String {
+        let mut rows = Vec::new();
+        let ours = self.ours();
+        for (w, workload) in WORKLOADS.iter().enumerate() {
+            for (c, contender) in self.contenders.iter().enumerate() {
+                if c == ours || !contender.is_peer {
+                    continue;
+                }
+                for (name, metric) in [
+                    ("median time of a turn", bars::metric("p50")),
+                    ("time for an operation", bars::metric("time")),
+                    ("CPU for an operation", bars::metric("CPU")),
+                ] {
+                    // Of one turn after the other, the median says it.
+                    if name == "time for an operation" && !workload.title.contains("thread") {
+                        continue;
+                    }
+                    match self.results.ratio(w, ours, c, metric) {
+                        Some(ratio) if ratio > LOST => rows.push((
+                            ratio,
+                            format!(
+                                "- {}, {name}: {} times that of {}\n",
+                                workload.title,
+                                short(ratio),
+                                contender.name
+                            ),
+                        )),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        if let Some(mine) = self.memory[ours] {
+            for (contender, bytes) in self.contenders.iter().zip(self.memory) {
+                match bytes {
+                    Some(bytes) if contender.is_peer && mine > bytes * LOST => rows.push((
+                        mine / bytes,
+                        format!(
+                            "- memory of a handle: {} times that of {}\n",
+                            short(mine / bytes),
+                            contender.name
+                        ),
+                    )),
+                    _ => {}
+                }
+            }
+        }
+        rows.sort_by(|a, b| b.0.total_cmp(&a.0));
+        if rows.is_empty() {
+            return "Nowhere by more than 5 %.\n".into();
+        }
+        rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    fn handles(&self) -> Result<String, Failure> {
+        let mut text = String::from("| | resident, KiB |\n|---|---:|\n");
+        for (contender, bytes) in self.contenders.iter().zip(self.memory) {
+            if let Some(bytes) = bytes {
+                writeln!(text, "| {} | {} |", contender.name, short(bytes / 1024.0))?;
+            }
+        }
+        Ok(text)
+    }
+
+    fn recoveries(&self) -> Result<String, Failure> {
+        let mut text = String::from(
+            "| | lag, median ms | longest | writes | errors | |\n|---|---:|---:|---:|---:|---|\n",
+        );
+        for (c, contender) in self.contenders.iter().enumerate() {
+            let all: Vec<_> = self
+                .recovery
+                .iter()
+                .filter_map(|kill| kill[c].as_ref())
+                .collect();
+            if all.is_empty() || contender.name == FLOOR {
+                continue;
+            }
+            let good: Vec<_> = all.iter().filter_map(|o| o.as_ref().ok()).collect();
+            let lags = || good.iter().map(|o| o.lag_ms);
+            let number = |value: Option<f64>| value.map_or(String::new(), short);
+            let sum = |of: fn(&crate::recovery::Outcome) -> f64| {
+                good.iter().map(|o| of(o)).fold(0.0, |a, b| a + b)
+            };
+            let mut reasons: Vec<_> = all
+                .iter()
+                .filter_map(|o| o.as_ref().err())
+                .map(|r| r.trim())
+                .collect();
+            reasons.dedup();
+            writeln!(
+                text,
+                "| {} | {} | {} | {:.0} | {:.0} | {} |",
+                contender.name,
+                number(median(lags().collect())),
+                number(lags().reduce(f64::max)),
+                sum(|o| o.writes),
+                sum(|o| o.failed),
+                reasons.join("; ")
+            )?;
+        }
+        Ok(text)
+    }
+
+    fn page(&self) -> Result<String, Failure> {
+        let mut page = String::new();
+        write!(
+            page,
+            "<!-- Made by `make bench`. -->\n\n# Benchmarks\n\n\
+             librediscluster through its C ABI beside its peers, {} rounds in which everybody has its \
+             turn of {} ms. Every contender is a process of its own. Times are medians of the rounds; \
+             in brackets, how many times ours: the median of the ratios within each round, which the \
+             mood of the machine does not move. Above 1, we are better. Wall times vary by 20 to 30 % \
+             from run to run, CPU less; what is exact is in [performance.md](../performance.md) and \
+             gated by `make gates`.\n\n",
+            self.results.rounds(self.ours()),
+            self.budget_ms
+        )?;
+        for line in machine::describe() {
+            writeln!(page, "- {line}")?;
+        }
+        writeln!(
+            page,
+            "- server: {}, three primaries with a replica each on the same machine",
+            self.server
+        )?;
+        writeln!(
+            page,
+            "- data: 100,000 keys with values of 16 bytes, a list and a hash of 10,000, a string of 10 MiB; every reply is walked and checked"
+        )?;
+        writeln!(page, "\n    {}\n", self.commands.replace('\n', "\n    "))?;
+        for contender in self.contenders {
+            writeln!(page, "- **{}**: {}", contender.name, contender.what)?;
+        }
+        for absent in self.absent {
+            writeln!(page, "- absent: {absent}")?;
+        }
+        write!(page, "\n## Where we lose\n\n{}", self.lost())?;
+        write!(
+            page,
+            "\n## The bars\n\nOurs by theirs; set before the library was written.\n\n{}",
+            bars::table(self.results, &self.names(), OURS, OUR_PYTHON)
+        )?;
+        write!(
+            page,
+            "\n## CPU of the client, us for an operation\n\n{}\n![](cpu.svg)\n",
+            self.table(bars::metric("CPU"))?
+        )?;
+        write!(
+            page,
+            "\n## Median time, us for a turn\n\nA pipeline is one turn.\n\n{}\n![](p50.svg)\n",
+            self.table(|s: &Sample| s.p50_ns / 1e3)?
+        )?;
+        write!(
+            page,
+            "\n## Throughput, operations in a second\n\nIn brackets again theirs by ours: here we are better below 1.\n\n{}\n![](threads.svg)\n",
+            self.table(Sample::per_second)?
+        )?;
+        write!(
+            page,
+            "\n## Memory of a handle\n\nConnected to all primaries; of many handles, each with everything of its own.\n\n{}",
+            self.handles()?
+        )?;
+        write!(
+            page,
+            "\n## Recovery\n\nA primary is killed with `kill -9` ({} in all) while everybody writes one of its keys every \
+             millisecond. The lag counts from the moment its replica accepts a write. Ours may send these \
+             writes again (`retry_writes=yes`) and has 30 s for each.\n\n{}",
+            self.recovery.len(),
+            self.recoveries()?
+        )?;
+        Ok(page)
+    }
+}

@@ -1,0 +1,138 @@
+//! Bars, as a picture.
+
+use std::fmt::Write;
+
+pub struct Chart<'a> {
+    pub title: &'a str,
+    pub unit: &'a str,
+    pub series: &'a [&'a str],
+    /// A name, and a value for each of the series that has one.
+    pub groups: Vec<(&'a str, Vec<Option<f64>>)>,
+    pub logarithmic: bool,
+}
+
+const COLOURS: [&str; 8] = [
+    "#0b7a75", "#9aa5b1", "#d1495b", "#edae49", "#66489c", "#3d7dca", "#7a5c3e", "#2e2e2e",
+];
+const LEFT: f64 = 180.0;
+const WIDTH: f64 = 560.0;
+const BAR: f64 = 11.0;
+const GAP: f64 = 12.0;
+
+impl Chart<'_> {
+    pub fn draw(&self) -> String {
+        let values = || {
+            self.groups
+                .iter()
+                .flat_map(|(_, values)| values.iter().flatten())
+        };
+        let most = values().copied().fold(f64::MIN_POSITIVE, f64::max);
+        let least = if self.logarithmic {
+            10f64.powf(values().copied().fold(most, f64::min).log10().floor())
+        } else {
+            0.0
+        };
+        let place = |value: f64| {
+            let share = if self.logarithmic {
+                (value / least).log10() / (most / least).log10().max(f64::MIN_POSITIVE)
+            } else {
+                value / most
+            };
+            share.clamp(0.0, 1.0) * WIDTH
+        };
+        let bars: usize = self
+            .groups
+            .iter()
+            .map(|(_, v)| v.iter().flatten().count())
+            .sum();
+        let top = 50.0 + 16.0 * self.series.len().div_ceil(4) as f64;
+        let height = top + bars as f64 * BAR + self.groups.len() as f64 * GAP + 30.0;
+        let total = LEFT + WIDTH + 90.0;
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {total} {height:.0}\" \
+             font-family=\"sans-serif\" font-size=\"11\">\n\
+             <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
+             <text x=\"10\" y=\"22\" font-size=\"15\">{}</text>\n",
+            self.title
+        );
+        for (i, name) in self.series.iter().enumerate() {
+            let (x, y) = (10.0 + 165.0 * (i % 4) as f64, 38.0 + 16.0 * (i / 4) as f64);
+            let colour = COLOURS[i % COLOURS.len()];
+            line(
+                &mut svg,
+                &format!(
+                    "<rect x=\"{x}\" y=\"{y}\" width=\"10\" height=\"10\" fill=\"{colour}\"/>\
+                 <text x=\"{}\" y=\"{}\">{name}</text>",
+                    x + 15.0,
+                    y + 9.0
+                ),
+            );
+        }
+        let mut y = top;
+        for (name, values) in &self.groups {
+            let count = values.iter().flatten().count() as f64;
+            line(
+                &mut svg,
+                &format!(
+                    "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>",
+                    LEFT - 8.0,
+                    y + count * BAR / 2.0 + 4.0
+                ),
+            );
+            for (i, value) in values.iter().enumerate() {
+                let Some(value) = *value else { continue };
+                let (long, colour) = (place(value), COLOURS[i % COLOURS.len()]);
+                line(
+                    &mut svg,
+                    &format!(
+                        "<rect x=\"{LEFT}\" y=\"{y:.1}\" width=\"{long:.1}\" height=\"{}\" fill=\"{colour}\"/>\
+                     <text x=\"{:.1}\" y=\"{:.1}\" font-size=\"9\">{}</text>",
+                        BAR - 1.0,
+                        LEFT + long + 4.0,
+                        y + 8.5,
+                        short(value)
+                    ),
+                );
+                y += BAR;
+            }
+            y += GAP;
+        }
+        let scale = if self.logarithmic {
+            ", logarithmic"
+        } else {
+            ""
+        };
+        line(
+            &mut svg,
+            &format!(
+                "<text x=\"{LEFT}\" y=\"{:.0}\" fill=\"#555\">{}{scale}</text>",
+                y + 8.0,
+                self.unit
+            ),
+        );
+        svg + "</svg>\n"
+    }
+}
+
+fn line(svg: &mut String, text: &str) {
+    writeln!(svg, "{text}").expect("a String takes everything");
+}
+
+/// A number with as many digits as it has meaning.
+pub fn short(value: f64) -> String {
+    let digits = match value {
+        v if v >= 100.0 => 0,
+        v if v >= 10.0 => 1,
+        _ => 2,
+    };
+    let text = format!("{value:.digits$}");
+    let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+    let mut grouped = String::new();
+    for (i, digit) in whole.chars().enumerate() {
+        if i > 0 && (whole.len() - i).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped + rest
+}
