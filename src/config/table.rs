@@ -366,6 +366,13 @@ static TABLE: &[OptionRow] = &[
          then run twice."
     )
     .twin(),
+    flag!(
+        split_writes,
+        "no",
+        "Let MSET set keys of several slots, each slot by itself: not all at once, and if one fails \
+         the others are set. DEL and UNLINK are always split so, and MSETNX never."
+    )
+    .twin(),
     number!(connections_per_node: usize, 1, 1000, "16",
         "At most this many connections are open to one node, and as many more for handles that read from replicas; commands that block and pinned handles have theirs besides."),
     word!(protocol: Protocol, "3",
@@ -414,12 +421,6 @@ static TABLE: &[OptionRow] = &[
 // its row into TABLE; a word, strike it from LATER_WORDS; TLS, move its schemes into SCHEMES (url.rs).
 
 static LATER: &[OptionRow] = &[
-    flag!(
-        split_writes,
-        "no",
-        "Split DEL, UNLINK and MSET with keys of several slots by slot; not atomic then."
-    )
-    .twin(),
     text!(
         zone,
         PRINTABLE,

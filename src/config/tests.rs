@@ -295,6 +295,7 @@ fn defaults() {
         ("read_from", "primary"),
         ("max_redirects", "16"),
         ("retry_writes", "no"),
+        ("split_writes", "no"),
         ("connections_per_node", "16"),
         ("protocol", "3"),
         ("user", ""),
@@ -490,7 +491,6 @@ fn values_that_are_refused() {
 #[test]
 fn options_of_a_later_version_are_refused_by_name() {
     for name in [
-        "split_writes",
         "zone",
         "refresh_interval_ms",
         "max_staleness_ms",
@@ -526,7 +526,8 @@ fn twins_change_what_is_theirs() {
             "readonly",
             "read_from",
             "max_redirects",
-            "retry_writes"
+            "retry_writes",
+            "split_writes"
         ]
     );
     let mut config = Config::from_url("redis://h").unwrap();

@@ -66,24 +66,25 @@ pub fn merge_of(row: &Row) -> Option<Merge> {
 /// whole.
 pub fn merge(how: Merge, reply: &mut Reply, pieces: &Pieces) {
     let answers = std::mem::take(&mut reply.answers);
-    if !matches!(how, Merge::ByNode | Merge::OneSucceeded)
-        && let Some(failed) = answers.iter().find(|a| a.value.kind == Kind::Error)
-    {
-        reply.root = named(reply, *failed);
+    let failed = match how {
+        Merge::ByNode => None,
+        Merge::OneSucceeded => least_idle(reply, &answers),
+        _ => answers
+            .iter()
+            .find(|a| a.value.kind == Kind::Error)
+            .copied(),
+    };
+    if let Some(failed) = failed {
+        reply.root = told(reply, failed, &answers);
         return;
     }
     let root = match how {
+        // After a failover in the middle, when two shards have become one.
+        _ if pieces.is_empty() && any_twice(&answers) => None,
         Merge::InOrder => in_order(reply, &answers, pieces),
         Merge::Concat => concat(reply, &answers),
         Merge::AllSucceeded => answers.first().copied(),
-        Merge::OneSucceeded => {
-            let first = answers.iter().find(|a| a.value.kind != Kind::Error);
-            match (first, answers.first()) {
-                (Some(first), _) => Some(*first),
-                (None, Some(failed)) => Some(named(reply, *failed)),
-                (None, None) => None,
-            }
-        }
+        Merge::OneSucceeded => answers.iter().find(|a| !is_error(a)).copied(),
         Merge::FirstFound => {
             let first = answers.iter().find(|a| a.value.kind != Kind::Nil);
             first.or(answers.first()).copied()
@@ -104,18 +105,55 @@ pub fn merge(how: Merge, reply: &mut Reply, pieces: &Pieces) {
     });
 }
 
-/// A server's error with the name of its node behind it.
-fn named(reply: &mut Reply, failed: Answer) -> Answer {
+fn is_error(answer: &Answer) -> bool {
+    answer.value.kind == Kind::Error
+}
+
+/// Whether a node has answered twice.
+fn any_twice(answers: &[Answer]) -> bool {
+    let mut nodes: Vec<u64> = answers.iter().map(|a| a.node).filter(|n| *n != 0).collect();
+    nodes.sort_unstable();
+    nodes.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// If nobody did what one node was to do: the error that says most. Nodes that had nothing to do
+/// (NOTBUSY, to SCRIPT KILL) say least.
+fn least_idle(reply: &Reply, answers: &[Answer]) -> Option<Answer> {
+    if answers.iter().any(|a| !is_error(a)) {
+        return None;
+    }
+    let idle = |a: &&Answer| {
+        View::new(reply, a.value)
+            .text()
+            .unwrap_or_default()
+            .starts_with(b"NOTBUSY")
+    };
+    answers
+        .iter()
+        .find(|a| !idle(a))
+        .or(answers.first())
+        .copied()
+}
+
+/// One node's error as that of the whole, with the name of its node, and how many succeeded all the
+/// same: what they did is done.
+fn told(reply: &mut Reply, failed: Answer, answers: &[Answer]) -> Answer {
     let node = reply.origin_of(failed).map(|o| o.name().to_string());
     let text = View::new(reply, failed.value).text().unwrap_or_default();
-    let text = String::from_utf8_lossy(text).into_owned();
-    let words = match node {
-        Some(node) if !text.contains(&node) => format!("{text} [{node}]"),
-        _ => text,
-    };
+    let mut words = String::from_utf8_lossy(text).into_owned();
+    if let Some(node) = node.filter(|node| !words.contains(node)) {
+        words = format!("{words} [{node}]");
+    }
+    let done = answers.iter().filter(|a| !is_error(a)).count();
+    if answers.len() > 1 {
+        words = format!("{words} ({done} of {} parts succeeded)", answers.len());
+    }
     let mut value = reply.store_text(Kind::Error, words.as_bytes());
     value.code = failed.value.code;
-    value.flags = failed.value.flags;
+    value.flags = failed.value.flags
+        | answers
+            .iter()
+            .fold(0, |all, a| all | a.value.flags & flag::SENT);
     Answer {
         value,
         node: failed.node,
@@ -200,6 +238,8 @@ fn by_node(reply: &mut Reply, answers: &[Answer]) -> Answer {
     let len = pairs.len() as u32;
     reply.values.extend(pairs);
     let mut value = Value::new(Kind::Map, len, first as u64);
-    value.flags |= flag::SENT;
+    value.flags |= answers
+        .iter()
+        .fold(0, |all, a| all | a.value.flags & flag::SENT);
     Answer { value, node: 0 }
 }

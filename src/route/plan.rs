@@ -147,7 +147,11 @@ fn keys_apart(row: &Row, args: &[&[u8]], split_writes: bool) -> Result<Plan> {
     {
         return Ok(Plan::Split(Pieces::new(&keys, args, step), merge));
     }
-    Err(crossslot(row.name, args[first], args[stray]))
+    let mut error = crossslot(row.name, args[first], args[stray]);
+    if row.request == Request::MultiShard && step(row).is_some() {
+        error.message += ", and the option split_writes lets each slot be written by itself";
+    }
+    Err(error)
 }
 
 /// Two keys that do not go together, by name.

@@ -7,9 +7,35 @@ use rediscluster::resp::{Kind, Reply, View, flag};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::Command;
+use support::find::{self, Found};
 
 /// How long a test waits for what must come.
 pub const SOON: Duration = Duration::from_secs(10);
+
+/// Every server program there is: redis-server, those of the wheels in tests/requirements-servers.txt, and those that
+/// RDC_SERVERS names (paths, separated by colons). Each version once.
+pub fn servers() -> Vec<Found> {
+    let wheels = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("../venv/servers");
+    let more = std::env::var("RDC_SERVERS").unwrap_or_default();
+    let more = more.split(':').filter(|path| !path.is_empty());
+    let mut found = vec![find::named("redis-server").unwrap()];
+    found.extend(find::below(&wheels));
+    found.extend(more.map(|path| find::named(path).unwrap()));
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|server| seen.insert((server.kind.clone(), server.version)));
+    let enough = found.len() >= 4 || cfg!(not(target_arch = "x86_64"));
+    assert!(
+        enough,
+        "servers are missing: tools/setup.sh test ({found:?})"
+    );
+    found
+}
+
+/// The newest server of this kind.
+pub fn newest(kind: &str) -> Found {
+    let all = servers().into_iter().filter(|server| server.kind == kind);
+    all.max_by_key(|server| server.version).unwrap()
+}
 
 /// A client that is connected.
 pub fn client(url: &str) -> Client {

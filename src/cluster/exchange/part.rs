@@ -10,6 +10,9 @@ use std::sync::Arc;
 pub enum Target {
     /// The shard that serves the slot.
     Slot(u16),
+    /// The primary that serves the slot, and nobody in its place: a command without a key is answered
+    /// by whomever it reaches.
+    Primary(u16),
     /// Any node.
     Anywhere,
     /// This node and no other.
@@ -86,7 +89,7 @@ impl<'a> Part<'a> {
 
     pub(super) fn slot(&self) -> Option<u16> {
         match self.target {
-            Target::Slot(slot) => Some(slot),
+            Target::Slot(slot) | Target::Primary(slot) => Some(slot),
             _ => None,
         }
     }

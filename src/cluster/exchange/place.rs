@@ -75,6 +75,7 @@ impl Exchange<'_> {
         }
         let slot = match target {
             Target::Slot(slot) => *slot,
+            Target::Primary(slot) => return self.primary(*slot, name, topology),
             Target::Anywhere => return self.anywhere(read, topology),
             Target::Peer(peer) => return Ok(Place::of_peer(peer)),
         };
@@ -95,6 +96,31 @@ impl Exchange<'_> {
             return Ok(Place::of_node(primary, false));
         }
         Ok(self.instead(shard, &primary.peer))
+    }
+
+    /// The primary of a slot: where it has been failing and has replicas, one of them may take its
+    /// place, which the next refresh tells.
+    fn primary<'t>(&self, slot: u16, name: &str, topology: &'t Topology) -> Result<Place<'t>> {
+        let shard = topology.shard(slot);
+        let Some((shard, primary)) = shard.and_then(|s| s.primary.as_ref().map(|p| (s, p))) else {
+            return Err(Error::new(
+                Code::Down,
+                format_args!("no node serves slot {slot}, which {name} needs"),
+            ));
+        };
+        let health = &primary.peer.health;
+        let asked = health.is_well()
+            || shard.replicas.is_empty()
+            || (health.is_due(now()) && self.probe(&primary.peer));
+        if asked {
+            return Ok(Place::of_node(primary, false));
+        }
+        let node = primary.peer.origin().name();
+        Err(Error::new(
+            Code::Down,
+            format_args!("{node} does not answer, and {name} needs it or its successor"),
+        )
+        .at(node))
     }
 
     /// The primary has been failing. It is tried now and then; meanwhile its replicas are asked

@@ -57,6 +57,23 @@ pub fn servers() -> Vec<Found> {
     candidates().collect()
 }
 
+/// The server programs in a folder and those below it.
+pub fn below(folder: &Path) -> Vec<Found> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    let found = |path: &PathBuf| match path.is_dir() {
+        true => below(path),
+        false if path.ends_with("redis-server") || path.ends_with("valkey-server") => {
+            probe(path).into_iter().collect()
+        }
+        false => Vec::new(),
+    };
+    paths.iter().flat_map(found).collect()
+}
+
 /// Python is asked only if nothing better is there.
 fn candidates() -> impl Iterator<Item = Found> {
     ["redis-server", "valkey-server"]
