@@ -29,7 +29,7 @@ STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 # Runs the command that follows in a cluster of its own, unless one is running already (RDC_URL names it).
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
-.PHONY: build help demo test test-c gates test-go test-ruby test-python test-examples bench header lint
+.PHONY: build help demo test test-c asan tsan gates test-go test-ruby test-python test-examples bench header lint
 .PHONY: stage install uninstall clean setup-demo setup-test setup-bench
 
 build: ## the shared and the static library, optimised, in target/release
@@ -49,6 +49,12 @@ test: setup-test build ## everything: Rust, C, installation, Go, Ruby, Python, e
 
 test-c: ## the C tests and examples, also under valgrind, and the installation
 	$(CARGO) test --test c
+
+asan: ## the C programs under AddressSanitizer: what is freed, lost or overrun
+	$(CARGO) test --test sanitizers address
+
+tsan: ## the C programs under ThreadSanitizer: what threads share without order
+	$(CARGO) test --test sanitizers thread
 
 gates: build ## what an operation may cost: instructions, system calls, allocations, memory
 	$(CARGO) test --test gates

@@ -5,5 +5,7 @@ fn main() {
     let major = std::env::var("CARGO_PKG_VERSION_MAJOR").unwrap_or_default();
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,librediscluster.so.{major}");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    // See src/sync.rs: set by `make tsan` alone.
+    println!("cargo:rustc-check-cfg=cfg(rdc_tsan)");
     println!("cargo:rerun-if-changed=build.rs");
 }

@@ -4,9 +4,152 @@
 //! is valid between any two statements. The standard library's locks are used because they keep
 //! no global state, which a forked child could find locked for ever.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+#[cfg(rdc_tsan)]
+pub use seen::{Condvar, Mutex, MutexGuard};
+#[cfg(not(rdc_tsan))]
+pub use std::sync::{Condvar, Mutex, MutexGuard};
 
 /// Locks `mutex`, poisoned or not.
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for `condvar` to be notified, for `most` at the longest. Neither is told apart: the
+/// caller looks again either way.
+pub fn wait<'a, T>(
+    condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    most: Duration,
+) -> MutexGuard<'a, T> {
+    let waited = condvar.wait_timeout(guard, most);
+    waited.unwrap_or_else(PoisonError::into_inner).0
+}
+
+/// The same locks where ThreadSanitizer looks on. The standard library comes compiled without it,
+/// so that it would take whatever a lock guards for unguarded. Beside each lock there is a word
+/// here that says what the lock promises: what happened before an unlock is seen by who locks
+/// next. Nothing else differs, and nothing of it is in the library that is shipped.
+#[cfg(rdc_tsan)]
+mod seen {
+    use std::ops::{Deref, DerefMut};
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{LockResult, PoisonError, TryLockError, WaitTimeoutResult};
+    use std::time::Duration;
+
+    #[derive(Debug, Default)]
+    pub struct Mutex<T: ?Sized> {
+        word: AtomicU32,
+        real: std::sync::Mutex<T>,
+    }
+
+    #[derive(Debug)]
+    pub struct MutexGuard<'a, T: ?Sized> {
+        word: &'a AtomicU32,
+        /// Empty only while a wait has it.
+        real: Option<std::sync::MutexGuard<'a, T>>,
+    }
+
+    impl<T> Mutex<T> {
+        pub const fn new(value: T) -> Mutex<T> {
+            Mutex {
+                word: AtomicU32::new(0),
+                real: std::sync::Mutex::new(value),
+            }
+        }
+    }
+
+    impl<T: ?Sized> Mutex<T> {
+        pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
+            let real = self.real.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(locked(&self.word, real))
+        }
+
+        pub fn try_lock(&self) -> Result<MutexGuard<'_, T>, ()> {
+            match self.real.try_lock() {
+                Ok(real) => Ok(locked(&self.word, real)),
+                Err(TryLockError::Poisoned(e)) => Ok(locked(&self.word, e.into_inner())),
+                Err(TryLockError::WouldBlock) => Err(()),
+            }
+        }
+    }
+
+    fn locked<'a, T: ?Sized>(
+        word: &'a AtomicU32,
+        real: std::sync::MutexGuard<'a, T>,
+    ) -> MutexGuard<'a, T> {
+        word.load(Ordering::Acquire);
+        let real = Some(real);
+        MutexGuard { word, real }
+    }
+
+    impl<'a, T: ?Sized> MutexGuard<'a, T> {
+        fn unlocking(&mut self) -> Option<std::sync::MutexGuard<'a, T>> {
+            self.word.fetch_add(1, Ordering::Release);
+            self.real.take()
+        }
+    }
+
+    impl<T: ?Sized> Drop for MutexGuard<'_, T> {
+        fn drop(&mut self) {
+            if self.real.is_some() {
+                drop(self.unlocking());
+            }
+        }
+    }
+
+    impl<T: ?Sized> Deref for MutexGuard<'_, T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            match &self.real {
+                Some(real) => real,
+                None => unreachable!("a wait has the guard and gives it back"),
+            }
+        }
+    }
+
+    impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            match &mut self.real {
+                Some(real) => real,
+                None => unreachable!("a wait has the guard and gives it back"),
+            }
+        }
+    }
+
+    #[derive(Debug, Default)]
+    pub struct Condvar(std::sync::Condvar);
+
+    impl Condvar {
+        pub const fn new() -> Condvar {
+            Condvar(std::sync::Condvar::new())
+        }
+
+        pub fn wait_timeout<'a, T>(
+            &self,
+            mut guard: MutexGuard<'a, T>,
+            most: Duration,
+        ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
+            let word = guard.word;
+            match guard.unlocking() {
+                Some(real) => {
+                    let waited = self.0.wait_timeout(real, most);
+                    let (real, result) = waited.unwrap_or_else(PoisonError::into_inner);
+                    Ok((locked(word, real), result))
+                }
+                None => unreachable!("a wait has the guard and gives it back"),
+            }
+        }
+
+        pub fn notify_one(&self) {
+            self.0.notify_one();
+        }
+
+        pub fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
 }

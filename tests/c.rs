@@ -3,25 +3,15 @@
 //! Nothing here calls the library from Rust. Every example, every C test and every C program in the
 //! documentation is built with warnings as errors and run; the examples a second time under valgrind.
 
+mod programs;
+
+use programs::{C_FLAGS, ROOT, run, scratch, succeed};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::process::Command;
+use std::sync::LazyLock;
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-/// Strict C99 as the oldest compilers that are still in use would have it.
-const C_FLAGS: &[&str] = &[
-    "-std=c99",
-    "-pedantic",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-O1",
-    "-g",
-    "-pthread",
-];
 const CXX_FLAGS: &[&str] = &[
     "-std=c++17",
     "-pedantic",
@@ -49,59 +39,6 @@ static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     dir
 });
 
-/// One cluster for all tests of this file: the one that RDC_URL names, or else one of our own, which
-/// lives as long as its standard input is open, that is, until this process ends, however it ends.
-static CLUSTER: LazyLock<(String, Option<Child>)> = LazyLock::new(|| {
-    if let Ok(url) = std::env::var("RDC_URL") {
-        return (url, None);
-    }
-    let mut child = Command::new(env!("CARGO"))
-        .args(["run", "-q", "-p", "support", "--bin", "cluster", "--"])
-        .args(["run", "--", "sh", "-c", "echo \"$RDC_URL\"; exec cat"])
-        .current_dir(ROOT)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("cargo run");
-    let stdout = child.stdout.take().expect("its output");
-    let url = BufReader::new(stdout)
-        .lines()
-        .map(|line| line.expect("a line of the cluster tool"))
-        .find(|line| line.starts_with("redis://"))
-        .expect("the cluster tool ended before its cluster was up");
-    (url, Some(child))
-});
-
-/// An empty folder of that name for this run.
-fn scratch(name: &str) -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    // Absent is as good as removed; anything else makes create_dir_all or its user fail.
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir).expect("a scratch folder");
-    dir
-}
-
-/// Runs a command, gives back what it printed, and fails the test with all of that if it fails.
-fn succeed(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|e| {
-        panic!("{command:?}: {e} (tools/setup.sh test installs what is missing)")
-    });
-    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}\n{stderr}",
-        output.status,
-        // Of a long list of checks only those that failed are worth reading, and the notes beside them.
-        stdout
-            .lines()
-            .filter(|line| !line.starts_with("ok - "))
-            .collect::<Vec<_>>()
-            .join("\n"),
-    );
-    stdout
-}
-
 fn compile(source: &Path, program: &Path) {
     let (compiler, flags) = match source.extension().and_then(|e| e.to_str()) {
         Some("cpp") => ("c++", CXX_FLAGS),
@@ -124,21 +61,6 @@ fn build(folder: &str, file: &str) -> PathBuf {
     let program = scratch(&format!("{folder}-{file}").replace('/', "-")).join("program");
     compile(&Path::new(ROOT).join(folder).join(file), &program);
     program
-}
-
-/// One program at a time: several of them write and delete the keys of the seed page.
-static ALONE: Mutex<()> = Mutex::new(());
-
-/// `tool` runs the program; it is `timeout`, since a call that never ends must fail, not hang.
-fn run(program: &Path, tool: &[&str]) -> String {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    succeed(
-        Command::new("timeout")
-            .args(["--kill-after=5", "180"])
-            .args(tool)
-            .arg(program)
-            .env("RDC_URL", &CLUSTER.0),
-    )
 }
 
 fn run_test(file: &str) {
@@ -182,12 +104,14 @@ mod examples {
     );
 }
 
-mod programs {
+mod tests {
     use super::run_test;
     programs!(run_test:
         every_function_with_good_and_bad_arguments = "api.c",
         read_only_handles_read_everywhere_and_write_nowhere = "readonly.c",
         many_threads_share_a_client = "threads.c",
+        many_threads_do_everything_at_once = "stress.c",
+        a_handle_is_closed_while_others_use_it = "close.c",
         a_forked_child_goes_on = "fork.c",
         cpp_programs_include_the_header = "header.cpp",
     );
@@ -195,10 +119,7 @@ mod programs {
 
 #[test]
 fn every_program_is_run() {
-    for (folder, known) in [
-        ("examples-c", examples::FILES),
-        ("tests/c", programs::FILES),
-    ] {
+    for (folder, known) in [("examples-c", examples::FILES), ("tests/c", tests::FILES)] {
         for entry in fs::read_dir(Path::new(ROOT).join(folder)).expect(folder) {
             let name = entry
                 .expect(folder)

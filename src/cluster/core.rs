@@ -6,13 +6,13 @@ use crate::address::Address;
 use crate::config::Config;
 use crate::log;
 use crate::net::{Descriptors, ForkMark, Peer, Wakers, close};
-use crate::sync::lock;
+use crate::sync::{Condvar, Mutex, lock};
 use crate::topology::Topology;
 use arc_swap::ArcSwap;
 use once_cell::sync::{Lazy, OnceCell};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Condvar, Mutex};
 
 static MARK: Lazy<ForkMark> = Lazy::new(ForkMark::default);
 

@@ -11,9 +11,9 @@ use crate::error::{Code, Error, Result};
 use crate::net::{Call, Connection, GLANCE, Peer, Use};
 use crate::resp::{Body, Kind, Reply, Value};
 use crate::route::{Row, table};
-use crate::sync::lock;
+use crate::sync::{Condvar, Mutex, lock, wait};
 use arc_swap::ArcSwap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 
 pub struct Pin {
     slot: u16,
@@ -239,11 +239,7 @@ impl Own {
                     "another thread is using this pinned handle",
                 ));
             }
-            state = self
-                .free
-                .wait_timeout(state, left.min(GLANCE))
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = wait(&self.free, state, left.min(GLANCE));
         }
         state.busy = true;
         Ok((state.held.take(), state.lost, state.replies))

@@ -8,12 +8,12 @@ use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Result};
 use crate::log;
 use crate::net::{Call, GLANCE, Peer};
-use crate::sync::lock;
+use crate::sync::{lock, wait};
 use crate::topology::{Found, Topology, discover};
 use rand::Rng;
 use rand::seq::SliceRandom;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// Between two refreshes lies at least this, doubled for each that brought no news, up to the
@@ -83,11 +83,7 @@ impl Core {
             if left.is_zero() {
                 break;
             }
-            refresh = process
-                .refreshed
-                .wait_timeout(refresh, left.min(GLANCE))
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            refresh = wait(&process.refreshed, refresh, left.min(GLANCE));
             if refresh.last.is_some_and(|last| last >= began) {
                 return Ok(());
             }

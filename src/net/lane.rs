@@ -26,10 +26,10 @@ use super::wake::{Call, GLANCE};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::resp::{Body, Reply};
-use crate::sync::lock;
+use crate::sync::{Condvar, Mutex, lock, wait};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a batch waits for a busy connection before it opens one more. Longer than threads
@@ -392,11 +392,7 @@ impl Lane {
                     .at(peer.origin().name()));
                 }
                 state.takers += 1;
-                let (woken, _) = self
-                    .freed
-                    .wait_timeout(state, left.min(GLANCE))
-                    .unwrap_or_else(PoisonError::into_inner);
-                state = woken;
+                state = wait(&self.freed, state, left.min(GLANCE));
                 state.takers -= 1;
             };
             drop(state);

@@ -10,10 +10,10 @@ use crate::config::Config;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::Result;
 use crate::resp::{Body, Limits, Origin, Reply};
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What a connection is for. A connection on which READONLY was said serves whatever the replica

@@ -1,8 +1,8 @@
 //! Where replies come from.
 
 use super::value::{Answer, Value, flag};
-use crate::sync::lock;
-use std::sync::{Arc, Mutex};
+use crate::sync::{Mutex, lock};
+use std::sync::Arc;
 
 /// Buffers below this are not worth keeping: allocating them costs less than the lock.
 pub(super) const RECYCLE_FROM: usize = 64 * 1024;

@@ -4,9 +4,9 @@ use crate::error::Result;
 use crate::net::connection::Connection;
 use crate::net::poll;
 use crate::resp::Reply;
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 
 /// Members of a batch; those beyond begin another.
 pub(super) const MEMBERS: usize = 64;

@@ -1,0 +1,232 @@
+//! The C programs once more, with a library that AddressSanitizer or ThreadSanitizer looks into: what is freed too early or
+//! twice, lost, or shared between threads without order, mostly has no consequences that a test could see.
+//!
+//! The stable compiler has the sanitizers, but for a name it wants to hear; the standard library comes compiled without them
+//! (src/sync.rs says what that means for locks, and tests/c/tsan.supp for the rest). `make asan`, `make tsan`.
+
+mod programs;
+
+use programs::{C_FLAGS, ROOT, run_with, scratch, succeed};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+/// What differs between the two.
+struct Sanitizer {
+    name: &'static str,
+    /// For rustc.
+    flags: &'static str,
+    /// Behind which a program runs.
+    tool: &'static [&'static str],
+    library: LazyLock<PathBuf>,
+}
+
+static ADDRESS: Sanitizer = Sanitizer {
+    name: "address",
+    flags: "-Zsanitizer=address",
+    tool: &[],
+    library: LazyLock::new(|| library(&ADDRESS)),
+};
+
+static THREAD: Sanitizer = Sanitizer {
+    name: "thread",
+    flags: "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg rdc_tsan",
+    // Its shadow memory lies where an address at random might be.
+    tool: &["setarch", "-R"],
+    library: LazyLock::new(|| library(&THREAD)),
+};
+
+const SUPPRESSIONS: &str = concat!(
+    "suppressions=",
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/c/tsan.supp"
+);
+
+fn rustc(question: &[&str]) -> String {
+    let answer = succeed(Command::new("rustc").args(question).current_dir(ROOT));
+    answer.trim().to_string()
+}
+
+/// The static library, looked into, in a target folder of its own.
+fn library(sanitizer: &Sanitizer) -> PathBuf {
+    let version = rustc(&["-vV"]);
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    let host = host.expect("the target that rustc runs on");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+    let target = target.expect("the target folder").join(sanitizer.name);
+    succeed(
+        Command::new(env!("CARGO"))
+            .args(["build", "-q", "--lib", "--target", host])
+            .current_dir(ROOT)
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env("CARGO_TARGET_DIR", &target)
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("RUSTFLAGS", sanitizer.flags),
+    );
+    target.join(host).join("debug/librediscluster.a")
+}
+
+fn build(sanitizer: &Sanitizer, source: &Path) -> PathBuf {
+    let name = source.file_stem().expect("a name").to_string_lossy();
+    let dir = scratch(&format!("{}-{name}", sanitizer.name));
+    let (object, program) = (dir.join("object.o"), dir.join("program"));
+    let sanitize = format!("-fsanitize={}", sanitizer.name);
+    succeed(
+        Command::new("cc")
+            .args(C_FLAGS)
+            .args([&sanitize, "-c"])
+            .arg(format!("-I{ROOT}/include"))
+            .arg(source)
+            .arg("-o")
+            .arg(&object),
+    );
+    let mut link = Command::new("cc");
+    link.arg(&object).arg(&*sanitizer.library);
+    if sanitizer.name == "thread" {
+        // The compiler's own runtime knows another layout than the library was compiled for.
+        let runtime = rustc(&["--print", "target-libdir"]) + "/librustc-stable_rt.tsan.a";
+        link.args(["-Wl,--whole-archive", &runtime, "-Wl,--no-whole-archive"]);
+        link.arg("-lstdc++");
+    } else {
+        link.arg(&sanitize);
+    }
+    link.args(["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl"]);
+    succeed(link.arg("-o").arg(&program));
+    program
+}
+
+fn looks_into(sanitizer: &Sanitizer, file: &str, rounds: &str) {
+    let program = build(sanitizer, &Path::new(ROOT).join("tests/c").join(file));
+    let said = run_with(
+        &program,
+        sanitizer.tool,
+        &[("RDC_ROUNDS", rounds), ("TSAN_OPTIONS", SUPPRESSIONS)],
+    );
+    assert!(said.contains(" passed, 0 failed"), "{said}");
+}
+
+/// A program that does what it must not: the sanitizer must see it, and say where in the library it was.
+fn catches(sanitizer: &Sanitizer, name: &str, body: &str, words: &[&str]) {
+    let source = scratch("misuse").join(format!("{name}.c"));
+    let program = "#include <rediscluster.h>\n#include <pthread.h>\n#include <stdlib.h>\n";
+    fs::write(&source, format!("{program}{body}")).expect("the program");
+    let program = build(sanitizer, &source);
+    let mut command = match sanitizer.tool {
+        [tool, args @ ..] => {
+            let mut command = Command::new(tool);
+            command.args(args).arg(&program);
+            command
+        }
+        [] => Command::new(&program),
+    };
+    let output = command.env("TSAN_OPTIONS", SUPPRESSIONS).output();
+    let output = output.expect("the program");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{name} was not seen: {said}");
+    for word in words {
+        assert!(said.contains(word), "{name}: no {word:?} in {said}");
+    }
+}
+
+mod address {
+    use super::*;
+
+    #[test]
+    fn every_function_touches_only_what_it_may() {
+        looks_into(&ADDRESS, "api.c", "");
+        looks_into(&ADDRESS, "readonly.c", "");
+        looks_into(&ADDRESS, "threads.c", "");
+        looks_into(&ADDRESS, "fork.c", "");
+    }
+
+    #[test]
+    fn threads_that_do_everything_at_once_touch_only_what_they_may() {
+        looks_into(&ADDRESS, "stress.c", "400");
+    }
+
+    #[test]
+    fn a_handle_that_is_closed_while_others_use_it_is_freed_once_and_not_too_early() {
+        looks_into(&ADDRESS, "close.c", "400");
+    }
+
+    #[test]
+    fn what_a_caller_does_wrong_is_seen_inside_the_library() {
+        let reply = "rdc_reply *r = rdc_explain(0, 0, 0, 0);";
+        catches(
+            &ADDRESS,
+            "freed_twice",
+            &format!("int main(void) {{ {reply} rdc_reply_free(r); return rdc_reply_free(r); }}"),
+            &["heap-use-after-free", "rdc_reply_free"],
+        );
+        catches(
+            &ADDRESS,
+            "used_after_free",
+            &format!("int main(void) {{ {reply} rdc_reply_free(r); return rdc_reply_type(r); }}"),
+            &["heap-use-after-free", "rdc_reply_type"],
+        );
+        catches(
+            &ADDRESS,
+            "not_freed",
+            &format!("int main(void) {{ {reply} return r == 0; }}"),
+            &["LeakSanitizer", "rdc_explain"],
+        );
+        catches(
+            &ADDRESS,
+            "length_too_large",
+            "int main(void) { char *key = calloc(4, 1); int slot = rdc_key_slot(key, 5); free(key); return slot < 0; }",
+            &["heap-buffer-overflow", "rdc_key_slot"],
+        );
+    }
+}
+
+mod thread {
+    use super::*;
+
+    #[test]
+    fn calls_that_share_connections_are_in_order() {
+        looks_into(&THREAD, "threads.c", "");
+    }
+
+    #[test]
+    fn threads_that_do_everything_at_once_are_in_order() {
+        looks_into(&THREAD, "stress.c", "200");
+    }
+
+    #[test]
+    fn a_handle_is_closed_in_order() {
+        looks_into(&THREAD, "close.c", "150");
+    }
+
+    #[test]
+    fn a_pipeline_that_two_threads_use_is_seen_inside_the_library() {
+        // They follow one another, but nothing says so that both would look at.
+        let body = "
+            static int done;
+            static void *other(void *p) {
+                rdc_pipeline_get(p, \"k\", 1);
+                __atomic_store_n(&done, 1, __ATOMIC_RELAXED);
+                return 0;
+            }
+            int main(void) {
+                pthread_t thread;
+                rdc_pipeline *p = rdc_pipeline_new(0);
+                if (pthread_create(&thread, 0, other, p))
+                    return 0;
+                while (!__atomic_load_n(&done, __ATOMIC_RELAXED))
+                    continue;
+                rdc_pipeline_clear(p);
+                return pthread_join(thread, 0);
+            }";
+        catches(
+            &THREAD,
+            "shared_pipeline",
+            body,
+            &[
+                "data race",
+                "rediscluster::cluster::pipeline",
+                "rdc_pipeline_clear",
+            ],
+        );
+    }
+}
