@@ -38,6 +38,7 @@ typedef struct rdc_options rdc_options;
 typedef struct rdc_pipeline rdc_pipeline;
 typedef struct rdc_reply rdc_reply;
 typedef void (*rdc_log_fn)(void *arg, int32_t level, const char *message);
+typedef int32_t (*rdc_wait_fn)(void *arg);
 rdc_client *rdc_create(const char *url);
 rdc_client *rdc_create_with(const rdc_options *options);
 const char *rdc_client_error(const rdc_client *client);
@@ -134,6 +135,7 @@ rdc_reply *rdc_explain(const rdc_client *client,
                        const char *const *argv,
                        const size_t *lens);
 void rdc_set_logger(rdc_log_fn fn, void *arg, int32_t level);
+void rdc_on_wait(rdc_wait_fn fn, void *arg);
 const char *rdc_error_name(int32_t error);
 const char *rdc_version(void);
 int32_t rdc_version_number(void);

@@ -120,7 +120,7 @@
 /* A write through a read-only handle; nothing was sent. */
 #define RDC_ERR_READONLY 11
 
-/* rdc_interrupt() was called. */
+/* rdc_interrupt() was called, or the function of rdc_on_wait() said no. */
 #define RDC_ERR_INTERRUPTED 12
 
 /* A bug in this library, caught at its edge. */
@@ -149,6 +149,12 @@ typedef struct rdc_reply rdc_reply;
    that is inside an rdc_ call, never from another, and on several threads at once if they are.
    No password and no value is ever in a message. */
 typedef void (*rdc_log_fn)(void *arg, int32_t level, const char *message);
+
+/* Says whether a call that waits shall go on: 1 if so; 0 ends it with RDC_ERR_INTERRUPTED. (So
+   does whatever a language gives back for a function that failed.) arg is what was given to
+   rdc_on_wait(). Called on the thread that waits, inside its rdc_ call, with no lock held: it may
+   call the library, only not the pipeline or the pinned handle that waits. */
+typedef int32_t (*rdc_wait_fn)(void *arg);
 
 #ifdef __cplusplus
 extern "C" {
@@ -433,6 +439,17 @@ rdc_reply *rdc_explain(const rdc_client *client,
 /* Sends what happens, up to this level, to a function; NULL ends it. One logger for the whole
    process. When the call returns, the former logger may still be running on other threads. */
 void rdc_set_logger(rdc_log_fn fn, void *arg, int32_t level);
+
+/* From now on the calls that this thread makes, on whichever handle, ask a function every 25 ms
+   while they wait, and at once when a signal has interrupted the waiting, whether to go on.
+   Meanwhile a command keeps its place, so that nothing is sent twice. NULL ends it.
+
+   Made for languages that run signal handlers between instructions of their own, as Python and
+   Ruby do: the function is where they get to run, and says whether one of them has raised
+   something. A program in C, whose handlers run at once, has rdc_interrupt().
+
+   Each thread has its own, or none. A forked child keeps that of the thread that forked. */
+void rdc_on_wait(rdc_wait_fn fn, void *arg);
 
 /* The name of an error code: "TIMEOUT" for RDC_ERR_TIMEOUT, "UNKNOWN" for a number that is none.
    Lives for ever. */

@@ -113,6 +113,7 @@ mod tests {
         many_threads_do_everything_at_once = "stress.c",
         a_handle_is_closed_while_others_use_it = "close.c",
         a_forked_child_goes_on = "fork.c",
+        a_call_that_waits_asks_its_thread = "wait.c",
         cpp_programs_include_the_header = "header.cpp",
     );
 }

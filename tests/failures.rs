@@ -1230,3 +1230,39 @@ fn a_failover_that_was_asked_for_costs_no_call_its_success() {
         cluster.wait_replicas_in_sync().unwrap();
     }
 }
+
+/// Read as a C caller does: an element has no node of its own, and where one would be lie the bytes of the next element.
+#[test]
+fn a_map_by_node_can_be_read_to_the_end_when_a_node_is_silent() {
+    use rediscluster::ffi::client::{rdc_close, rdc_create};
+    use rediscluster::ffi::command::rdc_command_to;
+    use rediscluster::ffi::reply::{
+        rdc_reply_at, rdc_reply_error, rdc_reply_free, rdc_reply_len, rdc_reply_node, rdc_reply_str,
+    };
+    use std::ffi::{CStr, CString};
+    let fake = FakeCluster::new(3);
+    fake.on(1, |_, command| {
+        is(command, "PING").then_some(Action::Nothing)
+    });
+    let url = CString::new(fake.url() + "?attempt_timeout_ms=60&timeout_ms=60").unwrap();
+    // SAFETY: the strings are C strings, and the handles are live until they are freed.
+    unsafe {
+        let handle = rdc_create(url.as_ptr());
+        let ping = [c"PING".as_ptr()];
+        let place = c"primaries".as_ptr();
+        let reply = rdc_command_to(handle, place, 1, ping.as_ptr(), std::ptr::null());
+        assert_eq!(rdc_reply_len(reply), 6);
+        let mut failed = Vec::new();
+        for i in 0..6 {
+            let element = rdc_reply_at(reply, i);
+            assert!(rdc_reply_node(element).is_null(), "element {i}");
+            if rdc_reply_error(element) == Code::Timeout as i32 {
+                let name = rdc_reply_str(rdc_reply_at(reply, i - 1));
+                failed.push(CStr::from_ptr(name).to_str().unwrap().to_string());
+            }
+        }
+        assert_eq!(failed, [format!("127.0.0.1:{}", fake.port(1))]);
+        rdc_reply_free(reply);
+        rdc_close(handle);
+    }
+}

@@ -122,7 +122,7 @@ impl<'c> Exchange<'c> {
         self.tries += 1;
         count(&self.core.stats.retries);
         let over = |call: &Call<'_>| {
-            call.check().err().or_else(|| {
+            call.look().err().or_else(|| {
                 call.deadline.passed(now()).then(|| {
                     Error::new(Code::Timeout, format_args!("the call ran out of its time"))
                 })

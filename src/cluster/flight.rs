@@ -292,6 +292,10 @@ fn last_one(
     while let Some(connection) = &mut flight.connection {
         let pumped = if rounds > 0 && call.deadline.passed(now()) {
             Err(connection.late())
+        } else if rounds > 0
+            && let Err(error) = call.look()
+        {
+            Err(error.at(flight.peer.origin().name().to_string()))
         } else {
             connection.pump(call, flight.silent_until)
         };

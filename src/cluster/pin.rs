@@ -240,6 +240,10 @@ impl Own {
                 ));
             }
             state = wait(&self.free, state, left.min(GLANCE));
+            // What is asked of the caller's thread is asked with no lock held.
+            drop(state);
+            call.look()?;
+            state = lock(&self.state);
         }
         state.busy = true;
         Ok((state.held.take(), state.lost, state.replies))

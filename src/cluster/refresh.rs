@@ -87,6 +87,10 @@ impl Core {
             if refresh.last.is_some_and(|last| last >= began) {
                 return Ok(());
             }
+            // What is asked of the caller's thread is asked with no lock held.
+            drop(refresh);
+            call.look()?;
+            refresh = lock(&process.refresh);
         }
         refresh.running = true;
         drop(refresh);

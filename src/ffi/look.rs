@@ -6,8 +6,10 @@ use super::registry::enter;
 use super::reply::rdc_reply;
 use crate::error::Code;
 use crate::log;
+use crate::net::set_question;
 use crate::topology::of_key;
 use std::ffi::{CString, c_char, c_void};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// ## Looking inside
@@ -112,6 +114,38 @@ pub unsafe extern "C" fn rdc_set_logger(r#fn: rdc_log_fn, arg: *mut c_void, leve
                 })
             });
             log::set(logger, level);
+        },
+    );
+}
+
+/// Says whether a call that waits shall go on: 1 if so; 0 ends it with RDC_ERR_INTERRUPTED. (So
+/// does whatever a language gives back for a function that failed.) arg is what was given to
+/// rdc_on_wait(). Called on the thread that waits, inside its rdc_ call, with no lock held: it may
+/// call the library, only not the pipeline or the pinned handle that waits.
+#[allow(non_camel_case_types)]
+pub type rdc_wait_fn = Option<unsafe extern "C" fn(arg: *mut c_void) -> i32>;
+
+/// From now on the calls that this thread makes, on whichever handle, ask a function every 25 ms
+/// while they wait, and at once when a signal has interrupted the waiting, whether to go on.
+/// Meanwhile a command keeps its place, so that nothing is sent twice. NULL ends it.
+///
+/// Made for languages that run signal handlers between instructions of their own, as Python and
+/// Ruby do: the function is where they get to run, and says whether one of them has raised
+/// something. A program in C, whose handlers run at once, has rdc_interrupt().
+///
+/// Each thread has its own, or none. A forked child keeps that of the thread that forked.
+///
+/// # Safety
+/// fn may be called with arg on this thread until it has been replaced, or the thread has ended.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rdc_on_wait(r#fn: rdc_wait_fn, arg: *mut c_void) {
+    guarded(
+        |_| (),
+        || {
+            set_question(r#fn.map(|f| -> Rc<dyn Fn() -> bool> {
+                // SAFETY: as the caller promised.
+                Rc::new(move || unsafe { f(arg) } != 0)
+            }));
         },
     );
 }

@@ -269,6 +269,8 @@ impl Connection {
                 if call.deadline.passed(time) {
                     return Err(self.late());
                 }
+                call.look()
+                    .map_err(|e| e.at(self.origin.name()).sent(self.written > 0))?;
                 until = call.patience(time);
             }
             self.pump(call, until)?;

@@ -247,7 +247,7 @@ impl Lane {
                 return self.lead(peer, batch, member, Some(connection), call, until);
             }
             let time = now();
-            let over = match call.check() {
+            let over = match call.look() {
                 Err(error) => Some(error),
                 Ok(()) if until.passed(time) => Some(
                     Error::new(
@@ -394,6 +394,10 @@ impl Lane {
                 state.takers += 1;
                 state = wait(&self.freed, state, left.min(GLANCE));
                 state.takers -= 1;
+                // What is asked of the caller's thread is asked with no lock held.
+                drop(state);
+                call.look()?;
+                state = lock(&self.state);
             };
             drop(state);
             let mut lead = Lead::new(self, idle);

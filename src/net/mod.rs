@@ -1,5 +1,6 @@
 //! One peer: its address, the connections to it, and waiting for them.
 
+mod ask;
 mod connection;
 mod handshake;
 mod lane;
@@ -8,6 +9,7 @@ mod poll;
 mod stream;
 mod wake;
 
+pub use ask::set_question;
 pub use connection::{Chunk, Connection};
 pub use lane::Taken;
 pub use peer::{Counts, Descriptors, Health, Peer, Use};

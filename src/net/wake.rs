@@ -5,6 +5,7 @@
 //! takes a lock, so that an interrupt may come from a signal handler and a forked child never
 //! waits for one that its parent held.
 
+use super::ask;
 use super::poll::{self, PollFd};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
@@ -55,6 +56,8 @@ impl Alert {
 pub struct Call<'a> {
     /// When the call, or its present attempt, began.
     pub began: Time,
+    /// When the call itself began.
+    born: Time,
     pub deadline: Deadline,
     /// How long one node may stay silent.
     pub attempt_ms: u64,
@@ -73,6 +76,7 @@ impl<'a> Call<'a> {
     ) -> Self {
         Call {
             began,
+            born: began,
             deadline: Deadline::after(began, timeout_ms),
             attempt_ms,
             alert,
@@ -114,13 +118,38 @@ impl<'a> Call<'a> {
         })
     }
 
+    /// The same, and asks the thread, if it is time to, whether the call shall go on. With no
+    /// lock held.
+    pub fn look(&self) -> Result<()> {
+        self.check()?;
+        if !ask::is_asked() {
+            return Ok(());
+        }
+        self.ask(now(), false)
+    }
+
+    fn ask(&self, time: Time, at_once: bool) -> Result<()> {
+        if ask::goes_on(self.born, time, at_once) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::Interrupted,
+            "the thread that made the call ended it",
+        ))
+    }
+
     /// Waits until one of `fds` is ready (true) or `until` has passed (false). The last entry is
     /// not the caller's: the event goes there.
     pub fn wait(&self, fds: &mut [PollFd], until: Deadline) -> Result<bool> {
         let waker = self.wakers.enter();
+        let asked = ask::is_asked();
+        let mut signalled = false;
         loop {
             // Only after entering: an interrupt before that fires no event of ours.
             self.check()?;
+            if asked {
+                self.ask(now(), std::mem::take(&mut signalled))?;
+            }
             let left = until.left(now());
             if left == Some(Duration::ZERO) {
                 return Ok(false);
@@ -128,10 +157,12 @@ impl<'a> Call<'a> {
             if let Some(last) = fds.last_mut() {
                 *last = poll::interest(waker.as_ref().map_or(-1, Waker::fd), poll::IN);
             }
-            let slice = match (&waker, left) {
-                (Some(_), left) => left,
-                (None, left) => Some(left.map_or(GLANCE, |l| l.min(GLANCE))),
+            let most = match &waker {
+                Some(_) if asked => Some(ask::EVERY),
+                Some(_) => None,
+                None => Some(GLANCE),
             };
+            let slice = left.into_iter().chain(most).min();
             match poll::poll(fds, slice) {
                 Ok(0) => {}
                 Ok(_) => {
@@ -149,7 +180,7 @@ impl<'a> Call<'a> {
                         return Ok(true);
                     }
                 }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => signalled = true,
                 Err(e) => return Err(Error::new(Code::Io, format_args!("poll failed: {e}"))),
             }
         }

@@ -232,7 +232,10 @@ fn by_node(reply: &mut Reply, answers: &[Answer]) -> Answer {
             .origin_of(*answer)
             .map_or("?".to_string(), |o| o.name().to_string());
         pairs.push(reply.store_text(Kind::String, name.as_bytes()));
-        pairs.push(answer.value);
+        // An element now, with no node behind it: its name is the key.
+        let mut value = answer.value;
+        value.flags &= !flag::ANSWER;
+        pairs.push(value);
     }
     let first = reply.values.len();
     let len = pairs.len() as u32;

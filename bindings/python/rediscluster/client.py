@@ -11,7 +11,7 @@ from redis.cluster import ClusterNode
 from redis.connection import Encoder  # type: ignore[attr-defined]
 from redis.lock import Lock
 
-from . import _convert
+from . import _convert, _signals
 from ._commands import PLACES, Commands, callbacks, merges
 from ._native import ffi, lib
 from .exceptions import ClusterUnreachable, RedisClusterException, ResponseError, WatchError, error
@@ -156,10 +156,14 @@ class RedisCluster(Commands):
         "random", "slot:N", "key:K", "host:port", a ClusterNode, or several of these."""
         if options or args[0] in PLACES:
             return self._execute(args, options)
-        # What most commands take, and nothing else. (KeyboardInterrupt is raised between a call's
-        # end and what follows: the reply that had come is then not freed.)
+        # What most commands take, and nothing else. (A KeyboardInterrupt that is raised between a
+        # call's end and what follows leaves the reply that had come: it is then not freed.)
+        if not _signals.ready:
+            _signals.prepare()
         wire = _convert.encode(args, *self._encoding)
         reply = lib.rdc_command_resp(self._handle, wire, len(wire))
+        if _signals.raised:
+            _signals.settle(lib.rdc_reply_free, reply)
         try:
             value = _convert.read(reply, self._text)
         finally:
@@ -170,6 +174,8 @@ class RedisCluster(Commands):
         return value if callback is None else callback(value)
 
     def _execute(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if not _signals.ready:
+            _signals.prepare()
         name = args[0]
         target = options.pop("target_nodes", None) or PLACES.get(name)
         if target is None:
@@ -194,6 +200,8 @@ class RedisCluster(Commands):
         self, reply: Any, read: Callable[..., Any], name: Any, options: dict[str, Any]
     ) -> Any:
         """What redis-py makes of a reply, or of those of several nodes."""
+        if _signals.raised:
+            _signals.settle(lib.rdc_reply_free, reply)
         text = None if NEVER_DECODE in options else self._text
         try:
             value = read(reply, text)
@@ -259,6 +267,8 @@ class RedisCluster(Commands):
     # ---- Looking inside --------------------------------------------------------------------------
 
     def _look(self, reply: Any) -> Any:
+        if _signals.raised:
+            _signals.settle(lib.rdc_reply_free, reply)
         try:
             value = _convert.read(reply, bytes.decode)
         finally:
@@ -317,7 +327,12 @@ def _connect(chosen: dict[str, Any]) -> Any:
             if value is not None:
                 # What is wrong with it is said by the client that is made of it.
                 lib.rdc_options_set(options, name.encode(), _option(value))
-        return lib.rdc_create_with(options)
+        if not _signals.ready:
+            _signals.prepare()
+        handle = lib.rdc_create_with(options)
+        if _signals.raised:
+            _signals.settle(lib.rdc_close, handle)
+        return handle
     finally:
         lib.rdc_options_free(options)
 

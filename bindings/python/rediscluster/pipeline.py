@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
-from . import _convert
+from . import _convert, _signals
 from ._commands import PLACES, Commands
 from ._native import RDC_ERROR, RDC_NIL, ffi, lib
 from .exceptions import RedisError, ResponseError, WatchError
@@ -140,6 +140,8 @@ class ClusterPipeline(Commands):
             if isinstance(answer, Exception):
                 raise answer
         done = lib.rdc_command_resp(self._pin, EXEC, len(EXEC))
+        if _signals.raised:
+            _signals.settle(lib.rdc_reply_free, done)
         try:
             kind = lib.rdc_reply_type(done)
             if kind == RDC_ERROR:
@@ -197,7 +199,11 @@ def _send(handle: Any, wire: list[bytes], run: Any, read: Callable[[Any], list[A
     # An empty run of bytes would be one malformed command.
     if data:
         lib.rdc_pipeline_resp(handle, data, len(data))
+    if not _signals.ready:
+        _signals.prepare()
     reply = run(handle)
+    if _signals.raised:
+        _signals.settle(lib.rdc_reply_free, reply)
     try:
         if lib.rdc_reply_type(reply) == RDC_ERROR:
             raise _convert.read(reply, None)

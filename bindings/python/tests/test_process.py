@@ -1,11 +1,10 @@
-"""Failover, threads, signals, forks and memory."""
+"""Failover, threads, forks and memory. Signals: test_signals.py."""
 
 from __future__ import annotations
 
 import gc
 import multiprocessing
 import os
-import signal
 import threading
 import time
 import tracemalloc
@@ -106,25 +105,6 @@ def test_interrupt_ends_the_calls_of_other_threads(url, rc):
         other.interrupt()
         waiter.join()
         assert found == ["INTERRUPTED"] and other.ping()
-
-
-def test_ctrl_c_is_raised_when_the_call_ends(rc):
-    def press() -> None:
-        wait_until_blocked(rc, "list")
-        os.kill(os.getpid(), signal.SIGINT)
-        rc.rpush("list", "x")
-
-    thread = threading.Thread(target=press)
-    thread.start()
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            rc.blpop("list", timeout=60)
-    finally:
-        signal.signal(signal.SIGINT, before)
-        thread.join()
-    # The reply that came was taken: the element is gone, and the next call gets its own.
-    assert rc.llen("list") == 0 and rc.get("list2") is None
 
 
 def test_a_forked_child_goes_on_with_the_client_it_inherited(rc):

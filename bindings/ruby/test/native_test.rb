@@ -9,7 +9,7 @@ class NativeTest < Minitest::Test
   # How ffi calls what C calls so.
   TYPES = {
     "void" => %i[void], "int32_t" => %i[int32], "int64_t" => %i[int64], "size_t" => %i[size_t],
-    "double" => %i[double], "const char *" => %i[string buffer_in]
+    "double" => %i[double], "rdc_wait_fn" => %i[pointer], "const char *" => %i[string buffer_in]
   }.freeze
 
   # name => [arguments, result], as the header writes them.

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "minitest/autorun"
+require "socket"
 require "rediscluster"
 
 # What the tests have in common: a cluster, named by RDC_URL, that others use too.
@@ -21,12 +22,19 @@ class ClusterTest < Minitest::Test
     "#{@name}#{suffix}".tap { |key| @rc.del(key) }
   end
 
-  # The cluster tool, to look at servers and to break them.
+  # The control socket of the cluster, to look at servers and to break them: lines, as `cluster ctl` prints them.
   def ctl(*words)
-    skip "RDC_CLUSTER is not set: no way to reach the servers themselves" unless ENV["RDC_CLUSTER"]
-    output = IO.popen([ENV["RDC_CLUSTER"], "ctl", *words.map(&:to_s)], err: %i[child out], &:read)
-    assert $?.success?, "ctl #{words.join(" ")}: #{output}"
-    output.lines.map(&:strip)
+    UNIXSocket.open(ENV.fetch("RDC_CONTROL")) do |socket|
+      socket.puts(words.join(" "))
+      lines = []
+      while (line = socket.gets(chomp: true))
+        return lines if line == "ok"
+
+        flunk "ctl #{words.join(" ")}: #{line}" if line.start_with?("error ")
+        lines << line
+      end
+      flunk "ctl #{words.join(" ")}: the socket closed"
+    end
   end
 
   # Waits until the block gives something true.

@@ -143,7 +143,7 @@ class RedisCluster
 
   # Takes a handle that the block makes. One that is in error answers every command with that error.
   def adopt
-    Thread.handle_interrupt(Convert::UNINTERRUPTED) { @handle = Native::Client.new(yield) }
+    Waiting.undisturbed { @handle = Native::Client.new(yield) }
     call("PING") if Native.rdc_client_error(@handle)
   end
 

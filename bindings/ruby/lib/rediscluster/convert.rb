@@ -10,9 +10,6 @@ class RedisCluster
     # It begins at 1 because Pointer takes 0 for NULL.
     MEMORY = FFI::Pointer.new(1)
 
-    # Until a reply is in Ruby's hands, no Thread#raise or Timeout may come between it and its rdc_reply_free.
-    UNINTERRUPTED = { Object => :never }.freeze
-
     module_function
 
     # A command, encoded, at the end of `resp`. Arrays and hashes among the arguments are flattened; of options,
@@ -66,19 +63,17 @@ class RedisCluster
 
     # Calls the block for a reply, and turns it into Ruby's. An error is not raised but returned.
     def reply
-      Thread.handle_interrupt(UNINTERRUPTED) do
+      Waiting.undisturbed do |state|
         pointer = yield
         begin
-          value(pointer)
+          value(pointer, state.out)
         ensure
           Native.rdc_reply_free(pointer)
         end
       end
     end
 
-    def value(reply)
-      # Thread.current[] belongs to the fiber: nobody else writes there between the call and the reading.
-      out = Thread.current[:rediscluster_out] ||= FFI::MemoryPointer.new(:int64, 2)
+    def value(reply, out)
       type = Native.rdc_reply_read(reply, out, out + 8)
       scalar(type, out.get_uint64(0), out.get_int64(8)) { reply }
     end

@@ -1,0 +1,229 @@
+"""Signals while a call waits. Their handlers run at once; what they raise ends the call."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from conftest import control
+
+from rediscluster import RedisCluster
+
+# What a user notices.
+AT_ONCE = 0.1
+
+
+@contextmanager
+def handled(number: int, handler):
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+@contextmanager
+def pressed_in(seconds: float, number: int = signal.SIGINT):
+    """Sends a signal from outside, as the terminal does; gives when that was."""
+    when: list[float] = []
+    over = threading.Event()
+
+    def press() -> None:
+        if not over.wait(seconds):
+            when.append(time.monotonic())
+            os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    try:
+        yield when
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.fixture
+def stopped(url, rc):
+    """A key whose primary hangs, and a client that would wait for it."""
+    rc.set("hang", "here")
+    rc.get("other")
+    port = control("primary-of", "key:hang")[0]
+    with RedisCluster.from_url(url, timeout=20, socket_timeout=20, socket_connect_timeout=20) as it:
+        it.get("hang")
+        control("stop", port)
+        try:
+            yield it, port
+        finally:
+            control("cont", port)
+            control("wait-healthy")
+
+
+WAYS = {
+    "read": lambda rc: rc.get("hang"),
+    "write": lambda rc: rc.set("hang", 1),
+    "of several nodes": lambda rc: rc.mget("hang", "a", "b", "c"),
+    "pipeline": lambda rc: rc.pipeline().get("hang").get("a").get("b").get("c").execute(),
+    "pipeline with errors": lambda rc: rc.pipeline().get("hang").execute(raise_on_error=False),
+    "transaction": lambda rc: rc.pipeline(transaction=True).get("hang").execute(),
+    "watch": lambda rc: rc.pipeline().watch("hang"),
+    "target": lambda rc: rc.execute_command("TIME", target_nodes="primaries"),
+}
+
+
+def test_ctrl_c_ends_a_call_at_once_however_it_waits(stopped):
+    client, port = stopped
+    ways = {**WAYS, "constructor": lambda _: RedisCluster("127.0.0.1", port, timeout=20)}
+    with handled(signal.SIGINT, signal.default_int_handler):
+        for name, way in ways.items():
+            with pressed_in(0.05) as when, pytest.raises(KeyboardInterrupt):
+                way(client)
+            took = time.monotonic() - when[0]
+            assert took < AT_ONCE, f"{name}: {took}"
+            assert client.get("other") is None
+
+
+def test_a_call_that_blocks_ends_and_the_next_gets_its_own_reply(rc):
+    with handled(signal.SIGINT, signal.default_int_handler):
+        for _ in range(3):
+            with pressed_in(0.02) as when, pytest.raises(KeyboardInterrupt):
+                rc.blpop("list", timeout=60)
+            assert time.monotonic() - when[0] < AT_ONCE
+    assert rc.rpush("list", "x") == 1
+    assert rc.blpop("list", timeout=60) == (b"list", b"x")
+
+
+def test_an_alarm_is_a_timeout_of_ones_own(rc):
+    class TooLate(Exception):
+        pass
+
+    def late(*_: object) -> None:
+        raise TooLate
+
+    with handled(signal.SIGALRM, late):
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        began = time.monotonic()
+        with pytest.raises(TooLate):
+            rc.blpop("list", timeout=60)
+        assert time.monotonic() - began < 0.05 + AT_ONCE
+    assert rc.get("list") is None
+
+
+def test_handlers_that_raise_nothing_end_nothing(url, rc):
+    """Every command runs once, however often it is looked away from, also by using the client."""
+    seen = []
+    looking = threading.Lock()
+
+    def look(*_: object) -> None:
+        # On a slow day the next signal comes while this one is being handled.
+        if looking.acquire(blocking=False):
+            seen.append(rc.get("other"))
+            looking.release()
+
+    port = control("primary-of", "key:count")[0]
+    rc.set("other", "value")
+    with (
+        RedisCluster.from_url(url, timeout=20, socket_timeout=20) as patient,
+        handled(signal.SIGALRM, look),
+    ):
+        patient.set("count", 0)
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        try:
+            for i in range(1, 6):
+                control("stop", port)
+                thread = threading.Timer(0.05, control, ("cont", port))
+                thread.start()
+                if i % 2:
+                    assert patient.incr("count") == i
+                else:
+                    assert patient.pipeline().incr("count").get("other").execute() == [i, b"value"]
+                thread.join()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    assert len(seen) > 20 and set(seen) == {b"value"}
+
+
+def test_handlers_run_while_the_call_waits_and_not_after_it(rc):
+    ran = []
+    with handled(signal.SIGUSR1, lambda *_: ran.append(time.monotonic())):
+        with pressed_in(0.05, signal.SIGUSR1) as when:
+            assert rc.blpop("list", timeout=0.5) is None
+    assert ran[0] - when[0] < AT_ONCE
+
+
+def run(script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_child_forked_by_a_thread_is_interrupted_too(rc):
+    done = run("""if True:
+        import os, signal, threading, time
+        from rediscluster import RedisCluster
+
+        def child():
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            began = time.monotonic()
+            try:
+                rc.blpop("list", timeout=30)
+            except KeyboardInterrupt:
+                os._exit(0 if time.monotonic() - began < 1 else 2)
+            os._exit(3)
+
+        def fork():
+            pid = os.fork()
+            if pid == 0:
+                child()
+            status.append(os.waitpid(pid, 0)[1])
+
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        rc, status = RedisCluster.from_url(os.environ["RDC_URL"]), []
+        rc.ping()
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join()
+        print(status)
+    """)
+    assert (done.stdout, done.stderr) == ("[0]\n", "")
+
+
+def test_the_interpreter_ends_with_threads_in_calls(rc):
+    done = run("""if True:
+        import os, threading, time
+        from rediscluster import RedisCluster
+        rc = RedisCluster.from_url(os.environ["RDC_URL"])
+        node = rc.explain("GET", "list")["nodes"][0]
+        for _ in range(4):
+            threading.Thread(target=rc.blpop, args=("list", 0.3), daemon=True).start()
+        while rc.info("clients", target_nodes=node)["blocked_clients"] < 4:
+            pass
+        print("end")
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
+
+
+def test_a_client_made_by_a_thread_is_interrupted_in_the_main_thread(rc):
+    done = run("""if True:
+        import os, signal, threading, time
+        def work():
+            global rc
+            from rediscluster import RedisCluster
+            rc = RedisCluster.from_url(os.environ["RDC_URL"])
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        began = time.monotonic()
+        try:
+            rc.blpop("list", timeout=30)
+        except KeyboardInterrupt:
+            print(time.monotonic() - began < 1)
+    """)
+    assert (done.stdout, done.stderr) == ("True\n", "")
