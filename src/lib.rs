@@ -12,3 +12,8 @@ pub mod resp;
 pub mod route;
 pub mod sync;
 pub mod topology;
+pub mod world;
+
+#[cfg(test)]
+#[path = "../tests/simulation/mod.rs"]
+mod simulation;

@@ -17,15 +17,42 @@ pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for `condvar` to be notified, for `most` at the longest. Neither is told apart: the
-/// caller looks again either way.
+/// Waits on `condvar`, which goes with `mutex`, until notified or `timeout` has passed; it may also
+/// return without a reason.
 pub fn wait<'a, T>(
     condvar: &Condvar,
+    mutex: &'a Mutex<T>,
     guard: MutexGuard<'a, T>,
-    most: Duration,
+    timeout: Duration,
 ) -> MutexGuard<'a, T> {
-    let waited = condvar.wait_timeout(guard, most);
+    #[cfg(test)]
+    if let Some(world) = crate::world::here() {
+        drop(guard);
+        world.futex_wait(std::ptr::from_ref(condvar).addr(), timeout);
+        return lock(mutex);
+    }
+    // What to lock again is known to the guard.
+    let _ = mutex;
+    let waited = condvar.wait_timeout(guard, timeout);
     waited.unwrap_or_else(PoisonError::into_inner).0
+}
+
+/// Wakes one of those that wait on `condvar`.
+pub fn notify_one(condvar: &Condvar) {
+    #[cfg(test)]
+    if let Some(world) = crate::world::here() {
+        world.futex_wake(std::ptr::from_ref(condvar).addr(), 1);
+    }
+    condvar.notify_one();
+}
+
+/// Wakes all that wait on `condvar`.
+pub fn notify_all(condvar: &Condvar) {
+    #[cfg(test)]
+    if let Some(world) = crate::world::here() {
+        world.futex_wake(std::ptr::from_ref(condvar).addr(), i32::MAX);
+    }
+    condvar.notify_all();
 }
 
 /// The same locks where ThreadSanitizer looks on. The standard library comes compiled without it,

@@ -843,6 +843,23 @@ fn an_interrupt_ends_a_call_in_every_phase() {
         |c| say(c, &get),
         since("GET"),
     );
+    // Bytes come all the time, so that nothing is ever waited for.
+    let endless = [b"*1000000\r\n".to_vec(), b":1\r\n".repeat(100_000)].concat();
+    fake.on(0, move |_, command| {
+        is(command, "LRANGE").then(|| Action::SendSlow(endless.clone(), 4, MS / 5))
+    });
+    let lrange = format!("LRANGE {key} 0 -1");
+    for (what, together) in [
+        ("a long reply", false),
+        ("a long reply in a pipeline", true),
+    ] {
+        let call = |c: &Arc<Client>| match together {
+            true => say_all(c, std::slice::from_ref(&lrange)).concat(),
+            false => say(c, &lrange),
+        };
+        interrupted_in(what, &all, 1, call, since("LRANGE"));
+    }
+    fake.on(0, |_, command| is(command, "GET").then_some(Action::Hang));
     let both = [get.clone(), format!("GET {other}")];
     interrupted_in(
         "a pipeline",

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up: a file imports from its own floor and from those below.
 const FLOORS: &[&[&str]] = &[
-    &["address", "config", "deadline", "error", "log", "sync"],
+    &[
+        "address", "config", "deadline", "error", "log", "sync", "world",
+    ],
     &["resp"],
     &["net"],
     &["topology"],

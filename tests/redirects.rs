@@ -348,6 +348,36 @@ fn a_refused_command_does_not_run_late_when_a_later_one_of_its_slot_has_run() {
 }
 
 #[test]
+fn a_refused_command_does_not_run_late_when_a_later_one_of_its_slot_may_have_run() {
+    for early in ["SET", "GET"] {
+        let fake = FakeCluster::new(1);
+        let client = Arc::new(client(&fake.url()));
+        let mut left = vec![Action::SendClose(Vec::new()), Action::send("-TRYAGAIN\r\n")];
+        // The first is refused, and the reply to the second is lost.
+        fake.on(0, move |_, command| {
+            (is(command, "SET") || is(command, "GET"))
+                .then(|| left.pop())
+                .flatten()
+        });
+        let got = say_all(
+            &client,
+            &[
+                if early == "SET" {
+                    "SET k first"
+                } else {
+                    "GET k"
+                },
+                "SET k second",
+            ],
+        );
+        let told = "TRYAGAIN (not sent again: a later write of its slot may have run) (SERVER)";
+        assert!(got[0].ends_with(told), "{got:?}");
+        assert!(got[1].ends_with("(IO, sent)"), "{got:?}");
+        assert_eq!(fake.calls("SET") + fake.calls("GET"), 2, "{got:?}");
+    }
+}
+
+#[test]
 fn a_cluster_that_is_down_is_waited_for_until_the_deadline() {
     let fake = FakeCluster::new(2);
     let key = key_of(0, 2, 1);

@@ -15,6 +15,7 @@ use crate::route::{
     merge, plan, shareable,
 };
 use crate::topology::{Node, Shard, Topology, of_key};
+use crate::world::{layer, rng};
 use rand::seq::SliceRandom;
 use std::sync::Arc;
 
@@ -293,6 +294,7 @@ impl Client {
     }
 
     fn any(&self, core: &Arc<Core>, args: &[&[u8]], body: Body<'_>) -> Result<Box<Reply>> {
+        layer!(Cluster);
         if args.is_empty() {
             return Err(Error::invalid("an empty command"));
         }
@@ -492,7 +494,7 @@ pub(super) fn targets(topology: &Topology, nodes: Nodes, how: Merge) -> Result<V
     };
     // Where one answer is as good as another, it is not always the same node's.
     if how == Merge::FirstFound {
-        targets.shuffle(&mut rand::rng());
+        targets.shuffle(&mut rng());
     }
     Ok(targets)
 }

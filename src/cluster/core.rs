@@ -10,7 +10,7 @@ use crate::sync::{Condvar, Mutex, lock};
 use crate::topology::Topology;
 use arc_swap::ArcSwap;
 use once_cell::sync::{Lazy, OnceCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -30,7 +30,7 @@ pub struct Core {
 pub struct Process {
     number: i32,
     pub topology: ArcSwap<Topology>,
-    peers: Mutex<HashMap<Address, Arc<Peer>>>,
+    peers: Mutex<BTreeMap<Address, Arc<Peer>>>,
     descriptors: Arc<Descriptors>,
     pub refresh: Mutex<Refresh>,
     /// When a reader that finds a shard without replicas may look for some, in
@@ -46,7 +46,7 @@ impl Process {
         Process {
             number,
             topology: ArcSwap::from_pointee(Topology::empty()),
-            peers: Mutex::new(HashMap::new()),
+            peers: Mutex::new(BTreeMap::new()),
             descriptors: Arc::new(Mutex::new(Vec::new())),
             refresh: Mutex::new(Refresh::default()),
             look_for_replicas: AtomicU64::new(0),

@@ -18,6 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::{Call, Use};
 use crate::resp::{Answer, Kind, Reply, flag};
 use crate::topology::{Node, Topology};
+use crate::world::{layer, rng};
 use rand::Rng;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -81,7 +82,7 @@ impl<'c> Exchange<'c> {
     /// else one for each part.
     pub fn run(mut self, parts: &mut [Part<'_>], reply: &mut Slot) {
         if self.manner.read_from != ReadFrom::Primary {
-            self.seed = rand::rng().random();
+            self.seed = rng().random();
             if parts.len() > 1 {
                 self.note_writes(parts);
             }
@@ -119,6 +120,7 @@ impl<'c> Exchange<'c> {
 
     /// Between two rounds: learns and waits as is called for. False if the time is up.
     fn pause(&mut self, parts: &mut [Part<'_>], reply: &mut Slot) -> bool {
+        layer!(Cluster);
         self.tries += 1;
         count(&self.core.stats.retries);
         let over = |call: &Call<'_>| {

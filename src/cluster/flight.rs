@@ -5,7 +5,7 @@
 //! that waits for it would keep the others idle.
 
 use super::exchange::Part;
-use crate::deadline::{Deadline, now};
+use crate::deadline::{Deadline, Time, now};
 use crate::error::{Error, Result};
 use crate::net::{Call, Chunk, Connection, OUT, Peer, PollFd, Recv, Taken, Use, interest};
 use crate::resp::{Answer, Body, Kind, Reply, Value, flag};
@@ -21,6 +21,9 @@ pub struct Flight {
     pub peer: Arc<Peer>,
     kind: Use,
     connection: Option<Box<Connection>>,
+    /// Whether the peer counts a connection as ours, be it there or about to be opened: then it is
+    /// told what becomes of it, also when a panic passes through.
+    holds: bool,
     /// Whose the expected replies are, by position.
     order: Vec<u32>,
     /// Once it has failed: whether the command of each expected reply may have run.
@@ -47,6 +50,7 @@ impl Flight {
             peer,
             kind,
             connection: None,
+            holds: false,
             order: Vec::new(),
             sent: Vec::new(),
             arrived: 0,
@@ -68,7 +72,10 @@ impl Flight {
     }
 
     /// Puts the commands on a connection.
-    fn board(&mut self, mut connection: Box<Connection>, parts: &[Part<'_>], reply: &mut Reply) {
+    fn board(&mut self, parts: &[Part<'_>], reply: &mut Reply) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
         let numbers = std::mem::take(&mut self.order);
         self.order.reserve(numbers.len());
         for number in numbers {
@@ -85,12 +92,11 @@ impl Flight {
         }
         self.chunk = Some(connection.begin_chunk(reply));
         self.origin = reply.add_origin(connection.origin());
-        self.connection = Some(connection);
     }
 
     /// Puts the commands on a connection and begins to send them.
-    fn depart(&mut self, connection: Box<Connection>, parts: &[Part<'_>], reply: &mut Reply) {
-        self.board(connection, parts, reply);
+    fn depart(&mut self, parts: &[Part<'_>], reply: &mut Reply) {
+        self.board(parts, reply);
         if let Some(connection) = &mut self.connection
             && let Err(error) = connection.send()
         {
@@ -129,9 +135,7 @@ impl Flight {
         })?;
         if done {
             self.peer.health.worked();
-            if let Some(connection) = self.connection.take() {
-                self.peer.give(self.kind, connection, call.began);
-            }
+            self.give_back(call.began);
         }
         Ok(())
     }
@@ -143,10 +147,25 @@ impl Flight {
                 connection.end_chunk(reply, chunk);
             }
             self.note_sent(parts, connection.written());
-            drop(connection);
+        }
+        self.let_go();
+        self.failed = Some(error);
+    }
+
+    /// The connection goes back to its peer, and is used again if nothing is in flight on it.
+    fn give_back(&mut self, used: Time) {
+        if let Some(connection) = self.connection.take() {
+            self.holds = false;
+            self.peer.give(self.kind, connection, used);
+        }
+    }
+
+    /// Whatever is held of a connection is no more.
+    fn let_go(&mut self) {
+        self.connection = None;
+        if std::mem::take(&mut self.holds) {
             self.peer.lost(self.kind);
         }
-        self.failed = Some(error);
     }
 
     /// Works out which commands the bytes that were written belong to.
@@ -182,9 +201,7 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        if self.connection.take().is_some() {
-            self.peer.lost(self.kind);
-        }
+        self.let_go();
     }
 }
 
@@ -197,12 +214,16 @@ pub fn fly(
 ) -> Landed {
     let mut landed = Landed::default();
     // Everybody takes connections in the same order, so that no two wait for each other.
-    flights.sort_by_key(|f| Arc::as_ptr(&f.peer).addr());
+    flights.sort_by(|a, b| a.peer.address().cmp(b.peer.address()));
     if !at_once(flights, parts, reply, call) {
         for flight in flights.iter_mut() {
             let until = call.patience(now());
             match flight.peer.take(flight.kind, call, until) {
-                Ok(connection) => flight.depart(connection, parts, reply),
+                Ok(connection) => {
+                    flight.holds = true;
+                    flight.connection = Some(connection);
+                    flight.depart(parts, reply);
+                }
                 Err(error) => flight.fail(error, parts, reply),
             }
         }
@@ -236,33 +257,32 @@ pub fn fly(
 /// Those that are there already leave first. Those that have to be opened share the time that is
 /// left, so that a node that does not answer leaves the others theirs.
 fn at_once(flights: &mut [Flight], parts: &[Part<'_>], reply: &mut Reply, call: &Call<'_>) -> bool {
-    let mut taken = Vec::with_capacity(flights.len());
-    for flight in flights.iter() {
+    for at in 0..flights.len() {
+        let flight = &mut flights[at];
         match flight.peer.try_take(flight.kind, call) {
-            Taken::Idle(connection) => taken.push(Some(connection)),
-            Taken::Right => taken.push(None),
+            Taken::Idle(connection) => flight.connection = Some(connection),
+            Taken::Right => {}
             Taken::Busy => {
-                for (flight, connection) in flights.iter().zip(taken) {
-                    match connection {
-                        Some(connection) => {
-                            let used = connection.used;
-                            flight.peer.give(flight.kind, connection, used);
-                        }
-                        None => flight.peer.lost(flight.kind),
+                for flight in &mut flights[..at] {
+                    if let Some(used) = flight.connection.as_ref().map(|c| c.used) {
+                        flight.give_back(used);
                     }
+                    flight.let_go();
                 }
                 return false;
             }
         }
+        flight.holds = true;
     }
-    let mut to_open = taken.iter().filter(|t| t.is_none()).count() as u32;
-    let mut closed = Vec::with_capacity(flights.len());
-    for (flight, connection) in flights.iter_mut().zip(taken) {
-        match connection {
-            Some(connection) => flight.depart(connection, parts, reply),
-            None => closed.push(flight),
+    let mut closed: Vec<&mut Flight> = Vec::with_capacity(flights.len());
+    for flight in flights.iter_mut() {
+        if flight.connection.is_some() {
+            flight.depart(parts, reply);
+        } else {
+            closed.push(flight);
         }
     }
+    let mut to_open = closed.len() as u32;
     // Those that have been failing come last: they have most to wait for.
     closed.sort_by_key(|flight| !flight.peer.health.is_well());
     for flight in closed {
@@ -270,11 +290,11 @@ fn at_once(flights: &mut [Flight], parts: &[Part<'_>], reply: &mut Reply, call: 
         let until = call.patience(time).share(time, to_open);
         to_open -= 1;
         match flight.peer.open(flight.kind, call, until) {
-            Ok(connection) => flight.depart(connection, parts, reply),
-            Err(error) => {
-                flight.peer.lost(flight.kind);
-                flight.fail(error, parts, reply);
+            Ok(connection) => {
+                flight.connection = Some(connection);
+                flight.depart(parts, reply);
             }
+            Err(error) => flight.fail(error, parts, reply),
         }
     }
     true

@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::{Call, Connection, GLANCE, Peer, Use};
 use crate::resp::{Body, Kind, Reply, Value};
 use crate::route::{Row, table};
-use crate::sync::{Condvar, Mutex, lock, wait};
+use crate::sync::{Condvar, Mutex, lock, notify_one, wait};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 
@@ -239,7 +239,7 @@ impl Own {
                     "another thread is using this pinned handle",
                 ));
             }
-            state = wait(&self.free, state, left.min(GLANCE));
+            state = wait(&self.free, &self.state, state, left.min(GLANCE));
             // What is asked of the caller's thread is asked with no lock held.
             drop(state);
             call.look()?;
@@ -310,7 +310,7 @@ impl Drop for Turn<'_> {
         }
         state.busy = false;
         drop(state);
-        self.own.free.notify_one();
+        notify_one(&self.own.free);
     }
 }
 

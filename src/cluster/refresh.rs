@@ -8,8 +8,9 @@ use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Result};
 use crate::log;
 use crate::net::{Call, GLANCE, Peer};
-use crate::sync::{lock, wait};
+use crate::sync::{lock, notify_all, wait};
 use crate::topology::{Found, Topology, discover};
+use crate::world::rng;
 use rand::Rng;
 use rand::seq::SliceRandom;
 use std::sync::Arc;
@@ -55,7 +56,7 @@ struct Running<'a>(&'a Process);
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         lock(&self.0.refresh).running = false;
-        self.0.refreshed.notify_all();
+        notify_all(&self.0.refreshed);
     }
 }
 
@@ -83,7 +84,12 @@ impl Core {
             if left.is_zero() {
                 break;
             }
-            refresh = wait(&process.refreshed, refresh, left.min(GLANCE));
+            refresh = wait(
+                &process.refreshed,
+                &process.refresh,
+                refresh,
+                left.min(GLANCE),
+            );
             if refresh.last.is_some_and(|last| last >= began) {
                 return Ok(());
             }
@@ -135,7 +141,7 @@ impl Core {
             .min(INTERVAL_LAST);
         let time = now();
         refresh.last = Some(time);
-        refresh.next = Some(time.plus(interval.mul_f64(rand::rng().random_range(0.5..1.0))));
+        refresh.next = Some(time.plus(interval.mul_f64(rng().random_range(0.5..1.0))));
         news.map(drop)
     }
 
@@ -144,7 +150,7 @@ impl Core {
     fn whom_to_ask(&self, process: &Process, time: Time) -> Vec<Arc<Peer>> {
         let topology = process.topology.load();
         let mut known: Vec<Arc<Peer>> = topology.nodes.iter().map(|n| n.peer.clone()).collect();
-        known.shuffle(&mut rand::rng());
+        known.shuffle(&mut rng());
         let (mut order, sick): (Vec<_>, Vec<_>) =
             known.into_iter().partition(|p| p.health.is_well());
         let mut add = |peers: &mut dyn Iterator<Item = Arc<Peer>>| {
@@ -157,7 +163,7 @@ impl Core {
         let mut seeds: Vec<Address> = self.config.seeds.clone();
         // The first time the caller's own order holds, and later none.
         if topology.version > 0 {
-            seeds.shuffle(&mut rand::rng());
+            seeds.shuffle(&mut rng());
         }
         add(&mut seeds.iter().map(|seed| process.peer(seed, &self.config)));
         add(&mut sick.into_iter());
@@ -231,6 +237,6 @@ impl Core {
 
 /// Until when a call sleeps before its `n`-th try.
 pub fn backoff(n: u32) -> Deadline {
-    let us = crate::route::backoff_us(n, rand::rng().random_range(0.0..1.0));
+    let us = crate::route::backoff_us(n, rng().random_range(0.0..1.0));
     Deadline::after_us(now(), us)
 }

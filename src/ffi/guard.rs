@@ -5,6 +5,7 @@ use super::seal;
 use crate::error::{Code, Error, Result};
 use crate::log;
 use crate::resp::Reply;
+use crate::world::layer;
 use once_cell::sync::Lazy;
 use std::ffi::{CStr, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,18 +42,23 @@ pub fn guarded<T>(failed: impl FnOnce(&str) -> T, f: impl FnOnce() -> T) -> T {
     }
 }
 
+/// What a panic becomes for the caller.
+pub fn bug(words: &str) -> Error {
+    Error::new(
+        Code::Internal,
+        format_args!("a bug in librediscluster: {words}"),
+    )
+}
+
 /// Runs what makes a reply, and hands it over.
 #[inline]
 pub fn reply(f: impl FnOnce() -> Result<Box<Reply>>) -> *mut rdc_reply {
     let made = guarded(
-        |words| {
-            Err(Error::new(
-                Code::Internal,
-                format_args!("a bug in librediscluster: {words}"),
-            )
-            .sent(true))
+        |words| Err(bug(words).sent(true)),
+        || {
+            layer!(Ffi);
+            f()
         },
-        f,
     );
     seal::hand_over(made.unwrap_or_else(|error| Box::new(Reply::error(&error))))
 }

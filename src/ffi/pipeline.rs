@@ -1,7 +1,7 @@
 //! ## Pipelines
 
 use super::client::rdc_client;
-use super::guard::{bytes, guarded, reply, with_args};
+use super::guard::{bug, bytes, guarded, reply, with_args};
 use super::registry::enter;
 use super::reply::rdc_reply;
 use crate::cluster::{Client, Pipeline};
@@ -33,20 +33,17 @@ pub unsafe extern "C" fn rdc_pipeline_new(client: *const rdc_client) -> *mut rdc
     Box::into_raw(Box::new(rdc_pipeline(Pipeline::new(client))))
 }
 
-/// Appends to a pipeline what `f` does; what fails becomes an error in its place.
+/// Appends to a pipeline what `f` does; what fails, or panics, becomes an error in its place, so that
+/// every later command keeps its own.
 unsafe fn append(pipeline: *mut rdc_pipeline, f: impl FnOnce(&mut Pipeline) -> Result<()>) {
-    guarded(
-        |_| (),
-        || {
-            // SAFETY: header rule 1, and rule 4: by one thread at a time.
-            let Some(rdc_pipeline(pipeline)) = (unsafe { pipeline.as_mut() }) else {
-                return;
-            };
-            if let Err(error) = f(pipeline) {
-                pipeline.fail(error);
-            }
-        },
-    );
+    // SAFETY: header rule 1, and rule 4: by one thread at a time.
+    let Some(rdc_pipeline(pipeline)) = (unsafe { pipeline.as_mut() }) else {
+        return;
+    };
+    let outcome = guarded(|words| Err(bug(words)), || f(pipeline));
+    if let Err(error) = outcome {
+        guarded(|_| (), || pipeline.fail(error));
+    }
 }
 
 /// Appends a command, as in rdc_command(); nothing is sent yet. Appending never fails: a malformed
@@ -300,5 +297,32 @@ pub unsafe extern "C" fn rdc_pipeline_free(pipeline: *mut rdc_pipeline) {
         // SAFETY: header rule 1: made by rdc_pipeline_new and not freed before. What is dropped
         // may be the last reference on a client.
         guarded(|_| (), || drop(unsafe { Box::from_raw(pipeline) }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::Kind;
+    use crate::simulation::panicking_once;
+    use crate::world::Layer;
+
+    #[test]
+    fn a_panic_while_a_command_is_appended_takes_no_place_from_the_others() {
+        panicking_once(Layer::Route, || {
+            let mut pipeline = rdc_pipeline(Pipeline::new(Arc::new(Client::broken(
+                Error::invalid("nowhere"),
+            ))));
+            let get = |pipeline: &mut rdc_pipeline| {
+                let argv = [c"GET".as_ptr(), c"k".as_ptr()];
+                // SAFETY: header rule 3: two C strings, and a pipeline that lives.
+                unsafe { rdc_pipeline_command(pipeline, 2, argv.as_ptr(), std::ptr::null()) };
+            };
+            get(&mut pipeline);
+            assert_eq!(pipeline.0.len(), 1, "the one that panicked");
+            get(&mut pipeline);
+            assert_eq!(pipeline.0.len(), 2);
+            assert_eq!(pipeline.0.execute().root.value.kind, Kind::Error);
+        });
     }
 }

@@ -10,6 +10,7 @@ use super::wake::{Call, TICK_MS};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::resp::{Body, Decoder, Kind, Limits, Origin, Reply, SMALL, Value, chunk_tag};
+use crate::world::layer;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -84,6 +85,7 @@ impl Connection {
     /// Adds a command to what is to be sent.
     #[inline]
     pub fn push(&mut self, body: &Body<'_>) {
+        layer!(Net);
         body.write(&mut self.out);
     }
 
@@ -96,6 +98,11 @@ impl Connection {
             self.out.extend_from_slice(encoded);
         }
         encoded.clear();
+    }
+
+    /// Takes these bytes, none of which has been sent, out of what is to be sent.
+    pub fn cut(&mut self, bytes: std::ops::Range<usize>) {
+        self.out.drain(bytes);
     }
 
     /// How many of them have been sent.
@@ -252,6 +259,12 @@ impl Connection {
         }
     }
 
+    /// Fails if the call has been interrupted: where bytes keep coming, nothing else would look.
+    pub fn check(&self, call: &Call<'_>) -> Result<()> {
+        call.look()
+            .map_err(|e| e.at(self.origin.name()).sent(self.written > 0))
+    }
+
     /// The next reply, by `until`.
     #[inline]
     pub fn reply(&mut self, call: &Call<'_>, until: Deadline) -> Result<Box<Reply>> {
@@ -269,8 +282,7 @@ impl Connection {
                 if call.deadline.passed(time) {
                     return Err(self.late());
                 }
-                call.look()
-                    .map_err(|e| e.at(self.origin.name()).sent(self.written > 0))?;
+                self.check(call)?;
                 until = call.patience(time);
             }
             self.pump(call, until)?;
@@ -303,6 +315,7 @@ impl Connection {
     /// Makes a reply of a decoded value and its bytes.
     #[inline]
     fn detach(&mut self, value: Value, start: usize, end: usize) -> Box<Reply> {
+        layer!(Net);
         let mut reply = Box::new(Reply::from(value, self.origin.clone()));
         let len = value.len as usize;
         if value.in_chunk() && len < SMALL {
@@ -322,6 +335,7 @@ impl Connection {
 
     /// Begins to receive replies that become part of one large reply.
     pub fn begin_chunk(&mut self, reply: &mut Reply) -> Chunk {
+        layer!(Net);
         self.gathers = true;
         Chunk {
             number: reply.add_chunk_later(),
@@ -396,6 +410,7 @@ impl Connection {
     /// sent; then the connection must be dropped.
     #[inline]
     pub fn rest(&mut self, used: Time) -> bool {
+        layer!(Net);
         if self.start != self.input.len() || self.decoder.is_inside() || !self.is_flushed() {
             return false;
         }

@@ -392,7 +392,7 @@ impl Lane {
                     .at(peer.origin().name()));
                 }
                 state.takers += 1;
-                state = wait(&self.freed, state, left.min(GLANCE));
+                state = wait(&self.freed, &self.state, state, left.min(GLANCE));
                 state.takers -= 1;
                 // What is asked of the caller's thread is asked with no lock held.
                 drop(state);
@@ -413,10 +413,9 @@ impl Lane {
     }
 
     /// Takes a connection back that nothing is in flight on, or drops it.
-    pub fn give(&self, mut connection: Box<Connection>, used: Time) {
-        let clean = connection.rest(used);
+    pub fn give(&self, connection: Box<Connection>, used: Time) {
         let mut lead = Lead::new(self, Some(connection));
-        if clean {
+        if lead.connection.as_mut().is_some_and(|c| c.rest(used)) {
             lead.pass_on();
         }
     }

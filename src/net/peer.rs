@@ -188,6 +188,10 @@ pub(super) struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
+        #[cfg(test)]
+        if let Some(world) = crate::world::here() {
+            world.closed(self.fd);
+        }
         let mut all = lock(&self.descriptors);
         if let Some(at) = all.iter().position(|fd| *fd == self.fd) {
             all.swap_remove(at);

@@ -4,7 +4,13 @@
 //! Every send carries MSG_NOSIGNAL, so that a closed peer is an error here and not a SIGPIPE in
 //! the host process; every descriptor is close-on-exec.
 
+#[cfg(test)]
+use crate::world;
+use socket2::{SockAddr, Socket};
 use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+#[cfg(test)]
+use std::os::fd::AsRawFd;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::time::Duration;
@@ -29,9 +35,40 @@ fn check(n: isize) -> io::Result<usize> {
     usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }
 
+/// Begins to connect a socket that does not wait.
+pub fn connect(socket: &Socket, to: SocketAddr) -> io::Result<()> {
+    #[cfg(test)]
+    if let Some(world) = world::here() {
+        return world.connect(socket.as_raw_fd(), to);
+    }
+    socket.connect(&SockAddr::from(to))
+}
+
+/// What became of it.
+pub fn connected(socket: &Socket) -> io::Result<()> {
+    #[cfg(test)]
+    if let Some(world) = world::here() {
+        return world.error_of(socket.as_raw_fd()).map_or(Ok(()), Err);
+    }
+    socket.take_error()?.map_or(Ok(()), Err)
+}
+
+/// The IP addresses of a host.
+pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    #[cfg(test)]
+    if let Some(world) = world::here() {
+        return world.resolve(host, port);
+    }
+    (host, port).to_socket_addrs().map(Iterator::collect)
+}
+
 /// Sends what fits without waiting.
 #[inline]
 pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    #[cfg(test)]
+    if let Some(world) = world::here() {
+        return world.send(fd, bytes);
+    }
     // SAFETY: the pointer and the length are those of a live slice.
     check(unsafe {
         libc::send(
@@ -60,6 +97,17 @@ pub fn recv(fd: RawFd, buf: &mut Vec<u8>, room: usize, how: Recv) -> io::Result<
     let len = buf.len();
     let spare = buf.spare_capacity_mut();
     let room = room.min(spare.len());
+    #[cfg(test)]
+    if let Some(world) = world::here() {
+        let wait = match how {
+            Recv::Now => world::Wait::No,
+            Recv::Some => world::Wait::First,
+            Recv::All => world::Wait::All,
+        };
+        let bytes = world.recv(fd, room, wait)?;
+        buf.extend_from_slice(&bytes);
+        return Ok(bytes.len());
+    }
     let flags = match how {
         Recv::Now => libc::MSG_DONTWAIT,
         Recv::Some => 0,
@@ -74,6 +122,10 @@ pub fn recv(fd: RawFd, buf: &mut Vec<u8>, room: usize, how: Recv) -> io::Result<
 
 /// Whether a connection that should be silent has something to say: bytes or its end.
 pub fn has_news(fd: RawFd) -> bool {
+    #[cfg(test)]
+    if let Some(world) = world::here() {
+        return world.has_news(fd);
+    }
     let mut byte = 0u8;
     // SAFETY: one byte of room is what the pointer has.
     let n = unsafe {
@@ -90,6 +142,10 @@ pub fn has_news(fd: RawFd) -> bool {
 /// Waits until one of `fds` is ready, `timeout` has passed or a signal came; returns how many
 /// are ready.
 pub fn poll(fds: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize> {
+    #[cfg(test)]
+    if let Some(world) = world::here() {
+        return world.poll(fds, timeout);
+    }
     let spec = timeout.map(timespec);
     let spec = spec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: the list and its length belong together; the timeout is NULL or lives on.
@@ -120,6 +176,10 @@ pub fn event() -> io::Result<RawFd> {
 
 /// Makes an event silent again.
 pub fn clear(fd: RawFd) {
+    #[cfg(test)]
+    if let Some(world) = world::here() {
+        return world.clear(fd);
+    }
     let mut count = 0u64;
     // SAFETY: eight bytes are what a read of an eventfd writes. Its failure means that it was
     // silent already.
@@ -128,6 +188,10 @@ pub fn clear(fd: RawFd) {
 
 /// Makes the event with this descriptor fire. Async-signal-safe.
 pub fn fire(fd: RawFd) {
+    #[cfg(test)]
+    if let Some(world) = world::here() {
+        return world.fire(fd);
+    }
     let one = 1u64;
     // SAFETY: eight bytes are read from a live integer. It can only fail where the counter is
     // full, which is as good as fired.
@@ -136,6 +200,14 @@ pub fn fire(fd: RawFd) {
 
 /// Sleeps while `word` is `expected`, until woken, `timeout` has passed or a signal came.
 pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) {
+    #[cfg(test)]
+    if let Some(world) = world::here() {
+        // A word that has changed already is no reason to sleep.
+        if word.load(Ordering::SeqCst) == expected {
+            world.futex_wait(word.as_ptr().addr(), timeout);
+        }
+        return;
+    }
     let spec = timespec(timeout);
     // SAFETY: the word and the timeout live as long as the call. Every return is a reason for
     // the caller to look again, so its value says nothing.
@@ -152,6 +224,10 @@ pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) {
 
 /// Wakes up to `count` threads that sleep on `word`.
 pub fn futex_wake(word: &AtomicU32, count: i32) {
+    #[cfg(test)]
+    if let Some(world) = world::here() {
+        return world.futex_wake(word.as_ptr().addr(), count);
+    }
     // SAFETY: the word is alive; a wake reads nothing.
     unsafe {
         libc::syscall(
@@ -165,6 +241,10 @@ pub fn futex_wake(word: &AtomicU32, count: i32) {
 
 /// Lets another thread run.
 pub fn yield_now() {
+    #[cfg(test)]
+    if let Some(world) = world::here() {
+        return world.yield_now();
+    }
     std::thread::yield_now();
 }
 

@@ -7,9 +7,9 @@ use crate::address::Address;
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::error::{Code, Error, Result};
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,8 +61,10 @@ impl Stream {
     ) -> std::result::Result<Stream, Failed> {
         // socket2 makes it close-on-exec.
         let socket = Socket::new(Domain::for_address(ip), Type::STREAM, Some(Protocol::TCP))?;
+        // A child that is forked while it connects closes it like any other.
+        let registered = register(descriptors, socket.as_raw_fd());
         socket.set_nonblocking(true)?;
-        match socket.connect(&SockAddr::from(ip)) {
+        match poll::connect(&socket, ip) {
             Ok(()) => {}
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
                 let mut fds = [
@@ -72,9 +74,7 @@ impl Stream {
                 if !call.wait(&mut fds, until).map_err(Failed::Call)? {
                     return Err(Failed::Late);
                 }
-                if let Some(error) = socket.take_error()? {
-                    return Err(Failed::Io(error));
-                }
+                poll::connected(&socket)?;
             }
             Err(e) => return Err(Failed::Io(e)),
         }
@@ -93,7 +93,7 @@ impl Stream {
         socket.set_nonblocking(false)?;
         poll::set_receive_timeout(socket.as_raw_fd(), Duration::from_millis(PATIENCE_MS))?;
         Ok(Stream {
-            _registered: register(descriptors, socket.as_raw_fd()),
+            _registered: registered,
             socket,
         })
     }
@@ -139,8 +139,8 @@ fn resolve(host: &str, port: u16, node: &Address) -> Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    match (host, port).to_socket_addrs() {
-        Ok(found) => Ok(found.collect()),
+    match poll::resolve(host, port) {
+        Ok(found) => Ok(found),
         Err(e) => Err(Error::new(
             Code::Connect,
             format_args!("{node} has a name that cannot be resolved: {e}"),

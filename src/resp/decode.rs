@@ -6,6 +6,7 @@
 
 use super::value::{Kind, Value, chunk_tag};
 use crate::error::{Code, Error, Result};
+use crate::world::layer;
 
 /// What a peer may make us hold.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +133,7 @@ impl Decoder {
         bias: u64,
         values: &mut Vec<Value>,
     ) -> Result<Option<(Value, usize)>> {
+        layer!(Resp);
         if self.at == 0 {
             self.first_value = values.len();
         }

@@ -7,6 +7,7 @@ use super::merge::{Merge, merge_of};
 use crate::error::{Code, Error, Result};
 use crate::resp::command;
 use crate::topology::of_key;
+use crate::world::layer;
 
 /// Whom a command without keys is sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +112,7 @@ pub enum Plan {
 
 /// Where a known command goes.
 pub fn plan(row: &Row, args: &[&[u8]], split_writes: bool) -> Result<Plan> {
+    layer!(Route);
     check(row, args)?;
     let only = usize::from(row.only_key);
     if only != 0 {

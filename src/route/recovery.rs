@@ -8,6 +8,7 @@
 use crate::address::Address;
 use crate::error::{Code, Error};
 use crate::topology::redirection;
+use crate::world::layer;
 
 /// What is known of a command when its error comes.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +51,7 @@ pub struct Again {
 ///
 /// Only a reply that *is* an error comes here. One inside an array is data: the command ran.
 pub fn of_reply(text: &[u8], from: &Address, facts: Facts) -> Verdict {
+    layer!(Route);
     let word = text.split(|b| *b == b' ').next().unwrap_or_default();
     let refused = Again {
         refused: true,

@@ -1,5 +1,6 @@
 //! Which of several nodes to believe.
 
+use crate::world::layer;
 use std::collections::HashSet;
 
 use super::view::ClusterView;
@@ -19,6 +20,7 @@ use super::view::ClusterView;
 ///    does not prevail over two that cover as much.
 /// 6. The first, so that callers put those whom they trust most in front.
 pub fn choose(mut views: Vec<ClusterView>) -> Option<ClusterView> {
+    layer!(Topology);
     let most = |views: &[ClusterView]| views.iter().map(ClusterView::slots).max();
     if most(&views)? > 0 {
         views.retain(|view| view.slots() > 0);

@@ -10,6 +10,7 @@ use crate::error::{Code, Error, Fault};
 use crate::resp::{Kind, Value, View, flag};
 use crate::route::{Again, Facts, Verdict, of_failure, of_reply};
 use crate::topology::{Shard, Topology};
+use crate::world::{layer, rng};
 use rand::Rng;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ impl Exchange<'_> {
         flights: &[Flight],
         landed: &Landed,
     ) {
+        layer!(Cluster);
         let mut left_open: Vec<(usize, bool)> = Vec::new();
         let read_from = self.manner.read_from;
         let place_of = |flight: usize| {
@@ -95,8 +97,8 @@ impl Exchange<'_> {
 
     /// Commands of one slot run in the caller's order or not at all.
     ///
-    /// A command that was refused is not sent again when a later one of its slot has run: it
-    /// would run late. (Not so for ASK: keys that have moved and keys that have not are
+    /// A command that was refused is not sent again when a later one of its slot has run, or a
+    /// later write may have: it would run late. (Not so for ASK: keys that have moved and keys that have not are
     /// different keys.) And no write follows one whose fate is unknown: it might run first.
     pub(super) fn keep_order(
         &self,
@@ -108,7 +110,8 @@ impl Exchange<'_> {
             return;
         }
         let mut last_run: HashMap<u16, usize> = HashMap::new();
-        let mut in_doubt: HashMap<u16, usize> = HashMap::new();
+        // The first and the last write of a slot that may have run.
+        let mut in_doubt: HashMap<u16, (usize, usize)> = HashMap::new();
         for (number, part) in parts.iter().enumerate().filter(|(_, p)| !p.open) {
             let Some(slot) = part.slot() else { continue };
             let Some(value) = reply.as_ref().map(|r| r.answers[number].value) else {
@@ -118,20 +121,25 @@ impl Exchange<'_> {
             if !ours {
                 last_run.insert(slot, number);
             } else if value.flags & flag::SENT != 0 && !part.read {
-                in_doubt.entry(slot).or_insert(number);
+                in_doubt.entry(slot).or_insert((number, number)).1 = number;
             }
         }
         for (number, asking) in open {
             let Some(slot) = parts[*number].slot() else {
                 continue;
             };
-            let overtaken = !asking && last_run.get(&slot).is_some_and(|last| last > number);
-            let doubted =
-                !parts[*number].read && in_doubt.get(&slot).is_some_and(|first| first < number);
+            let doubt = in_doubt.get(&slot);
+            let ran = last_run.get(&slot).is_some_and(|last| last > number);
+            let overtaken = !asking && (ran || doubt.is_some_and(|(_, last)| last > number));
+            let doubted = !parts[*number].read && doubt.is_some_and(|(first, _)| first < number);
             let error = match (parts[*number].last(), overtaken, doubted) {
                 (Some(last), true, _) => {
                     let mut error = last.clone().sent(false);
-                    error.message += " (not sent again: a later command of its slot has run)";
+                    error.message += if ran {
+                        " (not sent again: a later command of its slot has run)"
+                    } else {
+                        " (not sent again: a later write of its slot may have run)"
+                    };
                     error
                 }
                 (_, false, true) | (None, true, _) => Error::new(
@@ -350,7 +358,7 @@ impl Exchange<'_> {
         }
         let health = &place.peer.health;
         let was_well = health.is_well();
-        health.failed(now(), rand::rng().random_range(0.0..1.0));
+        health.failed(now(), rng().random_range(0.0..1.0));
         count(&place.peer.counts.errors);
         if was_well {
             crate::log::log(crate::log::WARN, || {

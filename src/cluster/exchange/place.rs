@@ -8,6 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::Peer;
 use crate::route::choose;
 use crate::topology::{Node, Shard, Topology};
+use crate::world::rng;
 use rand::Rng;
 use std::sync::Arc;
 
@@ -154,8 +155,7 @@ impl Exchange<'_> {
         if lives {
             peer.health.worked();
         } else {
-            peer.health
-                .failed(now(), rand::rng().random_range(0.0..1.0));
+            peer.health.failed(now(), rng().random_range(0.0..1.0));
         }
         lives
     }
@@ -205,7 +205,7 @@ impl Exchange<'_> {
                     .is_some_and(|p| p.peer.health.is_well() && !self.shunned.contains(&p.index))
             })
             .collect();
-        let random: usize = rand::rng().random_range(0..usize::MAX);
+        let random: usize = rng().random_range(0..usize::MAX);
         let shard = match (well.len(), shards.len()) {
             (0, 0) => return Err(nobody()),
             (0, n) => shards[random % n],

@@ -8,7 +8,7 @@ use crate::net::connection::Connection;
 use crate::net::peer::Peer;
 use crate::net::wake::Call;
 use crate::resp::{Body, Reply};
-use crate::sync::lock;
+use crate::sync::{lock, notify_one};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -139,7 +139,10 @@ impl<'a> Lead<'a> {
                 left.start = member + 1;
                 continue;
             }
-            match connection.reply(call, until) {
+            let reply = connection
+                .check(call)
+                .and_then(|()| connection.reply(call, until));
+            match reply {
                 Ok(reply) if member == own => outcome = Some(Ok(reply)),
                 Ok(reply) => batch.settle(member, Ok(reply)),
                 Err(error) => return self.fail(progress, member, own, error, outcome),
@@ -173,10 +176,11 @@ impl<'a> Lead<'a> {
             let mut hand = lock(&batch.hand);
             // Under the lock: a member that gives up meanwhile looks for what was handed to it.
             if batch.is_alive() {
-                hand.progress = Some(Progress {
-                    ends: progress.ends.clone(),
-                    next: member,
-                });
+                let mut ends = progress.ends.clone();
+                if let Some(connection) = &mut self.connection {
+                    cut_out(connection, &mut ends, own);
+                }
+                hand.progress = Some(Progress { ends, next: member });
                 hand.connection = self.connection.take();
                 drop(hand);
                 self.holds = false;
@@ -238,9 +242,23 @@ impl<'a> Lead<'a> {
             None => {
                 state.idle.push(connection);
                 drop(state);
-                self.lane.freed.notify_one();
+                notify_one(&self.lane.freed);
             }
         }
+    }
+}
+
+/// Takes the command of a member out of what is still to be sent, if no byte of it has been: it
+/// is told that it was not sent, so whoever leads next must not send it.
+fn cut_out(connection: &mut Connection, ends: &mut [usize], member: usize) {
+    let begin = member.checked_sub(1).map_or(0, |m| ends[m]);
+    let size = ends[member] - begin;
+    if connection.written() > begin {
+        return;
+    }
+    connection.cut(begin..begin + size);
+    for end in &mut ends[member..] {
+        *end -= size;
     }
 }
 
@@ -283,7 +301,7 @@ impl Drop for Lead<'_> {
         drop(state);
         match next {
             Some(batch) => batch.nudge(1),
-            None => self.lane.freed.notify_one(),
+            None => notify_one(&self.lane.freed),
         }
     }
 }
