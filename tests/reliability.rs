@@ -1,0 +1,78 @@
+//! RELIABILITY.md names the tests that hold the library to its promises: they exist.
+
+use std::path::{Path, PathBuf};
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The name that a file goes by: its own, or its folder's where it is `mod.rs` or `tests.rs`.
+fn name(path: &Path) -> String {
+    let own = path.file_stem().unwrap().to_str().unwrap();
+    if own == "mod" || own == "tests" {
+        return name(path.parent().unwrap());
+    }
+    own.to_string()
+}
+
+fn is_test(text: &str, function: &str) -> bool {
+    let head = format!("fn {function}(");
+    text.split("#[test]")
+        .skip(1)
+        .any(|test| test.lines().take(4).any(|l| l.trim().starts_with(&head)))
+}
+
+#[test]
+fn every_test_and_file_that_reliability_md_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("RELIABILITY.md")).unwrap();
+    let mut files = Vec::new();
+    rust_files(&root.join("tests"), &mut files);
+    rust_files(&root.join("src"), &mut files);
+    let mut seen = 0;
+    let mut missing = Vec::new();
+    for (file, test) in page.split('`').filter_map(|word| word.split_once("::")) {
+        seen += 1;
+        let exists = files
+            .iter()
+            .filter(|path| name(path) == file)
+            .any(|path| is_test(&std::fs::read_to_string(path).unwrap(), test));
+        if !exists {
+            missing.push(format!("{file}::{test}"));
+        }
+    }
+    for link in page.split("](").skip(1) {
+        let target = link.split([')', '#']).next().unwrap();
+        if !target.is_empty() && !root.join(target).exists() {
+            missing.push(target.to_string());
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(seen > 60, "only {seen} tests are named");
+}
+
+#[test]
+fn every_promise_and_every_fault_has_a_test_or_a_reason() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("RELIABILITY.md")).unwrap();
+    let rows = page
+        .lines()
+        .filter(|l| l.starts_with("| ") && !l.contains("held by"));
+    let mut count = 0;
+    for row in rows {
+        count += 1;
+        let holds = row.split(" | ").nth(1).unwrap_or_default();
+        assert!(
+            holds.contains("::") || holds.contains("](") || holds.starts_with("not tested:"),
+            "neither test nor reason: {row}"
+        );
+    }
+    assert!(count > 30, "the tables are not where they were");
+}
