@@ -235,7 +235,12 @@ void rdc_options_free(rdc_options *options);
 
    Takes at most timeout_ms; a command that blocks by itself (BLPOP, XREAD BLOCK, WAIT) as much
    longer as it asks to. Follows redirections, waits out failovers, and sends again what has
-   certainly not run; see rdc_reply_sent(). Never NULL; the reply is the caller's to free. */
+   certainly not run; see rdc_reply_sent(). Never NULL; the reply is the caller's to free.
+
+   Keys in several slots: MGET, EXISTS, TOUCH, DEL and UNLINK are split by slot and merged in order,
+   MSET if the option split_writes is on; all else is RDC_ERR_CROSSSLOT, and nothing is sent. Without
+   a key, a command goes to all the nodes that it is for (DBSIZE, FLUSHALL, SCRIPT LOAD, CONFIG SET
+   ...). SCAN walks the whole cluster, with cursors of its own. docs/commands.md has it all. */
 rdc_reply *rdc_command(const rdc_client *client,
                        size_t argc,
                        const char *const *argv,

@@ -302,7 +302,7 @@ impl Client {
         let access = row.map_or(Access::Write, |row| access(row, args));
         let name = row.map_or(UNKNOWN, |row| row.name);
         self.permit(name, access)?;
-        let (call, manner) = self.patient(core, row, args);
+        let (call, mut manner) = self.patient(core, row, args);
         if let Some(pin) = &self.pin {
             return pin.call(core, row, args, &body, &call);
         }
@@ -317,7 +317,17 @@ impl Client {
         let part = |target| Part::new(body, name, target, read);
         Ok(match planned {
             Plan::Slot(slot) => self.one(core, part(Target::Slot(slot)), &call, manner),
+            Plan::Primary(slot) => self.one(core, part(Target::Primary(slot)), &call, manner),
             Plan::Anywhere => self.one(core, part(Target::Anywhere), &call, manner),
+            Plan::Scan => {
+                // Replicas would answer, and their cursors mean nothing to each other.
+                manner.read_from = ReadFrom::Primary;
+                if core.process().topology.load().alone {
+                    self.one(core, part(Target::Anywhere), &call, manner)
+                } else {
+                    super::scan::scan(self, core, args, &call, manner)?
+                }
+            }
             Plan::Fan(nodes, merge) => {
                 let targets = targets(&core.process().topology.load(), nodes, merge)?;
                 let parts = targets.into_iter().map(part).collect();

@@ -1,6 +1,7 @@
 //! What all handles on one cluster share, and how a forked child gets its own.
 
 use super::refresh::Refresh;
+use super::scan::Scans;
 use super::stats::Stats;
 use crate::address::Address;
 use crate::config::Config;
@@ -37,6 +38,7 @@ pub struct Process {
     /// [`Time::millis`](crate::deadline::Time::millis).
     pub look_for_replicas: AtomicU64,
     pub refreshed: Condvar,
+    pub scans: Mutex<Scans>,
     /// That of a child which was forked from this process.
     child: OnceCell<Box<Process>>,
 }
@@ -51,6 +53,7 @@ impl Process {
             refresh: Mutex::new(Refresh::default()),
             look_for_replicas: AtomicU64::new(0),
             refreshed: Condvar::new(),
+            scans: Mutex::default(),
             child: OnceCell::new(),
         }
     }
@@ -128,6 +131,10 @@ impl Core {
             new.topology.store(Arc::new(
                 known.with_peers(|address| new.peer(address, &self.config)),
             ));
+            // As with the descriptors below: what is locked at the fork is left, and a scan begins anew.
+            if let Ok(scans) = parent.scans.try_lock() {
+                *lock(&new.scans) = scans.clone();
+            }
             self.wakers.forget();
             // The lock may have been held at the fork; then a few descriptors stay open in the
             // child, which is better than waiting for ever.

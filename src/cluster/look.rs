@@ -165,6 +165,8 @@ pub fn explain(client: &Client, core: &Core, args: &[&[u8]]) -> Result<Reply> {
         Err(_) => "refused",
         Ok(_) if allowed.is_err() => "refused",
         Ok(Plan::Slot(_)) => "one slot",
+        Ok(Plan::Primary(_)) => "one slot, at its primary",
+        Ok(Plan::Scan) => "all primaries, one after another",
         Ok(Plan::Anywhere) => "any node",
         Ok(Plan::Fan(Nodes::All, _)) => "all nodes",
         Ok(Plan::Fan(Nodes::Primaries, _)) => "all primaries",
@@ -196,6 +198,11 @@ fn asked(plan: &Plan, topology: &Topology, read_from: ReadFrom, may_read: bool) 
     };
     let mut found: Vec<Arc<Peer>> = match plan {
         Plan::Slot(slot) => topology.shard(*slot).map(of_shard).unwrap_or_default(),
+        Plan::Primary(slot) => {
+            let primary = topology.shard(*slot).and_then(|s| s.primary.as_ref());
+            primary.map(|node| node.peer.clone()).into_iter().collect()
+        }
+        Plan::Scan => super::client::peers(topology, Nodes::Primaries),
         Plan::Split(pieces, _) => pieces
             .iter()
             .filter_map(|(slot, _)| topology.shard(slot))

@@ -8,6 +8,7 @@ mod look;
 mod pin;
 mod pipeline;
 mod refresh;
+mod scan;
 mod stats;
 
 pub use client::Client;

@@ -32,6 +32,7 @@ struct Entry {
 
 enum Route {
     Slot(u16),
+    Primary(u16),
     Anywhere,
     Fan(Nodes, Merge),
     /// Where each piece ends.
@@ -131,9 +132,15 @@ impl Pipeline {
         };
         Ok(match planned {
             Plan::Slot(slot) => Route::Slot(slot),
+            Plan::Primary(slot) => Route::Primary(slot),
             Plan::Anywhere => Route::Anywhere,
             Plan::Fan(nodes, merge) => Route::Fan(nodes, merge),
             Plan::Split(pieces, merge) => Route::Split(Box::new((pieces, merge, Vec::new()))),
+            Plan::Scan => {
+                return Err(Error::invalid(
+                    "SCAN goes from node to node, a step with each reply: call it by itself",
+                ));
+            }
         })
     }
 
@@ -222,6 +229,7 @@ impl Pipeline {
             let part = |body, target| Part::new(body, entry.name(), target, read);
             match &entry.route {
                 Route::Slot(slot) => parts.push(part(body, Target::Slot(*slot))),
+                Route::Primary(slot) => parts.push(part(body, Target::Primary(*slot))),
                 Route::Anywhere => parts.push(part(body, Target::Anywhere)),
                 Route::Fan(nodes, how) => {
                     merged = true;
@@ -458,7 +466,7 @@ impl Pipeline {
         let mut found: Option<(u16, usize)> = None;
         for (number, entry) in self.entries.iter().enumerate() {
             match &entry.route {
-                Route::Slot(slot) => match found {
+                Route::Slot(slot) | Route::Primary(slot) => match found {
                     None => found = Some((*slot, number)),
                     Some((first, _)) if first == *slot => {}
                     Some((_, other)) => {

@@ -8,7 +8,7 @@ use super::keys::{Begin, Find, KeySpec, Presence};
 use super::search::Search;
 use super::table::ROWS;
 
-/// What servers say of a command (COMMAND), and two things they do not: `MayReplicate`, `Connection`.
+/// What servers say of a command (COMMAND), and three things they do not: `MayReplicate`, `Connection`, `Cursor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Flag {
@@ -41,6 +41,8 @@ pub enum Flag {
     MayReplicate,
     /// Changes the state of its connection: not for one that is shared.
     Connection,
+    /// Goes on from a cursor that means something to the process that gave it, and to no other.
+    Cursor,
     /// Has sub-commands, each with a row of its own.
     Container,
 }
@@ -107,7 +109,8 @@ pub struct Row {
     pub flags: Flags,
     /// Whether it is provably a read. Ask [`access`](super::access()), which also knows unknown sub-commands.
     pub(super) access: Access,
-    /// The index of its only key, if it has exactly one and always there; else 0. Less than `arity` is.
+    /// The index of its only key, if it has exactly one, always there, and any node of its shard may
+    /// serve it; else 0. Less than `arity` is.
     pub only_key: u8,
     pub request: Request,
     pub response: Response,
@@ -126,7 +129,10 @@ impl Row {
         flags: &[Flag],
         keys: &'static [KeySpec],
     ) -> Row {
+        let flags = Flags::of(flags);
         let only_key = match keys {
+            // Not to be taken for one of the many that any node of the shard may serve.
+            _ if flags.has(Flag::Cursor) => 0,
             [
                 KeySpec {
                     begin: Begin::Index(at),
@@ -143,7 +149,7 @@ impl Row {
             packed: Packed::of_row(name, parent),
             id,
             arity,
-            flags: Flags::of(flags),
+            flags,
             access: Access::Write,
             only_key,
             request: Request::Default,

@@ -7,6 +7,7 @@ mod merge;
 mod plan;
 mod recovery;
 mod replica;
+mod scan;
 mod search;
 pub mod table;
 
@@ -17,3 +18,4 @@ pub use merge::{Merge, merge};
 pub use plan::{Nodes, Pieces, Plan, crossslot, plan, printable, shareable};
 pub use recovery::{Again, Facts, Verdict, backoff_us, of_failure, of_reply};
 pub use replica::choose;
+pub use scan::{At, Next, Scan};

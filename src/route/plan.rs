@@ -102,12 +102,16 @@ impl Pieces {
 pub enum Plan {
     /// To the shard that serves the slot.
     Slot(u16),
+    /// To the primary that serves the slot: where the next cursor goes, too.
+    Primary(u16),
     /// To any node: its answer is as good as another's.
     Anywhere,
     /// To several nodes, as it is.
     Fan(Nodes, Merge),
     /// To several shards, each with its own keys.
     Split(Pieces, Merge),
+    /// To one primary after another.
+    Scan,
 }
 
 /// Where a known command goes.
@@ -128,19 +132,17 @@ fn keys_apart(row: &Row, args: &[&[u8]], split_writes: bool) -> Result<Plan> {
         return Ok(match (row.request, merge_of(row)) {
             (Request::AllNodes, Some(merge)) => Plan::Fan(Nodes::All, merge),
             (Request::AllShards, Some(merge)) => Plan::Fan(Nodes::Primaries, merge),
-            // A cursor means something to the node that gave it and to no other.
-            (Request::Special, _) => {
-                return Err(Error::invalid(format_args!(
-                    "{} walks the keys of one node: send it to each primary with rdc_command_to",
-                    row.name
-                )));
-            }
+            (Request::Special, _) => Plan::Scan,
             _ => Plan::Anywhere,
         });
     };
     let slot = of_key(args[first]);
     let Some(stray) = keys.iter().copied().find(|k| of_key(args[*k]) != slot) else {
-        return Ok(Plan::Slot(slot));
+        return Ok(if row.flags.has(Flag::Cursor) {
+            Plan::Primary(slot)
+        } else {
+            Plan::Slot(slot)
+        });
     };
     if row.request == Request::MultiShard
         && let Some(step) = step(row)
@@ -266,7 +268,13 @@ mod tests {
             Ok(Plan::Fan(Nodes::All, _))
         ));
         assert!(matches!(planned("ECHO x", false), Ok(Plan::Anywhere)));
-        assert_eq!(planned("SCAN 0", false).unwrap_err().code, Code::Invalid);
+        assert!(matches!(planned("SCAN 0", false), Ok(Plan::Scan)));
+        for words in ["HSCAN k 0", "SSCAN k 0", "ZSCAN k 0", "CLUSTERSCAN 0"] {
+            assert!(
+                matches!(planned(words, false), Ok(Plan::Primary(_))),
+                "{words}"
+            );
+        }
     }
 
     #[test]

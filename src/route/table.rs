@@ -5,7 +5,7 @@
 
 #![cfg_attr(rustfmt, rustfmt::skip)]
 
-use super::command::{Block, Flag::{Admin, Blocking, Connection, Container, Denyoom, Fast, KeysMovable, KeysOptional, Loading, MayReplicate, NoAuth, NoMulti, Noscript, Pubsub, Read, Stale, Write}, Request, Response, Row};
+use super::command::{Block, Flag::{Admin, Blocking, Connection, Container, Cursor, Denyoom, Fast, KeysMovable, KeysOptional, Loading, MayReplicate, NoAuth, NoMulti, Noscript, Pubsub, Read, Stale, Write}, Request, Response, Row};
 use super::keys::{Begin::{After, Index}, Find::{Count, Range}, KeyAccess, KeySpec, Presence::*};
 use super::search::Search;
 
@@ -161,7 +161,7 @@ pub static ROWS: [Row; 415] = [
     Row::new(86, Some(53), "CLUSTER SLOTS", 2, &[Stale], NONE).read(),
     // connection: it becomes a migration's
     Row::new(87, Some(53), "CLUSTER SYNCSLOTS", -3, &[Admin, Stale, Connection], NONE),
-    Row::new(88, None, "CLUSTERSCAN", -2, &[Read], K6).policy(Request::Special, Response::Special).read(),
+    Row::new(88, None, "CLUSTERSCAN", -2, &[Read, Cursor], K6).policy(Request::Special, Response::Special).read(),
     // read: reports what the node can do
     Row::new(89, None, "COMMAND", -1, &[Loading, Stale, Container], NONE).read(),
     // read: reports what the node can do
@@ -275,7 +275,7 @@ pub static ROWS: [Row; 415] = [
     Row::new(179, None, "HPEXPIRETIME", -5, &[Read, Fast], K1).read(),
     Row::new(180, None, "HPTTL", -5, &[Read, Fast], K1).read(),
     Row::new(181, None, "HRANDFIELD", -2, &[Read], K1).read(),
-    Row::new(182, None, "HSCAN", -3, &[Read], K1).read(),
+    Row::new(182, None, "HSCAN", -3, &[Read, Cursor], K1).read(),
     Row::new(183, None, "HSET", -4, &[Write, Denyoom, Fast], K0),
     Row::new(184, None, "HSETEX", -6, &[Write, Denyoom, Fast], K0),
     Row::new(185, None, "HSETNX", 4, &[Write, Denyoom, Fast], K0),
@@ -407,7 +407,7 @@ pub static ROWS: [Row; 415] = [
     Row::new(284, None, "SADD", -3, &[Write, Denyoom, Fast], K0),
     Row::new(285, None, "SAVE", 1, &[Admin, Noscript, NoMulti], NONE),
     // redis-7.0 has policies Special and Default
-    Row::new(286, None, "SCAN", -2, &[Read], NONE).policy(Request::Special, Response::Special).read(),
+    Row::new(286, None, "SCAN", -2, &[Read, Cursor], NONE).policy(Request::Special, Response::Special).read(),
     Row::new(287, None, "SCARD", 2, &[Read, Fast], K1).read(),
     Row::new(288, None, "SCRIPT", -2, &[Container], NONE),
     // connection: its next script
@@ -452,7 +452,7 @@ pub static ROWS: [Row; 415] = [
     Row::new(321, None, "SPUBLISH", 3, &[Pubsub, Loading, Stale, Fast, MayReplicate], K6),
     Row::new(322, None, "SRANDMEMBER", -2, &[Read], K1).read(),
     Row::new(323, None, "SREM", -3, &[Write, Fast], K0),
-    Row::new(324, None, "SSCAN", -3, &[Read], K1).read(),
+    Row::new(324, None, "SSCAN", -3, &[Read, Cursor], K1).read(),
     // connection: its replies become pushes
     Row::new(325, None, "SSUBSCRIBE", -2, &[Pubsub, Noscript, Loading, Stale, Connection], K28),
     Row::new(326, None, "STRLEN", 2, &[Read, Fast], K1).read(),
@@ -548,7 +548,7 @@ pub static ROWS: [Row; 415] = [
     Row::new(408, None, "ZREVRANGEBYLEX", -4, &[Read], K1).read(),
     Row::new(409, None, "ZREVRANGEBYSCORE", -4, &[Read], K1).read(),
     Row::new(410, None, "ZREVRANK", -3, &[Read, Fast], K1).read(),
-    Row::new(411, None, "ZSCAN", -3, &[Read], K1).read(),
+    Row::new(411, None, "ZSCAN", -3, &[Read, Cursor], K1).read(),
     Row::new(412, None, "ZSCORE", 3, &[Read, Fast], K1).read(),
     Row::new(413, None, "ZUNION", -3, &[Read, KeysMovable], K26).read(),
     Row::new(414, None, "ZUNIONSTORE", -4, &[Write, Denyoom, KeysMovable], K32),

@@ -40,6 +40,8 @@ pub struct Topology {
     pub version: u64,
     pub shards: Vec<Shard>,
     pub nodes: Vec<Arc<Node>>,
+    /// One server, and no cluster.
+    pub alone: bool,
     /// The shard of each slot, or [`NOBODY`].
     owners: Box<[u16]>,
 }
@@ -51,6 +53,7 @@ impl Topology {
             version: 0,
             shards: Vec::new(),
             nodes: Vec::new(),
+            alone: false,
             owners: Box::default(),
         }
     }
@@ -72,6 +75,7 @@ impl Topology {
             replicas: Vec::new(),
         });
         topology.owners.fill(0);
+        topology.alone = true;
         topology
     }
 
@@ -116,6 +120,7 @@ impl Topology {
                     replicas: shard.replicas.iter().map(twin).collect(),
                 })
                 .collect(),
+            alone: self.alone,
             owners: self.owners.clone(),
             nodes: nodes.clone(),
         }
@@ -149,6 +154,17 @@ impl Topology {
     pub fn shard(&self, slot: u16) -> Option<&Shard> {
         let owner = *self.owners.get(usize::from(slot))?;
         self.shards.get(usize::from(owner))
+    }
+
+    /// The first slot that the node of this name serves as a primary.
+    pub fn first_slot_of(&self, name: &str) -> Option<u16> {
+        let is = |shard: &Shard| {
+            let primary = shard.primary.as_ref();
+            primary.is_some_and(|node| node.peer.origin().name() == name)
+        };
+        let shard = self.shards.iter().position(is)? as u16;
+        let slot = self.owners.iter().position(|owner| *owner == shard)?;
+        Some(slot as u16)
     }
 
     /// The node with this address.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::slot::SLOTS;
+use super::slots::SlotSet;
 use crate::address::Address;
 use crate::error::{Code, Error, Result};
 
@@ -105,53 +106,6 @@ pub(super) struct Named {
     pub key: String,
     /// The node, or why it cannot be used.
     pub node: std::result::Result<NodeView, &'static str>,
-}
-
-/// A set of slots.
-#[derive(Clone)]
-struct SlotSet([u64; SLOTS / 64]);
-
-impl SlotSet {
-    fn new() -> SlotSet {
-        SlotSet([0; SLOTS / 64])
-    }
-
-    /// The words that hold the slots from `first` to `last`, and which of their bits are meant.
-    fn masks(first: u16, last: u16) -> impl Iterator<Item = (usize, u64)> {
-        let (first, last) = (usize::from(first), usize::from(last));
-        (first / 64..=last / 64).map(move |word| {
-            let mut mask = u64::MAX;
-            if word == first / 64 {
-                mask &= u64::MAX << (first % 64);
-            }
-            if word == last / 64 {
-                mask &= u64::MAX >> (63 - last % 64);
-            }
-            (word, mask)
-        })
-    }
-
-    fn has(&self, slot: usize) -> bool {
-        self.0[slot / 64] >> (slot % 64) & 1 == 1
-    }
-
-    /// First and last slot of each run.
-    fn runs(&self) -> Vec<(u16, u16)> {
-        let mut runs = Vec::new();
-        let mut first = None;
-        for slot in 0..=SLOTS {
-            let has = slot < SLOTS && self.has(slot);
-            match first {
-                None if has => first = Some(slot),
-                Some(from) if !has => {
-                    runs.push((from as u16, slot as u16 - 1));
-                    first = None;
-                }
-                _ => {}
-            }
-        }
-        runs
-    }
 }
 
 /// A shard that is being gathered; nodes by their index.

@@ -139,6 +139,10 @@ CONNECTION = {
     "SCRIPT DEBUG": "its next script",
 }
 
+# ---- Commands whose cursor means something to the process that gave it, and to no other: never to a replica -----------
+
+CURSOR = ["SCAN", "HSCAN", "SSCAN", "ZSCAN", "CLUSTERSCAN"]
+
 # ---- How long a command may block -----------------------------------------------------------------------------------
 # Seconds or Millis: where the timeout is, from the front or (negative) from the back. MillisAfter: see "option" above,
 # which ends at the stop word.

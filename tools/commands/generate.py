@@ -128,6 +128,8 @@ class Command:
             self.notes.append(f"keys: {reason}")
         if self.name in corrections.MAY_REPLICATE:
             self.flags.append("MAY_REPLICATE")
+        if self.name in corrections.CURSOR:
+            self.flags.append("CURSOR")
         if self.name in corrections.CONNECTION:
             self.flags.append("CONNECTION")
             self.notes.append(f"connection: {corrections.CONNECTION[self.name]}")
@@ -156,7 +158,7 @@ def commands():
     for name, (row, _) in corrections.ADDED.items():
         assert name not in told, f"{name} is known from servers/ now: take it out of corrections.ADDED"
         told[name] = {"corrections.py": row}
-    for table in ("KEYS", "NOT_READS", "READS", "MAY_REPLICATE", "CONNECTION", "BLOCKS"):
+    for table in ("KEYS", "NOT_READS", "READS", "MAY_REPLICATE", "CURSOR", "CONNECTION", "BLOCKS"):
         for name in getattr(corrections, table):
             assert name in told, f"corrections.{table} has {name}, which no server knows"
     return [Command(name, told[name]) for name in sorted(told)]
