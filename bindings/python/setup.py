@@ -2,9 +2,10 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
@@ -18,16 +19,21 @@ class WithLibrary(build_py):
         library = Path(os.environ.get("RDC_LIBRARY") or BUILT)
         if not library.exists():
             raise SystemExit(f"{library} is not there: run make, or set RDC_LIBRARY to the library")
-        shutil.copyfile(library, Path(self.build_lib) / "rediscluster" / "librediscluster.so.0")
+        copy = Path(self.build_lib) / "rediscluster" / "librediscluster.so.0"
+        shutil.copyfile(library, copy)
+        # What is for debuggers alone is seven times as large as the rest.
+        if shutil.which("strip"):
+            subprocess.run(["strip", "--strip-debug", copy], check=True)
 
 
-class OfThisPlatform(bdist_wheel):
-    def finalize_options(self):
-        super().finalize_options()
-        self.root_is_pure = False
+class OfThisPlatform(Distribution):
+    def has_ext_modules(self):
+        return True
 
+
+class AnyPython(bdist_wheel):
     def get_tag(self):
         return ("py3", "none", super().get_tag()[2])
 
 
-setup(cmdclass={"build_py": WithLibrary, "bdist_wheel": OfThisPlatform})
+setup(distclass=OfThisPlatform, cmdclass={"build_py": WithLibrary, "bdist_wheel": AnyPython})

@@ -5,8 +5,9 @@ from redis.cluster import ClusterNode
 from .client import RedisCluster, StrictRedisCluster
 from .exceptions import *
 from .exceptions import __all__ as _exceptions
-from .pipeline import ClusterPipeline
+from .pipeline import ClusterPipeline, StrictClusterPipeline
 
 __version__ = "0.1.0"
-__all__ = ["ClusterNode", "ClusterPipeline", "RedisCluster", "StrictRedisCluster"]
+VERSION = tuple(int(part) for part in __version__.split("."))
+__all__ = ["ClusterNode", "ClusterPipeline", "RedisCluster", "StrictClusterPipeline", "StrictRedisCluster"]
 __all__ += [name for name in _exceptions if name != "error"]

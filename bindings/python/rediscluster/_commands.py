@@ -26,6 +26,38 @@ PLACES = {
     "SCAN": "primaries",
 }
 
+# A target that is not redis-py's: the command goes wherever the library sends it.
+CLUSTER = "cluster"
+
+# Where redis-py-cluster sends what has no key, for a dict of each node's response; what it merges
+# into one value, as KEYS and SCRIPT LOAD, is merged anyway.
+PLACES_PER_NODE = {
+    "BGREWRITEAOF": "all",
+    "BGSAVE": "all",
+    "CLIENT GETNAME": "all",
+    "CLIENT ID": "all",
+    "CLIENT KILL": "all",
+    "CLIENT LIST": "all",
+    "CLUSTER INFO": "all",
+    "CONFIG GET": "all",
+    "CONFIG RESETSTAT": "all",
+    "CONFIG REWRITE": "all",
+    "CONFIG SET": "all",
+    "DBSIZE": "all",
+    "ECHO": "all",
+    "FLUSHALL": "primaries",
+    "FLUSHDB": "primaries",
+    "INFO": "all",
+    "LASTSAVE": "all",
+    "PING": "all",
+    "SAVE": "all",
+    "SCAN": "primaries",
+    "SLOWLOG GET": "all",
+    "SLOWLOG LEN": "all",
+    "SLOWLOG RESET": "all",
+    "TIME": "all",
+}
+
 Callbacks = Any  # redis-py's case-insensitive dict of Callable[..., Any]
 
 
@@ -38,14 +70,21 @@ def callbacks(protocol: int) -> Callbacks:
         model = redis.Redis()
     else:
         model = redis.Redis(protocol=protocol)
-    found = model.response_callbacks
+    found: Any = model.response_callbacks
     found.update(Model.CLUSTER_COMMANDS_RESPONSE_CALLBACKS)
     return found
 
 
-def merges() -> dict[str, Callable[..., Any]]:
-    """What redis-py makes of the responses of several nodes."""
-    return dict(Model.RESULT_CALLBACKS)
+def merges(per_node: bool) -> dict[str, Callable[..., Any]]:
+    """What redis-py, or redis-py-cluster, makes of the responses of several nodes."""
+    found: dict[str, Callable[..., Any]] = dict(Model.RESULT_CALLBACKS)
+    if per_node:
+        found.update(dict.fromkeys(PLACES_PER_NODE, _by_node))
+    return found
+
+
+def _by_node(_: str, responses: dict[str, Any], **__: Any) -> dict[str, Any]:
+    return responses
 
 
 class Commands(ClusterManagementCommands, RedisModuleCommands, CoreCommands):  # type: ignore[misc]
@@ -65,19 +104,39 @@ class Commands(ClusterManagementCommands, RedisModuleCommands, CoreCommands):  #
     def scan_iter(
         self, match: Any = None, count: int | None = None, _type: str | None = None, **kwargs: Any
     ) -> Iterator[Any]:
-        """The keys of all primaries, one node after the other.
+        """The keys of the whole cluster, or of ``target_nodes``.
 
-        As with SCAN, a key may come twice; and one whose slot moves from a node that is still to
-        be asked to one that has been may not come at all.
+        As with SCAN, a key may come twice. Every key that is there from the beginning to the end
+        comes, while slots move and primaries fail; but from ``target_nodes`` only those that stay.
         """
+        if "target_nodes" in kwargs:
+            yield from self._scan_nodes(match=match, count=count, _type=_type, **kwargs)
+            return
         scan: Any = self.scan
-        cursors, keys = scan(match=match, count=count, _type=_type, **kwargs)
-        kwargs.pop("target_nodes", None)
+        cursor = 0
+        while True:
+            cursor, keys = scan(
+                cursor, match=match, count=count, _type=_type, target_nodes=CLUSTER, **kwargs
+            )
+            yield from keys
+            if cursor == 0:
+                return
+
+    def _scan_nodes(self, target_nodes: Any, **options: Any) -> Iterator[Any]:
+        scan: Any = self.scan
+        cursors, keys = _scanned(scan(target_nodes=target_nodes, **options))
         yield from keys
         for node, cursor in cursors.items():
             while cursor != 0:
-                more, keys = scan(
-                    cursor, match=match, count=count, _type=_type, target_nodes=node, **kwargs
-                )
+                more, keys = _scanned(scan(cursor, target_nodes=node, **options))
                 yield from keys
                 cursor = more[node]
+
+
+def _scanned(found: Any) -> tuple[dict[str, int], list[Any]]:
+    """A cursor for each node, and the keys of all."""
+    if isinstance(found, dict):
+        cursors = {node: cursor for node, (cursor, _) in found.items()}
+        return cursors, [key for _, keys in found.values() for key in keys]
+    cursors, keys = found
+    return cursors, keys

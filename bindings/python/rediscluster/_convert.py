@@ -58,24 +58,44 @@ def _words(name: Any, encoding: str, errors: str) -> list[bytes]:
     return argument(name, encoding, errors).split()
 
 
+# Longer commands are put together piece by piece: there is no end of different lengths.
+_SHORT = 16
+
+
 @lru_cache(maxsize=1024)
-def _head(name: Any, encoding: str, errors: str) -> tuple[int, bytes]:
+def _template(name: Any, count: int, encoding: str, errors: str) -> bytes:
+    """A command of so many arguments as RESP, with places for their lengths and bytes."""
     words = _words(name, encoding, errors)
-    return len(words) - 1, b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in words)
+    head = b"*%d\r\n" % (count - 1 + len(words))
+    head += b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in words)
+    return head.replace(b"%", b"%%") + b"$%d\r\n%b\r\n" * (min(count, _SHORT) - 1)
 
 
 def encode(args: tuple[Any, ...], encoding: str, errors: str) -> bytes:
     """A command as RESP."""
-    more, head = _head(args[0], encoding, errors)
-    parts = [b"*%d\r\n" % (len(args) + more), head]
+    count = len(args)
+    if count == 2:  # As most are.
+        name, value = args
+        kind = type(value)
+        if kind is str:
+            value = value.encode(encoding, errors)
+        elif kind is not bytes:
+            value = argument(value, encoding, errors)
+        return _template(name, 2, encoding, errors) % (len(value), value)
+    flat: list[Any] = []
     for value in args[1:]:
         kind = type(value)
         if kind is str:
             value = value.encode(encoding, errors)
         elif kind is not bytes:
             value = argument(value, encoding, errors)
-        parts.append(b"$%d\r\n%b\r\n" % (len(value), value))
-    return b"".join(parts)
+        flat.append(len(value))
+        flat.append(value)
+    if count <= _SHORT:
+        return _template(args[0], count, encoding, errors) % tuple(flat)
+    head = _template(args[0], count, encoding, errors) % tuple(flat[: 2 * _SHORT - 2])
+    rest = flat[2 * _SHORT - 2 :]
+    return head + b"".join(map(b"$%d\r\n%b\r\n".__mod__, zip(rest[::2], rest[1::2])))
 
 
 def arguments(args: tuple[Any, ...], encoding: str, errors: str) -> tuple[int, Any, Any, Any]:
@@ -163,12 +183,14 @@ def per_node(reply: Any, text: Text) -> Any:
     """The reply to a command that went to several nodes: names and values, or an exception."""
     if lib.rdc_reply_type(reply) != _native.RDC_MAP:
         return read(reply, text)
-    return {
-        ffi.string(lib.rdc_reply_str(lib.rdc_reply_at(reply, i))).decode(): read(
-            lib.rdc_reply_at(reply, i + 1), text
-        )
-        for i in range(0, lib.rdc_reply_len(reply), 2)
-    }
+    values: dict[str, Any] = {}
+    for i in range(0, lib.rdc_reply_len(reply), 2):
+        name = ffi.string(lib.rdc_reply_str(lib.rdc_reply_at(reply, i))).decode()
+        value = read(lib.rdc_reply_at(reply, i + 1), text)
+        if isinstance(value, Exception):
+            value.node = name  # type: ignore[attr-defined]
+        values[name] = value
+    return values
 
 
 def each(reply: Any, texts: Iterable[Text]) -> list[Any]:
@@ -179,8 +201,12 @@ def each(reply: Any, texts: Iterable[Text]) -> list[Any]:
 def node(reply: Any) -> str | None:
     """The node that a reply came from, or that an error is about."""
     name = lib.rdc_reply_node(reply)
-    return None if name == ffi.NULL else ffi.string(name).decode()
+    if name == ffi.NULL:
+        return None
+    found: bytes = ffi.string(name)
+    return found.decode()
 
 
 def _code(reply: Any) -> str:
-    return ffi.string(lib.rdc_error_name(lib.rdc_reply_error(reply))).decode()
+    name: bytes = ffi.string(lib.rdc_error_name(lib.rdc_reply_error(reply)))
+    return name.decode()

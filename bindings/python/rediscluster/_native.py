@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cffi import FFI  # type: ignore[import-untyped]
+from cffi import FFI
 
 DECLARATIONS = """
 typedef struct rdc_client rdc_client;

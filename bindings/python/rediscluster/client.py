@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.cluster import ClusterNode
@@ -12,23 +13,38 @@ from redis.connection import Encoder  # type: ignore[attr-defined]
 from redis.lock import Lock
 
 from . import _convert, _signals
-from ._commands import PLACES, Commands, callbacks, merges
+from ._commands import CLUSTER, PLACES, PLACES_PER_NODE, Commands, callbacks, merges
 from ._native import ffi, lib
 from .exceptions import ClusterUnreachable, RedisClusterException, ResponseError, WatchError, error
 from .pipeline import ClusterPipeline, for_callback
 
 Self = TypeVar("Self", bound="RedisCluster")
 
-# redis-py's and redis-py-cluster's arguments for what the library does by itself.
+# redis-py's arguments for what the library does by itself.
 _WITHOUT_EFFECT = frozenset(
     (
         "cluster_error_retry_attempts",
+        "driver_info",
         "dynamic_startup_nodes",
         "health_check_interval",
-        "nodemanager_follow_cluster",
+        "lib_name",
+        "lib_version",
         "reinitialize_steps",
         "require_full_coverage",
+        "retry",
+        "retry_on_error",
         "retry_on_timeout",
+        "socket_keepalive_options",
+    )
+)
+
+# And redis-py-cluster's, which redis-py has not: by them it is known who is calling.
+_PER_NODE = frozenset(
+    (
+        "cluster_down_retry_attempts",
+        "init_slot_cache",
+        "max_connections_per_node",
+        "nodemanager_follow_cluster",
         "skip_full_coverage_check",
     )
 )
@@ -43,6 +59,10 @@ class RedisCluster(Commands):
     ``socket_connect_timeout`` for a new connection. ``readonly_mode`` spreads reads over primaries
     and replicas and refuses whatever is not a read; ``read_from_replicas`` does the first alone.
     Every option of CONFIGURATION.md may be given by its name.
+
+    ``per_node`` gives a dict of each node's response for commands like ``ping()`` and ``dbsize()``,
+    and a ``mset()`` over several nodes, as redis-py-cluster does. It is the default where it is seen
+    that this was written for redis-py-cluster: startup nodes are dicts, or its arguments are given.
     """
 
     PRIMARIES = "primaries"
@@ -50,6 +70,8 @@ class RedisCluster(Commands):
     ALL_NODES = "all"
     RANDOM = "random"
     DEFAULT_NODE = "default-node"
+
+    _is_per_node = False
 
     def __init__(
         self,
@@ -63,8 +85,9 @@ class RedisCluster(Commands):
         decode_responses: bool = False,
         encoding: str = "utf-8",
         encoding_errors: str = "strict",
-        readonly_mode: bool = False,
+        readonly_mode: bool | None = None,
         read_from_replicas: bool = False,
+        per_node: bool | None = None,
         timeout: float | None = None,
         socket_timeout: float | None = None,
         socket_connect_timeout: float | None = None,
@@ -73,7 +96,17 @@ class RedisCluster(Commands):
         protocol: int = 2,
         **options: Any,
     ) -> None:
-        nodes = [_name(node) for node in startup_nodes or ()]
+        if options.pop("db", None):
+            raise RedisClusterException("a cluster has one database: no db")
+        named = list(startup_nodes or ())
+        if per_node is None:
+            per_node = (
+                self._is_per_node
+                or readonly_mode is not None
+                or not _PER_NODE.isdisjoint(options)
+                or any(isinstance(node, Mapping) for node in named)
+            )
+        nodes = [_name(node) for node in named]
         if host is not None:
             nodes.append(_address(host, port))
         if url is None and not nodes:
@@ -90,13 +123,18 @@ class RedisCluster(Commands):
             "protocol": protocol,
             "read_from": "any" if read_from_replicas else None,
             "readonly": True if readonly_mode else None,
+            "split_writes": True if per_node else None,
+            "address_map": _address_map(options.pop("host_port_remap", None)),
+            "keepalive_ms": 0 if options.pop("socket_keepalive", None) is False else None,
         }
-        chosen.update((k, v) for k, v in options.items() if k not in _WITHOUT_EFFECT)
+        ignored = _WITHOUT_EFFECT | _PER_NODE
+        chosen.update((k, v) for k, v in options.items() if k not in ignored)
 
         self._encoding = (encoding, encoding_errors)
         self._text = _convert.text(encoding, encoding_errors) if decode_responses else None
         self.response_callbacks = callbacks(int(protocol))
-        self.result_callbacks = merges()
+        self.result_callbacks = merges(per_node)
+        self._places = PLACES_PER_NODE if per_node else PLACES
         self._take(_connect(chosen))
 
     @classmethod
@@ -154,7 +192,7 @@ class RedisCluster(Commands):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Any command. ``target_nodes`` may name where it goes: "primaries", "replicas", "all",
         "random", "slot:N", "key:K", "host:port", a ClusterNode, or several of these."""
-        if options or args[0] in PLACES:
+        if options or args[0] in self._places:
             return self._execute(args, options)
         # What most commands take, and nothing else. (A KeyboardInterrupt that is raised between a
         # call's end and what follows leaves the reply that had come: it is then not freed.)
@@ -177,8 +215,8 @@ class RedisCluster(Commands):
         if not _signals.ready:
             _signals.prepare()
         name = args[0]
-        target = options.pop("target_nodes", None) or PLACES.get(name)
-        if target is None:
+        target = options.pop("target_nodes", None) or self._places.get(name)
+        if target is None or target == CLUSTER:
             wire = _convert.encode(args, *self._encoding)
             reply = lib.rdc_command_resp(self._handle, wire, len(wire))
             return self._answer(reply, _convert.read, name, options)
@@ -311,13 +349,41 @@ class RedisCluster(Commands):
         """Primaries and replicas."""
         return self.get_primaries() + self.get_replicas()
 
+    def get_node(
+        self, host: str | None = None, port: int | None = None, node_name: str | None = None
+    ) -> ClusterNode | None:
+        """The node at an address, if the cluster has it."""
+        wanted = node_name or f"{'127.0.0.1' if host == 'localhost' else host}:{port}"
+        return next((node for node in self.get_nodes() if node.name == wanted), None)
+
+    def get_random_node(self) -> ClusterNode:
+        """Any node."""
+        return random.choice(self.get_nodes())
+
+    def get_default_node(self) -> ClusterNode | None:
+        """A primary: redis-py's clients have one for what has no key."""
+        return next(iter(self.get_primaries()), None)
+
+    def get_node_from_key(self, key: Any, replica: bool = False) -> ClusterNode | None:
+        """The primary that serves a key, or one of its replicas."""
+        slot = self.keyslot(key)
+        for shard in self.topology():
+            if any(first <= slot <= last for first, last in shard["slots"]):
+                if replica:
+                    return next((_node(node, "replica") for node in shard["replicas"]), None)
+                return _node(shard["primary"], "primary") if shard["primary"] else None
+        return None
+
     def get_encoder(self) -> Encoder:
         """redis-py's encoder of the same settings."""
-        return Encoder(*self._encoding, self._text is not None)
+        make: Any = Encoder
+        return cast(Encoder, make(*self._encoding, self._text is not None))
 
 
-# The class's name in the first releases of redis-py-cluster.
-StrictRedisCluster = RedisCluster
+class StrictRedisCluster(RedisCluster):
+    """The class's name in the first releases of redis-py-cluster, whose ways it has."""
+
+    _is_per_node = True
 
 
 def _connect(chosen: dict[str, Any]) -> Any:
@@ -361,7 +427,24 @@ def _name(node: Any) -> str:
 
 def _node(node: Mapping[str, Any], role: str) -> ClusterNode:
     host, _, port = node["address"].rpartition(":")
-    return ClusterNode(host, int(port), role)
+    make: Any = ClusterNode
+    return cast(ClusterNode, make(host, int(port), role))
+
+
+def _address_map(remap: Iterable[Mapping[str, Any]] | None) -> str | None:
+    """redis-py-cluster's host_port_remap as the option has it."""
+    if remap is None:
+        return None
+    pairs = []
+    for rule in remap:
+        there, here = (
+            _address(rule[f"{side}_host"], rule[f"{side}_port"])
+            if f"{side}_port" in rule
+            else rule[f"{side}_host"]
+            for side in ("from", "to")
+        )
+        pairs.append(f"{there}={here}")
+    return ",".join(pairs)
 
 
 def _targets(target: Any) -> list[str]:

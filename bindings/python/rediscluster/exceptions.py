@@ -11,6 +11,7 @@ Each that comes from the library has besides its words
 from __future__ import annotations
 
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
     ClusterCrossSlotError,
@@ -21,6 +22,7 @@ from redis.exceptions import (
     ExecAbortError,
     InvalidResponse,
     MasterDownError,
+    MovedError,
     NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
@@ -28,16 +30,24 @@ from redis.exceptions import (
     RedisClusterException,
     RedisError,
     ResponseError,
+    SlotNotCoveredError,
     TimeoutError,
     TryAgainError,
     WatchError,
 )
 
+# redis-py-cluster has these besides, for the same.
+ClusterDownException = ClusterDownError
+RedisClusterError = RedisClusterException
+RedisClusterConfigError = RedisClusterException
+
 __all__ = [
+    "AskError",
     "AuthenticationError",
     "BusyLoadingError",
     "ClusterCrossSlotError",
     "ClusterDownError",
+    "ClusterDownException",
     "ClusterError",
     "ClusterUnreachable",
     "ConnectionError",
@@ -46,13 +56,17 @@ __all__ = [
     "InterruptedCall",
     "InvalidResponse",
     "MasterDownError",
+    "MovedError",
     "NoPermissionError",
     "NoScriptError",
     "OutOfMemoryError",
     "ReadOnlyError",
+    "RedisClusterConfigError",
+    "RedisClusterError",
     "RedisClusterException",
     "RedisError",
     "ResponseError",
+    "SlotNotCoveredError",
     "TimeoutError",
     "TryAgainError",
     "WatchError",

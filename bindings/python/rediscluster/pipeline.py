@@ -69,6 +69,7 @@ class ClusterPipeline(Commands):
                 responses = _send(self._handle, wire, run, lambda r: self._read(r, commands))
         finally:
             self.reset()
+        callbacks: dict[Any, Any] = {}
         for i, response in enumerate(responses):
             name, options = commands[i]
             if isinstance(response, Exception):
@@ -77,7 +78,11 @@ class ClusterPipeline(Commands):
                 elif raise_on_error:
                     raise response
                 continue
-            callback = self.response_callbacks.get(name)
+            # Most pipelines are full of one command, and redis-py's table is slow to look at.
+            if name in callbacks:
+                callback = callbacks[name]
+            else:
+                callback = callbacks[name] = self.response_callbacks.get(name)
             if callback is None:
                 continue
             extra = for_callback(options) if options else {}
@@ -186,6 +191,10 @@ class ClusterPipeline(Commands):
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.{type(self).__name__} of {len(self)} commands>"
+
+
+# The class's name in the first releases of redis-py-cluster.
+StrictClusterPipeline = ClusterPipeline
 
 
 def for_callback(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,113 @@
+"""Programs that were written for redis-py-cluster, whose module had this module's name."""
+
+from __future__ import annotations
+
+import pytest
+
+import rediscluster
+from rediscluster import RedisCluster, StrictRedisCluster
+from rediscluster.exceptions import ClusterDownException, RedisClusterError, RedisClusterException
+
+
+@pytest.fixture
+def startup_nodes(url):
+    pairs = [node.split(":") for node in url.removeprefix("redis://").split(",")]
+    return [{"host": host, "port": port} for host, port in pairs]
+
+
+@pytest.fixture
+def old(startup_nodes, rc):
+    with RedisCluster(startup_nodes=startup_nodes, decode_responses=True) as client:
+        yield client
+
+
+def test_what_goes_to_all_nodes_gives_a_dict_of_each_ones_response(old):
+    every = {node.name for node in old.get_nodes()}
+    primaries = {node.name for node in old.get_primaries()}
+    old.set("a", 1)
+    assert old.ping() == dict.fromkeys(every, True)
+    assert old.echo("x") == dict.fromkeys(every, "x")
+    assert {info["redis_mode"] for info in old.info().values()} == {"cluster"}
+    assert set(old.info("server")) == set(old.time()) == set(old.cluster_info()) == every
+    assert old.config_get("cluster-enabled") == dict.fromkeys(every, {"cluster-enabled": "yes"})
+    assert sum(old.dbsize()[name] for name in primaries) == 1
+    assert old.flushdb() == old.flushall() == dict.fromkeys(primaries, True)
+    assert set(old.execute_command("CLIENT LIST")) == every
+
+
+def test_what_it_merges_is_merged(old):
+    assert old.mset({f"key{i}": i for i in range(50)}) is True
+    assert old.mset_nonatomic({"a": 1, "b": 2}) == [True, True]
+    assert old.mget("a", "b", "key7") == ["1", "2", "7"]
+    assert sorted(old.keys("[ab]")) == ["a", "b"]
+    assert old.randomkey() is not None
+    digest = old.script_load("return 1")
+    assert old.script_exists(digest) == [True] and old.evalsha(digest, 0) == 1
+    assert old.script_flush() is True
+    assert old.delete("a", "b", *(f"key{i}" for i in range(50))) == 52
+
+
+def test_scan_gives_each_primary_a_cursor_and_scan_iter_all_keys(old):
+    keys = {f"key{i}" for i in range(200)}
+    old.mset(dict.fromkeys(keys, 1))
+    found = old.scan(count=10)
+    assert set(found) == {node.name for node in old.get_primaries()}
+    assert all(isinstance(cursor, int) and set(some) <= keys for cursor, some in found.values())
+    assert set(old.scan_iter(count=10)) == set(old.scan_iter("key*")) == keys
+
+
+def test_a_target_of_ones_own_has_one_response_or_several(old):
+    one, other, *_ = old.get_primaries()
+    assert old.ping(target_nodes=one) == {one.name: True}
+    assert old.dbsize(target_nodes=[one, other]) == {one.name: 0, other.name: 0}
+
+
+def test_pipelines(old):
+    with old.pipeline() as pipe:
+        pipe.set("a", 1)
+        pipe.incr("a")
+        pipe.get("b")
+        assert pipe.execute() == [True, 2, None]
+    with pytest.raises(RedisClusterException):
+        old.pipeline(shard_hint="x")
+
+
+def test_it_is_known_by_its_arguments(url, startup_nodes):
+    def per_node(client: RedisCluster) -> bool:
+        with client:
+            return isinstance(client.ping(), dict)
+
+    first = startup_nodes[0]
+    assert per_node(StrictRedisCluster(**first))
+    assert per_node(StrictRedisCluster.from_url(url))
+    for name in ("skip_full_coverage_check", "readonly_mode", "max_connections_per_node"):
+        assert per_node(RedisCluster(**first, **{name: True}))
+    assert per_node(RedisCluster(**first, per_node=True))
+    assert not per_node(RedisCluster(**first))
+    assert not per_node(RedisCluster(startup_nodes=startup_nodes, per_node=False))
+
+
+def test_arguments(startup_nodes):
+    with pytest.raises(RedisClusterException, match="db"):
+        RedisCluster(startup_nodes=startup_nodes, db=1)
+    first = startup_nodes[0]
+    remap = [
+        {"from_host": "127.0.0.1", "to_host": "localhost"},
+        {"from_host": "10.1.1.1", "from_port": 1, "to_host": "127.0.0.1", "to_port": first["port"]},
+    ]
+    nodes = [{"host": "10.1.1.1", "port": 1}]
+    with RedisCluster(startup_nodes=nodes, host_port_remap=remap, socket_keepalive=False) as rc:
+        assert rc.get("absent") is None
+
+
+def test_names():
+    assert rediscluster.VERSION >= (0, 1, 0)
+    for name in (
+        "AskError ClusterCrossSlotError ClusterDownError ClusterDownException ClusterError "
+        "MasterDownError MovedError RedisClusterError RedisClusterException "
+        "SlotNotCoveredError TryAgainError"
+    ).split():
+        assert name in rediscluster.__all__ and hasattr(rediscluster.exceptions, name)
+    with pytest.raises(RedisClusterError):
+        RedisCluster(startup_nodes=[{"host": "127.0.0.1", "port": 1}])
+    assert issubclass(rediscluster.ClusterDownError, ClusterDownException)
