@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Where the instructions of a workload go: callgrind on the program that the gates measure.
 
-    cargo run -q -p support --bin cluster -- run -- tools/profile.py get 1000
+    cargo run -q -p support --bin cluster -- run -- tools/profile.py get 1000 [FUNCTION]
 
 after `make gates`, which builds that program: tests/c/gates/workload.c has the workloads. What was
-inlined counts for the function that it was inlined into; the lines behind it say where it is.
+inlined counts for the function that it was inlined into; the lines behind it say where it is. With (a part of) a
+function's name: every line of it that costs anything.
 """
 
 import collections
@@ -64,16 +65,20 @@ def parse(path):
 
 
 def main():
-    if len(sys.argv) != 3:
+    if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
     workload, times = sys.argv[1], int(sys.argv[2])
+    of = sys.argv[3] if len(sys.argv) == 4 else None
     with tempfile.TemporaryDirectory() as scratch:
         out = os.path.join(scratch, "callgrind.out")
         record(workload, times, out)
         own, lines, calls = parse(out)
     total = sum(own.values())
     print(f"{workload}: {total / times:.0f} instructions for one")
-    for name, count in own.most_common(25):
+    for (name, file, line), count in sorted(lines.items(), key=lambda at: at[0][1:]):
+        if of and of in name and count >= times / 2:
+            print(f"{count / times:12.1f}  {os.path.basename(file)}:{line}")
+    for name, count in own.most_common(0 if of else 25):
         hottest = [(cost, *at[1:]) for at, cost in lines.items() if at[0] == name]
         hottest.sort(key=lambda of: of[0], reverse=True)
         where = ", ".join(f"{os.path.basename(file)}:{line}" for _, file, line in hottest[:3])

@@ -9,7 +9,7 @@ use crate::config::{Config, ReadFrom};
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::{Alert, Call, Peer, Use};
-use crate::resp::{Answer, Body, Kind, Reply, flag, split};
+use crate::resp::{Answer, Body, Kind, Opening, Reply, flag, split};
 use crate::route::{
     Access, BlockingTimeout, Merge, Nodes, Pieces, Plan, Row, access, blocking_timeout, find,
     merge, plan, shareable,
@@ -230,7 +230,7 @@ impl Client {
         row: &'static Row,
         access: Access,
         key: &[u8],
-        name: &'static [u8],
+        name: &'static Opening,
         rest: &[&[u8]],
     ) -> Box<Reply> {
         self.replied(|core| {
@@ -334,20 +334,53 @@ impl Client {
                 self.fan(core, parts, merge, &call, manner)?
             }
             Plan::Split(pieces, how) => {
-                let mut encoded = Vec::new();
-                let ends = pieces.encode(args, &mut encoded);
-                let mut parts = Vec::with_capacity(pieces.len());
-                let mut begin = 0;
-                for ((slot, _), end) in pieces.iter().zip(ends) {
-                    let body = Body::Encoded(&encoded[begin..end]);
-                    parts.push(Part::new(body, name, Target::Slot(slot), read));
-                    begin = end;
-                }
-                let mut reply = self.several(core, &mut parts, &call, manner);
-                merge(how, &mut reply, &pieces);
-                reply
+                self.split(core, args, name, read, &pieces, how, &call, manner)
             }
         })
+    }
+
+    /// A command in pieces, each to the shard of its keys.
+    #[allow(clippy::too_many_arguments)]
+    fn split(
+        &self,
+        core: &Core,
+        args: &[&[u8]],
+        name: &'static str,
+        read: bool,
+        pieces: &Pieces,
+        how: Merge,
+        call: &Call<'_>,
+        manner: Manner,
+    ) -> Box<Reply> {
+        // Most pieces have one key, and need not be encoded before they are where they go.
+        let opening = pieces.opening(args);
+        let mut encoded = Vec::new();
+        let mut parts = Vec::with_capacity(pieces.len());
+        let part = |body, slot| Part::new(body, name, Target::Slot(slot), read);
+        let alone = |opening, key| Body::Named(opening, pieces.arguments(args, key));
+        match (&opening, pieces.lone()) {
+            (Some(opening), Some(lone)) => {
+                parts.extend(lone.map(|(slot, key)| part(alone(opening, key), slot)));
+            }
+            _ => {
+                let least = if opening.is_some() { 2 } else { 1 };
+                let mut ends = pieces.encode(args, least, &mut encoded).into_iter();
+                let mut begin = 0;
+                for (slot, keys) in pieces.iter() {
+                    let body = match (&opening, keys) {
+                        (Some(opening), [key]) => alone(opening, *key),
+                        _ => {
+                            let end = ends.next().unwrap_or(begin);
+                            Body::Encoded(&encoded[std::mem::replace(&mut begin, end)..end])
+                        }
+                    };
+                    parts.push(part(body, slot));
+                }
+            }
+        }
+        let mut reply = self.several(core, &mut parts, call, manner);
+        merge(how, &mut reply, pieces);
+        reply
     }
 
     pub(super) fn several(

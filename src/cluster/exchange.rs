@@ -15,7 +15,7 @@ use super::stats::count;
 use crate::config::ReadFrom;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
-use crate::net::{Call, Use};
+use crate::net::{Call, Peer, Use};
 use crate::resp::{Answer, Kind, Reply, flag};
 use crate::topology::{Node, Topology};
 use crate::world::{layer, rng};
@@ -257,47 +257,50 @@ impl<'c> Exchange<'c> {
         if single {
             reply.answers.push(Answer::NIL);
         }
-        let mut flights: Vec<Flight> = Vec::new();
-        // The flight to each node of the topology, or 0; others are searched for.
-        let mut known: Vec<u32> = vec![0; topology.nodes.len()];
-        // Then most commands go where another of their node went before.
+        let mut flights: Vec<Flight> = Vec::with_capacity(topology.shards.len().min(parts.len()));
+        // How many each will carry, more or less.
+        let each = parts.len() / topology.shards.len().max(1);
+        let room = (each + each / 4 + 4).min(parts.len());
+        // The flight to each node and to each shard's primary, or 0; others are searched for.
+        let mut known: Vec<u32> = vec![0; topology.nodes.len() + topology.shards.len()];
+        let (known, primaries) = known.split_at_mut(topology.nodes.len());
+        // Then most commands go where another of their shard went before.
         let at_primaries = self.manner.read_from == ReadFrom::Primary;
-        for (number, part) in parts.iter_mut().enumerate().filter(|(_, p)| p.open) {
-            part.homeless = false;
-            if let (Target::Slot(slot), true, None) = (&part.target, at_primaries, &part.trouble)
-                && let Some(primary) = topology.shard(*slot).and_then(|s| s.primary.as_ref())
-                && primary.peer.health.is_well()
-                && let at @ 1.. = known[primary.index]
-            {
-                flights[at as usize - 1].add(number as u32);
+        for (number, part) in parts.iter_mut().enumerate() {
+            if !part.open {
                 continue;
             }
-            let what = (part.read, part.name);
-            let place = match self.place(&part.target, part.toward(), what, topology) {
-                Ok(place) => place,
+            part.homeless = false;
+            let shard = match (&part.target, &part.trouble) {
+                (Target::Slot(slot), None) if at_primaries => topology.owner(*slot),
+                _ => None,
+            };
+            if let Some(shard) = shard
+                && let at @ 1.. = primaries[shard]
+            {
+                flights[at as usize - 1].add(number as u32, part.preludes > 0);
+                continue;
+            }
+            let fresh = |peer| Flight::new(peer, self.manner.kind, room);
+            match self.place(
+                &part.target,
+                part.toward(),
+                (part.read, part.name),
+                topology,
+            ) {
+                Ok(place) => {
+                    let at = flight_to(&place, known, &mut flights, fresh);
+                    // Only a primary that is well has an index when nobody chooses.
+                    if let (Some(shard), Some(_)) = (shard, place.index) {
+                        primaries[shard] = at as u32 + 1;
+                    }
+                    flights[at].add(number as u32, part.preludes > 0 || part.is_asking());
+                }
                 Err(error) => {
                     self.homeless(part, error);
                     part.homeless = true;
-                    continue;
                 }
-            };
-            let at = match place.index.map(|i| known[i]) {
-                Some(at) if at > 0 => at as usize - 1,
-                _ => {
-                    let at = flights
-                        .iter()
-                        .position(|f| Arc::ptr_eq(&f.peer, place.peer))
-                        .unwrap_or_else(|| {
-                            flights.push(Flight::new(place.peer.clone(), self.manner.kind));
-                            flights.len() - 1
-                        });
-                    if let Some(index) = place.index {
-                        known[index] = at as u32 + 1;
-                    }
-                    at
-                }
-            };
-            flights[at].add(number as u32);
+            }
         }
         let call = if self.tries == 0 {
             self.call
@@ -312,4 +315,27 @@ impl<'c> Exchange<'c> {
             reply.answers.clear();
         }
     }
+}
+
+/// The flight to a place, begun if need be; `known` has one more than its number, by the node's.
+fn flight_to(
+    place: &Place<'_>,
+    known: &mut [u32],
+    flights: &mut Vec<Flight>,
+    fresh: impl Fn(Arc<Peer>) -> Flight,
+) -> usize {
+    if let Some(at @ 1..) = place.index.map(|i| known[i]) {
+        return at as usize - 1;
+    }
+    let at = flights
+        .iter()
+        .position(|f| Arc::ptr_eq(&f.peer, place.peer))
+        .unwrap_or_else(|| {
+            flights.push(fresh(place.peer.clone()));
+            flights.len() - 1
+        });
+    if let Some(index) = place.index {
+        known[index] = at as u32 + 1;
+    }
+    at
 }

@@ -26,6 +26,8 @@ pub struct Flight {
     holds: bool,
     /// Whose the expected replies are, by position.
     order: Vec<u32>,
+    /// Whether a command has more replies than its own, so that others come between.
+    mixed: bool,
     /// Once it has failed: whether the command of each expected reply may have run.
     sent: Vec<bool>,
     arrived: usize,
@@ -44,14 +46,30 @@ pub struct Landed {
     pub causes: Vec<(u32, Value)>,
 }
 
+impl Landed {
+    /// A command, or what precedes the one that is next in `due`, was answered with an error.
+    #[cold]
+    fn failed(&mut self, number: u32, due: &[u32], value: Value) {
+        if number != NOBODY {
+            self.errors.push(number);
+        } else if let Some(owner) = due.iter().find(|n| **n != NOBODY)
+            && self.causes.last().is_none_or(|(last, _)| last != owner)
+        {
+            self.causes.push((*owner, value));
+        }
+    }
+}
+
 impl Flight {
-    pub fn new(peer: Arc<Peer>, kind: Use) -> Flight {
+    /// With room for so many commands.
+    pub fn new(peer: Arc<Peer>, kind: Use, room: usize) -> Flight {
         Flight {
             peer,
             kind,
             connection: None,
             holds: false,
-            order: Vec::new(),
+            order: Vec::with_capacity(room),
+            mixed: false,
             sent: Vec::new(),
             arrived: 0,
             chunk: None,
@@ -61,10 +79,11 @@ impl Flight {
         }
     }
 
-    /// Adds a command.
+    /// Adds a command; `mixed` if it has more replies than its own.
     #[inline]
-    pub fn add(&mut self, number: u32) {
+    pub fn add(&mut self, number: u32, mixed: bool) {
         self.order.push(number);
+        self.mixed |= mixed;
     }
 
     fn is_over(&self) -> bool {
@@ -73,6 +92,20 @@ impl Flight {
 
     /// Puts the commands on a connection.
     fn board(&mut self, parts: &[Part<'_>], reply: &mut Reply) {
+        if self.mixed {
+            self.board_mixed(parts);
+        } else if let Some(connection) = &mut self.connection {
+            for number in &self.order {
+                connection.push(&parts[*number as usize].body);
+            }
+        }
+        if let Some(connection) = &mut self.connection {
+            self.chunk = Some(connection.begin_chunk(reply));
+            self.origin = reply.add_origin(connection.origin());
+        }
+    }
+
+    fn board_mixed(&mut self, parts: &[Part<'_>]) {
         let Some(connection) = &mut self.connection else {
             return;
         };
@@ -90,8 +123,6 @@ impl Flight {
             }
             self.order.push(number);
         }
-        self.chunk = Some(connection.begin_chunk(reply));
-        self.origin = reply.add_origin(connection.origin());
     }
 
     /// Puts the commands on a connection and begins to send them.
@@ -109,30 +140,25 @@ impl Flight {
         let (Some(connection), Some(chunk)) = (&mut self.connection, &mut self.chunk) else {
             return Ok(());
         };
-        let (order, origin) = (&self.order, self.origin);
-        let arrived = &mut self.arrived;
-        let done = connection.take_into(reply, chunk, |reply, mut value| {
-            let number = order[*arrived];
-            *arrived += 1;
-            if number == NOBODY {
-                if value.kind == Kind::Error
-                    && let Some(owner) = order[*arrived..].iter().find(|n| **n != NOBODY)
-                    && landed.causes.last().is_none_or(|(last, _)| last != owner)
-                {
-                    landed.causes.push((*owner, value));
-                }
-            } else {
-                if value.kind == Kind::Error {
-                    landed.errors.push(number);
-                }
-                value.flags |= flag::ANSWER | flag::SENT;
-                reply.answers[number as usize] = Answer {
+        let origin = self.origin;
+        let mut due = self.order[self.arrived..].iter();
+        let took = connection.take_into(reply, chunk, |reply, mut value| {
+            let number = due.next().copied().unwrap_or(NOBODY);
+            if value.kind == Kind::Error {
+                landed.failed(number, due.as_slice(), value);
+            }
+            value.flags |= flag::ANSWER | flag::SENT;
+            // NOBODY has no place there.
+            if let Some(place) = reply.answers.get_mut(number as usize) {
+                *place = Answer {
                     value,
                     node: origin,
                 };
             }
-            *arrived < order.len()
-        })?;
+            !due.as_slice().is_empty()
+        });
+        self.arrived = self.order.len() - due.as_slice().len();
+        let done = took?;
         if done {
             self.peer.health.worked();
             self.give_back(call.began);

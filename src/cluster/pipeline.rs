@@ -4,12 +4,12 @@ use super::client::{Client, guess, targets};
 use super::exchange::{Part, Target};
 use super::stats::count;
 use crate::error::{Code, Error, Result};
-use crate::resp::{Answer, Body, Kind, Reply, Value, View, command, flag, named, split};
+use crate::resp::{Answer, Body, Kind, Opening, Reply, Value, View, command, flag, named, split};
 use crate::route::{
     Access, BlockingTimeout, Merge, Nodes, Pieces, Plan, Row, access, blocking_timeout, crossslot,
     find, merge, plan, printable, shareable,
 };
-use crate::topology::of_key;
+use crate::topology::{Topology, of_key};
 use std::sync::Arc;
 
 /// Commands of one handle, gathered to be sent together.
@@ -18,27 +18,41 @@ pub struct Pipeline {
     /// The commands, encoded, one behind the other.
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    /// What few entries have is not in them: there are many.
+    splits: Vec<Split>,
+    failures: Vec<Error>,
+    /// Every command is whole and goes to one node.
+    is_plain: bool,
 }
 
+#[derive(Clone, Copy)]
 struct Entry {
     row: Option<&'static Row>,
     access: Access,
+    route: Route,
     /// The command's own bytes begin here.
     begin: usize,
     /// And end here; pieces of a split command lie behind them.
     end: usize,
-    route: Route,
 }
 
+#[derive(Clone, Copy)]
 enum Route {
     Slot(u16),
     Primary(u16),
     Anywhere,
     Fan(Nodes, Merge),
+    /// In pieces: which of [`Pipeline::splits`].
+    Split(u32),
+    /// Malformed: which of [`Pipeline::failures`] is its answer.
+    Failed(u32),
+}
+
+struct Split {
+    pieces: Pieces,
+    merge: Merge,
     /// Where each piece ends.
-    Split(Box<(Pieces, Merge, Vec<usize>)>),
-    /// Malformed: this is its answer.
-    Failed(Box<Error>),
+    ends: Vec<usize>,
 }
 
 impl Entry {
@@ -53,6 +67,9 @@ impl Pipeline {
             client,
             bytes: Vec::new(),
             entries: Vec::new(),
+            splits: Vec::new(),
+            failures: Vec::new(),
+            is_plain: true,
         }
     }
 
@@ -65,7 +82,10 @@ impl Pipeline {
     }
 
     pub fn clear(&mut self) {
+        self.splits.clear();
+        self.failures.clear();
         self.entries.clear();
+        self.is_plain = true;
         // What a large pipeline needed is not kept for ever.
         if self.bytes.capacity() > 1 << 20 {
             self.bytes = Vec::new();
@@ -82,66 +102,67 @@ impl Pipeline {
             None if args.is_empty() => Access::Read,
             None => Access::Write,
         };
-        let route = match self.route(row, args) {
-            Ok(plan) => {
-                command(&mut self.bytes, args);
-                plan
-            }
-            Err(error) => {
-                // For its message only: enough of it to know it by.
-                command(&mut self.bytes, &args[..args.len().min(2)]);
-                Route::Failed(Box::new(error))
-            }
-        };
+        let planned = self.plan(row, args);
+        // Of what failed, for its message only: enough of it to know it by.
+        let most = if planned.is_ok() { args.len() } else { 2 };
+        command(&mut self.bytes, &args[..args.len().min(most)]);
         let end = self.bytes.len();
-        let mut route = route;
-        if let Route::Split(split) = &mut route {
-            split.2 = split.0.encode(args, &mut self.bytes);
-        }
+        let route = match planned {
+            Ok(Plan::Slot(slot)) => Route::Slot(slot),
+            Ok(Plan::Primary(slot)) => Route::Primary(slot),
+            Ok(Plan::Anywhere) => Route::Anywhere,
+            Ok(Plan::Fan(nodes, merge)) => Route::Fan(nodes, merge),
+            Ok(Plan::Split(pieces, merge)) => {
+                let ends = pieces.encode(args, 1, &mut self.bytes);
+                self.splits.push(Split {
+                    pieces,
+                    merge,
+                    ends,
+                });
+                Route::Split(self.splits.len() as u32 - 1)
+            }
+            Ok(Plan::Scan) => self.failed(Error::invalid(
+                "SCAN goes from node to node, a step with each reply: call it by itself",
+            )),
+            Err(error) => self.failed(error),
+        };
+        self.is_plain &= matches!(route, Route::Slot(_) | Route::Primary(_) | Route::Anywhere);
         self.entries.push(Entry {
             row,
             access,
+            route,
             begin,
             end,
-            route,
         });
     }
 
-    fn route(&self, row: Option<&'static Row>, args: &[&[u8]]) -> Result<Route> {
+    fn failed(&mut self, error: Error) -> Route {
+        self.is_plain = false;
+        self.failures.push(error);
+        Route::Failed(self.failures.len() as u32 - 1)
+    }
+
+    fn plan(&self, row: Option<&'static Row>, args: &[&[u8]]) -> Result<Plan> {
         if args.is_empty() {
             return Err(Error::invalid("an empty command"));
         }
         if self.client.pinned_slot().is_some() {
             // Sent one by one to the one node there is, which judges for itself.
-            return Ok(Route::Anywhere);
+            return Ok(Plan::Anywhere);
         }
-        let planned = match row {
-            Some(row) => {
-                shareable(row)?;
-                if let Some(wait) = blocking_timeout(row, args)
-                    && wait != BlockingTimeout::After(std::time::Duration::ZERO)
-                {
-                    return Err(Error::invalid(format_args!(
-                        "{} blocks, and would hold up the whole pipeline: call it by itself",
-                        row.name
-                    )));
-                }
-                plan(row, args, self.client.config.split_writes)?
-            }
-            None => guess(args),
+        let Some(row) = row else {
+            return Ok(guess(args));
         };
-        Ok(match planned {
-            Plan::Slot(slot) => Route::Slot(slot),
-            Plan::Primary(slot) => Route::Primary(slot),
-            Plan::Anywhere => Route::Anywhere,
-            Plan::Fan(nodes, merge) => Route::Fan(nodes, merge),
-            Plan::Split(pieces, merge) => Route::Split(Box::new((pieces, merge, Vec::new()))),
-            Plan::Scan => {
-                return Err(Error::invalid(
-                    "SCAN goes from node to node, a step with each reply: call it by itself",
-                ));
-            }
-        })
+        shareable(row)?;
+        if let Some(wait) = blocking_timeout(row, args)
+            && wait != BlockingTimeout::After(std::time::Duration::ZERO)
+        {
+            return Err(Error::invalid(format_args!(
+                "{} blocks, and would hold up the whole pipeline: call it by itself",
+                row.name
+            )));
+        }
+        plan(row, args, self.client.config.split_writes)
     }
 
     /// Adds a command with one key whose row is known; `name` is its encoded beginning.
@@ -151,7 +172,7 @@ impl Pipeline {
         row: &'static Row,
         access: Access,
         key: &[u8],
-        name: &'static [u8],
+        name: &'static Opening,
         rest: &[&[u8]],
     ) {
         let begin = self.bytes.len();
@@ -159,21 +180,22 @@ impl Pipeline {
         self.entries.push(Entry {
             row: Some(row),
             access,
+            route: Route::Slot(of_key(key)),
             begin,
             end: self.bytes.len(),
-            route: Route::Slot(of_key(key)),
         });
     }
 
     /// Adds an error in the place of a command that could not even be read.
     pub fn fail(&mut self, error: Error) {
         let at = self.bytes.len();
+        let route = self.failed(error);
         self.entries.push(Entry {
             row: None,
             access: Access::Read,
+            route,
             begin: at,
             end: at,
-            route: Route::Failed(Box::new(error)),
         });
     }
 
@@ -219,46 +241,58 @@ impl Pipeline {
         }
         let call = self.client.call(&core, 0);
         let topology = core.process().topology.load_full();
-        let mut parts = Vec::with_capacity(self.entries.len());
-        let mut merged = false;
-        // Of each command that goes to several nodes: to how many, or why to none.
-        let mut fans: Vec<Result<usize>> = Vec::new();
-        for entry in &self.entries {
-            let read = entry.access == Access::Read;
-            let body = Body::Encoded(&self.bytes[entry.begin..entry.end]);
-            let part = |body, target| Part::new(body, entry.name(), target, read);
-            match &entry.route {
-                Route::Slot(slot) => parts.push(part(body, Target::Slot(*slot))),
-                Route::Primary(slot) => parts.push(part(body, Target::Primary(*slot))),
-                Route::Anywhere => parts.push(part(body, Target::Anywhere)),
-                Route::Fan(nodes, how) => {
-                    merged = true;
-                    let targets = targets(&topology, *nodes, *how);
-                    fans.push(targets.map(|targets| {
-                        let count = targets.len();
-                        parts.extend(targets.into_iter().map(|target| part(body, target)));
-                        count
-                    }));
-                }
-                Route::Split(split) => {
-                    merged = true;
-                    let mut begin = entry.end;
-                    for ((slot, _), end) in split.0.iter().zip(&split.2) {
-                        let body = Body::Encoded(&self.bytes[begin..*end]);
-                        parts.push(part(body, Target::Slot(slot)));
-                        begin = *end;
-                    }
-                }
-                Route::Failed(_) => parts.push(part(body, Target::Anywhere).closed()),
-            }
-        }
+        let mut parts = Vec::new();
+        let fans = self.parts(&topology, &mut parts);
         let manner = self.client.manner();
         let mut reply = self.client.several(&core, &mut parts, &call, manner);
-        if merged {
+        if !self.is_plain {
             self.merge(&mut reply, fans);
         }
         self.finish(&mut reply, &core);
         Ok(reply)
+    }
+
+    /// The parts of all commands. Of each command that goes to several nodes: to how many, or why to none.
+    fn parts<'a>(&'a self, topology: &Topology, parts: &mut Vec<Part<'a>>) -> Vec<Result<usize>> {
+        fn part<'a>(entry: &Entry, body: &'a [u8], target: Target) -> Part<'a> {
+            let read = entry.access == Access::Read;
+            Part::new(Body::Encoded(body), entry.name(), target, read)
+        }
+        let body = |entry: &Entry| &self.bytes[entry.begin..entry.end];
+        let whole = |entry: &Entry| match entry.route {
+            Route::Slot(slot) => part(entry, body(entry), Target::Slot(slot)),
+            Route::Primary(slot) => part(entry, body(entry), Target::Primary(slot)),
+            _ => part(entry, body(entry), Target::Anywhere),
+        };
+        let mut fans = Vec::new();
+        if self.is_plain {
+            parts.extend(self.entries.iter().map(whole));
+            return fans;
+        }
+        for entry in &self.entries {
+            match entry.route {
+                Route::Slot(_) | Route::Primary(_) | Route::Anywhere => parts.push(whole(entry)),
+                Route::Failed(_) => parts.push(whole(entry).closed()),
+                Route::Fan(nodes, how) => {
+                    fans.push(targets(topology, nodes, how).map(|targets| {
+                        let count = targets.len();
+                        let targets = targets.into_iter();
+                        parts.extend(targets.map(|target| part(entry, body(entry), target)));
+                        count
+                    }));
+                }
+                Route::Split(at) => {
+                    let split = &self.splits[at as usize];
+                    let mut begin = entry.end;
+                    for ((slot, _), end) in split.pieces.iter().zip(&split.ends) {
+                        let body = &self.bytes[begin..*end];
+                        parts.push(part(entry, body, Target::Slot(slot)));
+                        begin = *end;
+                    }
+                }
+            }
+        }
+        fans
     }
 
     /// Makes one answer of those to the parts of each command.
@@ -270,9 +304,12 @@ impl Pipeline {
         let mut answers = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
             let none = Pieces::default();
-            let (count, how, pieces) = match &entry.route {
-                Route::Fan(_, how) => (fans.next().unwrap_or(Ok(0)), *how, &none),
-                Route::Split(split) => (Ok(split.0.len()), split.1, &split.0),
+            let (count, how, pieces) = match entry.route {
+                Route::Fan(_, how) => (fans.next().unwrap_or(Ok(0)), how, &none),
+                Route::Split(at) => {
+                    let split = &self.splits[at as usize];
+                    (Ok(split.pieces.len()), split.merge, &split.pieces)
+                }
                 _ => {
                     answers.extend(rest.next());
                     continue;
@@ -294,8 +331,8 @@ impl Pipeline {
     /// it, and makes the whole an array.
     fn finish(&self, reply: &mut Reply, core: &super::core::Core) {
         for (number, entry) in self.entries.iter().enumerate() {
-            if let Route::Failed(error) = &entry.route {
-                reply.answers[number] = reply.store_error(error);
+            if let Route::Failed(at) = entry.route {
+                reply.answers[number] = reply.store_error(&self.failures[at as usize]);
             }
             let value = &mut reply.answers[number].value;
             value.flags |= flag::ANSWER;
@@ -384,8 +421,8 @@ impl Pipeline {
         let mut reply = Box::<Reply>::default();
         reply.answers = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
-            let got = match &entry.route {
-                Route::Failed(error) => Box::new(Reply::error(error)),
+            let got = match entry.route {
+                Route::Failed(at) => Box::new(Reply::error(&self.failures[at as usize])),
                 _ => self
                     .client
                     .command_resp(&self.bytes[entry.begin..entry.end]),
@@ -465,10 +502,10 @@ impl Pipeline {
     fn one_slot(&self) -> Result<u16> {
         let mut found: Option<(u16, usize)> = None;
         for (number, entry) in self.entries.iter().enumerate() {
-            match &entry.route {
+            match entry.route {
                 Route::Slot(slot) | Route::Primary(slot) => match found {
-                    None => found = Some((*slot, number)),
-                    Some((first, _)) if first == *slot => {}
+                    None => found = Some((slot, number)),
+                    Some((first, _)) if first == slot => {}
                     Some((_, other)) => {
                         return Err(crossslot(
                             "one transaction",
@@ -478,8 +515,8 @@ impl Pipeline {
                     }
                 },
                 Route::Anywhere => {}
-                Route::Failed(error) => {
-                    let mut error = (**error).clone();
+                Route::Failed(at) => {
+                    let mut error = self.failures[at as usize].clone();
                     error.message = format!("{}{}", self.title(number), error.message);
                     return Err(error);
                 }
@@ -489,10 +526,11 @@ impl Pipeline {
                         self.title(number)
                     )));
                 }
-                Route::Split(split) => {
+                Route::Split(at) => {
                     let mut args = Vec::new();
                     split_at(&self.bytes, entry, &mut args)?;
-                    let mut keys = split.0.iter().map(|(_, keys)| args[keys[0] as usize]);
+                    let pieces = &self.splits[at as usize].pieces;
+                    let mut keys = pieces.iter().map(|(_, keys)| args[keys[0] as usize]);
                     let (a, b) = (keys.next(), keys.next());
                     return Err(crossslot(
                         entry.name(),

@@ -5,7 +5,7 @@ use super::guard::{bytes, reply, text, with_args};
 use super::registry::enter;
 use super::reply::rdc_reply;
 use crate::error::Result;
-use crate::resp::Reply;
+use crate::resp::{Opening, Reply};
 use crate::route::{Access, Row, table};
 use std::ffi::c_char;
 
@@ -94,7 +94,7 @@ unsafe fn keyed(
     (key, key_len): (*const c_char, usize),
     more: impl FnOnce(
         &[u8],
-        &mut dyn FnMut(&'static [u8], &[&[u8]]) -> Box<Reply>,
+        &mut dyn FnMut(&'static Opening, &[&[u8]]) -> Box<Reply>,
     ) -> Result<Box<Reply>>,
 ) -> *mut rdc_reply {
     reply(|| {
@@ -123,7 +123,12 @@ pub unsafe extern "C" fn rdc_get(
             client,
             (table::GET, Access::Read),
             (key, key_len),
-            |key, send| Ok(send(b"*2\r\n$3\r\nGET\r\n", &[key])),
+            |key, send| {
+                Ok(send(
+                    const { &Opening::new(b"*2\r\n$3\r\nGET\r\n") },
+                    &[key],
+                ))
+            },
         )
     }
 }
@@ -148,7 +153,7 @@ pub unsafe extern "C" fn rdc_set(
             (key, key_len),
             |key, send| {
                 Ok(send(
-                    b"*3\r\n$3\r\nSET\r\n",
+                    const { &Opening::new(b"*3\r\n$3\r\nSET\r\n") },
                     &[key, bytes(value, value_len, "value")?],
                 ))
             },
@@ -179,7 +184,7 @@ pub unsafe extern "C" fn rdc_set_px(
                 let value = bytes(value, value_len, "value")?;
                 let ttl = ttl_ms.to_string();
                 Ok(send(
-                    b"*5\r\n$3\r\nSET\r\n",
+                    const { &Opening::new(b"*5\r\n$3\r\nSET\r\n") },
                     &[key, value, b"PX", ttl.as_bytes()],
                 ))
             },
@@ -203,7 +208,12 @@ pub unsafe extern "C" fn rdc_del(
             client,
             (table::DEL, Access::Write),
             (key, key_len),
-            |key, send| Ok(send(b"*2\r\n$3\r\nDEL\r\n", &[key])),
+            |key, send| {
+                Ok(send(
+                    const { &Opening::new(b"*2\r\n$3\r\nDEL\r\n") },
+                    &[key],
+                ))
+            },
         )
     }
 }
@@ -224,7 +234,12 @@ pub unsafe extern "C" fn rdc_exists(
             client,
             (table::EXISTS, Access::Read),
             (key, key_len),
-            |key, send| Ok(send(b"*2\r\n$6\r\nEXISTS\r\n", &[key])),
+            |key, send| {
+                Ok(send(
+                    const { &Opening::new(b"*2\r\n$6\r\nEXISTS\r\n") },
+                    &[key],
+                ))
+            },
         )
     }
 }
@@ -249,7 +264,7 @@ pub unsafe extern "C" fn rdc_incrby(
             (key, key_len),
             |key, send| {
                 Ok(send(
-                    b"*3\r\n$6\r\nINCRBY\r\n",
+                    const { &Opening::new(b"*3\r\n$6\r\nINCRBY\r\n") },
                     &[key, by.to_string().as_bytes()],
                 ))
             },
@@ -276,7 +291,7 @@ pub unsafe extern "C" fn rdc_pexpire(
             (key, key_len),
             |key, send| {
                 Ok(send(
-                    b"*3\r\n$7\r\nPEXPIRE\r\n",
+                    const { &Opening::new(b"*3\r\n$7\r\nPEXPIRE\r\n") },
                     &[key, ttl_ms.to_string().as_bytes()],
                 ))
             },

@@ -101,6 +101,9 @@ pub unsafe fn text<'a>(pointer: *const c_char, what: &str) -> Result<&'a str> {
 /// Arguments that fit here need no memory of their own.
 const FEW: usize = 16;
 
+/// Of so many the number is believed before they have been seen.
+const MANY: usize = 4096;
+
 /// Calls `f` with the arguments that a caller's argc, argv and lens name.
 ///
 /// # Safety
@@ -141,7 +144,7 @@ pub unsafe fn with_args<T>(
         }
         return f(&few[..argc]);
     }
-    let mut many: Vec<&[u8]> = Vec::new();
+    let mut many: Vec<&[u8]> = Vec::with_capacity(argc.min(MANY));
     for i in 0..argc {
         many.push(arg(i)?);
     }

@@ -6,7 +6,7 @@ use super::registry::enter;
 use super::reply::rdc_reply;
 use crate::cluster::{Client, Pipeline};
 use crate::error::{Error, Result};
-use crate::resp::Reply;
+use crate::resp::{Opening, Reply};
 use crate::route::{Access, Row, table};
 use std::ffi::c_char;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ unsafe fn keyed(
     pipeline: *mut rdc_pipeline,
     (row, access): (&'static Row, Access),
     (key, key_len): (*const c_char, usize),
-    more: impl FnOnce(&[u8], &mut dyn FnMut(&'static [u8], &[&[u8]])) -> Result<()>,
+    more: impl FnOnce(&[u8], &mut dyn FnMut(&'static Opening, &[&[u8]])) -> Result<()>,
 ) {
     // SAFETY: header rules 1 and 3.
     unsafe {
@@ -128,7 +128,7 @@ pub unsafe extern "C" fn rdc_pipeline_get(
             (table::GET, Access::Read),
             (key, key_len),
             |key, add| {
-                add(b"*2\r\n$3\r\nGET\r\n", &[key]);
+                add(const { &Opening::new(b"*2\r\n$3\r\nGET\r\n") }, &[key]);
                 Ok(())
             },
         );
@@ -155,7 +155,7 @@ pub unsafe extern "C" fn rdc_pipeline_set(
             (key, key_len),
             |key, add| {
                 add(
-                    b"*3\r\n$3\r\nSET\r\n",
+                    const { &Opening::new(b"*3\r\n$3\r\nSET\r\n") },
                     &[key, bytes(value, value_len, "value")?],
                 );
                 Ok(())
@@ -186,7 +186,7 @@ pub unsafe extern "C" fn rdc_pipeline_set_px(
             |key, add| {
                 let value = bytes(value, value_len, "value")?;
                 add(
-                    b"*5\r\n$3\r\nSET\r\n",
+                    const { &Opening::new(b"*5\r\n$3\r\nSET\r\n") },
                     &[key, value, b"PX", ttl_ms.to_string().as_bytes()],
                 );
                 Ok(())
@@ -212,7 +212,7 @@ pub unsafe extern "C" fn rdc_pipeline_del(
             (table::DEL, Access::Write),
             (key, key_len),
             |key, add| {
-                add(b"*2\r\n$3\r\nDEL\r\n", &[key]);
+                add(const { &Opening::new(b"*2\r\n$3\r\nDEL\r\n") }, &[key]);
                 Ok(())
             },
         );

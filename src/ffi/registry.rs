@@ -145,6 +145,7 @@ fn parts(client: *const rdc_client) -> Option<(&'static Slot, usize, u64)> {
     Some((slot(index)?, index, number >> GENERATION))
 }
 
+#[cold]
 fn closed(client: *const rdc_client) -> Error {
     if client.is_null() {
         Error::invalid("client is NULL")
@@ -154,21 +155,26 @@ fn closed(client: *const rdc_client) -> Error {
 }
 
 /// Begins to use a client.
-#[inline]
+#[inline(always)]
 pub fn enter(client: *const rdc_client) -> Result<Use> {
     let Some((slot, index, generation)) = parts(client) else {
         return Err(closed(client));
     };
     let state = slot.state.fetch_add(1, Ordering::AcqRel);
     if state >> GENERATION != generation || state & (LIVE | CLOSED) != LIVE {
-        leave(slot, index);
-        return Err(closed(client));
+        return Err(stale(slot, index, client));
     }
     Ok(Use {
         slot,
         index,
         handle: slot.handle.load(Ordering::Acquire),
     })
+}
+
+#[cold]
+fn stale(slot: &Slot, index: usize, client: *const rdc_client) -> Error {
+    leave(slot, index);
+    closed(client)
 }
 
 /// Ends a use; the last one of a closed client frees it.

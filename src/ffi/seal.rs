@@ -51,53 +51,52 @@ fn seal(reply: &mut Reply) {
         }
         return;
     }
-    let mut places = vec![address(&reply.first)];
+    // The addresses of the chunks, and behind them those of the origins' names, that of nobody first.
+    let chunks = 1 + reply.chunks().len();
+    let mut places = Vec::with_capacity(chunks + 1 + reply.origins().count());
+    places.push(address(&reply.first));
     places.extend(reply.chunks().iter().map(|c| address(c)));
+    places.push(0);
+    places.extend(reply.origins().map(|o| address(o.c_name())));
+    let (chunks, names) = places.split_at(chunks);
     let chunks = Chunks {
-        places,
+        places: chunks,
         values: reply.values.as_ptr().expose_provenance() as u64,
         answers: reply.answers.as_ptr().expose_provenance() as u64,
     };
-    let name =
-        |reply: &Reply, answer: Answer| reply.origin_of(answer).map_or(0, |o| address(o.c_name()));
     for value in &mut reply.values {
         chunks.seal(value);
     }
-    // Most answers come from the same node as the one before.
-    let mut last = (0, 0);
-    for i in 0..reply.answers.len() {
-        let answer = reply.answers[i];
-        if answer.node != last.0 {
-            last = (answer.node, name(reply, answer));
-        }
-        let answer = &mut reply.answers[i];
+    for answer in reply.answers.iter_mut().chain([&mut reply.root]) {
         chunks.seal(&mut answer.value);
-        answer.node = last.1;
+        answer.node = names[answer.node as usize];
     }
-    reply.root.node = name(reply, reply.root);
-    chunks.seal(&mut reply.root.value);
 }
 
 fn address(bytes: &[u8]) -> u64 {
     bytes.as_ptr().expose_provenance() as u64
 }
 
-struct Chunks {
-    places: Vec<u64>,
+struct Chunks<'a> {
+    places: &'a [u64],
     values: u64,
     answers: u64,
 }
 
-impl Chunks {
-    #[inline]
+impl Chunks<'_> {
+    #[inline(always)]
     fn seal(&self, value: &mut Value) {
+        if value.in_chunk() {
+            let (chunk, at) = value.place();
+            value.data = self.places[chunk].wrapping_add(at as u64);
+        } else {
+            self.seal_other(value);
+        }
+    }
+
+    fn seal_other(&self, value: &mut Value) {
         if value.kind.has_text() {
-            value.data = if value.flags & flag::OK != 0 {
-                address(&OK_TEXT)
-            } else {
-                let (chunk, at) = value.place();
-                self.places[chunk] + at as u64
-            };
+            value.data = address(&OK_TEXT);
         } else if value.kind.has_elements() {
             value.data = if value.flags & flag::WIDE != 0 {
                 self.answers + value.data * size_of::<Answer>() as u64

@@ -111,7 +111,7 @@ impl Connection {
     }
 
     /// Whether all has been sent.
-    #[inline]
+    #[inline(always)]
     pub fn is_flushed(&self) -> bool {
         self.written == self.out.len()
     }
@@ -126,7 +126,7 @@ impl Connection {
     }
 
     /// Sends what fits without waiting.
-    #[inline]
+    #[inline(always)]
     pub fn send(&mut self) -> Result<()> {
         while self.written < self.out.len() {
             match self.stream.send(&self.out[self.written..]) {
@@ -140,7 +140,7 @@ impl Connection {
     }
 
     /// Receives once; false where nothing has come.
-    #[inline]
+    #[inline(always)]
     pub fn receive(&mut self, how: Recv) -> Result<bool> {
         let room = self.make_room();
         let how = match how {
@@ -148,28 +148,29 @@ impl Connection {
             how => how,
         };
         match self.stream.recv(&mut self.input, room.bytes, how) {
-            Ok(0) => Err(Error::new(
+            Ok(1..) => Ok(true),
+            nothing => self.received_nothing(nothing),
+        }
+    }
+
+    #[cold]
+    fn received_nothing(&self, how: io::Result<usize>) -> Result<bool> {
+        use io::ErrorKind::{Interrupted, WouldBlock};
+        match how {
+            Ok(_) => Err(Error::new(
                 Code::Io,
                 format_args!("{} closed the connection", self.origin.name()),
             )
             .at(self.origin.name())
             .sent(self.written > 0)),
-            Ok(_) => Ok(true),
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) =>
-            {
-                Ok(false)
-            }
+            Err(e) if matches!(e.kind(), WouldBlock | Interrupted) => Ok(false),
             Err(e) => Err(self.broke(&e)),
         }
     }
 
     /// Makes room for what comes: as much as is announced, but never more than has come already
     /// (or a little), so that memory follows the bytes received.
-    #[inline]
+    #[inline(always)]
     fn make_room(&mut self) -> Room {
         if self.start == self.input.len() && !self.gathers {
             self.input.clear();
@@ -212,6 +213,7 @@ impl Connection {
     }
 
     /// Sends and receives until something has been received, by `until`.
+    #[inline(always)]
     pub fn pump(&mut self, call: &Call<'_>, until: Deadline) -> Result<()> {
         self.send()?;
         // A receive that waits is one system call; a poll before it would be a second.
@@ -224,6 +226,11 @@ impl Connection {
         if self.receive(first)? {
             return Ok(());
         }
+        self.pump_in_polls(call, until)
+    }
+
+    #[cold]
+    fn pump_in_polls(&mut self, call: &Call<'_>, until: Deadline) -> Result<()> {
         loop {
             let mut fds = [
                 poll::interest(self.fd(), self.interest()),
@@ -266,7 +273,6 @@ impl Connection {
     }
 
     /// The next reply, by `until`.
-    #[inline]
     pub fn reply(&mut self, call: &Call<'_>, until: Deadline) -> Result<Box<Reply>> {
         let mut until = until;
         let mut rounds = 0;
@@ -290,7 +296,7 @@ impl Connection {
     }
 
     /// The next reply, if it has been received.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self) -> Result<Option<Box<Reply>>> {
         while self.start < self.input.len() {
             let start = self.start;
@@ -353,9 +359,17 @@ impl Connection {
     ) -> Result<bool> {
         while self.start < self.input.len() {
             let tag = chunk_tag(chunk.number);
+            // By far most replies end here.
+            while let Some((value, end)) = self.decoder.short(&mut self.input, self.start, tag) {
+                self.start = end;
+                if !each(reply, value) {
+                    self.end_chunk(reply, chunk);
+                    return Ok(true);
+                }
+            }
             let decoded = self
                 .decoder
-                .decode(&mut self.input, self.start, tag, &mut reply.values)
+                .decode_more(&mut self.input, self.start, tag, &mut reply.values)
                 .map_err(|e| doubt(&self.origin, self.written, e))?;
             let Some((value, end)) = decoded else {
                 break;
@@ -442,6 +456,7 @@ impl Connection {
         .sent(self.written > 0)
     }
 
+    #[cold]
     fn broke(&self, error: &io::Error) -> Error {
         Error::new(
             Code::Io,

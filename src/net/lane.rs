@@ -85,6 +85,15 @@ enum Turn {
 }
 
 impl State {
+    /// An idle connection for one command alone.
+    #[inline(always)]
+    fn pop_alone(&mut self) -> Option<Box<Connection>> {
+        // In a crowd it is better to wait for the others than to go alone: whoever is under way
+        // comes back for the batch.
+        let alone = self.crowd <= 1 || self.idle.len() == self.open;
+        if alone { self.idle.pop() } else { None }
+    }
+
     /// Adds a command to the batch that gathers, or to a new one.
     fn join(&mut self, body: &Body<'_>) -> (Arc<Batch>, usize) {
         let full = |g: &Gathering| g.ends.len() >= MEMBERS || g.out.len() >= BYTES;
@@ -167,7 +176,7 @@ impl Lane {
     }
 
     /// One command and its reply, on whichever connection.
-    #[inline]
+    #[inline(always)]
     pub fn call(
         &self,
         peer: &Peer,
@@ -176,9 +185,40 @@ impl Lane {
         until: Deadline,
     ) -> Result<Box<Reply>> {
         if self.kind.is_blocking() {
-            let lead = Lead::new(self, Some(self.take(peer, call, until)?));
-            return lead.alone(body, call, until);
+            return self.call_apart(peer, body, call, until);
         }
+        // Nearly always a connection is there, and was used just now. (In a statement of its own, so that the lock
+        // is not held any longer.)
+        let idle = lock(&self.state).pop_alone();
+        if let Some(connection) = idle {
+            let lead = Lead::new(self, Some(connection));
+            if !lead.is_stale(call.began) {
+                return lead.alone(body, call, until);
+            }
+        }
+        self.join(peer, body, call, until)
+    }
+
+    #[cold]
+    fn call_apart(
+        &self,
+        peer: &Peer,
+        body: &Body<'_>,
+        call: &Call<'_>,
+        until: Deadline,
+    ) -> Result<Box<Reply>> {
+        let lead = Lead::new(self, Some(self.take(peer, call, until)?));
+        lead.alone(body, call, until)
+    }
+
+    #[inline(never)]
+    fn join(
+        &self,
+        peer: &Peer,
+        body: &Body<'_>,
+        call: &Call<'_>,
+        until: Deadline,
+    ) -> Result<Box<Reply>> {
         loop {
             match self.turn(body) {
                 Turn::Alone(connection) => {
@@ -200,13 +240,9 @@ impl Lane {
         }
     }
 
-    #[inline]
     fn turn(&self, body: &Body<'_>) -> Turn {
         let mut state = lock(&self.state);
-        // In a crowd it is better to wait for the others than to go alone: whoever is under way
-        // comes back for the batch.
-        let alone = state.crowd <= 1 || state.idle.len() == state.open;
-        if alone && let Some(connection) = state.idle.pop() {
+        if let Some(connection) = state.pop_alone() {
             Turn::Alone(connection)
         } else if state.open == 0 {
             state.open = 1;

@@ -109,7 +109,7 @@ impl Decoder {
     /// The place of a text is its index in `buf` plus `bias`. Elements go to `values`. Returns
     /// the reply and the index behind it, or `None` if it is not all there: then call again with
     /// the same reply, further received.
-    #[inline]
+    #[inline(always)]
     pub fn decode(
         &mut self,
         buf: &mut [u8],
@@ -117,13 +117,72 @@ impl Decoder {
         bias: u64,
         values: &mut Vec<Value>,
     ) -> Result<Option<(Value, usize)>> {
-        // Most replies are one short string that is all there.
-        if self.at == 0
-            && let Some((value, end)) = short_string(buf, start, bias)
-        {
-            return Ok(Some((value, end)));
+        match self.short(buf, start, bias) {
+            Some(whole) => Ok(Some(whole)),
+            None => self.decode_more(buf, start, bias, values),
         }
-        self.resume(buf, start, bias, values)
+    }
+
+    /// What most replies are: one short string that is all there.
+    #[inline(always)]
+    pub fn short(&self, buf: &mut [u8], start: usize, bias: u64) -> Option<(Value, usize)> {
+        if self.at != 0 {
+            return None;
+        }
+        short_string(buf, start, bias)
+    }
+
+    /// Decodes what is not [`Decoder::short`].
+    #[inline]
+    pub fn decode_more(
+        &mut self,
+        buf: &mut [u8],
+        start: usize,
+        bias: u64,
+        values: &mut Vec<Value>,
+    ) -> Result<Option<(Value, usize)>> {
+        match self.short_list(buf, start, bias, values) {
+            Some(whole) => Ok(Some(whole)),
+            None => self.resume(buf, start, bias, values),
+        }
+    }
+
+    /// A list of up to nine short strings that is all there. Where it turns out to be something
+    /// else, [`Decoder::resume`] goes on from there.
+    #[inline(never)]
+    fn short_list(
+        &mut self,
+        buf: &mut [u8],
+        start: usize,
+        bias: u64,
+        values: &mut Vec<Value>,
+    ) -> Option<(Value, usize)> {
+        let Some([b'*', digit @ b'1'..=b'9', b'\r', b'\n']) = buf.get(start..start + 4) else {
+            return None;
+        };
+        let count = usize::from(digit - b'0');
+        if self.at != 0 || count > self.limits.elements {
+            return None;
+        }
+        let first = values.len();
+        let mut at = start + 4;
+        for done in 0..count {
+            let Some((value, end)) = short_string(buf, at, bias) else {
+                self.first_value = first;
+                self.pending.extend(values.drain(first..));
+                self.frames.push(Frame {
+                    kind: Frames::Aggregate(Kind::Array),
+                    missing: (count - done) as u64,
+                    first: 0,
+                });
+                self.elements = done;
+                self.at = at - start;
+                return None;
+            };
+            values.push(value);
+            at = end;
+        }
+        Some((Value::new(Kind::Array, count as u32, first as u64), at))
     }
 
     fn resume(
@@ -464,7 +523,7 @@ impl Decoder {
 }
 
 /// A string of up to 99 bytes that is all there, or nil, or OK: what most replies are.
-#[inline]
+#[inline(always)]
 fn short_string(buf: &mut [u8], start: usize, bias: u64) -> Option<(Value, usize)> {
     let head = buf.get(start..start + 5)?;
     if head[0] != b'$' {

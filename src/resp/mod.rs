@@ -11,7 +11,7 @@ mod view;
 
 pub use builder::Builder;
 pub use decode::{Decoder, Limits};
-pub use encode::{Body, command, named};
+pub use encode::{Body, Opening, command, named};
 pub use origin::{OK_TEXT, Origin};
 pub use reply::{Reply, SMALL};
 pub use split::split;

@@ -150,6 +150,12 @@ impl Reply {
         }
     }
 
+    /// Every origin, in the order of their numbers.
+    pub fn origins(&self) -> impl Iterator<Item = &Arc<Origin>> {
+        let more = self.more.as_ref().map_or(&[][..], |m| &m.origins);
+        self.origin.iter().chain(more)
+    }
+
     /// The chunks behind the first.
     pub fn chunks(&self) -> &[Vec<u8>] {
         self.more.as_ref().map_or(&[], |m| m.chunks.as_slice())

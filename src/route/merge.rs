@@ -168,14 +168,35 @@ fn whole(value: Value) -> Option<Answer> {
 
 fn in_order(reply: &mut Reply, answers: &[Answer], pieces: &Pieces) -> Option<Answer> {
     let first = reply.values.len();
+    if pieces.lone().is_some() {
+        let mut merged = Vec::with_capacity(answers.len());
+        let mut has_elements = false;
+        for answer in answers {
+            if !answer.value.kind.has_elements() || answer.value.len != 1 {
+                return None;
+            }
+            let value = *reply.values.get(answer.value.data as usize)?;
+            has_elements |= value.kind.has_elements();
+            merged.push(value);
+        }
+        if first == merged.len() && !has_elements {
+            // These are all that there were, in another order.
+            reply.values = merged;
+            return whole(Value::new(Kind::Array, answers.len() as u32, 0));
+        }
+        reply.values.append(&mut merged);
+        return whole(Value::new(Kind::Array, answers.len() as u32, first as u64));
+    }
     reply.values.resize(first + pieces.keys(), Value::NIL);
+    let (given, merged) = reply.values.split_at_mut(first);
     for (answer, (_, keys)) in answers.iter().zip(pieces.iter()) {
         if !answer.value.kind.has_elements() || answer.value.len as usize != keys.len() {
             return None;
         }
-        for (i, key) in keys.iter().enumerate() {
-            let value = *reply.values.get(answer.value.data as usize + i)?;
-            reply.values[first + pieces.rank(*key)] = value;
+        let begin = answer.value.data as usize;
+        let values = given.get(begin..begin + keys.len())?;
+        for (value, key) in values.iter().zip(keys) {
+            *merged.get_mut(pieces.rank(*key))? = *value;
         }
     }
     whole(Value::new(Kind::Array, pieces.keys() as u32, first as u64))

@@ -5,7 +5,7 @@ use super::command::{Flag, Request, Row};
 use super::keys::{Begin, Find, KeySpec, check, each_key};
 use super::merge::{Merge, merge_of};
 use crate::error::{Code, Error, Result};
-use crate::resp::command;
+use crate::resp::{Opening, command};
 use crate::topology::of_key;
 use crate::world::layer;
 
@@ -29,28 +29,44 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// Groups keys by slot.
-    fn new(keys: &[usize], args: &[&[u8]], step: usize) -> Pieces {
-        let mut placed: Vec<u64> = keys
-            .iter()
-            .map(|key| u64::from(of_key(args[*key])) << 32 | *key as u64)
-            .collect();
-        placed.sort_unstable();
-        let mut pieces = Pieces {
-            keys: Vec::with_capacity(placed.len()),
-            ends: Vec::with_capacity(placed.len()),
-            step,
-        };
-        for place in placed {
-            let slot = (place >> 32) as u16;
-            pieces.keys.push(place as u32);
-            let end = pieces.keys.len() as u32;
-            match pieces.ends.last_mut() {
-                Some(last) if last.0 == slot => last.1 = end,
-                _ => pieces.ends.push((slot, end)),
+    /// Groups keys by slot, the slots in the order in which they are met.
+    fn new(keys: &[u32], args: &[&[u8]], step: usize) -> Pieces {
+        let mut index = Index::new(keys.len());
+        // Of each piece how many keys it has, for now.
+        let mut ends: Vec<(u16, u32)> = Vec::with_capacity(keys.len());
+        let mut slots: Vec<u16> = Vec::with_capacity(keys.len());
+        for key in keys {
+            let slot = of_key(args[*key as usize]);
+            slots.push(slot);
+            let piece = index.find(slot, &ends);
+            match ends.get_mut(piece) {
+                Some((_, count)) => *count += 1,
+                None => ends.push((slot, 1)),
             }
         }
-        pieces
+        let mut placed = keys.to_vec();
+        if ends.len() == keys.len() {
+            for (end, (_, count)) in (1..).zip(&mut ends) {
+                *count = end;
+            }
+        } else {
+            let mut end = 0;
+            for (_, count) in &mut ends {
+                (*count, end) = (end, end + *count);
+            }
+            // Now where each begins; once its keys are there it has moved to where it ends.
+            for (key, slot) in keys.iter().zip(slots) {
+                let piece = index.find(slot, &ends);
+                let place = &mut ends[piece].1;
+                placed[*place as usize] = *key;
+                *place += 1;
+            }
+        }
+        Pieces {
+            keys: placed,
+            ends,
+            step,
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -59,6 +75,12 @@ impl Pieces {
 
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
+    }
+
+    /// The slot and the key of each piece, in the order of the keys, if each has but one.
+    pub fn lone(&self) -> Option<impl Iterator<Item = (u16, u32)>> {
+        let slots = self.ends.iter().map(|(slot, _)| *slot);
+        (self.ends.len() == self.keys.len()).then(|| slots.zip(self.keys.iter().copied()))
     }
 
     /// Each piece's slot and the indexes of its keys.
@@ -81,20 +103,69 @@ impl Pieces {
         (key as usize - 1) / self.step
     }
 
-    /// Encodes the commands that ask for the pieces; returns where each ends.
-    pub fn encode(&self, args: &[&[u8]], out: &mut Vec<u8>) -> Vec<usize> {
-        let mut ends = Vec::with_capacity(self.len());
+    /// The beginning of the command that asks for a piece of one key, if it is short.
+    pub fn opening(&self, args: &[&[u8]]) -> Option<Opening> {
+        Opening::of(1 + self.step, args[0])
+    }
+
+    /// The other arguments of that command.
+    pub fn arguments<'a, 'b>(&self, args: &'a [&'b [u8]], key: u32) -> &'a [&'b [u8]] {
+        &args[key as usize..key as usize + self.step]
+    }
+
+    /// Encodes the commands that ask for the pieces of at least so many keys; returns where each of them ends.
+    pub fn encode(&self, args: &[&[u8]], least: usize, out: &mut Vec<u8>) -> Vec<usize> {
+        let mut ends = Vec::new();
         let mut words = Vec::new();
-        for (_, keys) in self.iter() {
+        for (_, keys) in self.iter().filter(|(_, keys)| keys.len() >= least) {
             words.clear();
             words.push(args[0]);
             for key in keys {
-                words.extend_from_slice(&args[*key as usize..*key as usize + self.step]);
+                words.extend_from_slice(self.arguments(args, *key));
             }
             command(out, &words);
             ends.push(out.len());
         }
         ends
+    }
+}
+
+/// Finds the piece of a slot: where a part of the slot's number says, or behind that.
+struct Index {
+    /// One more than the piece; 0 where there is none.
+    places: Vec<u32>,
+    /// How far a product is shifted to be a place.
+    shift: u32,
+}
+
+impl Index {
+    /// For so many pieces.
+    fn new(most: usize) -> Index {
+        let size = (2 * most).next_power_of_two();
+        Index {
+            places: vec![0; size],
+            shift: u32::BITS - size.ilog2(),
+        }
+    }
+
+    /// The piece of `slot`, which is the next one if there is none yet.
+    #[inline]
+    fn find(&mut self, slot: u16, pieces: &[(u16, u32)]) -> usize {
+        // The numbers of slots often have a pattern.
+        let product = u32::from(slot).wrapping_mul(0x9e37_79b9);
+        let mut at = (product >> self.shift) as usize;
+        loop {
+            // It is at most half full, so this ends.
+            match self.places.get_mut(at) {
+                Some(place @ 0) => {
+                    *place = pieces.len() as u32 + 1;
+                    return pieces.len();
+                }
+                Some(place) if pieces[*place as usize - 1].0 == slot => return *place as usize - 1,
+                Some(_) => at += 1,
+                None => at = 0,
+            }
+        }
     }
 }
 
@@ -126,8 +197,17 @@ pub fn plan(row: &Row, args: &[&[u8]], split_writes: bool) -> Result<Plan> {
 }
 
 fn keys_apart(row: &Row, args: &[&[u8]], split_writes: bool) -> Result<Plan> {
-    let mut keys: Vec<usize> = Vec::new();
-    each_key(row, args, &mut |index, _| keys.push(index))?;
+    let keys = match step(row) {
+        Some(step) if (args.len() - 1).is_multiple_of(step) => {
+            (1..args.len() as u32).step_by(step).collect()
+        }
+        _ => {
+            let mut keys: Vec<u32> = Vec::new();
+            each_key(row, args, &mut |index, _| keys.push(index as u32))?;
+            keys
+        }
+    };
+    let key = |at: u32| args[at as usize];
     let Some(first) = keys.first().copied() else {
         return Ok(match (row.request, merge_of(row)) {
             (Request::AllNodes, Some(merge)) => Plan::Fan(Nodes::All, merge),
@@ -136,8 +216,8 @@ fn keys_apart(row: &Row, args: &[&[u8]], split_writes: bool) -> Result<Plan> {
             _ => Plan::Anywhere,
         });
     };
-    let slot = of_key(args[first]);
-    let Some(stray) = keys.iter().copied().find(|k| of_key(args[*k]) != slot) else {
+    let slot = of_key(key(first));
+    let Some(stray) = keys.iter().copied().find(|k| of_key(key(*k)) != slot) else {
         return Ok(if row.flags.has(Flag::Cursor) {
             Plan::Primary(slot)
         } else {
@@ -151,7 +231,7 @@ fn keys_apart(row: &Row, args: &[&[u8]], split_writes: bool) -> Result<Plan> {
     {
         return Ok(Plan::Split(Pieces::new(&keys, args, step), merge));
     }
-    let mut error = crossslot(row.name, args[first], args[stray]);
+    let mut error = crossslot(row.name, key(first), key(stray));
     if row.request == Request::MultiShard && step(row).is_some() {
         error.message += ", and the option split_writes lets each slot be written by itself";
     }

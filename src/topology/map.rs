@@ -167,6 +167,13 @@ impl Topology {
         Some(slot as u16)
     }
 
+    /// Its place in [`Topology::shards`].
+    #[inline]
+    pub fn owner(&self, slot: u16) -> Option<usize> {
+        let owner = usize::from(*self.owners.get(usize::from(slot))?);
+        (owner < self.shards.len()).then_some(owner)
+    }
+
     /// The node with this address.
     pub fn node_at(&self, address: &Address) -> Option<&Arc<Node>> {
         self.nodes.iter().find(|n| n.peer.address() == address)

@@ -1,9 +1,19 @@
 //! The slot of a key.
 
 use crc16::{State, XMODEM};
+use once_cell::sync::Lazy;
+use std::array::from_fn;
 
 /// How many slots a cluster has.
 pub const SLOTS: usize = 16384;
+
+/// The CRC16 of each byte with 0 to 7 zeros behind it. The CRC of eight bytes is that of each by itself, all of
+/// them XORed, so it takes eight look-ups that need not wait for each other.
+static TABLES: Lazy<[[u16; 256]; 8]> = Lazy::new(|| {
+    from_fn(|zeros| {
+        from_fn(|byte| State::<XMODEM>::calculate(&[byte as u8, 0, 0, 0, 0, 0, 0, 0][..=zeros]))
+    })
+});
 
 /// The slot of a key: of its hash tag, if it has one.
 ///
@@ -11,19 +21,74 @@ pub const SLOTS: usize = 16384;
 /// nothing: then the whole key counts.
 #[inline]
 pub fn of_key(key: &[u8]) -> u16 {
-    State::<XMODEM>::calculate(hashed(key)) % SLOTS as u16
+    let (crc, has_brace) = crc(key);
+    let crc = if has_brace { crc_of_tag(key) } else { crc };
+    crc % SLOTS as u16
+}
+
+#[cold]
+fn crc_of_tag(key: &[u8]) -> u16 {
+    crc(hashed(key)).0
+}
+
+/// The CRC16 (XMODEM) of some bytes, and whether there is a `{` among them.
+#[inline]
+fn crc(bytes: &[u8]) -> (u16, bool) {
+    let tables = &*TABLES;
+    let (head, eights) = bytes.as_rchunks::<8>();
+    // It begins from 0, so zeros in front of the bytes change nothing.
+    let mut word = behind_zeros(head);
+    let mut braces = braces_in(word);
+    let mut crc = crc_of_eight(tables, word);
+    for eight in eights {
+        word = u64::from_le_bytes(*eight);
+        braces |= braces_in(word);
+        crc = crc_of_eight(tables, word ^ u64::from(crc.swap_bytes()));
+    }
+    (crc, braces != 0)
+}
+
+/// Up to seven bytes, with zeros in front of them, as eight in a word.
+#[inline]
+fn behind_zeros(bytes: &[u8]) -> u64 {
+    let word = match (bytes, bytes.first_chunk(), bytes.last_chunk()) {
+        // Four and four, which overlap, and agree where they do.
+        (_, Some(first), Some(last)) => {
+            let beyond = (8 * (bytes.len() - 4)) & 31;
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << beyond
+        }
+        ([a, b, c], ..) => u64::from(*a) | u64::from(*b) << 8 | u64::from(*c) << 16,
+        ([a, b], ..) => u64::from(*a) | u64::from(*b) << 8,
+        ([a], ..) => u64::from(*a),
+        _ => return 0,
+    };
+    word << ((8 * (8 - bytes.len())) & 63)
+}
+
+/// Not 0 if one of eight bytes is a `{`: what is 0 after an XOR with it borrows from its highest bit.
+#[inline]
+fn braces_in(word: u64) -> u64 {
+    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let other = word ^ u64::from_ne_bytes([b'{'; 8]);
+    other.wrapping_sub(LOW) & !other & HIGH
+}
+
+#[inline]
+fn crc_of_eight(tables: &[[u16; 256]; 8], word: u64) -> u16 {
+    let [a, b, c, d, e, f, g, h] = word.to_le_bytes().map(usize::from);
+    tables[7][a]
+        ^ tables[6][b]
+        ^ tables[5][c]
+        ^ tables[4][d]
+        ^ tables[3][e]
+        ^ tables[2][f]
+        ^ tables[1][g]
+        ^ tables[0][h]
 }
 
 /// The part of a key that is hashed.
-#[inline]
 fn hashed(key: &[u8]) -> &[u8] {
-    // Most keys are short and have no tag: a loop takes fewer instructions than the call of
-    // memchr, or `contains`, up to some 40 bytes.
-    #[allow(clippy::manual_contains)]
-    let has_tag = key.iter().any(|b| *b == b'{');
-    if !has_tag {
-        return key;
-    }
     let Some(open) = memchr::memchr(b'{', key) else {
         return key;
     };

@@ -5,7 +5,7 @@ use super::world::{Body, Dice, Event, MS, Shared, Thread, US, Weather, address};
 use crate::cluster::{Client, Pipeline};
 use crate::config::Config;
 use crate::error::{Code, Error};
-use crate::resp::{Kind, Reply, Value, View, flag};
+use crate::resp::{Kind, Opening, Reply, Value, View, flag};
 use crate::route::{Access, table};
 use crate::world::Layer;
 use std::collections::HashMap;
@@ -612,7 +612,7 @@ impl Caller<'_> {
     fn incrby(&self, key: &str, token: &str) -> bool {
         let args = [key.as_bytes(), token.as_bytes()];
         let (_, reply) = self.call(&format!("INCRBY {key} {token}"), &self.life.client, || {
-            let name = b"*3\r\n$6\r\nINCRBY\r\n";
+            let name = const { &Opening::new(b"*3\r\n$6\r\nINCRBY\r\n") };
             let client = &self.life.client;
             client.keyed(table::INCRBY, Access::Write, args[0], name, &args)
         });
@@ -622,7 +622,7 @@ impl Caller<'_> {
 
     fn get(&self, client: &Client, key: &str, floor: u64) -> bool {
         let (began, reply) = self.call(&format!("GET {key}"), client, || {
-            let name = b"*2\r\n$3\r\nGET\r\n";
+            let name = const { &Opening::new(b"*2\r\n$3\r\nGET\r\n") };
             client.keyed(
                 table::GET,
                 Access::Read,
@@ -652,7 +652,7 @@ impl Caller<'_> {
             3 => {
                 let args = [key.as_bytes(), token.as_bytes()];
                 let (_, reply) = self.call(&format!("SET {key} {token}"), client, || {
-                    let name = b"*3\r\n$3\r\nSET\r\n";
+                    let name = const { &Opening::new(b"*3\r\n$3\r\nSET\r\n") };
                     client.keyed(table::SET, Access::Write, args[0], name, &args)
                 });
                 self.claim(&key, &token, reply.as_ref().map(|r| (&**r, r.root.value)));

@@ -1,14 +1,14 @@
 //! A connection in use: whatever happens to its holder, the next in line gets its turn.
 
 use super::batch::{Batch, Gathering, Progress, SENT, WAITING};
-use super::{FRESH_MS, Lane};
+use super::{FRESH_MS, Lane, State};
 use crate::deadline::{Deadline, Time};
 use crate::error::{Code, Error, Result};
 use crate::net::connection::Connection;
 use crate::net::peer::Peer;
 use crate::net::wake::Call;
 use crate::resp::{Body, Reply};
-use crate::sync::{lock, notify_one};
+use crate::sync::{MutexGuard, lock, notify_one};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -44,7 +44,7 @@ impl<'a> Lead<'a> {
     }
 
     /// One command by itself.
-    #[inline]
+    #[inline(always)]
     pub(super) fn alone(
         mut self,
         body: &Body<'_>,
@@ -219,7 +219,7 @@ impl<'a> Lead<'a> {
     }
 
     /// Gives the connection to the next in line.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pass_on(&mut self) {
         let Some(connection) = self.connection.take() else {
             return;
@@ -231,6 +231,10 @@ impl<'a> Lead<'a> {
             state.idle.push(connection);
             return;
         }
+        self.pass_to_others(state, connection);
+    }
+
+    fn pass_to_others(&self, mut state: MutexGuard<'_, State>, connection: Box<Connection>) {
         match state.next_batch() {
             Some(next) => {
                 next.led = true;
