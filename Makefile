@@ -30,7 +30,7 @@ STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
 .PHONY: build help demo test test-c asan tsan gates test-go test-ruby test-python test-examples bench header lint
-.PHONY: stage install uninstall clean setup-demo setup-test setup-bench
+.PHONY: fuzz stage install uninstall clean setup-demo setup-test setup-bench
 
 build: ## the shared and the static library, optimised, in target/release
 	$(CARGO) build --release --lib
@@ -85,6 +85,9 @@ test-examples: export RDC_SCRATCH := $(TARGET)/examples
 test-examples: setup-test stage
 	$(IN_CLUSTER) bindings/examples/run.sh
 
+fuzz: ## the parsers, each fed by a guided fuzzer for FUZZ_SECONDS (60)
+	tools/fuzz.sh $(or $(FUZZ_SECONDS),60)
+
 # The benchmarks are a workspace of their own, so that their peers cost nobody else anything.
 BENCH = CARGO_TARGET_DIR=$(TARGET)/bench PYTHONPATH=bindings/python RDC_LIBRARY=$(STAGE)/lib/$(SO) \
 	$(CARGO) run -q --release --manifest-path bench/Cargo.toml --bin bench --
@@ -103,6 +106,7 @@ lint: ## formatting, clippy, C and C++ warnings
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) fmt --manifest-path bench/Cargo.toml --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	set -e; for file in examples-c/*.c tests/c/*.c tests/c/gates/*.c; do $(CC) $(C_FLAGS) -fsyntax-only "$$file"; done
 	set -e; for file in examples-c/*.cpp tests/c/*.cpp; do $(CXX) $(CXX_FLAGS) -fsyntax-only "$$file"; done
 

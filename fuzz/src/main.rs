@@ -1,0 +1,19 @@
+//! Feeds the target that `FUZZ_TARGET` names with what libFuzzer thinks up.
+#![no_main]
+
+#[path = "../../tests/fuzz/targets.rs"]
+mod targets;
+
+use std::sync::OnceLock;
+use targets::{TARGETS, Target};
+
+fn target() -> Target {
+    static TARGET: OnceLock<Target> = OnceLock::new();
+    *TARGET.get_or_init(|| {
+        let name = std::env::var("FUZZ_TARGET").unwrap_or_default();
+        let found = TARGETS.iter().find(|(n, _)| *n == name);
+        found.unwrap_or_else(|| panic!("FUZZ_TARGET names none")).1
+    })
+}
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| target()(data));

@@ -1,0 +1,201 @@
+//! What is fed with bytes that nobody has vouched for, and what must hold of it. Used by tests/fuzz.rs
+//! and by the programs of fuzz/.
+
+use rediscluster::address::Address;
+use rediscluster::config::Config;
+use rediscluster::resp::{Decoder, Kind, Limits, Reply, View, command, split};
+use rediscluster::route::{
+    Access, Facts, KeyAccess, Plan, access, blocking_timeout, check, each_key, find, first_key,
+    of_reply, plan,
+};
+use rediscluster::topology::{ClusterView, SLOTS, info, of_key, redirection, shards, slots};
+
+pub type Target = fn(&[u8]);
+
+/// Every target, by the name of its corpus.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("decode", decode),
+    ("topology", topology),
+    ("redirect", redirect),
+    ("url", url),
+    ("split", split_command),
+    ("keys", keys),
+];
+
+const LIMITS: Limits = Limits {
+    bytes: 1 << 16,
+    elements: 2_000,
+    depth: 16,
+};
+
+fn asked() -> Address {
+    Address::parse("10.0.0.9:7000").unwrap()
+}
+
+/// A reply as text, to be compared.
+fn render(view: View<'_>, out: &mut String) {
+    let kind = view.kind();
+    out.push_str(&format!("{kind:?}("));
+    if kind.has_elements() {
+        for i in 0..view.len() {
+            render(view.at(i).expect("an element"), out);
+        }
+    } else if kind.has_text() {
+        let text = view.text().expect("a text");
+        out.push_str(&format!("{:?}", String::from_utf8_lossy(text)));
+    } else if kind != Kind::Nil {
+        out.push_str(&format!("{}", view.value().data));
+    }
+    out.push(')');
+}
+
+/// The replies that come in these pieces, and whether an error ended them.
+fn replies(pieces: &[&[u8]]) -> (Vec<String>, bool) {
+    let mut decoder = Decoder::new(LIMITS);
+    let (mut buf, mut start) = (Vec::new(), 0);
+    let (mut values, mut found) = (Vec::new(), Vec::new());
+    for piece in pieces {
+        buf.extend_from_slice(piece);
+        while start < buf.len() {
+            match decoder.decode(&mut buf, start, 0, &mut values) {
+                Err(_) => return (found, true),
+                Ok(None) => break,
+                Ok(Some((value, end))) => {
+                    assert!(
+                        end > start && end <= buf.len(),
+                        "a reply of {start} to {end}"
+                    );
+                    let mut reply = Reply::default();
+                    reply.first = buf.clone();
+                    reply.values = std::mem::take(&mut values);
+                    let mut text = String::new();
+                    render(View::new(&reply, value), &mut text);
+                    found.push(text);
+                    start = end;
+                }
+            }
+            assert!(values.len() <= buf.len(), "more values than bytes");
+        }
+    }
+    (found, false)
+}
+
+/// Replies are the same wherever they are cut.
+pub fn decode(data: &[u8]) {
+    let Some((cut, bytes)) = data.split_first() else {
+        return;
+    };
+    let whole = replies(&[bytes]);
+    let size = usize::from(*cut % 31) + 1;
+    let pieces: Vec<&[u8]> = bytes.chunks(size).collect();
+    assert_eq!(replies(&pieces), whole, "in pieces of {size}");
+}
+
+fn plausible(view: &ClusterView) {
+    let count: usize = view.shards.iter().map(|shard| shard.slots()).sum();
+    assert!(count <= SLOTS, "{count} slots");
+}
+
+/// A view of a cluster is plausible or refused.
+pub fn topology(data: &[u8]) {
+    let mut reply = Reply::default();
+    reply.first = data.to_vec();
+    let decoded = Decoder::new(LIMITS).decode(&mut reply.first, 0, 0, &mut reply.values);
+    let Ok(Some((value, _))) = decoded else {
+        return;
+    };
+    let view = View::new(&reply, value);
+    if let Ok(view) = slots(view, &asked()) {
+        plausible(&view);
+    }
+    for tls in [false, true] {
+        if let Ok(view) = shards(view, &asked(), tls) {
+            plausible(&view);
+        }
+    }
+    let _ = info(view);
+}
+
+/// Where an error sends a command is a place, or nowhere.
+pub fn redirect(data: &[u8]) {
+    if let Some(to) = redirection(data, &asked()) {
+        assert!(usize::from(to.slot) < SLOTS && to.to.port > 0 && !to.to.host.is_empty());
+        let spelled = to.to.to_string();
+        assert_eq!(Address::parse(&spelled).ok(), Some(to.to), "{spelled}");
+    }
+    for repeatable in [false, true] {
+        let facts = Facts {
+            repeatable,
+            fixed: false,
+            replica: repeatable,
+        };
+        let _ = of_reply(data, &asked(), facts);
+    }
+}
+
+/// A URL is taken or refused, and the refusal repeats no password.
+pub fn url(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Err(error) = Config::from_url(text) else {
+        return;
+    };
+    let words = error.message.as_str();
+    assert!(!words.contains('\n'), "more than a line: {words}");
+    let secret = text
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split_once('@'))
+        .and_then(|(login, _)| login.split_once(':'))
+        .map(|(_, password)| password)
+        .filter(|p| p.len() > 8 && p.bytes().all(|b| b.is_ascii_alphanumeric()));
+    if let Some(secret) = secret {
+        assert!(!words.contains(secret), "{words}");
+    }
+}
+
+/// What is taken for a command is one, and encodes to one.
+pub fn split_command(data: &[u8]) {
+    let (mut args, mut at) = (Vec::new(), 0);
+    while let Ok(end) = split(data, at, &mut args) {
+        assert!(end > at && end <= data.len() && !args.is_empty());
+        let mut encoded = Vec::new();
+        command(&mut encoded, &args);
+        let mut again = Vec::new();
+        let whole = split(&encoded, 0, &mut again).expect("a command");
+        assert_eq!((whole, &again), (encoded.len(), &args));
+        at = end;
+    }
+}
+
+/// Keys are arguments, and a command goes where its keys are. The arguments lie between zeros.
+pub fn keys(data: &[u8]) {
+    let args: Vec<&[u8]> = data.split(|b| *b == 0).collect();
+    let Some(row) = find(&args) else {
+        return;
+    };
+    let access = access(row, &args);
+    let _ = blocking_timeout(row, &args);
+    if check(row, &args).is_err() {
+        return;
+    }
+    let mut found = Vec::new();
+    let keys = each_key(row, &args, &mut |at, how| found.push((at, how)));
+    let places = found.iter().all(|(at, _)| (1..args.len()).contains(at));
+    assert!(places, "{} has keys at {found:?}", row.name);
+    if keys.is_err() {
+        return;
+    }
+    let writes = found.iter().any(|(_, how)| *how != KeyAccess::Read);
+    if writes {
+        assert_eq!(access, Access::Write, "{} writes a key", row.name);
+    }
+    if let Ok(first) = first_key(row, &args) {
+        assert_eq!(first, found.first().map(|(at, _)| *at), "{}", row.name);
+    }
+    if let Ok(Plan::Slot(slot)) = plan(row, &args, false) {
+        for (at, _) in &found {
+            assert_eq!(of_key(args[*at]), slot, "{} goes elsewhere", row.name);
+        }
+    }
+}
