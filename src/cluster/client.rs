@@ -2,7 +2,9 @@
 
 use super::core::Core;
 use super::exchange::{Exchange, Manner, Part, Target};
+use super::learned;
 use super::pin::Pin;
+use super::scripts;
 use super::stats::count;
 use crate::address::Address;
 use crate::config::{Config, ReadFrom};
@@ -14,6 +16,7 @@ use crate::route::{
     Access, BlockingTimeout, Merge, Nodes, Pieces, Plan, Row, access, blocking_timeout, find,
     merge, plan, shareable,
 };
+use crate::sync::lock;
 use crate::topology::{Node, Shard, Topology, of_key};
 use crate::world::{layer, rng};
 use rand::seq::SliceRandom;
@@ -286,7 +289,13 @@ impl Client {
     }
 
     #[inline]
-    fn one(&self, core: &Core, part: Part<'_>, call: &Call<'_>, manner: Manner) -> Box<Reply> {
+    pub(super) fn one(
+        &self,
+        core: &Core,
+        part: Part<'_>,
+        call: &Call<'_>,
+        manner: Manner,
+    ) -> Box<Reply> {
         let process = core.process();
         let mut reply = None;
         Exchange::new(core, process, manner, *call).run(&mut [part], &mut reply);
@@ -299,7 +308,7 @@ impl Client {
             return Err(Error::invalid("an empty command"));
         }
         let row = find(args);
-        let access = row.map_or(Access::Write, |row| access(row, args));
+        let mut access = row.map_or(Access::Write, |row| access(row, args));
         let name = row.map_or(UNKNOWN, |row| row.name);
         self.permit(name, access)?;
         let (call, mut manner) = self.patient(core, row, args);
@@ -309,9 +318,17 @@ impl Client {
         let planned = match row {
             Some(row) => {
                 shareable(row)?;
-                plan(row, args, self.config.split_writes)?
+                let planned = plan(row, args, self.config.split_writes)?;
+                if scripts::concerns(row) {
+                    lock(&core.process().scripts).note(row, args);
+                }
+                planned
             }
-            None => guess(args),
+            None => {
+                let learned = learned::plan(self, core, args, &call)?;
+                access = learned.1;
+                learned.0
+            }
         };
         let read = access == Access::Read;
         let part = |target| Part::new(body, name, target, read);
@@ -560,15 +577,6 @@ pub(super) fn peers(topology: &Topology, nodes: Nodes) -> Vec<Arc<Peer>> {
             .filter_map(|s| s.primary.as_ref())
             .map(|n| n.peer.clone())
             .collect(),
-    }
-}
-
-/// Where a command goes that no row describes: most have their key behind their name, and where
-/// that is wrong the server says MOVED to the right slot.
-pub(super) fn guess(args: &[&[u8]]) -> Plan {
-    match args.get(1) {
-        Some(key) => Plan::Slot(of_key(key)),
-        None => Plan::Anywhere,
     }
 }
 

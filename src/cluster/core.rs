@@ -1,7 +1,9 @@
 //! What all handles on one cluster share, and how a forked child gets its own.
 
+use super::learned::Learned;
 use super::refresh::Refresh;
 use super::scan::Scans;
+use super::scripts::Scripts;
 use super::stats::Stats;
 use crate::address::Address;
 use crate::config::Config;
@@ -39,6 +41,8 @@ pub struct Process {
     pub look_for_replicas: AtomicU64,
     pub refreshed: Condvar,
     pub scans: Mutex<Scans>,
+    pub scripts: Mutex<Scripts>,
+    pub learned: Mutex<Learned>,
     /// That of a child which was forked from this process.
     child: OnceCell<Box<Process>>,
 }
@@ -54,6 +58,8 @@ impl Process {
             look_for_replicas: AtomicU64::new(0),
             refreshed: Condvar::new(),
             scans: Mutex::default(),
+            scripts: Mutex::default(),
+            learned: Mutex::default(),
             child: OnceCell::new(),
         }
     }
@@ -134,6 +140,12 @@ impl Core {
             // As with the descriptors below: what is locked at the fork is left, and a scan begins anew.
             if let Ok(scans) = parent.scans.try_lock() {
                 *lock(&new.scans) = scans.clone();
+            }
+            if let Ok(scripts) = parent.scripts.try_lock() {
+                *lock(&new.scripts) = scripts.clone();
+            }
+            if let Ok(learned) = parent.learned.try_lock() {
+                *lock(&new.learned) = learned.clone();
             }
             self.wakers.forget();
             // The lock may have been held at the fork; then a few descriptors stay open in the

@@ -189,7 +189,9 @@ impl<'c> Exchange<'c> {
             self.call.attempt(now())
         };
         let until = call.patience(call.began);
-        let got = place.peer.call(self.manner.kind, &part.body, &call, until);
+        let got = place
+            .peer
+            .call(self.manner.kind, &part.body(), &call, until);
         self.take(part, got, &place, reply);
     }
 
@@ -294,7 +296,7 @@ impl<'c> Exchange<'c> {
                     if let (Some(shard), Some(_)) = (shard, place.index) {
                         primaries[shard] = at as u32 + 1;
                     }
-                    flights[at].add(number as u32, part.preludes > 0 || part.is_asking());
+                    flights[at].add(number as u32, part.preludes > 0 || part.is_changed());
                 }
                 Err(error) => {
                     self.homeless(part, error);

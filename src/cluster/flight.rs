@@ -79,7 +79,7 @@ impl Flight {
         }
     }
 
-    /// Adds a command; `mixed` if it has more replies than its own.
+    /// Adds a command; `mixed` if it has more replies than its own, or is not sent as it is.
     #[inline]
     pub fn add(&mut self, number: u32, mixed: bool) {
         self.order.push(number);
@@ -96,7 +96,7 @@ impl Flight {
             self.board_mixed(parts);
         } else if let Some(connection) = &mut self.connection {
             for number in &self.order {
-                connection.push(&parts[*number as usize].body);
+                connection.push(&parts[*number as usize].plain_body());
             }
         }
         if let Some(connection) = &mut self.connection {
@@ -117,7 +117,7 @@ impl Flight {
                 connection.push(&Body::Encoded(ASKING));
                 self.order.push(NOBODY);
             }
-            connection.push(&part.body);
+            connection.push(&part.body());
             for _ in 0..part.preludes {
                 self.order.push(NOBODY);
             }
@@ -204,7 +204,7 @@ impl Flight {
             let owner = self.order[reply..].iter().position(|n| *n != NOBODY);
             let last = reply + owner.unwrap_or(self.order.len() - 1 - reply);
             if let Some(part) = parts.get(self.order[last] as usize) {
-                end += part.body.len();
+                end += part.body().len();
                 if part.is_asking() {
                     end += ASKING.len();
                 }

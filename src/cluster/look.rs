@@ -1,8 +1,9 @@
 //! Looking inside: the topology, the counters, and what would be done with a command, all as
 //! ordinary replies.
 
-use super::client::{Client, guess};
+use super::client::Client;
 use super::core::{Core, Process};
+use super::learned;
 use super::stats::ROWS;
 use crate::config::ReadFrom;
 use crate::deadline::now;
@@ -109,20 +110,22 @@ pub fn explain(client: &Client, core: &Core, args: &[&[u8]]) -> Result<Reply> {
         return Err(crate::error::Error::invalid("an empty command"));
     }
     let row = find(args);
-    let access = row.map_or(Access::Write, |row| access(row, args));
+    let mut access = row.map_or(Access::Write, |row| access(row, args));
     let process = core.process();
     let topology = process.topology.load();
-    let mut keys: Vec<&[u8]> = Vec::new();
+    // What is learned of a command opens no door.
+    let allowed = client.permit(row.map_or("the command", |r| r.name), access);
+    let mut keys: Vec<Vec<u8>> = Vec::new();
     let planned = match row {
         Some(row) => shareable(row)
-            .and_then(|()| each_key(row, args, &mut |at, _| keys.push(args[at])))
+            .and_then(|()| each_key(row, args, &mut |at, _| keys.push(args[at].to_vec())))
             .and_then(|()| plan(row, args, client.config.split_writes)),
         None => {
-            keys.extend(args.get(1));
-            Ok(guess(args))
+            let (planned, learned, found) = learned::plan_unasked(core, args);
+            (access, keys) = (learned, found);
+            planned
         }
     };
-    let allowed = client.permit(row.map_or("the command", |r| r.name), access);
     let mut out = Builder::new();
     out.text("command");
     match row {

@@ -4,11 +4,13 @@ mod client;
 mod core;
 mod exchange;
 mod flight;
+mod learned;
 mod look;
 mod pin;
 mod pipeline;
 mod refresh;
 mod scan;
+mod scripts;
 mod stats;
 
 pub use client::Client;

@@ -1,14 +1,19 @@
 //! Commands that are sent together.
 
-use super::client::{Client, guess, targets};
+use super::client::{Client, targets};
+use super::core::Core;
 use super::exchange::{Part, Target};
+use super::learned;
+use super::scripts;
 use super::stats::count;
 use crate::error::{Code, Error, Result};
+use crate::net::Call;
 use crate::resp::{Answer, Body, Kind, Opening, Reply, Value, View, command, flag, named, split};
 use crate::route::{
     Access, BlockingTimeout, Merge, Nodes, Pieces, Plan, Row, access, blocking_timeout, crossslot,
     find, merge, plan, printable, shareable,
 };
+use crate::sync::lock;
 use crate::topology::{Topology, of_key};
 use std::sync::Arc;
 
@@ -23,6 +28,8 @@ pub struct Pipeline {
     failures: Vec<Error>,
     /// Every command is whole and goes to one node.
     is_plain: bool,
+    /// Among them is a command that no row describes.
+    is_strange: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -70,6 +77,7 @@ impl Pipeline {
             splits: Vec::new(),
             failures: Vec::new(),
             is_plain: true,
+            is_strange: false,
         }
     }
 
@@ -86,6 +94,7 @@ impl Pipeline {
         self.failures.clear();
         self.entries.clear();
         self.is_plain = true;
+        self.is_strange = false;
         // What a large pipeline needed is not kept for ever.
         if self.bytes.capacity() > 1 << 20 {
             self.bytes = Vec::new();
@@ -102,6 +111,7 @@ impl Pipeline {
             None if args.is_empty() => Access::Read,
             None => Access::Write,
         };
+        self.is_strange |= row.is_none();
         let planned = self.plan(row, args);
         // Of what failed, for its message only: enough of it to know it by.
         let most = if planned.is_ok() { args.len() } else { 2 };
@@ -151,7 +161,8 @@ impl Pipeline {
             return Ok(Plan::Anywhere);
         }
         let Some(row) = row else {
-            return Ok(guess(args));
+            // Who knows better is asked when the pipeline is executed.
+            return Ok(learned::guess(args));
         };
         shareable(row)?;
         if let Some(wait) = blocking_timeout(row, args)
@@ -162,7 +173,13 @@ impl Pipeline {
                 row.name
             )));
         }
-        plan(row, args, self.client.config.split_writes)
+        let planned = plan(row, args, self.client.config.split_writes)?;
+        if scripts::concerns(row)
+            && let Some(core) = &self.client.core
+        {
+            lock(&core.process().scripts).note(row, args);
+        }
+        Ok(planned)
     }
 
     /// Adds a command with one key whose row is known; `name` is its encoded beginning.
@@ -226,7 +243,7 @@ impl Pipeline {
         reply.unwrap_or_else(|error| Box::new(Reply::error(&error)))
     }
 
-    fn try_execute(&self) -> Result<Box<Reply>> {
+    fn try_execute(&mut self) -> Result<Box<Reply>> {
         let core = self.client.ready()?.clone();
         count(&core.stats.pipelines);
         core.stats.commands.fetch_add(
@@ -239,7 +256,11 @@ impl Pipeline {
         if self.client.pinned_slot().is_some() {
             return self.one_by_one();
         }
-        let call = self.client.call(&core, 0);
+        let client = self.client.clone();
+        let call = client.call(&core, 0);
+        if self.is_strange {
+            self.learn(&core, &call);
+        }
         let topology = core.process().topology.load_full();
         let mut parts = Vec::new();
         let fans = self.parts(&topology, &mut parts);
@@ -250,6 +271,28 @@ impl Pipeline {
         }
         self.finish(&mut reply, &core);
         Ok(reply)
+    }
+
+    /// Asks about commands that no row describes where they go, those of which nobody knows yet.
+    fn learn(&mut self, core: &Core, call: &Call<'_>) {
+        for at in 0..self.entries.len() {
+            let entry = self.entries[at];
+            if entry.row.is_some() || matches!(entry.route, Route::Failed(_)) {
+                continue;
+            }
+            let mut args = Vec::new();
+            let learned = split_at(&self.bytes, &entry, &mut args)
+                .and_then(|_| learned::plan(&self.client, core, &args, call));
+            match learned {
+                Ok((Plan::Slot(slot), access)) => {
+                    (self.entries[at].route, self.entries[at].access) = (Route::Slot(slot), access);
+                }
+                Ok((_, access)) => {
+                    (self.entries[at].route, self.entries[at].access) = (Route::Anywhere, access);
+                }
+                Err(error) => self.entries[at].route = self.failed(error),
+            }
+        }
     }
 
     /// The parts of all commands. Of each command that goes to several nodes: to how many, or why to none.
@@ -329,7 +372,7 @@ impl Pipeline {
 
     /// Puts the errors of malformed commands in their places and each error's command before
     /// it, and makes the whole an array.
-    fn finish(&self, reply: &mut Reply, core: &super::core::Core) {
+    fn finish(&self, reply: &mut Reply, core: &Core) {
         for (number, entry) in self.entries.iter().enumerate() {
             if let Route::Failed(at) = entry.route {
                 reply.answers[number] = reply.store_error(&self.failures[at as usize]);
@@ -441,7 +484,7 @@ impl Pipeline {
         reply.unwrap_or_else(|error| Box::new(Reply::error(&error)))
     }
 
-    fn try_atomic(&self) -> Result<Box<Reply>> {
+    fn try_atomic(&mut self) -> Result<Box<Reply>> {
         let core = self.client.ready()?.clone();
         count(&core.stats.pipelines);
         if self.client.pinned_slot().is_some() {
@@ -457,6 +500,11 @@ impl Pipeline {
             self.finish(&mut reply, &core);
             return Ok(reply);
         }
+        let client = self.client.clone();
+        let call = client.call(&core, 0);
+        if self.is_strange {
+            self.learn(&core, &call);
+        }
         let slot = self.one_slot()?;
         let mut bytes = Vec::with_capacity(self.bytes.len() + 40);
         command(&mut bytes, &[b"MULTI"]);
@@ -467,9 +515,8 @@ impl Pipeline {
         let read = self.entries.iter().all(|e| e.access == Access::Read);
         let mut part = Part::new(Body::Encoded(&bytes), "EXEC", Target::Slot(slot), read);
         part.preludes = self.entries.len() as u32 + 1;
-        let call = self.client.call(&core, 0);
-        let manner = self.client.manner();
-        let mut reply = self.client.several(&core, &mut [part], &call, manner);
+        let manner = client.manner();
+        let mut reply = client.several(&core, &mut [part], &call, manner);
         reply.root = reply.answers[0];
         reply.answers.clear();
         if reply.root.value.kind == Kind::Error {

@@ -13,6 +13,7 @@ pub struct Stats {
     pub ask: AtomicU64,
     pub tryagain: AtomicU64,
     pub clusterdown: AtomicU64,
+    pub noscript: AtomicU64,
     pub timeouts: AtomicU64,
     pub refused_writes: AtomicU64,
     pub replica_reads: AtomicU64,
@@ -53,6 +54,11 @@ pub const ROWS: &[Row] = &[
         "clusterdown",
         |s| &s.clusterdown,
         "Times that no node served the slot.",
+    ),
+    (
+        "noscript",
+        |s| &s.noscript,
+        "Times that a node did not have a script, and was sent its body.",
     ),
     (
         "timeouts",

@@ -32,6 +32,8 @@ pub enum Verdict {
     Ask { to: Address },
     /// Ask again, elsewhere if there is a choice.
     Again(Again),
+    /// The same with the script in place of its digest, if it is known.
+    InFull,
 }
 
 /// How to ask again.
@@ -102,6 +104,8 @@ pub fn of_reply(text: &[u8], from: &Address, facts: Facts) -> Verdict {
                 ..refused
             })
         }
+        // EVALSHA of a script that the node was never told, or has forgotten: nothing ran.
+        b"NOSCRIPT" => Verdict::InFull,
         b"NOAUTH" | b"WRONGPASS" | b"NOPERM" => Verdict::Deliver(Code::Auth),
         b"CROSSSLOT" => Verdict::Deliver(Code::CrossSlot),
         _ => Verdict::Deliver(Code::Server),
@@ -226,6 +230,18 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_script_that_a_node_does_not_have_is_sent_in_full() {
+        let text = b"NOSCRIPT No matching script. Please use EVAL.";
+        for facts in [PRIMARY, REPLICA] {
+            assert_eq!(of_reply(text, &from(), facts), Verdict::InFull);
+        }
+        // Out of a script, which has run.
+        let text = b"ERR NOSCRIPT No matching script, on @user_script:1.";
+        let verdict = of_reply(text, &from(), PRIMARY);
+        assert_eq!(verdict, Verdict::Deliver(Code::Server));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::deadline::now;
 use crate::error::{Code, Error, Fault};
 use crate::resp::{Kind, Value, View, flag};
 use crate::route::{Again, Facts, Verdict, of_failure, of_reply};
+use crate::sync::lock;
 use crate::topology::{Shard, Topology};
 use crate::world::{layer, rng};
 use rand::Rng;
@@ -189,7 +190,10 @@ impl Exchange<'_> {
             }
         }
         let facts = self.facts(part, place);
-        let verdict = of_reply(reason.as_bytes(), place.peer.address(), facts);
+        let mut verdict = of_reply(reason.as_bytes(), place.peer.address(), facts);
+        if verdict == Verdict::InFull && !self.put_in_full(part) {
+            verdict = Verdict::Deliver(Code::Server);
+        }
         let node = place.peer.origin().name().to_string();
         let said = |code, sent| {
             Error::from(Fault {
@@ -221,6 +225,10 @@ impl Exchange<'_> {
                 });
                 self.again(part, place, again, said(code, false));
             }
+            Verdict::InFull => {
+                place.peer.health.worked();
+                part.trouble().last = Some(said(Code::Server, false));
+            }
             Verdict::Moved { slot, to } => {
                 count(&self.core.stats.moved);
                 place.peer.health.worked();
@@ -240,6 +248,21 @@ impl Exchange<'_> {
                 self.follow(part, number, reply, &to, said(Code::Redirects, false));
             }
         }
+    }
+
+    /// Puts the script that a command names in place of its digest, if it is known.
+    fn put_in_full(&self, part: &mut Part<'_>) -> bool {
+        // Once: a script may end with the same words itself. And not inside a transaction.
+        if part.trouble().instead.is_some() || part.preludes > 0 {
+            return false;
+        }
+        let instead = lock(&self.process.scripts).in_full(&part.body);
+        let known = instead.is_some();
+        if known {
+            count(&self.core.stats.noscript);
+        }
+        part.trouble().instead = instead;
+        known
     }
 
     pub(super) fn follow(

@@ -21,7 +21,7 @@ pub enum Target {
 
 /// One command for one node, and how it stands with it.
 pub struct Part<'a> {
-    pub body: Body<'a>,
+    pub(super) body: Body<'a>,
     /// For messages.
     pub name: &'static str,
     pub target: Target,
@@ -46,6 +46,8 @@ pub(super) struct Trouble {
     pub(super) redirections: u32,
     /// Why it is still open.
     pub(super) last: Option<Error>,
+    /// What is sent in place of its body: a script in full.
+    pub(super) instead: Option<Vec<u8>>,
 }
 
 impl<'a> Part<'a> {
@@ -67,6 +69,30 @@ impl<'a> Part<'a> {
     pub fn closed(mut self) -> Part<'a> {
         self.open = false;
         self
+    }
+
+    /// What is sent.
+    #[inline]
+    pub fn body(&self) -> Body<'_> {
+        match &self.trouble {
+            Some(trouble) => match &trouble.instead {
+                Some(bytes) => Body::Encoded(bytes),
+                None => self.body,
+            },
+            None => self.body,
+        }
+    }
+
+    /// What the caller gave: the same, unless [`Part::is_changed`].
+    #[inline]
+    pub fn plain_body(&self) -> Body<'a> {
+        self.body
+    }
+
+    /// Whether something else is sent than what the caller gave.
+    pub fn is_changed(&self) -> bool {
+        let changed = |t: &Trouble| t.asking || t.instead.is_some();
+        self.trouble.as_deref().is_some_and(changed)
     }
 
     #[inline]
