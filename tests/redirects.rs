@@ -462,6 +462,114 @@ fn a_demoted_primary_that_has_not_heard_of_it_costs_nothing_but_time() {
 }
 
 #[test]
+fn a_pinned_handle_is_told_that_its_slot_has_moved_and_then_follows_it() {
+    let fake = FakeCluster::new(2);
+    let key = key_of(0, 2, 1);
+    let slot = slot_of(key.as_bytes());
+    let set = format!("SET {key} v");
+    for node in 0..2 {
+        let mut usual = fake.default_answer(node);
+        let mut aborted = None;
+        fake.on(node, move |connection, command| {
+            Some(Action::send(match command[0].as_slice() {
+                b"MULTI" => {
+                    aborted = Some(false);
+                    "+OK\r\n"
+                }
+                b"EXEC" => match aborted.take() {
+                    Some(true) => {
+                        "-EXECABORT Transaction discarded because of previous errors.\r\n"
+                    }
+                    Some(false) => "*1\r\n+OK\r\n",
+                    None => "-ERR EXEC without MULTI\r\n",
+                },
+                b"SET" => {
+                    let answer = usual(connection, command);
+                    return Some(match &mut aborted {
+                        Some(aborted) if answer.starts_with(b"-") => {
+                            *aborted = true;
+                            Action::Send(answer)
+                        }
+                        Some(_) => Action::send("+QUEUED\r\n"),
+                        None => Action::Send(answer),
+                    });
+                }
+                _ => return None,
+            }))
+        });
+    }
+    let pinned = client(&fake.url()).pin(key.as_bytes());
+    assert_eq!(say(&pinned, &set), "OK");
+    fake.assign(slot..=slot, 1);
+    // Nothing is sent twice behind the back of who may be counting on one connection.
+    assert!(say(&pinned, &set).starts_with("MOVED"));
+    assert_eq!(say(&pinned, &set), "OK");
+    assert_eq!(fake.node(1).calls("SET"), 1);
+    // A transaction that was begun ends where it began.
+    assert_eq!(say(&pinned, "MULTI"), "OK");
+    fake.assign(slot..=slot, 0);
+    assert!(say(&pinned, &set).starts_with("MOVED"));
+    assert!(say(&pinned, "EXEC").starts_with("EXECABORT"));
+    for (words, answer) in [("MULTI", "OK"), (&set, "QUEUED"), ("EXEC", "[OK]")] {
+        assert_eq!(say(&pinned, words), answer);
+    }
+    assert_eq!(fake.node(0).calls("EXEC"), 1);
+    assert_eq!(fake.node(1).calls("EXEC"), 1);
+}
+
+/// A slot that two nodes have given to each other, as between two SETSLOT commands.
+#[test]
+fn nodes_that_send_to_each_other_for_a_while_are_waited_for() {
+    for ms in [150, 1200] {
+        let fake = FakeCluster::new(2);
+        let key = key_of(0, 2, 1);
+        let slot = slot_of(key.as_bytes());
+        let began = std::time::Instant::now();
+        for node in 0..2 {
+            let moved = format!("-MOVED {slot} {}\r\n", port_of(&fake, 1 - node));
+            fake.on(node, move |_, command| {
+                let disagree = began.elapsed() < Duration::from_millis(ms);
+                (is(command, "INCR") && disagree).then(|| Action::send(&moved))
+            });
+        }
+        let client = Arc::new(client(&fake.url()));
+        let (got, time) = timed(|| say_all(&client, &[format!("INCR {key}")]));
+        assert_eq!(got, ["1"], "{ms} ms");
+        // It waits for about as long again as it has waited, and asks seldom.
+        assert!(time < Duration::from_millis(2 * ms + 200), "{time:?}");
+        assert!(fake.calls("INCR") < 20, "{} times", fake.calls("INCR"));
+    }
+}
+
+/// A node that was away comes back: it knows the present epoch, and not yet that another has its slots.
+#[test]
+fn one_node_whose_view_is_old_is_outvoted_although_its_epoch_is_not() {
+    let fake = FakeCluster::new(3);
+    let key = key_of(0, 3, 1);
+    let slot = slot_of(key.as_bytes());
+    let mut old = fake.default_answer(0);
+    let before = old(usize::MAX, &vec![b"CLUSTER".to_vec(), b"SLOTS".to_vec()]);
+    for node in 0..3 {
+        let before = before.clone();
+        fake.on(node, move |_, command| {
+            if is(command, "CLUSTER INFO") {
+                let info = "cluster_state:ok\r\ncluster_slots_assigned:16384\r\n\
+                            cluster_known_nodes:3\r\ncluster_size:3\r\ncluster_current_epoch:7\r\n";
+                return Some(Action::send(format!("${}\r\n{info}\r\n", info.len())));
+            }
+            (node == 0 && is(command, "CLUSTER SLOTS")).then(|| Action::Send(before.clone()))
+        });
+    }
+    fake.assign(slot..=slot, 1);
+    let client = client(&format!("redis://{}", port_of(&fake, 1)));
+    for _ in 0..40 {
+        assert_eq!(code(client.refresh().view()), Code::Ok);
+        assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+    }
+    assert_eq!(fake.node(0).calls("SET"), 0, "the old view was believed");
+}
+
+#[test]
 fn words_of_a_redirection_inside_a_value_are_data() {
     let fake = FakeCluster::new(1);
     fake.on(0, |_, command| {
@@ -495,6 +603,11 @@ fn a_thousand_moved_replies_cost_a_handful_of_refreshes() {
     let fake = FakeCluster::new(3);
     let client = Arc::new(client(&fake.url()));
     let before = fake.calls("CLUSTER");
+    // The client has only just learned the topology, and would not learn it again so soon.
+    let connected = std::time::Instant::now();
+    until("a refresh is due again", || {
+        connected.elapsed() > Duration::from_millis(100)
+    });
     // Every slot has a new owner at once.
     fake.assign(0..=5460, 1);
     fake.assign(5461..=10922, 2);

@@ -23,6 +23,9 @@ want() {
     "$@" >/dev/null 2>&1 || missing="$missing $package"
 }
 
+# What Debian keeps where only root used to look.
+have_for_root() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null 2>&1; }
+
 go_is_new_enough() { # 1.19, Debian 12's
     minor=$(go env GOVERSION | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
     [ "${minor:-0}" -ge 19 ]
@@ -47,6 +50,8 @@ look() {
         want valgrind have valgrind
         want libc6-dbg test -e /usr/lib/debug/.build-id # valgrind cannot start without it
         want strace have strace
+        want nftables have_for_root nft
+        want iproute2 have_for_root ip
         want ruby have ruby
         want ruby-ffi ruby -e 'require "ffi"'
         want ruby-minitest ruby -e 'require "minitest"'

@@ -10,7 +10,7 @@ use place::Place;
 
 use super::core::{Core, Process};
 use super::flight::{Flight, fly};
-use super::refresh::backoff;
+use super::refresh::{backoff, to_and_fro};
 use super::stats::count;
 use crate::config::ReadFrom;
 use crate::deadline::now;
@@ -54,6 +54,8 @@ pub struct Exchange<'c> {
     /// The topology should be learned again when there is time.
     stale: bool,
     wait: bool,
+    /// How often one of the commands has been redirected beyond what a migration explains.
+    to_and_fro: u32,
     refresh: bool,
     /// A read would have gone to a replica, had there been one.
     missed_replicas: Cell<bool>,
@@ -73,6 +75,7 @@ impl<'c> Exchange<'c> {
             written: None,
             stale: false,
             wait: false,
+            to_and_fro: 0,
             refresh: false,
             missed_replicas: Cell::new(false),
         }
@@ -89,6 +92,7 @@ impl<'c> Exchange<'c> {
         }
         loop {
             self.wait = false;
+            self.to_and_fro = 0;
             self.refresh = false;
             {
                 let topology = self.process.topology.load();
@@ -135,7 +139,11 @@ impl<'c> Exchange<'c> {
             self.core.refresh_if_due(self.process, &self.call);
         }
         if end.is_none() && self.wait {
-            let until = backoff(self.tries - 1).min(self.call.deadline);
+            let until = match self.to_and_fro {
+                0 => backoff(self.tries - 1),
+                n => to_and_fro(n - 1),
+            };
+            let until = until.min(self.call.deadline);
             end = self.call.sleep(until).err();
         }
         let Some(end) = end.or_else(|| over(&self.call)) else {

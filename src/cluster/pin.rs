@@ -12,6 +12,7 @@ use crate::net::{Call, Connection, GLANCE, Peer, Use};
 use crate::resp::{Body, Kind, Reply, Value};
 use crate::route::{Row, table};
 use crate::sync::{Condvar, Mutex, lock, notify_one, wait};
+use crate::topology::redirection;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 
@@ -48,6 +49,8 @@ struct State {
     begun: bool,
     /// The connection was lost with something begun on it.
     lost: bool,
+    /// The connection leads to a node that does not serve the slot any more.
+    stray: bool,
     replies: Replies,
 }
 
@@ -134,11 +137,12 @@ impl Pin {
         }
         let is = |rows: &[&Row]| row.is_some_and(|row| rows.contains(&row));
         let own = self.own(core.process().number());
-        let (held, lost, replies) = own.enter(call)?;
+        let (held, lost, stray, replies) = own.enter(call)?;
         let mut turn = Turn {
             own: &own,
             held,
             lost,
+            stray,
             replies,
             was_begun: false,
         };
@@ -171,6 +175,7 @@ impl Pin {
         match outcome {
             Ok(reply) => {
                 let refused = reply.root.value.kind == Kind::Error;
+                turn.stray |= refused && self.is_elsewhere(core, &reply, &held.peer);
                 let begun = if is(END) {
                     false
                 } else {
@@ -196,6 +201,19 @@ impl Pin {
                 turn.was_begun &= !is(END);
                 Err(error)
             }
+        }
+    }
+
+    /// Whether the node says that somebody else serves the slot. The caller is told, and what it
+    /// does next goes there; what was begun ends where it began.
+    fn is_elsewhere(&self, core: &Core, reply: &Reply, peer: &Peer) -> bool {
+        let said = reply.view().text().unwrap_or_default();
+        match redirection(said, peer.address()) {
+            Some(moved) if !moved.ask && moved.slot == self.slot => {
+                core.patch(core.process(), moved.slot, &moved.to);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -228,7 +246,7 @@ impl Pin {
 
 impl Own {
     /// Waits until no other thread uses the handle.
-    fn enter(&self, call: &Call<'_>) -> Result<(Option<Held>, bool, Replies)> {
+    fn enter(&self, call: &Call<'_>) -> Result<(Option<Held>, bool, bool, Replies)> {
         let mut state = lock(&self.state);
         while state.busy {
             call.check()?;
@@ -246,7 +264,7 @@ impl Own {
             state = lock(&self.state);
         }
         state.busy = true;
-        Ok((state.held.take(), state.lost, state.replies))
+        Ok((state.held.take(), state.lost, state.stray, state.replies))
     }
 }
 
@@ -255,6 +273,7 @@ struct Turn<'a> {
     own: &'a Own,
     held: Option<Held>,
     lost: bool,
+    stray: bool,
     replies: Replies,
     was_begun: bool,
 }
@@ -289,8 +308,12 @@ impl Turn<'_> {
 
     /// Ends the turn with the connection as good as before.
     fn leave(&mut self, begun: bool) {
+        let held = self.held.take();
         let mut state = lock(&self.own.state);
-        state.held = self.held.take();
+        state.stray = self.stray && begun;
+        if !self.stray || begun {
+            state.held = held;
+        }
         state.begun = begun;
         state.lost = self.lost;
         state.replies = self.replies;
@@ -306,6 +329,7 @@ impl Drop for Turn<'_> {
         }
         if state.held.is_none() {
             state.begun = false;
+            state.stray = false;
             state.replies = Replies::On;
         }
         state.busy = false;

@@ -107,7 +107,7 @@ impl Core {
         let _running = Running(process);
         let time = now();
         let peers = self.whom_to_ask(process, time);
-        let found = discover(&peers, opinions, self.config.cluster, &call.attempt(time));
+        let found = self.ask_around(process, &peers, opinions, &call.attempt(time));
         count(&self.stats.refreshes);
         let news = match found {
             Ok(Found::Single(peer)) => Ok(self.adopt(process, Topology::single(peer), None)),
@@ -143,6 +143,28 @@ impl Core {
         refresh.last = Some(time);
         refresh.next = Some(time.plus(interval.mul_f64(rng().random_range(0.5..1.0))));
         news.map(drop)
+    }
+
+    /// Asks until so many have answered. Once the cluster is known, a node that hangs costs a moment,
+    /// unless all do: somebody's command is waiting.
+    fn ask_around(
+        &self,
+        process: &Process,
+        peers: &[Arc<Peer>],
+        opinions: usize,
+        call: &Call<'_>,
+    ) -> Result<Found> {
+        let mode = self.config.cluster;
+        if process.topology.load().version > 0 {
+            let far = peers.iter().map(|peer| peer.greeting_ms()).max();
+            let moment = (call.attempt_ms / 4).max(far.unwrap_or_default() * 4);
+            let hasty = call.hasty(moment.min(call.attempt_ms));
+            match discover(peers, opinions, mode, &hasty) {
+                Err(error) if error.code == Code::Timeout => {}
+                found => return found,
+            }
+        }
+        discover(peers, opinions, mode, &call.attempt(now()))
     }
 
     /// Nodes in an order of trust: those that are well, at random, then the seeds, then those
@@ -238,5 +260,11 @@ impl Core {
 /// Until when a call sleeps before its `n`-th try.
 pub fn backoff(n: u32) -> Deadline {
     let us = crate::route::backoff_us(n, rng().random_range(0.0..1.0));
+    Deadline::after_us(now(), us)
+}
+
+/// Until when a call sleeps that has been sent to and fro for the `n`-th time too often.
+pub fn to_and_fro(n: u32) -> Deadline {
+    let us = crate::route::to_and_fro_us(n, rng().random_range(0.0..1.0));
     Deadline::after_us(now(), us)
 }

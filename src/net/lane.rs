@@ -26,7 +26,7 @@ use super::wake::{Call, GLANCE};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::resp::{Body, Reply};
-use crate::sync::{Condvar, Mutex, lock, wait};
+use crate::sync::{Condvar, Mutex, lock, notify_one, wait};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -82,6 +82,49 @@ enum Turn {
     /// Nobody to wait for: open the first.
     Open,
     Member(Arc<Batch>, usize),
+}
+
+/// A connection for a batch that has waited for a busy one.
+enum More {
+    Idle(Box<Connection>),
+    /// The right to open one where there is none.
+    First,
+    /// The right to open one beside others.
+    Beside,
+}
+
+/// The right of a batch to open a connection beside others: given back unless it was used, and then
+/// the batch waits as before.
+struct Right<'a> {
+    lane: &'a Lane,
+    batch: &'a Arc<Batch>,
+    used: bool,
+}
+
+impl<'a> Right<'a> {
+    fn new(lane: &'a Lane, batch: &'a Arc<Batch>) -> Right<'a> {
+        Right {
+            lane,
+            batch,
+            used: false,
+        }
+    }
+}
+
+impl Drop for Right<'_> {
+    fn drop(&mut self) {
+        if self.used {
+            return;
+        }
+        let mut state = lock(&self.lane.state);
+        state.open -= 1;
+        let batch = self.batch;
+        for waiting in (state.gathering.iter_mut()).filter(|g| Arc::ptr_eq(&g.batch, batch)) {
+            waiting.led = false;
+        }
+        drop(state);
+        notify_one(&self.lane.freed);
+    }
 }
 
 impl State {
@@ -300,7 +343,25 @@ impl Lane {
                     state => Err(error.sent(state == SENT)),
                 };
             }
-            if waited && let Some(connection) = self.one_more(batch) {
+            if waited && let Some(more) = self.one_more(batch, !peer.is_shut(self.kind)) {
+                let connection = match more {
+                    More::Idle(connection) => Some(connection),
+                    More::First => None,
+                    More::Beside => {
+                        let mut right = Right::new(self, batch);
+                        match peer.open(self.kind, call, peer.soon(time).min(until)) {
+                            Ok(connection) => {
+                                right.used = true;
+                                Some(connection)
+                            }
+                            // There are others, which are only busy: nobody is told of it.
+                            Err(_) => {
+                                waited = false;
+                                continue;
+                            }
+                        }
+                    }
+                };
                 return self.lead(peer, batch, member, connection, call, until);
             }
             let left = until.left(time).unwrap_or(slice);
@@ -333,12 +394,12 @@ impl Lane {
         was
     }
 
-    /// A connection for a batch that has waited long enough and that nobody leads: an idle one,
-    /// or (`Some(None)`) the right to open one more, which is counted already.
-    #[allow(clippy::option_option)]
-    fn one_more(&self, batch: &Arc<Batch>) -> Option<Option<Box<Connection>>> {
+    /// A connection for a batch that has waited long enough and that nobody leads. The right to
+    /// open one is counted already; `may_open` says whether there is any hope in it.
+    fn one_more(&self, batch: &Arc<Batch>, may_open: bool) -> Option<More> {
         let mut state = lock(&self.state);
-        if state.idle.is_empty() && state.open >= self.most {
+        let opens = state.open < self.most && (may_open || state.open == 0);
+        if state.idle.is_empty() && !opens {
             return None;
         }
         let waiting = state
@@ -346,11 +407,16 @@ impl Lane {
             .iter_mut()
             .find(|g| Arc::ptr_eq(&g.batch, batch) && !g.led)?;
         waiting.led = true;
-        let idle = state.idle.pop();
-        if idle.is_none() {
-            state.open += 1;
-        }
-        Some(idle)
+        Some(match state.idle.pop() {
+            Some(connection) => More::Idle(connection),
+            None => {
+                state.open += 1;
+                match state.open {
+                    1 => More::First,
+                    _ => More::Beside,
+                }
+            }
+        })
     }
 
     /// Sends the commands of a batch, or goes on where another leader gave up, and reads the
@@ -387,7 +453,7 @@ impl Lane {
     }
 
     /// A connection for one user alone, if there is one to be had without waiting.
-    pub fn try_take(&self, call: &Call<'_>) -> Taken {
+    pub fn try_take(&self, peer: &Peer, call: &Call<'_>) -> Taken {
         let mut state = lock(&self.state);
         while let Some(connection) = state.idle.pop() {
             if !connection.used.is_before(call.began, FRESH_MS) || !connection.is_stale() {
@@ -395,11 +461,16 @@ impl Lane {
             }
             state.open -= 1;
         }
-        if state.open < self.most {
+        if self.may_open(&state, peer) {
             state.open += 1;
             return Taken::Right;
         }
         Taken::Busy
+    }
+
+    /// Whether one more may be opened. While that fails, those that there are have to do.
+    fn may_open(&self, state: &State, peer: &Peer) -> bool {
+        state.open < self.most && (state.open == 0 || !peer.is_shut(self.kind))
     }
 
     /// A connection for one user alone.
@@ -410,7 +481,7 @@ impl Lane {
                 if let Some(connection) = state.idle.pop() {
                     break Some(connection);
                 }
-                if state.open < self.most {
+                if self.may_open(&state, peer) {
                     state.open += 1;
                     break None;
                 }

@@ -2,6 +2,7 @@
 
 mod ask;
 mod connection;
+mod door;
 mod handshake;
 mod lane;
 mod peer;

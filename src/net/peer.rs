@@ -1,6 +1,7 @@
 //! One node as seen from here: where it is, the connections to it, and how it has been doing.
 
 use super::connection::Connection;
+use super::door::Door;
 use super::handshake::handshake;
 use super::lane::{Lane, Taken};
 use super::stream::Stream;
@@ -59,6 +60,8 @@ pub struct Peer {
     config: Arc<Config>,
     lanes: [Lane; 4],
     descriptors: Arc<Descriptors>,
+    /// For connections on which READONLY is said, which may be refused alone, and for the others.
+    doors: [Door; 2],
     pub health: Health,
     pub counts: Counts,
 }
@@ -78,6 +81,7 @@ impl Peer {
                 Lane::new(Use::BlockingReplicas, usize::MAX),
             ],
             descriptors,
+            doors: Default::default(),
             health: Health::default(),
             counts: Counts::default(),
         }
@@ -125,7 +129,7 @@ impl Peer {
 
     /// The same, if it can be had without waiting.
     pub fn try_take(&self, kind: Use, call: &Call<'_>) -> Taken {
-        self.lane(kind).try_take(call)
+        self.lane(kind).try_take(self, call)
     }
 
     /// Takes back what [`Peer::take`] gave, or drops it if anything is in flight on it.
@@ -138,8 +142,40 @@ impl Peer {
         self.lane(kind).lost();
     }
 
-    /// A new connection, set up, that no lane counts.
+    /// How long it took lately to be connected and greeted.
+    pub fn greeting_ms(&self) -> u64 {
+        let times = self.doors.iter().map(Door::greeting_ms);
+        times.max().unwrap_or_default()
+    }
+
+    /// Whether the last try to open a connection has failed, so recently that no other is made.
+    pub(super) fn is_shut(&self, kind: Use) -> bool {
+        self.door(kind).is_shut(now())
+    }
+
+    fn door(&self, kind: Use) -> &Door {
+        &self.doors[usize::from(kind.is_readonly())]
+    }
+
+    /// By when a connection should be open that nobody waits for.
+    pub(super) fn soon(&self, time: Time) -> Deadline {
+        Deadline::after(time, SOON_MS.max(self.greeting_ms() * 4))
+    }
+
+    /// A new connection, set up, that no lane counts. Where one has just failed, the same error, at
+    /// once: so that not every call of every thread knocks at a door that does not open.
     pub fn open(&self, kind: Use, call: &Call<'_>, until: Deadline) -> Result<Box<Connection>> {
+        let (door, began) = (self.door(kind), now());
+        door.knock(began)?;
+        let opened = self.connect(kind, call, until);
+        match &opened {
+            Ok(_) => door.opened(began, now()),
+            Err(error) => door.stays_shut(began, now(), error),
+        }
+        opened
+    }
+
+    fn connect(&self, kind: Use, call: &Call<'_>, until: Deadline) -> Result<Box<Connection>> {
         let connect = Deadline::after(now(), self.config.connect_timeout_ms).min(until);
         let stream = Stream::connect(
             &self.address,
@@ -199,16 +235,23 @@ impl Drop for Registered {
     }
 }
 
+/// How long at least a connection is waited for beside those that there are.
+const SOON_MS: u64 = 60;
+
 /// A node that failed is left alone for a while: at first shortly, then longer each time.
 #[derive(Debug, Default)]
 pub struct Health {
     failures: AtomicU32,
     /// When it may be tried again, in milliseconds on [`Health::millis`]; 0 while it is well.
     until: AtomicU64,
+    /// When it was last tried in vain, or is just being tried.
+    tried: AtomicU64,
 }
 
 const AWAY_FIRST_MS: u64 = 50;
 const AWAY_LAST_MS: u64 = 2000;
+/// One that nobody can replace is tried at least so often.
+const NEEDED_MS: u64 = 200;
 /// For how long one caller tries it alone.
 const PROBE_MS: u64 = 100;
 
@@ -230,10 +273,17 @@ impl Health {
         Health::millis(time) >= self.until.load(Ordering::Relaxed)
     }
 
+    /// The same for a node that nobody can stand in for: a primary, for a write.
+    pub fn is_called_for(&self, time: Time) -> bool {
+        let tried = self.tried.load(Ordering::Relaxed);
+        self.is_due(time) || Health::millis(time) >= tried + NEEDED_MS
+    }
+
     /// The caller is about to try a node that is not well; others wait for what comes of it.
     pub fn probed(&self, time: Time) {
         self.until
             .store(Health::millis(time) + PROBE_MS, Ordering::Relaxed);
+        self.tried.store(Health::millis(time), Ordering::Relaxed);
     }
 
     /// It has answered.
@@ -251,6 +301,7 @@ impl Health {
         let away = (AWAY_FIRST_MS << failures.min(8)).min(AWAY_LAST_MS) as f64;
         let until = Health::millis(time) + (away * (0.5 + jitter / 2.0)) as u64;
         self.until.store(until, Ordering::Relaxed);
+        self.tried.store(Health::millis(time), Ordering::Relaxed);
     }
 
     /// For how long the node is still left alone.

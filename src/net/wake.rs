@@ -90,6 +90,11 @@ impl<'a> Call<'a> {
         Call { deadline, ..self }
     }
 
+    /// The same call, that a node may be silent in for less time.
+    pub fn hasty(self, attempt_ms: u64) -> Call<'a> {
+        Call { attempt_ms, ..self }
+    }
+
     /// The same call, in an attempt that begins at `time`.
     pub fn attempt(self, time: Time) -> Call<'a> {
         Call {

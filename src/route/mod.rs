@@ -16,6 +16,6 @@ pub use command::{Block, Flag, Flags, Request, Response, Row, find};
 pub use keys::{KeyAccess, KeySpec, check, each_key, first_key};
 pub use merge::{Merge, merge};
 pub use plan::{Nodes, Pieces, Plan, crossslot, plan, printable, shareable};
-pub use recovery::{Again, Facts, Verdict, backoff_us, of_failure, of_reply};
+pub use recovery::{Again, Facts, Verdict, backoff_us, of_failure, of_reply, to_and_fro_us};
 pub use replica::choose;
 pub use scan::{At, Next, Scan};

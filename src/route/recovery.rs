@@ -153,6 +153,15 @@ pub fn backoff_us(n: u32, jitter: f64) -> u64 {
     (full as f64 * (0.5 + jitter / 2.0)) as u64
 }
 
+/// How long to wait when nodes have sent a command to and fro for the `n`-th time too often, in
+/// microseconds. They disagree until they have heard of each other, for milliseconds or as long as
+/// somebody's migration stands still: doubling without so near an end, the redirections that are
+/// allowed (16) last for as long as a call does (5 s).
+pub fn to_and_fro_us(n: u32, jitter: f64) -> u64 {
+    let full = (2000u64 << n.min(10)).min(800_000);
+    (full as f64 * (0.75 + jitter / 4.0)) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,5 +305,8 @@ mod tests {
         assert_eq!(backoff_us(0, 1.0), 2000);
         assert_eq!(backoff_us(3, 0.0), 8000);
         assert_eq!(backoff_us(60, 1.0), 50_000);
+        assert_eq!(to_and_fro_us(0, 1.0), 2000);
+        let all: u64 = (0..14).map(|n| to_and_fro_us(n, 0.5)).sum();
+        assert!((4_000_000..5_000_000).contains(&all), "{all}");
     }
 }

@@ -43,6 +43,26 @@ pub fn choose(mut views: Vec<ClusterView>) -> Option<ClusterView> {
     Some(views.swap_remove(best))
 }
 
+/// Whether `opinions` views are enough to choose among: so many of the newest agree, or one is newer
+/// than all others. Otherwise another node decides by majority: one that was away hears of the
+/// present epoch a moment before it hears who took its slots meanwhile.
+pub fn is_settled(views: &[ClusterView], opinions: usize) -> bool {
+    let Some(newest) = views.iter().map(|view| view.epoch).max() else {
+        return false;
+    };
+    let owners: Vec<_> = views
+        .iter()
+        .filter(|view| view.epoch == newest)
+        .map(owners)
+        .collect();
+    let most = owners
+        .iter()
+        .map(|a| owners.iter().filter(|b| a == *b).count())
+        .max();
+    views.len() >= opinions
+        && (owners.len() == 1 && newest > 0 || most.is_some_and(|n| n >= opinions))
+}
+
 /// Whether each view is of the same cluster as most.
 fn relatives(views: &[ClusterView]) -> Option<Vec<bool>> {
     let nodes: Vec<_> = views.iter().map(nodes).collect();
@@ -177,5 +197,32 @@ mod tests {
             assert_eq!(chosen, Some(believed), "{day}");
         }
         assert_eq!(choose(Vec::new()), None);
+    }
+
+    #[test]
+    fn whether_another_node_is_to_be_asked() {
+        for (day, views, settled) in [
+            ("one where one was wanted", &[(OLD, 0)][..], true),
+            ("the same twice", &[(OLD, 5), (OLD_TOO, 5)], true),
+            ("one is newer", &[(OLD, 5), (NEW, 6)], true),
+            (
+                "they differ and nothing tells",
+                &[(OLD, 6), (NEW, 6)],
+                false,
+            ),
+            ("nor where epochs are unknown", &[(OLD, 0), (NEW, 0)], false),
+            ("a third decides", &[(OLD, 6), (NEW, 6), (NEW, 6)], true),
+            ("none has been asked", &[], false),
+        ] {
+            let views: Vec<_> = views
+                .iter()
+                .map(|(words, epoch)| ClusterView {
+                    epoch: *epoch,
+                    ..seen(words)
+                })
+                .collect();
+            let opinions = views.len().min(2);
+            assert_eq!(is_settled(&views, opinions.max(1)), settled, "{day}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Asks nodes about their cluster. The only part of this floor that talks, and always on a
 //! connection of its own: a topology request never shares a position with a user's command.
 
-use super::choose::choose;
+use super::choose::{choose, is_settled};
 use super::info::info;
 use super::parse::slots;
 use super::view::ClusterView;
@@ -20,7 +20,11 @@ pub enum Found {
     Single(Arc<Peer>),
 }
 
-/// Asks `peers` in order until `opinions` of them have answered, and believes one.
+/// Asks so many more where those that were asked disagree.
+const MORE: usize = 3;
+
+/// Asks `peers` in order until `opinions` of them have answered, or a few more where they disagree,
+/// and believes one.
 ///
 /// Where none answers, the error names each and its reason.
 pub fn discover(
@@ -33,7 +37,7 @@ pub fn discover(
     let mut reasons: Vec<Error> = Vec::new();
     let mut empty = None;
     for peer in peers {
-        if views.len() == opinions {
+        if is_settled(&views, opinions) || views.len() >= opinions + MORE {
             break;
         }
         let time = now();

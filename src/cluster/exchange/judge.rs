@@ -13,6 +13,7 @@ use crate::sync::lock;
 use crate::topology::{Shard, Topology};
 use crate::world::{layer, rng};
 use rand::Rng;
+use rand::seq::IndexedRandom;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -224,6 +225,9 @@ impl Exchange<'_> {
                     _ => &self.core.stats.tryagain,
                 });
                 self.again(part, place, again, said(code, false));
+                if reason.starts_with("CLUSTERDOWN") {
+                    self.sound_out(part, place);
+                }
             }
             Verdict::InFull => {
                 place.peer.health.worked();
@@ -275,12 +279,18 @@ impl Exchange<'_> {
     ) {
         let peer = self.process.peer(to, &self.core.config);
         let health = &peer.health;
-        let lives = health.is_well() || (health.is_due(now()) && self.probe(&peer));
+        let lives = health.is_well() || (health.is_called_for(now()) && self.probe(&peer));
         if !lives {
             // Sent to a node that does not answer: it will be somebody else's soon. That is not
             // followed, so it is not counted either.
             self.wait = true;
             self.refresh = true;
+            let node = peer.origin().name();
+            let words = format_args!(
+                "{node} does not answer, nobody has taken its place, and {} needs it",
+                part.name
+            );
+            let error = Error::new(Code::Down, words).at(node);
             let trouble = part.trouble();
             trouble.toward = None;
             trouble.asking = false;
@@ -305,8 +315,32 @@ impl Exchange<'_> {
         // Nodes that disagree send a command to and fro until they have heard of each other.
         if redirections > 2 {
             self.wait = true;
+            self.to_and_fro = self.to_and_fro.max(redirections - 2);
         }
         part.trouble().toward = Some(peer);
+    }
+
+    /// A primary has said that the cluster is down. So it does when it is cut off from the others,
+    /// who may have promoted one of its replicas: that one is asked next, and serves the command or
+    /// says MOVED or the same. It is no journey, so it is not counted as one.
+    fn sound_out(&self, part: &mut Part<'_>, place: &Place<'_>) {
+        let Target::Slot(slot) = part.target else {
+            return;
+        };
+        let topology = self.process.topology.load();
+        let Some(shard) = topology.shard(slot) else {
+            return;
+        };
+        if !(shard.primary.as_ref()).is_some_and(|p| Arc::ptr_eq(&p.peer, place.peer)) {
+            return;
+        }
+        let replicas = shard.replicas.iter();
+        let well: Vec<_> = replicas.filter(|n| n.peer.health.is_well()).collect();
+        if let Some(replica) = well.choose(&mut rng()) {
+            let trouble = part.trouble();
+            trouble.toward = Some(replica.peer.clone());
+            trouble.redirections = 0;
+        }
     }
 
     /// No reply came.
@@ -380,9 +414,14 @@ impl Exchange<'_> {
             return;
         }
         let health = &place.peer.health;
-        let was_well = health.is_well();
-        health.failed(now(), rng().random_range(0.0..1.0));
+        let (was_well, time) = (health.is_well(), now());
         count(&place.peer.counts.errors);
+        // Of many calls that fail together only one counts, or it would be left alone for as long as
+        // if it had failed again and again.
+        if !was_well && !health.is_due(time) {
+            return;
+        }
+        health.failed(time, rng().random_range(0.0..1.0));
         if was_well {
             crate::log::log(crate::log::WARN, || {
                 format!(

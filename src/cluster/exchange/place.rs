@@ -12,7 +12,8 @@ use crate::world::rng;
 use rand::Rng;
 use std::sync::Arc;
 
-/// How long a node that has been failing has to greet us: a quarter of an attempt, within these.
+/// How long a node that has been failing has to greet us: a quarter of an attempt, within these; or
+/// longer, if it is so far away that it took a quarter of that when it was well.
 const PROBE_LEAST_MS: u64 = 50;
 const PROBE_MOST_MS: u64 = 250;
 
@@ -112,7 +113,7 @@ impl Exchange<'_> {
         let health = &primary.peer.health;
         let asked = health.is_well()
             || shard.replicas.is_empty()
-            || (health.is_due(now()) && self.probe(&primary.peer));
+            || (health.is_called_for(now()) && self.probe(&primary.peer));
         if asked {
             return Ok(Place::of_node(primary, false));
         }
@@ -126,21 +127,29 @@ impl Exchange<'_> {
 
     /// The primary has been failing. It is tried now and then; meanwhile its replicas are asked
     /// in turn, because one of them may have been promoted: it then serves the command, and
-    /// otherwise says MOVED without executing it.
+    /// otherwise says MOVED without executing it. Also those that have been failing themselves:
+    /// the primary that was lost before this one may be its successor.
     #[cold]
     pub(super) fn instead<'t>(&self, shard: &'t Shard, primary: &'t Arc<Peer>) -> Place<'t> {
-        let well: Vec<_> = shard
-            .replicas
-            .iter()
-            .filter(|n| n.peer.health.is_well())
-            .collect();
+        let time = now();
+        let ready = |peer: &Peer| peer.health.is_well() || peer.health.is_due(time);
         // Where there is nobody else, there is nothing to find out first.
-        let peer = match well.len() {
-            0 => primary,
-            _ if primary.health.is_due(now()) && self.probe(primary) => primary,
-            n => &well[self.tries as usize % n].peer,
-        };
-        Place::of_peer(peer)
+        if !shard.replicas.iter().any(|n| ready(&n.peer)) {
+            return Place::of_peer(primary);
+        }
+        if primary.health.is_called_for(time) && self.probe(primary) {
+            return Place::of_peer(primary);
+        }
+        let (before, after) = shard
+            .replicas
+            .split_at(self.tries as usize % shard.replicas.len());
+        for node in after.iter().chain(before) {
+            let health = &node.peer.health;
+            if health.is_well() || (health.is_due(time) && self.probe(&node.peer)) {
+                return Place::of_peer(&node.peer);
+            }
+        }
+        Place::of_peer(primary)
     }
 
     /// Whether a node that has been failing lives: a new connection and its greeting tell, and a
@@ -149,7 +158,10 @@ impl Exchange<'_> {
     pub(super) fn probe(&self, peer: &Peer) -> bool {
         let time = now();
         peer.health.probed(time);
-        let most = (self.manner.attempt_ms / 4).clamp(PROBE_LEAST_MS, PROBE_MOST_MS);
+        let most = (self.manner.attempt_ms / 4)
+            .clamp(PROBE_LEAST_MS, PROBE_MOST_MS)
+            .max(peer.greeting_ms() * 4)
+            .min(self.manner.attempt_ms.max(PROBE_LEAST_MS));
         let until = Deadline::after(time, most).min(self.call.deadline);
         let lives = peer.open(self.manner.kind, &self.call, until).is_ok();
         if lives {

@@ -5,6 +5,8 @@ use crate::error::{Error, Result};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// One decoded RESP2 reply.
@@ -82,9 +84,14 @@ pub(crate) struct Login {
 
 /// A blocking connection to one server.
 pub struct Admin {
-    address: SocketAddr,
-    stream: BufReader<TcpStream>,
+    address: String,
+    stream: BufReader<Box<dyn Wire>>,
 }
+
+trait Wire: io::Read + io::Write + Send {}
+
+impl Wire for TcpStream {}
+impl Wire for UnixStream {}
 
 impl Admin {
     /// Connects to `127.0.0.1:port`; `wait` limits the connect and every read.
@@ -98,11 +105,30 @@ impl Admin {
             Ok(stream)
         };
         match open() {
-            Ok(stream) => Ok(Admin {
-                address,
-                stream: BufReader::new(stream),
-            }),
+            Ok(stream) => Ok(Admin::over(address.to_string(), stream)),
             Err(e) => Err(Error::new(format!("{address}: cannot connect: {e}"))),
+        }
+    }
+
+    /// The same by a Unix socket, which no network can be in the way of.
+    pub(crate) fn connect_unix(path: &Path, wait: Duration) -> Result<Admin> {
+        let open = || -> io::Result<UnixStream> {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(wait))?;
+            stream.set_write_timeout(Some(wait))?;
+            Ok(stream)
+        };
+        let name = path.display().to_string();
+        match open() {
+            Ok(stream) => Ok(Admin::over(name, stream)),
+            Err(e) => Err(Error::new(format!("{name}: cannot connect: {e}"))),
+        }
+    }
+
+    fn over(address: String, stream: impl Wire + 'static) -> Admin {
+        Admin {
+            address,
+            stream: BufReader::new(Box::new(stream)),
         }
     }
 
@@ -120,7 +146,7 @@ impl Admin {
     /// Sends one command and reads its reply. An error reply is a reply; `Err` means that the
     /// connection is of no more use.
     pub fn command<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Result<Reply> {
-        let exchange = |stream: &mut BufReader<TcpStream>| -> io::Result<Reply> {
+        let exchange = |stream: &mut BufReader<Box<dyn Wire>>| -> io::Result<Reply> {
             stream.get_mut().write_all(&encode(args))?;
             read_reply(stream)
         };

@@ -51,6 +51,14 @@ impl ClusterBuilder {
         self
     }
 
+    /// Each node has an IP address of its own, 127.0.1.1 and so on, from which it also speaks to the
+    /// others, so that rules for packets can tell them apart; clients are 127.0.0.1. The nodes are
+    /// administered by Unix sockets, whatever becomes of the network.
+    pub fn apart(mut self) -> Self {
+        self.launch.apart = true;
+        self
+    }
+
     /// Appendonly files (fsync left to the kernel): nodes keep their data across a restart.
     pub fn appendonly(mut self, on: bool) -> Self {
         self.launch.appendonly = on;
@@ -146,7 +154,7 @@ impl ClusterBuilder {
             let name = format!("node{index}");
             let process = self
                 .launch
-                .process(&home, server, &name, port, bus, &extra)?;
+                .process(&home, server, &name, (index, port), bus, &extra)?;
             home.add(process.clone());
             nodes.push(process);
         }
@@ -281,7 +289,7 @@ impl Cluster {
     pub fn url(&self) -> String {
         let tls = self.nodes.iter().all(|(_, p)| p.tls.is_some());
         let address = |p: &Process| match &p.tls {
-            Some(port) => format!("127.0.0.1:{}", port.number),
+            Some(port) => format!("{}:{}", p.host, port.number),
             None => p.name(),
         };
         let hosts: Vec<_> = self.nodes.iter().map(|(_, p)| address(p)).collect();
@@ -422,7 +430,7 @@ impl Cluster {
         }
         // Between nodes, MIGRATE speaks as the cluster bus does.
         let port = target.tls.as_ref().map_or(to, |tls| tls.number).to_string();
-        let mut args: Vec<&[u8]> = vec![b"MIGRATE", b"127.0.0.1", port.as_bytes()];
+        let mut args: Vec<&[u8]> = vec![b"MIGRATE", target.host.as_bytes(), port.as_bytes()];
         args.extend([&b""[..], b"0", b"5000"]);
         if let Some(login) = &self.login {
             match &login.user {
@@ -649,7 +657,7 @@ impl Cluster {
             for (_, other) in &self.nodes[index + 1..] {
                 // The port that counts is the one of the cluster's own transport.
                 let port = other.tls.as_ref().unwrap_or(&other.port).number.to_string();
-                let mut meet = vec!["CLUSTER", "MEET", "127.0.0.1", &port];
+                let mut meet = vec!["CLUSTER", "MEET", &other.host, &port];
                 let bus = other.bus.as_ref().map(|bus| bus.number.to_string());
                 meet.extend(bus.as_deref());
                 self.ask(process, &meet)?;

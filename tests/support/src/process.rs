@@ -26,6 +26,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 const PREFIX: &str = "rdc-test-";
 
+/// A server's Unix socket, in its directory.
+pub(crate) const SOCKET: &str = "socket";
+
 /// A panic elsewhere must not keep a server from being stopped.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -194,12 +197,16 @@ pub(crate) fn unblock_signals() {
 /// One server: its ports, its directory, and the process while there is one.
 #[derive(Debug)]
 pub(crate) struct Process {
+    /// Its IP address.
+    pub host: String,
     pub port: Port,
     pub bus: Option<Port>,
     pub tls: Option<Port>,
     pub login: Option<Login>,
     program: PathBuf,
     dir: PathBuf,
+    /// Where it is administered, if not at its address.
+    socket: Option<PathBuf>,
     state: Mutex<State>,
 }
 
@@ -211,9 +218,11 @@ struct State {
 
 impl Process {
     /// `config` is the whole configuration file.
+    #[allow(clippy::too_many_arguments)]
     pub fn new(
         program: &Found,
         dir: PathBuf,
+        host: &str,
         port: Port,
         bus: Option<Port>,
         tls: Option<Port>,
@@ -223,7 +232,10 @@ impl Process {
         fs::create_dir_all(&dir)
             .and_then(|()| fs::write(dir.join("server.conf"), config))
             .map_err(|e| Error::new(format!("{}: {e}", dir.display())))?;
+        let socket = dir.join(SOCKET);
         Ok(Process {
+            host: host.to_string(),
+            socket: config.contains("\nunixsocket ").then_some(socket),
             port,
             bus,
             tls,
@@ -299,7 +311,7 @@ impl Process {
     }
 
     pub fn name(&self) -> String {
-        format!("127.0.0.1:{}", self.port.number)
+        format!("{}:{}", self.host, self.port.number)
     }
 
     pub fn log_path(&self) -> PathBuf {
@@ -365,7 +377,10 @@ impl Process {
     }
 
     pub fn connect(&self, wait: Duration) -> Result<Admin> {
-        let mut admin = Admin::connect(self.port.number, wait)?;
+        let mut admin = match &self.socket {
+            Some(path) => Admin::connect_unix(path, wait)?,
+            None => Admin::connect(self.port.number, wait)?,
+        };
         if let Some(login) = &self.login {
             admin.login(login)?;
         }

@@ -4,7 +4,7 @@ use crate::admin::{Login, Reply};
 use crate::error::{Error, Result, fail};
 use crate::find::{self, Found};
 use crate::ports::Port;
-use crate::process::{Home, Process};
+use crate::process::{Home, Process, SOCKET};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ pub(crate) struct Launch {
     pub appendonly: bool,
     /// Certificate, key, authority.
     pub tls: Option<[PathBuf; 3]>,
+    /// Each server has an IP address of its own, 127.0.1.1, 127.0.1.2, ..., from which it also speaks.
+    pub apart: bool,
 }
 
 impl Launch {
@@ -46,12 +48,16 @@ impl Launch {
         home: &Home,
         server: &Found,
         name: &str,
-        port: Port,
+        (number, port): (usize, Port),
         bus: Option<Port>,
         extra: &str,
     ) -> Result<Arc<Process>> {
+        let host = match self.apart {
+            true => format!("127.0.1.{}", number + 1),
+            false => "127.0.0.1".to_string(),
+        };
         let mut config = format!(
-            "port {}\nbind 127.0.0.1\nprotected-mode no\ndaemonize no\nlogfile \"\"\n\
+            "port {}\nbind {host}\nprotected-mode no\ndaemonize no\nlogfile \"\"\n\
              save \"\"\nappendonly {}\nappendfsync no\n\
              repl-diskless-sync yes\nrepl-diskless-sync-delay 0\n{extra}",
             port.number,
@@ -62,6 +68,10 @@ impl Launch {
             if let Some(bus) = &bus {
                 config += &format!("cluster-port {}\n", bus.number);
             }
+        }
+        if self.apart {
+            let socket = home.path.join(name).join(SOCKET);
+            config += &format!("bind-source-addr {host}\nunixsocket {}\n", socket.display());
         }
         let mut tls = None;
         if let Some([certificate, key, ca]) = &self.tls {
@@ -91,7 +101,7 @@ impl Launch {
             config += &format!("{name} {value}\n");
         }
         let dir = home.path.join(name);
-        let process = Process::new(server, dir, port, bus, tls, login, &config)?;
+        let process = Process::new(server, dir, &host, port, bus, tls, login, &config)?;
         Ok(Arc::new(process))
     }
 }
@@ -194,7 +204,7 @@ impl ServerBuilder {
             let home = Home::new()?;
             let process = self
                 .launch
-                .process(&home, &found, "server", port, None, "")?;
+                .process(&home, &found, "server", (0, port), None, "")?;
             home.add(process.clone());
             process.start()?;
             match process.wait_ready(Instant::now() + Duration::from_secs(10)) {
