@@ -29,8 +29,8 @@ STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 # Runs the command that follows in a cluster of its own, unless one is running already (RDC_URL names it).
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
-.PHONY: build help demo test test-c asan tsan gates test-go test-ruby test-python test-examples bench header lint
-.PHONY: fuzz stage install uninstall clean setup-demo setup-test setup-bench
+.PHONY: build help demo test test-c asan tsan gates test-go test-ruby test-python test-examples bench bench-bindings header lint
+.PHONY: fuzz wheel gem stage install uninstall clean setup-demo setup-test setup-bench
 
 build: ## the shared and the static library, optimised, in target/release
 	$(CARGO) build --release --lib
@@ -88,6 +88,24 @@ test-examples: setup-test stage
 fuzz: ## the parsers, each fed by a guided fuzzer for FUZZ_SECONDS (60)
 	tools/fuzz.sh $(or $(FUZZ_SECONDS),60)
 
+PACKAGES := $(TARGET)/packages
+
+wheel: stage ## the Python package with the library in it, into target/packages
+	test -x $(TARGET)/wheel/bin/pip || python3 -m venv $(TARGET)/wheel
+	RDC_LIBRARY=$(STAGE)/lib/$(SO) $(TARGET)/wheel/bin/pip wheel -q --no-deps -w $(PACKAGES) bindings/python
+	@ls $(PACKAGES)/*.whl
+
+gem: stage ## the Ruby package with the library in it, into target/packages
+	rm -rf $(TARGET)/gem
+	mkdir -p $(PACKAGES)
+	cp -r bindings/ruby $(TARGET)/gem
+	strip --strip-debug -o $(TARGET)/gem/lib/rediscluster/$(SO).$(MAJOR) $(STAGE)/lib/$(SO)
+	cd $(TARGET)/gem && gem build -q rediscluster.gemspec
+	mv $(TARGET)/gem/*.gem $(PACKAGES)
+	@ls $(PACKAGES)/*.gem
+
+HIREDIS := 3.5.0
+
 # The benchmarks are a workspace of their own, so that their peers cost nobody else anything.
 BENCH = CARGO_TARGET_DIR=$(TARGET)/bench PYTHONPATH=bindings/python RDC_LIBRARY=$(STAGE)/lib/$(SO) \
 	$(CARGO) run -q --release --manifest-path bench/Cargo.toml --bin bench --
@@ -97,7 +115,16 @@ bench: setup-bench setup-test stage ## librediscluster beside its peers, into do
 	bench/peers.sh $(TARGET)/bench/peers
 	CARGO_TARGET_DIR=$(TARGET)/bench $(CARGO) build -q --release --manifest-path bench/Cargo.toml
 	$(BENCH) $(if $(QUICK),--quick) . $(STAGE)/lib/$(SO) $(TARGET)/bench/peers
-	PYTHONPATH=bindings/python $(IN_CLUSTER) $(TARGET)/venv/bin/python bindings/python/bench.py
+	$(MAKE) --no-print-directory bench-bindings
+
+bench-bindings: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
+bench-bindings: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)
+bench-bindings: export PKG_CONFIG_PATH := $(STAGE)/lib/pkgconfig
+bench-bindings: setup-bench setup-test stage ## Go, Ruby and Python beside their clients, into docs/benchmarks/bindings.md
+	cd bindings/go/bench && go test -c -o $(TARGET)/bench/go.test .
+	test -d $(TARGET)/bench/hiredis || $(TARGET)/venv/bin/pip install -q --no-deps --target $(TARGET)/bench/hiredis hiredis==$(HIREDIS)
+	$(IN_CLUSTER) $(TARGET)/venv/bin/python bindings/bench/table.py \
+		$(TARGET)/venv/bin/python $(TARGET)/bench/hiredis $(TARGET)/bench/go.test $(if $(QUICK),5,15)
 
 header: ## write include/rediscluster.h and .cdef.h anew from the sources
 	RDC_BLESS=1 $(CARGO) test -q --test abi

@@ -43,6 +43,9 @@ look() {
         want python3 have python3
         want python3-venv python3 -c 'import ensurepip, venv' ;;
     esac
+    case $purpose in bench)
+        want ruby-redis ruby -e 'require "redis"' ;;
+    esac
     case $purpose in test)
         want g++ have c++
         want binutils have readelf

@@ -2,14 +2,16 @@
 
 # rediscluster beside redis-rb in its cluster mode (apt-get install ruby-redis), in a cluster that RDC_URL and RDC_SEEDS name:
 #
-#     cargo run -q -p support --bin cluster -- run -- ruby -Ilib bench.rb
+#     cargo run -q -p support --bin cluster -- run -- ruby -Ilib bench.rb [ROUNDS] [--json]
 #
 # The two take turns, so that a busy machine is busy for both, and the median of the ratios counts.
 
+require "json"
 require "rediscluster"
 require "redis"
 
-ROUNDS = 15
+JSON_ROWS = ARGV.delete("--json")
+ROUNDS = (ARGV.first || 15).to_i
 VALUE = "x" * 32
 
 ours = RedisCluster.new(ENV.fetch("RDC_URL"))
@@ -24,10 +26,12 @@ ours.pipelined { |p| tagged.each { |key| p.set(key, VALUE) } }
 ours.rpush("bench:list", Array.new(1_000) { VALUE })
 ours.hset("bench:hash", Array.new(100) { |i| ["field #{i}", VALUE] })
 
+# Wall and processor time.
 def seconds
-  before = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+  clocks = [Process::CLOCK_MONOTONIC, Process::CLOCK_PROCESS_CPUTIME_ID]
+  before = clocks.map { |clock| Process.clock_gettime(clock) }
   yield
-  Process.clock_gettime(Process::CLOCK_MONOTONIC) - before
+  clocks.map { |clock| Process.clock_gettime(clock) }.zip(before).map { |after, was| after - was }
 end
 
 def median(values)
@@ -43,15 +47,24 @@ end
 }.each do |name, (times, work)|
   raise "#{name}: they differ" unless work.call(ours, 0) == work.call(theirs, 0)
 
-  rounds = Array.new(ROUNDS) do
-    [ours, theirs].map { |client| seconds { times.times { |i| work.call(client, i) } } / times }
+  rounds = Array.new(ROUNDS) do |round|
+    sides = [ours, theirs].map { |client| -> { seconds { times.times { |i| work.call(client, i) } } } }
+    pair = round.even? ? sides.map(&:call) : sides.reverse.map(&:call).reverse
+    pair.map { |side| side.map { |time| time / times } }
   end
-  ratio = median(rounds.map { |mine, other| other / mine })
-  mine, other = rounds.transpose.map { |side| median(side) * 1e6 }
-  puts format("%-22s  %8.1f us  redis-rb %8.1f us  x %.2f", name, mine, other, ratio)
+  ratio = median(rounds.map { |mine, other| other[0] / mine[0] })
+  mine, other = rounds.transpose.map { |side| side.transpose.map { |times| median(times) * 1e6 } }
+  if JSON_ROWS
+    each = name.start_with?("pipeline") ? 1_000 : 1
+    figures = { wall: mine[0], cpu: mine[1], their_wall: other[0], their_cpu: other[1] }
+    puts({ peer: "redis-rb #{Redis::VERSION}", work: name, **figures.transform_values { |us| us / each }, ratio: ratio }.to_json)
+  else
+    puts format("%-22s  %8.1f us  redis-rb %8.1f us  x %.2f", name, mine[0], other[0], ratio)
+  end
 end
 spread = ours.pipelined { |p| keys.each { |key| p.get(key) } }
 raise "lost" unless spread == [VALUE] * 1_000
 
-each = median(Array.new(ROUNDS) { seconds { ours.pipelined { |p| keys.each { |key| p.get(key) } } } })
+exit if JSON_ROWS
+each = median(Array.new(ROUNDS) { seconds { ours.pipelined { |p| keys.each { |key| p.get(key) } } }[0] })
 puts format("%-22s  %8.1f us  (redis-rb cannot)", "the same, all nodes", each * 1e6)

@@ -8,10 +8,16 @@ Gem::Specification.new do |spec|
   spec.authors = ["The librediscluster authors"]
   spec.summary = "A client for Redis Cluster and Valkey Cluster on librediscluster"
   spec.description = "Reads from replicas, pipelines over all nodes at once, and an end to every call. " \
-                     "Loads the shared library librediscluster, which is installed separately."
+                     "On the shared library librediscluster, which is in gems of a platform."
   spec.licenses = ["MIT", "Apache-2.0"]
   spec.required_ruby_version = ">= 2.7"
   spec.files = Dir["lib/**/*.rb", base: __dir__] + ["README.md"]
+  # `make gem` puts the library there.
+  library = "lib/rediscluster/librediscluster.so.0"
+  if File.exist?(File.expand_path(library, __dir__))
+    spec.files << library
+    spec.platform = Gem::Platform::CURRENT
+  end
   spec.add_dependency "ffi", "~> 1.15"
   spec.metadata["rubygems_mfa_required"] = "true"
 end

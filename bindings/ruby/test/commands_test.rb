@@ -206,4 +206,65 @@ class CommandsTest < ClusterTest
     end
     assert_equal ["alone"], results
   end
+
+  def test_walks
+    keys = Array.new(100) { |i| key(":walk:#{i}").tap { |k| @rc.set(k, i) } }
+    assert_equal keys.sort, @rc.scan_each(match: "#{@name}:walk:*", count: 7).to_a.uniq.sort
+    seen = []
+    assert_nil(@rc.scan_each(match: "#{@name}:walk:*") { |k| seen << k })
+    assert_equal keys.sort, seen.uniq.sort
+    assert_equal [], @rc.scan_each(match: "#{@name}:walk:*", type: "list").to_a
+    assert_equal 3, @rc.scan_each(match: "#{@name}:walk:*").lazy.first(3).length
+    cursor, some = @rc.scan(0, count: 5)
+    assert_kind_of String, cursor
+    assert_kind_of Array, some
+    k = key(":elements")
+    @rc.hset(k, (1..300).to_h { |i| ["f#{i}", i] })
+    assert_equal (1..300).to_h { |i| ["f#{i}", i.to_s] }, @rc.hscan_each(k, count: 10).to_h
+    @rc.del(k)
+    @rc.sadd(k, (1..300).to_a)
+    assert_equal (1..300).map(&:to_s).sort, @rc.sscan_each(k, match: "*", count: 10).to_a.uniq.sort
+    @rc.del(k)
+    @rc.zadd(k, (1..300).map { |i| [i, "m#{i}"] })
+    assert_equal (1..300).to_h { |i| ["m#{i}", i.to_f] }, @rc.zscan_each(k).to_h
+  end
+
+  def test_sort_and_stores
+    a, b, c = %w[{s}a {s}b {s}c].map { |suffix| key(suffix) }
+    @rc.rpush(a, [3, 1, 2])
+    assert_equal %w[1 2 3], @rc.sort(a)
+    assert_equal %w[3 2], @rc.sort(a, order: "DESC", limit: [0, 2])
+    assert_equal 3, @rc.sort(a, store: c)
+    @rc.del(a, c)
+    @rc.zadd(a, [[1, "x"], [2, "y"]])
+    @rc.zadd(b, [[10, "y"]])
+    assert_equal 2, @rc.zunionstore(c, [a, b], weights: [2, 1])
+    assert_equal [["x", 2.0], ["y", 14.0]], @rc.zrange(c, 0, -1, with_scores: true)
+    assert_equal 1, @rc.zinterstore(c, [a, b], aggregate: "max")
+    assert_equal [["y", 10.0]], @rc.zrange(c, 0, -1, with_scores: true)
+  end
+
+  def test_streams_that_are_read
+    k = key
+    assert_equal({}, @rc.xread(k, "0"))
+    id = @rc.xadd(k, { "f" => "v" })
+    assert_equal({ k => [[id, { "f" => "v" }]] }, @rc.xread(k, "0", count: 10))
+    assert_equal({ k => [[id, { "f" => "v" }]] }, @rc.xread([k], ["0"], block: 10))
+    @rc.xgroup(:create, k, "g", "0")
+    assert_equal({ k => [[id, { "f" => "v" }]] }, @rc.xreadgroup("g", "me", k, ">", noack: true))
+    assert_equal({}, @rc.xreadgroup("g", "me", [k], [">"]))
+  end
+
+  def test_servers
+    assert_equal 2, @rc.time.length
+    assert_kind_of Integer, @rc.time.first
+    info = @rc.info("server")
+    assert_equal @rc.topology.map { |shard| shard["primary"]["address"] }.sort, info.keys.sort
+    assert(info.all? { |node, said| said["tcp_port"] == node[/\d+\z/] && !said.key?("role") })
+    k = key
+    @rc.set(k, 1)
+    assert_includes @rc.keys, k
+    assert_equal [k], @rc.keys("#{k}*")
+    assert_equal "PONG", @rc.readonly(&:ping)
+  end
 end

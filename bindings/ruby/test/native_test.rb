@@ -58,17 +58,37 @@ class NativeTest < Minitest::Test
     assert_equal RedisCluster::VERSION, RedisCluster.library_version
   end
 
-  def test_the_gem_can_be_built
+  SESSION = <<~RUBY
+    require "rediscluster"
+    rc = RedisCluster.new(ENV["RDC_URL"])
+    rc.set("gem", "works")
+    puts rc.get("gem"), File.read("/proc/self/maps")[%r{/\\S*librediscluster\\S*}]
+  RUBY
+
+  # As a user does, from a copy: the library is in the gem, and nowhere else.
+  def test_a_gem_is_built_installed_and_used
     require "tmpdir"
-    require "rubygems/package"
+    require "fileutils"
     Dir.mktmpdir do |dir|
-      path = File.join(dir, "rediscluster.gem")
-      Dir.chdir(File.expand_path("..", __dir__)) do
-        output = IO.popen(["gem", "build", "rediscluster.gemspec", "-o", path], err: %i[child out], &:read)
-        assert $?.success?, output
-      end
-      files = Gem::Package.new(path).spec.files
-      Dir.chdir(File.expand_path("..", __dir__)) { assert_equal [], Dir["lib/**/*.rb"] - files }
+      source = File.join(dir, "ruby")
+      FileUtils.cp_r(File.expand_path("..", __dir__), source)
+      FileUtils.cp(ENV.fetch("RDC_LIBRARY"), File.join(source, "lib/rediscluster/librediscluster.so.0"))
+      home = File.join(dir, "home")
+      run_or_flunk("cd #{source} && gem build rediscluster.gemspec -o #{dir}/it.gem")
+      run_or_flunk("gem install --local --ignore-dependencies --no-document --install-dir #{home} #{dir}/it.gem")
+      path = "GEM_PATH=#{home}:#{Gem.path.join(":")}"
+      output = run_or_flunk("cd / && env -u RDC_LIBRARY -u LD_LIBRARY_PATH #{path} ruby -w -e '#{SESSION}'")
+      said, loaded = output.lines(chomp: true)
+      assert_equal "works", said
+      assert loaded.start_with?(File.realpath(home)), loaded
+      installed = Dir["lib/**/*.rb", base: Dir["#{home}/gems/rediscluster-*"].first]
+      assert_equal Dir["lib/**/*.rb", base: source].sort, installed.sort
     end
+  end
+
+  def run_or_flunk(command)
+    output = IO.popen(command, err: %i[child out], &:read)
+    assert $?.success?, output
+    output
   end
 end

@@ -4,6 +4,7 @@
 # and child. Every call that waits for a server ends within the option timeout_ms.
 class RedisCluster
   include Commands
+  include Scan
 
   # RedisCluster.new("redis://127.0.0.1:7000", readonly: true)
   # RedisCluster.new(nodes: ["127.0.0.1:7000", { host: "127.0.0.1", port: 7001 }], password: "secret")
@@ -53,9 +54,9 @@ class RedisCluster
   end
 
   # Another client of the same cluster that reads from primaries and replicas alike, perhaps older data, and
-  # refuses to write (ReadonlyError).
-  def readonly
-    with(readonly: true)
+  # refuses to write (ReadonlyError). With a block, gives it that client and closes it afterwards.
+  def readonly(&block)
+    with(readonly: true, &block)
   end
 
   # Another client of the same cluster with some options changed, those that CONFIGURATION.md marks as twins. No

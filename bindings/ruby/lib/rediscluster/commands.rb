@@ -25,23 +25,27 @@ class RedisCluster
     SCORES = ->(reply) { PAIRS.call(reply).map { |member, score| [member, FLOAT.call(score)] } }
     SCORE = ->(reply) { SCORES.call(reply).first }
     HASH = ->(reply) { reply.is_a?(Array) ? reply.each_slice(2).to_h : reply }
+    INTEGERS = ->(reply) { reply.map(&:to_i) }
+    LINES = ->(text) { text.each_line(chomp: true).grep(/\A[^#]+:/).to_h { |line| line.split(":", 2) } }
+    INFO = ->(reply) { reply.transform_values(&LINES) }
     ENTRIES = ->(reply) { reply.map { |id, fields| [id, HASH.call(fields)] } }
+    STREAMS = ->(reply) { reply.to_a.to_h { |stream, entries| [stream, ENTRIES.call(entries)] } }
     SCANNED_PAIRS = ->(reply) { [reply[0], PAIRS.call(reply[1])] }
     SCANNED_SCORES = ->(reply) { [reply[0], SCORES.call(reply[1])] }
 
     # Commands whose arguments are those of the server, by what becomes of their reply.
     TABLE = {
       nil => %i[
-        ping echo dbsize publish time flushall
+        ping echo dbsize publish flushall randomkey
         get mget mset setex psetex getset getdel getex append strlen incr decr incrby decrby getrange setrange
         getbit setbit bitcount bitpos
-        del unlink touch exists ttl pttl type keys rename dump restore
+        del unlink touch exists ttl pttl type rename dump restore object bitop
         hget hset hmset hmget hdel hkeys hvals hlen hincrby hstrlen
-        lpush rpush lpushx rpushx lpop rpop llen lrange lindex lset lrem ltrim linsert lmove rpoplpush
+        lpush rpush lpushx rpushx lpop rpop llen lrange lindex lset lrem ltrim linsert lmove lpos rpoplpush
         sadd srem smembers scard spop srandmember sinter sunion sdiff sinterstore sunionstore sdiffstore sscan
         zcard zcount zlexcount zrank zrevrank zrangebylex zrevrangebylex
         zremrangebyrank zremrangebyscore zremrangebylex
-        pfcount xlen xdel xtrim xack
+        pfcount xlen xdel xtrim xack xgroup
       ],
       BOOLEAN => %i[
         setnx msetnx renamenx copy expire pexpire expireat pexpireat persist hsetnx hexists sismember smove pfadd
@@ -51,6 +55,7 @@ class RedisCluster
       FLOAT => %i[incrbyfloat hincrbyfloat zscore zincrby],
       FLOATS => %i[zmscore],
       HASH => %i[hgetall],
+      INTEGERS => %i[time],
       ENTRIES => %i[xrange xrevrange],
       SCANNED_PAIRS => %i[hscan],
       SCANNED_SCORES => %i[zscan]
@@ -98,6 +103,56 @@ class RedisCluster
         keys, argv = keys.values_at(:keys, :argv).map(&:to_a) if keys.is_a?(Hash)
         run([command, script, keys.length, keys, argv], {}, nil)
       end
+    end
+
+    # The keys that match, of the whole cluster: for small ones. Others have scan_each.
+    def keys(pattern = "*")
+      run(["KEYS", pattern], {}, nil)
+    end
+
+    # What each primary says of itself: {"127.0.0.1:7000"=>{"redis_version"=>"7.0.15", ...}, ...}.
+    def info(*sections)
+      run(["INFO", *sections], {}, INFO)
+    end
+
+    # The elements of a list, set or sorted set, in order; with store: their number.
+    def sort(key, by: nil, limit: nil, get: [], order: nil, store: nil)
+      options = []
+      Convert.add_option(options, :by, by)
+      Convert.add_option(options, :limit, limit)
+      Array(get).each { |pattern| Convert.add_option(options, :get, pattern) }
+      options.concat(order.to_s.upcase.split)
+      Convert.add_option(options, :store, store)
+      run(["SORT", key, options], {}, nil)
+    end
+
+    # The number of members in the destination.
+    %i[zunionstore zinterstore].each do |name|
+      command = name.to_s.upcase.freeze
+      define_method(name) do |destination, keys, weights: nil, aggregate: nil|
+        options = []
+        Convert.add_option(options, :weights, weights)
+        Convert.add_option(options, :aggregate, aggregate)
+        run([command, destination, Array(keys).length, keys, options], {}, nil)
+      end
+    end
+
+    # Each stream's entries, of streams of one slot; block waits so many milliseconds for some, 0 for as long as it
+    # takes.
+    def xread(keys, ids, count: nil, block: nil)
+      options = []
+      Convert.add_option(options, :count, count)
+      Convert.add_option(options, :block, block)
+      run(["XREAD", options, "STREAMS", keys, ids], {}, STREAMS)
+    end
+
+    # The same for a consumer of a group.
+    def xreadgroup(group, consumer, keys, ids, count: nil, block: nil, noack: nil)
+      options = []
+      Convert.add_option(options, :count, count)
+      Convert.add_option(options, :block, block)
+      Convert.add_option(options, :noack, noack)
+      run(["XREADGROUP", "GROUP", group, consumer, options, "STREAMS", keys, ids], {}, STREAMS)
     end
 
     # "OK"; with nx or xx whether it was set; with get: true the former value.

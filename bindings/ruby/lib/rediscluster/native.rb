@@ -11,9 +11,11 @@ class RedisCluster
   module Native
     extend FFI::Library
 
-    # RDC_LIBRARY names the library to load, for tests and unusual places; else the loader looks for it, by the
-    # soname of the ABI that was written for here.
-    ffi_lib ENV.fetch("RDC_LIBRARY", "librediscluster.so.0")
+    # RDC_LIBRARY alone if it is set, for tests and unusual places; else the one in the gem, if it is a gem of this
+    # platform; else the system's, by the soname of the ABI that was written for here.
+    SONAME = "librediscluster.so.0"
+    BUNDLED = File.expand_path(SONAME, __dir__)
+    ffi_lib ENV.fetch("RDC_LIBRARY") { File.exist?(BUNDLED) ? BUNDLED : SONAME }
 
     # The first version that has all functions below, as rdc_version_number() counts.
     NEEDS = 1_000

@@ -1,0 +1,124 @@
+"""The bindings beside the clients that their users have today, into docs/benchmarks/bindings.md.
+
+    cluster run -- python bindings/bench/table.py PYTHON HIREDIS GO_BENCH [ROUNDS]
+
+PYTHON is the interpreter to measure with, HIREDIS a folder with redis-py's parser in C, GO_BENCH the
+compiled benchmarks of bindings/go/bench. Fails where Python's binding is not what it promises:
+twice as fast as redis-py for one GET, five times for a pipeline of 1000.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "benchmarks" / "bindings.md"
+GATES = {"GET": 2.0, "pipeline of 1000": 5.0}
+WORKS = {"GET": "GET", "pipeline of 1000": "GET in a pipeline of 1000"}
+
+
+def lines(*command: object, folder: str, **environment: str) -> list[str]:
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=ROOT / "bindings" / folder,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+def from_json(said: list[str], language: str) -> list[dict]:
+    rows = [json.loads(line) for line in said if line.startswith("{")]
+    return [
+        {**row, "language": language, "work": row["work"].replace(" GETs", "")}
+        for row in rows
+        if row["work"].replace(" GETs", "") in WORKS
+    ]
+
+
+def go(program: str, rounds: int) -> list[dict]:
+    """The benchmarks of one process take turns only as a whole, so it is run several times."""
+    pattern = re.compile(
+        r"^Benchmark(Get|Pipeline)/(1|64|1000)/(?:background/)?([\w-]+)-\d+\s+\d+\s+([\d.]+) ns/op\s+([\d.]+) cpu-us"
+    )
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for _ in range(rounds):
+        said = lines(
+            program, "-test.run", "^$", "-test.benchtime", "20000x",
+            "-test.bench", "^BenchmarkGet$/^(1|64)$/^background$|^BenchmarkPipeline$/^1000$",
+            folder="go/bench",
+        )  # fmt: skip
+        for match in filter(None, map(pattern.match, said)):
+            kind, count, who, ns, cpu = match.groups()
+            work = {
+                ("Get", "1"): "GET",
+                ("Get", "64"): "GET by each of 64 goroutines",
+                ("Pipeline", "1000"): "pipeline of 1000",
+            }[kind, count]
+            found.setdefault((work, who), []).append((float(ns) / 1000, float(cpu)))
+    rows = []
+    for (work, who), theirs in found.items():
+        if who == "rediscluster":
+            continue
+        ours = found[work, "rediscluster"]
+        rows.append({
+            "language": "Go", "peer": who, "work": work,
+            "wall": statistics.median(w for w, _ in ours), "cpu": statistics.median(c for _, c in ours),
+            "their_wall": statistics.median(w for w, _ in theirs),
+            "their_cpu": statistics.median(c for _, c in theirs),
+            "ratio": statistics.median(t[0] / o[0] for o, t in zip(ours, theirs)),
+        })  # fmt: skip
+    return rows
+
+
+def page(rows: list[dict], load: float) -> str:
+    text = """# The bindings beside the clients of their languages
+
+Microseconds for one command, in a cluster of six on the same machine; medians. The clients of a row take turns, and "times as fast" is
+the median of the ratios of their wall times within a turn, then the ratio of the CPU times. `make bench-bindings` writes this page anew.
+
+| | | binding: wall | CPU | other client: wall | CPU | times as fast | by CPU |
+|---|---|---|---|---|---|---|---|
+"""
+    for row in rows:
+        work = WORKS.get(row["work"], row["work"])
+        text += (
+            f"| {row['language']} beside {row['peer']} | {work} | {row['wall']:.1f} | {row['cpu']:.1f} "
+            f"| {row['their_wall']:.1f} | {row['their_cpu']:.1f} | {row['ratio']:.1f} "
+            f"| {row['their_cpu'] / row['cpu']:.1f} |\n"
+        )
+    text += f"""
+{os.cpu_count()} processors, with a load of {load:.1f} when it began. The servers share them, so wall times are those of a busy
+machine; CPU times and ratios are what to look at. In Go a goroutine alone pays for crossing into C and back, which the
+others do not; where many call at once their commands cross together.
+"""
+    return text
+
+
+def main(python: str, hiredis: str, go_bench: str, rounds: int) -> None:
+    load = os.getloadavg()[0]
+    bench = (python, "bench.py", rounds, "--json")
+    rows = from_json(lines(*bench, folder="python", PYTHONPATH="."), "Python")
+    rows += from_json(lines(*bench, folder="python", PYTHONPATH=f".:{hiredis}"), "Python")
+    rows += go(go_bench, max(5, rounds // 2))
+    rows += from_json(
+        lines("ruby", "-W0", "-Ilib", "bench.rb", rounds, "--json", folder="ruby"), "Ruby"
+    )
+    PAGE.write_text(page(rows, load))
+    print(PAGE.read_text())
+    for row in rows:
+        gate = GATES.get(row["work"], 0)
+        if row["peer"].endswith("(its own parser)") and row["ratio"] < gate:
+            sys.exit(f"{row['work']}: {row['ratio']:.2f} times as fast as {row['peer']}, not {gate}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4], int(sys.argv[4]) if len(sys.argv) > 4 else 15)
