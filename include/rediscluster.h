@@ -17,7 +17,10 @@
  *    one thread at a time. A reply is read by any, freed by one.
  *
  * Every call that touches the network ends within its timeout. The library starts no threads,
- * installs no signal handlers and prints nothing; a forked child may go on using its handles.
+ * installs no signal handlers and prints nothing; a forked child may go on using its handles. A
+ * thread that is cancelled (pthread_cancel) in a call carries it out and ends behind it, so at most
+ * a timeout later. A function of yours that a call calls has to return: it must not end its thread
+ * (pthread_exit), longjmp() or throw.
  *
  *     rdc_client *c = rdc_create("redis://127.0.0.1:7000");
  *     rdc_reply *r = rdc_get(c, "foo", RDC_NTS);

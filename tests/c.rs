@@ -53,7 +53,7 @@ fn compile(source: &Path, program: &Path) {
             .arg(program)
             .arg(format!("-L{}", LIBRARY.display()))
             .arg(format!("-Wl,-rpath,{}", LIBRARY.display()))
-            .arg("-lrediscluster"),
+            .args(["-Wl,--as-needed", "-lrediscluster", "-ldl"]),
     );
 }
 
@@ -113,6 +113,11 @@ mod tests {
         many_threads_do_everything_at_once = "stress.c",
         a_handle_is_closed_while_others_use_it = "close.c",
         a_forked_child_goes_on = "fork.c",
+        a_cancelled_thread_ends_behind_its_call = "cancel.c",
+        a_process_may_end_in_the_middle_of_calls = "exit.c",
+        a_library_that_is_unloaded_while_in_use_goes_on = "dlopen.c",
+        a_small_stack_is_enough_for_everything = "stack.c",
+        the_time_of_day_is_nobodys_business = "clock.c",
         a_call_that_waits_asks_its_thread = "wait.c",
         cpp_programs_include_the_header = "header.cpp",
     );

@@ -517,6 +517,124 @@ fn a_thread_that_ends_inside_a_call_takes_nobody_with_it() {
     );
 }
 
+/// Whether a thread of this process sleeps.
+fn sleeps(thread: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat"));
+    stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|s| s.starts_with(" S")))
+}
+
+#[test]
+fn who_opens_a_connection_for_others_may_go_without_taking_them_along() {
+    for round in 0..6 {
+        let fake = FakeCluster::new(1);
+        let silent = Arc::new(AtomicBool::new(false));
+        let (greeted, busy) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let (is_silent, greetings, is_busy) = (silent.clone(), greeted.clone(), busy.clone());
+        fake.on(0, move |_, command| {
+            if is(command, "INCR") {
+                // The one connection is in use, and then it is lost to all who wait for it.
+                is_busy.store(true, Ordering::SeqCst);
+                support::wait_until(|| is_silent.load(Ordering::SeqCst), say::SOON);
+                return Some(Action::Close);
+            }
+            let unheard = is(command, "HELLO") && is_silent.load(Ordering::SeqCst);
+            unheard.then(|| {
+                greetings.fetch_add(1, Ordering::SeqCst);
+                Action::Nothing
+            })
+        });
+        fake.put("k", "v");
+        let patient = "timeout_ms=20000&connect_timeout_ms=20000&attempt_timeout_ms=20000";
+        let client = Arc::new(client(&format!(
+            "{}?connections_per_node=1&{patient}",
+            fake.url()
+        )));
+        let leaver = client.with("timeout_ms", "20000");
+        let waiting: Mutex<Vec<i32>> = Mutex::default();
+        let wait = |client: &Client| {
+            // SAFETY: asks for a number.
+            waiting.lock().unwrap().push(unsafe { libc::gettid() });
+            ask(client, "GET k")
+        };
+        std::thread::scope(|scope| {
+            let loses = scope.spawn(|| say(&client, "INCR n"));
+            until("the connection is busy", || busy.load(Ordering::SeqCst));
+            let leave: Vec<_> = (0..5).map(|_| scope.spawn(|| wait(&leaver))).collect();
+            let stays = scope.spawn(|| wait(&client));
+            until("all wait for it", || {
+                let waiting = waiting.lock().unwrap();
+                waiting.len() == 6 && waiting.iter().all(|thread| sleeps(*thread))
+            });
+            silent.store(true, Ordering::SeqCst);
+            assert!(loses.join().unwrap().ends_with("(IO, sent)"));
+            until("one of them opens another", || {
+                greeted.load(Ordering::SeqCst) > 0
+            });
+            match round % 2 {
+                0 => leaver.interrupt(),
+                _ => leaver.close(),
+            }
+            for leave in leave {
+                let left = leave.join().unwrap();
+                let ended = [Code::Interrupted, Code::Closed][round % 2];
+                assert_eq!(code(left.view()), ended, "{}", show(left.view()));
+                assert!(!is_sent(left.view()), "{}", show(left.view()));
+            }
+            silent.store(false, Ordering::SeqCst);
+            // Nobody answers on those, should it have been the one who stays.
+            fake.node(0).close_connections();
+            assert_eq!(show(stays.join().unwrap().view()), "v");
+        });
+    }
+}
+
+#[test]
+fn a_logger_may_call_the_library_whatever_it_is_told() {
+    let fake = fake(2);
+    in_a_process(
+        "a_logger_may_call_the_library_whatever_it_is_told",
+        &url(&fake),
+        |url| {
+            thread_local! {
+                static INSIDE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+            }
+            // SAFETY: a call that never ends is to end the test.
+            unsafe { libc::alarm(60) };
+            let shared = Arc::new(client(url));
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let (within, lines) = (shared.clone(), told.clone());
+            rediscluster::log::set(
+                Some(Arc::new(move |_, words| {
+                    lines.lock().unwrap().push(words.to_string());
+                    if !INSIDE.replace(true) {
+                        assert_eq!(show(within.refresh().view()), "OK");
+                        assert_eq!(say(&within, "SET logged v"), "OK");
+                        assert_eq!(say(&within.with("timeout_ms", "900"), "GET logged"), "v");
+                        INSIDE.set(false);
+                    }
+                })),
+                rediscluster::log::DEBUG,
+            );
+            let fresh = client(url);
+            assert_eq!(show(fresh.refresh().view()), "OK");
+            drop(fresh);
+            assert!(forked(|| {
+                // SAFETY: as above; a child does not inherit it.
+                unsafe { libc::alarm(60) };
+                say(&shared, "GET logged") == "v"
+            }));
+            let told = told.lock().unwrap().join("\n");
+            for line in ["topology 1:", "the topology is what it was"] {
+                assert!(told.contains(line), "{line} is not in {told}");
+            }
+            rediscluster::log::set(None, 0);
+        },
+    );
+}
+
 // ---- Connections ---------------------------------------------------------------------------------
 
 #[test]

@@ -24,9 +24,11 @@ fn name(path: &Path) -> String {
 
 fn is_test(text: &str, function: &str) -> bool {
     let head = format!("fn {function}(");
-    text.split("#[test]")
-        .skip(1)
-        .any(|test| test.lines().take(4).any(|l| l.trim().starts_with(&head)))
+    // Those of programs in C are rows: `the_day_it_is_about = "program.c",`.
+    let row = format!("{function} = \"");
+    let mut tests = text.split("#[test]").skip(1);
+    tests.any(|test| test.lines().take(4).any(|l| l.trim().starts_with(&head)))
+        || text.lines().any(|line| line.trim().starts_with(&row))
 }
 
 #[test]

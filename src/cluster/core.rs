@@ -131,6 +131,7 @@ impl Core {
             last = child;
         }
         let parent = last;
+        let mut made = false;
         let fresh = parent.child.get_or_init(|| {
             let new = Process::new(number);
             let known = parent.topology.load_full();
@@ -158,11 +159,15 @@ impl Core {
             // The child would otherwise choose and wait in step with its siblings. That the
             // system has no randomness to give is no reason to fail: they go on in step.
             let _ = rand::rng().reseed();
+            made = true;
+            Box::new(new)
+        });
+        // Only now that it is there: the logger may call the library.
+        if made {
             log::log(log::INFO, || {
                 "forked: the child opens connections of its own".to_string()
             });
-            Box::new(new)
-        });
+        }
         if fresh.number == number {
             return fresh;
         }

@@ -15,7 +15,7 @@ use super::stats::count;
 use crate::config::ReadFrom;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
-use crate::net::{Call, Peer, Use};
+use crate::net::{Call, Peer, Uncancelled, Use};
 use crate::resp::{Answer, Kind, Reply, flag};
 use crate::topology::{Node, Topology};
 use crate::world::{layer, rng};
@@ -59,6 +59,7 @@ pub struct Exchange<'c> {
     refresh: bool,
     /// A read would have gone to a replica, had there been one.
     missed_replicas: Cell<bool>,
+    _uncancelled: Uncancelled,
 }
 
 impl<'c> Exchange<'c> {
@@ -78,6 +79,7 @@ impl<'c> Exchange<'c> {
             to_and_fro: 0,
             refresh: false,
             missed_replicas: Cell::new(false),
+            _uncancelled: Uncancelled::begin(),
         }
     }
 

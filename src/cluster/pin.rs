@@ -8,7 +8,7 @@
 use super::core::Core;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
-use crate::net::{Call, Connection, GLANCE, Peer, Use};
+use crate::net::{Call, Connection, GLANCE, Peer, Uncancelled, Use};
 use crate::resp::{Body, Kind, Reply, Value};
 use crate::route::{Row, table};
 use crate::sync::{Condvar, Mutex, lock, notify_one, wait};
@@ -127,6 +127,7 @@ impl Pin {
         body: &Body<'_>,
         call: &Call<'_>,
     ) -> Result<Box<Reply>> {
+        let _uncancelled = Uncancelled::begin();
         if let Some(row) = row
             && REFUSED.contains(&row)
         {

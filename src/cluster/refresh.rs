@@ -7,7 +7,7 @@ use crate::address::Address;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Result};
 use crate::log;
-use crate::net::{Call, GLANCE, Peer};
+use crate::net::{Call, GLANCE, Peer, Uncancelled};
 use crate::sync::{lock, notify_all, wait};
 use crate::topology::{Found, Topology, discover};
 use crate::world::rng;
@@ -105,6 +105,7 @@ impl Core {
 
     fn learn(&self, process: &Process, call: &Call<'_>, opinions: usize) -> Result<()> {
         let _running = Running(process);
+        let _uncancelled = Uncancelled::begin();
         let time = now();
         let peers = self.whom_to_ask(process, time);
         let found = self.ask_around(process, &peers, opinions, &call.attempt(time));
@@ -196,39 +197,46 @@ impl Core {
     }
 
     /// Makes a topology the present one, if it may be; returns whether it is news.
-    fn adopt(&self, process: &Process, mut topology: Topology, epoch: Option<u64>) -> bool {
+    fn adopt(&self, process: &Process, topology: Topology, epoch: Option<u64>) -> bool {
+        let (is_news, level, words) = self.judge(process, topology, epoch);
+        // With no lock held: the logger may call the library.
+        log::log(level, || words);
+        is_news
+    }
+
+    /// The same; and what there is to be said of it.
+    fn judge(
+        &self,
+        process: &Process,
+        mut topology: Topology,
+        epoch: Option<u64>,
+    ) -> (bool, i32, String) {
         let mut refresh = lock(&process.refresh);
         if let Some(epoch) = epoch.filter(|e| *e > 0) {
             if epoch < refresh.epoch && refresh.disbelieved < DISBELIEF {
                 refresh.disbelieved += 1;
-                log::log(log::WARN, || {
-                    format!("an old view of the cluster is not believed (epoch {epoch})")
-                });
-                return false;
+                let words = format!("an old view of the cluster is not believed (epoch {epoch})");
+                return (false, log::WARN, words);
             }
             refresh.epoch = epoch;
             refresh.disbelieved = 0;
         }
         let present = process.topology.load();
         if present.version > 0 && present.agrees(&topology) {
-            log::log(log::DEBUG, || {
-                "refreshed: the topology is what it was".to_string()
-            });
-            return false;
+            let words = "refreshed: the topology is what it was".to_string();
+            return (false, log::DEBUG, words);
         }
         topology.version = present.version + 1;
-        log::log(log::INFO, || {
-            format!(
-                "topology {}: {} shards, {} nodes, {} of 16384 slots served",
-                topology.version,
-                topology.shards.len(),
-                topology.nodes.len(),
-                topology.covered()
-            )
-        });
+        let words = format!(
+            "topology {}: {} shards, {} nodes, {} of 16384 slots served",
+            topology.version,
+            topology.shards.len(),
+            topology.nodes.len(),
+            topology.covered()
+        );
         process.keep_only(&topology, &self.config.seeds);
         process.topology.store(Arc::new(topology));
-        true
+        (true, log::INFO, words)
     }
 
     /// Remembers what a MOVED said.

@@ -1,6 +1,6 @@
 //! ## Connecting
 
-use super::guard::{bytes, guarded, reply, text};
+use super::guard::{bytes, guarded, reply, text, whole};
 use super::registry::{close, enter, register};
 use super::reply::rdc_reply;
 use crate::cluster::Client;
@@ -41,7 +41,7 @@ fn broken(words: &str) -> *mut rdc_client {
 /// Header rule 3.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_create(url: *const c_char) -> *mut rdc_client {
-    guarded(broken, || {
+    whole(broken, || {
         // SAFETY: header rule 3.
         register(match unsafe { text(url, "url") } {
             Ok(url) => Client::create(url),
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn rdc_create(url: *const c_char) -> *mut rdc_client {
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_create_with(options: *const rdc_options) -> *mut rdc_client {
-    guarded(broken, || {
+    whole(broken, || {
         // SAFETY: header rule 1: NULL or made by rdc_options_new and not freed.
         register(match unsafe { options.as_ref() } {
             None => Client::broken(Error::invalid("options is NULL")),
@@ -92,7 +92,7 @@ pub unsafe extern "C" fn rdc_client_error(client: *const rdc_client) -> *const c
 }
 
 fn twin(client: *const rdc_client, f: impl FnOnce(&Client) -> Result<Client>) -> *mut rdc_client {
-    guarded(broken, || {
+    whole(broken, || {
         let twin = enter(client).and_then(|used| f(&used.client));
         register(twin.unwrap_or_else(Client::broken))
     })
@@ -170,7 +170,7 @@ pub unsafe extern "C" fn rdc_interrupt(client: *const rdc_client) {
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_close(client: *mut rdc_client) {
-    guarded(|_| (), || close(client));
+    whole(|_| (), || close(client));
 }
 
 /// New options, all at their defaults. To be freed with rdc_options_free().

@@ -4,6 +4,7 @@ use super::reply::rdc_reply;
 use super::seal;
 use crate::error::{Code, Error, Result};
 use crate::log;
+use crate::net::Uncancelled;
 use crate::resp::Reply;
 use crate::world::layer;
 use once_cell::sync::Lazy;
@@ -48,6 +49,13 @@ pub fn bug(words: &str) -> Error {
         Code::Internal,
         format_args!("a bug in librediscluster: {words}"),
     )
+}
+
+/// The same for what may wait or takes long: a pthread_cancel() of the thread takes effect behind it.
+/// Commands see to that themselves, where it costs nothing.
+pub fn whole<T>(failed: impl FnOnce(&str) -> T, f: impl FnOnce() -> T) -> T {
+    let _uncancelled = Uncancelled::begin();
+    guarded(failed, f)
 }
 
 /// Runs what makes a reply, and hands it over.

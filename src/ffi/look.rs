@@ -6,7 +6,7 @@ use super::registry::enter;
 use super::reply::rdc_reply;
 use crate::error::Code;
 use crate::log;
-use crate::net::set_question;
+use crate::net::{Uncancelled, set_question};
 use crate::topology::of_key;
 use std::ffi::{CString, c_char, c_void};
 use std::rc::Rc;
@@ -102,6 +102,8 @@ pub unsafe extern "C" fn rdc_set_logger(r#fn: rdc_log_fn, arg: *mut c_void, leve
             let arg = arg.expose_provenance();
             let logger = r#fn.map(|f| -> log::Logger {
                 Arc::new(move |level, words: &str| {
+                    // What the function does may be where a thread can be cancelled.
+                    let _uncancelled = Uncancelled::begin();
                     let words = CString::new(words.replace('\0', "?")).unwrap_or_default();
                     // SAFETY: as the caller promised.
                     unsafe {
@@ -143,8 +145,11 @@ pub unsafe extern "C" fn rdc_on_wait(r#fn: rdc_wait_fn, arg: *mut c_void) {
         |_| (),
         || {
             set_question(r#fn.map(|f| -> Rc<dyn Fn() -> bool> {
-                // SAFETY: as the caller promised.
-                Rc::new(move || unsafe { f(arg) } != 0)
+                Rc::new(move || {
+                    let _uncancelled = Uncancelled::begin();
+                    // SAFETY: as the caller promised.
+                    unsafe { f(arg) != 0 }
+                })
             }));
         },
     );

@@ -1,7 +1,7 @@
 //! ## Pipelines
 
 use super::client::rdc_client;
-use super::guard::{bug, bytes, guarded, reply, with_args};
+use super::guard::{bug, bytes, guarded, reply, whole, with_args};
 use super::registry::enter;
 use super::reply::rdc_reply;
 use crate::cluster::{Client, Pipeline};
@@ -296,7 +296,7 @@ pub unsafe extern "C" fn rdc_pipeline_free(pipeline: *mut rdc_pipeline) {
     if !pipeline.is_null() {
         // SAFETY: header rule 1: made by rdc_pipeline_new and not freed before. What is dropped
         // may be the last reference on a client.
-        guarded(|_| (), || drop(unsafe { Box::from_raw(pipeline) }));
+        whole(|_| (), || drop(unsafe { Box::from_raw(pipeline) }));
     }
 }
 

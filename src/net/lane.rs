@@ -441,7 +441,7 @@ impl Lane {
                 }
                 lead.batch = Some((batch.clone(), 0..0));
                 if lead.connection.is_none() || lead.is_stale(call.began) {
-                    lead.ensure(peer, call, until)?;
+                    lead.ensure(peer, member, call, until)?;
                 }
                 lead.board(batch)
             }

@@ -14,5 +14,5 @@ pub use ask::set_question;
 pub use connection::{Chunk, Connection};
 pub use lane::Taken;
 pub use peer::{Counts, Descriptors, Health, Peer, Use};
-pub use poll::{ForkMark, OUT, PollFd, Recv, close, interest};
+pub use poll::{ForkMark, OUT, PollFd, Recv, Uncancelled, close, interest};
 pub use wake::{Alert, Call, GLANCE, Wakers};

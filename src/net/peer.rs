@@ -4,6 +4,7 @@ use super::connection::Connection;
 use super::door::Door;
 use super::handshake::handshake;
 use super::lane::{Lane, Taken};
+use super::poll::Uncancelled;
 use super::stream::Stream;
 use super::wake::Call;
 use crate::address::Address;
@@ -176,6 +177,7 @@ impl Peer {
     }
 
     fn connect(&self, kind: Use, call: &Call<'_>, until: Deadline) -> Result<Box<Connection>> {
+        let _uncancelled = Uncancelled::begin();
         let connect = Deadline::after(now(), self.config.connect_timeout_ms).min(until);
         let stream = Stream::connect(
             &self.address,

@@ -3,12 +3,21 @@
 //!
 //! Every send carries MSG_NOSIGNAL, so that a closed peer is an error here and not a SIGPIPE in
 //! the host process; every descriptor is close-on-exec.
+//!
+//! What the C library makes of a system call that may wait is a point where a thread can be
+//! cancelled, and a cancellation unwinds the stack: past Rust's functions that ends the process,
+//! and it would leave the others of a batch without their leader. So a call is always carried out,
+//! and a cancelled thread ends behind it. What every command does (send, receive, poll) goes to the
+//! kernel without the C library, which costs nothing; what is rare holds an [`Uncancelled`].
 
 #[cfg(test)]
 use crate::world;
 use socket2::{SockAddr, Socket};
 use std::io;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::Deref;
 #[cfg(test)]
 use std::os::fd::AsRawFd;
 use std::os::fd::RawFd;
@@ -27,6 +36,69 @@ pub fn interest(fd: RawFd, events: i16) -> PollFd {
         fd,
         events,
         revents: 0,
+    }
+}
+
+/// No pointer, where a system call would take one.
+const NONE: *const u8 = std::ptr::null();
+
+// The crate libc does not have it for Linux. The number is that of glibc and of musl.
+const PTHREAD_CANCEL_DISABLE: libc::c_int = 1;
+unsafe extern "C" {
+    fn pthread_setcancelstate(state: libc::c_int, before: *mut libc::c_int) -> libc::c_int;
+}
+
+/// While it lives, a pthread_cancel() of this thread waits.
+#[derive(Debug)]
+pub struct Uncancelled {
+    before: libc::c_int,
+    /// It is this thread's.
+    _here: PhantomData<*const ()>,
+}
+
+impl Uncancelled {
+    pub fn begin() -> Uncancelled {
+        let mut before = 0;
+        // SAFETY: the pointer is that of a live integer.
+        unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &raw mut before) };
+        Uncancelled {
+            before,
+            _here: PhantomData,
+        }
+    }
+}
+
+impl Drop for Uncancelled {
+    fn drop(&mut self) {
+        // SAFETY: it was the state before, and a NULL is not written to.
+        unsafe { pthread_setcancelstate(self.before, std::ptr::null_mut()) };
+    }
+}
+
+/// What may wait when it is dropped, as a socket may that is closed: a cancellation waits meanwhile.
+#[derive(Debug)]
+pub struct Dropped<T>(ManuallyDrop<T>);
+
+impl<T> Dropped<T> {
+    pub fn whole(value: T) -> Dropped<T> {
+        Dropped(ManuallyDrop::new(value))
+    }
+}
+
+impl<T> Deref for Dropped<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Drop for Dropped<T> {
+    fn drop(&mut self) {
+        let _uncancelled = Uncancelled::begin();
+        // SAFETY: dropped here, once, and not used afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.0) };
     }
 }
 
@@ -69,15 +141,18 @@ pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     if let Some(world) = world::here() {
         return world.send(fd, bytes);
     }
-    // SAFETY: the pointer and the length are those of a live slice.
+    // SAFETY: the pointer and the length are those of a live slice; there is no address.
     check(unsafe {
-        libc::send(
+        libc::syscall(
+            libc::SYS_sendto,
             fd,
-            bytes.as_ptr().cast(),
+            bytes.as_ptr(),
             bytes.len(),
             libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
+            NONE,
+            NONE,
         )
-    })
+    } as isize)
 }
 
 /// How a receive waits.
@@ -114,7 +189,17 @@ pub fn recv(fd: RawFd, buf: &mut Vec<u8>, room: usize, how: Recv) -> io::Result<
         Recv::All => libc::MSG_WAITALL,
     };
     // SAFETY: the kernel writes at most `room` bytes, which the spare capacity has.
-    let n = check(unsafe { libc::recv(fd, spare.as_mut_ptr().cast(), room, flags) })?;
+    let n = check(unsafe {
+        libc::syscall(
+            libc::SYS_recvfrom,
+            fd,
+            spare.as_mut_ptr(),
+            room,
+            flags,
+            NONE,
+            NONE,
+        )
+    } as isize)?;
     // SAFETY: the first n bytes of the spare capacity have been written just now.
     unsafe { buf.set_len(len + n.min(room)) };
     Ok(n)
@@ -129,11 +214,14 @@ pub fn has_news(fd: RawFd) -> bool {
     let mut byte = 0u8;
     // SAFETY: one byte of room is what the pointer has.
     let n = unsafe {
-        libc::recv(
+        libc::syscall(
+            libc::SYS_recvfrom,
             fd,
-            (&raw mut byte).cast(),
-            1,
+            &raw mut byte,
+            1usize,
             libc::MSG_PEEK | libc::MSG_DONTWAIT,
+            NONE,
+            NONE,
         )
     };
     n >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock
@@ -146,18 +234,23 @@ pub fn poll(fds: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize> 
     if let Some(world) = world::here() {
         return world.poll(fds, timeout);
     }
-    let spec = timeout.map(timespec);
-    let spec = spec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: the list and its length belong together; the timeout is NULL or lives on.
-    let n = unsafe {
-        libc::ppoll(
+    // The kernel writes what is left of it.
+    let mut spec = timeout.map(timespec);
+    let spec = spec
+        .as_mut()
+        .map_or(std::ptr::null_mut(), std::ptr::from_mut);
+    // SAFETY: the list and its length belong together; the timeout is NULL or lives on; no signal
+    // mask is set, so that its size does not matter.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_ppoll,
             fds.as_mut_ptr(),
-            fds.len() as libc::nfds_t,
+            fds.len(),
             spec,
-            std::ptr::null(),
+            NONE,
+            0usize,
         )
-    };
-    check(n as isize)
+    } as isize)
 }
 
 fn timespec(duration: Duration) -> libc::timespec {
@@ -183,7 +276,7 @@ pub fn clear(fd: RawFd) {
     let mut count = 0u64;
     // SAFETY: eight bytes are what a read of an eventfd writes. Its failure means that it was
     // silent already.
-    unsafe { libc::read(fd, (&raw mut count).cast(), 8) };
+    unsafe { libc::syscall(libc::SYS_read, fd, &raw mut count, 8usize) };
 }
 
 /// Makes the event with this descriptor fire. Async-signal-safe.
@@ -195,7 +288,7 @@ pub fn fire(fd: RawFd) {
     let one = 1u64;
     // SAFETY: eight bytes are read from a live integer. It can only fail where the counter is
     // full, which is as good as fired.
-    unsafe { libc::write(fd, (&raw const one).cast(), 8) };
+    unsafe { libc::syscall(libc::SYS_write, fd, &raw const one, 8usize) };
 }
 
 /// Sleeps while `word` is `expected`, until woken, `timeout` has passed or a signal came.
@@ -251,7 +344,7 @@ pub fn yield_now() {
 /// Closes a descriptor that a forked child inherited and nothing else here will close.
 pub fn close(fd: RawFd) {
     // SAFETY: the caller owns the descriptor and gives it up. There is nobody to tell of an error.
-    unsafe { libc::close(fd) };
+    unsafe { libc::syscall(libc::SYS_close, fd) };
 }
 
 /// Makes the socket answer a receive that waits with "would block" after `timeout`.

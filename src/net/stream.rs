@@ -1,7 +1,7 @@
 //! One stream of bytes to one node.
 
 use super::peer::{Descriptors, Registered, register};
-use super::poll::{self, Recv};
+use super::poll::{self, Dropped, Recv};
 use super::wake::{Call, PATIENCE_MS};
 use crate::address::Address;
 use crate::config::Config;
@@ -19,7 +19,7 @@ use std::time::Duration;
 pub struct Stream {
     // Taken off the list before the socket closes and its number can be another's.
     _registered: Registered,
-    socket: Socket,
+    socket: Dropped<Socket>,
 }
 
 impl Stream {
@@ -94,7 +94,7 @@ impl Stream {
         poll::set_receive_timeout(socket.as_raw_fd(), Duration::from_millis(PATIENCE_MS))?;
         Ok(Stream {
             _registered: registered,
-            socket,
+            socket: Dropped::whole(socket),
         })
     }
 

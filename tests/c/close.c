@@ -29,7 +29,7 @@ static void use(unsigned id) {
         rdc_client *twin;
         switch (i % 8) {
         case 0: r = rdc_set(handle, key, RDC_NTS, key, RDC_NTS); break;
-        case 1: r = rdc_cmd(handle, "BLPOP", "close:nothing", "5"); break; /* only the close can end it in time */
+        case 1: r = rdc_cmd(handle, "BLPOP", "close:nothing", "60"); break; /* only the close ends it in time */
         case 2:
             rdc_pipeline_set(p, key, RDC_NTS, key, RDC_NTS);
             rdc_pipeline_get(p, key, RDC_NTS);
@@ -119,7 +119,7 @@ int main(void) {
     check(reused == 0, "a closed handle stays closed");
     check(named == rounds, "and says so");
     check(took[rounds / 2] < 100, "a close ends all calls within 100 ms");
-    check(took[rounds - 1] < 2000, "and none of them waits for its own timeout");
+    check(took[rounds - 1] < 10000, "and none of them waits for its own timeout");
     rdc_reply *r = rdc_get(base, "close:0", RDC_NTS);
     check(is_text(r, "close:0", 7), "the other handles on the cluster go on");
     rdc_reply_free(r);

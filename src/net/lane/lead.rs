@@ -2,7 +2,7 @@
 
 use super::batch::{Batch, Gathering, Progress, SENT, WAITING};
 use super::{FRESH_MS, Lane, State};
-use crate::deadline::{Deadline, Time};
+use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::connection::Connection;
 use crate::net::peer::Peer;
@@ -64,8 +64,15 @@ impl<'a> Lead<'a> {
         Ok(reply)
     }
 
-    /// Opens a connection for the batch; its members share the error if that fails.
-    pub(super) fn ensure(&mut self, peer: &Peer, call: &Call<'_>, until: Deadline) -> Result<()> {
+    /// Opens a connection for the batch; its members share the error if that fails, unless it is
+    /// only that `own` has to go: then another of them opens one.
+    pub(super) fn ensure(
+        &mut self,
+        peer: &Peer,
+        own: usize,
+        call: &Call<'_>,
+        until: Deadline,
+    ) -> Result<()> {
         self.connection = None;
         match peer.open(self.lane.kind, call, until) {
             Ok(connection) => {
@@ -73,7 +80,14 @@ impl<'a> Lead<'a> {
                 Ok(())
             }
             Err(error) => {
-                if let Some((batch, _)) = self.batch.take() {
+                let leaves =
+                    matches!(error.code, Code::Interrupted | Code::Closed) || until.passed(now());
+                if leaves {
+                    if let Some((batch, _)) = &self.batch {
+                        // The others hear of it when this is dropped.
+                        batch.abandon(own);
+                    }
+                } else if let Some((batch, _)) = self.batch.take() {
                     let progress = self.board(&batch);
                     for member in 0..progress.ends.len() {
                         batch.settle(member, Err(error.clone()));
