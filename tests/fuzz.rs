@@ -185,3 +185,8 @@ fn what_is_taken_for_a_command_is_one() {
 fn keys_are_arguments_and_a_command_goes_where_they_are() {
     run("keys");
 }
+
+#[test]
+fn an_answer_of_a_name_server_has_addresses_of_the_kind_that_was_asked_for() {
+    run("dns");
+}

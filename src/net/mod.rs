@@ -2,9 +2,11 @@
 
 mod ask;
 mod connection;
+pub mod dns;
 mod door;
 mod handshake;
 mod lane;
+mod names;
 mod peer;
 mod poll;
 mod stream;

@@ -4,6 +4,7 @@ use super::connection::Connection;
 use super::door::Door;
 use super::handshake::handshake;
 use super::lane::{Lane, Taken};
+use super::names::Names;
 use super::poll::Uncancelled;
 use super::stream::Stream;
 use super::wake::Call;
@@ -63,6 +64,7 @@ pub struct Peer {
     descriptors: Arc<Descriptors>,
     /// For connections on which READONLY is said, which may be refused alone, and for the others.
     doors: [Door; 2],
+    names: Names,
     pub health: Health,
     pub counts: Counts,
 }
@@ -83,6 +85,7 @@ impl Peer {
             ],
             descriptors,
             doors: Default::default(),
+            names: Names::default(),
             health: Health::default(),
             counts: Counts::default(),
         }
@@ -185,6 +188,7 @@ impl Peer {
             call,
             connect,
             &self.descriptors,
+            &self.names,
         )?;
         let limits = Limits {
             bytes: self.config.max_reply_bytes,

@@ -1,11 +1,12 @@
 //! One stream of bytes to one node.
 
+use super::names::Names;
 use super::peer::{Descriptors, Registered, register};
 use super::poll::{self, Dropped, Recv};
 use super::wake::{Call, PATIENCE_MS};
 use crate::address::Address;
 use crate::config::Config;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, now};
 use crate::error::{Code, Error, Result};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
@@ -30,14 +31,20 @@ impl Stream {
         call: &Call<'_>,
         until: Deadline,
         descriptors: &Arc<Descriptors>,
+        names: &Names,
     ) -> Result<Stream> {
         let Address { host, port } = config.address_map.apply(address);
         let mut last = Error::new(
             Code::Connect,
             format_args!("{address} has a name that leads to no IP address"),
         );
-        for ip in resolve(&host, port, address)? {
-            match Stream::connect_ip(ip, config, call, until, descriptors) {
+        let ips = names
+            .of(&host, port, call, until)
+            .map_err(|e| e.at(address.to_string()))?;
+        for (tried, ip) in ips.iter().enumerate() {
+            // One that is silent leaves the others their time.
+            let share = until.share(now(), (ips.len() - tried) as u32);
+            match Stream::connect_ip(*ip, config, call, share, descriptors) {
                 Ok(stream) => return Ok(stream),
                 Err(Failed::Call(error)) => return Err(error),
                 Err(Failed::Io(error)) => last = refused(address, &error),
@@ -49,6 +56,7 @@ impl Stream {
                 }
             }
         }
+        names.doubt();
         Err(last.at(address.to_string()))
     }
 
@@ -131,21 +139,6 @@ enum Failed {
 impl From<io::Error> for Failed {
     fn from(error: io::Error) -> Failed {
         Failed::Io(error)
-    }
-}
-
-/// The IP addresses of a host. A literal is not asked of the resolver.
-fn resolve(host: &str, port: u16, node: &Address) -> Result<Vec<SocketAddr>> {
-    if let Ok(ip) = host.parse() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
-    }
-    match poll::resolve(host, port) {
-        Ok(found) => Ok(found),
-        Err(e) => Err(Error::new(
-            Code::Connect,
-            format_args!("{node} has a name that cannot be resolved: {e}"),
-        )
-        .at(node.to_string())),
     }
 }
 

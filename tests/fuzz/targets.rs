@@ -3,6 +3,7 @@
 
 use rediscluster::address::Address;
 use rediscluster::config::Config;
+use rediscluster::net::dns::{Answer, Record, answer, question};
 use rediscluster::resp::{Decoder, Kind, Limits, Reply, View, command, split};
 use rediscluster::route::{
     Access, Facts, KeyAccess, Plan, access, blocking_timeout, check, each_key, find, first_key,
@@ -20,6 +21,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("url", url),
     ("split", split_command),
     ("keys", keys),
+    ("dns", dns),
 ];
 
 const LIMITS: Limits = Limits {
@@ -197,5 +199,32 @@ pub fn keys(data: &[u8]) {
         for (at, _) in &found {
             assert_eq!(of_key(args[*at]), slot, "{} goes elsewhere", row.name);
         }
+    }
+}
+
+/// A name server's answer holds addresses, of the kind that was asked for, or none.
+pub fn dns(data: &[u8]) {
+    let Some((first, entries)) = data.split_first() else {
+        return;
+    };
+    let record = [Record::A, Record::Aaaa][usize::from(first & 1)];
+    let asked = question(7, "node-1.example", record).expect("a name");
+    let _ = answer(data, &asked);
+    let mut message = asked.clone();
+    message[2] |= 0x80;
+    message[3] = first >> 1 & 3;
+    message[7] = first >> 3;
+    message.extend_from_slice(entries);
+    match answer(&message, &asked) {
+        Some(Answer::Addresses(found, _)) => {
+            assert!(
+                found.len() <= entries.len() / 12,
+                "addresses out of nothing"
+            );
+            let kinds = found.iter().all(|ip| ip.is_ipv4() == (record == Record::A));
+            assert!(kinds, "{found:?}");
+        }
+        Some(_) => assert!(message[3] != 0),
+        None => panic!("an answer is not taken for one"),
     }
 }

@@ -34,6 +34,8 @@ pub struct Day {
     calm: bool,
     /// Everybody wants the same of the same node.
     crowd: bool,
+    /// Nodes have names, which have to be looked up.
+    named: bool,
     panic_at: Option<(Layer, u64)>,
 }
 
@@ -104,6 +106,7 @@ impl Day {
             closes: false,
             calm: true,
             crowd: false,
+            named: dice.chance(200),
             panic_at: None,
         }
     }
@@ -258,6 +261,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub fn live(day: &Day, told: bool) -> (Result<Tally, String>, Vec<String>) {
     let mut dice = Dice(day.seed ^ 0x5eed);
     let shared = Shared::new(dice.roll(), day.weather, Servers::new(keys(), day.odds));
+    shared.lock().servers.named = day.named;
     if told {
         shared.lock().trace = Some(Vec::new());
     }

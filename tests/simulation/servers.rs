@@ -68,6 +68,16 @@ struct Session {
     users: bool,
 }
 
+const PORT: u16 = 7000;
+
+/// How a node is spoken of.
+fn host(named: bool, node: usize) -> String {
+    match named {
+        true => format!("node-{node}.sim"),
+        false => address(node).ip().to_string(),
+    }
+}
+
 /// One execution of a command that writes.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -116,6 +126,8 @@ pub struct Servers {
     sessions: HashMap<usize, Session>,
     pub odds: Odds,
     pub keys: Vec<String>,
+    /// Nodes are spoken of by their names.
+    pub named: bool,
     serial: u64,
     versions: HashMap<String, u64>,
     /// By what only one command says.
@@ -151,6 +163,7 @@ impl Servers {
             sessions: HashMap::new(),
             odds,
             keys,
+            named: false,
             serial: 0,
             versions: HashMap::new(),
             runs: HashMap::new(),
@@ -336,7 +349,7 @@ fn execute(state: &mut State, node: usize, wire: usize, words: &[String]) -> Vec
             if words[1].eq_ignore_ascii_case("SLOTS") {
                 let now = state.now;
                 state.servers.refreshes.push(now);
-                slots(&state.servers.nodes[node].view)
+                slots(&state.servers.nodes[node].view, state.servers.named)
             } else {
                 let epoch = state.servers.nodes[node].view.epoch;
                 let down = state.servers.nodes[node].down > state.now;
@@ -465,10 +478,9 @@ fn serves(
     let shard = here.view.shard(slot);
     let primary = here.view.primary[shard];
     let mine = primary == node;
-    let to = |node: usize, how: &str| {
-        let to = address(node);
-        Err(format!("-{how} {slot} {to}\r\n"))
-    };
+    let named = servers.named;
+    let to =
+        |node: usize, how: &str| Err(format!("-{how} {slot} {}:{PORT}\r\n", host(named, node)));
     if let Some(migration) = servers.migrations.get_mut(&slot) {
         let there = keys
             .iter()
@@ -552,7 +564,7 @@ fn perform(state: &mut State, words: &[String]) -> String {
     }
 }
 
-fn slots(view: &View) -> String {
+fn slots(view: &View, named: bool) -> String {
     let mut ranges: Vec<(u16, u16, usize)> = Vec::new();
     let mut begin = 0u16;
     let mut bounds: Vec<u16> = (1..SHARDS)
@@ -577,11 +589,9 @@ fn slots(view: &View) -> String {
         nodes.extend((0..NODES).filter(|n| n % SHARDS == shard && *n != primary));
         out += &format!("*{}\r\n:{first}\r\n:{last}\r\n", nodes.len() + 2);
         for node in nodes {
-            let to = address(node);
             out += &format!(
-                "*4\r\n{}:{}\r\n{}*0\r\n",
-                bulk(&to.ip().to_string()),
-                to.port(),
+                "*4\r\n{}:{PORT}\r\n{}*0\r\n",
+                bulk(&host(named, node)),
                 bulk(&format!("{node:040}"))
             );
         }
