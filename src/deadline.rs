@@ -29,6 +29,24 @@ impl Time {
         Time(self.0.saturating_add(nanos(later)))
     }
 
+    /// When the library first looked at the clock, or before.
+    pub const ZERO: Time = Time(0);
+
+    /// Nanoseconds since then.
+    pub fn nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The moment that [`Time::nanos`] gave.
+    pub fn of_nanos(nanos: u64) -> Time {
+        Time(nanos)
+    }
+
+    /// The moment `ms` milliseconds before this, or the first there is.
+    pub fn minus_ms(self, ms: u64) -> Time {
+        Time(self.0.saturating_sub(ms.saturating_mul(1_000_000)))
+    }
+
     /// Milliseconds since the library first looked at the clock.
     pub fn millis(self) -> u64 {
         self.0 / 1_000_000

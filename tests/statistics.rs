@@ -27,7 +27,8 @@ fn rendered() -> String {
          \n\
          - `topology_version`: how often the map of the cluster has changed, patches included;\n\
          - `nodes`: a map from each known node's `host:port` to a map of `connections` (open now), \
-         `connects` (ever opened), `failures` (how often it was left alone for a while) and `health` \
+         `connects` (ever opened), `failures` (how often it was left alone for a while), `reads` (that went \
+         to it because it was chosen among several) and `health` \
          (`well` or `failing`).\n",
     );
     page

@@ -1,9 +1,10 @@
 //! A cluster and a way of using it.
 
-use super::core::Core;
+use super::core::{Core, Process};
 use super::exchange::{Exchange, Manner, Part, Target};
 use super::learned;
 use super::pin::Pin;
+use super::promise::Promise;
 use super::scripts;
 use super::stats::count;
 use crate::address::Address;
@@ -27,6 +28,8 @@ pub struct Client {
     pub(super) core: Option<Arc<Core>>,
     pub(super) config: Arc<Config>,
     manner: Manner,
+    /// Of a handle that reads from replicas.
+    promise: Option<Promise>,
     pub(super) alert: Alert,
     error: Option<Error>,
     pin: Option<Pin>,
@@ -79,6 +82,7 @@ impl Client {
         Client {
             core: None,
             manner: manner(&config),
+            promise: None,
             config: Arc::new(config),
             alert: Alert::default(),
             error: Some(error),
@@ -87,9 +91,19 @@ impl Client {
     }
 
     fn of(core: Arc<Core>, config: Arc<Config>) -> Client {
+        let promise = Promise::of(&config);
+        if let Some(promise) = &promise {
+            if promise.read_your_writes {
+                core.session.keep_writes();
+            }
+            if promise.monotonic {
+                core.session.keep_seen();
+            }
+        }
         Client {
             core: Some(core),
             manner: manner(&config),
+            promise,
             config,
             alert: Alert::default(),
             error: None,
@@ -241,7 +255,9 @@ impl Client {
             let body = Body::Named(name, rest);
             if let Some(pin) = &self.pin {
                 // No command of this kind cares for its arguments there.
-                return pin.call(core, Some(row), &[], &body, &self.call(core, 0));
+                let got = pin.call(core, Some(row), &[], &body, &self.call(core, 0));
+                self.remember(core, pin.slot(), access);
+                return got;
             }
             let (slot, read) = (of_key(key), access == Access::Read);
             let call = self.call(core, 0);
@@ -257,17 +273,44 @@ impl Client {
                 return Ok(self.one(core, part(), &call, self.manner));
             };
             let until = call.patience(call.began);
-            match primary.peer.call(self.manner.kind, &body, &call, until) {
+            // A write, or a read of a handle that reads from primaries alone.
+            match primary.peer.call(Use::Primary, &body, &call, until) {
                 Ok(mut reply) if reply.root.value.kind != Kind::Error => {
                     reply.root.value.flags |= flag::ANSWER | flag::SENT;
+                    if !read && core.session.is_on() {
+                        self.remember(core, slot, access);
+                    }
                     Ok(reply)
                 }
                 got => {
-                    let exchange = Exchange::new(core, process, self.manner, call);
+                    let exchange = self.exchange(core, process, self.manner, call);
                     Ok(exchange.resume(part(), got, primary))
                 }
             }
         })
+    }
+
+    /// A command of a slot has been answered by its primary.
+    #[cold]
+    fn remember(&self, core: &Core, slot: u16, access: Access) {
+        let session = &core.session;
+        if access == Access::Write {
+            session.wrote(Some(slot));
+        }
+        if self.promise.as_ref().is_some_and(|p| p.monotonic) {
+            session.saw(slot, session.seen(slot), 0, now());
+        }
+    }
+
+    #[inline]
+    fn exchange<'c>(
+        &'c self,
+        core: &'c Core,
+        process: &'c Process,
+        manner: Manner,
+        call: Call<'c>,
+    ) -> Exchange<'c> {
+        Exchange::new(core, process, manner, self.promise.as_ref(), call)
     }
 
     #[inline]
@@ -298,7 +341,8 @@ impl Client {
     ) -> Box<Reply> {
         let process = core.process();
         let mut reply = None;
-        Exchange::new(core, process, manner, *call).run(&mut [part], &mut reply);
+        self.exchange(core, process, manner, *call)
+            .run(&mut [part], &mut reply);
         reply.unwrap_or_default()
     }
 
@@ -313,7 +357,9 @@ impl Client {
         self.permit(name, access)?;
         let (call, mut manner) = self.patient(core, row, args);
         if let Some(pin) = &self.pin {
-            return pin.call(core, row, args, &body, &call);
+            let got = pin.call(core, row, args, &body, &call);
+            self.remember(core, pin.slot(), access);
+            return got;
         }
         let planned = match row {
             Some(row) => {
@@ -410,7 +456,8 @@ impl Client {
         let mut reply = Box::<Reply>::default();
         reply.answers = vec![Answer::NIL; parts.len()];
         let mut reply = Some(reply);
-        Exchange::new(core, core.process(), manner, *call).run(parts, &mut reply);
+        self.exchange(core, core.process(), manner, *call)
+            .run(parts, &mut reply);
         reply.unwrap_or_default()
     }
 

@@ -1,9 +1,11 @@
 //! What all handles on one cluster share, and how a forked child gets its own.
 
 use super::learned::Learned;
+use super::moving::Moving;
 use super::refresh::Refresh;
 use super::scan::Scans;
 use super::scripts::Scripts;
+use super::session::Session;
 use super::stats::Stats;
 use crate::address::Address;
 use crate::config::Config;
@@ -24,6 +26,7 @@ pub struct Core {
     pub config: Arc<Config>,
     pub wakers: Wakers,
     pub stats: Stats,
+    pub session: Session,
     /// Of the process that created it; a forked child's hangs on its parent's. Boxed, and always
     /// there but while it is dropped.
     process: Option<Box<Process>>,
@@ -39,6 +42,10 @@ pub struct Process {
     /// When a reader that finds a shard without replicas may look for some, in
     /// [`Time::millis`](crate::deadline::Time::millis).
     pub look_for_replicas: AtomicU64,
+    /// When whoever reads from replicas learns the topology again, in the same unit: replicas come and
+    /// change their roles without a word to those who are content with any of them.
+    pub relearn: AtomicU64,
+    pub moving: Moving,
     pub refreshed: Condvar,
     pub scans: Mutex<Scans>,
     pub scripts: Mutex<Scripts>,
@@ -56,6 +63,8 @@ impl Process {
             descriptors: Arc::new(Mutex::new(Vec::new())),
             refresh: Mutex::new(Refresh::default()),
             look_for_replicas: AtomicU64::new(0),
+            relearn: AtomicU64::new(0),
+            moving: Moving::default(),
             refreshed: Condvar::new(),
             scans: Mutex::default(),
             scripts: Mutex::default(),
@@ -103,6 +112,7 @@ impl Core {
             config: Arc::new(config),
             wakers: Wakers::default(),
             stats: Stats::default(),
+            session: Session::default(),
             process: Some(Box::new(Process::new(MARK.process()))),
         }
     }

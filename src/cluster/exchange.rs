@@ -4,25 +4,28 @@
 mod judge;
 mod part;
 mod place;
+mod review;
 
 pub use part::{Part, Target};
 use place::Place;
+use review::{Picked, Picks};
 
 use super::core::{Core, Process};
-use super::flight::{Flight, fly};
+use super::flight::{Flight, Landed, fly};
+use super::promise::Promise;
 use super::refresh::{backoff, to_and_fro};
 use super::stats::count;
 use crate::config::ReadFrom;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
-use crate::net::{Call, Peer, Uncancelled, Use};
+use crate::net::{Call, Uncancelled, Use};
 use crate::resp::{Answer, Kind, Reply, flag};
 use crate::topology::{Node, Topology};
 use crate::world::{layer, rng};
 use rand::Rng;
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where the reply goes: made when there is something to put into it, so that one that comes
 /// whole is not copied.
@@ -43,6 +46,8 @@ pub struct Exchange<'c> {
     core: &'c Core,
     process: &'c Process,
     manner: Manner,
+    /// Of a handle that reads from replicas.
+    promise: Option<&'c Promise>,
     call: Call<'c>,
     /// Chooses among replicas: the same for all commands of a slot.
     seed: u64,
@@ -64,11 +69,18 @@ pub struct Exchange<'c> {
 
 impl<'c> Exchange<'c> {
     #[inline]
-    pub fn new(core: &'c Core, process: &'c Process, manner: Manner, call: Call<'c>) -> Self {
+    pub fn new(
+        core: &'c Core,
+        process: &'c Process,
+        manner: Manner,
+        promise: Option<&'c Promise>,
+        call: Call<'c>,
+    ) -> Self {
         Exchange {
             core,
             process,
             manner,
+            promise,
             call,
             seed: 0,
             tries: 0,
@@ -114,14 +126,17 @@ impl<'c> Exchange<'c> {
                 break;
             }
         }
-        if self.stale || (self.missed_replicas.get() && self.may_look_for_replicas()) {
+        self.remember(parts);
+        if self.stale || (self.promise.is_some() && self.may_learn_of_replicas()) {
             self.core.refresh_if_due(self.process, &self.call);
         }
     }
 
-    /// Whether it is time to look for replicas where there have been none.
-    fn may_look_for_replicas(&self) -> bool {
-        self.call.began.millis() >= self.process.look_for_replicas.load(Ordering::Relaxed)
+    /// Whether it is time to look for replicas where there have been none, or have been others.
+    fn may_learn_of_replicas(&self) -> bool {
+        let is_time = |when: &AtomicU64| self.call.began.millis() >= when.load(Ordering::Relaxed);
+        is_time(&self.process.relearn)
+            || (self.missed_replicas.get() && is_time(&self.process.look_for_replicas))
     }
 
     /// Between two rounds: learns and waits as is called for. False if the time is up.
@@ -188,7 +203,7 @@ impl<'c> Exchange<'c> {
     /// One command by itself: it shares a connection with whatever other threads send.
     fn alone(&mut self, part: &mut Part<'_>, topology: &Topology, reply: &mut Slot) {
         let (target, toward) = (part.target.clone(), part.toward().cloned());
-        let what = (part.read, part.name);
+        let what = (self.may_roam(part), part.name);
         let place = match self.place(&target, toward.as_ref(), what, topology) {
             Ok(place) => place,
             Err(error) => return self.homeless(part, error),
@@ -199,10 +214,33 @@ impl<'c> Exchange<'c> {
             self.call.attempt(now())
         };
         let until = call.patience(call.began);
-        let got = place
-            .peer
-            .call(self.manner.kind, &part.body(), &call, until);
-        self.take(part, got, &place, reply);
+        let got = match self.promise {
+            None => place.peer.call(place.kind, &part.body(), &call, until),
+            Some(_) => self.paced(part, &place, &call),
+        };
+        self.take(part, got, &place, topology, reply);
+    }
+
+    /// The same for a handle that chooses among nodes by how fast and how busy they are.
+    fn paced(&self, part: &Part<'_>, place: &Place<'_>, call: &Call<'_>) -> Result<Box<Reply>> {
+        let pace = &place.peer.pace;
+        let _under_way = pace.under_way(1);
+        // Choosing may have taken its time.
+        let began = now();
+        let connects = &place.peer.counts.connects;
+        let before = connects.load(Ordering::Relaxed);
+        let until = call.patience(began);
+        let got = place.peer.call(place.kind, &part.body(), call, until);
+        // Opening a connection takes several round trips.
+        if self.manner.read_from == ReadFrom::Nearest
+            && place.choice
+            && got.is_ok()
+            && before == connects.load(Ordering::Relaxed)
+        {
+            let time = now();
+            pace.took(time, time.since(began));
+        }
+        got
     }
 
     /// What came of one command by itself.
@@ -211,12 +249,20 @@ impl<'c> Exchange<'c> {
         part: &mut Part<'_>,
         got: Result<Box<Reply>>,
         place: &Place<'_>,
+        topology: &Topology,
         reply: &mut Slot,
     ) {
         match got {
             Ok(mut got) => {
                 got.root.value.flags |= flag::ANSWER | flag::SENT;
                 let failed = got.root.value.kind == Kind::Error;
+                if !failed
+                    && place.kind.is_readonly()
+                    && !self.review(part, got.view(), place, topology)
+                {
+                    place.peer.worked();
+                    return;
+                }
                 match reply {
                     Some(whole) if !whole.answers.is_empty() => {
                         whole.answers[0] = whole.absorb(*got);
@@ -224,9 +270,9 @@ impl<'c> Exchange<'c> {
                     _ => *reply = Some(got),
                 }
                 if failed {
-                    self.judge(part, 0, reply, place, None);
+                    self.judge(part, 0, reply, place, topology, None);
                 } else {
-                    place.peer.health.worked();
+                    place.peer.worked();
                     part.open = false;
                 }
             }
@@ -243,9 +289,13 @@ impl<'c> Exchange<'c> {
         node: &Node,
     ) -> Box<Reply> {
         let mut reply = None;
-        self.take(&mut part, got, &Place::of_node(node, false), &mut reply);
+        let place = Place::of_node(node, false, self.manner.kind.at_primary());
+        let topology = self.process.topology.load();
+        self.take(&mut part, got, &place, &topology, &mut reply);
+        drop(topology);
         let mut parts = [part];
         if parts[0].open && !self.pause(&mut parts, &mut reply) {
+            self.remember(&parts);
             return reply.unwrap_or_default();
         }
         self.run(&mut parts, &mut reply);
@@ -273,9 +323,13 @@ impl<'c> Exchange<'c> {
         // How many each will carry, more or less.
         let each = parts.len() / topology.shards.len().max(1);
         let room = (each + each / 4 + 4).min(parts.len());
-        // The flight to each node and to each shard's primary, or 0; others are searched for.
-        let mut known: Vec<u32> = vec![0; topology.nodes.len() + topology.shards.len()];
-        let (known, primaries) = known.split_at_mut(topology.nodes.len());
+        // The flight to each node and to each shard's primary, or 0; others are searched for. A handle
+        // that reads from replicas may have two to a node, on connections of two kinds.
+        let kinds = 1 + usize::from(self.promise.is_some());
+        let nodes = topology.nodes.len() * kinds;
+        let mut known: Vec<u32> = vec![0; nodes + topology.shards.len()];
+        let (known, primaries) = known.split_at_mut(nodes);
+        let mut picks = Picks::new();
         // Then most commands go where another of their shard went before.
         let at_primaries = self.manner.read_from == ReadFrom::Primary;
         for (number, part) in parts.iter_mut().enumerate() {
@@ -293,20 +347,37 @@ impl<'c> Exchange<'c> {
                 flights[at as usize - 1].add(number as u32, part.preludes > 0);
                 continue;
             }
-            let fresh = |peer| Flight::new(peer, self.manner.kind, room);
-            match self.place(
-                &part.target,
-                part.toward(),
-                (part.read, part.name),
-                topology,
-            ) {
+            part.doubted = false;
+            let mixed = part.preludes > 0 || part.is_changed();
+            let roams = self.may_roam(part);
+            // The reads of a slot go to one node.
+            if let (true, Some(slot), None) = (roams, part.slot(), part.toward())
+                && let Some(picked) = picks.get(&slot)
+            {
+                if let Some(index) = picked.index {
+                    self.count_read(&topology.nodes[index], &picked.pick);
+                }
+                flights[picked.flight].add(number as u32, mixed);
+                continue;
+            }
+            let what = (roams, part.name);
+            match self.place(&part.target, part.toward(), what, topology) {
                 Ok(place) => {
-                    let at = flight_to(&place, known, &mut flights, fresh);
+                    let at = flight_to(&place, known, &mut flights, topology.nodes.len(), room);
                     // Only a primary that is well has an index when nobody chooses.
                     if let (Some(shard), Some(_)) = (shard, place.index) {
                         primaries[shard] = at as u32 + 1;
                     }
-                    flights[at].add(number as u32, part.preludes > 0 || part.is_changed());
+                    flights[at].add(number as u32, mixed);
+                    if let (true, true, Some(slot)) = (roams, self.promise.is_some(), part.slot()) {
+                        let (index, pick) = (place.index, place.pick);
+                        let picked = Picked {
+                            flight: at,
+                            index,
+                            pick,
+                        };
+                        picks.insert(slot, picked);
+                    }
                 }
                 Err(error) => {
                     self.homeless(part, error);
@@ -319,35 +390,74 @@ impl<'c> Exchange<'c> {
         } else {
             self.call.attempt(now())
         };
-        let landed = fly(&mut flights, parts, reply, &call);
+        let landed = match self.promise {
+            None => fly(&mut flights, parts, reply, &call),
+            Some(_) => self.fly_paced(&mut flights, parts, reply, &call),
+        };
         *slot = Some(whole);
-        self.settle(parts, topology, slot, &flights, &landed);
+        self.review_all(parts, slot, &flights, &picks, topology);
+        self.settle(parts, topology, slot, &flights, &landed, &picks);
         if single && let Some(reply) = slot {
             reply.root = reply.answers[0];
             reply.answers.clear();
         }
     }
+
+    /// The same as [`Exchange::paced`] for several.
+    fn fly_paced(
+        &self,
+        flights: &mut [Flight],
+        parts: &[Part<'_>],
+        reply: &mut Reply,
+        call: &Call<'_>,
+    ) -> Landed {
+        let peers: Vec<_> = flights
+            .iter()
+            .map(|flight| (flight.peer.clone(), flight.len() as u32))
+            .collect();
+        let under_way: Vec<_> = peers
+            .iter()
+            .map(|(peer, commands)| peer.pace.under_way(*commands))
+            .collect();
+        let landed = fly(flights, parts, reply, call);
+        drop(under_way);
+        if self.manner.read_from == ReadFrom::Nearest {
+            for flight in flights.iter().filter(|f| f.kind().is_readonly()) {
+                if let Some(trip) = flight.round_trip() {
+                    flight.peer.pace.took(now(), trip);
+                }
+            }
+        }
+        landed
+    }
 }
 
-/// The flight to a place, begun if need be; `known` has one more than its number, by the node's.
+/// The flight to a place, begun if need be; `known` has one more than its number, by the node's, and
+/// behind all `nodes` of them the same for connections that say READONLY.
 fn flight_to(
     place: &Place<'_>,
     known: &mut [u32],
     flights: &mut Vec<Flight>,
-    fresh: impl Fn(Arc<Peer>) -> Flight,
+    nodes: usize,
+    room: usize,
 ) -> usize {
-    if let Some(at @ 1..) = place.index.map(|i| known[i]) {
+    let row = match place.kind.is_readonly() {
+        true => nodes,
+        false => 0,
+    };
+    let known = place.index.and_then(|i| known.get_mut(row + i));
+    if let Some(at @ 1..) = known.as_deref().copied() {
         return at as usize - 1;
     }
     let at = flights
         .iter()
-        .position(|f| Arc::ptr_eq(&f.peer, place.peer))
+        .position(|f| Arc::ptr_eq(&f.peer, place.peer) && f.kind() == place.kind)
         .unwrap_or_else(|| {
-            flights.push(fresh(place.peer.clone()));
+            flights.push(Flight::new(place.peer.clone(), place.kind, room));
             flights.len() - 1
         });
-    if let Some(index) = place.index {
-        known[index] = at as u32 + 1;
+    if let Some(known) = known {
+        *known = at as u32 + 1;
     }
     at
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::net::{Call, Chunk, Connection, OUT, Peer, PollFd, Recv, Taken, Use, interest};
 use crate::resp::{Answer, Body, Kind, Reply, Value, flag};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// In [`Flight::order`]: a reply that is nobody's answer.
 const NOBODY: u32 = u32::MAX;
@@ -34,6 +35,8 @@ pub struct Flight {
     chunk: Option<Chunk>,
     origin: u64,
     silent_until: Deadline,
+    left: Option<Time>,
+    first: Option<Time>,
     pub failed: Option<Error>,
 }
 
@@ -75,6 +78,8 @@ impl Flight {
             chunk: None,
             origin: 0,
             silent_until: Deadline::NEVER,
+            left: None,
+            first: None,
             failed: None,
         }
     }
@@ -160,7 +165,10 @@ impl Flight {
         self.arrived = self.order.len() - due.as_slice().len();
         let done = took?;
         if done {
-            self.peer.health.worked();
+            // A node that can serve nobody still tells of itself.
+            if self.kind != Use::Standing {
+                self.peer.worked();
+            }
             self.give_back(call.began);
         }
         Ok(())
@@ -216,6 +224,31 @@ impl Flight {
         }
     }
 
+    pub fn kind(&self) -> Use {
+        self.kind
+    }
+
+    /// The commands that have an answer.
+    pub fn answered(&self) -> impl Iterator<Item = u32> {
+        let answered = self.order[..self.arrived].iter().copied();
+        answered.filter(|number| *number != NOBODY)
+    }
+
+    /// How many commands go with it.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// From when it left until its first reply came, if that was seen.
+    pub fn round_trip(&self) -> Option<Duration> {
+        Some(self.first?.since(self.left?))
+    }
+
+    /// Something has come.
+    fn heard(&mut self, time: Time) {
+        self.first.get_or_insert(time);
+    }
+
     /// The commands of a failed flight that have no answer, and whether each may have run.
     pub fn unanswered(&self) -> impl Iterator<Item = (u32, bool)> {
         let sent = |at: usize| self.sent.get(at).is_some_and(|s| *s);
@@ -240,7 +273,10 @@ pub fn fly(
 ) -> Landed {
     let mut landed = Landed::default();
     // Everybody takes connections in the same order, so that no two wait for each other.
-    flights.sort_by(|a, b| a.peer.address().cmp(b.peer.address()));
+    flights.sort_by(|a, b| {
+        let addresses = a.peer.address().cmp(b.peer.address());
+        addresses.then((a.kind as u8).cmp(&(b.kind as u8)))
+    });
     if !at_once(flights, parts, reply, call) {
         for flight in flights.iter_mut() {
             let until = call.patience(now());
@@ -255,9 +291,10 @@ pub fn fly(
         }
     }
     // Only now does everybody's silence begin: opening connections to some took its time.
-    let silent_until = call.patience(now());
+    let left = now();
     for flight in flights.iter_mut() {
-        flight.silent_until = silent_until;
+        flight.silent_until = call.patience(left);
+        flight.left = Some(left);
     }
     loop {
         let mut under_way = flights.iter_mut().filter(|f| !f.is_over());
@@ -349,7 +386,9 @@ fn last_one(
             flight.fail(error, parts, reply);
             return;
         }
-        flight.silent_until = call.patience(now());
+        let time = now();
+        flight.silent_until = call.patience(time);
+        flight.heard(time);
         rounds += 1;
     }
 }
@@ -390,6 +429,7 @@ fn several(
             outcome = match connection.receive(Recv::Now) {
                 Ok(true) => {
                     flight.silent_until = call.patience(time);
+                    flight.heard(time);
                     flight.take(reply, landed, call)
                 }
                 Ok(false) => Ok(()),

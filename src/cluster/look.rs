@@ -8,7 +8,7 @@ use super::stats::ROWS;
 use crate::config::ReadFrom;
 use crate::deadline::now;
 use crate::error::{Code, Result};
-use crate::net::Peer;
+use crate::net::{Link, Peer};
 use crate::resp::{Builder, Kind, Reply};
 use crate::route::{Access, Nodes, Plan, access, each_key, find, plan, shareable};
 use crate::topology::{Node, Shard, Topology, of_key};
@@ -31,14 +31,14 @@ pub fn topology(process: &Process) -> Reply {
         out.gather(Kind::Array, at);
         out.text("primary");
         match &shard.primary {
-            Some(primary) => node(&mut out, primary),
+            Some(primary) => node(&mut out, primary, None),
             None => {
                 out.nil();
             }
         }
         out.text("replicas");
         for replica in &shard.replicas {
-            node(&mut out, replica);
+            node(&mut out, replica, Some(shard));
         }
         let at = out.depth() - shard.replicas.len();
         out.gather(Kind::Array, at);
@@ -49,21 +49,41 @@ pub fn topology(process: &Process) -> Reply {
     out.finish()
 }
 
-/// A map of what is known of a node.
-fn node(out: &mut Builder, node: &Arc<Node>) {
+/// A map of what is known of a node, of a replica also how far it is behind.
+fn node(out: &mut Builder, node: &Arc<Node>, of: Option<&Shard>) {
     let at = out.depth();
     let peer = &node.peer;
+    let time = now();
     out.text("address").text(peer.address().to_string());
     out.text("id").text(&node.id);
     out.text("zone");
-    match &node.zone {
-        Some(zone) => out.text(zone),
-        None => out.nil(),
+    match (&node.zone, peer.zone()) {
+        (Some(zone), _) => out.text(zone),
+        (None, Some(zone)) => out.text(zone.as_str()),
+        (None, None) => out.nil(),
     };
     out.text("health").text(health(peer));
-    let away = peer.health.away(now()).map_or(0, |d| d.as_millis() as i64);
+    let away = peer.health.away(time).map_or(0, |d| d.as_millis() as i64);
     out.text("left_alone_ms").int(away);
     out.text("connections").int(peer.connections() as i64);
+    let reads = peer.counts.reads.load(Ordering::Relaxed);
+    out.text("reads").int(reads as i64);
+    let trip = peer.pace.round_trip().map_or(-1, |d| d.as_micros() as i64);
+    out.text("round_trip_us").int(trip);
+    out.text("under_way").int(i64::from(peer.pace.load()));
+    if let Some(shard) = of {
+        let standing = &peer.standing;
+        out.text("link").text(match standing.link() {
+            Link::Unknown => "unknown",
+            Link::Up => "up",
+            Link::Down => "down",
+        });
+        out.text("lag_bytes").int(standing.behind().unwrap_or(-1));
+        let primary = shard.primary.as_ref();
+        let proven = primary.and_then(|p| standing.proven(&p.peer));
+        let lag = proven.map_or(-1, |since| time.since(since).as_millis() as i64);
+        out.text("lag_ms").int(lag);
+    }
     out.gather(Kind::Map, at);
 }
 
@@ -96,6 +116,8 @@ pub fn stats(core: &Core) -> Reply {
             .int(counts.connects.load(Ordering::Relaxed) as i64);
         out.text("failures")
             .int(counts.errors.load(Ordering::Relaxed) as i64);
+        out.text("reads")
+            .int(counts.reads.load(Ordering::Relaxed) as i64);
         out.text("health").text(health(&peer));
         out.gather(Kind::Map, at);
     }

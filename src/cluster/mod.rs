@@ -6,11 +6,15 @@ mod exchange;
 mod flight;
 mod learned;
 mod look;
+mod moving;
 mod pin;
 mod pipeline;
+mod promise;
+mod prove;
 mod refresh;
 mod scan;
 mod scripts;
+mod session;
 mod stats;
 
 pub use client::Client;

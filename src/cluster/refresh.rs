@@ -31,6 +31,9 @@ const OPINIONS: usize = 2;
 const BARE_FIRST_MS: u64 = 1000;
 const BARE_LAST_MS: u64 = 60_000;
 
+/// Readers of replicas learn the topology again after this, or up to a half more.
+const RELEARN_MS: u64 = 10_000;
+
 /// A newer epoch is believed for so many refreshes that do not confirm it; then the cluster has
 /// been made anew.
 const DISBELIEF: u32 = 20;
@@ -133,6 +136,8 @@ impl Core {
         process
             .look_for_replicas
             .store(now().millis() + patience, Ordering::Relaxed);
+        let relearn = now().millis() + rng().random_range(RELEARN_MS..RELEARN_MS * 3 / 2);
+        process.relearn.store(relearn, Ordering::Relaxed);
         refresh.fruitless = match news {
             Ok(true) => 0,
             _ => refresh.fruitless.saturating_add(1),
@@ -196,6 +201,11 @@ impl Core {
         order
     }
 
+    /// Whoever reads from replicas next learns the topology again.
+    pub fn relearn(&self, process: &Process) {
+        process.relearn.store(0, Ordering::Relaxed);
+    }
+
     /// Makes a topology the present one, if it may be; returns whether it is news.
     fn adopt(&self, process: &Process, topology: Topology, epoch: Option<u64>) -> bool {
         let (is_news, level, words) = self.judge(process, topology, epoch);
@@ -235,6 +245,10 @@ impl Core {
             topology.covered()
         );
         process.keep_only(&topology, &self.config.seeds);
+        // A new owner's replicas may be behind it.
+        if present.version > 0 {
+            process.moving.saw(topology.moved(&present), now());
+        }
         process.topology.store(Arc::new(topology));
         (true, log::INFO, words)
     }

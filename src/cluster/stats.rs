@@ -18,6 +18,14 @@ pub struct Stats {
     pub refused_writes: AtomicU64,
     pub replica_reads: AtomicU64,
     pub primary_reads: AtomicU64,
+    pub reads_fallback: AtomicU64,
+    pub reads_out_of_zone: AtomicU64,
+    pub reads_passed_ejected: AtomicU64,
+    pub reads_passed_stale: AtomicU64,
+    pub reads_late: AtomicU64,
+    pub reads_verified: AtomicU64,
+    pub lag_probes: AtomicU64,
+    pub lag_probe_failures: AtomicU64,
     pub refreshes: AtomicU64,
     pub refresh_failures: AtomicU64,
 }
@@ -79,6 +87,46 @@ pub const ROWS: &[Row] = &[
         "replica_reads",
         |s| &s.replica_reads,
         "Reads sent to replicas.",
+    ),
+    (
+        "reads_fallback",
+        |s| &s.reads_fallback,
+        "Of these, reads sent to the primary with `read_from=replica`, because no replica could serve them.",
+    ),
+    (
+        "reads_out_of_zone",
+        |s| &s.reads_out_of_zone,
+        "Of these, reads sent to another zone with `read_from=zone`, because nobody in ours could serve them.",
+    ),
+    (
+        "reads_passed_ejected",
+        |s| &s.reads_passed_ejected,
+        "Of these, reads that would have gone to another node, had it not been left alone after failures.",
+    ),
+    (
+        "reads_passed_stale",
+        |s| &s.reads_passed_stale,
+        "Of these, reads that would have gone to another node, had it been shown to be fresh enough.",
+    ),
+    (
+        "reads_late",
+        |s| &s.reads_late,
+        "Replies of replicas that were no longer shown to be fresh enough when they came; the primary was asked.",
+    ),
+    (
+        "reads_verified",
+        |s| &s.reads_verified,
+        "Replies of replicas that lacked a key, and were asked for again at the primary.",
+    ),
+    (
+        "lag_probes",
+        |s| &s.lag_probes,
+        "Times that a shard was asked how far its replicas are behind.",
+    ),
+    (
+        "lag_probe_failures",
+        |s| &s.lag_probe_failures,
+        "Nodes that did not tell.",
     ),
     (
         "refreshes",

@@ -323,9 +323,9 @@ const READ_FROM: OptionRow = OptionRow::new(
         },
     },
     "",
-    "Which nodes of a slot serve reads: the primary, any of primary and replicas alike, or a \
-     replica as long as there is one; all but primary may give stale data. With readonly the \
-     default is any.",
+    "Which nodes of a slot serve reads: the primary, any of primary and replicas alike, a replica as \
+     long as there is one, the nearest by round trip, or those of our zone first; all but primary may \
+     give stale data. With readonly the default is any.",
 );
 
 /// The options of this version.
@@ -356,6 +356,37 @@ static TABLE: &[OptionRow] = &[
     )
     .twin(),
     READ_FROM.twin(),
+    text!(
+        zone,
+        PRINTABLE,
+        "The availability zone we are in, as the nodes name theirs (Valkey 8 and later), for \
+         read_from=zone."
+    )
+    .twin(),
+    number!(max_staleness_ms: u64, 0, DAY_MS, "0",
+        "What a replica answers is at most this old, or another node is asked: one whose lag is not \
+         shown to be within it serves no reads; 0 sets no bound.")
+    .unit("ms")
+    .twin(),
+    flag!(
+        read_your_writes,
+        "no",
+        "A read sees what this handle and its twins have written: a slot that was written to is read \
+         at its primary until a replica is shown to have caught up."
+    )
+    .twin(),
+    flag!(
+        monotonic,
+        "no",
+        "A read never sees an older state of its slot than a read before it, of any handle of this \
+         client that has this option."
+    )
+    .twin(),
+    word!(nil: NilPolicy, "accept",
+        "Whether what a replica does not have is believed (but for slots known to be moving), or \
+         verified: asked again at the primary. With max_staleness_ms, read_your_writes or monotonic \
+         it is always verified.")
+    .twin(),
     number!(max_redirects: u32, 0, 1000, "16",
         "A command follows this many MOVED and ASK redirections before it fails.")
     .twin(),
@@ -421,36 +452,10 @@ static TABLE: &[OptionRow] = &[
 // its row into TABLE; a word, strike it from LATER_WORDS; TLS, move its schemes into SCHEMES (url.rs).
 
 static LATER: &[OptionRow] = &[
-    text!(
-        zone,
-        PRINTABLE,
-        "The availability zone we are in, as the nodes name theirs, for read_from=zone."
-    )
-    .twin(),
     number!(refresh_interval_ms: u64, 0, DAY_MS, "0",
         "The topology is refreshed by the first call after this time; 0 refreshes only when \
          something points to a change.")
     .unit("ms"),
-    number!(max_staleness_ms: u64, 0, DAY_MS, "0",
-        "A replica whose lag cannot be shown to be within this serves no reads; 0 sets no bound.")
-    .unit("ms")
-    .twin(),
-    flag!(
-        read_your_writes,
-        "no",
-        "A read sees what this handle wrote before: a replica that does not have it yet is passed \
-         over."
-    )
-    .twin(),
-    flag!(
-        monotonic,
-        "no",
-        "A read never sees an older state than a read of this handle before it."
-    )
-    .twin(),
-    word!(nil: NilPolicy, "accept",
-        "Whether a nil from a replica is accepted, or verified at the primary.")
-    .twin(),
     text!(
         tls_ca_file,
         PRINTABLE,
@@ -479,7 +484,7 @@ static LATER: &[OptionRow] = &[
     ),
 ];
 
-const LATER_WORDS: &[(&str, &str)] = &[("read_from", "nearest"), ("read_from", "zone")];
+const LATER_WORDS: &[(&str, &str)] = &[];
 
 // -----------------------------------------------------------------------------------------------
 
@@ -536,12 +541,7 @@ mod tests {
     fn later_rows_are_ready_to_be_moved() {
         for (name, default, value) in [
             ("split_writes", "no", "yes"),
-            ("zone", "", "eu-1a"),
             ("refresh_interval_ms", "0", "86400000"),
-            ("max_staleness_ms", "0", "86400000"),
-            ("read_your_writes", "no", "yes"),
-            ("monotonic", "no", "yes"),
-            ("nil", "accept", "verify"),
             ("tls_ca_file", "", "/etc/ca.pem"),
             ("tls_cert_file", "", "/etc/cert.pem"),
             ("tls_key_file", "", "/etc/key.pem"),

@@ -228,8 +228,8 @@ fn urls_that_are_bad() {
         ("redis://h?client_name=%00", "option client_name has a NUL"),
         ("redis://h?url=redis://g", "cannot hold the option url"),
         (
-            "redis://h?monotonic=yes",
-            "option monotonic is not supported by this version",
+            "redis://h?tls_ca_file=f",
+            "option tls_ca_file is not supported by this version",
         ),
     ] {
         let error = refused("url", url);
@@ -293,6 +293,11 @@ fn defaults() {
         ("connect_timeout_ms", "1000"),
         ("readonly", "no"),
         ("read_from", "primary"),
+        ("zone", ""),
+        ("max_staleness_ms", "0"),
+        ("read_your_writes", "no"),
+        ("monotonic", "no"),
+        ("nil", "accept"),
         ("max_redirects", "16"),
         ("retry_writes", "no"),
         ("split_writes", "no"),
@@ -437,19 +442,26 @@ fn values_that_are_refused() {
         ("readonly", "", "\"\" is not a boolean (allowed: yes, no)"),
         ("readonly", "on", "not a boolean"),
         ("retry_writes", "2", "not a boolean"),
-        ("read_from", "", "unknown (allowed: primary, any, replica)"),
+        (
+            "read_from",
+            "",
+            "unknown (allowed: primary, any, replica, nearest, zone)",
+        ),
         ("read_from", "replicas", "did you mean `replica`?"),
         (
             "read_from",
             "master",
-            "\"master\" is unknown (allowed: primary, any, replica)",
+            "\"master\" is unknown (allowed: primary, any, replica, nearest, zone)",
         ),
+        ("read_from", "nearer", "did you mean `nearest`?"),
         (
-            "read_from",
-            "nearest",
-            "\"nearest\" is not supported by this version (allowed: primary, any, replica)",
+            "max_staleness_ms",
+            "86400001",
+            "(allowed: 0 to 86400000 ms)",
         ),
-        ("read_from", "zone", "not supported by this version"),
+        ("max_staleness_ms", "-1", "not a decimal number"),
+        ("read_your_writes", "maybe", "not a boolean"),
+        ("nil", "ask", "unknown (allowed: accept, verify)"),
         ("protocol", "4", "\"4\" is unknown (allowed: 2, 3)"),
         ("protocol", "resp3", "unknown"),
         ("cluster", "maybe", "unknown (allowed: auto, yes, no)"),
@@ -491,12 +503,7 @@ fn values_that_are_refused() {
 #[test]
 fn options_of_a_later_version_are_refused_by_name() {
     for name in [
-        "zone",
         "refresh_interval_ms",
-        "max_staleness_ms",
-        "read_your_writes",
-        "monotonic",
-        "nil",
         "tls_ca_file",
         "tls_cert_file",
         "tls_key_file",
@@ -525,6 +532,11 @@ fn twins_change_what_is_theirs() {
             "attempt_timeout_ms",
             "readonly",
             "read_from",
+            "zone",
+            "max_staleness_ms",
+            "read_your_writes",
+            "monotonic",
+            "nil",
             "max_redirects",
             "retry_writes",
             "split_writes"
@@ -553,7 +565,7 @@ fn twins_change_what_is_theirs() {
         error.message.contains("did you mean `timeout_ms`?"),
         "{error}"
     );
-    let error = config.set_twin("monotonic", "yes").unwrap_err();
+    let error = config.set_twin("tls_ca_file", "f").unwrap_err();
     assert!(
         error.message.contains("not supported by this version"),
         "{error}"

@@ -16,7 +16,12 @@ use std::sync::Arc;
 ///
 /// The cluster as it is known: an array of shards, each a map of "slots" (an array of first and
 /// last), "primary" and "replicas"; each node a map of "address", "id", "zone", "health" ("well"
-/// or "failing"), "left_alone_ms" and "connections". No I/O.
+/// or "failing"), "left_alone_ms", "connections", "reads" (that went to it because it was chosen among
+/// several), "round_trip_us" (smoothed; -1: not measured) and "under_way" (commands, of handles that
+/// read from replicas); a replica also of "link" to its primary ("up", "down", "unknown"), "lag_bytes"
+/// (of its primary's writes that it lacked when last asked; -1: never) and "lag_ms" (how long ago the
+/// moment is up to which it is shown to have everything; -1: it is not). What is not asked for by an
+/// option is not found out: see docs/replica-reads.md. No I/O.
 ///
 /// # Safety
 /// Header rule 1.

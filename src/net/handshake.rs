@@ -12,14 +12,15 @@ use crate::deadline::Deadline;
 use crate::error::{Code, Error, Result};
 use crate::resp::{Body, Kind, Reply};
 
-/// Sets a new connection up.
+/// Sets a new connection up; returns the availability zone that the node names, which Valkey does
+/// since version 8.
 pub fn handshake(
     connection: &mut Connection,
     config: &Config,
     readonly: bool,
     call: &Call<'_>,
     until: Deadline,
-) -> Result<()> {
+) -> Result<Option<String>> {
     let mut talk = Talk {
         connection,
         call,
@@ -28,6 +29,7 @@ pub fn handshake(
     let password = config.password.as_ref().map(|p| p.reveal());
     let user = config.user.as_deref().unwrap_or("default");
     let mut resp3 = config.protocol == Protocol::Resp3;
+    let mut zone = None;
     if resp3 {
         let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
         if let Some(password) = password {
@@ -50,9 +52,12 @@ pub fn handshake(
                 return Err(error);
             }
             resp3 = false;
+        } else if let Some(named) = reply.view().find("availability_zone") {
+            let named = named.str().filter(|name| !name.is_empty());
+            zone = named.map(str::to_string);
         }
         if !said.is_empty() {
-            return talk.hear(&said);
+            return talk.hear(&said).map(|()| zone);
         }
     }
     if !resp3 && let Some(password) = password {
@@ -66,7 +71,7 @@ pub fn handshake(
         }
     }
     let said = talk.say(config, readonly);
-    talk.hear(&said)
+    talk.hear(&said).map(|()| zone)
 }
 
 /// What was said: the command, and whether its refusal matters.

@@ -7,14 +7,18 @@ mod door;
 mod handshake;
 mod lane;
 mod names;
+mod pace;
 mod peer;
 mod poll;
+mod standing;
 mod stream;
 mod wake;
 
 pub use ask::set_question;
 pub use connection::{Chunk, Connection};
 pub use lane::Taken;
+pub use pace::Pace;
 pub use peer::{Counts, Descriptors, Health, Peer, Use};
 pub use poll::{ForkMark, OUT, PollFd, Recv, Uncancelled, close, interest};
+pub use standing::{Link, Proof, Sample, Standing};
 pub use wake::{Alert, Call, GLANCE, Wakers};

@@ -5,15 +5,19 @@ use super::door::Door;
 use super::handshake::handshake;
 use super::lane::{Lane, Taken};
 use super::names::Names;
+use super::pace::Pace;
 use super::poll::Uncancelled;
+use super::standing::Standing;
 use super::stream::Stream;
 use super::wake::Call;
 use crate::address::Address;
 use crate::config::Config;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::Result;
+use crate::log;
 use crate::resp::{Body, Limits, Origin, Reply};
 use crate::sync::{Mutex, lock};
+use arc_swap::ArcSwapOption;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -29,6 +33,8 @@ pub enum Use {
     Blocking,
     /// And those of clients that read from replicas.
     BlockingReplicas,
+    /// Finding out how far replicas are behind: never in front of anybody's command.
+    Standing,
 }
 
 impl Use {
@@ -46,6 +52,17 @@ impl Use {
         }
     }
 
+    /// The same for what only a primary may answer: without READONLY a node that has been demoted
+    /// says so.
+    #[inline]
+    pub fn at_primary(self) -> Use {
+        match self {
+            Use::Replicas => Use::Primary,
+            Use::BlockingReplicas => Use::Blocking,
+            other => other,
+        }
+    }
+
     /// Whether a connection carries one command at a time.
     pub fn is_blocking(self) -> bool {
         matches!(self, Use::Blocking | Use::BlockingReplicas)
@@ -60,12 +77,16 @@ pub struct Peer {
     address: Address,
     origin: Arc<Origin>,
     config: Arc<Config>,
-    lanes: [Lane; 4],
+    lanes: [Lane; 5],
     descriptors: Arc<Descriptors>,
     /// For connections on which READONLY is said, which may be refused alone, and for the others.
     doors: [Door; 2],
     names: Names,
     pub health: Health,
+    pub pace: Pace,
+    pub standing: Standing,
+    /// The availability zone that it named when it was greeted.
+    zone: ArcSwapOption<String>,
     pub counts: Counts,
 }
 
@@ -82,11 +103,15 @@ impl Peer {
                 // One more caller that blocks never waits for another that does.
                 Lane::new(Use::Blocking, usize::MAX),
                 Lane::new(Use::BlockingReplicas, usize::MAX),
+                Lane::new(Use::Standing, 1),
             ],
             descriptors,
             doors: Default::default(),
             names: Names::default(),
             health: Health::default(),
+            pace: Pace::default(),
+            standing: Standing::default(),
+            zone: ArcSwapOption::empty(),
             counts: Counts::default(),
         }
     }
@@ -106,6 +131,25 @@ impl Peer {
             Use::Replicas => &self.lanes[1],
             Use::Blocking => &self.lanes[2],
             Use::BlockingReplicas => &self.lanes[3],
+            Use::Standing => &self.lanes[4],
+        }
+    }
+
+    /// The availability zone that it named, if any.
+    pub fn zone(&self) -> Option<Arc<String>> {
+        self.zone.load_full()
+    }
+
+    /// Whether it has ever been greeted, and so could have named its zone.
+    pub fn was_greeted(&self) -> bool {
+        self.counts.connects.load(Ordering::Relaxed) > 0
+    }
+
+    /// It has answered.
+    #[inline]
+    pub fn worked(&self) {
+        if !self.health.is_well() && self.health.worked() {
+            log::log(log::INFO, || format!("{} answers again", self.address));
         }
     }
 
@@ -144,6 +188,17 @@ impl Peer {
     /// What [`Peer::take`] gave has been dropped.
     pub fn lost(&self, kind: Use) {
         self.lane(kind).lost();
+    }
+
+    /// Opens a connection, where there is none yet.
+    pub fn warm(&self, kind: Use, call: &Call<'_>, until: Deadline) -> Result<()> {
+        if self.lane(kind).open() > 0 {
+            return Ok(());
+        }
+        let connection = self.take(kind, call, until)?;
+        let used = connection.used;
+        self.give(kind, connection, used);
+        Ok(())
     }
 
     /// How long it took lately to be connected and greeted.
@@ -196,8 +251,9 @@ impl Peer {
             depth: self.config.max_reply_depth,
         };
         let mut connection = Box::new(Connection::new(stream, self.origin.clone(), limits));
+        let began = now();
         // Nothing of the caller's has been sent when setting up fails, however far it got.
-        handshake(
+        let zone = handshake(
             &mut connection,
             &self.config,
             kind.is_readonly(),
@@ -205,8 +261,16 @@ impl Peer {
             connect,
         )
         .map_err(|e| e.sent(false))?;
-        if !connection.rest(now()) {
+        let time = now();
+        if !connection.rest(time) {
             return Err(connection.late().sent(false));
+        }
+        self.pace.greeted(time, time.since(began));
+        if zone.is_some() {
+            self.zone.store(zone.map(Arc::new));
+        }
+        if kind.is_readonly() {
+            self.standing.reborn();
         }
         self.counts.connects.fetch_add(1, Ordering::Relaxed);
         Ok(connection)
@@ -292,22 +356,20 @@ impl Health {
         self.tried.store(Health::millis(time), Ordering::Relaxed);
     }
 
-    /// It has answered.
-    #[inline]
-    pub fn worked(&self) {
-        if !self.is_well() {
-            self.failures.store(0, Ordering::Relaxed);
-            self.until.store(0, Ordering::Relaxed);
-        }
+    /// It has answered. Of all who say so, one is told that this is news.
+    pub fn worked(&self) -> bool {
+        self.failures.store(0, Ordering::Relaxed);
+        self.until.swap(0, Ordering::Relaxed) != 0
     }
 
-    /// It has not answered, or said that it cannot serve; `jitter` is in 0..1.
-    pub fn failed(&self, time: Time, jitter: f64) {
+    /// It has not answered, or said that it cannot serve; `jitter` is in 0..1. Of all who say so,
+    /// one is told that this is news.
+    pub fn failed(&self, time: Time, jitter: f64) -> bool {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed);
         let away = (AWAY_FIRST_MS << failures.min(8)).min(AWAY_LAST_MS) as f64;
         let until = Health::millis(time) + (away * (0.5 + jitter / 2.0)) as u64;
-        self.until.store(until, Ordering::Relaxed);
         self.tried.store(Health::millis(time), Ordering::Relaxed);
+        self.until.swap(until, Ordering::Relaxed) == 0
     }
 
     /// For how long the node is still left alone.
@@ -324,6 +386,8 @@ impl Health {
 /// What has been done with a node.
 #[derive(Debug, Default)]
 pub struct Counts {
+    /// Reads that went to it because it was chosen among several.
+    pub reads: AtomicU64,
     pub errors: AtomicU64,
     pub connects: AtomicU64,
 }

@@ -1,5 +1,7 @@
 //! Commands to bytes.
 
+use super::split::split;
+
 /// A command, as its arguments or already encoded.
 #[derive(Clone, Copy, Debug)]
 pub enum Body<'a> {
@@ -56,6 +58,24 @@ impl Body<'_> {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The arguments, of a command that was encoded well.
+    pub fn with_args<T>(&self, f: impl FnOnce(&[&[u8]]) -> T) -> T {
+        let mut args = Vec::new();
+        let mut out = Vec::new();
+        match self {
+            Body::Args(args) => return f(args),
+            Body::Encoded(bytes) => {
+                let _ = split(bytes, 0, &mut args);
+            }
+            Body::Named(..) => {
+                self.write(&mut out);
+                let _ = split(&out, 0, &mut args);
+            }
+        }
+        // What cannot be read has no arguments.
+        f(&args)
     }
 
     /// Appends the encoded command.

@@ -2,6 +2,7 @@
 
 mod access;
 mod command;
+mod doubt;
 mod keys;
 mod merge;
 mod plan;
@@ -13,9 +14,10 @@ pub mod table;
 
 pub use access::{Access, BlockingTimeout, access, blocking_timeout};
 pub use command::{Block, Flag, Flags, Request, Response, Row, find};
+pub use doubt::is_doubtful;
 pub use keys::{KeyAccess, KeySpec, check, each_key, first_key};
 pub use merge::{Merge, merge};
 pub use plan::{Nodes, Pieces, Plan, crossslot, plan, printable, shareable};
 pub use recovery::{Again, Facts, Verdict, backoff_us, of_failure, of_reply, to_and_fro_us};
-pub use replica::choose;
+pub use replica::{Choice, Passed, Wish, choose};
 pub use scan::{At, Next, Scan};

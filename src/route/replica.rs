@@ -4,54 +4,191 @@ use crate::config::ReadFrom;
 use crate::deadline::Time;
 use crate::topology::{Node, Shard};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Chooses a node for a read of one slot.
+/// What a read wishes for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    pub read_from: ReadFrom,
+    /// Our availability zone.
+    pub zone: Option<&'a str>,
+    /// Decides among equals.
+    pub random: u64,
+    pub time: Time,
+    /// Nodes that this call has asked in vain.
+    pub shunned: &'a [usize],
+}
+
+/// Why a read does not go to the node that it would have gone to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// It is left alone after failures.
+    Ejected,
+    /// It is not shown to be as fresh as it must be.
+    Stale,
+}
+
+/// The node that serves a read.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<'a> {
+    pub node: &'a Arc<Node>,
+    /// Why another one was passed over.
+    pub passed: Option<Passed>,
+    /// It is none of those that are wished for: the primary for `replica`, a node of another zone
+    /// for `zone`.
+    pub fallback: bool,
+}
+
+/// Two nodes are equally near whose round trips differ by no more than a quarter and this.
+const NEAR: Duration = Duration::from_micros(100);
+
+/// Chooses a node for a read of one slot; `fits` says whether one is fresh enough, which the
+/// primary always is.
 ///
-/// `random` decides among equals, so that one number chooses the same node for every command of
-/// a slot in a pipeline. `shunned` are nodes that this call has asked in vain. A node that is
-/// left alone is chosen only if nobody else is there, or when it is time to try it again.
+/// Among equals two are drawn, and the one with less to do is taken; so an idle cluster is read
+/// from uniformly. A node that is left alone is chosen only if it is time to try it again, or if
+/// it is the primary and nobody else is there.
 pub fn choose<'a>(
     shard: &'a Shard,
-    read_from: ReadFrom,
-    random: u64,
-    time: Time,
-    shunned: &[usize],
-) -> Option<&'a Arc<Node>> {
+    wish: &Wish<'_>,
+    fits: &dyn Fn(&Arc<Node>) -> bool,
+) -> Option<Choice<'a>> {
     let primary = shard.primary.as_ref();
-    if read_from == ReadFrom::Primary {
-        return primary;
+    if wish.read_from == ReadFrom::Primary {
+        return primary.map(|node| Choice {
+            node,
+            passed: None,
+            fallback: false,
+        });
     }
-    // The primary is a candidate like others for "any", and the last resort for "replica".
-    let alike = match read_from {
-        ReadFrom::Replica => None,
-        _ => primary,
+    let is_primary = |node: &Arc<Node>| primary.is_some_and(|p| Arc::ptr_eq(p, node));
+    let tier = |node: &Arc<Node>| tier(node, is_primary(node), wish);
+    let is_well = |node: &Arc<Node>| {
+        !wish.shunned.contains(&node.index)
+            && (node.peer.health.is_well() || node.peer.health.is_due(wish.time))
     };
-    let candidates = alike.iter().copied().chain(&shard.replicas);
-    let good = |node: &&Arc<Node>| {
-        !shunned.contains(&node.index)
-            && (node.peer.health.is_well() || node.peer.health.is_due(time))
+    let best = shard.nodes().map(tier).min()?;
+    // In the usual case everybody is well and fits: no list is made.
+    let first = draw(shard.nodes().filter(|n| tier(n) == best), wish.random)?;
+    let passed = if !is_well(first) {
+        Some(Passed::Ejected)
+    } else if !fits(first) {
+        Some(Passed::Stale)
+    } else {
+        None
     };
-    // In the usual case everybody is well: no list is made.
-    let all = usize::from(alike.is_some()) + shard.replicas.len();
-    if all > 0 {
-        let at = (random % all as u64) as usize;
-        if let Some(node) = candidates.clone().nth(at)
-            && good(&node)
-        {
-            return Some(node);
-        }
-    }
-    let count = candidates.clone().filter(good).count();
-    if count > 0 {
-        let at = (random % count as u64) as usize;
-        if let Some(node) = candidates.clone().filter(good).nth(at) {
-            return Some(node);
-        }
-    }
-    // Nobody is well: the primary, then whoever has not failed this very call, then anybody.
-    primary
-        .filter(|node| !shunned.contains(&node.index))
-        .or_else(|| candidates.clone().find(|n| !shunned.contains(&n.index)))
-        .or(primary)
-        .or_else(|| shard.replicas.first())
+    let good = |node: &&Arc<Node>| is_well(node) && fits(node);
+    let Some(level) = shard.nodes().filter(good).map(tier).min() else {
+        // Nobody is well: the primary, then whoever has not failed this very call, then anybody.
+        let fitting = || shard.nodes().filter(|node| fits(node));
+        return primary
+            .filter(|node| !wish.shunned.contains(&node.index))
+            .or_else(|| fitting().find(|n| !wish.shunned.contains(&n.index)))
+            .or(primary)
+            .or_else(|| fitting().next())
+            .map(|node| Choice {
+                node,
+                passed,
+                fallback: is_fallback(tier(node), wish),
+            });
+    };
+    let equals = shard.nodes().filter(good).filter(|n| tier(n) == level);
+    let node = if wish.read_from == ReadFrom::Nearest {
+        nearest(equals, wish)?
+    } else if passed.is_none() && level == best {
+        less_busy(first, equals, wish.random)?
+    } else {
+        less_busy(draw(equals.clone(), wish.random)?, equals, wish.random)?
+    };
+    Some(Choice {
+        node,
+        passed,
+        fallback: is_fallback(level, wish),
+    })
 }
+
+/// How gladly a node is read from: 0 first.
+fn tier(node: &Node, is_primary: bool, wish: &Wish<'_>) -> u8 {
+    match wish.read_from {
+        ReadFrom::Primary => u8::from(!is_primary),
+        ReadFrom::Any | ReadFrom::Nearest => 0,
+        ReadFrom::Replica => u8::from(is_primary),
+        ReadFrom::Zone => match (is_ours(node, wish.zone), is_primary) {
+            (true, false) => 0,
+            (true, true) => 1,
+            (false, false) => 2,
+            (false, true) => 3,
+        },
+    }
+}
+
+/// Whether a tier is none of those that are wished for.
+fn is_fallback(tier: u8, wish: &Wish<'_>) -> bool {
+    match wish.read_from {
+        ReadFrom::Zone => tier > 1,
+        _ => tier > 0,
+    }
+}
+
+/// Whether a node is in our zone. One that has not named its own yet is taken to be: it does when
+/// it is greeted, and so is found out about by the first read.
+fn is_ours(node: &Node, zone: Option<&str>) -> bool {
+    match (&node.zone, node.peer.zone()) {
+        (Some(named), _) => Some(named.as_str()) == zone,
+        (None, Some(named)) => Some(named.as_str()) == zone,
+        (None, None) => !node.peer.was_greeted(),
+    }
+}
+
+/// One of these, by this number.
+fn draw<'a>(
+    mut nodes: impl Iterator<Item = &'a Arc<Node>> + Clone,
+    random: u64,
+) -> Option<&'a Arc<Node>> {
+    let count = nodes.clone().count() as u64;
+    nodes.nth((random % count.max(1)) as usize)
+}
+
+/// This one, or another of these with less to do.
+fn less_busy<'a>(
+    first: &'a Arc<Node>,
+    nodes: impl Iterator<Item = &'a Arc<Node>> + Clone,
+    random: u64,
+) -> Option<&'a Arc<Node>> {
+    let load = first.peer.pace.load();
+    if load == 0 {
+        return Some(first);
+    }
+    let others = nodes.filter(|node| !Arc::ptr_eq(node, first));
+    let second = draw(others, random.rotate_left(32));
+    Some(
+        second
+            .filter(|s| s.peer.pace.load() < load)
+            .unwrap_or(first),
+    )
+}
+
+/// One of the nearest, or one whose distance is to be measured again: of each node one read a
+/// second is for that.
+fn nearest<'a>(
+    nodes: impl Iterator<Item = &'a Arc<Node>> + Clone,
+    wish: &Wish<'_>,
+) -> Option<&'a Arc<Node>> {
+    let unsure = nodes.clone().find(|node| node.peer.pace.explore(wish.time));
+    if unsure.is_some() {
+        return unsure;
+    }
+    let trip = |node: &&Arc<Node>| node.peer.pace.round_trip();
+    let least = nodes.clone().filter_map(|node| trip(&node)).min();
+    let limit = least.map_or(Duration::MAX, |least| least + least / 4 + NEAR);
+    let near = nodes
+        .clone()
+        .filter(|node| trip(node).is_some_and(|trip| trip <= limit));
+    match draw(near.clone(), wish.random) {
+        Some(first) => less_busy(first, near, wish.random),
+        None => draw(nodes, wish.random),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,7 @@ pub struct Shard {
 
 impl Shard {
     /// The primary and the replicas.
-    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> + Clone {
         self.primary.iter().chain(&self.replicas)
     }
 }
@@ -182,6 +182,19 @@ impl Topology {
     /// Whether a shard has no replica.
     pub fn is_bare(&self) -> bool {
         self.shards.iter().any(|s| s.replicas.is_empty())
+    }
+
+    /// The slots that have a primary here and had another one in `before`.
+    pub fn moved<'t>(&'t self, before: &'t Topology) -> impl Iterator<Item = u16> + 't {
+        let primary = |topology: &'t Topology, slot: u16| {
+            let shard = topology.shard(slot);
+            shard.and_then(|s| s.primary.as_ref()).map(|p| &p.peer)
+        };
+        (0..SLOTS as u16).filter(move |slot| {
+            primary(self, *slot).is_some_and(|now| {
+                primary(before, *slot).is_none_or(|then| !Arc::ptr_eq(now, then))
+            })
+        })
     }
 
     /// How many slots are served.

@@ -1,6 +1,7 @@
 //! What becomes of commands that were not simply answered: `route` decides, here it is done.
 
 use super::place::Place;
+use super::review::{Picks, pick_up};
 use super::{Exchange, Part, Slot, Target};
 use crate::cluster::flight::{Flight, Landed};
 use crate::cluster::stats::count;
@@ -29,11 +30,12 @@ impl Exchange<'_> {
         reply: &mut Slot,
         flights: &[Flight],
         landed: &Landed,
+        picks: &Picks,
     ) {
         layer!(Cluster);
         let mut left_open: Vec<(usize, bool)> = Vec::new();
         let read_from = self.manner.read_from;
-        let place_of = |flight: usize| {
+        let place_of = |flight: usize, part: &Part<'_>| {
             let peer = &flights[flight].peer;
             let node = topology.nodes.iter().find(|n| Arc::ptr_eq(&n.peer, peer));
             let is_primary = |s: &Shard| {
@@ -42,9 +44,9 @@ impl Exchange<'_> {
                     .is_some_and(|p| Arc::ptr_eq(&p.peer, peer))
             };
             Place {
-                peer,
                 index: node.map(|n| n.index),
                 choice: read_from != ReadFrom::Primary && !topology.shards.iter().any(is_primary),
+                ..pick_up(peer, &flights[flight], part, picks)
             }
         };
         let mut failures: Vec<(usize, usize, Error)> = Vec::new();
@@ -69,26 +71,29 @@ impl Exchange<'_> {
         if failures.is_empty() && errors.is_empty() {
             // What had no place is still open; all others are answered.
             for part in parts.iter_mut().filter(|p| p.open) {
-                part.open = part.homeless;
+                part.open = part.homeless || part.doubted;
             }
             return;
         }
         let mut judged: Vec<usize> = Vec::new();
         for (number, flight, error) in failures {
-            let place = place_of(flight);
+            let place = place_of(flight, &parts[number]);
             self.judge_failure(&mut parts[number], number, reply, &place, error);
             judged.push(number);
         }
         for (number, flight) in errors {
-            let place = place_of(flight);
+            let place = place_of(flight, &parts[number]);
             let cause = landed.causes.iter().find(|(n, _)| *n as usize == number);
             let cause = cause.map(|(_, value)| *value);
-            self.judge(&mut parts[number], number, reply, &place, cause);
+            self.judge(&mut parts[number], number, reply, &place, topology, cause);
             judged.push(number);
         }
         judged.sort_unstable();
         for (number, part) in parts.iter_mut().enumerate() {
-            if part.open && judged.binary_search(&number).is_err() && !part.homeless {
+            let judged = judged.binary_search(&number).is_ok() || part.homeless;
+            if part.open && part.doubted {
+                // It is asked again, which changes nothing: its place in the order is no matter.
+            } else if part.open && !judged {
                 part.open = false;
             } else if part.open {
                 left_open.push((number, part.is_asking()));
@@ -173,6 +178,7 @@ impl Exchange<'_> {
         number: usize,
         reply: &mut Slot,
         place: &Place<'_>,
+        topology: &Topology,
         cause: Option<Value>,
     ) {
         let whole = reply.get_or_insert_default();
@@ -206,7 +212,10 @@ impl Exchange<'_> {
         };
         match verdict {
             Verdict::Deliver(code) => {
-                place.peer.health.worked();
+                place.peer.worked();
+                if self.is_doubtful_error(part, reply, answer.value, place, topology) {
+                    return;
+                }
                 if cause.is_some() {
                     self.close(part, number, reply, &said(code, false));
                 } else {
@@ -224,6 +233,14 @@ impl Exchange<'_> {
                     Code::Down => &self.core.stats.clusterdown,
                     _ => &self.core.stats.tryagain,
                 });
+                if code == Code::Server && !again.avoid && !again.refresh {
+                    // TRYAGAIN: its keys are on both sides of a migration.
+                    self.process.moving.saw(part.slot(), now());
+                }
+                // What is wrong is not the node.
+                if !again.avoid {
+                    place.peer.worked();
+                }
                 self.again(part, place, again, said(code, false));
                 if reason.starts_with("CLUSTERDOWN") {
                     self.sound_out(part, place);
@@ -235,7 +252,8 @@ impl Exchange<'_> {
             }
             Verdict::Moved { slot, to } => {
                 count(&self.core.stats.moved);
-                place.peer.health.worked();
+                place.peer.worked();
+                self.process.moving.saw([slot], now());
                 self.core.patch(self.process, slot, &to);
                 self.stale = true;
                 if part.slot().is_none() || part.slot() != Some(slot) {
@@ -247,7 +265,8 @@ impl Exchange<'_> {
             }
             Verdict::Ask { to } => {
                 count(&self.core.stats.ask);
-                place.peer.health.worked();
+                place.peer.worked();
+                self.process.moving.saw(part.slot(), now());
                 part.trouble().asking = true;
                 self.follow(part, number, reply, &to, said(Code::Redirects, false));
             }
@@ -421,8 +440,7 @@ impl Exchange<'_> {
         if !was_well && !health.is_due(time) {
             return;
         }
-        health.failed(time, rng().random_range(0.0..1.0));
-        if was_well {
+        if health.failed(time, rng().random_range(0.0..1.0)) {
             crate::log::log(crate::log::WARN, || {
                 format!(
                     "{} is left alone for a while: {error}",

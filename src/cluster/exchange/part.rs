@@ -33,6 +33,10 @@ pub struct Part<'a> {
     pub(super) open: bool,
     /// There was nobody to send it to in this round.
     pub(super) homeless: bool,
+    /// What a replica answered is not good enough: the primary is asked.
+    pub(super) doubted: bool,
+    /// The answer is a replica's, and has been noted as seen.
+    pub(super) seen: bool,
     /// What has come in its way; most have nothing.
     pub(super) trouble: Option<Box<Trouble>>,
 }
@@ -44,6 +48,8 @@ pub(super) struct Trouble {
     /// Where a redirection sends it.
     pub(super) toward: Option<Arc<Peer>>,
     pub(super) redirections: u32,
+    /// Only a primary may answer.
+    pub(super) home: bool,
     /// Why it is still open.
     pub(super) last: Option<Error>,
     /// What is sent in place of its body: a script in full.
@@ -61,6 +67,8 @@ impl<'a> Part<'a> {
             preludes: 0,
             open: true,
             homeless: false,
+            doubted: false,
+            seen: false,
             trouble: None,
         }
     }
@@ -103,6 +111,12 @@ impl<'a> Part<'a> {
     #[inline]
     pub(super) fn toward(&self) -> Option<&Arc<Peer>> {
         self.trouble.as_ref().and_then(|t| t.toward.as_ref())
+    }
+
+    /// Whether a replica may answer, as far as it is up to the command.
+    #[inline]
+    pub(super) fn may_roam(&self) -> bool {
+        self.read && self.trouble.as_ref().is_none_or(|t| !t.home)
     }
 
     pub(super) fn last(&self) -> Option<&Error> {

@@ -1,12 +1,14 @@
 //! To which node a command goes, in this round.
 
 use super::{Exchange, Part, Target};
+use crate::cluster::promise::{Need, Promise};
+use crate::cluster::session::Seen;
 use crate::cluster::stats::count;
 use crate::config::ReadFrom;
-use crate::deadline::{Deadline, now};
+use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
-use crate::net::Peer;
-use crate::route::choose;
+use crate::net::{Peer, Use};
+use crate::route::{Choice, Passed, Wish, choose};
 use crate::topology::{Node, Shard, Topology};
 use crate::world::rng;
 use rand::Rng;
@@ -21,26 +23,53 @@ const PROBE_MOST_MS: u64 = 250;
 pub(super) struct Place<'t> {
     pub(super) peer: &'t Arc<Peer>,
     pub(super) index: Option<usize>,
+    /// On which connection: a replica serves only those that say READONLY.
+    pub(super) kind: Use,
     /// One of several that could be asked.
     pub(super) choice: bool,
+    pub(super) pick: Pick,
+}
+
+/// How a read's node was chosen.
+#[derive(Clone, Copy)]
+pub(super) struct Pick {
+    /// What it had to be shown to have.
+    pub(super) need: Need,
+    /// The life that it had; 0 where nobody cares.
+    pub(super) life: u32,
+    passed: Option<Passed>,
+    fallback: bool,
+    primary: bool,
+}
+
+impl Pick {
+    const NONE: Pick = Pick {
+        need: Need::NOTHING,
+        life: 0,
+        passed: None,
+        fallback: false,
+        primary: true,
+    };
 }
 
 impl<'t> Place<'t> {
     #[inline]
-    pub(super) fn of_node(node: &'t Node, choice: bool) -> Place<'t> {
+    pub(super) fn of_node(node: &'t Node, choice: bool, kind: Use) -> Place<'t> {
         Place {
-            peer: &node.peer,
             index: Some(node.index),
             choice,
+            ..Place::of_peer(&node.peer, kind)
         }
     }
 
     #[inline]
-    pub(super) fn of_peer(peer: &'t Arc<Peer>) -> Place<'t> {
+    pub(super) fn of_peer(peer: &'t Arc<Peer>, kind: Use) -> Place<'t> {
         Place {
             peer,
             index: None,
+            kind,
             choice: false,
+            pick: Pick::NONE,
         }
     }
 }
@@ -63,6 +92,15 @@ impl Exchange<'_> {
             .is_some_and(|w| w[usize::from(slot >> 6)] & (1 << (slot & 63)) != 0)
     }
 
+    /// Whether a replica may answer the part, as far as is known before it is asked. What a
+    /// transaction of reads says does not tell whether a key is missing.
+    #[inline]
+    pub(super) fn may_roam(&self, part: &Part<'_>) -> bool {
+        part.may_roam()
+            && (part.preludes == 0
+                || self.promise.is_none_or(|p| !p.verifies()) && self.process.moving.is_nothing())
+    }
+
     /// The node that a part goes to.
     #[inline]
     pub(super) fn place<'t>(
@@ -72,14 +110,15 @@ impl Exchange<'_> {
         (read, name): (bool, &str),
         topology: &'t Topology,
     ) -> Result<Place<'t>> {
+        let home = self.manner.kind.at_primary();
         if let Some(peer) = toward {
-            return Ok(Place::of_peer(peer));
+            return Ok(Place::of_peer(peer, home));
         }
         let slot = match target {
             Target::Slot(slot) => *slot,
             Target::Primary(slot) => return self.primary(*slot, name, topology),
             Target::Anywhere => return self.anywhere(read, topology),
-            Target::Peer(peer) => return Ok(Place::of_peer(peer)),
+            Target::Peer(peer) => return Ok(Place::of_peer(peer, self.manner.kind)),
         };
         let nobody = || {
             Error::new(
@@ -88,14 +127,18 @@ impl Exchange<'_> {
             )
         };
         let shard = topology.shard(slot).ok_or_else(nobody)?;
-        if read && self.manner.read_from != ReadFrom::Primary && !self.is_written(slot) {
-            return self.read_place(shard, u64::from(slot)).ok_or_else(nobody);
+        if read
+            && self.manner.read_from != ReadFrom::Primary
+            && !self.is_written(slot)
+            && let Some(place) = self.read_place(shard, Some(slot), u64::from(slot))
+        {
+            return Ok(place);
         }
         let Some(primary) = &shard.primary else {
             return Err(nobody());
         };
         if primary.peer.health.is_well() {
-            return Ok(Place::of_node(primary, false));
+            return Ok(Place::of_node(primary, false, home));
         }
         Ok(self.instead(shard, &primary.peer))
     }
@@ -115,7 +158,8 @@ impl Exchange<'_> {
             || shard.replicas.is_empty()
             || (health.is_called_for(now()) && self.probe(&primary.peer));
         if asked {
-            return Ok(Place::of_node(primary, false));
+            let home = self.manner.kind.at_primary();
+            return Ok(Place::of_node(primary, false, home));
         }
         let node = primary.peer.origin().name();
         Err(Error::new(
@@ -131,14 +175,14 @@ impl Exchange<'_> {
     /// the primary that was lost before this one may be its successor.
     #[cold]
     pub(super) fn instead<'t>(&self, shard: &'t Shard, primary: &'t Arc<Peer>) -> Place<'t> {
-        let time = now();
+        let (time, home) = (now(), self.manner.kind.at_primary());
         let ready = |peer: &Peer| peer.health.is_well() || peer.health.is_due(time);
         // Where there is nobody else, there is nothing to find out first.
         if !shard.replicas.iter().any(|n| ready(&n.peer)) {
-            return Place::of_peer(primary);
+            return Place::of_peer(primary, home);
         }
         if primary.health.is_called_for(time) && self.probe(primary) {
-            return Place::of_peer(primary);
+            return Place::of_peer(primary, home);
         }
         let (before, after) = shard
             .replicas
@@ -146,14 +190,16 @@ impl Exchange<'_> {
         for node in after.iter().chain(before) {
             let health = &node.peer.health;
             if health.is_well() || (health.is_due(time) && self.probe(&node.peer)) {
-                return Place::of_peer(&node.peer);
+                return Place::of_peer(&node.peer, home);
             }
         }
-        Place::of_peer(primary)
+        Place::of_peer(primary, home)
     }
 
     /// Whether a node that has been failing lives: a new connection and its greeting tell, and a
-    /// caller's command, whose fate would be unknown, is not risked.
+    /// caller's command, whose fate would be unknown, is not risked. One that lives gets this
+    /// caller's command, and others only once that has been answered: a node that greets may still
+    /// be loading its data.
     #[cold]
     pub(super) fn probe(&self, peer: &Peer) -> bool {
         let time = now();
@@ -164,41 +210,165 @@ impl Exchange<'_> {
             .min(self.manner.attempt_ms.max(PROBE_LEAST_MS));
         let until = Deadline::after(time, most).min(self.call.deadline);
         let lives = peer.open(self.manner.kind, &self.call, until).is_ok();
-        if lives {
-            peer.health.worked();
-        } else {
+        if !lives {
             peer.health.failed(now(), rng().random_range(0.0..1.0));
         }
         lives
     }
 
-    pub(super) fn read_place<'t>(&self, shard: &'t Shard, salt: u64) -> Option<Place<'t>> {
+    /// The node that serves a read; nobody where only the primary may, as for a write.
+    pub(super) fn read_place<'t>(
+        &self,
+        shard: &'t Shard,
+        slot: Option<u16>,
+        salt: u64,
+    ) -> Option<Place<'t>> {
         if shard.replicas.is_empty() {
             self.missed_replicas.set(true);
+        }
+        let kind = self.manner.kind;
+        let primary = shard.primary.as_ref();
+        let is_primary = |node: &Arc<Node>| primary.is_some_and(|p| Arc::ptr_eq(p, node));
+        let bound = match (self.promise?, slot) {
+            (promise, Some(slot)) if promise.needs_proof() => Some((promise, slot)),
+            _ => None,
+        };
+        // Nobody knows how fresh a replica will be when the wait is over.
+        if bound.is_some() && kind.is_blocking() {
+            return None;
         }
         // One number for each slot, so that the commands of a slot go to one node.
         let random = (self.seed ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15))
             .wrapping_mul(0xd6e8_feb8_6659_fd93)
             .rotate_left(32)
-            .wrapping_mul(0xd6e8_feb8_6659_fd93)
-            >> 16;
-        let (read_from, shunned) = (self.manner.read_from, &self.shunned);
-        let mut node = choose(shard, read_from, random, self.call.began, shunned)?;
+            .wrapping_mul(0xd6e8_feb8_6659_fd93);
+        let mut wish = Wish {
+            read_from: self.manner.read_from,
+            zone: self.promise?.zone.as_deref(),
+            random,
+            time: self.call.began,
+            shunned: &self.shunned,
+        };
+        let need = bound.map(|(promise, slot)| {
+            wish.time = now();
+            self.need(promise, slot, wish.time)
+        });
+        let fits = |node: &Arc<Node>| match (&need, primary) {
+            (None, _) => true,
+            (Some(_), Some(primary)) if Arc::ptr_eq(primary, node) => true,
+            (Some(need), Some(primary)) => need.is_met(&node.peer, &primary.peer),
+            (Some(_), None) => false,
+        };
+        let same = |wish: &Wish<'_>| need.and_then(|need| self.same_as_before(shard, need, wish));
+        let mut choice = match same(&wish).filter(|node| fits(node)) {
+            Some(node) => Choice {
+                node,
+                passed: None,
+                fallback: false,
+            },
+            None => choose(shard, &wish, &fits)?,
+        };
+        if let Some((promise, _)) = bound
+            && (choice.passed == Some(Passed::Stale)
+                || is_wearing(promise, choice.node, primary, wish.time))
+            && (self.core).prove(self.process, shard, kind, &self.call, promise)
+        {
+            choice = match same(&wish).filter(|node| fits(node)) {
+                Some(node) => Choice { node, ..choice },
+                None => choose(shard, &wish, &fits)?,
+            };
+        }
+        // A node that has been demoted would serve this as a replica, if it was asked as one.
+        if is_primary(choice.node) && self.promise?.verifies() {
+            let pick = pick_of(&choice, true);
+            self.count_read(choice.node, &pick);
+            let place = match choice.node.peer.health.is_well() {
+                true => Place::of_node(choice.node, false, kind.at_primary()),
+                false => self.instead(shard, &choice.node.peer),
+            };
+            return Some(Place { pick, ..place });
+        }
         // One that has been failing is asked whether it lives before it gets the command. It is
         // not due again at once, so this ends.
-        while !node.peer.health.is_well()
-            && node.peer.health.is_due(now())
-            && !self.probe(&node.peer)
+        while !choice.node.peer.health.is_well()
+            && choice.node.peer.health.is_due(now())
+            && !self.probe(&choice.node.peer)
         {
-            node = choose(shard, read_from, random, now(), shunned)?;
+            wish.time = now();
+            choice = choose(shard, &wish, &fits)?;
         }
-        let primary = shard.primary.as_ref();
-        count(if primary.is_some_and(|p| Arc::ptr_eq(p, node)) {
-            &self.core.stats.primary_reads
-        } else {
-            &self.core.stats.replica_reads
+        let mut pick = pick_of(&choice, is_primary(choice.node));
+        if let Some(need) = need {
+            pick.need = need;
+            // A connection that is opened only for the command would be to a process that nobody
+            // knows.
+            self.warm(&choice.node.peer);
+            pick.life = (choice.node.peer.standing).life(|| self.core.session.life());
+        }
+        self.count_read(choice.node, &pick);
+        Some(Place {
+            pick,
+            ..Place::of_node(choice.node, true, kind)
+        })
+    }
+
+    /// Opens the first connection for reads to a node, so that what is shown of it and what is seen
+    /// there is of the process behind it. Should that fail, the command finds out why.
+    fn warm(&self, peer: &Peer) {
+        if peer.standing.known_life() == 0 {
+            let _ = peer.warm(self.manner.kind, &self.call, self.call.patience(now()));
+        }
+    }
+
+    /// What a replica must be shown to have for a read of a slot at this time.
+    pub(super) fn need(&self, promise: &Promise, slot: u16, time: Time) -> Need {
+        let session = &self.core.session;
+        let written = promise.read_your_writes.then(|| session.written(slot));
+        let since = written.max(promise.oldest(time));
+        Need {
+            since,
+            seen: match promise.monotonic {
+                true => session.seen(slot),
+                false => Seen::NOTHING,
+            },
+        }
+    }
+
+    /// The replica that has everything that was seen of a slot, because it was seen there.
+    fn same_as_before<'t>(
+        &self,
+        shard: &'t Shard,
+        need: Need,
+        wish: &Wish<'_>,
+    ) -> Option<&'t Arc<Node>> {
+        if need.seen.life() == 0 {
+            return None;
+        }
+        shard.replicas.iter().find(|node| {
+            node.peer.standing.known_life() == need.seen.life()
+                && node.peer.health.is_well()
+                && !wish.shunned.contains(&node.index)
+        })
+    }
+
+    pub(super) fn count_read(&self, node: &Node, pick: &Pick) {
+        let stats = &self.core.stats;
+        count(match pick.primary {
+            true => &stats.primary_reads,
+            false => &stats.replica_reads,
         });
-        Some(Place::of_node(node, true))
+        count(&node.peer.counts.reads);
+        match pick.passed {
+            None => {}
+            Some(Passed::Ejected) => count(&stats.reads_passed_ejected),
+            Some(Passed::Stale) => count(&stats.reads_passed_stale),
+        }
+        if pick.fallback {
+            count(match self.manner.read_from {
+                ReadFrom::Zone => &stats.reads_out_of_zone,
+                _ => &stats.reads_fallback,
+            });
+        }
     }
 
     /// Any shard's node that is well.
@@ -224,12 +394,43 @@ impl Exchange<'_> {
             (n, _) => well[random % n],
         };
         if read && self.manner.read_from != ReadFrom::Primary {
-            return self.read_place(shard, random as u64).ok_or_else(nobody);
+            return self
+                .read_place(shard, None, random as u64)
+                .or_else(|| {
+                    let primary = shard.primary.as_ref()?;
+                    Some(Place::of_node(primary, true, self.manner.kind.at_primary()))
+                })
+                .ok_or_else(nobody);
         }
         shard
             .primary
             .as_ref()
-            .map(|primary| Place::of_node(primary, true))
+            .map(|primary| Place::of_node(primary, true, self.manner.kind.at_primary()))
             .ok_or_else(nobody)
     }
+}
+
+fn pick_of(choice: &Choice<'_>, primary: bool) -> Pick {
+    Pick {
+        passed: choice.passed,
+        fallback: choice.fallback,
+        primary,
+        ..Pick::NONE
+    }
+}
+
+/// Whether what is shown of a replica will soon be too old: it is renewed before it is, by one
+/// caller, so that nobody has to wait for it.
+fn is_wearing(
+    promise: &Promise,
+    node: &Arc<Node>,
+    primary: Option<&Arc<Node>>,
+    time: Time,
+) -> bool {
+    let Some(primary) = primary.filter(|p| !Arc::ptr_eq(p, node)) else {
+        return false;
+    };
+    promise.max_staleness_ms > 0
+        && (node.peer.standing.proven(&primary.peer))
+            .is_none_or(|since| since.is_before(time, promise.max_staleness_ms / 2))
 }

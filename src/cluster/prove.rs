@@ -1,0 +1,203 @@
+//! Finding out how far replicas are behind, on the thread of a caller who wants to read from one.
+//!
+//! The primary says first how long its history of writes is, then each replica how much of it it has
+//! executed: a replica that has got to the length that the primary had when it was asked has
+//! everything that had been executed before the question was sent. docs/replica-reads.md has the
+//! derivation. One caller asks for all, others go on with what is known; a shard that nobody reads
+//! from is never asked.
+
+use super::core::{Core, Process};
+use super::exchange::{Part, Target};
+use super::flight::{Flight, fly};
+use super::promise::Promise;
+use super::stats::count;
+use crate::deadline::{Deadline, Time, now};
+use crate::error::{Code, Error};
+use crate::log;
+use crate::net::{Call, Link, Peer, Sample, Use};
+use crate::resp::{Answer, Body, Reply, View};
+use crate::topology::{ReplicationView, Shard, replication};
+use crate::world::rng;
+use rand::Rng;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the nodes have to answer in all: a quarter of an attempt, within these.
+const LEAST_MS: u64 = 50;
+const MOST_MS: u64 = 250;
+
+const INFO: &[u8] = b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n";
+
+/// Lets the next caller in, whatever happens to this one.
+struct Turn<'a>(&'a Peer, Duration);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.standing.release(now().plus(self.1));
+    }
+}
+
+impl Core {
+    /// Finds out about the replicas of a shard, for connections of this kind, unless somebody else
+    /// does or has just done so; returns whether something was found out.
+    #[cold]
+    pub fn prove(
+        &self,
+        process: &Process,
+        shard: &Shard,
+        kind: Use,
+        call: &Call<'_>,
+        promise: &Promise,
+    ) -> bool {
+        let Some(primary) = shard.primary.as_ref().map(|node| &node.peer) else {
+            return false;
+        };
+        let time = now();
+        let most = (call.attempt_ms / 4)
+            .clamp(LEAST_MS, MOST_MS)
+            .min(promise.patience_ms());
+        // The turn ends by itself, should this thread be lost.
+        let held = time.plus(Duration::from_millis(2 * most));
+        if !ready(primary, time) || !primary.standing.claim(time, held) {
+            return false;
+        }
+        let _turn = Turn(primary, Duration::from_millis(promise.interval_ms()));
+        count(&self.stats.lag_probes);
+        let mut call = call
+            .attempt(time)
+            .until(Deadline::after(time, most).min(call.deadline));
+        call.attempt_ms = most;
+        let said = ask(std::slice::from_ref(primary), &call);
+        match said.into_iter().next() {
+            Some(Ok(view)) if view.primary => {
+                primary.standing.health.worked();
+                primary.standing.sampled(Sample {
+                    since: time,
+                    history: view.history,
+                    offset: view.offset,
+                });
+            }
+            // Demoted, and nobody here has heard of it.
+            Some(Ok(_)) => {
+                count(&self.stats.lag_probe_failures);
+                self.relearn(process);
+                return false;
+            }
+            Some(Err(error)) => {
+                self.failed(primary, &error);
+                return false;
+            }
+            None => return false,
+        }
+        let replicas: Vec<Arc<Peer>> = shard
+            .replicas
+            .iter()
+            .map(|node| node.peer.clone())
+            .filter(|peer| peer.health.is_well() && ready(peer, time))
+            .collect();
+        // Opened after the proof they would undo it; one that cannot be opened is of no use to the
+        // proof, and the command that wants it finds out why.
+        for peer in &replicas {
+            let _ = peer.warm(kind, &call, call.deadline);
+        }
+        let births: Vec<u32> = replicas.iter().map(|peer| peer.standing.births()).collect();
+        let said = ask(&replicas, &call);
+        for ((peer, births), said) in replicas.iter().zip(births).zip(said) {
+            match said {
+                Ok(view) => judge(peer, births, primary, &view),
+                Err(error) => self.failed(peer, &error),
+            }
+        }
+        true
+    }
+
+    /// A node did not tell: it is asked less and less often. That says nothing of how it serves
+    /// commands, whose own failures are counted elsewhere.
+    fn failed(&self, peer: &Peer, error: &Error) {
+        if matches!(error.code, Code::Interrupted | Code::Closed) {
+            return;
+        }
+        count(&self.stats.lag_probe_failures);
+        let news = peer
+            .standing
+            .health
+            .failed(now(), rng().random_range(0.0..1.0));
+        if news {
+            log::log(log::WARN, || {
+                format!("{} does not tell its replication: {error}", peer.address())
+            });
+        }
+    }
+}
+
+fn ready(peer: &Peer, time: Time) -> bool {
+    let health = &peer.standing.health;
+    health.is_well() || health.is_due(time)
+}
+
+/// What a replica's word is worth.
+fn judge(peer: &Arc<Peer>, births: u32, primary: &Arc<Peer>, view: &ReplicationView) {
+    let standing = &peer.standing;
+    standing.health.worked();
+    let (since, behind) = match view.primary {
+        // Promoted: it has its own history now.
+        true => (None, -1),
+        false => primary.standing.date(&view.history, view.offset),
+    };
+    let link = match view.link_up && !view.primary {
+        true => Link::Up,
+        false => Link::Down,
+    };
+    match (link, since) {
+        (Link::Up, Some(since)) => standing.prove(since, primary, births),
+        // Behind by more than anybody remembers; what was shown before still holds.
+        (Link::Up, None) => {}
+        _ => standing.disprove(),
+    }
+    let before = standing.said(link, behind);
+    if before != link && !(before == Link::Unknown && link == Link::Up) {
+        let words = match link {
+            Link::Up => "is connected to its primary again",
+            _ => "has lost its primary: it is read from only by those who set no bound",
+        };
+        log::log(log::WARN, || format!("{} {words}", peer.address()));
+    }
+}
+
+/// Asks these at once.
+fn ask(peers: &[Arc<Peer>], call: &Call<'_>) -> Vec<Result<ReplicationView, Error>> {
+    let parts: Vec<Part<'_>> = peers
+        .iter()
+        .map(|peer| {
+            Part::new(
+                Body::Encoded(INFO),
+                "INFO",
+                Target::Peer(peer.clone()),
+                true,
+            )
+        })
+        .collect();
+    let mut flights: Vec<Flight> = peers
+        .iter()
+        .enumerate()
+        .map(|(number, peer)| {
+            let mut flight = Flight::new(peer.clone(), Use::Standing, 1);
+            flight.add(number as u32, false);
+            flight
+        })
+        .collect();
+    let mut reply = Reply::default();
+    reply.answers = vec![Answer::NIL; peers.len()];
+    fly(&mut flights, &parts, &mut reply, call);
+    peers
+        .iter()
+        .enumerate()
+        .map(|(number, peer)| {
+            let flight = flights.iter().find(|f| Arc::ptr_eq(&f.peer, peer));
+            match flight.and_then(|flight| flight.failed.clone()) {
+                Some(error) => Err(error),
+                None => replication(View::new(&reply, reply.answers[number].value)),
+            }
+        })
+        .collect()
+}
