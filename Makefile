@@ -29,7 +29,7 @@ STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 # Runs the command that follows in a cluster of its own, unless one is running already (RDC_URL names it).
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
-.PHONY: build help demo test test-c asan tsan gates test-go test-ruby test-python test-examples bench bench-bindings header lint
+.PHONY: build help demo test test-c asan tsan soak gates test-go test-ruby test-python test-examples bench bench-bindings header lint
 .PHONY: fuzz wheel gem stage install uninstall clean setup-demo setup-test setup-bench
 
 build: ## the shared and the static library, optimised, in target/release
@@ -46,6 +46,9 @@ test: setup-test build ## everything: Rust, C, installation, Go, Ruby, Python, e
 	$(CARGO) test --workspace
 	$(MAKE) --no-print-directory stage
 	$(IN_CLUSTER) $(MAKE) --no-print-directory test-go test-ruby test-python test-examples
+
+soak: ## 64 threads while the cluster breaks and mends, for SOAK_SECONDS (600) in the order of SOAK_SEED
+	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --test soak -- --nocapture
 
 test-c: ## the C tests and examples, also under valgrind, and the installation
 	$(CARGO) test --test c

@@ -11,8 +11,9 @@ use rediscluster::ffi::reply::{rdc_reply_error, rdc_reply_free};
 use say::{ask, client, code, is, is_sent, key_of, say, say_all, show, until};
 use std::collections::HashSet;
 use std::ffi::CString;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 use support::{Action, FakeCluster, Server};
 
@@ -293,6 +294,82 @@ fn a_process_without_descriptors_is_told_so_and_recovers() {
 }
 
 #[test]
+fn without_descriptors_connections_that_are_open_serve_and_calls_end_when_told_to() {
+    let fake = fake(2);
+    if let Some(fake) = &fake {
+        fake.on(0, |_, command| {
+            is(command, "GETDEL").then_some(Action::Nothing)
+        });
+    }
+    in_a_process(
+        "without_descriptors_connections_that_are_open_serve_and_calls_end_when_told_to",
+        &url(&fake),
+        |url| {
+            let patient = "timeout_ms=20000&attempt_timeout_ms=20000";
+            let client = Arc::new(client(&format!("{url}?{patient}")));
+            let (here, there) = (key_of(0, 2, 1), key_of(1, 2, 1));
+            // One connection to the first node for each of these, and none to the second.
+            let pinned = client.pin(here.as_bytes());
+            assert_eq!(say(&client, &format!("SET {here} 1")), "OK");
+            assert_eq!(say(&pinned, &format!("GET {here}")), "1");
+            let go = [Barrier::new(2), Barrier::new(2)];
+            let ready = [AtomicUsize::new(0), AtomicUsize::new(0)];
+            let mut files = Vec::new();
+            let wait = |n: usize, client: &Client| {
+                // SAFETY: asks for a number.
+                ready[n].store(unsafe { libc::gettid() } as usize, Ordering::SeqCst);
+                go[n].wait();
+                ask(client, &format!("GETDEL {here}"))
+            };
+            std::thread::scope(|scope| {
+                // The first has the event that was made when the client connected; for the second there is none.
+                let waits = [
+                    scope.spawn(|| wait(0, &client)),
+                    scope.spawn(|| wait(1, &pinned)),
+                ];
+                let stats = [0, 1].map(|n| {
+                    until("the thread is there", || {
+                        ready[n].load(Ordering::SeqCst) > 0
+                    });
+                    let thread = ready[n].load(Ordering::SeqCst);
+                    std::fs::File::open(format!("/proc/self/task/{thread}/stat")).unwrap()
+                });
+                limit_descriptors(64);
+                while let Ok(file) = std::fs::File::open("/dev/null") {
+                    files.push(file);
+                }
+                let hasty = Arc::new(client.with("timeout_ms", "300"));
+                let got = say_all(&hasty, &[format!("INCR {here}"), format!("INCR {there}")]);
+                assert_eq!(got[0], "2", "{got:?}");
+                let refused = got[1].contains("descriptor") && !got[1].contains("sent)");
+                assert!(refused, "{got:?}");
+                for n in [0, 1] {
+                    go[n].wait();
+                    until("it waits", || {
+                        let mut text = [0; 512];
+                        let len = stats[n].read_at(&mut text, 0).unwrap();
+                        is_asleep(&String::from_utf8_lossy(&text[..len]))
+                    });
+                }
+                let began = Instant::now();
+                pinned.interrupt();
+                client.interrupt();
+                for wait in waits {
+                    let ended = wait.join().unwrap();
+                    let words = show(ended.view());
+                    assert_eq!(code(ended.view()), Code::Interrupted, "{words}");
+                }
+                let took = began.elapsed();
+                assert!(took < Duration::from_secs(5), "{took:?}");
+            });
+            drop(files);
+            let incrs = [format!("INCR {here}"), format!("INCR {there}")];
+            assert_eq!(say_all(&client, &incrs), ["3", "1"]);
+        },
+    );
+}
+
+#[test]
 fn descriptors_beyond_1024_are_as_good_as_others() {
     let fake = fake(2);
     in_a_process(
@@ -338,6 +415,68 @@ fn ten_thousand_clients_leave_nothing_behind() {
         let grown = resident().saturating_sub(memory);
         assert!(grown < 1 << 20, "{grown} bytes for 9000 clients");
     });
+}
+
+/// Lets this process map so many bytes more than it has.
+fn limit_memory(more: usize) {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = statm.split(' ').next().unwrap().parse().unwrap();
+    let most = (pages * 4096 + more) as u64;
+    let limit = libc::rlimit {
+        rlim_cur: most,
+        rlim_max: most,
+    };
+    // SAFETY: the pointer is that of a live struct.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+}
+
+/// An allocation that fails ends the process, as it does in any program of Rust. So nothing may ask for what a
+/// peer has only announced, and the limits of a reply hold before there is no memory left.
+#[test]
+fn a_process_with_little_memory_survives_replies_that_announce_much() {
+    const MIB: usize = 1 << 20;
+    let fake = fake(1);
+    if let Some(fake) = &fake {
+        let endless = |what: &str, size: usize| what.repeat(size / what.len());
+        let replies = [
+            "$2000000000\r\nx".to_string(),
+            format!("$2000000000\r\n{}", endless("x", 12 * MIB)),
+            "*60000000\r\n".to_string(),
+            format!("*60000000\r\n{}", endless(":1\r\n", 12 * MIB)),
+            "%30000000\r\n+k\r\n".to_string(),
+            format!("*60000000\r\n{}", endless("$1\r\nx\r\n", 12 * MIB)),
+            format!("~60000000\r\n{}", endless("*1\r\n", 12 * MIB)),
+            format!(">60000000\r\n{}", endless("_\r\n", 12 * MIB)),
+            format!("+{}", endless("x", 12 * MIB)),
+        ];
+        fake.on(0, move |_, command| {
+            let n = command.get(1).filter(|_| is(command, "INCR"))?;
+            let n: usize = String::from_utf8_lossy(n).parse().ok()?;
+            Some(Action::send(replies.get(n)?))
+        });
+    }
+    in_a_process(
+        "a_process_with_little_memory_survives_replies_that_announce_much",
+        &url(&fake),
+        |url| {
+            let limits = "max_reply_bytes=8388608&attempt_timeout_ms=500";
+            let client = Arc::new(client(&format!("{url}?{limits}")));
+            assert_eq!(say(&client, "SET k v"), "OK");
+            limit_memory(96 * MIB);
+            for n in 0..9 {
+                let reply = ask(&client, &format!("INCR {n}"));
+                // What only announces much is a node that falls silent.
+                let expected = match n {
+                    2 | 4 => Code::Timeout,
+                    _ => Code::Protocol,
+                };
+                assert_eq!(code(reply.view()), expected, "{n}: {}", show(reply.view()));
+                let got = say_all(&client, &[format!("INCR {n}"), "GET k".to_string()]);
+                assert!(got[0].contains("sent)"), "{n}: {got:?}");
+                assert_eq!(say(&client, "GET k"), "v", "{n}");
+            }
+        },
+    );
 }
 
 #[test]
@@ -520,7 +659,12 @@ fn a_thread_that_ends_inside_a_call_takes_nobody_with_it() {
 /// Whether a thread of this process sleeps.
 fn sleeps(thread: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat"));
-    stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|s| s.starts_with(" S")))
+    stat.is_ok_and(|stat| is_asleep(&stat))
+}
+
+fn is_asleep(stat: &str) -> bool {
+    let rest = stat.rsplit(')').next();
+    rest.is_some_and(|rest| rest.starts_with(" S"))
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Compiling C programs, and a cluster to run them in.
+#![allow(dead_code)] // Each test program uses a part of it.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -18,6 +20,51 @@ pub const C_FLAGS: &[&str] = &[
     "-g",
     "-pthread",
 ];
+
+const CXX_FLAGS: &[&str] = &[
+    "-std=c++17",
+    "-pedantic",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-O1",
+    "-g",
+];
+pub const SONAME: &str = concat!("librediscluster.so.", env!("CARGO_PKG_VERSION_MAJOR"));
+
+/// Where cargo put the libraries that belong to this very test.
+pub static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
+    let test = std::env::current_exe().expect("the path of this test");
+    test.parent().expect("its folder").to_owned()
+});
+
+/// A folder with the names that linker and loader ask for, pointing to the built library.
+static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
+    let dir = scratch("lib");
+    for name in ["librediscluster.so", SONAME] {
+        symlink(BUILT.join("librediscluster.so"), dir.join(name))
+            .expect("a symlink to the library");
+    }
+    dir
+});
+
+pub fn compile(source: &Path, program: &Path) {
+    let (compiler, flags) = match source.extension().and_then(|e| e.to_str()) {
+        Some("cpp") => ("c++", CXX_FLAGS),
+        _ => ("cc", C_FLAGS),
+    };
+    succeed(
+        Command::new(compiler)
+            .args(flags)
+            .arg(format!("-I{ROOT}/include"))
+            .arg(source)
+            .arg("-o")
+            .arg(program)
+            .arg(format!("-L{}", LIBRARY.display()))
+            .arg(format!("-Wl,-rpath,{}", LIBRARY.display()))
+            .args(["-Wl,--as-needed", "-lrediscluster", "-ldl"]),
+    );
+}
 
 /// One cluster for all tests of a program: the one that RDC_URL names, or else one of our own, which
 /// lives as long as its standard input is open, that is, until this process ends, however it ends.
@@ -76,7 +123,6 @@ pub fn succeed(command: &mut Command) -> String {
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// `tool` runs the program; it is `timeout`, since a call that never ends must fail, not hang.
-#[allow(dead_code)] // Not every test program uses it.
 pub fn run(program: &Path, tool: &[&str]) -> String {
     run_with(program, tool, &[])
 }

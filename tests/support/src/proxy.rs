@@ -1,6 +1,7 @@
 //! A wire that delays, splits and cuts, by dice with a seed.
 
 use crate::process::lock;
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -25,10 +26,11 @@ pub struct Chaos {
 pub struct Proxy {
     port: u16,
     stop: Arc<AtomicBool>,
+    chaos: Arc<Mutex<Chaos>>,
     /// How often it has cut.
     cuts: Arc<AtomicUsize>,
-    /// Also those of connections that have ended.
-    streams: Arc<Mutex<Vec<TcpStream>>>,
+    /// Both ends of every connection, by its number.
+    streams: Arc<Mutex<HashMap<usize, [TcpStream; 2]>>>,
     accept: Option<JoinHandle<()>>,
 }
 
@@ -39,12 +41,14 @@ impl Proxy {
         let bound = TcpListener::bind("127.0.0.1:0").unwrap_or_else(|e| panic!("no port: {e}"));
         let port = bound.local_addr().map(|a| a.port()).unwrap_or_default();
         let stop = Arc::new(AtomicBool::new(false));
+        let chaos = Arc::new(Mutex::new(chaos));
         let cuts = Arc::new(AtomicUsize::new(0));
-        let streams = Arc::new(Mutex::new(Vec::new()));
+        let streams = Arc::new(Mutex::new(HashMap::new()));
         let accept = std::thread::spawn({
             let (stop, cuts, streams) = (stop.clone(), cuts.clone(), streams.clone());
+            let chaos = chaos.clone();
             move || {
-                let mut threads = Vec::new();
+                let mut threads: Vec<JoinHandle<()>> = Vec::new();
                 for (number, client) in bound.incoming().enumerate() {
                     if stop.load(Ordering::SeqCst) {
                         break;
@@ -52,20 +56,25 @@ impl Proxy {
                     let pair = client.and_then(|c| Ok((c, TcpStream::connect(("127.0.0.1", to))?)));
                     // Nobody listens there: what the client sees is a connection that ends.
                     let Ok((client, server)) = pair else { continue };
+                    let ends = client
+                        .try_clone()
+                        .and_then(|c| Ok([c, server.try_clone()?]));
+                    let Ok(ends) = ends else { continue };
+                    lock(&streams).insert(number, ends);
+                    threads.retain(|thread| !thread.is_finished());
                     for (way, (from, to)) in
                         [(&client, &server), (&server, &client)].iter().enumerate()
                     {
                         let ends = from.try_clone().and_then(|f| Ok((f, to.try_clone()?)));
                         let Ok((from, to)) = ends else { continue };
-                        if let Ok(kept) = from.try_clone() {
-                            lock(&streams).push(kept);
-                        }
                         let dice = Dice(AtomicU64::new(
                             seed ^ (number as u64 * 2 + way as u64) << 32,
                         ));
-                        let cuts = cuts.clone();
+                        let (chaos, cuts, streams) = (chaos.clone(), cuts.clone(), streams.clone());
                         threads.push(std::thread::spawn(move || {
-                            carry(from, to, chaos, &dice, &cuts)
+                            carry(from, to, &chaos, &dice, &cuts);
+                            // The other way may have done so already.
+                            lock(&streams).remove(&number);
                         }));
                     }
                 }
@@ -77,6 +86,7 @@ impl Proxy {
         Proxy {
             port,
             stop,
+            chaos,
             cuts,
             streams,
             accept: Some(accept),
@@ -87,7 +97,20 @@ impl Proxy {
         self.port
     }
 
-    /// How often it has cut a connection.
+    /// Does otherwise from now on, also on connections that there are.
+    pub fn set(&self, chaos: Chaos) {
+        *lock(&self.chaos) = chaos;
+    }
+
+    /// Cuts all connections that there are.
+    pub fn cut(&self) {
+        for stream in lock(&self.streams).values().flatten() {
+            // It may have ended already.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// How often dice have cut a connection.
     pub fn cuts(&self) -> usize {
         self.cuts.load(Ordering::SeqCst)
     }
@@ -97,10 +120,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(("127.0.0.1", self.port));
-        for stream in lock(&self.streams).iter() {
-            // It may have ended already.
-            let _ = stream.shutdown(Shutdown::Both);
-        }
+        self.cut();
         if let Some(accept) = self.accept.take() {
             let _ = accept.join();
         }
@@ -108,11 +128,18 @@ impl Drop for Proxy {
 }
 
 /// One way, until an end hangs up.
-fn carry(mut from: TcpStream, mut to: TcpStream, chaos: Chaos, dice: &Dice, cuts: &AtomicUsize) {
+fn carry(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    chaos: &Mutex<Chaos>,
+    dice: &Dice,
+    cuts: &AtomicUsize,
+) {
     let _ = to.set_nodelay(true);
     let mut buffer = [0; 16384];
     while let Ok(n @ 1..) = from.read(&mut buffer) {
         let mut piece = &buffer[..n];
+        let chaos = *lock(chaos);
         if dice.chance(chaos.delays) {
             std::thread::sleep(chaos.delay.mul_f64(dice.below(1000) as f64 / 1000.0));
         }
