@@ -201,6 +201,7 @@ impl Client {
         let call = self.call(core, more_ms);
         manner.kind = manner.kind.blocking();
         manner.attempt_ms = call.attempt_ms;
+        manner.timeout_ms = manner.timeout_ms.saturating_add(more_ms);
         (call, manner)
     }
 

@@ -3,16 +3,18 @@
 //! Nothing is retried or redirected here: what the connection knows (watched keys, queued
 //! commands) is lost with it, and a command that followed would run outside its transaction. So
 //! after such a loss every command fails, until EXEC, DISCARD, UNWATCH or RESET ends what was
-//! begun.
+//! begun. A slot that has moved is an error too; as soon as nothing is begun any more, the next
+//! command opens a connection to whoever serves it now.
 
 use super::core::Core;
+use super::stats::count;
+use crate::address::Address;
 use crate::deadline::now;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fault, Result};
 use crate::net::{Call, Connection, GLANCE, Peer, Uncancelled, Use};
-use crate::resp::{Body, Kind, Reply, Value};
-use crate::route::{Row, table};
+use crate::resp::{Body, Kind, Reply, Value, flag};
+use crate::route::{Facts, Row, Verdict, of_reply, table};
 use crate::sync::{Condvar, Mutex, lock, notify_one, wait};
-use crate::topology::redirection;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 
@@ -174,9 +176,10 @@ impl Pin {
             held.connection.reply(call, until)
         };
         match outcome {
-            Ok(reply) => {
+            Ok(mut reply) => {
                 let refused = reply.root.value.kind == Kind::Error;
-                turn.stray |= refused && self.is_elsewhere(core, &reply, &held.peer);
+                reply.root.value.flags |= flag::ANSWER | flag::SENT;
+                turn.stray |= refused && self.told(core, &mut reply, held.peer.address(), call);
                 let begun = if is(END) {
                     false
                 } else {
@@ -205,17 +208,68 @@ impl Pin {
         }
     }
 
-    /// Whether the node says that somebody else serves the slot. The caller is told, and what it
-    /// does next goes there; what was begun ends where it began.
-    fn is_elsewhere(&self, core: &Core, reply: &Reply, peer: &Peer) -> bool {
-        let said = reply.view().text().unwrap_or_default();
-        match redirection(said, peer.address()) {
-            Some(moved) if !moved.ask && moved.slot == self.slot => {
-                core.patch(core.process(), moved.slot, &moved.to);
-                true
+    /// Reads what a server refused a command with, and says what it means here; true if the node does
+    /// not serve the slot any more. What the caller does next goes to who does; what was begun ends
+    /// where it began.
+    #[cold]
+    fn told(&self, core: &Core, reply: &mut Reply, from: &Address, call: &Call<'_>) -> bool {
+        const FACTS: Facts = Facts {
+            repeatable: false,
+            fixed: false,
+            replica: false,
+        };
+        let text = reply.view().text().unwrap_or_default().to_vec();
+        let process = core.process();
+        let (code, words, stray) = match of_reply(&text, from, FACTS) {
+            Verdict::Deliver(code) => {
+                reply.root.value.code = code as u8;
+                if text.starts_with(b"EXECABORT") {
+                    // Nothing that was queued has run.
+                    reply.root.value.flags &= !flag::SENT;
+                }
+                return false;
             }
-            _ => false,
-        }
+            Verdict::InFull => return false,
+            Verdict::Moved { slot, to } => {
+                count(&core.stats.moved);
+                core.patch(process, slot, &to);
+                let own = slot == self.slot;
+                let words = match own {
+                    true => {
+                        "the slot has moved, and what was begun here is void; once it is ended, this handle goes there"
+                    }
+                    false => "this handle is pinned to another slot",
+                };
+                (Code::Redirects, words, own)
+            }
+            Verdict::Ask { .. } => {
+                count(&core.stats.ask);
+                let words =
+                    "the slot is just moving, and a pinned handle goes nowhere else in the middle";
+                (Code::Redirects, words, false)
+            }
+            Verdict::Again(again) => {
+                if again.refresh {
+                    core.refresh_if_due(process, call);
+                }
+                let down = [&b"CLUSTERDOWN"[..], b"MASTERDOWN"];
+                let code = match down.iter().any(|word| text.starts_with(word)) {
+                    true => Code::Down,
+                    false => Code::Server,
+                };
+                // A node that was demoted, or that waits to be: it may be another's slot soon.
+                (code, "nothing of it ran; try again", again.refresh)
+            }
+        };
+        let node = reply.origin_of(reply.root).map(|o| o.name().to_owned());
+        let fault = Fault {
+            code,
+            message: format!("{} ({words})", String::from_utf8_lossy(&text)),
+            sent: false,
+            node,
+        };
+        reply.root = reply.store_error(&Error::from(fault));
+        stray
     }
 
     fn open(&self, core: &Core, call: &Call<'_>) -> Result<Held> {

@@ -25,7 +25,7 @@ use super::poll;
 use super::wake::{Call, GLANCE};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
-use crate::resp::{Body, Reply};
+use crate::resp::{Body, Kind, Reply};
 use crate::sync::{Condvar, Mutex, lock, notify_one, wait};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -250,8 +250,18 @@ impl Lane {
         call: &Call<'_>,
         until: Deadline,
     ) -> Result<Box<Reply>> {
-        let lead = Lead::new(self, Some(self.take(peer, call, until)?));
-        lead.alone(body, call, until)
+        let mut connection = self.take(peer, call, until)?;
+        connection.push(body);
+        let reply = connection.reply(call, until);
+        // A node that steps down says so to those who are blocked, and hangs up behind it.
+        match &reply {
+            Ok(reply) if reply.root.value.kind != Kind::Error => self.give(connection, call.began),
+            _ => {
+                drop(connection);
+                self.lost();
+            }
+        }
+        reply
     }
 
     #[inline(never)]

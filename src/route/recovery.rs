@@ -106,6 +106,14 @@ pub fn of_reply(text: &[u8], from: &Address, facts: Facts) -> Verdict {
         }
         // EVALSHA of a script that the node was never told, or has forgotten: nothing ran.
         b"NOSCRIPT" => Verdict::InFull,
+        // A command that was blocking when its node was demoted; it took nothing. (The same word for
+        // a stream that was deleted, or for CLIENT UNBLOCK, is for the caller.)
+        b"UNBLOCKED" if memchr::memmem::find(text, b"instance state changed").is_some() => {
+            Verdict::Again(Again {
+                refresh: true,
+                ..refused
+            })
+        }
         b"NOAUTH" | b"WRONGPASS" | b"NOPERM" => Verdict::Deliver(Code::Auth),
         b"CROSSSLOT" => Verdict::Deliver(Code::CrossSlot),
         _ => Verdict::Deliver(Code::Server),
@@ -201,6 +209,7 @@ mod tests {
             "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
             "READONLY You can't write against a read only replica.",
             "MOVED 1 ?:7000",
+            "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
         ] {
             let verdict = of_reply(text.as_bytes(), &from(), PRIMARY);
             let again = again(verdict);
