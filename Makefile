@@ -30,7 +30,7 @@ STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
 .PHONY: build help demo test test-c asan tsan soak gates test-go test-ruby test-python test-examples bench bench-bindings header lint
-.PHONY: fuzz wheel gem stage install uninstall clean setup-demo setup-test setup-bench
+.PHONY: fuzz leaks wheel gem stage install uninstall clean setup-demo setup-test setup-bench
 
 build: ## the shared and the static library, optimised, in target/release
 	$(CARGO) build --release --lib
@@ -67,7 +67,7 @@ test-go test-ruby test-python test-examples: export PKG_CONFIG_PATH := $(STAGE)/
 test-go test-ruby test-python test-examples: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)
 test-go test-ruby test-python test-examples: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
 
-test-go: stage
+test-go: stage ## the Go binding's tests, also with the race detector; so test-ruby, test-python, test-examples
 	cd bindings/go && test -z "$$(gofmt -l .)" && go vet ./... && $(IN_CLUSTER) sh -ec ' \
 		go test -count=1 ./...; \
 		GODEBUG=cgocheck=1 go test -race -count=1 ./...; \
@@ -90,6 +90,16 @@ test-examples: setup-test stage
 
 fuzz: ## the parsers, each fed by a guided fuzzer for FUZZ_SECONDS (60)
 	tools/fuzz.sh $(or $(FUZZ_SECONDS),60)
+
+# Tens of thousands of calls, whose memory is counted afterwards; they are part of the tests above.
+leaks: export PKG_CONFIG_PATH := $(STAGE)/lib/pkgconfig
+leaks: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)
+leaks: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
+leaks: setup-test stage ## what Go, Ruby and Python leave behind of many calls, and the C examples under valgrind
+	$(CARGO) test --test c examples
+	cd bindings/go && $(IN_CLUSTER) go test -count=1 -v -run 'Freed|PileUp' ./...
+	cd bindings/ruby && $(IN_CLUSTER) ruby -w -Ilib -Itest test/process_test.rb -n /left_behind/
+	cd bindings/python && PYTHONPATH=. $(IN_CLUSTER) $(TARGET)/venv/bin/python -W error -m pytest -q -k leave_nothing
 
 PACKAGES := $(TARGET)/packages
 

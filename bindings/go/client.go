@@ -203,6 +203,41 @@ func (c *Client) PExpire(ctx context.Context, key string, ttl time.Duration) (bo
 	return c.run(ctx, cmd).Bool()
 }
 
+// Scan calls each for every key of the cluster that matches a pattern ("" for all), until it returns
+// an error, which Scan returns. A key may come twice; every one that is there throughout comes, also
+// while slots move and primaries fail.
+func (c *Client) Scan(ctx context.Context, match string, each func(key string) error) error {
+	if match == "" {
+		match = "*"
+	}
+	for cursor := "0"; ; {
+		reply, err := c.Do(ctx, "SCAN", cursor, "MATCH", match)
+		if err != nil {
+			return err
+		}
+		step, err := reply.Slice()
+		if err != nil {
+			return err
+		}
+		keys, err := step[1].Slice()
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			text, err := key.Text()
+			if err != nil {
+				return err
+			}
+			if err := each(text); err != nil {
+				return err
+			}
+		}
+		if cursor, err = step[0].Text(); err != nil || cursor == "0" {
+			return err
+		}
+	}
+}
+
 // Stats are the counters of STATISTICS.md, a map, common to all clients on the cluster.
 func (c *Client) Stats() (Value, error) {
 	return c.look(nativeStats)

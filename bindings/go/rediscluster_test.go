@@ -458,3 +458,35 @@ func TestLookingInside(t *testing.T) {
 	_, err = all["commands"].Int()
 	must(t, err)
 }
+
+func TestScanFindsEveryKeyAndStopsWhenTold(t *testing.T) {
+	rc, ctx := connect(t), context.Background()
+	defer rc.Close()
+	pipe := rc.Pipeline()
+	for i := 0; i < 500; i++ {
+		pipe.Set(fmt.Sprint("go:scan:", i), i)
+	}
+	_, err := pipe.Exec(ctx)
+	must(t, err)
+	found := map[string]bool{}
+	must(t, rc.Scan(ctx, "go:scan:*", func(key string) error {
+		found[key] = true
+		return nil
+	}))
+	same(t, len(found), 500)
+	enough := errors.New("enough")
+	seen := 0
+	err = rc.Scan(ctx, "", func(string) error {
+		if seen++; seen == 3 {
+			return enough
+		}
+		return nil
+	})
+	same(t, err, enough)
+	same(t, seen, 3)
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := rc.Scan(cancelled, "", func(string) error { return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
