@@ -73,3 +73,18 @@ func TestHandlesForOddDeadlinesDoNotPileUp(t *testing.T) {
 		t.Errorf("%d handles, %d idle", len(rc.twins.all), rc.twins.spare)
 	}
 }
+
+func TestTheLibrarySaysWhatFerriesListenFor(t *testing.T) {
+	source, err := os.ReadFile("../../src/cluster/exchange/judge.rs")
+	if err != nil {
+		t.Skip("not in the source tree")
+	}
+	for _, words := range outOfTurnWords {
+		if !strings.Contains(string(source), words) {
+			t.Errorf("%q", words)
+		}
+	}
+	if outOfTurn(&Error{Message: "IO the connection broke"}) {
+		t.Error("any other error is delivered")
+	}
+}

@@ -281,8 +281,9 @@ func (f *ferry) cross() {
 	told := 0
 	whole := takeEach(&f.out, true, func(i int, v Value) {
 		if e := v.err; e != nil {
-			if !e.Sent && (e.Code == ErrInvalid || e.Code == ErrReadOnly) {
-				// Refused, or in the company of one that was: what it is by itself will show.
+			if !e.Sent && (e.Code == ErrInvalid || e.Code == ErrReadOnly || outOfTurn(e)) {
+				// Refused, or in the company of one that was, or held back for the sake of an order that
+				// is nobody's here: what it is by itself will show.
 				v = Value{kind: byItself}
 			} else {
 				e.Message = withoutTitle(e.Message, i)
@@ -295,6 +296,21 @@ func (f *ferry) cross() {
 		cmd.fate <- whole
 	}
 }
+
+// outOfTurn says whether a command did not run because one behind or before it in the boat has or
+// might have: a pipeline keeps the order of a slot's commands. These come from different goroutines,
+// and have none.
+func outOfTurn(e *Error) bool {
+	for _, words := range outOfTurnWords {
+		if strings.Contains(e.Message, words) {
+			return true
+		}
+	}
+	return false
+}
+
+// What the library says then; a test looks for it there.
+var outOfTurnWords = []string{"(not sent again: a later ", " was not sent: an earlier write "}
 
 // withoutTitle takes away "Command # 2 (SET foo) of pipeline: ": it was nobody's pipeline.
 func withoutTitle(message string, i int) string {
