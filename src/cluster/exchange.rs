@@ -64,6 +64,8 @@ pub struct Exchange<'c> {
     refresh: bool,
     /// A read would have gone to a replica, had there been one.
     missed_replicas: Cell<bool>,
+    /// The node that this call finds out about, as the first after a while; 0 for none.
+    sounding: Cell<usize>,
     _uncancelled: Uncancelled,
 }
 
@@ -91,6 +93,7 @@ impl<'c> Exchange<'c> {
             to_and_fro: 0,
             refresh: false,
             missed_replicas: Cell::new(false),
+            sounding: Cell::new(0),
             _uncancelled: Uncancelled::begin(),
         }
     }

@@ -32,7 +32,7 @@ const BARE_FIRST_MS: u64 = 1000;
 const BARE_LAST_MS: u64 = 60_000;
 
 /// Readers of replicas learn the topology again after this, or up to a half more.
-const RELEARN_MS: u64 = 10_000;
+const RELEARN_MS: u64 = 5_000;
 
 /// A newer epoch is believed for so many refreshes that do not confirm it; then the cluster has
 /// been made anew.

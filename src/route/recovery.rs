@@ -19,6 +19,8 @@ pub struct Facts {
     pub fixed: bool,
     /// The node was asked as one of several that could serve the read.
     pub replica: bool,
+    /// And it is not the primary, whom others need for more.
+    pub copy: bool,
 }
 
 /// What to do.
@@ -138,7 +140,9 @@ pub fn of_failure(error: &Error, facts: Facts) -> Verdict {
         }),
         // The connection broke, which a server does to an idle or an unwelcome client; whether
         // the node is gone is seen when a new one is opened.
+        // A replica can be done without until then.
         Code::Io => Verdict::Again(Again {
+            avoid: facts.copy,
             wait: !facts.replica,
             ..Again::default()
         }),
@@ -178,6 +182,7 @@ mod tests {
         repeatable: false,
         fixed: false,
         replica: false,
+        copy: false,
     };
     const READ: Facts = Facts {
         repeatable: true,
@@ -185,6 +190,7 @@ mod tests {
     };
     const REPLICA: Facts = Facts {
         replica: true,
+        copy: true,
         ..READ
     };
 
@@ -302,6 +308,7 @@ mod tests {
             of_reply(b"MASTERDOWN", &from(), REPLICA),
             of_failure(&Error::new(Code::Timeout, "").sent(true), REPLICA),
             of_failure(&Error::new(Code::Connect, ""), REPLICA),
+            of_failure(&Error::new(Code::Io, "").sent(true), REPLICA),
             of_failure(&Error::new(Code::Protocol, "").sent(true), REPLICA),
         ] {
             let again = again(verdict);

@@ -9,7 +9,9 @@ use rediscluster::route::{
     Access, Facts, KeyAccess, Plan, access, blocking_timeout, check, each_key, find, first_key,
     of_reply, plan,
 };
-use rediscluster::topology::{ClusterView, SLOTS, info, of_key, redirection, shards, slots};
+use rediscluster::topology::{
+    ClusterView, SLOTS, info, of_key, redirection, replication, shards, slots,
+};
 
 pub type Target = fn(&[u8]);
 
@@ -116,6 +118,7 @@ pub fn topology(data: &[u8]) {
         }
     }
     let _ = info(view);
+    let _ = replication(view);
 }
 
 /// Where an error sends a command is a place, or nowhere.
@@ -130,6 +133,7 @@ pub fn redirect(data: &[u8]) {
             repeatable,
             fixed: false,
             replica: repeatable,
+            copy: repeatable,
         };
         let _ = of_reply(data, &asked(), facts);
     }

@@ -7,6 +7,7 @@ mod say;
 mod fresh;
 mod nil;
 mod seen;
+mod sick;
 mod spread;
 mod storm;
 

@@ -167,6 +167,7 @@ impl Exchange<'_> {
             repeatable: part.read || self.manner.retry_writes,
             fixed: matches!(part.target, Target::Peer(_)),
             replica: place.choice,
+            copy: place.choice && !place.pick.primary,
         }
     }
 
@@ -437,7 +438,9 @@ impl Exchange<'_> {
         count(&place.peer.counts.errors);
         // Of many calls that fail together only one counts, or it would be left alone for as long as
         // if it had failed again and again.
-        if !was_well && !health.is_due(time) {
+        // But the one who was to find out whether it serves has found out.
+        let found_out = self.sounding.take() == Arc::as_ptr(place.peer).addr();
+        if !was_well && !health.is_due(time) && !found_out {
             return;
         }
         if health.failed(time, rng().random_range(0.0..1.0)) {

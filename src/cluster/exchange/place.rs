@@ -39,7 +39,7 @@ pub(super) struct Pick {
     pub(super) life: u32,
     passed: Option<Passed>,
     fallback: bool,
-    primary: bool,
+    pub(super) primary: bool,
 }
 
 impl Pick {
@@ -210,7 +210,9 @@ impl Exchange<'_> {
             .min(self.manner.attempt_ms.max(PROBE_LEAST_MS));
         let until = Deadline::after(time, most).min(self.call.deadline);
         let lives = peer.open(self.manner.kind, &self.call, until).is_ok();
-        if !lives {
+        if lives {
+            self.sounding.set(std::ptr::from_ref(peer).addr());
+        } else {
             peer.health.failed(now(), rng().random_range(0.0..1.0));
         }
         lives
