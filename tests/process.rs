@@ -189,6 +189,38 @@ fn children_of_children_and_many_of_them_go_on() {
     );
 }
 
+#[test]
+fn a_child_may_log_though_another_thread_was_just_setting_the_logger() {
+    let fake = fake(1);
+    in_a_process(
+        "a_child_may_log_though_another_thread_was_just_setting_the_logger",
+        &url(&fake),
+        |url| {
+            let client = client(url);
+            let over = AtomicBool::new(false);
+            let logger: rediscluster::log::Logger = Arc::new(|_, words: &str| {
+                std::hint::black_box(words.len());
+            });
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !over.load(Ordering::SeqCst) {
+                        rediscluster::log::set(Some(logger.clone()), rediscluster::log::DEBUG);
+                    }
+                });
+                let well = (0..100).all(|_| {
+                    forked(|| {
+                        // SAFETY: a call that never ends is to end the child.
+                        unsafe { libc::alarm(20) };
+                        say(&client, "SET k v") == "OK"
+                    })
+                });
+                over.store(true, Ordering::SeqCst);
+                assert!(well, "a child waits for what its parent had locked");
+            });
+        },
+    );
+}
+
 // ---- Signals -------------------------------------------------------------------------------------
 
 #[test]
