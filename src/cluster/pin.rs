@@ -217,6 +217,7 @@ impl Pin {
             repeatable: false,
             fixed: false,
             replica: false,
+            copy: false,
         };
         let text = reply.view().text().unwrap_or_default().to_vec();
         let process = core.process();
