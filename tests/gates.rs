@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use support::Cluster;
+use support::{Cluster, FakeCluster};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const TRIES: usize = 3;
@@ -21,7 +21,8 @@ const NODES: f64 = 3.0;
 /// The programs, and the cluster with the data in it.
 struct Bench {
     dir: PathBuf,
-    cluster: Cluster,
+    url: String,
+    _cluster: Option<Cluster>,
 }
 
 /// One measurement at a time: they would make each other wait.
@@ -39,7 +40,11 @@ impl Bench {
             cc.args(flags.split(' ')).arg(source(file)).args(more);
             succeed(cc.arg("-o").arg(dir.join(program)));
         };
-        let link = [format!("-I{ROOT}/include"), release.display().to_string()];
+        let link = [
+            format!("-I{ROOT}/include"),
+            release.display().to_string(),
+            "-pthread".into(),
+        ];
         // The loader asks for the soname, which only an installed library is filed under.
         let soname = concat!("librediscluster.so.", env!("CARGO_PKG_VERSION_MAJOR"));
         fs::copy(&release, dir.join(soname)).expect("a copy of the library");
@@ -49,12 +54,31 @@ impl Bench {
             "allocations.so",
             &["-shared".into(), "-fPIC".into()],
         );
+        let cluster = Cluster::start().expect("a cluster");
         let bench = Bench {
             dir,
-            cluster: Cluster::start().expect("a cluster"),
+            url: cluster.url(),
+            _cluster: Some(cluster),
         };
         succeed(bench.under(&[]).args(["load", "1"]));
         Ok(bench)
+    }
+
+    /// The same programs with scripted nodes, which have the keys.
+    fn with(&self, fake: &FakeCluster) -> Bench {
+        for key in 0..1000 {
+            fake.put(format!("key:{key}"), "0123456789abcdef");
+        }
+        Bench {
+            dir: self.dir.clone(),
+            // One seed is enough, and parsing many is not what is measured; nor is time, of which nodes that tell of
+            // 16,384 ranges need some.
+            url: format!(
+                "redis://127.0.0.1:{}?timeout_ms=100000&attempt_timeout_ms=50000&connect_timeout_ms=50000",
+                fake.port(0)
+            ),
+            _cluster: None,
+        }
     }
 
     /// The workload program, to be run by that tool.
@@ -65,7 +89,7 @@ impl Bench {
             .args(tool)
             .arg(self.dir.join("workload"))
             .env("LD_LIBRARY_PATH", &self.dir)
-            .env("RDC_URL", self.cluster.url());
+            .env("RDC_URL", &self.url);
         command
     }
 }
@@ -149,6 +173,12 @@ fn kilobytes(bench: &Bench, workload: &str, times: u32) -> f64 {
     number_behind("VmRSS:", &output)
 }
 
+/// The most that was ever resident.
+fn peak_kilobytes(bench: &Bench, workload: &str, times: u32) -> f64 {
+    let output = succeed(bench.under(&[]).args([workload, &times.to_string()]));
+    number_behind("VmHWM:", &output)
+}
+
 fn system_calls(bench: &Bench, workload: &str, times: u32, counts: fn(&str) -> bool) -> f64 {
     let trace = bench.dir.join("trace");
     let mut run = bench.under(&["strace", "-f", "-o", &trace.display().to_string()]);
@@ -177,6 +207,10 @@ fn calls_but_polls(bench: &Bench, workload: &str, times: u32) -> f64 {
     system_calls(bench, workload, times, |name| !name.ends_with("poll"))
 }
 
+fn sends(bench: &Bench, workload: &str, times: u32) -> f64 {
+    system_calls(bench, workload, times, |name| name.starts_with("send"))
+}
+
 fn connections(bench: &Bench, workload: &str, times: u32) -> f64 {
     system_calls(bench, workload, times, |name| name == "connect")
 }
@@ -184,8 +218,26 @@ fn connections(bench: &Bench, workload: &str, times: u32) -> f64 {
 /// Measures `metric` of one operation, `parts` of which make one turn of the workload, in runs of
 /// `few` and of `many` turns; says what came out; fails above the limit.
 fn gate(name: &str, metric: Metric, workload: &str, [few, many]: [u32; 2], parts: u32, limit: f64) {
+    with_bench(|bench| {
+        measure(bench, name, metric, workload, [few, many], parts, limit);
+    });
+}
+
+fn with_bench(f: impl FnOnce(&Bench)) {
     let bench = BENCH.lock().unwrap_or_else(PoisonError::into_inner);
-    let bench = bench.as_ref().unwrap_or_else(|reason| panic!("{reason}"));
+    f(bench.as_ref().unwrap_or_else(|reason| panic!("{reason}")));
+}
+
+/// Returns what it was.
+fn measure(
+    bench: &Bench,
+    name: &str,
+    metric: Metric,
+    workload: &str,
+    [few, many]: [u32; 2],
+    parts: u32,
+    limit: f64,
+) -> f64 {
     let operations = f64::from(many - few) * f64::from(parts);
     let mut least = f64::INFINITY;
     for _ in 0..TRIES {
@@ -200,6 +252,7 @@ fn gate(name: &str, metric: Metric, workload: &str, [few, many]: [u32; 2], parts
     let line = format!("gate: {name:<44} {least:>14.3}  limit {limit:>12.3}  {verdict}\n");
     stderr().write_all(line.as_bytes()).expect("standard error");
     assert!(least <= limit, "{name}: {least:.3} is more than {limit}");
+    least
 }
 
 macro_rules! gates {
@@ -227,8 +280,63 @@ gates! {
 
     get_allocations: "GET, allocations", allocations of "get", [100, 1100], 1, 3.0;
     pipelined_get_allocations: "GET in a pipeline of 1000, allocations", allocations of "pipeline", [3, 13], 1000, 0.05;
+    // Two threads on one handle have a connection each, and never wait for each other; many share one a node, and most
+    // of them neither send nor receive.
+    two_threads: "GET by 2 threads on one handle, system calls", all_calls of "threads2", [100, 600], 2, 2.1;
+    many_threads: "GET by 64 threads on one handle, sends", sends of "threads64", [20, 120], 64, 0.5;
+
+    deep_pipeline_memory: "pipeline of 100,000 x 1 KiB, peak by reply bytes", peak_kilobytes of "deep", [0, 1], 100_000, 1.5;
+
     lrange_allocations: "LRANGE of 10,000, allocations", allocations of "lrange", [3, 13], 1, 8.0;
 
     resident_kilobytes: "idle handle on 6 nodes, KiB resident", kilobytes of "idle", [10, 210], 1, 64.0;
     connections_to_the_first_reply: "create to first reply, connections", connections of "create", [3, 13], 1, 2.0;
+}
+
+/// What a GET costs does not depend on the size of the cluster: every part of the way is a look-up.
+#[test]
+fn a_command_costs_the_same_in_every_cluster() {
+    let cost = |bench: &Bench, name: &str, fake: &FakeCluster| {
+        let bench = bench.with(fake);
+        // All keys once, so that every node is known; then all of them again.
+        measure(&bench, name, instructions, "get", [1000, 2000], 1, 1_500.0)
+    };
+    with_bench(|bench| {
+        let three = cost(
+            bench,
+            "GET with 3 nodes, instructions",
+            &FakeCluster::new(3),
+        );
+        let many = FakeCluster::new(200);
+        let many = cost(bench, "GET with 200 nodes, instructions", &many);
+        let split = FakeCluster::new(3);
+        for slot in 0..16384 {
+            split.assign(slot..=slot, usize::from(slot % 3));
+        }
+        let split = cost(bench, "GET with 16,384 ranges, instructions", &split);
+        for other in [many, split] {
+            assert!((other - three).abs() < 0.02 * three, "{three} and {other}");
+        }
+    });
+}
+
+/// Handles of one cluster share what they know; a thousand of them cost a thousand times one, and no more.
+#[test]
+fn handles_and_threads_by_the_thousand() {
+    with_bench(|bench| {
+        let one = "GET by one of 1,000 handles, instructions";
+        measure(
+            bench,
+            one,
+            instructions,
+            "handles1000",
+            [1, 2],
+            1000,
+            1_500.0,
+        );
+        let memory = "another handle by rdc_readonly, KiB resident";
+        measure(bench, memory, kilobytes, "twins", [100, 1100], 1, 2.0);
+        let thread = "GET by one of 1,000 threads, sends";
+        measure(bench, thread, sends, "threads1000", [2, 7], 1000, 0.5);
+    });
 }

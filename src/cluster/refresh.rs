@@ -269,7 +269,7 @@ impl Core {
     pub fn connect(&self, call: &Call<'_>) -> Result<()> {
         let process = self.process();
         self.refresh_now(process, call, 1)?;
-        if process.topology.load().covered() == 0 {
+        if !process.topology.load().serves() {
             return Err(crate::error::Error::new(
                 Code::Down,
                 "the cluster serves no slots: it has not been set up",

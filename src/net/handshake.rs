@@ -13,11 +13,13 @@ use crate::error::{Code, Error, Result};
 use crate::resp::{Body, Kind, Reply};
 
 /// Sets a new connection up; returns the availability zone that the node names, which Valkey does
-/// since version 8.
+/// since version 8. What is to be asked `first` goes out with the last of it, to save a round
+/// trip; the replies to that are the caller's to take.
 pub fn handshake(
     connection: &mut Connection,
     config: &Config,
     readonly: bool,
+    first: &[Body<'_>],
     call: &Call<'_>,
     until: Deadline,
 ) -> Result<Option<String>> {
@@ -38,7 +40,7 @@ pub fn handshake(
         talk.connection.push(&Body::Args(&hello));
         // Behind a password nothing is sent before the door is open.
         let said = match password {
-            None => talk.say(config, readonly),
+            None => talk.say(config, readonly, first),
             Some(_) => Vec::new(),
         };
         let reply = talk.connection.reply(call, until)?;
@@ -70,7 +72,7 @@ pub fn handshake(
             return Err(error);
         }
     }
-    let said = talk.say(config, readonly);
+    let said = talk.say(config, readonly, first);
     talk.hear(&said).map(|()| zone)
 }
 
@@ -90,7 +92,7 @@ impl Talk<'_> {
     }
 
     /// Everything that can be said in one go.
-    fn say(&mut self, config: &Config, readonly: bool) -> Said {
+    fn say(&mut self, config: &Config, readonly: bool, first: &[Body<'_>]) -> Said {
         let version = env!("CARGO_PKG_VERSION").as_bytes();
         let mut said = Vec::new();
         let mut say = |args: &[&[u8]], name, must| {
@@ -114,6 +116,9 @@ impl Talk<'_> {
                 "CLIENT SETINFO",
                 false,
             );
+        }
+        for body in first {
+            self.connection.push(body);
         }
         said
     }

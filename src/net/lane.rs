@@ -36,6 +36,11 @@ use std::time::Duration;
 /// wait for a processor where there are many of them: a connection more for each such wait, and
 /// soon every thread has one of its own and nothing is combined any more.
 const SIDE: Duration = Duration::from_millis(5);
+/// So few commands at a time have a connection each: for two threads that meet now and then, a hand-over
+/// costs more than the socket.
+const APART: usize = 2;
+/// After so many commands in a smaller crowd a lane halves what it remembers of a larger one.
+const MEMORY: usize = 64;
 /// An idle connection is asked for news before use if it has been idle for this long.
 const FRESH_MS: u64 = 1000;
 
@@ -62,8 +67,12 @@ struct State {
     takers: usize,
     /// Whether the last connection that came free went to a batch.
     last_to_batch: bool,
-    /// How many members the last batch had.
+    /// The most commands that were here at a time, of late.
     crowd: usize,
+    /// How many have come since the last time that there were as many.
+    calm: usize,
+    /// When the batches departed that are under way.
+    under_way: Vec<Time>,
 }
 
 /// What a try to take a connection found.
@@ -81,7 +90,11 @@ enum Turn {
     Alone(Box<Connection>),
     /// Nobody to wait for: open the first.
     Open,
+    /// One could wait for the other, but need not: open another.
+    OneMore,
     Member(Arc<Batch>, usize),
+    /// The first of a batch that need not wait for a connection.
+    Leader(Box<Connection>, Arc<Batch>, usize),
 }
 
 /// A connection for a batch that has waited for a busy one.
@@ -131,10 +144,42 @@ impl State {
     /// An idle connection for one command alone.
     #[inline(always)]
     fn pop_alone(&mut self) -> Option<Box<Connection>> {
-        // In a crowd it is better to wait for the others than to go alone: whoever is under way
-        // comes back for the batch.
-        let alone = self.crowd <= 1 || self.idle.len() == self.open;
-        if alone { self.idle.pop() } else { None }
+        let busy = self.open - self.idle.len();
+        if busy > 0 || self.crowd > 0 {
+            self.meet(busy);
+            // In a crowd it is better to wait for the others than to go alone.
+            if self.is_crowded() {
+                return None;
+            }
+        }
+        self.idle.pop()
+    }
+
+    /// One more command has come, where others are on their way on so many connections.
+    #[inline(never)]
+    fn meet(&mut self, busy: usize) {
+        let gathered = self.gathering.iter().map(|g| g.ends.len());
+        let here = busy + gathered.sum::<usize>() + 1;
+        self.calm += 1;
+        if here > 1 && here >= self.crowd {
+            (self.crowd, self.calm) = (here, 0);
+        } else if self.calm >= MEMORY {
+            (self.crowd, self.calm) = (self.crowd / 2, 0);
+        }
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.crowd > APART
+    }
+
+    /// Whether a batch is under way that will be back soon. More than one at a time only makes them
+    /// smaller.
+    fn one_is_back_soon(&self) -> bool {
+        self.is_crowded() && !self.under_way.is_empty() && {
+            let time = now();
+            let mut departed = self.under_way.iter();
+            departed.any(|departed| time.since(*departed) < SIDE)
+        }
     }
 
     /// Adds a command to the batch that gathers, or to a new one.
@@ -273,7 +318,7 @@ impl Lane {
         until: Deadline,
     ) -> Result<Box<Reply>> {
         loop {
-            match self.turn(body) {
+            match self.turn(peer, body) {
                 Turn::Alone(connection) => {
                     let lead = Lead::new(self, Some(connection));
                     if lead.is_stale(call.began) {
@@ -286,6 +331,21 @@ impl Lane {
                     lead.connection = Some(peer.open(self.kind, call, until)?);
                     return lead.alone(body, call, until);
                 }
+                Turn::OneMore => {
+                    let mut lead = Lead::new(self, None);
+                    match peer.open(self.kind, call, peer.soon(now()).min(until)) {
+                        Ok(connection) => lead.connection = Some(connection),
+                        // Then they share what there is, and nobody is told of it.
+                        Err(_) => {
+                            lock(&self.state).crowd = APART + MEMBERS;
+                            continue;
+                        }
+                    }
+                    return lead.alone(body, call, until);
+                }
+                Turn::Leader(connection, batch, member) => {
+                    return self.lead(peer, &batch, member, Some(connection), call, until);
+                }
                 Turn::Member(batch, member) => {
                     return self.member(peer, &batch, member, call, until);
                 }
@@ -293,13 +353,29 @@ impl Lane {
         }
     }
 
-    fn turn(&self, body: &Body<'_>) -> Turn {
+    fn turn(&self, peer: &Peer, body: &Body<'_>) -> Turn {
         let mut state = lock(&self.state);
         if let Some(connection) = state.pop_alone() {
             Turn::Alone(connection)
+        } else if state.idle.len() == state.open
+            && state.gathering.is_empty()
+            && let Some(connection) = state.idle.pop()
+        {
+            let (batch, member) = state.join(body);
+            if let Some(gathering) = state.gathering.back_mut() {
+                gathering.led = true;
+            }
+            Turn::Leader(connection, batch, member)
         } else if state.open == 0 {
             state.open = 1;
             Turn::Open
+        } else if state.open < APART.min(self.most)
+            && !state.is_crowded()
+            && state.gathering.is_empty()
+            && !peer.is_shut(self.kind)
+        {
+            state.open += 1;
+            Turn::OneMore
         } else {
             let (batch, member) = state.join(body);
             Turn::Member(batch, member)
@@ -375,7 +451,7 @@ impl Lane {
                 return self.lead(peer, batch, member, connection, call, until);
             }
             let left = until.left(time).unwrap_or(slice);
-            poll::futex_wait(&batch.word, word, slice.min(left));
+            batch.sleep(word, slice.min(left));
             waited = true;
             slice = GLANCE;
         }
@@ -446,7 +522,7 @@ impl Lane {
             Some(progress) => progress,
             None => {
                 // Where there was a crowd there will be one again: let it come aboard.
-                if lock(&self.state).crowd > 1 {
+                if lock(&self.state).is_crowded() {
                     poll::yield_now();
                 }
                 lead.batch = Some((batch.clone(), 0..0));

@@ -224,9 +224,24 @@ impl Peer {
     /// A new connection, set up, that no lane counts. Where one has just failed, the same error, at
     /// once: so that not every call of every thread knocks at a door that does not open.
     pub fn open(&self, kind: Use, call: &Call<'_>, until: Deadline) -> Result<Box<Connection>> {
+        let mut connection = self.open_and_ask(kind, &[], call, until)?;
+        if !connection.rest(now()) {
+            return Err(connection.late().sent(false));
+        }
+        Ok(connection)
+    }
+
+    /// The same with something sent on it already, whose replies are still to be taken.
+    pub fn open_and_ask(
+        &self,
+        kind: Use,
+        first: &[Body<'_>],
+        call: &Call<'_>,
+        until: Deadline,
+    ) -> Result<Box<Connection>> {
         let (door, began) = (self.door(kind), now());
         door.knock(began)?;
-        let opened = self.connect(kind, call, until);
+        let opened = self.connect(kind, first, call, until);
         match &opened {
             Ok(_) => door.opened(began, now()),
             Err(error) => door.stays_shut(began, now(), error),
@@ -234,7 +249,13 @@ impl Peer {
         opened
     }
 
-    fn connect(&self, kind: Use, call: &Call<'_>, until: Deadline) -> Result<Box<Connection>> {
+    fn connect(
+        &self,
+        kind: Use,
+        first: &[Body<'_>],
+        call: &Call<'_>,
+        until: Deadline,
+    ) -> Result<Box<Connection>> {
         let _uncancelled = Uncancelled::begin();
         let connect = Deadline::after(now(), self.config.connect_timeout_ms).min(until);
         let stream = Stream::connect(
@@ -257,14 +278,12 @@ impl Peer {
             &mut connection,
             &self.config,
             kind.is_readonly(),
+            first,
             call,
             connect,
         )
         .map_err(|e| e.sent(false))?;
         let time = now();
-        if !connection.rest(time) {
-            return Err(connection.late().sent(false));
-        }
         self.pace.greeted(time, time.since(began));
         if zone.is_some() {
             self.zone.store(zone.map(Arc::new));

@@ -102,9 +102,11 @@ fn ask(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Found> {
         return Ok(Found::Single(peer.clone()));
     }
     let until = call.patience(call.began);
-    let mut connection = peer.open(Use::Primary, call, until)?;
-    connection.push(&Body::Args(&[b"CLUSTER", b"SLOTS"]));
-    connection.push(&Body::Args(&[b"CLUSTER", b"INFO"]));
+    let asked = [
+        Body::Args(&[b"CLUSTER", b"SLOTS"]),
+        Body::Args(&[b"CLUSTER", b"INFO"]),
+    ];
+    let mut connection = peer.open_and_ask(Use::Primary, &asked, call, until)?;
     let said = connection.reply(call, until)?;
     let view = said.view();
     if view.kind() == Kind::Error {

@@ -197,9 +197,16 @@ impl Topology {
         })
     }
 
+    /// Whether any slot is served.
+    pub fn serves(&self) -> bool {
+        self.owners.iter().any(|o| *o != NOBODY)
+    }
+
     /// How many slots are served.
     pub fn covered(&self) -> usize {
-        self.owners.iter().filter(|o| **o != NOBODY).count()
+        // A check for overflow at each slot would keep it from taking several at a time.
+        let count = |n: usize, owner: &u16| n.wrapping_add(usize::from(*owner != NOBODY));
+        self.owners.iter().fold(0, count)
     }
 
     /// The runs of slots of each shard, in order.

@@ -82,17 +82,20 @@ impl SlotSet {
 
     /// First and last slot of each run.
     pub(super) fn runs(&self) -> Vec<(u16, u16)> {
-        let mut runs = Vec::new();
-        let mut first = None;
-        for slot in 0..=SLOTS {
-            let has = slot < SLOTS && self.has(slot);
-            match first {
-                None if has => first = Some(slot),
-                Some(from) if !has => {
-                    runs.push((from as u16, slot as u16 - 1));
-                    first = None;
+        let mut runs: Vec<(u16, u16)> = Vec::new();
+        for (at, word) in self.0.iter().enumerate() {
+            let (mut left, mut from) = (*word, at as u16 * 64);
+            while left != 0 {
+                let gap = left.trailing_zeros();
+                left >>= gap;
+                let (first, count) = (from + gap as u16, left.trailing_ones());
+                let last = first + (count as u16 - 1);
+                match runs.last_mut() {
+                    Some(run) if run.1.checked_add(1) == Some(first) => run.1 = last,
+                    _ => runs.push((first, last)),
                 }
-                _ => {}
+                left = left.checked_shr(count).unwrap_or(0);
+                from = last.wrapping_add(1);
             }
         }
         runs
@@ -110,6 +113,17 @@ mod tests {
         some.add(100, 100);
         some.add(16000, 16383);
         assert_eq!(some.runs(), [(0, 63), (100, 100), (16000, 16383)]);
+        let mut whole = SlotSet::new();
+        assert_eq!(whole.runs(), []);
+        whole.add(0, 16383);
+        assert_eq!(whole.runs(), [(0, 16383)]);
+        whole.remove(64);
+        whole.remove(8191);
+        assert_eq!(whole.runs(), [(0, 63), (65, 8190), (8192, 16383)]);
+        for slot in (1..16384).step_by(2) {
+            whole.remove(slot);
+        }
+        assert_eq!(whole.runs().len(), 8192 - 1);
         assert_eq!(some.missing().count(), SLOTS - 64 - 1 - 384);
         assert_eq!(some.missing().next(), Some(64));
         some.remove(100);

@@ -7,6 +7,7 @@ use crate::resp::Reply;
 use crate::sync::{Mutex, lock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::time::Duration;
 
 /// Members of a batch; those beyond begin another.
 pub(super) const MEMBERS: usize = 64;
@@ -29,6 +30,8 @@ pub(super) struct Gathering {
 pub(super) struct Batch {
     /// Changes whenever there is something to look at; the members sleep on it.
     pub(super) word: AtomicU32,
+    /// How many do, or are about to.
+    sleepers: AtomicU32,
     pub(super) hand: Mutex<Hand>,
     pub(super) places: Vec<Place>,
 }
@@ -64,6 +67,7 @@ impl Batch {
     pub(super) fn new() -> Batch {
         Batch {
             word: AtomicU32::new(0),
+            sleepers: AtomicU32::new(0),
             hand: Mutex::new(Hand::default()),
             places: (0..MEMBERS)
                 .map(|_| Place {
@@ -74,9 +78,20 @@ impl Batch {
         }
     }
 
+    /// Wakes so many of the members that sleep, if any do.
     pub(super) fn nudge(&self, members: i32) {
-        self.word.fetch_add(1, Ordering::Release);
-        poll::futex_wake(&self.word, members);
+        // Whoever is about to sleep and not counted yet finds that the word has changed.
+        self.word.fetch_add(1, Ordering::SeqCst);
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            poll::futex_wake(&self.word, members);
+        }
+    }
+
+    /// Sleeps until nudged since the word was `seen`, or for as long as `most`.
+    pub(super) fn sleep(&self, seen: u32, most: Duration) {
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        poll::futex_wait(&self.word, seen, most);
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Gives a member its outcome, if it still waits for one.

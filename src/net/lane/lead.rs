@@ -1,7 +1,7 @@
 //! A connection in use: whatever happens to its holder, the next in line gets its turn.
 
 use super::batch::{Batch, Gathering, Progress, SENT, WAITING};
-use super::{FRESH_MS, Lane, State};
+use super::{FRESH_MS, Lane, SIDE, State};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::connection::Connection;
@@ -21,6 +21,8 @@ pub(super) struct Lead<'a> {
     pub(super) batch: Option<(Arc<Batch>, std::ops::Range<usize>)>,
     /// Whether there is still something to pass on.
     pub(super) holds: bool,
+    /// When the batch departed.
+    departed: Option<Time>,
 }
 
 impl<'a> Lead<'a> {
@@ -31,6 +33,7 @@ impl<'a> Lead<'a> {
             connection,
             batch: None,
             holds: true,
+            departed: None,
         }
     }
 
@@ -123,7 +126,15 @@ impl<'a> Lead<'a> {
             kept.push(end - cut);
             from = end;
         }
-        lock(&self.lane.state).crowd = kept.len();
+        let time = now();
+        self.departed = Some(time);
+        let mut state = lock(&self.lane.state);
+        // Of those that another member led to their end, nothing was heard.
+        state
+            .under_way
+            .retain(|departed| time.since(*departed) < SIDE);
+        state.under_way.push(time);
+        drop(state);
         if let Some(connection) = &mut self.connection {
             connection.push_all(&mut out);
         }
@@ -240,8 +251,10 @@ impl<'a> Lead<'a> {
         };
         self.holds = false;
         let mut state = lock(&self.lane.state);
+        if let Some(departed) = self.departed {
+            state.under_way.retain(|other| *other != departed);
+        }
         if state.gathering.is_empty() && state.takers == 0 {
-            state.crowd = 0;
             state.idle.push(connection);
             return;
         }
@@ -249,7 +262,8 @@ impl<'a> Lead<'a> {
     }
 
     fn pass_to_others(&self, mut state: MutexGuard<'_, State>, connection: Box<Connection>) {
-        match state.next_batch() {
+        let waits = state.one_is_back_soon();
+        match state.next_batch().filter(|_| !waits) {
             Some(next) => {
                 next.led = true;
                 let batch = next.batch.clone();
@@ -297,6 +311,9 @@ impl Drop for Lead<'_> {
             return;
         }
         let mut state = lock(&self.lane.state);
+        if let Some(departed) = self.departed {
+            state.under_way.retain(|other| *other != departed);
+        }
         if let Some(batch) = &unsent {
             // Its members are still there, and one of them may lead it.
             let gathering = &mut state.gathering;

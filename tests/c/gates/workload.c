@@ -10,14 +10,16 @@
 #include <rediscluster.h>
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEYS = 1000, MANY = 100, ELEMENTS = 10000, VALUE = 16, BIG = 10 * 1024 * 1024 };
+enum { KEYS = 1000, MANY = 100, ELEMENTS = 10000, VALUE = 16, BIG = 10 * 1024 * 1024, DEEP = 100000 };
 
 static char keys[KEYS][16];
 static size_t key_lens[KEYS];
+static char fat[MANY][16];
 static rdc_client *client;
 
 static void fail(const char *what, const rdc_reply *reply)
@@ -143,6 +145,43 @@ static void idle(void)
     client = shared;
 }
 
+/* A handle more on the same cluster, which is kept. */
+static void twins(void)
+{
+    rdc_client *twin = rdc_readonly(client);
+    if (rdc_client_error(twin))
+        fail("twin", NULL);
+}
+
+/* A GET by each of so many handles. */
+static void handles(int count, long times)
+{
+    static rdc_client *all[1024];
+    rdc_client *shared = client;
+    for (int i = 0; i < count; i++)
+        all[i] = rdc_with(shared, "timeout_ms", "4000");
+    for (long turn = 0; turn < times; turn++)
+        for (int i = 0; i < count; i++) {
+            client = all[i];
+            get();
+        }
+    client = shared;
+    for (int i = 0; i < count; i++)
+        rdc_close(all[i]);
+}
+
+/* 100,000 replies of 1 KiB. */
+static void deep(void)
+{
+    rdc_pipeline *p = rdc_pipeline_new(client);
+    for (size_t i = 0; i < DEEP; i++)
+        rdc_pipeline_get(p, fat[i % MANY], RDC_NTS);
+    rdc_reply *reply = rdc_pipeline_execute(p);
+    walk("deep", reply, DEEP);
+    rdc_reply_free(reply);
+    rdc_pipeline_free(p);
+}
+
 static void load(void)
 {
     static char value[BIG];
@@ -159,8 +198,10 @@ static void load(void)
         rdc_pipeline_command(p, 4, (const char *[]){"HSET", "bighash", name, name}, NULL);
     }
     rdc_pipeline_set(p, "bigstr", RDC_NTS, value, BIG);
+    for (int i = 0; i < MANY; i++)
+        rdc_pipeline_set(p, fat[i], RDC_NTS, value, 1024);
     rdc_reply *reply = rdc_pipeline_execute(p);
-    for (size_t i = 0; i < 2 * ELEMENTS + 3; i++)
+    for (size_t i = 0; i < 2 * ELEMENTS + 3 + MANY; i++)
         if (rdc_reply_error(rdc_reply_at(reply, i)))
             fail("load", rdc_reply_at(reply, i));
     rdc_reply_free(reply);
@@ -173,11 +214,46 @@ static const struct {
 } workloads[] = {
     {"load", load},     {"get", get},         {"set", set},       {"pipeline", pipeline},
     {"mget", mget},     {"lrange", lrange},   {"hgetall", hgetall}, {"bigget", bigget},
-    {"create", create}, {"idle", idle},
+    {"create", create}, {"idle", idle},       {"twins", twins},       {"deep", deep},
 };
+
+/* So many threads on one handle, each so many times. */
+static void *one_thread(void *arg)
+{
+    long times = *(const long *)arg;
+    for (size_t i = 0; i < (size_t)times; i++) {
+        size_t k = (i * 7 + (size_t)&i) % KEYS;
+        rdc_reply *reply = rdc_get(client, keys[k], key_lens[k]);
+        expect("GET", reply, RDC_STRING, VALUE);
+        rdc_reply_free(reply);
+    }
+    return NULL;
+}
+
+static void threads(int count, long times)
+{
+    static pthread_t all[1024];
+    pthread_attr_t small;
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, 128 * 1024);
+    for (int i = 0; i < count; i++)
+        if (pthread_create(&all[i], &small, one_thread, &times) != 0)
+            fail("pthread_create", NULL);
+    for (int i = 0; i < count; i++)
+        pthread_join(all[i], NULL);
+    pthread_attr_destroy(&small);
+}
 
 static void run(const char *name, long times)
 {
+    if (strncmp(name, "threads", 7) == 0) {
+        threads(atoi(name + 7), times);
+        return;
+    }
+    if (strncmp(name, "handles", 7) == 0) {
+        handles(atoi(name + 7), times);
+        return;
+    }
     for (size_t w = 0; w < sizeof workloads / sizeof *workloads; w++) {
         if (strcmp(workloads[w].name, name) == 0) {
             for (long i = 0; i < times; i++)
@@ -194,7 +270,7 @@ static void print_resident(void)
     char line[128];
     FILE *status = fopen("/proc/self/status", "r");
     while (status && fgets(line, sizeof line, status))
-        if (strncmp(line, "VmRSS:", 6) == 0)
+        if (strncmp(line, "VmRSS:", 6) == 0 || strncmp(line, "VmHWM:", 6) == 0)
             printf("%s", line);
     if (status)
         fclose(status);
@@ -204,6 +280,8 @@ int main(int argc, char **argv)
 {
     for (size_t i = 0; i < KEYS; i++)
         key_lens[i] = (size_t)snprintf(keys[i], sizeof keys[i], "key:%zu", i);
+    for (size_t i = 0; i < MANY; i++)
+        snprintf(fat[i], sizeof fat[i], "fat:%zu", i);
     client = connect_to_cluster();
     for (int i = 1; i + 1 < argc; i += 2)
         run(argv[i], atol(argv[i + 1]));
