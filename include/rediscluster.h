@@ -441,9 +441,10 @@ rdc_reply *rdc_refresh(const rdc_client *client);
    and the "}" behind it, modulo 16384. Negative if key is NULL and len is not 0. */
 int32_t rdc_key_slot(const char *key, size_t len);
 
-/* What would be done with a command, without doing it: a map of "command", "known", "keys",
-   "slots", "access" ("read" or "write"), "read_from", "nodes" (who might be asked), "policy" and,
-   where it would be refused, "error". */
+/* What would be done with a command, without doing it: a map of "command", "known" (0 if it is a
+   module's, or nobody's), "keys", "slots", "access" ("read" or "write"), "read_from", "nodes" (who
+   might be asked), "others" (a map from every other node to why it is not asked), "policy" and, where
+   the command would be refused, "error". */
 rdc_reply *rdc_explain(const rdc_client *client,
                        size_t argc,
                        const char *const *argv,

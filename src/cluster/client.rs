@@ -543,7 +543,7 @@ impl Client {
 
     /// What would be done with a command, without doing it.
     pub fn explain(&self, args: &[&[u8]]) -> Box<Reply> {
-        self.replied(|core| Ok(Box::new(super::look::explain(self, core, args)?)))
+        self.replied(|core| Ok(Box::new(super::explain::explain(self, core, args)?)))
     }
 
     /// The cluster as it is known.

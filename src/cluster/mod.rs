@@ -3,6 +3,7 @@
 mod client;
 mod core;
 mod exchange;
+mod explain;
 mod flight;
 mod learned;
 mod look;

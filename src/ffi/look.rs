@@ -66,9 +66,10 @@ pub unsafe extern "C" fn rdc_key_slot(key: *const c_char, len: usize) -> i32 {
     )
 }
 
-/// What would be done with a command, without doing it: a map of "command", "known", "keys",
-/// "slots", "access" ("read" or "write"), "read_from", "nodes" (who might be asked), "policy" and,
-/// where it would be refused, "error".
+/// What would be done with a command, without doing it: a map of "command", "known" (0 if it is a
+/// module's, or nobody's), "keys", "slots", "access" ("read" or "write"), "read_from", "nodes" (who
+/// might be asked), "others" (a map from every other node to why it is not asked), "policy" and, where
+/// the command would be refused, "error".
 ///
 /// # Safety
 /// Header rules 1 and 3.
