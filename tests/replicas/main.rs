@@ -6,6 +6,7 @@ mod say;
 
 mod fresh;
 mod nil;
+mod scale;
 mod seen;
 mod sick;
 mod spread;
