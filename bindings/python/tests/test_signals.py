@@ -33,9 +33,10 @@ def handled(number: int, handler):
 def pressed_in(seconds: float, number: int = signal.SIGINT):
     """Sends a signal from outside, as the terminal does; gives when that was."""
     when: list[float] = []
-    over = threading.Event()
+    begun, over = threading.Event(), threading.Event()
 
     def press() -> None:
+        begun.wait()
         if not over.wait(seconds):
             when.append(time.monotonic())
             os.kill(os.getpid(), number)
@@ -43,6 +44,7 @@ def pressed_in(seconds: float, number: int = signal.SIGINT):
     thread = threading.Thread(target=press)
     thread.start()
     try:
+        begun.set()
         yield when
     finally:
         over.set()
@@ -95,7 +97,7 @@ def test_a_call_that_blocks_ends_and_the_next_gets_its_own_reply(rc):
     with handled(signal.SIGINT, signal.default_int_handler):
         tries = []
         for _ in range(TRIES):
-            with pressed_in(0.02) as when, pytest.raises(KeyboardInterrupt):
+            with pressed_in(0.05) as when, pytest.raises(KeyboardInterrupt):
                 rc.blpop("list", timeout=60)
             tries.append(time.monotonic() - when[0])
         assert min(tries) < AT_ONCE, tries
@@ -169,7 +171,11 @@ def test_handlers_run_while_the_call_waits_and_not_after_it(rc):
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
