@@ -126,7 +126,8 @@ impl Decoder {
     /// What most replies are: one short string that is all there.
     #[inline(always)]
     pub fn short(&self, buf: &mut [u8], start: usize, bias: u64) -> Option<(Value, usize)> {
-        if self.at != 0 {
+        // A line of which only a part had come is for who remembers how far it was searched.
+        if self.at | self.searched != 0 {
             return None;
         }
         short_string(buf, start, bias)
@@ -161,7 +162,7 @@ impl Decoder {
             return None;
         };
         let count = usize::from(digit - b'0');
-        if self.at != 0 || count > self.limits.elements {
+        if self.at | self.searched != 0 || count > self.limits.elements {
             return None;
         }
         let first = values.len();

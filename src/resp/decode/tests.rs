@@ -16,14 +16,18 @@ fn arena(values: Vec<Value>, first: Vec<u8>) -> Reply {
     reply
 }
 
-/// Decodes `bytes` given in pieces of `step`, and shows the reply.
+/// Decodes `bytes` given in pieces of `step`, and shows the replies.
 fn show_in_steps(bytes: &[u8], step: usize) -> Result<Vec<String>> {
+    show_in_pieces(bytes.chunks(step))
+}
+
+fn show_in_pieces<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Result<Vec<String>> {
     let mut decoder = Decoder::new(LIMITS);
     let mut shown = Vec::new();
     let mut buf: Vec<u8> = Vec::new();
     let mut values = Vec::new();
     let mut start = 0;
-    for piece in bytes.chunks(step) {
+    for piece in pieces {
         buf.extend_from_slice(piece);
         while let Some((value, end)) = decoder.decode(&mut buf, start, 0, &mut values)? {
             let reply = arena(values.clone(), buf.clone());
@@ -53,60 +57,77 @@ fn show(view: View<'_>) -> String {
     }
 }
 
+const EVERY_KIND: &[(&[u8], &str)] = &[
+    (b"+OK\r\n", "Status \"OK\""),
+    (b"+PONG\r\n", "Status \"PONG\""),
+    (b"-ERR no\r\n", "Error \"ERR no\""),
+    (b"!6\r\nERR no\r\n", "Error \"ERR no\""),
+    (b":42\r\n", "42"),
+    (b":+7\r\n", "7"),
+    (b":-9223372036854775808\r\n", "-9223372036854775808"),
+    (b"$3\r\nfoo\r\n", "String \"foo\""),
+    (b"$0\r\n\r\n", "String \"\""),
+    (
+        b"$12\r\nfoo\r\nbar\0baz\r\n",
+        "String \"foo\\r\\nbar\\0baz\"",
+    ),
+    (b"$-1\r\n", "nil"),
+    (b"*-1\r\n", "nil"),
+    (b"_\r\n", "nil"),
+    (b"*0\r\n", "Array[]"),
+    (
+        b"*2\r\n$1\r\na\r\n*2\r\n:1\r\n$-1\r\n",
+        "Array[String \"a\" Array[1 nil]]",
+    ),
+    (
+        b"%2\r\n+a\r\n:1\r\n+b\r\n*1\r\n:2\r\n",
+        "Map[Status \"a\" 1 Status \"b\" Array[2]]",
+    ),
+    (b"~1\r\n#t\r\n", "Set[bool 1]"),
+    (b"#f\r\n", "bool 0"),
+    (b",1.5\r\n", "Double \"1.5\""),
+    (b",inf\r\n", "Double \"inf\""),
+    (b",-inf\r\n", "Double \"-inf\""),
+    (b",nan\r\n", "Double \"nan\""),
+    (
+        b"(-123456789012345678901234567890\r\n",
+        "Bignum \"-123456789012345678901234567890\"",
+    ),
+    (b"=8\r\ntxt:some\r\n", "Verbatim \"some\""),
+    (b"|1\r\n+ttl\r\n*1\r\n:3\r\n$1\r\nx\r\n", "String \"x\""),
+    (b"*2\r\n|1\r\n+a\r\n+b\r\n:1\r\n:2\r\n", "Array[1 2]"),
+    (
+        b">2\r\n+message\r\n+hi\r\n",
+        "Push[Status \"message\" Status \"hi\"]",
+    ),
+    (
+        b"*2\r\n-ERR in\r\n+OK\r\n",
+        "Array[Error \"ERR in\" Status \"OK\"]",
+    ),
+];
+
 #[test]
 fn every_kind_of_reply_is_read_wherever_it_is_cut() {
-    let table: &[(&[u8], &str)] = &[
-        (b"+OK\r\n", "Status \"OK\""),
-        (b"+PONG\r\n", "Status \"PONG\""),
-        (b"-ERR no\r\n", "Error \"ERR no\""),
-        (b"!6\r\nERR no\r\n", "Error \"ERR no\""),
-        (b":42\r\n", "42"),
-        (b":+7\r\n", "7"),
-        (b":-9223372036854775808\r\n", "-9223372036854775808"),
-        (b"$3\r\nfoo\r\n", "String \"foo\""),
-        (b"$0\r\n\r\n", "String \"\""),
-        (
-            b"$12\r\nfoo\r\nbar\0baz\r\n",
-            "String \"foo\\r\\nbar\\0baz\"",
-        ),
-        (b"$-1\r\n", "nil"),
-        (b"*-1\r\n", "nil"),
-        (b"_\r\n", "nil"),
-        (b"*0\r\n", "Array[]"),
-        (
-            b"*2\r\n$1\r\na\r\n*2\r\n:1\r\n$-1\r\n",
-            "Array[String \"a\" Array[1 nil]]",
-        ),
-        (
-            b"%2\r\n+a\r\n:1\r\n+b\r\n*1\r\n:2\r\n",
-            "Map[Status \"a\" 1 Status \"b\" Array[2]]",
-        ),
-        (b"~1\r\n#t\r\n", "Set[bool 1]"),
-        (b"#f\r\n", "bool 0"),
-        (b",1.5\r\n", "Double \"1.5\""),
-        (b",inf\r\n", "Double \"inf\""),
-        (b",-inf\r\n", "Double \"-inf\""),
-        (b",nan\r\n", "Double \"nan\""),
-        (
-            b"(-123456789012345678901234567890\r\n",
-            "Bignum \"-123456789012345678901234567890\"",
-        ),
-        (b"=8\r\ntxt:some\r\n", "Verbatim \"some\""),
-        (b"|1\r\n+ttl\r\n*1\r\n:3\r\n$1\r\nx\r\n", "String \"x\""),
-        (b"*2\r\n|1\r\n+a\r\n+b\r\n:1\r\n:2\r\n", "Array[1 2]"),
-        (
-            b">2\r\n+message\r\n+hi\r\n",
-            "Push[Status \"message\" Status \"hi\"]",
-        ),
-        (
-            b"*2\r\n-ERR in\r\n+OK\r\n",
-            "Array[Error \"ERR in\" Status \"OK\"]",
-        ),
-    ];
-    for (bytes, expected) in table {
+    for (bytes, expected) in EVERY_KIND {
         for step in 1..=bytes.len() {
             let shown = show_in_steps(bytes, step).unwrap();
             assert_eq!(shown, [*expected], "{bytes:?} in steps of {step}");
+        }
+    }
+}
+
+/// What is remembered of a reply that has not come whole must not reach into the next.
+#[test]
+fn every_kind_of_reply_is_followed_by_every_other_wherever_the_two_are_cut() {
+    for (one, first) in EVERY_KIND {
+        for (other, second) in EVERY_KIND {
+            let bytes = [*one, *other].concat();
+            for cut in 1..bytes.len() {
+                let (left, right) = bytes.split_at(cut);
+                let shown = show_in_pieces([left, right].into_iter());
+                let context = format!("{} cut at {cut}", bytes.escape_ascii());
+                assert_eq!(shown.expect(&context), [*first, *second], "{context}");
+            }
         }
     }
 }
