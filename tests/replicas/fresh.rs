@@ -370,3 +370,75 @@ fn a_hundred_thousand_pairs_in_pipelines_are_never_stale_while_replication_stand
     }
     cluster.wait_replicas_in_sync().unwrap();
 }
+
+#[test]
+fn a_primary_that_has_been_demoted_is_not_believed_to_be_one() {
+    let fake = FakeCluster::with_replicas(1, 1);
+    let there = format!("127.0.0.1:{}", fake.port(1));
+    let mut readonly = std::collections::HashSet::new();
+    let mut other = fake.default_answer(0);
+    // It serves what it has to those who said READONLY, as any replica does.
+    fake.on(0, move |connection, command| {
+        if is(command, "READONLY") {
+            readonly.insert(connection);
+        }
+        let slot = slot_of(b"k");
+        Some(match (&command[..], readonly.contains(&connection)) {
+            ([name, ..], true) if name == b"GET" => Action::send("+old\r\n"),
+            ([name, ..], false) if name == b"GET" || name == b"SET" => {
+                Action::send(format!("-MOVED {slot} {there}\r\n"))
+            }
+            _ => Action::Send(other(connection, command)),
+        })
+    });
+    fake.on(1, |_, command| {
+        let get = is(command, "GET").then(|| Action::send("+new\r\n"));
+        get.or(is(command, "SET").then(|| Action::send("+OK\r\n")))
+    });
+    // Nothing is shown of either, so only the primary will do.
+    let bounded = client(&fake.url())
+        .with("read_from", "any")
+        .with("max_staleness_ms", "1000");
+    for _ in 0..20 {
+        assert_eq!(say(&bounded, "GET k"), "new");
+    }
+    // And one's own write in a pipeline is read where it was written.
+    for _ in 0..5 {
+        let any = Arc::new(client(&fake.url()).with("read_from", "any"));
+        assert_eq!(say_all(&any, &["SET k v", "GET k"]), ["OK", "new"]);
+    }
+}
+
+#[test]
+fn what_was_shown_of_a_replica_is_forgotten_when_it_may_have_started_again() {
+    let (fake, hands) = told(1);
+    let bounded = client(&fake.url())
+        .with("read_from", "replica")
+        .with("max_staleness_ms", "60000");
+    let monotonic = bounded
+        .with("max_staleness_ms", "0")
+        .with("monotonic", "yes");
+    until("both read from it", || {
+        say(&bounded, "GET k") == "replica" && say(&monotonic, "GET k") == "replica"
+    });
+    // Its process ends, and another begins with what was saved long ago, without a link.
+    tell(&hands[1], |replica| replica.link = "down");
+    let before = fake.node(1).received_text().len();
+    let mut other = fake.default_answer(1);
+    fake.on(1, move |connection, command| {
+        Some(match command {
+            _ if connection < before => Action::Close,
+            c if is(c, "INFO") => {
+                let text = "role:slave\r\nmaster_link_status:down\r\nslave_repl_offset:0\r\n";
+                Action::send(format!("${}\r\n{text}\r\n", text.len()))
+            }
+            c if is(c, "GET k") => Action::send("+old\r\n"),
+            c => Action::Send(other(connection, c)),
+        })
+    });
+    let began = Instant::now();
+    while began.elapsed() < 800 * MS {
+        assert_eq!(say(&bounded, "GET k"), "primary");
+        assert_eq!(say(&monotonic, "GET k"), "primary");
+    }
+}
