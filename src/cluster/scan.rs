@@ -74,7 +74,7 @@ impl Scans {
             }
             // At random, so that a cursor of another client is not taken for one of ours.
             while number == 0 || self.live.contains_key(&number) {
-                number = rand::rng().random_range(1..1 << 31);
+                number = crate::world::rng().random_range(1..1 << 31);
             }
         }
         let used = self.time;

@@ -158,3 +158,30 @@ pub unsafe fn with_args<T>(
     }
     f(&many)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::command::rdc_command;
+    use super::super::reply::{rdc_reply_error, rdc_reply_free, rdc_reply_sent};
+    use crate::error::Code;
+    use crate::simulation::panicking_once;
+    use crate::world::Layer;
+
+    #[test]
+    fn a_panic_becomes_an_error_that_says_so_and_the_next_call_is_itself_again() {
+        panicking_once(Layer::Ffi, || {
+            let argv = [c"PING".as_ptr()];
+            // SAFETY: header rules 1 and 3: a C string, no client, and a reply that is freed once.
+            let call = || unsafe {
+                let reply = rdc_command(std::ptr::null(), 1, argv.as_ptr(), std::ptr::null());
+                let sent = rdc_reply_sent(reply);
+                let error = rdc_reply_error(reply);
+                assert_eq!(rdc_reply_free(reply), error);
+                (error, sent)
+            };
+            // Nobody knows how far it had got.
+            assert_eq!(call(), (Code::Internal as i32, 1));
+            assert_eq!(call(), (Code::Invalid as i32, 0));
+        });
+    }
+}

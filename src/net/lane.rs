@@ -295,18 +295,17 @@ impl Lane {
         call: &Call<'_>,
         until: Deadline,
     ) -> Result<Box<Reply>> {
-        let mut connection = self.take(peer, call, until)?;
+        let mut lead = Lead::new(self, Some(self.take(peer, call, until)?));
+        let Some(connection) = &mut lead.connection else {
+            return Err(Error::new(Code::Internal, "no connection to use"));
+        };
         connection.push(body);
-        let reply = connection.reply(call, until);
+        let reply = connection.reply(call, until)?;
         // A node that steps down says so to those who are blocked, and hangs up behind it.
-        match &reply {
-            Ok(reply) if reply.root.value.kind != Kind::Error => self.give(connection, call.began),
-            _ => {
-                drop(connection);
-                self.lost();
-            }
+        if reply.root.value.kind != Kind::Error && connection.rest(call.began) {
+            lead.pass_on();
         }
-        reply
+        Ok(reply)
     }
 
     #[inline(never)]

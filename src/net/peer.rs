@@ -13,7 +13,7 @@ use super::wake::Call;
 use crate::address::Address;
 use crate::config::Config;
 use crate::deadline::{Deadline, Time, now};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::log;
 use crate::resp::{Body, Limits, Origin, Reply};
 use crate::sync::{Mutex, lock};
@@ -226,7 +226,14 @@ impl Peer {
     pub fn open(&self, kind: Use, call: &Call<'_>, until: Deadline) -> Result<Box<Connection>> {
         let mut connection = self.open_and_ask(kind, &[], call, until)?;
         if !connection.rest(now()) {
-            return Err(connection.late().sent(false));
+            return Err(Error::new(
+                Code::Io,
+                format_args!(
+                    "{} said more than it was asked on a new connection",
+                    self.origin.name()
+                ),
+            )
+            .at(self.origin.name()));
         }
         Ok(connection)
     }

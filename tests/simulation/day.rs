@@ -485,6 +485,17 @@ impl Caller<'_> {
         of: &Client,
         f: impl FnOnce() -> Box<Reply>,
     ) -> (u64, Option<Box<Reply>>) {
+        self.longer(what, of, 0, f)
+    }
+
+    /// The same for a call that may take longer by itself.
+    fn longer(
+        &self,
+        what: &str,
+        of: &Client,
+        more: u64,
+        f: impl FnOnce() -> Box<Reply>,
+    ) -> (u64, Option<Box<Reply>>) {
         let began = self.now();
         let reply = catch_unwind(AssertUnwindSafe(|| {
             crate::world::point(Layer::Ffi);
@@ -496,7 +507,7 @@ impl Caller<'_> {
             let words = reply.as_ref().map(|r| describe(r, r.root.value));
             format!("{} {what} took {} us: {words:?}", self.number, took / US)
         });
-        if took > self.life.timeout + GRACE {
+        if took > self.life.timeout + more + GRACE {
             self.fail(format!("{what} took {} ms", took / MS));
         }
         let slow = |at: u64| at > began && at < ended && ended - at > INTERRUPT;
@@ -504,7 +515,8 @@ impl Caller<'_> {
         if whole && lock(&self.life.interrupted).iter().any(|at| slow(*at)) {
             self.fail(format!("{what} went on after an interrupt"));
         }
-        if lock(&self.life.closed).is_some_and(slow) {
+        let closed = whole || std::ptr::eq(of, &raw const *self.life.reader);
+        if closed && lock(&self.life.closed).is_some_and(slow) {
             self.fail(format!("{what} went on after its handle was closed"));
         }
         let mut tally = lock(&self.life.tally);
@@ -646,7 +658,7 @@ impl Caller<'_> {
         let token = format!("{}", 1_000_000 * (self.number as u64 + 1) + 1000 * round);
         let client = &self.life.client;
         let key = self.key(dice).to_string();
-        match dice.below(if self.life.crowd { 5 } else { 10 }) {
+        match dice.below(if self.life.crowd { 5 } else { 14 }) {
             0 | 1 => {
                 self.incrby(&key, &token);
             }
@@ -690,6 +702,16 @@ impl Caller<'_> {
                 }
             }
             8 => self.atomic(dice, &key, &token),
+            9 => self.pinned(dice, &key, &token),
+            10 => self.everywhere(),
+            11 => {
+                let args: [&[u8]; 3] = [b"BLPOP", key.as_bytes(), b"1"];
+                let (_, reply) = self.longer("BLPOP", client, 1000 * MS, || client.command(&args));
+                if let Some(r) = reply {
+                    self.told(&r, r.root.value);
+                }
+            }
+            12 => self.reads(dice, &token),
             _ => self.pipeline(dice, &token),
         }
     }
@@ -823,6 +845,91 @@ impl Caller<'_> {
             self.fail(words);
         }
         lock(&self.life.orders).extend(orders.into_values());
+    }
+
+    /// A transaction on a connection of its own, a command at a time.
+    fn pinned(&self, dice: &mut Dice, key: &str, token: &str) {
+        let pin = self.life.client.pin(key.as_bytes());
+        let commands = dice.between(1, 3);
+        let tokens: Vec<String> = (0..commands)
+            .map(|n| format!("{}", token.parse::<u64>().unwrap_or(0) + n))
+            .collect();
+        let say = |words: &[&str]| {
+            let args: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
+            let what = format!("pinned {words:?}");
+            self.call(&what, &pin, || pin.command(&args)).1
+        };
+        if dice.chance(300) {
+            say(&["WATCH", key]);
+        }
+        let went_well =
+            |reply: Option<Box<Reply>>| reply.is_some_and(|r| r.root.value.kind != Kind::Error);
+        // Without it what follows is no transaction.
+        if !went_well(say(&["MULTI"])) {
+            return;
+        }
+        if !tokens
+            .iter()
+            .all(|token| went_well(say(&["INCRBY", key, token])))
+        {
+            say(&["DISCARD"]);
+            let mut claims = lock(&self.life.claims);
+            claims.extend(tokens.into_iter().map(|token| Claim {
+                token,
+                told: Told::NotDone,
+                words: "a transaction that was given up".to_string(),
+            }));
+            return;
+        }
+        let reply = say(&["EXEC"]);
+        for (number, token) in tokens.iter().enumerate() {
+            let answer = reply.as_ref().map(|reply| {
+                let value = match reply.view().at(number) {
+                    Some(view) => view.value(),
+                    None => reply.root.value,
+                };
+                (&**reply, value)
+            });
+            self.claim(key, token, answer);
+        }
+        lock(&self.life.orders).push(tokens.clone());
+        lock(&self.life.wholes).push(tokens);
+    }
+
+    /// Something that every primary has to answer.
+    fn everywhere(&self) {
+        let client = &self.life.client;
+        let (_, reply) = self.call("DBSIZE", client, || client.command(&[b"DBSIZE"]));
+        if let Some(reply) = reply
+            && let Told::Done(sum) = self.told(&reply, reply.root.value)
+            // Between a MOVED to a new primary and the next refresh the old one is asked, too.
+            && !sum.is_some_and(|sum| sum % 7 == 0 && sum >= 7 * SHARDS as u64)
+        {
+            self.fail(format!("DBSIZE is {sum:?}"));
+        }
+    }
+
+    /// Reads together, from wherever.
+    fn reads(&self, dice: &mut Dice, token: &str) {
+        let mut pipeline = Pipeline::new(self.life.reader.clone());
+        let mut asked = Vec::new();
+        for number in 0..dice.between(1, 20) {
+            let key = self.key(dice).to_string();
+            let nonce = format!("{}", token.parse::<u64>().unwrap_or(0) + number);
+            let args: [&[u8]; 4] = [b"GETRANGE", key.as_bytes(), b"0", nonce.as_bytes()];
+            append(&mut pipeline, &args);
+            asked.push((key, nonce));
+        }
+        let reader = &self.life.reader;
+        let (began, reply) = self.call("reads together", reader, || pipeline.execute());
+        let Some(reply) = reply else { return };
+        if reply.root.value.kind == Kind::Error {
+            self.told(&reply, reply.root.value);
+            return;
+        }
+        for ((key, nonce), value) in asked.iter().zip(reply.view().elements()) {
+            self.read((key, nonce), began, 0, &reply, value.value());
+        }
     }
 
     fn atomic(&self, dice: &mut Dice, key: &str, token: &str) {

@@ -69,6 +69,7 @@ struct Session {
 }
 
 const PORT: u16 = 7000;
+const NOTHING: &[u8] = b"*-1\r\n";
 
 /// How a node is spoken of.
 fn host(named: bool, node: usize) -> String {
@@ -275,6 +276,10 @@ fn process(state: &mut State, wire: usize) {
             out.extend_from_slice(b">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nbar\r\n");
         }
         let mut time = now + 5 * US;
+        if words[0] == "BLPOP" && reply == NOTHING {
+            // It waits for as long as it was told to; nobody puts anything there.
+            time += words[2].parse::<u64>().unwrap_or(0) * 1000 * MS;
+        }
         if state.dice.chance(odds.slowness) {
             time += state.dice.below(odds.slow);
         }
@@ -336,6 +341,12 @@ fn execute(state: &mut State, node: usize, wire: usize, words: &[String]) -> Vec
             "+OK\r\n".to_string()
         }
         "PING" => "+PONG\r\n".to_string(),
+        "DBSIZE" => ":7\r\n".to_string(),
+        "WATCH" | "UNWATCH" => "+OK\r\n".to_string(),
+        "DISCARD" => {
+            session.queue = None;
+            "+OK\r\n".to_string()
+        }
         "ASKING" => {
             session.asking = true;
             "+OK\r\n".to_string()
@@ -433,7 +444,7 @@ fn execute(state: &mut State, node: usize, wire: usize, words: &[String]) -> Vec
 }
 
 fn writes(name: &str) -> bool {
-    matches!(name, "SET" | "INCRBY" | "RPUSH")
+    matches!(name, "SET" | "INCRBY" | "RPUSH" | "BLPOP")
 }
 
 /// What a server may say to any command at a bad moment, without executing it.
@@ -559,6 +570,7 @@ fn perform(state: &mut State, words: &[String]) -> String {
             state.servers.run(key, &words[2]);
             "+OK\r\n".to_string()
         }
+        "BLPOP" => String::from_utf8_lossy(NOTHING).into_owned(),
         "INCRBY" | "RPUSH" => format!(":{}\r\n", state.servers.run(key, &words[2])),
         other => format!("-ERR unknown command '{other}'\r\n"),
     }
