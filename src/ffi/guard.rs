@@ -77,6 +77,20 @@ pub fn reply(f: impl FnOnce() -> Result<Box<Reply>>) -> *mut rdc_reply {
 /// Header rule 3: `pointer` is valid for `len` bytes, or is a C string where `len` is RDC_NTS.
 #[inline]
 pub unsafe fn bytes<'a>(pointer: *const c_char, len: usize, what: &str) -> Result<&'a [u8]> {
+    // Not NULL, not empty, and within the address space: nearly always so.
+    if !pointer.is_null() && len.wrapping_sub(1) < isize::MAX as usize {
+        // SAFETY: header rule 3.
+        return Ok(unsafe { std::slice::from_raw_parts(pointer.cast(), len) });
+    }
+    // SAFETY: passed on.
+    unsafe { odd_bytes(pointer, len, what) }
+}
+
+/// The same where there are none, or a C string, or a mistake.
+///
+/// # Safety
+/// As [`bytes`].
+unsafe fn odd_bytes<'a>(pointer: *const c_char, len: usize, what: &str) -> Result<&'a [u8]> {
     if len == 0 {
         return Ok(&[]);
     }
@@ -87,13 +101,9 @@ pub unsafe fn bytes<'a>(pointer: *const c_char, len: usize, what: &str) -> Resul
         // SAFETY: header rule 3; RDC_NTS promises a NUL.
         return Ok(unsafe { CStr::from_ptr(pointer) }.to_bytes());
     }
-    if len > isize::MAX as usize {
-        return Err(Error::invalid(format_args!(
-            "the length of {what}, {len}, is beyond half the address space"
-        )));
-    }
-    // SAFETY: header rule 3; not NULL, and within the address space.
-    Ok(unsafe { std::slice::from_raw_parts(pointer.cast(), len) })
+    Err(Error::invalid(format_args!(
+        "the length of {what}, {len}, is beyond half the address space"
+    )))
 }
 
 /// A caller's C string that has to be text.

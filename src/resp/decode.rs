@@ -166,6 +166,10 @@ impl Decoder {
             return None;
         }
         let first = values.len();
+        if values.capacity() - first < count {
+            // Where there are two such lists there are often many.
+            values.reserve(if first == 0 { count } else { first.max(64) });
+        }
         let mut at = start + 4;
         for done in 0..count {
             let Some((value, end)) = short_string(buf, at, bias) else {

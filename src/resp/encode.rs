@@ -35,7 +35,7 @@ impl Opening {
 
     /// That of a command with so many arguments, its name included; nothing, if it is too long.
     pub fn of(arguments: usize, name: &[u8]) -> Option<Opening> {
-        let mut encoded = Vec::new();
+        let mut encoded = Vec::with_capacity(2 * Opening::MOST);
         header(&mut encoded, b'*', arguments);
         string(&mut encoded, name);
         (encoded.len() <= Opening::MOST).then(|| Opening::new(&encoded))

@@ -33,12 +33,12 @@ pub struct Pieces {
 
 impl Pieces {
     /// Groups keys by slot, the slots in the order in which they are met.
-    fn new(keys: &[u32], args: &[&[u8]], step: usize) -> Pieces {
+    fn new(keys: Vec<u32>, args: &[&[u8]], step: usize) -> Pieces {
         let mut index = Index::new(keys.len());
         // Of each piece how many keys it has, for now.
         let mut ends: Vec<(u16, u32)> = Vec::with_capacity(keys.len());
         let mut slots: Vec<u16> = Vec::with_capacity(keys.len());
-        for key in keys {
+        for key in &keys {
             let slot = of_key(args[*key as usize]);
             slots.push(slot);
             let piece = index.find(slot, &ends);
@@ -47,12 +47,13 @@ impl Pieces {
                 None => ends.push((slot, 1)),
             }
         }
-        let mut placed = keys.to_vec();
-        if ends.len() == keys.len() {
+        let placed = if ends.len() == keys.len() {
             for (end, (_, count)) in (1..).zip(&mut ends) {
                 *count = end;
             }
+            keys
         } else {
+            let mut placed = vec![0; keys.len()];
             let mut end = 0;
             for (_, count) in &mut ends {
                 (*count, end) = (end, end + *count);
@@ -64,7 +65,8 @@ impl Pieces {
                 placed[*place as usize] = *key;
                 *place += 1;
             }
-        }
+            placed
+        };
         Pieces {
             keys: placed,
             ends,
@@ -232,7 +234,7 @@ fn keys_apart(row: &Row, args: &[&[u8]], split_writes: bool) -> Result<Plan> {
         && let Some(merge) = merge_of(row)
         && (access(row, args) == Access::Read || !merge.is_atomic() || split_writes)
     {
-        return Ok(Plan::Split(Pieces::new(&keys, args, step), merge));
+        return Ok(Plan::Split(Pieces::new(keys, args, step), merge));
     }
     let mut error = crossslot(row.name, key(first), key(stray));
     if row.request == Request::MultiShard && step(row).is_some() {
