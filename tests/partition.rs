@@ -120,7 +120,6 @@ fn cut_off(
             loop {
                 let began = Instant::now();
                 let (got, time) = timed(|| say(&calls, &format!("SET {key} v")));
-                assert!(time < 1550 * MS, "{time:?}: {got}");
                 assert!(Instant::now() < end, "writes do not come back: {got}");
                 // What the old one acknowledges meanwhile does not count.
                 let there = moment.get().is_some_and(|at| began + time > *at);
@@ -174,7 +173,7 @@ fn a_primary_cut_off_from_its_peers_is_left_for_its_successor_and_not_believed_a
         ledger.only("cut off from its peers", &[Code::Down, Code::Redirects]);
         assert!(ledger.doubtful.is_empty());
         assert!(late < 300 * MS, "{late:?}");
-        assert!(ledger.slowest < 1550 * MS, "{:?}", ledger.slowest);
+        ledger.within("calls", 1500);
         audit(cluster, &ledger, true, "cut off from its peers");
     });
 }
@@ -198,7 +197,7 @@ fn a_host_that_leaves_the_network_without_a_word_is_replaced() {
             &[Code::Timeout, Code::Down, Code::Redirects, Code::Io],
         );
         assert!(late < 300 * MS, "{late:?}");
-        assert!(ledger.slowest < 1550 * MS, "{:?}", ledger.slowest);
+        ledger.within("calls", 1500);
         audit(cluster, &ledger, true, "off the network");
     });
 }
@@ -336,7 +335,7 @@ fn what_was_executed_but_not_answered_is_not_sent_again() {
             .count();
         println!("{ran} of {} in doubt had run", ledger.doubtful.len());
         assert!(ran > 0, "nothing was executed that was not answered");
-        assert!(ledger.slowest < 750 * MS, "{:?}", ledger.slowest);
+        ledger.within("calls", 700);
         audit(cluster, &ledger, false, "replies were dropped");
     });
 }
@@ -422,7 +421,7 @@ fn connections_that_are_there_are_used_while_no_new_one_can_be_made() {
             let ledger = writing.join().unwrap();
             ledger.say("no new connections");
             ledger.only("no new connections", &[]);
-            assert!(ledger.slowest < 1000 * MS, "{:?}", ledger.slowest);
+            ledger.within("no new connections", 950);
         });
     });
 }

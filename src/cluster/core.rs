@@ -92,12 +92,12 @@ impl Process {
             .clone()
     }
 
-    /// Forgets the peers that are neither in `topology` nor seeds: their connections are closed
-    /// when the last call on them ends.
-    pub fn keep_only(&self, topology: &Topology, seeds: &[Address]) {
-        lock(&self.peers).retain(|address, peer| {
-            seeds.contains(address) || topology.nodes.iter().any(|n| Arc::ptr_eq(&n.peer, peer))
-        });
+    /// Forgets the peers that are not in `topology`: their connections are closed when the last call
+    /// on them ends. A seed that has left the cluster is no exception: it is met anew when it is
+    /// asked again.
+    pub fn keep_only(&self, topology: &Topology) {
+        lock(&self.peers)
+            .retain(|_, peer| topology.nodes.iter().any(|n| Arc::ptr_eq(&n.peer, peer)));
     }
 
     /// Every peer that is known.

@@ -244,7 +244,7 @@ impl Core {
             topology.nodes.len(),
             topology.covered()
         );
-        process.keep_only(&topology, &self.config.seeds);
+        process.keep_only(&topology);
         // A new owner's replicas may be behind it.
         if present.version > 0 {
             process.moving.saw(topology.moved(&present), now());

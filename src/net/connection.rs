@@ -295,6 +295,17 @@ impl Connection {
         }
     }
 
+    /// The error that a peer sent before it hung up on a connection that is just being set up: nobody's
+    /// command is on it.
+    #[cold]
+    pub fn last_words(&mut self) -> Option<String> {
+        // That nothing has come is no other error than that it broke.
+        let _ = self.receive(Recv::Now);
+        let line = self.input[self.start..].strip_prefix(b"-")?;
+        let end = line.windows(2).position(|two| two == b"\r\n")?;
+        Some(String::from_utf8_lossy(&line[..end]).into_owned())
+    }
+
     /// The next reply, if it has been received.
     #[inline(always)]
     fn take(&mut self) -> Result<Option<Box<Reply>>> {

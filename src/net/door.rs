@@ -55,6 +55,13 @@ impl Door {
             && lock(&self.reason).as_ref().is_some_and(|r| time < r.until)
     }
 
+    /// What the last try failed of, if none has succeeded since.
+    pub(super) fn reason(&self) -> Option<Error> {
+        let shut = self.shut.load(Ordering::Acquire);
+        let reason = shut.then(|| lock(&self.reason))?;
+        reason.as_ref().map(|r| r.error.clone())
+    }
+
     pub(super) fn opened(&self, began: Time, time: Time) {
         let ms = time.since(began).as_millis().min(60_000) as u32;
         // The worst of late, as one that was quick by luck says little.

@@ -43,14 +43,14 @@ pub fn handshake(
             None => talk.say(config, readonly, first),
             Some(_) => Vec::new(),
         };
-        let reply = talk.connection.reply(call, until)?;
+        let reply = talk.reply()?;
         if let Some(error) = refusal(&reply, "HELLO") {
             // Redis before 6 does not know the command, a proxy may not know the version, and an
             // ACL may not grant it.
             let unknown = ["ERR", "NOPROTO", "NOPERM"]
                 .iter()
                 .any(|word| error.message.split(' ').any(|w| w == *word));
-            if !unknown || error.message.contains("invalid password") {
+            if !unknown || error.message.contains("invalid password") || is_farewell(&error) {
                 return Err(error);
             }
             resp3 = false;
@@ -88,7 +88,23 @@ struct Talk<'a> {
 impl Talk<'_> {
     fn ask(&mut self, args: &[&[u8]]) -> Result<Box<Reply>> {
         self.connection.push(&Body::Args(args));
-        self.connection.reply(self.call, self.until)
+        self.reply()
+    }
+
+    /// The next reply. A server that hangs up at once may have said why, and what it said has come
+    /// although what we said could not be sent.
+    fn reply(&mut self) -> Result<Box<Reply>> {
+        match self.connection.reply(self.call, self.until) {
+            Err(error) if error.code == Code::Io => Err(match self.connection.last_words() {
+                Some(text) => {
+                    let node = self.connection.origin().name().to_string();
+                    let words = format_args!("{node} refused a new connection: {text}");
+                    Error::new(Code::Connect, words).at(node)
+                }
+                None => error,
+            }),
+            outcome => outcome,
+        }
     }
 
     /// Everything that can be said in one go.
@@ -125,16 +141,23 @@ impl Talk<'_> {
 
     fn hear(&mut self, said: &Said) -> Result<()> {
         for (name, must) in said {
-            let reply = self.connection.reply(self.call, self.until)?;
+            let reply = self.reply()?;
             match refusal(&reply, name) {
                 // A server that is part of no cluster serves every read without READONLY.
                 Some(error) if error.message.contains("cluster support disabled") => {}
-                Some(error) if *must || error.code == Code::Auth => return Err(error),
+                Some(error) if *must || error.code == Code::Auth || is_farewell(&error) => {
+                    return Err(error);
+                }
                 _ => {}
             }
         }
         Ok(())
     }
+}
+
+/// Whether a server says so to whoever it hangs up on, whatever was asked: maxclients.
+fn is_farewell(error: &Error) -> bool {
+    error.message.contains("max number of clients")
 }
 
 /// The error that a reply is, as one of setting up.

@@ -212,6 +212,11 @@ impl Peer {
         self.door(kind).is_shut(now())
     }
 
+    /// Why the last connection that was tried did not open, if that is how it stands.
+    pub fn why_shut(&self) -> Option<Error> {
+        self.doors.iter().find_map(Door::reason)
+    }
+
     fn door(&self, kind: Use) -> &Door {
         &self.doors[usize::from(kind.is_readonly())]
     }

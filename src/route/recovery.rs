@@ -139,11 +139,12 @@ pub fn of_failure(error: &Error, facts: Facts) -> Verdict {
             ..Again::default()
         }),
         // The connection broke, which a server does to an idle or an unwelcome client; whether
-        // the node is gone is seen when a new one is opened.
-        // A replica can be done without until then.
+        // the node is gone is seen when a new one is opened. A replica can be done without until
+        // then. One that is hung up on before anything is said on it may never be served again.
         Code::Io => Verdict::Again(Again {
             avoid: facts.copy,
             wait: !facts.replica,
+            refresh: !error.sent,
             ..Again::default()
         }),
         // It refuses connections or is silent: somebody else may be serving its slots.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use support::{Cluster, Reply, slot_of};
+use support::{Cluster, Reply, Role, slot_of};
 
 /// A writer's pause between two calls.
 const PACE: Duration = Duration::from_micros(500);
@@ -24,6 +24,8 @@ pub enum Shape {
     Pipeline(usize),
     /// So many inside MULTI and EXEC.
     Atomic(usize),
+    /// One inside MULTI and EXEC, said one by one on a pinned handle.
+    Pinned,
 }
 
 /// What the callers were told of the tokens that they appended to lists.
@@ -39,7 +41,7 @@ pub struct Ledger {
     pub refused: Vec<String>,
     /// Errors by their code, and one of each in full.
     pub errors: BTreeMap<&'static str, (usize, String)>,
-    /// The longest call.
+    /// The longest call, as a [`Watch`] has it.
     pub slowest: Duration,
 }
 
@@ -75,6 +77,13 @@ impl Ledger {
         }
     }
 
+    /// Fails if a call took longer than its time and 50 ms.
+    #[track_caller]
+    pub fn within(&self, what: &str, ms: u64) {
+        let most = Duration::from_millis(ms + 50);
+        assert!(self.slowest < most, "{what}: {:?}", self.slowest);
+    }
+
     pub fn say(&self, what: &str) {
         let errors: Vec<String> = self
             .errors
@@ -90,6 +99,28 @@ impl Ledger {
             self.slowest,
             errors.join(", ")
         );
+    }
+}
+
+/// How long something takes, without the time for which this thread could have gone on and the machine had no processor
+/// for it.
+pub struct Watch(Instant, Duration);
+
+impl Watch {
+    pub fn start() -> Watch {
+        Watch(Instant::now(), Watch::starved())
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        let all = self.0.elapsed();
+        all.saturating_sub(Watch::starved() - self.1)
+    }
+
+    fn starved() -> Duration {
+        // Time on a processor, time in line for one, and turns; where the kernel does not say, nothing is taken off.
+        let said = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        let second = said.split_whitespace().nth(1).and_then(|n| n.parse().ok());
+        Duration::from_nanos(second.unwrap_or(0))
     }
 }
 
@@ -120,12 +151,13 @@ pub fn write(
                     let mut ledger = Ledger::default();
                     let me = NEXT.fetch_add(1, Ordering::Relaxed);
                     let mut n = 0usize;
+                    let mut pins = HashMap::new();
                     let token = |n: usize| format!("token-{me:06}-{n:08}");
                     let list = |n: usize| format!("{{{}}}list{me}", tags[n % tags.len()]);
                     while !over.load(Ordering::SeqCst) {
                         // Not as many as can be, but over the whole time, so that they can all be looked up afterwards.
                         std::thread::sleep(PACE);
-                        let began = Instant::now();
+                        let began = Watch::start();
                         match shape {
                             Shape::Single => {
                                 n += 1;
@@ -134,6 +166,24 @@ pub fn write(
                                     client.command(&[b"RPUSH", key.as_bytes(), value.as_bytes()]);
                                 ledger.slowest = ledger.slowest.max(began.elapsed());
                                 ledger.note(value, reply.view());
+                            }
+                            Shape::Pinned => {
+                                n += 1;
+                                let (key, value) = (list(n), token(n));
+                                let pin = pins
+                                    .entry(tags[n % tags.len()].as_str())
+                                    .or_insert_with_key(|tag| client.pin(tag.as_bytes()));
+                                let mut say = |words: &[&[u8]]| {
+                                    let began = Watch::start();
+                                    let reply = pin.command(words);
+                                    ledger.slowest = ledger.slowest.max(began.elapsed());
+                                    reply
+                                };
+                                say(&[b"MULTI"]);
+                                say(&[b"RPUSH", key.as_bytes(), value.as_bytes()]);
+                                let reply = say(&[b"EXEC"]);
+                                let one = reply.view().elements().next();
+                                ledger.note(value, one.unwrap_or(reply.view()));
                             }
                             Shape::Pipeline(size) | Shape::Atomic(size) => {
                                 let atomic = matches!(shape, Shape::Atomic(_));
@@ -217,14 +267,9 @@ fn memchr_all(bytes: &[u8], word: &[u8]) -> Vec<usize> {
 /// What the lists hold at the primaries that serve them now, by list.
 pub fn stored(cluster: &Cluster) -> HashMap<String, Vec<String>> {
     let mut lists = HashMap::new();
-    let mut asked = HashSet::new();
-    for slot in (0..16384).step_by(512) {
-        let Ok(port) = cluster.primary_of(slot) else {
-            continue;
-        };
-        if !asked.insert(port) {
-            continue;
-        }
+    let nodes = cluster.nodes();
+    for node in nodes.iter().filter(|n| n.role == Role::Primary) {
+        let port = node.port;
         let keys = cluster.command(port, &["KEYS", "*list*"]).unwrap();
         for key in keys.elements().iter().map(Reply::text) {
             let list = cluster.command(port, &["LRANGE", &key, "0", "-1"]).unwrap();

@@ -306,10 +306,12 @@ impl Exchange<'_> {
             self.wait = true;
             self.refresh = true;
             let node = peer.origin().name();
-            let words = format_args!(
-                "{node} does not answer, nobody has taken its place, and {} needs it",
-                part.name
-            );
+            let name = part.name;
+            let mut words =
+                format!("{node} does not answer, nobody has taken its place, and {name} needs it");
+            if let Some(reason) = peer.why_shut() {
+                words += &format!(": {reason}");
+            }
             let error = Error::new(Code::Down, words).at(node);
             let trouble = part.trouble();
             trouble.toward = None;

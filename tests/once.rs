@@ -1,0 +1,360 @@
+//! What ran, by the servers' own append-only files, against what each caller was told; and whose reply is whose.
+
+mod say;
+mod trial;
+
+use rediscluster::cluster::Client;
+use rediscluster::error::Code;
+use say::{ask, code, is, key_of, pipeline, show, until};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use support::{Action, Chaos, Cluster, Failover, FakeCluster, Proxy};
+use trial::{Ledger, Raise, Shape, audit, ledgered, slot, tags, write};
+
+const MS: Duration = Duration::from_millis(1);
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+
+/// One cluster for all tests here; each mends it.
+fn healthy() -> &'static Cluster {
+    let cluster = CLUSTER.get_or_init(|| ledgered().start().unwrap());
+    cluster.wait_healthy().unwrap();
+    cluster
+}
+
+fn a_while(time: Duration) {
+    let end = Instant::now() + time;
+    until("a while", || Instant::now() > end);
+}
+
+fn seed() -> u64 {
+    let seed = match std::env::var("RDC_SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => Instant::now().elapsed().as_nanos() as u64 ^ u64::from(std::process::id()) << 20,
+    };
+    println!("RDC_SEED={seed}");
+    seed
+}
+
+const OPTIONS: &str = "timeout_ms=1200&attempt_timeout_ms=150";
+
+/// Writes of every shape, each thread alone on connections or many on one, while something happens; what they were told.
+fn writes(cluster: &Cluster, options: &str, tags: &[String], what: impl FnOnce()) -> Ledger {
+    let url = format!("{}?{OPTIONS}{options}", cluster.url());
+    // The wire may cut while it connects.
+    let connected = |more: &str| {
+        let mut made = Client::create(&(url.clone() + more));
+        until("it connects", || {
+            if made.error().is_some() {
+                made = Client::create(&(url.clone() + more));
+            }
+            made.error().is_none()
+        });
+        Arc::new(made)
+    };
+    let (apart, shared) = (connected(""), connected("&connections_per_node=1"));
+    let over = AtomicBool::new(false);
+    let mut ledger = Ledger::default();
+    std::thread::scope(|scope| {
+        let _over = Raise(&over);
+        let writers: Vec<_> = [
+            (&apart, 3, Shape::Single),
+            (&apart, 2, Shape::Pipeline(20)),
+            (&apart, 1, Shape::Atomic(4)),
+            (&apart, 1, Shape::Pinned),
+            (&shared, 12, Shape::Single),
+        ]
+        .into_iter()
+        .map(|(client, threads, shape)| {
+            let over = &over;
+            scope.spawn(move || write(client, tags, threads, shape, over))
+        })
+        .collect();
+        a_while(100 * MS);
+        what();
+        a_while(100 * MS);
+        over.store(true, Ordering::SeqCst);
+        for writer in writers {
+            ledger.absorb(writer.join().unwrap());
+        }
+    });
+    ledger
+}
+
+/// What may be told where nodes are silent, die and change places.
+const EXPLAINED: &[Code] = &[
+    Code::Timeout,
+    Code::Io,
+    Code::Connect,
+    Code::Down,
+    Code::Redirects,
+    // A pinned handle is told of MOVED, CLUSTERDOWN and LOADING.
+    Code::Server,
+];
+
+#[test]
+fn whatever_befalls_a_primary_each_write_runs_once_or_its_caller_is_told() {
+    let _alone = alone();
+    let cluster = healthy();
+    let tags = tags(1);
+    let sick = slot(&tags[0]);
+    let primary = || cluster.primary_of(sick).unwrap();
+    let successor = |old: u16| {
+        until("a promotion", || {
+            cluster.primary_of(sick).is_ok_and(|p| p != old)
+        });
+    };
+    type Fault<'a> = (&'a str, bool, Box<dyn Fn() + 'a>);
+    let faults: Vec<Fault> = vec![
+        (
+            "stopped for 400 ms, and again",
+            false,
+            Box::new(|| {
+                for _ in 0..2 {
+                    let port = primary();
+                    cluster.stop(port).unwrap();
+                    a_while(400 * MS);
+                    cluster.cont(port).unwrap();
+                    a_while(100 * MS);
+                }
+            }),
+        ),
+        (
+            "stopped until another took over",
+            true,
+            Box::new(|| {
+                let port = primary();
+                cluster.stop(port).unwrap();
+                successor(port);
+                cluster.cont(port).unwrap();
+            }),
+        ),
+        (
+            "killed until another took over",
+            true,
+            Box::new(|| {
+                let port = primary();
+                cluster.kill(port).unwrap();
+                successor(port);
+                cluster.restart(port).unwrap();
+            }),
+        ),
+        (
+            "a failover by force",
+            true,
+            Box::new(|| {
+                let replica = cluster.replicas_of(sick).unwrap()[0];
+                cluster.failover(replica, Failover::Force).unwrap();
+            }),
+        ),
+        (
+            "a failover in concert",
+            false,
+            Box::new(|| {
+                let replica = cluster.replicas_of(sick).unwrap()[0];
+                cluster.failover(replica, Failover::Plain).unwrap();
+            }),
+        ),
+    ];
+    for (what, lost, fault) in faults {
+        let ledger = writes(cluster, "", &tags, fault);
+        cluster.wait_healthy().unwrap();
+        ledger.say(what);
+        ledger.only(what, EXPLAINED);
+        assert!(ledger.acked.len() > 100, "{what}");
+        ledger.within(what, 1200);
+        audit(cluster, &ledger, lost, what);
+    }
+}
+
+#[test]
+fn a_wire_that_cuts_in_requests_and_replies_makes_nothing_run_twice() {
+    let _alone = alone();
+    let cluster = healthy();
+    let seed = seed();
+    for (what, chaos) in [
+        (
+            "cut",
+            Chaos {
+                cuts: 15,
+                ..Chaos::default()
+            },
+        ),
+        (
+            "split at every byte, late and cut",
+            Chaos {
+                split: 1,
+                delays: 30,
+                delay: 200 * MS,
+                cuts: 25,
+            },
+        ),
+    ] {
+        let proxies: Vec<(u16, Proxy)> = cluster
+            .ports()
+            .into_iter()
+            .map(|port| (port, Proxy::start(port, chaos, seed ^ u64::from(port))))
+            .collect();
+        let map: Vec<String> = proxies
+            .iter()
+            .map(|(port, proxy)| format!("127.0.0.1:{port}=127.0.0.1:{}", proxy.port()))
+            .collect();
+        let ledger = writes(
+            cluster,
+            &format!("&address_map={}", map.join(",")),
+            &tags(1),
+            || a_while(1500 * MS),
+        );
+        let cuts: usize = proxies.iter().map(|(_, proxy)| proxy.cuts()).sum();
+        drop(proxies);
+        ledger.say(what);
+        println!("{what}: {cuts} cuts");
+        ledger.only(what, EXPLAINED);
+        assert!(
+            cuts > 10 && !ledger.doubtful.is_empty(),
+            "{what}: {cuts} cuts"
+        );
+        assert!(ledger.acked.len() > 50, "{what}");
+        audit(cluster, &ledger, false, what);
+    }
+}
+
+#[test]
+fn thirty_two_threads_get_their_own_replies_however_late_interrupted_and_mixed_they_come() {
+    let _alone = alone();
+    let seed = seed();
+    // `RDC_CHAOS_SECONDS=600` for a long one.
+    let seconds = std::env::var("RDC_CHAOS_SECONDS").map_or(4, |s| s.parse().unwrap());
+    let fake = FakeCluster::new(2);
+    let keys: Vec<String> = (0..400).map(|n| key_of(n % 2, 2, n)).collect();
+    let filler = |n: usize| "=".repeat([0, 10, 900, 30_000][n % 4]);
+    for (n, key) in keys.iter().enumerate() {
+        fake.put(key, format!("{key}{}", filler(n)));
+    }
+    for node in 0..2 {
+        let mut usual = fake.default_answer(node);
+        let mut seen = 0usize;
+        fake.on(node, move |connection, command| {
+            if !is(command, "GET") {
+                return None;
+            }
+            seen += 1;
+            let answer = usual(connection, command);
+            let push = b">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n";
+            Some(match seen % 97 {
+                // What nobody asked for, around a reply.
+                0 | 1 => Action::Send([push, &answer[..], push].concat()),
+                2 => Action::Delay(60 * MS, Box::new(Action::Send(answer))),
+                3 => Action::SendClose(answer[..answer.len() / 2].to_vec()),
+                4 => Action::Reset,
+                _ => Action::Send(answer),
+            })
+        });
+    }
+    // Each connection has dice of its own: they overtake each other.
+    let chaos = Chaos {
+        split: 7000,
+        delays: 40,
+        delay: 50 * MS,
+        cuts: 5,
+    };
+    let proxies: Vec<Proxy> = (0..2)
+        .map(|n| Proxy::start(fake.port(n), chaos, seed + n as u64))
+        .collect();
+    let map: Vec<String> = (0..2)
+        .map(|n| format!("127.0.0.1:{}=127.0.0.1:{}", fake.port(n), proxies[n].port()))
+        .collect();
+    let url = format!(
+        "{}?address_map={}&connections_per_node=3",
+        fake.url(),
+        map.join(",")
+    );
+    let mut patient = Client::create(&url);
+    until("it connects", || {
+        if patient.error().is_some() {
+            patient = Client::create(&url);
+        }
+        patient.error().is_none()
+    });
+    let client = Arc::new(
+        patient
+            .with("attempt_timeout_ms", "25")
+            .with("timeout_ms", "60"),
+    );
+    let (good, late, interrupted) = (
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+    );
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _over = Raise(&over);
+        for thread in 0..32usize {
+            let (client, keys, over) = (&client, &keys, &over);
+            let (good, late, interrupted) = (&good, &late, &interrupted);
+            scope.spawn(move || {
+                let check = |n: usize, got: rediscluster::resp::View<'_>| match code(got) {
+                    Code::Ok => {
+                        let own = format!("{}{}", keys[n], filler(n));
+                        let text = got.text().unwrap_or_default();
+                        assert!(
+                            text == own.as_bytes(),
+                            "{} got {:.60}",
+                            keys[n],
+                            String::from_utf8_lossy(text)
+                        );
+                        good.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Code::Interrupted => {
+                        interrupted.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Code::Timeout | Code::Io | Code::Connect | Code::Down => {
+                        late.fetch_add(1, Ordering::Relaxed);
+                    }
+                    _ => panic!("nothing explains {}", show(got)),
+                };
+                let mut n = thread;
+                while !over.load(Ordering::Relaxed) {
+                    n += 33;
+                    if n % 4 == 0 {
+                        let some: Vec<usize> = (0..10).map(|i| (n + i * 31) % keys.len()).collect();
+                        let gets: Vec<String> =
+                            some.iter().map(|n| format!("GET {}", keys[*n])).collect();
+                        let reply = pipeline(client, &gets);
+                        match code(reply.view()) {
+                            Code::Ok => some
+                                .iter()
+                                .zip(reply.view().elements())
+                                .for_each(|(n, got)| check(*n, got)),
+                            _ => check(some[0], reply.view()),
+                        }
+                    } else {
+                        let n = n % keys.len();
+                        check(n, ask(client, &format!("GET {}", keys[n])).view());
+                    }
+                }
+            });
+        }
+        let end = Instant::now() + Duration::from_secs(seconds);
+        while Instant::now() < end {
+            a_while(250 * MS);
+            client.interrupt();
+        }
+        over.store(true, Ordering::SeqCst);
+    });
+    let (good, late, interrupted) = (
+        good.into_inner(),
+        late.into_inner(),
+        interrupted.into_inner(),
+    );
+    let cuts: usize = proxies.iter().map(Proxy::cuts).sum();
+    println!("{good} right, {late} late or lost, {interrupted} interrupted, {cuts} cuts");
+    assert!(good > 300 && late > 10 && interrupted > 10 && cuts > 3);
+}

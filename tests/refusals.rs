@@ -1,0 +1,426 @@
+//! Servers that say no, or hang up, or want to be left alone: on real ones.
+
+mod say;
+mod trial;
+
+use rediscluster::cluster::Client;
+use rediscluster::error::Code;
+use say::{SOON, ask, client, code, is_sent, key_of, say, say_all, show, timed, until};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use support::{Admin, Cluster, slot_of};
+use trial::{Raise, Shape, audit, latencies, write};
+
+const MS: Duration = Duration::from_millis(1);
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+
+/// One cluster for all tests here; each leaves it as it was.
+fn cluster() -> &'static Cluster {
+    CLUSTER.get_or_init(|| {
+        trial::ledgered()
+            .option("enable-protected-configs", "yes")
+            // For these a busy script is no reason to take over.
+            .node_timeout_ms(5000)
+            .start()
+            .unwrap()
+    })
+}
+
+/// A connection to the primary of a key, which stays whatever becomes of others.
+fn admin(cluster: &Cluster, key: &str) -> Admin {
+    let port = cluster.primary_of(slot_of(key.as_bytes())).unwrap();
+    Admin::connect(port, SOON).unwrap()
+}
+
+/// A command that must not be refused.
+fn order(admin: &mut Admin, words: &[&str]) -> String {
+    let reply = admin.command(words).unwrap();
+    assert!(!reply.is_error(), "{words:?}: {}", reply.text());
+    reply.text()
+}
+
+fn info(admin: &mut Admin, section: &str, field: &str) -> u64 {
+    let info = order(admin, &["INFO", section]);
+    let line = info
+        .lines()
+        .find_map(|l| l.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap_or("0").trim().parse().unwrap()
+}
+
+fn a_while(time: Duration) {
+    let end = Instant::now() + time;
+    until("a while", || Instant::now() > end);
+}
+
+/// What a write is told while a server refuses writes: in a call, in a pipeline beside another shard's and a read, in a
+/// transaction.
+fn refused(what: &str, client: &Arc<Client>, key: &str, other: &str) {
+    let (reply, time) = timed(|| ask(client, &format!("SET {key} refused")));
+    let words = show(reply.view());
+    assert_eq!(code(reply.view()), Code::Server, "{what}: {words}");
+    assert!(words.starts_with(what), "{what}: {words}");
+    assert!(time < 500 * MS, "{what} is no reason to wait: {time:?}");
+    let all = [
+        format!("SET {key} refused"),
+        format!("SET {other} v"),
+        format!("GET {key}"),
+    ];
+    let got = say_all(client, &all);
+    assert!(
+        got[0].contains(what) && got[0].contains("(SERVER"),
+        "{got:?}"
+    );
+    assert_eq!(got[1..], ["OK", "before"], "{what}");
+    let mut transaction = rediscluster::cluster::Pipeline::new(client.clone());
+    transaction.command(&[b"SET", key.as_bytes(), b"refused"]);
+    let got = show(transaction.execute_atomic().view());
+    assert!(got.contains(what), "{what}: {got}");
+    let script = format!("EVAL \"return redis.call('SET', KEYS[1], 'refused')\" 1 {key}");
+    let got = say(client, &script);
+    assert!(got.contains(what), "{what}: {got}");
+    assert_eq!(say(client, &format!("GET {key}")), "before", "{what}");
+}
+
+#[test]
+fn a_server_that_refuses_writes_is_not_asked_twice_and_its_words_are_the_callers() {
+    let _alone = alone();
+    let cluster = cluster();
+    let client = Arc::new(client(&cluster.url()));
+    let (key, other) = (key_of(0, 3, 1), key_of(1, 3, 2));
+    assert_eq!(say(&client, &format!("SET {key} before")), "OK");
+    let mut admin = admin(cluster, &key);
+    for (what, set, back) in [
+        ("OOM", ["maxmemory", "1"], ["maxmemory", "0"]),
+        (
+            "NOREPLICAS",
+            ["min-replicas-to-write", "5"],
+            ["min-replicas-to-write", "0"],
+        ),
+    ] {
+        order(&mut admin, &["CONFIG", "SET", set[0], set[1]]);
+        refused(what, &client, &key, &other);
+        order(&mut admin, &["CONFIG", "SET", back[0], back[1]]);
+        assert_eq!(
+            say(&client, &format!("SET {key} before")),
+            "OK",
+            "after {what}"
+        );
+    }
+    // A server that cannot save.
+    let dir = order(&mut admin, &["CONFIG", "GET", "dir"]);
+    let dir = match dir.is_empty() {
+        true => admin.command(&["CONFIG", "GET", "dir"]).unwrap().elements()[1].text(),
+        false => dir,
+    };
+    order(&mut admin, &["CONFIG", "SET", "save", "3600 1"]);
+    order(&mut admin, &["CONFIG", "SET", "dir", "/proc"]);
+    order(&mut admin, &["BGSAVE"]);
+    until("the save fails", || {
+        order(&mut admin, &["INFO", "persistence"]).contains("rdb_last_bgsave_status:err")
+    });
+    refused("MISCONF", &client, &key, &other);
+    order(&mut admin, &["CONFIG", "SET", "dir", &dir]);
+    order(&mut admin, &["CONFIG", "SET", "save", ""]);
+    assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+}
+
+#[test]
+fn a_server_that_runs_a_script_for_ever_says_so_and_others_do_not_wait() {
+    let _alone = alone();
+    let cluster = cluster();
+    let client = Arc::new(client(
+        &(cluster.url() + "?timeout_ms=3000&attempt_timeout_ms=500"),
+    ));
+    let (key, other) = (key_of(0, 3, 1), key_of(1, 3, 2));
+    for key in [&key, &other] {
+        assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+    }
+    let mut admin = admin(cluster, &key);
+    order(
+        &mut admin,
+        &["CONFIG", "SET", "busy-reply-threshold", "100"],
+    );
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _over = Raise(&over);
+        let port = cluster.primary_of(slot_of(key.as_bytes())).unwrap();
+        scope.spawn(move || {
+            let mut busy = Admin::connect(port, SOON).unwrap();
+            // Killed below: that is an error reply.
+            let _ = busy.command(&["EVAL", "while true do end", "0"]);
+        });
+        let watching = scope.spawn(|| latencies(&client, &other, &over));
+        until("it is busy", || {
+            let got = say(&client, &format!("INCR {{{key}}}n"));
+            got.starts_with("BUSY") && got.contains("(SERVER")
+        });
+        let got = say_all(&client, &[format!("GET {key}"), format!("GET {other}")]);
+        assert!(got[0].contains("BUSY") && got[1] == "v", "{got:?}");
+        over.store(true, Ordering::SeqCst);
+        let times = watching.join().unwrap();
+        println!(
+            "{} calls of another shard, p99 {:?}",
+            times.len(),
+            trial::p99(&times)
+        );
+        assert!(trial::p99(&times) < 50 * MS, "{:?}", trial::p99(&times));
+        order(&mut admin, &["SCRIPT", "KILL"]);
+    });
+    order(
+        &mut admin,
+        &["CONFIG", "SET", "busy-reply-threshold", "5000"],
+    );
+    let (_, time) = timed(|| until("it serves", || say(&client, &format!("GET {key}")) == "v"));
+    assert!(time < 300 * MS, "{time:?}");
+}
+
+#[test]
+fn a_password_that_is_changed_ends_no_connection_and_is_not_tried_again_and_again() {
+    let _alone = alone();
+    let cluster = cluster();
+    for port in cluster.ports() {
+        let user = [
+            "ACL", "SETUSER", "app", "reset", "on", ">old", "~*", "+@all",
+        ];
+        assert_eq!(cluster.command(port, &user).unwrap().text(), "OK");
+    }
+    let url = cluster.url().replace("redis://", "redis://app:old@");
+    let client = Arc::new(client(&(url + "?timeout_ms=1000")));
+    let key = key_of(0, 3, 1);
+    assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+    let mut admin = admin(cluster, &key);
+    order(&mut admin, &["ACL", "SETUSER", "app", "resetpass", ">new"]);
+    assert_eq!(
+        say(&client, &format!("GET {key}")),
+        "v",
+        "who is inside stays inside"
+    );
+    // Each connection begins with HELLO and the password.
+    let denied = |admin: &mut Admin| {
+        let info = order(admin, &["INFO", "commandstats"]);
+        let line = info
+            .lines()
+            .find_map(|l| l.strip_prefix("cmdstat_hello:calls="));
+        let calls = line.and_then(|l| l.split(',').next());
+        calls.map_or(0, |n| n.parse::<u64>().unwrap())
+    };
+    let before = denied(&mut admin);
+    order(&mut admin, &["CLIENT", "KILL", "USER", "app"]);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _over = Raise(&over);
+        for n in 0..16 {
+            let (client, over, key) = (&client, &over, &key);
+            scope.spawn(move || {
+                while !over.load(Ordering::SeqCst) {
+                    let words = [format!("GET {key}"), format!("INCR {{{key}}}n")][n % 2].clone();
+                    let (reply, time) = timed(|| ask(client, &words));
+                    let view = reply.view();
+                    assert!(
+                        matches!(code(view), Code::Auth | Code::Io),
+                        "{}",
+                        show(view)
+                    );
+                    assert!(code(view) == Code::Io || !is_sent(view), "{}", show(view));
+                    assert!(!show(view).contains("old"), "{}", show(view));
+                    assert!(time < 1050 * MS, "{time:?}");
+                    // Callers that ask again at once would only keep the processors busy.
+                    std::thread::sleep(MS);
+                }
+            });
+        }
+        a_while(2500 * MS);
+        over.store(true, Ordering::SeqCst);
+    });
+    let tried = denied(&mut admin) - before;
+    println!("tried {tried} times in 2.5 s");
+    assert!((1..=4).contains(&tried), "{tried} times");
+    order(&mut admin, &["ACL", "SETUSER", "app", "resetpass", ">old"]);
+    let (_, time) = timed(|| {
+        until("it is let in", || {
+            say(&client, &format!("GET {key}")) == "v"
+        })
+    });
+    assert!(time < 1500 * MS, "{time:?}");
+}
+
+#[test]
+fn a_server_that_takes_no_more_clients_is_named_and_waited_for_without_a_storm() {
+    let _alone = alone();
+    let cluster = cluster();
+    let key = key_of(0, 3, 1);
+    let mut admin = admin(cluster, &key);
+    let calls = Arc::new(client(&(cluster.url() + "?timeout_ms=10000")));
+    let short = Arc::new(client(&(cluster.url() + "?timeout_ms=300")));
+    let others: Vec<Admin> = (0..30)
+        .map(|_| {
+            Admin::connect(cluster.primary_of(slot_of(key.as_bytes())).unwrap(), SOON).unwrap()
+        })
+        .collect();
+    order(&mut admin, &["CONFIG", "SET", "maxclients", "20"]);
+    let rejected = |admin: &mut Admin| info(admin, "stats", "rejected_connections");
+    let before = rejected(&mut admin);
+    let got = say(&short, &format!("SET {key} v"));
+    assert!(
+        got.contains("max number of clients") && !got.contains("sent)"),
+        "{got}"
+    );
+    let done = AtomicUsize::new(0);
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for n in 0..16 {
+            let (calls, done, key) = (&calls, &done, &key);
+            scope.spawn(move || {
+                assert_eq!(say(calls, &format!("INCR {{{key}}}max{n}")), "1");
+                done.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        a_while(1500 * MS);
+        assert_eq!(done.load(Ordering::SeqCst), 0);
+        let times = rejected(&mut admin) - before;
+        let most = 4 + began.elapsed().as_millis() as u64 / 50;
+        println!("knocked {times} times in {:?}", began.elapsed());
+        // Ten a second from each of two handles' clusters.
+        assert!(times <= most, "{times} times");
+        order(&mut admin, &["CONFIG", "SET", "maxclients", "1000"]);
+        let (_, late) = timed(|| until("all are served", || done.load(Ordering::SeqCst) == 16));
+        println!("all are served {late:?} later");
+        assert!(late < 500 * MS, "{late:?}");
+    });
+    drop(others);
+}
+
+#[test]
+fn connections_that_an_administrator_kills_cost_no_read_and_run_no_write_twice() {
+    let _alone = alone();
+    let cluster = cluster();
+    let client = Arc::new(client(
+        &(cluster.url() + "?timeout_ms=10000&attempt_timeout_ms=5000"),
+    ));
+    let key = key_of(0, 3, 1);
+    // Long enough that a reply is under way for a while.
+    let value = vec![b'v'; 20 * 1024 * 1024];
+    let big = format!("{{{key}}}big");
+    assert_eq!(
+        code(client.command(&[b"SET", big.as_bytes(), &value]).view()),
+        Code::Ok
+    );
+    let mut admin = admin(cluster, &key);
+    let connections = |admin: &mut Admin| info(admin, "stats", "total_connections_received");
+    let (over, whole) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let before = connections(&mut admin);
+    std::thread::scope(|scope| {
+        let _over = Raise(&over);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::SeqCst) {
+                    let reply = client.command(&[b"GET", big.as_bytes()]);
+                    let text = reply.view().text().unwrap_or_default();
+                    assert_eq!(code(reply.view()), Code::Ok, "{}", show(reply.view()));
+                    assert!(text == value, "a part of {} bytes", text.len());
+                    whole.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        let tags = std::slice::from_ref(&key);
+        let writing = scope.spawn(|| write(&client, tags, 4, Shape::Single, &over));
+        let piping = scope.spawn(|| write(&client, tags, 1, Shape::Pipeline(20), &over));
+        for _ in 0..8 {
+            a_while(100 * MS);
+            order(
+                &mut admin,
+                &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"],
+            );
+        }
+        over.store(true, Ordering::SeqCst);
+        let mut ledger = writing.join().unwrap();
+        ledger.absorb(piping.join().unwrap());
+        ledger.say("connections were killed");
+        ledger.only("connections were killed", &[Code::Io]);
+        audit(cluster, &ledger, false, "connections were killed");
+    });
+    assert_eq!(say(&client, &format!("DEL {big}")), "1");
+    let new = connections(&mut admin) - before;
+    println!(
+        "{} whole replies of 20 MiB, {new} new connections for 8 kills",
+        whole.into_inner()
+    );
+    assert!(new < 8 * 16 + 40, "{new} connections");
+}
+
+#[test]
+fn a_server_that_pauses_or_sleeps_makes_nobody_take_a_late_reply_for_their_own() {
+    let _alone = alone();
+    let cluster = cluster();
+    let client = Arc::new(client(
+        &(cluster.url() + "?timeout_ms=200&attempt_timeout_ms=80"),
+    ));
+    let tag = key_of(0, 3, 1);
+    let keys: Vec<String> = (0..50).map(|n| format!("{{{tag}}}own{n}")).collect();
+    for key in &keys {
+        assert_eq!(say(&client, &format!("SET {key} {key}")), "OK");
+    }
+    let mut admin = admin(cluster, &tag);
+    for (what, words) in [
+        ("CLIENT PAUSE ALL", &["CLIENT", "PAUSE", "500", "ALL"][..]),
+        ("CLIENT PAUSE WRITE", &["CLIENT", "PAUSE", "500", "WRITE"]),
+        ("DEBUG SLEEP", &["DEBUG", "SLEEP", "0.5"]),
+    ] {
+        let (over, right, late) = (
+            AtomicBool::new(false),
+            AtomicUsize::new(0),
+            AtomicUsize::new(0),
+        );
+        std::thread::scope(|scope| {
+            let _over = Raise(&over);
+            for thread in 0..8usize {
+                let (client, keys, over, right, late) = (&client, &keys, &over, &right, &late);
+                scope.spawn(move || {
+                    let mut n = thread;
+                    while !over.load(Ordering::SeqCst) {
+                        n += 7;
+                        let key = &keys[n % keys.len()];
+                        let (got, time) = timed(|| match n % 3 {
+                            0 => say_all(client, &[format!("GET {key}")]).concat(),
+                            1 => say(client, &format!("GET {key}")),
+                            _ => match say(client, &format!("SET {key} {key}")) {
+                                ok if ok == "OK" => key.clone(),
+                                other => other,
+                            },
+                        });
+                        if got == *key {
+                            right.fetch_add(1, Ordering::SeqCst);
+                        } else {
+                            // "gave up" ends what was tried again in vain.
+                            assert!(
+                                got.contains("(TIMEOUT")
+                                    || got.contains("(DOWN)")
+                                    || got.contains("(REDIRECTS)"),
+                                "{what}: {key} got {got}"
+                            );
+                            late.fetch_add(1, Ordering::SeqCst);
+                        }
+                        assert!(time < 400 * MS, "{what}: {time:?}");
+                    }
+                });
+            }
+            order(&mut admin, words);
+            a_while(700 * MS);
+            over.store(true, Ordering::SeqCst);
+        });
+        let (right, late) = (right.into_inner(), late.into_inner());
+        println!("{what}: {right} right, {late} too late");
+        assert!(
+            right > 100 && late > 0,
+            "{what}: {right} right, {late} too late"
+        );
+    }
+}
