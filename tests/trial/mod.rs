@@ -179,7 +179,12 @@ pub fn write(
                                     ledger.slowest = ledger.slowest.max(began.elapsed());
                                     reply
                                 };
-                                say(&[b"MULTI"]);
+                                // Behind a MULTI that failed there is no transaction: what followed would run by itself.
+                                let begun = say(&[b"MULTI"]);
+                                if code(begun.view()) != Code::Ok {
+                                    ledger.note(value, begun.view());
+                                    continue;
+                                }
                                 say(&[b"RPUSH", key.as_bytes(), value.as_bytes()]);
                                 let reply = say(&[b"EXEC"]);
                                 let one = reply.view().elements().next();
