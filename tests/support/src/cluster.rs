@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 /// How long anything that a healthy cluster does may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(15);
+/// A failover that has not happened after this is ordered again.
+const AGAIN: Duration = Duration::from_secs(3);
 
 /// What kind of cluster to start. See [`Cluster::builder`].
 #[derive(Clone, Debug)]
@@ -383,17 +385,31 @@ impl Cluster {
 
     /// Makes a replica the primary of its shard, and waits until all live nodes say so.
     pub fn failover(&self, replica: u16, mode: Failover) -> Result<()> {
-        let process = self.process(replica)?;
+        self.order_failover(replica, mode)?;
+        let mut ordered = Instant::now();
+        self.wait("the replica has not become the primary", || {
+            if self.node(replica).is_ok_and(|n| n.role == Role::Primary) {
+                return true;
+            }
+            if ordered.elapsed() > AGAIN {
+                // Refused where it has become the primary in this moment, which is seen next.
+                let _ = self.order_failover(replica, mode);
+                ordered = Instant::now();
+            }
+            false
+        })?;
+        self.wait_agreement()
+    }
+
+    /// Tells a replica to become the primary of its shard. Primaries that have voted in another
+    /// election of that shard a moment ago may not vote again, and then nothing comes of it.
+    pub fn order_failover(&self, replica: u16, mode: Failover) -> Result<()> {
         let how: &[&str] = match mode {
             Failover::Plain => &["CLUSTER", "FAILOVER"],
             Failover::Force => &["CLUSTER", "FAILOVER", "FORCE"],
             Failover::Takeover => &["CLUSTER", "FAILOVER", "TAKEOVER"],
         };
-        self.ask(process, how)?;
-        self.wait("the replica has not become the primary", || {
-            self.node(replica).is_ok_and(|n| n.role == Role::Primary)
-        })?;
-        self.wait_agreement()
+        self.ask(self.process(replica)?, how).map(drop)
     }
 
     /// Moves a slot with all its keys as redis-cli does: key by key.
