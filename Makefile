@@ -47,7 +47,8 @@ test: setup-test build ## everything: Rust, C, installation, Go, Ruby, Python, e
 	$(MAKE) --no-print-directory stage
 	$(IN_CLUSTER) $(MAKE) --no-print-directory test-go test-ruby test-python test-examples
 
-soak: ## 64 threads while the cluster breaks and mends, for SOAK_SECONDS (600) in the order of SOAK_SEED
+soak: ## simulated days, then 64 threads in a cluster that breaks and mends, SOAK_SECONDS (600) each
+	SIMULATION_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --lib simulation::whatever -- --nocapture
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --test soak -- --nocapture
 
 test-c: ## the C tests and examples, also under valgrind, and the installation

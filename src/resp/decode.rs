@@ -22,6 +22,9 @@ pub struct Limits {
 /// A line (a status, an error, a number) may have this many bytes.
 const LINE: usize = 64 * 1024;
 
+/// A number has at most so many characters.
+const NUMBER: usize = 20;
+
 /// An aggregate whose elements are still coming.
 #[derive(Debug)]
 struct Frame {
@@ -508,9 +511,13 @@ impl Decoder {
                 }
                 Some(b'\r') if at > digits => break,
                 Some(_) => return Err(broken("a number that is none")),
-                None if at - from > 20 => return Err(broken("an endless number")),
+                None if at - from > NUMBER => return Err(broken("an endless number")),
                 None => return Ok(Line::More),
             }
+        }
+        // Zeros lead to nowhere, also when all of them came at once.
+        if at - from > NUMBER {
+            return Err(broken("an endless number"));
         }
         match buf.get(at + 1) {
             Some(b'\n') => {}

@@ -173,6 +173,7 @@ fn what_is_not_resp_or_breaks_a_limit_is_refused() {
         b"+a\rb\r\n",
         b"$?\r\n",
         b"$111111111111111111111",
+        b"$0000000000000000000005\r\nhello\r\n",
         &deep,
         &endless,
     ];
