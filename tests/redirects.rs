@@ -82,6 +82,32 @@ fn commands_of_one_key_keep_their_order_when_its_slot_has_moved() {
 }
 
 #[test]
+fn commands_of_one_slot_that_are_sent_different_ways_go_one_way_together() {
+    let fake = FakeCluster::new(3);
+    let client = Arc::new(client(&fake.url()));
+    let key = key_of(0, 3, 1);
+    let slot = slot_of(key.as_bytes());
+    fake.assign(slot..=slot, 1);
+    // In the middle of it the node hears of another owner.
+    let (first, second) = (port_of(&fake, 1), port_of(&fake, 2));
+    fake.on(0, move |_, command| {
+        let to = match () {
+            () if is(command, "GET") => &first,
+            () if is(command, "SET") => &second,
+            () => return None,
+        };
+        Some(Action::send(format!("-MOVED {slot} {to}\r\n")))
+    });
+    fake.on(2, |_, command| {
+        is(command, "SET").then(|| Action::send("+OK\r\n"))
+    });
+    let commands = [format!("GET {key}"), format!("SET {key} v")];
+    assert_eq!(say_all(&client, &commands), ["nil", "OK"]);
+    let calls = |node| (fake.node(node).calls("GET"), fake.node(node).calls("SET"));
+    assert_eq!((calls(1), calls(2)), ((1, 1), (0, 0)), "side by side");
+}
+
+#[test]
 fn two_nodes_that_send_to_each_other_end_in_an_error_and_not_in_a_storm() {
     let fake = FakeCluster::new(2);
     let key = key_of(0, 2, 1);

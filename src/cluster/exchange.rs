@@ -7,7 +7,7 @@ mod place;
 mod review;
 
 pub use part::{Part, Target};
-use place::Place;
+use place::{Place, unserved};
 use review::{Picked, Picks};
 
 use super::core::{Core, Process};
@@ -24,6 +24,7 @@ use crate::topology::{Node, Topology};
 use crate::world::{layer, rng};
 use rand::Rng;
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -333,6 +334,7 @@ impl<'c> Exchange<'c> {
         let mut known: Vec<u32> = vec![0; nodes + topology.shards.len()];
         let (known, primaries) = known.split_at_mut(nodes);
         let mut picks = Picks::new();
+        let mut homes: HashMap<u16, Option<usize>> = HashMap::new();
         // Then most commands go where another of their shard went before.
         let at_primaries = self.manner.read_from == ReadFrom::Primary;
         for (number, part) in parts.iter_mut().enumerate() {
@@ -363,10 +365,31 @@ impl<'c> Exchange<'c> {
                 flights[picked.flight].add(number as u32, mixed);
                 continue;
             }
+            // So do those of a slot that are sent again, also where one was told to go elsewhere and
+            // the other was not: side by side at two nodes, the later one might run first.
+            let again = match part.target {
+                Target::Slot(slot) if self.tries > 0 && !part.is_asking() => Some(slot),
+                _ => None,
+            };
+            let again = again.filter(|slot| !roams || at_primaries || self.is_written(*slot));
+            match again.and_then(|slot| homes.get(&slot)) {
+                None => {}
+                Some(Some(flight)) => {
+                    flights[*flight].add(number as u32, mixed);
+                    continue;
+                }
+                Some(None) => {
+                    let error = unserved(part.slot().unwrap_or_default(), part.name);
+                    self.homeless(part, error);
+                    part.homeless = true;
+                    continue;
+                }
+            }
             let what = (roams, part.name);
             match self.place(&part.target, part.toward(), what, topology) {
                 Ok(place) => {
                     let at = flight_to(&place, known, &mut flights, topology.nodes.len(), room);
+                    homes.extend(again.map(|slot| (slot, Some(at))));
                     // Only a primary that is well has an index when nobody chooses.
                     if let (Some(shard), Some(_)) = (shard, place.index) {
                         primaries[shard] = at as u32 + 1;
@@ -383,6 +406,7 @@ impl<'c> Exchange<'c> {
                     }
                 }
                 Err(error) => {
+                    homes.extend(again.map(|slot| (slot, None)));
                     self.homeless(part, error);
                     part.homeless = true;
                 }

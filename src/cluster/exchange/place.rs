@@ -74,6 +74,15 @@ impl<'t> Place<'t> {
     }
 }
 
+/// There is nobody to send it to.
+#[cold]
+pub(super) fn unserved(slot: u16, name: &str) -> Error {
+    Error::new(
+        Code::Down,
+        format_args!("no node serves slot {slot}, which {name} needs"),
+    )
+}
+
 impl Exchange<'_> {
     pub(super) fn note_writes(&mut self, parts: &[Part<'_>]) {
         let mut written: Option<Box<[u64; 256]>> = None;
@@ -120,12 +129,7 @@ impl Exchange<'_> {
             Target::Anywhere => return self.anywhere(read, topology),
             Target::Peer(peer) => return Ok(Place::of_peer(peer, self.manner.kind)),
         };
-        let nobody = || {
-            Error::new(
-                Code::Down,
-                format_args!("no node serves slot {slot}, which {name} needs"),
-            )
-        };
+        let nobody = || unserved(slot, name);
         let shard = topology.shard(slot).ok_or_else(nobody)?;
         if read
             && self.manner.read_from != ReadFrom::Primary
@@ -148,10 +152,7 @@ impl Exchange<'_> {
     fn primary<'t>(&self, slot: u16, name: &str, topology: &'t Topology) -> Result<Place<'t>> {
         let shard = topology.shard(slot);
         let Some((shard, primary)) = shard.and_then(|s| s.primary.as_ref().map(|p| (s, p))) else {
-            return Err(Error::new(
-                Code::Down,
-                format_args!("no node serves slot {slot}, which {name} needs"),
-            ));
+            return Err(unserved(slot, name));
         };
         let health = &primary.peer.health;
         let asked = health.is_well()
