@@ -88,6 +88,15 @@ fn believed(client: &Client, slot: u16) -> String {
     )
 }
 
+/// Whom a node takes for the primary of a slot: its port.
+fn says(cluster: &Cluster, port: u16, slot: u16) -> Option<String> {
+    let view = cluster.command(port, &["CLUSTER", "SLOTS"]).unwrap();
+    let end = |range: &support::Reply, at: usize| range.elements()[at].text().parse::<u16>();
+    let mut ranges = view.elements().iter();
+    let range = ranges.find(|r| (end(r, 0).unwrap()..=end(r, 1).unwrap()).contains(&slot))?;
+    Some(range.elements()[2].elements()[1].text())
+}
+
 /// What a primary that is cut off does to the calls of many, until its replica has been promoted and beyond: how late the first
 /// write after that was, and what each caller was told.
 fn cut_off(
@@ -150,6 +159,13 @@ fn a_primary_cut_off_from_its_peers_is_left_for_its_successor_and_not_believed_a
     Network::run(name, |network| {
         let cluster = healthy(network);
         let (late, ledger) = cut_off(network, cluster, from_peers, |client, slot, old, new| {
+            // The others hear of it one after the other, and until then know no better.
+            let others = cluster.ports().into_iter().filter(|port| *port != old);
+            for port in others {
+                until("the others know", || {
+                    says(cluster, port, slot) == Some(new.to_string())
+                });
+            }
             // The old one still answers, and goes on naming itself.
             let cut = cluster.command(old, &["CLUSTER", "SLOTS"]).unwrap();
             assert!(format!("{cut}").contains(&old.to_string()));

@@ -42,6 +42,7 @@ const DISBELIEF: u32 = 20;
 #[derive(Debug, Default)]
 pub struct Refresh {
     running: bool,
+    /// When the last one began.
     last: Option<Time>,
     /// Not before this, unless somebody asks for one by name.
     next: Option<Time>,
@@ -77,7 +78,7 @@ impl Core {
         let _ = self.learn(process, call, OPINIONS);
     }
 
-    /// Learns the topology now, or takes part in what another thread is just learning.
+    /// Learns the topology now, or takes part in what another thread has begun to learn since.
     pub fn refresh_now(&self, process: &Process, call: &Call<'_>, opinions: usize) -> Result<()> {
         let began = now();
         let mut refresh = lock(&process.refresh);
@@ -93,6 +94,7 @@ impl Core {
                 refresh,
                 left.min(GLANCE),
             );
+            // One that had begun before may have asked before whatever the caller knows of.
             if refresh.last.is_some_and(|last| last >= began) {
                 return Ok(());
             }
@@ -145,9 +147,8 @@ impl Core {
         let interval = INTERVAL_FIRST
             .saturating_mul(1 << refresh.fruitless.min(8))
             .min(INTERVAL_LAST);
-        let time = now();
         refresh.last = Some(time);
-        refresh.next = Some(time.plus(interval.mul_f64(rng().random_range(0.5..1.0))));
+        refresh.next = Some(now().plus(interval.mul_f64(rng().random_range(0.5..1.0))));
         news.map(drop)
     }
 
