@@ -4,7 +4,7 @@
 //! what happens and when (tests/simulation). What is shipped knows nothing of it.
 
 #[cfg(test)]
-pub use inside::{Layer, Wait, World, enter, here, point, rng};
+pub use inside::{Layer, Step, Wait, World, enter, here, point, reached, rng};
 /// Random numbers.
 #[cfg(not(test))]
 pub use rand::rng;
@@ -21,6 +21,24 @@ macro_rules! layer {
     };
 }
 pub(crate) use layer;
+
+/// Marks a place between two looks at what threads share, with no lock held: a test may let
+/// another thread come first there.
+#[cfg(not(test))]
+macro_rules! step {
+    () => {};
+    ($what:ident) => {};
+}
+#[cfg(test)]
+macro_rules! step {
+    () => {
+        $crate::world::reached($crate::world::Step::Between)
+    };
+    ($what:ident) => {
+        $crate::world::reached($crate::world::Step::$what)
+    };
+}
+pub(crate) use step;
 
 #[cfg(test)]
 mod inside {
@@ -50,6 +68,18 @@ mod inside {
         Resp,
     }
 
+    /// What a thread is about to do, or has just done, where others may come first.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Step {
+        Between,
+        /// It has joined a batch.
+        Joined,
+        /// It leads one.
+        Leads,
+        /// The reply that it has read as a leader is another's.
+        ReadForAnother,
+    }
+
     /// What the system is asked for, with the meaning that its calls have.
     pub trait World {
         /// Nanoseconds.
@@ -71,6 +101,8 @@ mod inside {
         fn yield_now(&self);
         /// May panic.
         fn point(&self, layer: Layer);
+        /// May let others come first.
+        fn step(&self, what: Step);
     }
 
     thread_local! {
@@ -91,6 +123,12 @@ mod inside {
     pub fn point(layer: Layer) {
         if let Some(world) = here() {
             world.point(layer);
+        }
+    }
+
+    pub fn reached(what: Step) {
+        if let Some(world) = here() {
+            world.step(what);
         }
     }
 

@@ -27,6 +27,7 @@ use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::resp::{Body, Kind, Reply};
 use crate::sync::{Condvar, Mutex, lock, notify_one, wait};
+use crate::world::step;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -92,7 +93,8 @@ enum Turn {
     Open,
     /// One could wait for the other, but need not: open another.
     OneMore,
-    Member(Arc<Batch>, usize),
+    /// A member, and what the batch's word was when it joined.
+    Member(Arc<Batch>, usize, u32),
     /// The first of a batch that need not wait for a connection.
     Leader(Box<Connection>, Arc<Batch>, usize),
 }
@@ -277,6 +279,7 @@ impl Lane {
         }
         // Nearly always a connection is there, and was used just now. (In a statement of its own, so that the lock
         // is not held any longer.)
+        step!();
         let idle = lock(&self.state).pop_alone();
         if let Some(connection) = idle {
             let lead = Lead::new(self, Some(connection));
@@ -317,6 +320,7 @@ impl Lane {
         until: Deadline,
     ) -> Result<Box<Reply>> {
         loop {
+            step!();
             match self.turn(peer, body) {
                 Turn::Alone(connection) => {
                     let lead = Lead::new(self, Some(connection));
@@ -345,8 +349,9 @@ impl Lane {
                 Turn::Leader(connection, batch, member) => {
                     return self.lead(peer, &batch, member, Some(connection), call, until);
                 }
-                Turn::Member(batch, member) => {
-                    return self.member(peer, &batch, member, call, until);
+                Turn::Member(batch, member, word) => {
+                    step!(Joined);
+                    return self.member(peer, &batch, (member, word), call, until);
                 }
             }
         }
@@ -377,7 +382,8 @@ impl Lane {
             Turn::OneMore
         } else {
             let (batch, member) = state.join(body);
-            Turn::Member(batch, member)
+            let word = batch.word.load(Ordering::Acquire);
+            Turn::Member(batch, member, word)
         }
     }
 
@@ -386,7 +392,7 @@ impl Lane {
         &self,
         peer: &Peer,
         batch: &Arc<Batch>,
-        member: usize,
+        (member, mut word): (usize, u32),
         call: &Call<'_>,
         until: Deadline,
     ) -> Result<Box<Reply>> {
@@ -394,12 +400,13 @@ impl Lane {
         let mut slice = if member == 0 { SIDE } else { GLANCE };
         let mut waited = false;
         loop {
-            let word = batch.word.load(Ordering::Acquire);
+            step!();
             if let Some(outcome) = batch.outcome(member) {
                 return outcome;
             }
             // In a statement of its own, so that the lock is not held while leading. A leader
             // that has given this member its reply and then gave up has nothing for it to do.
+            step!();
             let handed = {
                 let mut hand = lock(&batch.hand);
                 match batch.places[member].state.load(Ordering::Acquire) {
@@ -450,7 +457,9 @@ impl Lane {
                 return self.lead(peer, batch, member, connection, call, until);
             }
             let left = until.left(time).unwrap_or(slice);
+            // Not at all, if there was something to look at since it joined or woke up.
             batch.sleep(word, slice.min(left));
+            word = batch.word.load(Ordering::Acquire);
             waited = true;
             slice = GLANCE;
         }
@@ -460,21 +469,31 @@ impl Lane {
     /// that was handed to the batch meanwhile.
     fn give_up(&self, batch: &Arc<Batch>, member: usize) -> u8 {
         let was = batch.abandon(member);
+        step!();
         let mut state = lock(&self.state);
         let mut hand = lock(&batch.hand);
         if batch.is_alive() {
+            // It may have been the one that was woken to lead.
+            let to_be_led = hand.connection.is_some() || state.open == 0 || !state.idle.is_empty();
+            drop(hand);
+            drop(state);
+            if to_be_led {
+                batch.nudge(1);
+            }
             return was;
         }
         let Some(connection) = hand.connection.take() else {
             return was;
         };
-        let under_way = hand.progress.take().is_some();
+        let progress = hand.progress.take();
         state.detach(batch);
         drop(hand);
         drop(state);
+        step!();
         let mut lead = Lead::new(self, Some(connection));
-        if !under_way {
-            lead.pass_on();
+        match progress {
+            Some(progress) => lead.departed = progress.departed,
+            None => lead.pass_on(),
         }
         was
     }
@@ -482,6 +501,7 @@ impl Lane {
     /// A connection for a batch that has waited long enough and that nobody leads. The right to
     /// open one is counted already; `may_open` says whether there is any hope in it.
     fn one_more(&self, batch: &Arc<Batch>, may_open: bool) -> Option<More> {
+        step!();
         let mut state = lock(&self.state);
         let opens = state.open < self.most && (may_open || state.open == 0);
         if state.idle.is_empty() && !opens {
@@ -516,11 +536,17 @@ impl Lane {
         until: Deadline,
     ) -> Result<Box<Reply>> {
         let mut lead = Lead::new(self, connection);
+        step!(Leads);
         let progress = lock(&batch.hand).progress.take();
         let progress = match progress {
-            Some(progress) => progress,
+            Some(progress) => {
+                // It is back when this leader is.
+                lead.departed = progress.departed;
+                progress
+            }
             None => {
                 // Where there was a crowd there will be one again: let it come aboard.
+                step!();
                 if lock(&self.state).is_crowded() {
                     poll::yield_now();
                 }
@@ -539,6 +565,7 @@ impl Lane {
 
     /// A connection for one user alone, if there is one to be had without waiting.
     pub fn try_take(&self, peer: &Peer, call: &Call<'_>) -> Taken {
+        step!();
         let mut state = lock(&self.state);
         while let Some(connection) = state.idle.pop() {
             if !connection.used.is_before(call.began, FRESH_MS) || !connection.is_stale() {
@@ -561,6 +588,7 @@ impl Lane {
     /// A connection for one user alone.
     pub fn take(&self, peer: &Peer, call: &Call<'_>, until: Deadline) -> Result<Box<Connection>> {
         loop {
+            step!();
             let mut state = lock(&self.state);
             let idle = loop {
                 if let Some(connection) = state.idle.pop() {
@@ -588,6 +616,7 @@ impl Lane {
                 state.takers -= 1;
                 // What is asked of the caller's thread is asked with no lock held.
                 drop(state);
+                step!();
                 call.look()?;
                 state = lock(&self.state);
             };

@@ -13,6 +13,7 @@
 //! `SIMULATION_SECONDS=60` goes on for longer, and `SIMULATION_FROM=1000` begins elsewhere.
 
 mod day;
+mod handover;
 mod servers;
 mod world;
 

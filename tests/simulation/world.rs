@@ -6,7 +6,7 @@
 //! the same run, to the byte.
 
 use super::servers::Servers;
-use crate::world::{Layer, Wait, World, enter};
+use crate::world::{Layer, Step, Wait, World, enter};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::io;
@@ -126,6 +126,40 @@ enum For {
     Bytes(RawFd, usize),
     Word(usize),
     Time,
+    /// Nothing: others may come first, that is all.
+    Turn,
+}
+
+/// Who goes on, where it is not left to chance but tried out one by one (see handover.rs).
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    /// What to choose first of all; beyond it, the first there is.
+    pub prefix: Vec<usize>,
+    /// What was chosen, of how many.
+    pub taken: Vec<(usize, usize)>,
+    /// How often a thread may still be interrupted that could go on.
+    pub preemptions: usize,
+}
+
+impl Script {
+    fn decide(&mut self, of: usize) -> usize {
+        if of < 2 {
+            return 0;
+        }
+        let at = self.taken.len();
+        let choice = self.prefix.get(at).copied().unwrap_or(0);
+        self.taken.push((choice, of));
+        choice
+    }
+}
+
+/// What a thread has done since it began its call.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Deeds {
+    pub leads: usize,
+    pub read_for_others: usize,
+    /// How many commands had run when it joined a batch.
+    pub joined_at: Option<u64>,
 }
 
 struct Sleeper {
@@ -154,6 +188,8 @@ pub struct State {
     pub panic_at: Option<(Layer, u64)>,
     pub marks: u64,
     pub switches: u64,
+    pub script: Option<Script>,
+    pub deeds: [Deeds; 8],
 }
 
 pub struct Shared {
@@ -182,6 +218,8 @@ impl Shared {
                 panic_at: None,
                 marks: 0,
                 switches: 0,
+                script: None,
+                deeds: Default::default(),
             }),
             turns: Default::default(),
         })
@@ -209,7 +247,7 @@ impl Shared {
                 };
                 state.sleepers.insert(me, Some(ready));
             }
-            state.running = state.choose();
+            state.running = state.choose(None);
         }
         std::thread::scope(|scope| {
             for (me, body) in bodies.into_iter().enumerate() {
@@ -224,7 +262,7 @@ impl Shared {
                     enter(None);
                     let mut state = thread.shared.lock();
                     state.sleepers.remove(&me);
-                    state.running = state.choose();
+                    state.running = state.choose(None);
                     thread.shared.wake(state.running);
                 });
             }
@@ -440,25 +478,82 @@ impl State {
                     wire.inbox.len() >= *bytes || wire.ended || wire.error.is_some()
                 }),
                 For::Word(_) | For::Time => false,
+                For::Turn => true,
             }
     }
 
+    /// One of those who can, by the script or by chance; `was` ran until now.
+    fn pick(&mut self, mut able: Vec<usize>, was: Option<usize>) -> usize {
+        let Some(script) = &mut self.script else {
+            return able[self.dice.below(able.len() as u64) as usize];
+        };
+        // Who lets others go first does not count as interrupted.
+        let yields = |s: &Sleeper| matches!(s.reason, For::Time);
+        let goes_on = was.filter(|was| {
+            let sleeper = self.sleepers.get(was).and_then(Option::as_ref);
+            able.contains(was) && !sleeper.is_some_and(yields)
+        });
+        let Some(was) = goes_on else {
+            if let Some(was) = was.filter(|was| able.contains(was)) {
+                able.retain(|other| *other != was);
+                able.push(was);
+            }
+            return able[script.decide(able.len())];
+        };
+        if script.preemptions == 0 {
+            return was;
+        }
+        able.retain(|other| *other != was);
+        // What is on its way may also come before this thread does anything more.
+        let comes = usize::from(!self.due.is_empty());
+        let choice = script.decide(1 + able.len() + comes);
+        if choice == 0 {
+            return was;
+        }
+        script.preemptions -= 1;
+        match able.get(choice - 1) {
+            Some(other) => *other,
+            None => self.pick_who_is_reached(was),
+        }
+    }
+
+    /// Lets happen what is on its way, until it reaches somebody.
+    fn pick_who_is_reached(&mut self, was: usize) -> usize {
+        let before = self.able();
+        while let Some(time) = self.due.peek().map(|due| due.0.0) {
+            self.now = self.now.max(time);
+            self.catch_up();
+            let mut reached = self.able();
+            reached.retain(|other| !before.contains(other));
+            if !reached.is_empty()
+                && let Some(script) = &mut self.script
+            {
+                return reached[script.decide(reached.len())];
+            }
+        }
+        was
+    }
+
+    /// Who can go on.
+    fn able(&self) -> Vec<usize> {
+        let sleepers = self.sleepers.iter();
+        sleepers
+            .filter(|(_, s)| s.as_ref().is_some_and(|s| self.may_go_on(s)))
+            .map(|(me, _)| *me)
+            .collect()
+    }
+
     /// Who goes on: somebody who can, or whoever can first.
-    fn choose(&mut self) -> Option<usize> {
+    fn choose(&mut self, was: Option<usize>) -> Option<usize> {
         self.switches += 1;
         if self.sleepers.is_empty() {
             return None;
         }
         loop {
             self.catch_up();
-            let able: Vec<usize> = self
-                .sleepers
-                .iter()
-                .filter(|(_, s)| s.as_ref().is_some_and(|s| self.may_go_on(s)))
-                .map(|(me, _)| *me)
-                .collect();
+            let able = self.able();
             if !able.is_empty() {
-                return Some(able[self.dice.below(able.len() as u64) as usize]);
+                return Some(self.pick(able, was));
             }
             let sleeps = self.sleepers.values().flatten().filter_map(|s| s.until);
             let next = sleeps.chain(self.due.peek().map(|due| due.0.0)).min();
@@ -532,7 +627,7 @@ impl Thread {
             woken: false,
         };
         state.sleepers.insert(self.me, Some(sleeper));
-        let next = state.choose();
+        let next = state.choose(Some(self.me));
         state.running = next;
         if next != Some(self.me) {
             self.shared.wake(next);
@@ -631,7 +726,9 @@ impl World for Thread {
 
     fn send(&self, fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.begin();
-        if state.dice.chance(100) {
+        if state.script.is_some() {
+            state = self.sleep(state, For::Turn, None);
+        } else if state.dice.chance(100) {
             // Another thread may come first.
             let now = state.now;
             state = self.sleep(state, For::Time, Some(now));
@@ -757,11 +854,24 @@ impl World for Thread {
 
     fn futex_wake(&self, word: usize, count: i32) {
         let mut state = self.begin();
-        let mut left = count;
-        for sleeper in state.sleepers.values_mut().flatten() {
-            if left > 0 && !sleeper.woken && matches!(sleeper.reason, For::Word(w) if w == word) {
+        let sleeps = |sleeper: &Option<Sleeper>| {
+            let asleep = sleeper.as_ref().filter(|s| !s.woken);
+            asleep.is_some_and(|s| matches!(s.reason, For::Word(w) if w == word))
+        };
+        for _ in 0..count {
+            let there = state.sleepers.iter().filter(|(_, s)| sleeps(s));
+            let there: Vec<usize> = there.map(|(thread, _)| *thread).collect();
+            if there.is_empty() {
+                break;
+            }
+            // Which of them wakes up is the kernel's choice, where not all of them do.
+            let all = usize::try_from(count).is_ok_and(|count| count >= there.len());
+            let which = match &mut state.script {
+                Some(script) if !all => script.decide(there.len()),
+                _ => 0,
+            };
+            if let Some(Some(sleeper)) = state.sleepers.get_mut(&there[which]) {
                 sleeper.woken = true;
-                left -= 1;
             }
         }
     }
@@ -786,6 +896,22 @@ impl World for Thread {
             drop(state);
             // No hook is called for it, so that nothing is printed.
             std::panic::resume_unwind(Box::new("a panic that was asked for"));
+        }
+    }
+
+    fn step(&self, what: Step) {
+        let mut state = self.shared.lock();
+        let executed = state.servers.executed;
+        let deeds = &mut state.deeds[self.me];
+        match what {
+            Step::Between => {}
+            Step::Joined => deeds.joined_at = Some(executed),
+            Step::Leads => deeds.leads += 1,
+            Step::ReadForAnother => deeds.read_for_others += 1,
+        }
+        if state.script.is_some() {
+            state.catch_up();
+            drop(self.sleep(state, For::Turn, None));
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Commands of several threads that go together, and the places their replies are put into.
 
+use crate::deadline::Time;
 use crate::error::Result;
 use crate::net::connection::Connection;
 use crate::net::poll;
 use crate::resp::Reply;
 use crate::sync::{Mutex, lock};
+use crate::world::step;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
@@ -48,6 +50,8 @@ pub(super) struct Hand {
 pub(super) struct Progress {
     pub(super) ends: Vec<usize>,
     pub(super) next: usize,
+    /// When the batch departed.
+    pub(super) departed: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -80,8 +84,10 @@ impl Batch {
 
     /// Wakes so many of the members that sleep, if any do.
     pub(super) fn nudge(&self, members: i32) {
+        step!();
         // Whoever is about to sleep and not counted yet finds that the word has changed.
         self.word.fetch_add(1, Ordering::SeqCst);
+        step!();
         if self.sleepers.load(Ordering::SeqCst) > 0 {
             poll::futex_wake(&self.word, members);
         }
@@ -89,7 +95,9 @@ impl Batch {
 
     /// Sleeps until nudged since the word was `seen`, or for as long as `most`.
     pub(super) fn sleep(&self, seen: u32, most: Duration) {
+        step!();
         self.sleepers.fetch_add(1, Ordering::SeqCst);
+        step!();
         poll::futex_wait(&self.word, seen, most);
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
@@ -97,11 +105,14 @@ impl Batch {
     /// Gives a member its outcome, if it still waits for one.
     pub(super) fn settle(&self, member: usize, outcome: Result<Box<Reply>>) {
         let place = &self.places[member];
+        step!();
         *lock(&place.reply) = Some(outcome);
+        step!();
         let settled = place
             .state
             .compare_exchange(SENT, DONE, Ordering::AcqRel, Ordering::Acquire);
         if settled.is_err() {
+            step!();
             lock(&place.reply).take();
         }
     }
@@ -112,14 +123,17 @@ impl Batch {
         if place.state.load(Ordering::Acquire) != DONE {
             return None;
         }
+        step!();
         lock(&place.reply).take()
     }
 
     /// Gives a place up; returns what it was.
     pub(super) fn abandon(&self, member: usize) -> u8 {
         let place = &self.places[member];
+        step!();
         let mut state = place.state.load(Ordering::Acquire);
         while state != DONE {
+            step!();
             match place.state.compare_exchange(
                 state,
                 ABANDONED,

@@ -9,6 +9,7 @@ use crate::net::peer::Peer;
 use crate::net::wake::Call;
 use crate::resp::{Body, Reply};
 use crate::sync::{MutexGuard, lock, notify_one};
+use crate::world::step;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -22,7 +23,7 @@ pub(super) struct Lead<'a> {
     /// Whether there is still something to pass on.
     pub(super) holds: bool,
     /// When the batch departed.
-    departed: Option<Time>,
+    pub(super) departed: Option<Time>,
 }
 
 impl<'a> Lead<'a> {
@@ -104,17 +105,20 @@ impl<'a> Lead<'a> {
 
     /// Takes the batch's commands aboard, without those whose members have given up.
     pub(super) fn board(&mut self, batch: &Arc<Batch>) -> Progress {
+        step!();
         let gathering = lock(&self.lane.state).detach(batch);
         let Some(Gathering { mut out, ends, .. }) = gathering else {
             return Progress {
                 ends: Vec::new(),
                 next: 0,
+                departed: None,
             };
         };
         let mut kept = Vec::with_capacity(ends.len());
         let mut from = 0;
         let mut cut = 0;
         for (member, end) in ends.iter().copied().enumerate() {
+            step!();
             let aboard = batch.places[member]
                 .state
                 .compare_exchange(WAITING, SENT, Ordering::AcqRel, Ordering::Acquire)
@@ -128,8 +132,9 @@ impl<'a> Lead<'a> {
         }
         let time = now();
         self.departed = Some(time);
+        step!();
         let mut state = lock(&self.lane.state);
-        // Of those that another member led to their end, nothing was heard.
+        // Those that have been away for so long are not waited for.
         state
             .under_way
             .retain(|departed| time.since(*departed) < SIDE);
@@ -141,6 +146,7 @@ impl<'a> Lead<'a> {
         Progress {
             ends: kept,
             next: 0,
+            departed: self.departed,
         }
     }
 
@@ -169,7 +175,10 @@ impl<'a> Lead<'a> {
                 .and_then(|()| connection.reply(call, until));
             match reply {
                 Ok(reply) if member == own => outcome = Some(Ok(reply)),
-                Ok(reply) => batch.settle(member, Ok(reply)),
+                Ok(reply) => {
+                    step!(ReadForAnother);
+                    batch.settle(member, Ok(reply));
+                }
                 Err(error) => return self.fail(progress, member, own, error, outcome),
             }
             left.start = member + 1;
@@ -198,6 +207,7 @@ impl<'a> Lead<'a> {
         let leaves = matches!(error.code, Code::Timeout | Code::Interrupted | Code::Closed);
         if leaves {
             batch.abandon(own);
+            step!();
             let mut hand = lock(&batch.hand);
             // Under the lock: a member that gives up meanwhile looks for what was handed to it.
             if batch.is_alive() {
@@ -205,13 +215,20 @@ impl<'a> Lead<'a> {
                 if let Some(connection) = &mut self.connection {
                     cut_out(connection, &mut ends, own);
                 }
-                hand.progress = Some(Progress { ends, next: member });
+                hand.progress = Some(Progress {
+                    ends,
+                    next: member,
+                    departed: self.departed,
+                });
                 hand.connection = self.connection.take();
                 drop(hand);
                 self.holds = false;
                 batch.nudge(i32::MAX);
                 return outcome.unwrap_or(Err(own_error));
             }
+            drop(hand);
+            // Nobody waits for a reply any more, but some may not know yet that they have theirs.
+            batch.nudge(i32::MAX);
         } else {
             let written = self.connection.as_ref().map_or(0, |c| c.written());
             for other in member..progress.ends.len() {
@@ -250,6 +267,7 @@ impl<'a> Lead<'a> {
             return;
         };
         self.holds = false;
+        step!();
         let mut state = lock(&self.lane.state);
         if let Some(departed) = self.departed {
             state.under_way.retain(|other| *other != departed);
@@ -274,6 +292,7 @@ impl<'a> Lead<'a> {
             None => {
                 state.idle.push(connection);
                 drop(state);
+                step!();
                 notify_one(&self.lane.freed);
             }
         }
@@ -310,6 +329,7 @@ impl Drop for Lead<'_> {
         if !self.holds {
             return;
         }
+        step!();
         let mut state = lock(&self.lane.state);
         if let Some(departed) = self.departed {
             state.under_way.retain(|other| *other != departed);
@@ -334,6 +354,7 @@ impl Drop for Lead<'_> {
         // Not led yet: whoever of it wakes up first opens a connection.
         let next = state.next_batch().map(|g| g.batch.clone());
         drop(state);
+        step!();
         match next {
             Some(batch) => batch.nudge(1),
             None => notify_one(&self.lane.freed),
