@@ -1,4 +1,4 @@
-//! RELIABILITY.md and docs/replica-reads.md name the tests that hold the library to its promises: they exist.
+//! README.md, RELIABILITY.md and docs/replica-reads.md name the tests that hold the library to its promises: they exist.
 
 use std::path::{Path, PathBuf};
 
@@ -84,6 +84,13 @@ fn every_test_and_file_that_the_page_on_replicas_names_exists() {
     for row in promises {
         assert!(row.contains("::"), "nothing guards it: {row}");
     }
+}
+
+#[test]
+fn every_test_and_file_that_the_readme_names_exists() {
+    let (missing, seen) = missing_in("README.md");
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(seen > 12, "only {seen} tests are named");
 }
 
 #[test]
