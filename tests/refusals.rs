@@ -414,13 +414,12 @@ fn a_server_that_pauses_or_sleeps_makes_nobody_take_a_late_reply_for_their_own()
             }
             order(&mut admin, words);
             a_while(700 * MS);
+            // A node that has kept so many waiting is left alone for a while yet.
+            until("it is used again", || right.load(Ordering::SeqCst) > 100);
             over.store(true, Ordering::SeqCst);
         });
         let (right, late) = (right.into_inner(), late.into_inner());
         println!("{what}: {right} right, {late} too late");
-        assert!(
-            right > 100 && late > 0,
-            "{what}: {right} right, {late} too late"
-        );
+        assert!(late > 0, "{what}: {right} right, {late} too late");
     }
 }
