@@ -43,7 +43,7 @@ demo: setup-demo stage ## start a cluster of six, run the C example in it, stop 
 	$(IN_CLUSTER) $(TARGET)/demo
 
 test: setup-test build ## everything: Rust, C, installation, Go, Ruby, Python, examples (installs what is missing)
-	$(CARGO) test --workspace
+	CARGO_TARGET_DIR=$(TARGET) CARGO=$(CARGO) tools/test.sh
 	$(MAKE) --no-print-directory stage
 	$(IN_CLUSTER) $(MAKE) --no-print-directory test-go test-ruby test-python test-examples
 
