@@ -146,6 +146,7 @@ header: ## write include/rediscluster.h and .cdef.h anew from the sources
 lint: ## formatting, clippy, C and C++ warnings
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --lib --no-default-features -- -D warnings
 	$(CARGO) fmt --manifest-path bench/Cargo.toml --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	set -e; for file in examples-c/*.c tests/c/*.c tests/c/gates/*.c; do $(CC) $(C_FLAGS) -fsyntax-only "$$file"; done

@@ -32,6 +32,7 @@ enum {
     RDC_ERR_INTERRUPTED = 12,
     RDC_ERR_INTERNAL = 13,
     RDC_ERR_CLOSED = 14,
+    RDC_ERR_TLS = 15,
 };
 typedef struct rdc_client rdc_client;
 typedef struct rdc_options rdc_options;

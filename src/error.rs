@@ -38,11 +38,13 @@ pub enum Code {
     Internal = 13,
     /// The handle was closed.
     Closed = 14,
+    /// TLS: a certificate was not accepted, by us or by the node, or a session broke down.
+    Tls = 15,
 }
 
 impl Code {
     /// Every code, in the order of its number.
-    pub const ALL: [Code; 15] = [
+    pub const ALL: [Code; 16] = [
         Code::Ok,
         Code::Server,
         Code::Invalid,
@@ -58,6 +60,7 @@ impl Code {
         Code::Interrupted,
         Code::Internal,
         Code::Closed,
+        Code::Tls,
     ];
 
     /// The word that begins the message of an error of this kind.
@@ -78,6 +81,7 @@ impl Code {
             Code::Interrupted => "INTERRUPTED",
             Code::Internal => "INTERNAL",
             Code::Closed => "CLOSED",
+            Code::Tls => "TLS",
         }
     }
 

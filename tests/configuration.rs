@@ -35,6 +35,10 @@ const EXAMPLES: &[(&str, &str)] = &[
         "redis://localhost:7000?address_map=10.0.0.1=localhost,10.0.0.2:6379=localhost:7002",
         "a cluster behind NAT",
     ),
+    (
+        "rediss://node1:7000?tls_ca_file=/etc/redis/ca.pem",
+        "TLS; [docs/tls.md](docs/tls.md)",
+    ),
 ];
 
 fn rendered() -> String {
@@ -64,7 +68,7 @@ fn rendered() -> String {
          redis://[user[:password]@]host[:port][,host[:port]...][/0][?option=value[&option=value...]]\n\
          ```\n\
          \n\
-         - The scheme is {}.\n\
+         - The scheme is {}; those with an `s` behind them are TLS.\n\
          - The hosts are those to learn the cluster from, tried until one answers. The port is 6379 \
          unless it is said; an IPv6 address stands in brackets, with its scope if it has one. A host \
          that is named twice counts once.\n\
@@ -128,6 +132,18 @@ fn rows_fit_in_a_markdown_table_and_end_in_a_full_stop() {
         assert!(line.is_ascii() && !line.contains('\n'), "{line}");
         assert!(row.help.ends_with('.') && row.help.len() < 300, "{line}");
     }
+}
+
+/// With `cargo test --no-default-features --test configuration`, in a target folder of its own.
+#[cfg(not(feature = "tls"))]
+#[test]
+fn a_library_without_tls_says_so() {
+    let client = rediscluster::cluster::Client::create("rediss://127.0.0.1:1");
+    let error = client.error().unwrap();
+    assert_eq!(
+        error.message,
+        "INVALID the url asks for TLS, and this library was built without it"
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ use rediscluster::error::Code;
 use rediscluster::ffi::client::{rdc_close, rdc_create};
 use rediscluster::ffi::command::rdc_get;
 use rediscluster::ffi::reply::{rdc_reply_error, rdc_reply_free};
+use say::alone::{forked, in_a_process, is_inside};
 use say::{ask, client, code, is, is_sent, key_of, say, say_all, show, until};
 use std::collections::HashSet;
 use std::ffi::CString;
@@ -16,31 +17,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 use support::{Action, FakeCluster, Server};
-
-/// Runs a test of this program in a process of its own, where it may do what concerns the whole process; `body` is
-/// given the URL. Its servers live here.
-fn in_a_process(name: &str, url: &str, body: impl FnOnce(&str)) {
-    if let Ok(url) = std::env::var("RDC_TEST_URL") {
-        return body(&url);
-    }
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env("RDC_TEST_URL", url)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{name}: {}\n{said}\n{complained}",
-        output.status
-    );
-    assert!(said.contains("1 passed"), "there is no test {name}: {said}");
-}
-
-fn is_inside() -> bool {
-    std::env::var("RDC_TEST_URL").is_ok()
-}
 
 /// A server's answers while a test of its own process runs; nothing inside of that.
 fn fake(primaries: usize) -> Option<FakeCluster> {
@@ -62,22 +38,6 @@ fn resident() -> usize {
 }
 
 // ---- Forks ---------------------------------------------------------------------------------------
-
-/// Runs `child` in a forked child, and says whether all went well there.
-fn forked(child: impl FnOnce() -> bool) -> bool {
-    // SAFETY: the child runs what is tested, the use of a client after a fork, and leaves by _exit.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        let well = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(false);
-        // SAFETY: ends this process and touches nothing.
-        unsafe { libc::_exit(i32::from(!well)) };
-    }
-    assert!(pid > 0);
-    let mut status = 0;
-    // SAFETY: the pointer is that of a live integer.
-    assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
-    libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
-}
 
 #[test]
 fn a_child_forked_in_the_middle_of_other_threads_calls_goes_on_by_itself() {

@@ -217,6 +217,7 @@ const (
 	ErrInterrupted Code = C.RDC_ERR_INTERRUPTED // the context was cancelled
 	ErrInternal    Code = C.RDC_ERR_INTERNAL    // a bug in the library, caught at its edge
 	ErrClosed      Code = C.RDC_ERR_CLOSED      // the client was closed
+	ErrTLS         Code = C.RDC_ERR_TLS         // a certificate was not accepted, or a session of TLS broke down
 )
 
 func nativeCodeName(code Code) string {

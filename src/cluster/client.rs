@@ -68,7 +68,10 @@ impl Client {
         if let Err(error) = config.check() {
             return Client::broken(error);
         }
-        let core = Arc::new(Core::new(config));
+        let core = match Core::new(config) {
+            Ok(core) => Arc::new(core),
+            Err(error) => return Client::broken(error),
+        };
         let mut client = Client::of(core.clone(), core.config.clone());
         let call = client.call(&core, 0);
         let connected = core.connect(&call);

@@ -9,8 +9,9 @@ use super::session::Session;
 use super::stats::Stats;
 use crate::address::Address;
 use crate::config::Config;
+use crate::error::Result;
 use crate::log;
-use crate::net::{Descriptors, ForkMark, Peer, Wakers, close};
+use crate::net::{Descriptors, ForkMark, Peer, Tls, Wakers, close};
 use crate::sync::{Condvar, Mutex, lock};
 use crate::topology::Topology;
 use arc_swap::ArcSwap;
@@ -35,6 +36,7 @@ pub struct Core {
 /// What belongs to one process: everything with a lock or a connection in it.
 pub struct Process {
     number: i32,
+    tls: Option<Tls>,
     pub topology: ArcSwap<Topology>,
     peers: Mutex<BTreeMap<Address, Arc<Peer>>>,
     descriptors: Arc<Descriptors>,
@@ -55,9 +57,10 @@ pub struct Process {
 }
 
 impl Process {
-    fn new(number: i32) -> Process {
+    fn new(number: i32, tls: Option<Tls>) -> Process {
         Process {
             number,
+            tls,
             topology: ArcSwap::from_pointee(Topology::empty()),
             peers: Mutex::new(BTreeMap::new()),
             descriptors: Arc::new(Mutex::new(Vec::new())),
@@ -86,6 +89,7 @@ impl Process {
                 Arc::new(Peer::new(
                     address.clone(),
                     config.clone(),
+                    self.tls.as_ref(),
                     self.descriptors.clone(),
                 ))
             })
@@ -107,14 +111,16 @@ impl Process {
 }
 
 impl Core {
-    pub fn new(config: Config) -> Core {
-        Core {
+    /// With the files that the options name read, once.
+    pub fn new(config: Config) -> Result<Core> {
+        let tls = Tls::load(&config)?;
+        Ok(Core {
             config: Arc::new(config),
             wakers: Wakers::default(),
             stats: Stats::default(),
             session: Session::default(),
-            process: Some(Box::new(Process::new(MARK.process()))),
-        }
+            process: Some(Box::new(Process::new(MARK.process(), tls))),
+        })
     }
 
     /// The state of this process.
@@ -143,7 +149,7 @@ impl Core {
         let parent = last;
         let mut made = false;
         let fresh = parent.child.get_or_init(|| {
-            let new = Process::new(number);
+            let new = Process::new(number, parent.tls.clone());
             let known = parent.topology.load_full();
             new.topology.store(Arc::new(
                 known.with_peers(|address| new.peer(address, &self.config)),

@@ -403,9 +403,11 @@ fn several(
 ) -> Result<()> {
     let mut fds: Vec<PollFd> = Vec::with_capacity(flights.len() + 1);
     let mut until = call.deadline;
+    let mut holds = false;
     for flight in flights.iter() {
         match &flight.connection {
             Some(connection) => {
+                holds |= connection.holds();
                 fds.push(interest(connection.fd(), connection.interest()));
                 until = until.min(flight.silent_until);
             }
@@ -413,7 +415,12 @@ fn several(
         }
     }
     fds.push(interest(-1, 0));
-    call.wait(&mut fds, until)?;
+    // What is here already is taken first: no poll tells of it.
+    if holds {
+        call.look()?;
+    } else {
+        call.wait(&mut fds, until)?;
+    }
     let time = now();
     let over = call.deadline.passed(time);
     for (flight, ready) in flights.iter_mut().zip(&fds) {
@@ -425,7 +432,7 @@ fn several(
             outcome = connection.send();
             flight.silent_until = call.patience(time);
         }
-        if ready.revents & !OUT != 0 && outcome.is_ok() {
+        if (ready.revents & !OUT != 0 || connection.holds()) && outcome.is_ok() {
             outcome = match connection.receive(Recv::Now) {
                 Ok(true) => {
                     flight.silent_until = call.patience(time);

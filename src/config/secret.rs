@@ -1,4 +1,4 @@
-//! A password: never printed, and overwritten when it is no longer needed.
+//! A password or a key: never printed, and overwritten when it is no longer needed.
 
 use std::fmt;
 
@@ -14,6 +14,12 @@ impl Secret {
     /// The text itself, for the wire.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Secret {
+        Secret(text)
     }
 }
 

@@ -444,23 +444,10 @@ static TABLE: &[OptionRow] = &[
     number!(keepalive_ms: u64, 0, DAY_MS, "30000",
         "A connection that is silent this long is probed by TCP; 0 turns that off.")
     .unit("ms"),
-];
-
-// ---- What this version knows but does not implement yet. --------------------------------------
-//
-// Setting one of these is an error that says so, never a silent no-op. To switch an option on, move
-// its row into TABLE; a word, strike it from LATER_WORDS; TLS, move its schemes into SCHEMES (url.rs).
-
-static LATER: &[OptionRow] = &[
-    number!(refresh_interval_ms: u64, 0, DAY_MS, "0",
-        "The topology is refreshed by the first call after this time; 0 refreshes only when \
-         something points to a change.")
-    .unit("ms"),
     text!(
         tls_ca_file,
         PRINTABLE,
-        "PEM file of the authorities that may sign the nodes' certificates; without one, the \
-         system's."
+        "PEM file of the authorities that may sign the nodes' certificates, instead of the system's."
     ),
     text!(
         tls_cert_file,
@@ -483,6 +470,16 @@ static LATER: &[OptionRow] = &[
         "Accept any certificate: whoever is in between can read and change everything."
     ),
 ];
+
+// ---- What this version knows but does not implement yet. --------------------------------------
+//
+// Setting one of these is an error that says so, never a silent no-op. To switch an option on, move
+// its row into TABLE; a word, strike it from LATER_WORDS.
+
+static LATER: &[OptionRow] = &[number!(refresh_interval_ms: u64, 0, DAY_MS, "0",
+        "The topology is refreshed by the first call after this time; 0 refreshes only when \
+         something points to a change.")
+.unit("ms")];
 
 const LATER_WORDS: &[(&str, &str)] = &[];
 
@@ -542,11 +539,6 @@ mod tests {
         for (name, default, value) in [
             ("split_writes", "no", "yes"),
             ("refresh_interval_ms", "0", "86400000"),
-            ("tls_ca_file", "", "/etc/ca.pem"),
-            ("tls_cert_file", "", "/etc/cert.pem"),
-            ("tls_key_file", "", "/etc/key.pem"),
-            ("tls_server_name", "", "redis.example.com"),
-            ("tls_insecure_skip_verify", "no", "yes"),
         ] {
             let row = TABLE.iter().chain(LATER).find(|row| row.name == name);
             let row = row.unwrap_or_else(|| panic!("{name} has no row"));

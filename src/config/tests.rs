@@ -111,14 +111,6 @@ fn urls_that_are_bad() {
         ("http://h", "scheme \"http\" is unknown"),
         ("redi://h", "did you mean redis://?"),
         ("bob:hunter2://h", "does not begin with a scheme"),
-        (
-            "rediss://h",
-            "scheme rediss:// (TLS) is not supported by this version",
-        ),
-        (
-            "valkeys://h",
-            "scheme valkeys:// (TLS) is not supported by this version",
-        ),
         ("redis://", "the host is empty (at byte 8)"),
         ("redis:///0", "the host is empty (at byte 8)"),
         ("redis://:7000", "the host is empty"),
@@ -228,8 +220,8 @@ fn urls_that_are_bad() {
         ("redis://h?client_name=%00", "option client_name has a NUL"),
         ("redis://h?url=redis://g", "cannot hold the option url"),
         (
-            "redis://h?tls_ca_file=f",
-            "option tls_ca_file is not supported by this version",
+            "redis://h?refresh_interval_ms=9",
+            "option refresh_interval_ms is not supported by this version",
         ),
     ] {
         let error = refused("url", url);
@@ -241,6 +233,30 @@ fn urls_that_are_bad() {
     ] {
         assert!(refused("url", &long).contains("at most 65536 are allowed"));
     }
+}
+
+#[test]
+fn urls_that_ask_for_tls() {
+    for (url, shown) in [
+        ("rediss://h:7000", "rediss://h:7000"),
+        ("valkeys://h", "rediss://h:6379"),
+        ("REDISS://bob:hunter2@h,g", "rediss://h:6379,g:6379"),
+        (
+            "rediss://h?tls_ca_file=/etc/ca.pem&tls_server_name=g",
+            "rediss://h:6379",
+        ),
+    ] {
+        let config = Config::from_url(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+        assert!(config.tls, "{url}");
+        let row = options().iter().find(|row| row.is_url()).unwrap();
+        assert_eq!(config.value(row), shown, "{url}");
+    }
+    // A later URL says anew whether.
+    let mut config = Config::from_url("rediss://h").unwrap();
+    config.set("url", "redis://h").unwrap();
+    assert!(!config.tls);
+    let error = Config::from_url("redis://h?tls_ca_file=/etc/ca.pem").unwrap_err();
+    assert!(error.message.contains("write rediss://"), "{error}");
 }
 
 #[test]
@@ -312,6 +328,11 @@ fn defaults() {
         ("max_reply_elements", "67108864"),
         ("max_reply_depth", "32"),
         ("keepalive_ms", "30000"),
+        ("tls_ca_file", ""),
+        ("tls_cert_file", ""),
+        ("tls_key_file", ""),
+        ("tls_server_name", ""),
+        ("tls_insecure_skip_verify", "no"),
     ];
     let defaults: Vec<(&str, String)> = options().iter().map(|r| (r.name, r.default())).collect();
     let defaults: Vec<(&str, &str)> = defaults.iter().map(|(n, d)| (*n, d.as_str())).collect();
@@ -372,6 +393,12 @@ fn values_that_are_taken() {
         ("max_reply_depth", "1000", "1000"),
         ("keepalive_ms", "0", "0"),
         ("keepalive_ms", "86400000", "86400000"),
+        ("tls_ca_file", "/etc/ca.pem", "/etc/ca.pem"),
+        ("tls_cert_file", "cert.pem", "cert.pem"),
+        ("tls_key_file", "key.pem", "key.pem"),
+        ("tls_server_name", "redis.example.com", "redis.example.com"),
+        ("tls_server_name", "::1", "::1"),
+        ("tls_insecure_skip_verify", "yes", "yes"),
     ] {
         let mut config = Config::new();
         config
@@ -468,6 +495,14 @@ fn values_that_are_refused() {
         ("user", "b\no\0b", "option user: \"b\\no\\0b\" is not taken"),
         ("client_name", "my app", "ASCII text without spaces"),
         ("client_name", "\u{e9}", "ASCII text without spaces"),
+        (
+            "tls_server_name",
+            "a b",
+            "\"a b\" is not taken (allowed: a host name or an IP",
+        ),
+        ("tls_ca_file", "a\tb", "text without control characters"),
+        ("tls_insecure_skip_verify", "maybe", "not a boolean"),
+        ("tls_verify", "no", "is unknown; see CONFIGURATION.md"),
         ("address_map", "a", "no address map, pair 1: it has no '='"),
         ("address_map", "a=b,c=d:0", "pair 2: the port is not"),
         ("", "1", "option \"\" is unknown; see CONFIGURATION.md"),
@@ -502,20 +537,11 @@ fn values_that_are_refused() {
 
 #[test]
 fn options_of_a_later_version_are_refused_by_name() {
-    for name in [
-        "refresh_interval_ms",
-        "tls_ca_file",
-        "tls_cert_file",
-        "tls_key_file",
-        "tls_server_name",
-        "tls_insecure_skip_verify",
-    ] {
-        let error = refused(name, "yes");
-        assert_eq!(
-            error,
-            format!("INVALID option {name} is not supported by this version")
-        );
-    }
+    let error = refused("refresh_interval_ms", "yes");
+    assert_eq!(
+        error,
+        "INVALID option refresh_interval_ms is not supported by this version"
+    );
 }
 
 #[test]
@@ -565,7 +591,7 @@ fn twins_change_what_is_theirs() {
         error.message.contains("did you mean `timeout_ms`?"),
         "{error}"
     );
-    let error = config.set_twin("tls_ca_file", "f").unwrap_err();
+    let error = config.set_twin("refresh_interval_ms", "9").unwrap_err();
     assert!(
         error.message.contains("not supported by this version"),
         "{error}"

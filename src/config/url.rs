@@ -19,10 +19,12 @@ use crate::error::{Error, Result};
 const DEFAULT_PORT: u16 = 6379;
 
 /// The schemes, and whether they mean TLS.
-const SCHEMES: &[(&str, bool)] = &[("redis", false), ("valkey", false)];
-
-/// Schemes that this version knows but does not implement yet; to switch them on, move them up.
-const LATER_SCHEMES: &[(&str, bool)] = &[("rediss", true), ("valkeys", true)];
+const SCHEMES: &[(&str, bool)] = &[
+    ("redis", false),
+    ("valkey", false),
+    ("rediss", true),
+    ("valkeys", true),
+];
 
 /// The schemes that a URL may have.
 pub fn schemes() -> impl Iterator<Item = &'static str> {
@@ -119,12 +121,6 @@ fn scheme(url: &str) -> Result<(bool, usize)> {
     let is = |(name, _): &&(&str, bool)| scheme.eq_ignore_ascii_case(name);
     if let Some((_, tls)) = SCHEMES.iter().find(is) {
         return Ok((*tls, scheme.len() + "://".len()));
-    }
-    if let Some((name, _)) = LATER_SCHEMES.iter().find(is) {
-        return Err(at(
-            0,
-            format_args!("scheme {name}:// (TLS) is not supported by this version"),
-        ));
     }
     let all: Vec<&str> = schemes().collect();
     let all = all.join(", ");
@@ -253,7 +249,6 @@ fn decode(text: &str, start: usize, what: &str) -> Result<String> {
 pub(super) fn shown(config: &Config) -> String {
     let Some((scheme, _)) = SCHEMES
         .iter()
-        .chain(LATER_SCHEMES)
         .find(|(_, tls)| *tls == config.tls && !config.seeds.is_empty())
     else {
         return String::new();

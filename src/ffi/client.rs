@@ -30,8 +30,11 @@ fn broken(words: &str) -> *mut rdc_client {
 ///
 /// Connects to the cluster that a URL names:
 /// "redis://user:pass@h1:7000,h2:7001?read_from=replica&timeout_ms=500". The hosts are seeds: any
-/// of them that lives is enough. valkey:// is the same as redis://. What may follow the "?" is in
-/// CONFIGURATION.md.
+/// of them that lives is enough. rediss:// is TLS; valkey:// and valkeys:// are the same as these
+/// two. What may follow the "?" is in CONFIGURATION.md.
+///
+/// With TLS, the files that the options name are read here, once, and every node has to prove by
+/// its certificate that it is the host that is dialled.
 ///
 /// Takes at most the option timeout_ms (5000 if the URL does not say). Never NULL: a client that
 /// could not connect says why in rdc_client_error(), answers every command with that same error,

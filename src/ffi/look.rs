@@ -181,6 +181,7 @@ pub extern "C" fn rdc_error_name(error: i32) -> *const c_char {
         Some(Code::Interrupted) => c"INTERRUPTED",
         Some(Code::Internal) => c"INTERNAL",
         Some(Code::Closed) => c"CLOSED",
+        Some(Code::Tls) => c"TLS",
         None => c"UNKNOWN",
     };
     name.as_ptr()

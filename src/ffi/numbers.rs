@@ -60,6 +60,8 @@ pub const RDC_ERR_INTERRUPTED: i32 = 12;
 pub const RDC_ERR_INTERNAL: i32 = 13;
 /// The handle was closed.
 pub const RDC_ERR_CLOSED: i32 = 14;
+/// TLS: a certificate was not accepted, by us or by the node, or the session broke down.
+pub const RDC_ERR_TLS: i32 = 15;
 
 const _: () = assert!(
     RDC_STRING == Kind::String as i32
@@ -92,4 +94,5 @@ const _: () = assert!(
         && RDC_ERR_INTERRUPTED == Code::Interrupted as i32
         && RDC_ERR_INTERNAL == Code::Internal as i32
         && RDC_ERR_CLOSED == Code::Closed as i32
+        && RDC_ERR_TLS == Code::Tls as i32
 );

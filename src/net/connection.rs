@@ -116,6 +116,11 @@ impl Connection {
         self.written == self.out.len()
     }
 
+    /// Whether something has been received that a poll does not tell of: to be taken before the next one.
+    pub fn holds(&self) -> bool {
+        self.stream.holds()
+    }
+
     /// What a poll should wait for.
     pub fn interest(&self) -> i16 {
         if self.is_flushed() {
@@ -128,8 +133,22 @@ impl Connection {
     /// Sends what fits without waiting.
     #[inline(always)]
     pub fn send(&mut self) -> Result<()> {
+        if !self.stream.is_plain() {
+            return self.send_tls();
+        }
+        self.send_by(Stream::send)
+    }
+
+    // Apart, so that TLS costs nothing where there is none: a common path would have to suit both.
+    #[cold]
+    fn send_tls(&mut self) -> Result<()> {
+        self.send_by(Stream::send_tls)
+    }
+
+    #[inline(always)]
+    fn send_by(&mut self, send: impl Fn(&mut Stream, &[u8]) -> io::Result<usize>) -> Result<()> {
         while self.written < self.out.len() {
-            match self.stream.send(&self.out[self.written..]) {
+            match send(&mut self.stream, &self.out[self.written..]) {
                 Ok(n) => self.written += n,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -147,7 +166,18 @@ impl Connection {
             Recv::Some if room.announced => Recv::All,
             how => how,
         };
+        if !self.stream.is_plain() {
+            return self.receive_tls(room.bytes, how);
+        }
         match self.stream.recv(&mut self.input, room.bytes, how) {
+            Ok(1..) => Ok(true),
+            nothing => self.received_nothing(nothing),
+        }
+    }
+
+    #[cold]
+    fn receive_tls(&mut self, room: usize, how: Recv) -> Result<bool> {
+        match self.stream.recv_tls(&mut self.input, room, how) {
             Ok(1..) => Ok(true),
             nothing => self.received_nothing(nothing),
         }
@@ -436,7 +466,11 @@ impl Connection {
     #[inline]
     pub fn rest(&mut self, used: Time) -> bool {
         layer!(Net);
-        if self.start != self.input.len() || self.decoder.is_inside() || !self.is_flushed() {
+        if self.start != self.input.len()
+            || self.decoder.is_inside()
+            || !self.is_flushed()
+            || self.stream.holds()
+        {
             return false;
         }
         self.start = 0;
@@ -469,12 +503,15 @@ impl Connection {
 
     #[cold]
     fn broke(&self, error: &io::Error) -> Error {
-        Error::new(
-            Code::Io,
-            format_args!("the connection to {} broke: {error}", self.origin.name()),
-        )
-        .at(self.origin.name())
-        .sent(self.written > 0)
+        let node = self.origin.name();
+        let error = match error.kind() {
+            io::ErrorKind::InvalidData => Error::new(Code::Tls, format_args!("{node} {error}")),
+            _ => Error::new(
+                Code::Io,
+                format_args!("the connection to {node} broke: {error}"),
+            ),
+        };
+        error.at(node).sent(self.written > 0)
     }
 }
 

@@ -12,6 +12,8 @@ mod peer;
 mod poll;
 mod standing;
 mod stream;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+mod tls;
 mod wake;
 
 pub use ask::set_question;
@@ -21,4 +23,5 @@ pub use pace::Pace;
 pub use peer::{Counts, Descriptors, Health, Peer, Use};
 pub use poll::{ForkMark, OUT, PollFd, Recv, Uncancelled, close, interest};
 pub use standing::{Link, Proof, Sample, Standing};
+pub use tls::Tls;
 pub use wake::{Alert, Call, GLANCE, Wakers};

@@ -9,6 +9,7 @@ use super::pace::Pace;
 use super::poll::Uncancelled;
 use super::standing::Standing;
 use super::stream::Stream;
+use super::tls::Tls;
 use super::wake::Call;
 use crate::address::Address;
 use crate::config::Config;
@@ -77,6 +78,7 @@ pub struct Peer {
     address: Address,
     origin: Arc<Origin>,
     config: Arc<Config>,
+    tls: Option<Tls>,
     lanes: [Lane; 5],
     descriptors: Arc<Descriptors>,
     /// For connections on which READONLY is said, which may be refused alone, and for the others.
@@ -91,12 +93,18 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn new(address: Address, config: Arc<Config>, descriptors: Arc<Descriptors>) -> Peer {
+    pub fn new(
+        address: Address,
+        config: Arc<Config>,
+        tls: Option<&Tls>,
+        descriptors: Arc<Descriptors>,
+    ) -> Peer {
         let most = config.connections_per_node;
         Peer {
             origin: Origin::new(&address.to_string()),
             address,
             config,
+            tls: tls.map(Tls::of_peer),
             lanes: [
                 Lane::new(Use::Primary, most),
                 Lane::new(Use::Replicas, most),
@@ -273,6 +281,7 @@ impl Peer {
         let stream = Stream::connect(
             &self.address,
             &self.config,
+            self.tls.as_ref(),
             call,
             connect,
             &self.descriptors,

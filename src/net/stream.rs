@@ -1,8 +1,9 @@
-//! One stream of bytes to one node.
+//! One stream of bytes to one node: TCP, and TLS over it where that is asked for.
 
 use super::names::Names;
 use super::peer::{Descriptors, Registered, register};
 use super::poll::{self, Dropped, Recv};
+use super::tls::{Session, Tls};
 use super::wake::{Call, PATIENCE_MS};
 use crate::address::Address;
 use crate::config::Config;
@@ -15,19 +16,22 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A TCP connection.
+/// A TCP connection, with or without TLS.
 #[derive(Debug)]
 pub struct Stream {
     // Taken off the list before the socket closes and its number can be another's.
     _registered: Registered,
     socket: Dropped<Socket>,
+    tls: Option<Box<Session>>,
 }
 
 impl Stream {
-    /// Connects to the first of the node's IP addresses that accepts, by `until`.
+    /// Connects to the first of the node's IP addresses that accepts, by `until`; with `tls`, the session is there
+    /// and the node is who it should be.
     pub fn connect(
         address: &Address,
         config: &Config,
+        tls: Option<&Tls>,
         call: &Call<'_>,
         until: Deadline,
         descriptors: &Arc<Descriptors>,
@@ -45,7 +49,12 @@ impl Stream {
             // One that is silent leaves the others their time.
             let share = until.share(now(), (ips.len() - tried) as u32);
             match Stream::connect_ip(*ip, config, call, share, descriptors) {
-                Ok(stream) => return Ok(stream),
+                Ok(mut stream) => {
+                    if let Some(tls) = tls {
+                        stream.secure(tls, &host, address, call, until)?;
+                    }
+                    return Ok(stream);
+                }
                 Err(Failed::Call(error)) => return Err(error),
                 Err(Failed::Io(error)) => last = refused(address, &error),
                 Err(Failed::Late) => {
@@ -103,11 +112,57 @@ impl Stream {
         Ok(Stream {
             _registered: registered,
             socket: Dropped::whole(socket),
+            tls: None,
         })
+    }
+
+    /// Begins TLS. The node must be the one that is reached at `host`.
+    fn secure(
+        &mut self,
+        tls: &Tls,
+        host: &str,
+        node: &Address,
+        call: &Call<'_>,
+        until: Deadline,
+    ) -> Result<()> {
+        let fail = |code, words: &dyn std::fmt::Display| {
+            Error::new(code, format_args!("{node} {words}")).at(node.to_string())
+        };
+        let mut session = tls.begin(host).map_err(|e| e.at(node.to_string()))?;
+        loop {
+            match session.shake(self.fd()) {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                    return Err(fail(Code::Tls, &e));
+                }
+                Err(e) => {
+                    let words = format!("closed the connection during the handshake of TLS ({e})");
+                    return Err(fail(Code::Connect, &words));
+                }
+            }
+            let owed = if session.owes() { poll::OUT } else { 0 };
+            let mut fds = [
+                poll::interest(self.fd(), poll::IN | owed),
+                poll::interest(-1, 0),
+            ];
+            if !call.wait(&mut fds, until)? {
+                let words = "did not end the handshake of TLS in time (is it a port for TLS?)";
+                return Err(fail(Code::Timeout, &words));
+            }
+        }
+        self.tls = Some(session);
+        Ok(())
     }
 
     pub fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+
+    /// Whether it is TCP alone.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.tls.is_none()
     }
 
     /// Sends what fits without waiting.
@@ -116,10 +171,34 @@ impl Stream {
         poll::send(self.fd(), bytes)
     }
 
+    /// The same over TLS; returns how many bytes count as sent.
+    pub fn send_tls(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let fd = self.fd();
+        match &mut self.tls {
+            Some(session) => session.send(fd, bytes),
+            None => self.send(bytes),
+        }
+    }
+
+    /// Whether something has been received that a poll does not tell of.
+    #[inline]
+    pub fn holds(&self) -> bool {
+        self.tls.as_ref().is_some_and(|session| session.holds())
+    }
+
     /// Receives into the spare capacity of `buf`, `room` bytes at most; 0 is the end.
     #[inline]
     pub fn recv(&mut self, buf: &mut Vec<u8>, room: usize, how: Recv) -> io::Result<usize> {
         poll::recv(self.fd(), buf, room, how)
+    }
+
+    /// The same over TLS; an error of the kind `InvalidData` is one of TLS.
+    pub fn recv_tls(&mut self, buf: &mut Vec<u8>, room: usize, how: Recv) -> io::Result<usize> {
+        let fd = self.fd();
+        match &mut self.tls {
+            Some(session) => session.recv(fd, buf, room, how),
+            None => self.recv(buf, room, how),
+        }
     }
 
     /// Whether there is something to read, or the end, when nothing is owed to us.

@@ -132,9 +132,10 @@ pub fn of_failure(error: &Error, facts: Facts) -> Verdict {
         Code::Interrupted | Code::Closed | Code::Auth | Code::Invalid | Code::Internal => {
             Verdict::Deliver(error.code)
         }
-        // A node that talks nonsense will go on doing so; one of several can be done without.
-        Code::Protocol if !facts.replica => Verdict::Deliver(error.code),
-        Code::Protocol => Verdict::Again(Again {
+        // A node that talks nonsense, or has the wrong certificate, will go on doing so; one of several can be done
+        // without.
+        Code::Protocol | Code::Tls if !facts.replica => Verdict::Deliver(error.code),
+        Code::Protocol | Code::Tls => Verdict::Again(Again {
             avoid: true,
             ..Again::default()
         }),
@@ -311,6 +312,7 @@ mod tests {
             of_failure(&Error::new(Code::Connect, ""), REPLICA),
             of_failure(&Error::new(Code::Io, "").sent(true), REPLICA),
             of_failure(&Error::new(Code::Protocol, "").sent(true), REPLICA),
+            of_failure(&Error::new(Code::Tls, ""), REPLICA),
         ] {
             let again = again(verdict);
             assert!(again.avoid && !again.wait);

@@ -1,6 +1,8 @@
 //! Commands and replies as words, so that a test reads as the day it describes.
 #![allow(dead_code)] // Each test program uses a part of it.
 
+pub mod alone;
+
 use rediscluster::cluster::{Client, Pipeline};
 use rediscluster::error::Code;
 use rediscluster::resp::{Kind, Reply, View, flag};

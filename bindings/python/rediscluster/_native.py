@@ -115,6 +115,7 @@ RDC_ERR_READONLY = 11
 RDC_ERR_INTERRUPTED = 12
 RDC_ERR_INTERNAL = 13
 RDC_ERR_CLOSED = 14
+RDC_ERR_TLS = 15
 
 # The first version that has all of this: 1000000 * major + 1000 * minor + patch.
 VERSION = 1000

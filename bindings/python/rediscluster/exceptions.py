@@ -111,6 +111,7 @@ _BY_CODE: dict[str, type[Exception]] = {
     "INTERRUPTED": InterruptedCall,
     "INTERNAL": RedisError,
     "CLOSED": ConnectionError,
+    "TLS": ConnectionError,
 }
 
 

@@ -393,8 +393,9 @@ impl Exchange<'_> {
             _ => {
                 if matches!(error.code, Code::Timeout | Code::Connect) {
                     self.avoid(place, &error);
-                    self.stale = true;
                 }
+                // One with another's certificate may have another's address by now.
+                self.stale |= matches!(error.code, Code::Timeout | Code::Connect | Code::Tls);
                 self.close(part, number, reply, &error);
             }
         }

@@ -13,7 +13,7 @@ fn shard(zones: &[&str]) -> Shard {
         .enumerate()
         .map(|(index, zone)| {
             let address = Address::new("10.0.0.1", 7000 + index as u16).unwrap();
-            let peer = Peer::new(address, Arc::new(Config::new()), Arc::default());
+            let peer = Peer::new(address, Arc::new(Config::new()), None, Arc::default());
             Arc::new(Node {
                 id: index.to_string(),
                 zone: Some(zone.to_string()).filter(|zone| !zone.is_empty()),

@@ -5,7 +5,7 @@ use crate::error::{Error, Result, fail};
 use crate::find::{self, Found};
 use crate::ports::Port;
 use crate::process::{Home, Process, SOCKET};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -180,6 +180,19 @@ impl ServerBuilder {
         self
     }
 
+    /// It listens for TLS too, with this certificate and key (PEM files), trusting `ca`. Client certificates are not
+    /// asked for (`.option("tls-auth-clients", "yes")` does). See [`Server::tls_port`].
+    pub fn tls(
+        mut self,
+        certificate: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+        ca: impl AsRef<Path>,
+    ) -> Self {
+        let files = [certificate.as_ref(), key.as_ref(), ca.as_ref()];
+        self.launch.tls = Some(files.map(Path::to_path_buf));
+        self
+    }
+
     /// This server program instead of the one that [`find::server`] finds.
     pub fn server(mut self, found: Found) -> Self {
         self.launch.server = Some(found);
@@ -237,6 +250,11 @@ impl Server {
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.process.port.number
+    }
+
+    /// Its port for TLS, if it was built with it.
+    pub fn tls_port(&self) -> Option<u16> {
+        self.process.tls.as_ref().map(|port| port.number)
     }
 
     /// `127.0.0.1:7000`

@@ -42,6 +42,8 @@ class RedisCluster
   class ConnectionError < Error; end
   # No node could be reached; nothing was sent.
   class CannotConnectError < ConnectionError; end
+  # A certificate was not accepted, by us or by the node, or the session of TLS broke down.
+  class TLSError < ConnectionError; end
   # A deadline passed.
   class TimeoutError < ConnectionError; end
 
@@ -70,7 +72,8 @@ class RedisCluster
       11 => ReadonlyError,
       12 => InterruptedError,
       13 => InternalError,
-      14 => ClosedError
+      14 => ClosedError,
+      15 => TLSError
     }.freeze
 
     # The words of an error in a pipeline say first which command it was.
