@@ -63,6 +63,32 @@ fn a_node_that_answers_too_late_has_run_the_command_once_and_the_caller_is_told_
     assert_eq!(fake.calls("INCR"), 2, "none was sent twice");
 }
 
+#[test]
+fn an_attempt_that_the_end_of_the_call_cuts_short_does_not_hide_why_the_one_before_failed() {
+    let _alone = alone();
+    let fake = FakeCluster::new(1);
+    let client = client(&fake.url());
+    let has_failed = Arc::new(AtomicBool::new(false));
+    let fails = has_failed.clone();
+    fake.on(0, move |_, command| {
+        if is(command, "GET") {
+            fails.store(true, Ordering::SeqCst);
+            return Some(Action::Close);
+        }
+        // Then there is no other connection to be had.
+        (is(command, "HELLO") && fails.load(Ordering::SeqCst)).then_some(Action::Nothing)
+    });
+    let brief = client.with("timeout_ms", "15");
+    // On a busy machine the first attempt may already be too long for the call.
+    until("it is told", || {
+        has_failed.store(false, Ordering::SeqCst);
+        let reply = ask(&brief, "GET k");
+        let told = show(reply.view());
+        told.contains("closed the connection (gave up after 15 ms)")
+            && code(reply.view()) == Code::Io
+    });
+}
+
 // What a node does with the first command of this name instead of answering.
 fn fails_once(fake: &FakeCluster, node: usize, name: &'static str, action: Action) {
     let mut left = Some(action);

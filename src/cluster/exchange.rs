@@ -16,7 +16,7 @@ use super::promise::Promise;
 use super::refresh::{backoff, to_and_fro};
 use super::stats::count;
 use crate::config::ReadFrom;
-use crate::deadline::now;
+use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::{Call, Uncancelled, Use};
 use crate::resp::{Answer, Kind, Reply, flag};
@@ -53,6 +53,8 @@ pub struct Exchange<'c> {
     /// Chooses among replicas: the same for all commands of a slot.
     seed: u64,
     tries: u32,
+    /// When the present round began.
+    round: Time,
     /// Nodes that were asked in vain.
     shunned: Vec<usize>,
     /// Slots that the pipeline writes: their reads go to the primary too.
@@ -87,6 +89,7 @@ impl<'c> Exchange<'c> {
             call,
             seed: 0,
             tries: 0,
+            round: call.began,
             shunned: Vec::new(),
             written: None,
             stale: false,
@@ -168,6 +171,7 @@ impl<'c> Exchange<'c> {
             end = self.call.sleep(until).err();
         }
         let Some(end) = end.or_else(|| over(&self.call)) else {
+            self.round = now();
             return true;
         };
         for (number, part) in parts.iter_mut().enumerate().filter(|(_, p)| p.open) {

@@ -47,7 +47,8 @@ impl Stream {
             .map_err(|e| e.at(address.to_string()))?;
         for (tried, ip) in ips.iter().enumerate() {
             // One that is silent leaves the others their time.
-            let share = until.share(now(), (ips.len() - tried) as u32);
+            let began = now();
+            let share = until.share(began, (ips.len() - tried) as u32);
             match Stream::connect_ip(*ip, config, call, share, descriptors) {
                 Ok(mut stream) => {
                     if let Some(tls) = tls {
@@ -60,7 +61,10 @@ impl Stream {
                 Err(Failed::Late) => {
                     last = Error::new(
                         Code::Timeout,
-                        format_args!("{address} did not accept a connection in time"),
+                        format_args!(
+                            "{address} did not accept a connection within {} ms",
+                            now().since(began).as_millis()
+                        ),
                     );
                 }
             }
@@ -88,10 +92,12 @@ impl Stream {
                     poll::interest(socket.as_raw_fd(), poll::OUT),
                     poll::interest(-1, 0),
                 ];
-                if !call.wait(&mut fds, until).map_err(Failed::Call)? {
+                let answered = call.wait(&mut fds, until).map_err(Failed::Call)?;
+                // Also where the time is up: a refusal may have come at once, and the thread only now.
+                poll::connected(&socket)?;
+                if !answered {
                     return Err(Failed::Late);
                 }
-                poll::connected(&socket)?;
             }
             Err(e) => return Err(Failed::Io(e)),
         }
@@ -230,4 +236,43 @@ fn refused(node: &Address, error: &io::Error) -> Error {
         _ => format!("{node} cannot be reached: {error}"),
     };
     Error::new(Code::Connect, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Alert, Wakers};
+    use std::net::TcpListener;
+
+    /// What becomes of a connection that nobody has time to wait for.
+    fn hurried(port: u16) -> Error {
+        let (alert, wakers) = (Alert::default(), Wakers::default());
+        let began = now();
+        let call = Call::new(began, 0, 0, &alert, &wakers);
+        let outcome = Stream::connect(
+            &Address::new("127.0.0.1", port).unwrap(),
+            &Config::new(),
+            None,
+            &call,
+            Deadline::after(began, 0),
+            &Arc::default(),
+            &Names::default(),
+        );
+        outcome.unwrap_err()
+    }
+
+    #[test]
+    fn a_refusal_that_has_come_is_told_although_the_time_is_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let late = hurried(port);
+        assert_eq!(late.code, Code::Timeout, "{late}");
+        let words = format!("127.0.0.1:{port} did not accept a connection within ");
+        assert!(late.message.contains(&words), "{late}");
+        drop(listener);
+        // Where the machine is so busy that the kernel puts off even what stays inside it, the next has better luck.
+        let refused = (0..100).map(|_| hurried(port));
+        let refused = refused.map(|error| error.code);
+        assert!(refused.into_iter().any(|code| code == Code::Connect));
+    }
 }

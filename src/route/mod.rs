@@ -18,6 +18,8 @@ pub use doubt::is_doubtful;
 pub use keys::{KeyAccess, KeySpec, check, each_key, first_key};
 pub use merge::{Merge, merge};
 pub use plan::{Nodes, Pieces, Plan, crossslot, plan, printable, shareable};
-pub use recovery::{Again, Facts, Verdict, backoff_us, of_failure, of_reply, to_and_fro_us};
+pub use recovery::{
+    Again, Facts, Verdict, backoff_us, is_hasty, of_failure, of_reply, to_and_fro_us,
+};
 pub use replica::{Choice, Passed, Wish, choose};
 pub use scan::{At, Next, Scan};

@@ -9,6 +9,7 @@ use crate::address::Address;
 use crate::error::{Code, Error};
 use crate::topology::redirection;
 use crate::world::layer;
+use std::time::Duration;
 
 /// What is known of a command when its error comes.
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +157,14 @@ pub fn of_failure(error: &Error, facts: Facts) -> Verdict {
             ..Again::default()
         }),
     }
+}
+
+/// An attempt with less time than this blames nobody.
+const HASTY: Duration = Duration::from_millis(20);
+
+/// Whether an error of an attempt that took so long says only that there was hardly any time.
+pub fn is_hasty(error: &Error, took: Duration) -> bool {
+    error.code == Code::Timeout && took < HASTY
 }
 
 /// How long to wait before asking again for the `n`-th time, in microseconds; `jitter` is in

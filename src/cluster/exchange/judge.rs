@@ -9,7 +9,7 @@ use crate::config::ReadFrom;
 use crate::deadline::now;
 use crate::error::{Code, Error, Fault};
 use crate::resp::{Kind, Value, View, flag};
-use crate::route::{Again, Facts, Verdict, of_failure, of_reply};
+use crate::route::{Again, Facts, Verdict, is_hasty, of_failure, of_reply};
 use crate::sync::lock;
 use crate::topology::{Shard, Topology};
 use crate::world::{layer, rng};
@@ -17,9 +17,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// A call with less time than this blames nobody.
-const HASTY_MS: u64 = 20;
+use std::time::Duration;
 
 impl Exchange<'_> {
     /// Gives every part of a round its answer, or leaves it open.
@@ -379,7 +377,8 @@ impl Exchange<'_> {
         if error.code == Code::Timeout {
             count(&self.core.stats.timeouts);
             if error.message.ends_with("did not answer in time") {
-                let ms = self.manner.attempt_ms.min(self.manner.timeout_ms);
+                // The last attempt may have had less than any is allowed.
+                let ms = self.took().as_millis();
                 error.message = format!(
                     "TIMEOUT {} did not answer {} within {ms} ms",
                     place.peer.origin().name(),
@@ -399,6 +398,12 @@ impl Exchange<'_> {
                 self.close(part, number, reply, &error);
             }
         }
+    }
+
+    /// How long the present attempt has taken, of the time that it had.
+    fn took(&self) -> Duration {
+        let most = self.manner.attempt_ms.min(self.manner.timeout_ms);
+        now().since(self.round).min(Duration::from_millis(most))
     }
 
     /// Leaves a part open for another round.
@@ -423,17 +428,20 @@ impl Exchange<'_> {
         }
         self.wait |= again.wait;
         self.refresh |= again.refresh;
+        let hasty = is_hasty(&error, self.took());
         let trouble = part.trouble();
         trouble.toward = None;
         trouble.asking = false;
-        trouble.last = Some(error);
+        // What the end of the call cut short tells less than what came of the attempt before.
+        if trouble.last.is_none() || error.sent || !hasty {
+            trouble.last = Some(error);
+        }
     }
 
     /// Leaves a node alone for a while.
     pub(super) fn avoid(&self, place: &Place<'_>, error: &Error) {
         // That somebody had hardly any time says nothing about the node.
-        let hasty = self.manner.attempt_ms.min(self.manner.timeout_ms) < HASTY_MS;
-        if error.code == Code::Timeout && hasty {
+        if is_hasty(error, self.took()) {
             return;
         }
         let health = &place.peer.health;
