@@ -5,7 +5,7 @@ mod say;
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use say::{
-    SOON, ask, client, code, is, is_sent, key_of, pipeline, say, say_all, show, timed, until,
+    SOON, ask, client, code, is, is_sent, key_of, pipeline, say, say_all, show, stat, timed, until,
 };
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::collections::HashSet;
@@ -714,6 +714,35 @@ fn a_redirection_to_where_nobody_answers_ends_by_the_deadline() {
             });
         }
     }
+}
+
+#[test]
+fn a_refresh_that_failed_is_told_so_to_all_who_waited_for_it() {
+    let _alone = alone();
+    let fake = FakeCluster::new(2);
+    let client = client(&fake.url());
+    for node in 0..2 {
+        let late = Action::Delay(100 * MS, Box::new(Action::Close));
+        fake.on(node, move |_, command| {
+            is(command, "CLUSTER").then(|| late.clone())
+        });
+    }
+    let (before, start) = (stat(&client, "refreshes"), Barrier::new(8));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                start.wait();
+                let reply = client.refresh();
+                let told = show(reply.view());
+                assert!(told.contains("closed the connection"), "{told}");
+            });
+        }
+    });
+    // That which was under way when they came, one for all of them, and for such as came late.
+    let made = stat(&client, "refreshes") - before;
+    assert!((1..=4).contains(&made), "{made} refreshes");
+    (0..2).for_each(|node| fake.off(node));
+    assert_eq!(show(client.refresh().view()), "OK");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::core::{Core, Process};
 use super::stats::count;
 use crate::address::Address;
 use crate::deadline::{Deadline, Time, now};
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::log;
 use crate::net::{Call, GLANCE, Peer, Uncancelled};
 use crate::sync::{lock, notify_all, wait};
@@ -44,6 +44,8 @@ pub struct Refresh {
     running: bool,
     /// When the last one began.
     last: Option<Time>,
+    /// What it failed of.
+    failure: Option<Error>,
     /// Not before this, unless somebody asks for one by name.
     next: Option<Time>,
     fruitless: u32,
@@ -86,7 +88,10 @@ impl Core {
             call.check()?;
             let left = call.deadline.left(now()).unwrap_or(GLANCE);
             if left.is_zero() {
-                break;
+                return Err(Error::new(
+                    Code::Timeout,
+                    "another thread was still learning the topology when the time was up",
+                ));
             }
             refresh = wait(
                 &process.refreshed,
@@ -96,7 +101,11 @@ impl Core {
             );
             // One that had begun before may have asked before whatever the caller knows of.
             if refresh.last.is_some_and(|last| last >= began) {
-                return Ok(());
+                match &refresh.failure {
+                    None => return Ok(()),
+                    Some(error) if is_of_the_cluster(error) => return Err(error.clone()),
+                    Some(_) => {}
+                }
             }
             // What is asked of the caller's thread is asked with no lock held.
             drop(refresh);
@@ -148,6 +157,7 @@ impl Core {
             .saturating_mul(1 << refresh.fruitless.min(8))
             .min(INTERVAL_LAST);
         refresh.last = Some(time);
+        refresh.failure = news.as_ref().err().cloned();
         refresh.next = Some(now().plus(interval.mul_f64(rng().random_range(0.5..1.0))));
         news.map(drop)
     }
@@ -278,6 +288,15 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// Whether a refresh that failed so would have failed for another caller, too: not if it was ended, or had less
+/// time than the other has.
+fn is_of_the_cluster(error: &Error) -> bool {
+    !matches!(
+        error.code,
+        Code::Timeout | Code::Interrupted | Code::Closed | Code::Internal
+    )
 }
 
 /// Until when a call sleeps before its `n`-th try.

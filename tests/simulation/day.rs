@@ -703,6 +703,7 @@ impl Caller<'_> {
             }
             8 => self.atomic(dice, &key, &token),
             9 => self.pinned(dice, &key, &token),
+            10 if dice.chance(400) => self.refresh(dice),
             10 => self.everywhere(),
             11 => {
                 let args: [&[u8]; 3] = [b"BLPOP", key.as_bytes(), b"1"];
@@ -908,6 +909,28 @@ impl Caller<'_> {
             self.fail(format!("DBSIZE is {sum:?}"));
         }
     }
+    /// Learns the topology, and others may at the same time.
+    fn refresh(&self, dice: &mut Dice) {
+        let whole = dice.chance(500);
+        let client = match whole {
+            true => &self.life.client,
+            false => &self.life.reader,
+        };
+        let (began, reply) = self.call("a refresh", client, || client.refresh());
+        let Some(reply) = reply else { return };
+        let asked = self.thread.shared.lock().servers.refreshes.last().copied();
+        match self.told(&reply, reply.root.value) {
+            Told::Done(_) if asked.is_none_or(|asked| asked < began) => {
+                self.fail("a refresh is said to be done, and nobody was asked".to_string());
+            }
+            // Whoever is waited for may be interrupted, which is nothing to those who wait.
+            _ if !whole && reply.root.value.code == Code::Interrupted as u8 => {
+                self.fail("a refresh ended by an interrupt of another handle".to_string());
+            }
+            _ => {}
+        }
+    }
+
 
     /// Reads together, from wherever.
     fn reads(&self, dice: &mut Dice, token: &str) {
