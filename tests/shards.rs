@@ -4,7 +4,7 @@ mod say;
 
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
-use say::{ask, client, code, is, is_sent, key_of, say, say_all, show, until};
+use say::{ask, client, code, is, is_sent, key_of, say, say_all, show, stat, until};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use support::{Action, Cluster, FakeCluster, slot_of};
@@ -468,4 +468,62 @@ fn a_count_of_all_keys_waits_for_the_successor_of_a_primary_that_has_died() {
     assert_ne!(cluster.primary_of(slot).unwrap(), old);
     assert_eq!(say(&client, "FLUSHALL"), "OK");
     cluster.restart(old).unwrap();
+}
+
+#[test]
+fn a_shard_is_counted_once_where_a_moved_names_its_successor() {
+    let fake = FakeCluster::with_replicas(2, 1);
+    let client = client(&fake.url());
+    let counts = [":1\r\n", ":10\r\n"];
+    for node in 0..4 {
+        fake.on(node, move |_, command| {
+            if is(command, "DBSIZE") {
+                return Some(Action::send(counts[node % 2]));
+            }
+            // What is known of the cluster stays what it was.
+            is(command, "CLUSTER").then_some(Action::Close)
+        });
+    }
+    // The second shard has a new primary, and has got a slot of the first.
+    let key = key_of(0, 2, 1);
+    let slot = slot_of(key.as_bytes());
+    fake.assign(8192..=16383, 3);
+    fake.assign(slot..=slot, 3);
+    assert_eq!(say(&client, &format!("GET {key}")), "nil");
+    assert_eq!(stat(&client, "moved"), 1);
+    assert_eq!(say(&client, "DBSIZE"), "11");
+    assert_eq!(fake.node(1).calls("DBSIZE"), 0, "the old primary");
+    assert_eq!(say(&client, &format!("GET {}", key_of(1, 2, 1))), "nil");
+    assert_eq!(
+        stat(&client, "moved"),
+        1,
+        "all its slots are known to be there"
+    );
+}
+
+#[test]
+fn an_old_word_that_a_replica_serves_a_slot_is_taken_back_with_the_next() {
+    let fake = FakeCluster::with_replicas(2, 1);
+    let client = client(&fake.url());
+    let key = key_of(0, 2, 1);
+    let slot = slot_of(key.as_bytes());
+    let old = format!("-MOVED {slot} 127.0.0.1:{}\r\n", fake.port(3));
+    for node in 0..4 {
+        let old = old.clone();
+        fake.on(node, move |_, command| {
+            if node == 0 && is(command, "GET") {
+                return Some(Action::send(&old));
+            }
+            is(command, "CLUSTER").then_some(Action::Close)
+        });
+    }
+    // It went to the second shard, whose replica, as that was primary once, is where its old owner sends to.
+    fake.assign(slot..=slot, 1);
+    assert_eq!(say(&client, &format!("GET {key}")), "nil");
+    assert_eq!(stat(&client, "moved"), 2, "there, and from there");
+    for n in 1..4 {
+        assert_eq!(say(&client, &format!("GET {}", key_of(1, 2, n))), "nil");
+    }
+    assert_eq!(say(&client, &format!("GET {key}")), "nil");
+    assert_eq!(stat(&client, "moved"), 2, "nobody is sent astray by it");
 }

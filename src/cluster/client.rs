@@ -591,9 +591,10 @@ pub(super) fn targets(topology: &Topology, nodes: Nodes, how: Merge) -> Result<V
         Nodes::Primaries => {
             let ranges = topology.ranges();
             let shards = topology.shards.iter().zip(&ranges);
+            // The shard is known by a slot of its longest run, as slots move one by one.
             let target = |(shard, ranges): (&Shard, &Vec<(u16, u16)>)| match (
                 &shard.primary,
-                ranges.first(),
+                ranges.iter().max_by_key(|(first, last)| last - first),
             ) {
                 (Some(_), Some((slot, _))) => Some(Ok(Target::Primary(*slot))),
                 (Some(primary), None) => Some(peer(primary)),

@@ -228,8 +228,10 @@ impl Topology {
 
     /// What a MOVED says of one slot, on top of this snapshot; `None` if it is no news.
     ///
-    /// A MOVED to a replica of the very shard is a failover: the roles are changed for the whole
-    /// shard. Replicas are never dropped for a MOVED; the refresh that follows sorts them out.
+    /// Who serves a slot is a primary. So a MOVED to a replica, of the very shard or of the one that the slot has
+    /// moved to, is a failover: the roles are changed for the whole shard, or it would be asked twice where all are.
+    /// If it was an old word, or the replica has become a primary of its own, the shard's next command meets another
+    /// MOVED, which changes them back. Replicas are never dropped for a MOVED; the refresh that follows sorts them out.
     pub fn patched(
         &self,
         slot: u16,
@@ -237,37 +239,32 @@ impl Topology {
         peer: impl Fn() -> Arc<Peer>,
     ) -> Option<Topology> {
         let owner = *self.owners.get(usize::from(slot))?;
-        let shard = self.shards.get(usize::from(owner));
         let is_target = |node: &Arc<Node>| node.peer.address() == to;
-        if shard.is_some_and(|s| s.primary.as_ref().is_some_and(is_target)) {
+        let led = |shard: &Shard| shard.primary.as_ref().is_some_and(is_target);
+        if self.shards.get(usize::from(owner)).is_some_and(led) {
             return None;
         }
         let mut next = self.clone();
-        if let Some(shard) = shard
-            && let Some(at) = shard.replicas.iter().position(is_target)
+        let replica = |shard: &Shard| shard.replicas.iter().position(is_target);
+        let number = if let Some(number) = self.shards.iter().position(led) {
+            number
+        } else if let Some((number, at)) =
+            (self.shards.iter().enumerate()).find_map(|(n, shard)| Some((n, replica(shard)?)))
         {
-            let shard = &mut next.shards[usize::from(owner)];
+            let shard = &mut next.shards[number];
             let promoted = shard.replicas.remove(at);
             shard.replicas.extend(shard.primary.replace(promoted));
-            return Some(next);
-        }
-        let known = self
-            .shards
-            .iter()
-            .position(|s| s.primary.as_ref().is_some_and(is_target));
-        let number = match known {
-            Some(number) => number,
-            None => {
-                let node = match self.nodes.iter().find(|n| is_target(n)) {
-                    Some(node) => node.clone(),
-                    None => next.add_node(to.to_string(), None, peer()),
-                };
-                next.shards.push(Shard {
-                    primary: Some(node),
-                    replicas: Vec::new(),
-                });
-                next.shards.len() - 1
-            }
+            number
+        } else {
+            let node = match self.nodes.iter().find(|n| is_target(n)) {
+                Some(node) => node.clone(),
+                None => next.add_node(to.to_string(), None, peer()),
+            };
+            next.shards.push(Shard {
+                primary: Some(node),
+                replicas: Vec::new(),
+            });
+            next.shards.len() - 1
         };
         next.owners[usize::from(slot)] = number as u16;
         Some(next)

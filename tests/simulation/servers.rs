@@ -13,6 +13,9 @@ pub const SHARDS: usize = 3;
 /// Nodes 0, 1 and 2 begin as primaries; node n belongs to shard n % 3.
 pub const NODES: usize = 6;
 
+/// How many keys the nodes of each shard count, so that a sum tells which have been asked.
+pub const SIZES: [u64; SHARDS] = [1, 100, 10_000];
+
 /// Who serves what, as a node sees it.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -341,7 +344,7 @@ fn execute(state: &mut State, node: usize, wire: usize, words: &[String]) -> Vec
             "+OK\r\n".to_string()
         }
         "PING" => "+PONG\r\n".to_string(),
-        "DBSIZE" => ":7\r\n".to_string(),
+        "DBSIZE" => format!(":{}\r\n", SIZES[node % SHARDS]),
         "WATCH" | "UNWATCH" => "+OK\r\n".to_string(),
         "DISCARD" => {
             session.queue = None;
