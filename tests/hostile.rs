@@ -194,6 +194,41 @@ fn what_comes_around_a_reply_is_dropped_and_the_reply_is_not() {
 }
 
 #[test]
+fn a_push_behind_a_reply_costs_no_connection_where_pushes_may_come() {
+    let _alone = alone();
+    let push = b">2\r\n+invalidate\r\n*1\r\n+k\r\n";
+    for resp3 in [true, false] {
+        let fake = FakeCluster::new(1);
+        fake.put("k", "v");
+        let mut usual = fake.default_answer(0);
+        fake.on(0, move |connection, command| {
+            let mut bytes = usual(connection, command);
+            if is(command, "GET") {
+                bytes.extend(push);
+                return Some(Action::Send(bytes));
+            }
+            // In pieces, so that the last is not all there when the greeting's replies are.
+            let greets = is(command, "HELLO") || is(command, "CLIENT");
+            (greets && resp3).then(|| {
+                bytes.extend(push);
+                Action::SendSlow(bytes, 5, Duration::from_micros(500))
+            })
+        });
+        let protocol = if resp3 { 3 } else { 2 };
+        let url = format!("{}?protocol={protocol}", fake.url());
+        let client = Arc::new(client(&url));
+        assert_eq!(say(&client, "SET n 1"), "OK");
+        let before = fake.node(0).received_text().len();
+        for _ in 0..3 {
+            assert_eq!(say(&client, "GET k"), "v");
+            assert_eq!(say_all(&client, &["GET k", "GET k"]), ["v", "v"]);
+        }
+        let made = fake.node(0).received_text().len() - before;
+        assert_eq!(made, if resp3 { 0 } else { 5 }, "RESP{protocol}");
+    }
+}
+
+#[test]
 fn bytes_that_nobody_asked_for_are_nobodys_reply() {
     let _alone = alone();
     let fake = FakeCluster::new(1);

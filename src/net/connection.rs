@@ -45,6 +45,8 @@ pub struct Connection {
     /// The replies of a pipeline lie before `start`, known by their place there: nothing of the
     /// buffer may move.
     gathers: bool,
+    /// Whether push frames may come between replies: RESP3 was agreed upon.
+    pub pushes: bool,
     /// When it was last given back.
     pub used: Time,
 }
@@ -70,6 +72,7 @@ impl Connection {
             decoder: Decoder::new(limits),
             values: Vec::new(),
             gathers: false,
+            pushes: false,
             used: now(),
         }
     }
@@ -466,7 +469,7 @@ impl Connection {
     #[inline]
     pub fn rest(&mut self, used: Time) -> bool {
         layer!(Net);
-        if self.start != self.input.len()
+        if (self.start != self.input.len() && !self.drop_pushes())
             || self.decoder.is_inside()
             || !self.is_flushed()
             || self.stream.holds()
@@ -485,6 +488,36 @@ impl Connection {
         }
         self.used = used;
         true
+    }
+
+    /// Drops the push frames behind the last reply: they are as good as those before it, and nobody's. False
+    /// if there is anything else, or one that is not all there.
+    #[cold]
+    fn drop_pushes(&mut self) -> bool {
+        while self.pushes && self.input.get(self.start) == Some(&b'>') {
+            let bias = 0u64.wrapping_sub(self.start as u64);
+            let decoded =
+                self.decoder
+                    .decode_more(&mut self.input, self.start, bias, &mut self.values);
+            let Ok(Some((_, end))) = decoded else {
+                return false;
+            };
+            self.values.clear();
+            self.start = end;
+        }
+        self.start == self.input.len()
+    }
+
+    /// Reads on where a push frame has come in part, by `until`: for a connection that has just been greeted.
+    pub fn finish_pushes(&mut self, call: &Call<'_>, until: Deadline) -> Result<()> {
+        while self.start != self.input.len()
+            && !self.drop_pushes()
+            && self.pushes
+            && self.input[self.start] == b'>'
+        {
+            self.pump(call, until)?;
+        }
+        Ok(())
     }
 
     /// Whether the peer has closed the connection, or broken the silence, while it was idle.

@@ -54,9 +54,11 @@ pub fn handshake(
                 return Err(error);
             }
             resp3 = false;
-        } else if let Some(named) = reply.view().find("availability_zone") {
-            let named = named.str().filter(|name| !name.is_empty());
-            zone = named.map(str::to_string);
+        } else {
+            talk.connection.pushes = true;
+            let named = reply.view().find("availability_zone");
+            let named = named.and_then(|named| named.str());
+            zone = named.filter(|name| !name.is_empty()).map(str::to_string);
         }
         if !said.is_empty() {
             return talk.hear(&said).map(|()| zone);

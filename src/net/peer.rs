@@ -303,6 +303,12 @@ impl Peer {
             call,
             connect,
         )
+        .and_then(|zone| {
+            if first.is_empty() {
+                connection.finish_pushes(call, connect)?;
+            }
+            Ok(zone)
+        })
         .map_err(|e| e.sent(false))?;
         let time = now();
         self.pace.greeted(time, time.since(began));
