@@ -277,7 +277,13 @@ pub fn stored(cluster: &Cluster) -> HashMap<String, Vec<String>> {
         let port = node.port;
         let keys = cluster.command(port, &["KEYS", "*list*"]).unwrap();
         for key in keys.elements().iter().map(Reply::text) {
-            let list = cluster.command(port, &["LRANGE", &key, "0", "-1"]).unwrap();
+            let read = || cluster.command(port, &["LRANGE", &key, "0", "-1"]).unwrap();
+            let mut list = read();
+            // On a busy machine nodes may call each other failed for a moment.
+            while list.is_error() && list.text().starts_with("CLUSTERDOWN") {
+                cluster.wait_healthy().unwrap();
+                list = read();
+            }
             if list.is_error() {
                 panic!("{key} at {port}: {}", list.text());
             }
