@@ -601,6 +601,8 @@ impl Lane {
                 call.check()?;
                 let left = until.left(now()).unwrap_or(GLANCE);
                 if left.is_zero() {
+                    drop(state);
+                    notify_one(&self.freed);
                     return Err(Error::new(
                         Code::Timeout,
                         format_args!(
@@ -617,7 +619,12 @@ impl Lane {
                 // What is asked of the caller's thread is asked with no lock held.
                 drop(state);
                 step!();
-                call.look()?;
+                if let Err(error) = call.look() {
+                    // It may have been woken for what has come free, and an interrupt seldom ends one call alone: so
+                    // each tells the next, and nobody finds out by a glance.
+                    notify_one(&self.freed);
+                    return Err(error);
+                }
                 state = lock(&self.state);
             };
             drop(state);

@@ -199,7 +199,7 @@ impl<'a> Call<'a> {
 
 /// Calls that wait in a poll at the same time and can be woken at once; more of them look up
 /// every [`GLANCE`].
-const WAKERS: usize = 64;
+const WAKERS: usize = 128;
 
 /// The events of the calls that wait, for an interrupt to fire.
 #[derive(Debug)]
@@ -228,9 +228,11 @@ impl Default for Wakers {
 impl Wakers {
     fn enter(&self) -> Option<Waker<'_>> {
         let slot = self.slots.iter().find(|s| {
-            s.busy
-                .compare_exchange(false, true, Ordering::SeqCst, Ordering::Relaxed)
-                .is_ok()
+            // Most of those that are taken are passed over without a write, which other processors would wait for.
+            !s.busy.load(Ordering::Relaxed)
+                && s.busy
+                    .compare_exchange(false, true, Ordering::SeqCst, Ordering::Relaxed)
+                    .is_ok()
         })?;
         let waker = Waker(slot);
         // It may still be firing for a call that has gone: then the first poll clears it.
@@ -286,6 +288,18 @@ impl Drop for Waker<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hundred_calls_that_wait_have_an_event_each() {
+        let wakers = Wakers::default();
+        let all: Vec<Waker<'_>> = (0..100).map_while(|_| wakers.enter()).collect();
+        let mut events: Vec<RawFd> = all.iter().map(Waker::fd).collect();
+        events.sort_unstable();
+        events.dedup();
+        assert_eq!(events.len(), 100);
+        drop(all);
+        assert!(wakers.enter().is_some_and(|w| events.contains(&w.fd())));
+    }
 
     #[test]
     fn an_interrupt_ends_the_calls_under_way_and_no_later_one() {
