@@ -1,7 +1,7 @@
 //! Host names, with name servers that answer, and such that do not.
 //!
 //! The system's files are replaced in a mount namespace of the test's own, which takes a root user; without
-//! one the test says so, and the unit tests of src/net/names.rs remain.
+//! one the test says so, and the unit tests of src/net/names remain.
 
 mod say;
 
