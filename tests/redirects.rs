@@ -374,6 +374,44 @@ fn a_refused_command_does_not_run_late_when_a_later_one_of_its_slot_has_run() {
 }
 
 #[test]
+fn a_refused_command_does_not_run_late_when_a_later_one_of_its_key_has_run_where_the_key_has_moved()
+{
+    let fake = FakeCluster::new(2);
+    let client = Arc::new(client(&fake.url()));
+    let key = format!("{{{}}}", key_of(0, 2, 1));
+    let moved = format!("{key}moved");
+    let ask = format!(
+        "-ASK {} 127.0.0.1:{}\r\n",
+        slot_of(key.as_bytes()),
+        fake.port(1)
+    );
+    for early in ["SET", "GET"] {
+        // The first is refused for another reason; the others of its key are told that it has moved.
+        let (ask, gone, mut refused) = (ask.clone(), moved.clone(), false);
+        fake.on(0, move |_, command| {
+            if command.get(1).is_none_or(|key| *key != gone.as_bytes()) {
+                return None;
+            }
+            let loading = "-LOADING Redis is loading the dataset in memory\r\n";
+            let is_first = !std::mem::replace(&mut refused, true);
+            Some(Action::send(if is_first { loading } else { &ask }))
+        });
+        let first = match early {
+            "SET" => format!("SET {moved} first"),
+            _ => format!("GET {moved}"),
+        };
+        let got = say_all(&client, &[first, format!("SET {moved} second")]);
+        assert!(
+            got[0].contains("(not sent again: a later command of its slot has run)"),
+            "{got:?}"
+        );
+        assert_eq!(got[1], "OK");
+        assert_eq!(fake.value(&moved).unwrap(), b"second");
+        fake.off(0);
+    }
+}
+
+#[test]
 fn a_refused_command_does_not_run_late_when_a_later_one_of_its_slot_may_have_run() {
     for early in ["SET", "GET"] {
         let fake = FakeCluster::new(1);

@@ -9,7 +9,7 @@ use crate::config::ReadFrom;
 use crate::deadline::now;
 use crate::error::{Code, Error, Fault};
 use crate::resp::{Kind, Value, View, flag};
-use crate::route::{Again, Facts, Verdict, is_hasty, of_failure, of_reply};
+use crate::route::{Again, Facts, Verdict, each_key, find, is_hasty, of_failure, of_reply};
 use crate::sync::lock;
 use crate::topology::{Shard, Topology};
 use crate::world::{layer, rng};
@@ -18,6 +18,21 @@ use rand::seq::IndexedRandom;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The keys of a command; of one that no row describes, what is most likely one.
+fn keys(part: &Part<'_>) -> Vec<Vec<u8>> {
+    part.body.with_args(|args| {
+        let mut keys = Vec::new();
+        match find(args) {
+            // What could not be read was not sent.
+            Some(row) => {
+                let _ = each_key(row, args, &mut |at, _| keys.push(args[at].to_vec()));
+            }
+            None => keys.extend(args.get(1).map(|key| key.to_vec())),
+        }
+        keys
+    })
+}
 
 impl Exchange<'_> {
     /// Gives every part of a round its answer, or leaves it open.
@@ -103,8 +118,8 @@ impl Exchange<'_> {
     /// Commands of one slot run in the caller's order or not at all.
     ///
     /// A command that was refused is not sent again when a later one of its slot has run, or a
-    /// later write may have: it would run late. (Not so for ASK: keys that have moved and keys that have not are
-    /// different keys.) And no write follows one whose fate is unknown: it might run first.
+    /// later write may have: it would run late. (For ASK this is said of commands of one key: keys that have moved
+    /// and keys that have not are different keys.) And no write follows one whose fate is unknown: it might run first.
     pub(super) fn keep_order(
         &self,
         parts: &mut [Part<'_>],
@@ -114,6 +129,15 @@ impl Exchange<'_> {
         if open.is_empty() || parts.len() == 1 {
             return;
         }
+        // The first of each slot that is sent after a key which may have moved.
+        let mut asked: HashMap<u16, usize> = HashMap::new();
+        for (number, _) in open.iter().filter(|(_, asking)| *asking) {
+            if let Some(slot) = parts[*number].slot() {
+                asked.entry(slot).or_insert(*number);
+            }
+        }
+        // The last of each key behind those that has run, or may have.
+        let mut last_of_key: HashMap<Vec<u8>, usize> = HashMap::new();
         let mut last_run: HashMap<u16, usize> = HashMap::new();
         // The first and the last write of a slot that may have run.
         let mut in_doubt: HashMap<u16, (usize, usize)> = HashMap::new();
@@ -127,6 +151,11 @@ impl Exchange<'_> {
                 last_run.insert(slot, number);
             } else if value.flags & flag::SENT != 0 && !part.read {
                 in_doubt.entry(slot).or_insert((number, number)).1 = number;
+            } else {
+                continue;
+            }
+            if asked.get(&slot).is_some_and(|first| *first < number) {
+                last_of_key.extend(keys(part).into_iter().map(|key| (key, number)));
             }
         }
         for (number, asking) in open {
@@ -135,7 +164,11 @@ impl Exchange<'_> {
             };
             let doubt = in_doubt.get(&slot);
             let ran = last_run.get(&slot).is_some_and(|last| last > number);
-            let overtaken = !asking && (ran || doubt.is_some_and(|(_, last)| last > number));
+            let overtaken = match asking {
+                true => (keys(&parts[*number]).iter())
+                    .any(|key| last_of_key.get(key).is_some_and(|last| last > number)),
+                false => ran || doubt.is_some_and(|(_, last)| last > number),
+            };
             let doubted = !parts[*number].read && doubt.is_some_and(|(first, _)| first < number);
             let error = match (parts[*number].last(), overtaken, doubted) {
                 (Some(last), true, _) => {
