@@ -658,7 +658,7 @@ impl Caller<'_> {
         let token = format!("{}", 1_000_000 * (self.number as u64 + 1) + 1000 * round);
         let client = &self.life.client;
         let key = self.key(dice).to_string();
-        match dice.below(if self.life.crowd { 5 } else { 14 }) {
+        match dice.below(if self.life.crowd { 6 } else { 14 }) {
             0 | 1 => {
                 self.incrby(&key, &token);
             }
@@ -680,6 +680,7 @@ impl Caller<'_> {
                 });
                 self.claim(&key, &token, reply.as_ref().map(|r| (&**r, r.root.value)));
             }
+            5 if self.life.crowd && dice.chance(500) => self.refresh(dice),
             5 => {
                 let floor = self.floor(&key);
                 let args: [&[u8]; 4] = [b"GETRANGE", key.as_bytes(), b"0", token.as_bytes()];
