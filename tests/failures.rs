@@ -964,6 +964,27 @@ fn an_interrupt_ends_a_call_in_every_phase() {
 }
 
 #[test]
+fn an_interrupt_while_a_connection_is_greeted_ends_the_call_before_its_command_is_sent() {
+    let _alone = alone();
+    let fake = FakeCluster::new(1);
+    let client = Arc::new(client(&fake.url()));
+    for greeting in ["HELLO", "CLIENT"] {
+        let (mut usual, its) = (fake.default_answer(0), client.clone());
+        fake.on(0, move |connection, command| {
+            is(command, greeting).then(|| {
+                its.interrupt();
+                // So it need not wait where it would be woken.
+                Action::Send(usual(connection, command))
+            })
+        });
+        let got = say(&client, "GET k");
+        assert!(got.contains("INTERRUPTED"), "{greeting}: {got}");
+        assert_eq!(fake.calls("GET"), 0, "{greeting}");
+        fake.off(0);
+    }
+}
+
+#[test]
 fn an_interrupt_concerns_the_calls_of_its_own_handle_only() {
     let _alone = alone();
     let fake = FakeCluster::new(1);

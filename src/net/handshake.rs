@@ -96,6 +96,8 @@ impl Talk<'_> {
     /// The next reply. A server that hangs up at once may have said why, and what it said has come
     /// although what we said could not be sent.
     fn reply(&mut self) -> Result<Box<Reply>> {
+        // Each may take a tick of the kernel's clock in which no interrupt is noticed: no more than one of them.
+        self.connection.check(self.call)?;
         match self.connection.reply(self.call, self.until) {
             Err(error) if error.code == Code::Io => Err(match self.connection.last_words() {
                 Some(text) => {

@@ -307,6 +307,8 @@ impl Peer {
             if first.is_empty() {
                 connection.finish_pushes(call, connect)?;
             }
+            // Before anything of the caller's is sent on it.
+            connection.check(call)?;
             Ok(zone)
         })
         .map_err(|e| e.sent(false))?;

@@ -134,6 +134,7 @@ fn ask(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Found> {
         .at(peer.address().to_string()));
     }
     let mut seen = slots(view, peer.address())?;
+    connection.check(call)?;
     // Only SLOTS is indispensable; without the epoch the view counts as one of unknown age.
     let about = connection.reply(call, until)?;
     if about.view().kind() != Kind::Error
