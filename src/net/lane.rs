@@ -19,6 +19,7 @@ mod waiting;
 
 use batch::{BYTES, Batch, FREE, Gathering, Hand, MEMBERS, WAITING};
 use lead::Lead;
+use waiting::Occupied;
 
 use super::connection::Connection;
 use super::peer::{Peer, Use};
@@ -305,6 +306,11 @@ impl Lane {
                     return lead.alone(body, call, until);
                 }
                 Turn::Leader(connection, batch, member) => {
+                    let _occupied = Occupied {
+                        lane: self,
+                        batch: &batch,
+                        member,
+                    };
                     return self.lead(peer, &batch, member, Some(connection), call, until);
                 }
                 Turn::Member(batch, member, word) => {

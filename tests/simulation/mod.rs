@@ -35,8 +35,9 @@ pub fn panicking_once(layer: crate::world::Layer, f: impl FnOnce() + Send) {
     assert!(shared.lock().marks > 0, "nothing has panicked");
 }
 
-/// Lives through so many days of one kind, always the same ones, and on for as long as was asked for.
-fn days(kind: fn(u64) -> Day, least: u64) {
+/// Lives through so many days of one kind, always the same ones, and on for as long as was asked for; before them through
+/// those that have shown something once.
+fn days(kind: fn(u64) -> Day, least: u64, shown: &[u64]) {
     if let Some(seed) = number("SIMULATION_SEED") {
         let (outcome, trace) = live(&kind(seed), true);
         let told = trace.join("\n");
@@ -50,8 +51,14 @@ fn days(kind: fn(u64) -> Day, least: u64) {
     let first = number("SIMULATION_FROM").unwrap_or(1);
     let (began, limit) = (Instant::now(), Duration::from_secs(seconds));
     let mut total = day::Tally::default();
-    let mut seed = first;
-    while seed < first + least || began.elapsed() < limit {
+    let mut shown = shown.iter().copied();
+    let (mut next, mut days) = (first, 0);
+    while next < first + least || began.elapsed() < limit {
+        let seed = shown.next().unwrap_or_else(|| {
+            next += 1;
+            next - 1
+        });
+        days += 1;
         match live(&kind(seed), false) {
             (Ok(tally), _) => total.add(&tally),
             (Err(words), _) => {
@@ -63,27 +70,29 @@ fn days(kind: fn(u64) -> Day, least: u64) {
                 );
             }
         }
-        seed += 1;
     }
-    let days = seed - first;
-    let rate = days as f64 * 60.0 / began.elapsed().as_secs_f64();
+    let rate = f64::from(days) * 60.0 / began.elapsed().as_secs_f64();
     println!("{days} days ({rate:.0} a minute): {total:?}");
     assert!(total.is_eventful(), "nothing has happened: {total:?}");
 }
 
 #[test]
 fn whatever_befalls_the_cluster_the_promises_hold() {
-    days(Day::of_trouble, 1500);
+    days(
+        Day::of_trouble,
+        1500,
+        &[22848, 32260, 33916, 227_497, 723_770],
+    );
 }
 
 #[test]
 fn a_panic_in_any_layer_ends_one_call_and_harms_no_other() {
-    days(Day::of_panic, 500);
+    days(Day::of_panic, 500, &[79468]);
 }
 
 #[test]
 fn a_cluster_that_is_well_costs_no_call_its_success() {
-    days(Day::of_calm, 200);
+    days(Day::of_calm, 200, &[]);
 }
 
 #[test]

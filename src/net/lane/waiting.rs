@@ -57,6 +57,22 @@ impl Drop for Right<'_> {
     }
 }
 
+/// A place in a batch, as long as its thread is there. One that a panic passes through gives it up: nobody else would,
+/// and the batch would seem alive for ever, with whatever connection is handed to it.
+pub(super) struct Occupied<'a> {
+    pub(super) lane: &'a Lane,
+    pub(super) batch: &'a Arc<Batch>,
+    pub(super) member: usize,
+}
+
+impl Drop for Occupied<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.lane.give_up(self.batch, self.member);
+        }
+    }
+}
+
 impl Lane {
     /// Waits for the outcome of a place in a batch, and leads the batch if it comes to that.
     pub(super) fn member(
@@ -67,6 +83,11 @@ impl Lane {
         call: &Call<'_>,
         until: Deadline,
     ) -> Result<Box<Reply>> {
+        let _occupied = Occupied {
+            lane: self,
+            batch,
+            member,
+        };
         // One member is enough to see that the batch has waited too long.
         let mut slice = if member == 0 { SIDE } else { GLANCE };
         let mut waited = false;
