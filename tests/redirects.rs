@@ -10,7 +10,7 @@ use say::{
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{Action, Cluster, FakeCluster, slot_of};
 
 /// Lets a node answer `answer` to its first `times` commands of this beginning, and then behave.
@@ -371,6 +371,23 @@ fn a_refused_command_does_not_run_late_when_a_later_one_of_its_slot_has_run() {
     assert_eq!(fake.value(&key).unwrap(), b"second");
     assert_eq!(fake.node(0).calls("SET"), 2);
     assert_eq!(fake.node(1).calls("SET"), 2);
+}
+
+#[test]
+fn commands_of_one_slot_whose_primary_has_been_failing_go_to_one_node() {
+    let fake = FakeCluster::with_replicas(1, 1);
+    let client = Arc::new(client(&(fake.url() + "?attempt_timeout_ms=100")));
+    fake.on(0, |_, command| {
+        is(command, "SET").then_some(Action::Nothing)
+    });
+    assert!(say(&client, "SET k lost").contains("TIMEOUT"));
+    fake.off(0);
+    // Until it is tried again: by the first command, and the others would ask who has taken its place.
+    let failed = Instant::now();
+    until("a while", || failed.elapsed() > Duration::from_millis(60));
+    let got = say_all(&client, &["GET k", "SET k v", "GET k"]);
+    assert_eq!(got, ["nil", "OK", "v"]);
+    assert_eq!(fake.node(1).calls("SET"), 0);
 }
 
 #[test]

@@ -347,7 +347,9 @@ impl<'c> Exchange<'c> {
             }
             part.homeless = false;
             let shard = match (&part.target, &part.trouble) {
-                (Target::Slot(slot), None) if at_primaries => topology.owner(*slot),
+                (Target::Slot(slot), None) if at_primaries && homes.is_empty() => {
+                    topology.owner(*slot)
+                }
                 _ => None,
             };
             if let Some(shard) = shard
@@ -371,10 +373,13 @@ impl<'c> Exchange<'c> {
             }
             // So do those of a slot that are sent again, also where one was told to go elsewhere and
             // the other was not: side by side at two nodes, the later one might run first.
+            // And those of one whose primary has been failing: each would try another node in its place.
             let again = match part.target {
-                Target::Slot(slot) if self.tries > 0 && !part.is_asking() => Some(slot),
+                Target::Slot(slot) if !part.is_asking() => Some(slot),
                 _ => None,
             };
+            let stands_in = again;
+            let again = again.filter(|_| self.tries > 0 || !homes.is_empty());
             let again = again.filter(|slot| !roams || at_primaries || self.is_written(*slot));
             match again.and_then(|slot| homes.get(&slot)) {
                 None => {}
@@ -393,7 +398,8 @@ impl<'c> Exchange<'c> {
             match self.place(&part.target, part.toward(), what, topology) {
                 Ok(place) => {
                     let at = flight_to(&place, known, &mut flights, topology.nodes.len(), room);
-                    homes.extend(again.map(|slot| (slot, Some(at))));
+                    let home = again.or(stands_in.filter(|_| place.index.is_none()));
+                    homes.extend(home.map(|slot| (slot, Some(at))));
                     // Only a primary that is well has an index when nobody chooses.
                     if let (Some(shard), Some(_)) = (shard, place.index) {
                         primaries[shard] = at as u32 + 1;

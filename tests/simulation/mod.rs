@@ -81,7 +81,7 @@ fn whatever_befalls_the_cluster_the_promises_hold() {
     days(
         Day::of_trouble,
         1500,
-        &[22848, 32260, 33916, 227_497, 723_770],
+        &[22848, 32260, 33916, 227_497, 723_770, 1_079_671],
     );
 }
 
