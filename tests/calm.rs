@@ -213,7 +213,8 @@ fn an_interrupt_wakes_a_hundred_that_wait_in_every_way() {
     ] {
         let mut halves: Vec<(Duration, Duration)> = Vec::new();
         // The best of some: a hundred threads want two processors at once. A bare program in which a hundred sleep on
-        // one futex has its last back after 1.5 ms where this has after 5 to 7, unoptimised and in three ways.
+        // one futex has its last back after 1.5 ms where this has after 4 to 10, unoptimised: those that wait for a
+        // connection wake each other.
         while halves.len() < 3 || (halves.len() < 10 && halves.iter().all(|h| h.1 >= 10 * MS)) {
             let ended = Mutex::new(Vec::new());
             let begun = AtomicUsize::new(0);
