@@ -348,6 +348,86 @@ fn memory_follows_what_has_come_and_not_what_was_announced() {
     }
 }
 
+#[test]
+fn what_all_threads_and_pipelines_receive_stays_within_one_bound() {
+    const WORDS: &str =
+        "PROTOCOL replies that are being received would take more than max_memory_bytes";
+    let _alone = alone();
+    let fake = FakeCluster::new(4);
+    let limit = 8 << 20;
+    let client = client_of(&fake, &format!("?timeout_ms=5000&max_memory_bytes={limit}"));
+    let client = Arc::new(client);
+    let string = |len: usize| {
+        [
+            format!("${len}\r\n").into_bytes(),
+            repeat(b"x", len),
+            b"\r\n".to_vec(),
+        ]
+        .concat()
+    };
+    let (large, some) = (Arc::new(string(3 << 20)), Arc::new(string(100 << 10)));
+    let nils = Arc::new([b"*1000000\r\n".to_vec(), repeat(b"_\r\n", 1_000_000)].concat());
+    for number in 0..4 {
+        let (large, some, nils) = (large.clone(), some.clone(), nils.clone());
+        fake.on(number, move |_, command| {
+            Some(match command.first()?.as_slice() {
+                b"GET" => Action::Send(large.to_vec()),
+                // So slowly that all who ask do so at the same time.
+                b"GETRANGE" => {
+                    Action::SendSlow(large.to_vec(), 64 << 10, Duration::from_millis(10))
+                }
+                b"STRLEN" => Action::Send(some.to_vec()),
+                b"LRANGE" => Action::Send(nils.to_vec()),
+                _ => return None,
+            })
+        });
+    }
+    let ends_well = |got: &str| got.len() == 3 << 20;
+    assert!(ends_well(&say(&client, "GET k")));
+
+    // One thread alone: values take more than the bytes that they are announced with.
+    let got = say(&client, "LRANGE k 0 -1");
+    assert!(got.contains(WORDS), "{}", &got[..got.len().min(300)]);
+    // The replies of a pipeline are received together.
+    reset_peak();
+    let before = peak();
+    let pipeline = |count: usize| {
+        let shown = say_all(&client, &vec!["STRLEN k"; count]);
+        let refused = shown.iter().filter(|s| s.contains(WORDS)).count();
+        let whole = shown.iter().filter(|s| s.len() == 100 << 10).count();
+        (refused, whole)
+    };
+    let (refused, whole) = pipeline(200);
+    let grown = peak().saturating_sub(before);
+    assert!(
+        refused > 0 && refused + whole == 200,
+        "{refused} and {whole} of 200"
+    );
+    // What has come once more, as text, and what the scripted node holds.
+    assert!(
+        grown < 2 * limit + whole * (100 << 10) + (4 << 20),
+        "{grown} bytes"
+    );
+    // What was taken is there again, as often as one likes.
+    for _ in 0..5 {
+        assert_eq!(pipeline(50), (0, 50));
+        assert!(ends_well(&say(&client, "GET k")));
+    }
+    // One or two have room, of four who receive at the same time not all.
+    let outcomes: Vec<String> = std::thread::scope(|scope| {
+        let get = |node: usize| say(&client, &format!("GETRANGE {} 0 -1", key_of(node, 4, 0)));
+        let threads: Vec<_> = (0..4).map(|node| scope.spawn(move || get(node))).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    let refused = outcomes.iter().filter(|got| got.contains(WORDS)).count();
+    let whole = outcomes.iter().filter(|got| ends_well(got)).count();
+    assert!(
+        refused > 0 && whole > 0 && refused + whole == 4,
+        "{refused} refused, {whole} whole"
+    );
+    assert!(ends_well(&say(&client, "GET k")));
+}
+
 fn client_of(fake: &FakeCluster, query: &str) -> Client {
     client(&(fake.url() + query))
 }

@@ -11,7 +11,7 @@ use crate::address::Address;
 use crate::config::Config;
 use crate::error::Result;
 use crate::log;
-use crate::net::{Descriptors, ForkMark, Peer, Tls, Wakers, close};
+use crate::net::{Descriptors, ForkMark, Memory, Peer, Tls, Wakers, close};
 use crate::sync::{Condvar, Mutex, lock};
 use crate::topology::Topology;
 use arc_swap::ArcSwap;
@@ -40,6 +40,7 @@ pub struct Process {
     pub topology: ArcSwap<Topology>,
     peers: Mutex<BTreeMap<Address, Arc<Peer>>>,
     descriptors: Arc<Descriptors>,
+    memory: Arc<Memory>,
     pub refresh: Mutex<Refresh>,
     /// When a reader that finds a shard without replicas may look for some, in
     /// [`Time::millis`](crate::deadline::Time::millis).
@@ -57,13 +58,14 @@ pub struct Process {
 }
 
 impl Process {
-    fn new(number: i32, tls: Option<Tls>) -> Process {
+    fn new(number: i32, tls: Option<Tls>, config: &Config) -> Process {
         Process {
             number,
             tls,
             topology: ArcSwap::from_pointee(Topology::empty()),
             peers: Mutex::new(BTreeMap::new()),
             descriptors: Arc::new(Mutex::new(Vec::new())),
+            memory: Memory::new(config.max_memory_bytes),
             refresh: Mutex::new(Refresh::default()),
             look_for_replicas: AtomicU64::new(0),
             relearn: AtomicU64::new(0),
@@ -91,6 +93,7 @@ impl Process {
                     config.clone(),
                     self.tls.as_ref(),
                     self.descriptors.clone(),
+                    self.memory.clone(),
                 ))
             })
             .clone()
@@ -115,11 +118,11 @@ impl Core {
     pub fn new(config: Config) -> Result<Core> {
         let tls = Tls::load(&config)?;
         Ok(Core {
-            config: Arc::new(config),
             wakers: Wakers::default(),
             stats: Stats::default(),
             session: Session::default(),
-            process: Some(Box::new(Process::new(MARK.process(), tls))),
+            process: Some(Box::new(Process::new(MARK.process(), tls, &config))),
+            config: Arc::new(config),
         })
     }
 
@@ -149,7 +152,7 @@ impl Core {
         let parent = last;
         let mut made = false;
         let fresh = parent.child.get_or_init(|| {
-            let new = Process::new(number, parent.tls.clone());
+            let new = Process::new(number, parent.tls.clone(), &self.config);
             let known = parent.topology.load_full();
             new.topology.store(Arc::new(
                 known.with_peers(|address| new.peer(address, &self.config)),

@@ -441,6 +441,11 @@ static TABLE: &[OptionRow] = &[
         "A reply of more elements is refused, and its connection dropped."),
     number!(max_reply_depth: usize, 1, 1000, "32",
         "A reply of arrays nested more deeply is refused, and its connection dropped."),
+    number!(max_memory_bytes: usize, 0, 1 << 50, "4294967296",
+        "Replies that are being received take at most so much memory together, over all threads \
+         and pipelines of a client and the handles made from it; what would take more is refused, \
+         and its connection dropped. 0 sets no bound.")
+    .unit("bytes"),
     number!(keepalive_ms: u64, 0, DAY_MS, "30000",
         "A connection that is silent this long is probed by TCP; 0 turns that off.")
     .unit("ms"),

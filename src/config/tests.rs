@@ -327,6 +327,7 @@ fn defaults() {
         ("max_reply_bytes", "1073741824"),
         ("max_reply_elements", "67108864"),
         ("max_reply_depth", "32"),
+        ("max_memory_bytes", "4294967296"),
         ("keepalive_ms", "30000"),
         ("tls_ca_file", ""),
         ("tls_cert_file", ""),

@@ -4,6 +4,7 @@
 //! doubt (a deadline passed, the protocol was broken, bytes came that nobody asked for) is never
 //! used again: whoever holds it drops it.
 
+use super::memory::{Memory, Share};
 use super::poll::{self, Recv};
 use super::stream::Stream;
 use super::wake::{Call, TICK_MS};
@@ -24,6 +25,8 @@ const CHUNK: usize = 256 * 1024;
 /// A reply of at most this size is copied out of the receive buffer, which stays; a larger one
 /// takes the buffer with it.
 const COPY: usize = 16 * 1024;
+/// So many values are not worth counting.
+const FEW: usize = 4096;
 /// An idle connection keeps no larger buffer than this.
 const KEEP: usize = 64 * 1024;
 
@@ -42,6 +45,9 @@ pub struct Connection {
     /// Elements of a reply that is not all there: they stay with the connection, because whoever
     /// reads on may be another than who began.
     values: Vec<Value>,
+    /// Of the memory for replies; and the room for values that it covers.
+    share: Share,
+    valued: usize,
     /// The replies of a pipeline lie before `start`, known by their place there: nothing of the
     /// buffer may move.
     gathers: bool,
@@ -61,7 +67,12 @@ pub struct Chunk {
 }
 
 impl Connection {
-    pub fn new(stream: Stream, origin: Arc<Origin>, limits: Limits) -> Connection {
+    pub fn new(
+        stream: Stream,
+        origin: Arc<Origin>,
+        limits: Limits,
+        memory: &Arc<Memory>,
+    ) -> Connection {
         Connection {
             stream,
             origin,
@@ -71,6 +82,8 @@ impl Connection {
             start: 0,
             decoder: Decoder::new(limits),
             values: Vec::new(),
+            share: Share::of(memory),
+            valued: 0,
             gathers: false,
             pushes: false,
             used: now(),
@@ -164,7 +177,7 @@ impl Connection {
     /// Receives once; false where nothing has come.
     #[inline(always)]
     pub fn receive(&mut self, how: Recv) -> Result<bool> {
-        let room = self.make_room();
+        let room = self.make_room()?;
         let how = match how {
             Recv::Some if room.announced => Recv::All,
             how => how,
@@ -204,7 +217,7 @@ impl Connection {
     /// Makes room for what comes: as much as is announced, but never more than has come already
     /// (or a little), so that memory follows the bytes received.
     #[inline(always)]
-    fn make_room(&mut self) -> Room {
+    fn make_room(&mut self) -> Result<Room> {
         if self.start == self.input.len() && !self.gathers {
             self.input.clear();
             self.start = 0;
@@ -213,28 +226,31 @@ impl Connection {
         let wants = self.decoder.wants(have);
         let announced = wants > LARGE;
         if self.input.capacity() - self.input.len() < ROOM / 4 || announced {
-            self.grow(have, wants);
+            self.grow(have, wants)?;
         }
         let spare = self.input.capacity() - self.input.len();
-        Room {
+        Ok(Room {
             bytes: if announced { wants.min(spare) } else { spare },
             announced,
-        }
+        })
     }
 
     /// Enlarges the receive buffer, if `wants` more bytes, or any, do not fit. A buffer that was
     /// used before may be larger than that: it is there already.
     #[cold]
-    fn grow(&mut self, have: usize, wants: usize) {
+    fn grow(&mut self, have: usize, wants: usize) -> Result<()> {
         let more = wants.min(have.max(LARGE)).max(ROOM);
         if self.input.capacity() - self.input.len() >= more {
-            return;
+            return Ok(());
         }
         if self.gathers && self.start > 0 {
-            self.input.reserve(more.max(have));
-            return;
+            let more = more.max(have);
+            self.hold(self.input.len() + more)?;
+            self.input.reserve_exact(more);
+            return Ok(());
         }
         let size = (have + more).max(2 * have);
+        self.hold(size)?;
         if let Some(mut larger) = self.origin.spare(size) {
             larger.extend_from_slice(&self.input[self.start..]);
             self.input = larger;
@@ -243,6 +259,15 @@ impl Connection {
             self.input.reserve_exact(size - have);
         }
         self.start = 0;
+        Ok(())
+    }
+
+    /// Counts a receive buffer of `size` bytes that takes the place of the present one. One of the size that
+    /// idle connections keep is not worth it.
+    fn hold(&mut self, size: usize) -> Result<()> {
+        let beyond = |size: usize| if size > KEEP { size } else { 0 };
+        let more = beyond(size).saturating_sub(beyond(self.input.capacity()));
+        self.share.take(more).map_err(|e| e.sent(self.written > 0))
     }
 
     /// Sends and receives until something has been received, by `until`.
@@ -350,9 +375,13 @@ impl Connection {
                 .decode(&mut self.input, start, bias, &mut self.values)
                 .map_err(|e| doubt(&self.origin, self.written, e))?;
             let Some((value, end)) = decoded else {
+                self.hold_values(self.valued, self.values.capacity())?;
                 return Ok(None);
             };
             self.start = end;
+            if self.values.capacity() > FEW {
+                self.hold_values(self.valued, self.values.capacity())?;
+            }
             if value.kind == Kind::Push {
                 self.values.clear();
                 continue;
@@ -360,6 +389,14 @@ impl Connection {
             return Ok(Some(self.detach(value, start, end)));
         }
         Ok(None)
+    }
+
+    /// Counts the values of a reply that is not all there: `room` is what those have that are done with.
+    fn hold_values(&mut self, before: usize, room: usize) -> Result<()> {
+        let now = room + self.decoder.room();
+        self.valued = now;
+        let held = self.share.take_values(before, now);
+        held.map_err(|e| e.sent(self.written > 0))
     }
 
     /// Makes a reply of a decoded value and its bytes.
@@ -395,7 +432,21 @@ impl Connection {
 
     /// Decodes what has been received, straight into `reply`; `each` gets the values in order
     /// and says whether more are due.
+    #[inline]
     pub fn take_into(
+        &mut self,
+        reply: &mut Reply,
+        chunk: &mut Chunk,
+        each: impl FnMut(&mut Reply, Value) -> bool,
+    ) -> Result<bool> {
+        let before = reply.values.capacity() + self.decoder.room();
+        let done = self.decode_into(reply, chunk, each)?;
+        self.hold_values(before, reply.values.capacity())?;
+        Ok(done)
+    }
+
+    #[inline]
+    fn decode_into(
         &mut self,
         reply: &mut Reply,
         chunk: &mut Chunk,
@@ -432,7 +483,9 @@ impl Connection {
         if self.start > 0 && self.input.capacity() - self.input.len() < ROOM / 4 {
             chunk.size = (chunk.size * 2).min(CHUNK);
             let tail = self.input.len() - self.start;
-            let mut next = self.origin.buffer(chunk.size.max(2 * tail));
+            let size = chunk.size.max(2 * tail);
+            (self.share.take(size)).map_err(|e| e.sent(self.written > 0))?;
+            let mut next = self.origin.buffer(size);
             next.extend_from_slice(&self.input[self.start..]);
             self.input.truncate(self.start);
             let full = std::mem::replace(&mut self.input, next);
@@ -485,6 +538,10 @@ impl Connection {
         }
         if self.out.capacity() > KEEP {
             self.out = Vec::new();
+        }
+        if !self.share.is_empty() {
+            self.share.give_back();
+            self.valued = 0;
         }
         self.used = used;
         true

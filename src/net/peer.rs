@@ -4,6 +4,7 @@ use super::connection::Connection;
 use super::door::Door;
 use super::handshake::handshake;
 use super::lane::{Lane, Taken};
+use super::memory::Memory;
 use super::names::Names;
 use super::pace::Pace;
 use super::poll::Uncancelled;
@@ -81,6 +82,7 @@ pub struct Peer {
     tls: Option<Tls>,
     lanes: [Lane; 5],
     descriptors: Arc<Descriptors>,
+    memory: Arc<Memory>,
     /// For connections on which READONLY is said, which may be refused alone, and for the others.
     doors: [Door; 2],
     names: Names,
@@ -98,6 +100,7 @@ impl Peer {
         config: Arc<Config>,
         tls: Option<&Tls>,
         descriptors: Arc<Descriptors>,
+        memory: Arc<Memory>,
     ) -> Peer {
         let most = config.connections_per_node;
         Peer {
@@ -114,6 +117,7 @@ impl Peer {
                 Lane::new(Use::Standing, 1),
             ],
             descriptors,
+            memory,
             doors: Default::default(),
             names: Names::default(),
             health: Health::default(),
@@ -292,7 +296,12 @@ impl Peer {
             elements: self.config.max_reply_elements,
             depth: self.config.max_reply_depth,
         };
-        let mut connection = Box::new(Connection::new(stream, self.origin.clone(), limits));
+        let mut connection = Box::new(Connection::new(
+            stream,
+            self.origin.clone(),
+            limits,
+            &self.memory,
+        ));
         let began = now();
         // Nothing of the caller's has been sent when setting up fails, however far it got.
         let zone = handshake(

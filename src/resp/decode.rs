@@ -90,6 +90,11 @@ impl Decoder {
         (self.at + self.wanted).saturating_sub(have)
     }
 
+    /// How many values it has room for.
+    pub fn room(&self) -> usize {
+        self.pending.capacity()
+    }
+
     /// Whether a reply has begun.
     pub fn is_inside(&self) -> bool {
         self.at > 0

@@ -136,6 +136,8 @@ pub fn of_failure(error: &Error, facts: Facts) -> Verdict {
         // A node that talks nonsense, or has the wrong certificate, will go on doing so; one of several can be done
         // without.
         Code::Protocol | Code::Tls if !facts.replica => Verdict::Deliver(error.code),
+        // There is no memory left for the reply: no other node's would be smaller.
+        Code::Protocol if error.node.is_none() => Verdict::Deliver(error.code),
         Code::Protocol | Code::Tls => Verdict::Again(Again {
             avoid: true,
             ..Again::default()
@@ -306,8 +308,8 @@ mod tests {
             let kept = Error::new(code, "never left");
             assert!(matches!(of_failure(&kept, PRIMARY), Verdict::Again(_)));
         }
-        for code in [Code::Interrupted, Code::Closed, Code::Auth] {
-            let error = Error::new(code, "over");
+        for code in [Code::Interrupted, Code::Closed, Code::Auth, Code::Protocol] {
+            let error = Error::new(code, "over, and no node's fault");
             assert_eq!(of_failure(&error, REPLICA), Verdict::Deliver(code));
         }
     }
@@ -320,7 +322,10 @@ mod tests {
             of_failure(&Error::new(Code::Timeout, "").sent(true), REPLICA),
             of_failure(&Error::new(Code::Connect, ""), REPLICA),
             of_failure(&Error::new(Code::Io, "").sent(true), REPLICA),
-            of_failure(&Error::new(Code::Protocol, "").sent(true), REPLICA),
+            of_failure(
+                &Error::new(Code::Protocol, "").at("n:1").sent(true),
+                REPLICA,
+            ),
             of_failure(&Error::new(Code::Tls, ""), REPLICA),
         ] {
             let again = again(verdict);

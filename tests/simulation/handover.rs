@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::deadline::now;
 use crate::error::{Error, Result};
 
-use crate::net::{Alert, Call, Peer, Taken, Use, Wakers};
+use crate::net::{Alert, Call, Memory, Peer, Taken, Use, Wakers};
 use crate::resp::{Body, Reply};
 use crate::world::Layer;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -152,7 +152,7 @@ fn run(it: &Scenario, script: Script, told: bool) -> Ran {
     let most = it.connections.to_string();
     config.set("connections_per_node", &most).expect("a number");
     let home = Address::parse(&address(0).to_string()).expect("an address");
-    let peer = Peer::new(home, Arc::new(config), None, Arc::default());
+    let peer = Peer::new(home, Arc::new(config), None, Arc::default(), Memory::new(0));
     let wakers = Wakers::default();
     let alerts: Vec<Alert> = it.callers.iter().map(|_| Alert::default()).collect();
     let outcomes: Mutex<Vec<Outcome>> = Mutex::default();

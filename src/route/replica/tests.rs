@@ -3,7 +3,7 @@
 use super::*;
 use crate::address::Address;
 use crate::config::Config;
-use crate::net::Peer;
+use crate::net::{Memory, Peer};
 use std::collections::BTreeMap;
 
 /// A shard whose first node is the primary; each with its zone.
@@ -13,7 +13,13 @@ fn shard(zones: &[&str]) -> Shard {
         .enumerate()
         .map(|(index, zone)| {
             let address = Address::new("10.0.0.1", 7000 + index as u16).unwrap();
-            let peer = Peer::new(address, Arc::new(Config::new()), None, Arc::default());
+            let peer = Peer::new(
+                address,
+                Arc::new(Config::new()),
+                None,
+                Arc::default(),
+                Memory::new(0),
+            );
             Arc::new(Node {
                 id: index.to_string(),
                 zone: Some(zone.to_string()).filter(|zone| !zone.is_empty()),
