@@ -219,49 +219,53 @@ impl Core {
 
     /// Makes a topology the present one, if it may be; returns whether it is news.
     fn adopt(&self, process: &Process, topology: Topology, epoch: Option<u64>) -> bool {
-        let (is_news, level, words) = self.judge(process, topology, epoch);
-        // With no lock held: the logger may call the library.
-        log::log(level, || words);
-        is_news
+        // Said with no lock held: the logger may call the library.
+        match self.judge(process, topology, epoch) {
+            Judged::Old(epoch) => log::log(log::WARN, || {
+                format!("an old view of the cluster is not believed (epoch {epoch})")
+            }),
+            Judged::Same => log::log(log::DEBUG, || {
+                "refreshed: the topology is what it was".to_string()
+            }),
+            Judged::News(topology) => {
+                log::log(log::INFO, || {
+                    format!(
+                        "topology {}: {} shards, {} nodes, {} of 16384 slots served",
+                        topology.version,
+                        topology.shards.len(),
+                        topology.nodes.len(),
+                        topology.covered()
+                    )
+                });
+                return true;
+            }
+        }
+        false
     }
 
-    /// The same; and what there is to be said of it.
-    fn judge(
-        &self,
-        process: &Process,
-        mut topology: Topology,
-        epoch: Option<u64>,
-    ) -> (bool, i32, String) {
+    fn judge(&self, process: &Process, mut topology: Topology, epoch: Option<u64>) -> Judged {
         let mut refresh = lock(&process.refresh);
         if let Some(epoch) = epoch.filter(|e| *e > 0) {
             if epoch < refresh.epoch && refresh.disbelieved < DISBELIEF {
                 refresh.disbelieved += 1;
-                let words = format!("an old view of the cluster is not believed (epoch {epoch})");
-                return (false, log::WARN, words);
+                return Judged::Old(epoch);
             }
             refresh.epoch = epoch;
             refresh.disbelieved = 0;
         }
         let present = process.topology.load();
         if present.version > 0 && present.agrees(&topology) {
-            let words = "refreshed: the topology is what it was".to_string();
-            return (false, log::DEBUG, words);
+            return Judged::Same;
         }
         topology.version = present.version + 1;
-        let words = format!(
-            "topology {}: {} shards, {} nodes, {} of 16384 slots served",
-            topology.version,
-            topology.shards.len(),
-            topology.nodes.len(),
-            topology.covered()
-        );
         process.keep_only(&topology);
         // A new owner's replicas may be behind it.
         if present.version > 0 {
             process.moving.saw(topology.moved(&present), now());
         }
-        process.topology.store(Arc::new(topology));
-        (true, log::INFO, words)
+        let topology = Arc::new(topology);
+        process.topology.store(topology.clone());
+        Judged::News(topology)
     }
 
     /// Remembers what a MOVED said.
@@ -297,6 +301,16 @@ fn is_of_the_cluster(error: &Error) -> bool {
         error.code,
         Code::Timeout | Code::Interrupted | Code::Closed | Code::Internal
     )
+}
+
+/// What a view of the cluster was found to be.
+enum Judged {
+    /// Of an epoch that has passed.
+    Old(u64),
+    /// What is known.
+    Same,
+    /// Something else, which is believed now.
+    News(Arc<Topology>),
 }
 
 /// Until when a call sleeps before its `n`-th try.
