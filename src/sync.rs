@@ -28,7 +28,7 @@ pub fn wait<'a, T>(
     #[cfg(test)]
     if let Some(world) = crate::world::here() {
         drop(guard);
-        world.futex_wait(std::ptr::from_ref(condvar).addr(), timeout);
+        world.futex_wait(std::ptr::from_ref(condvar).addr(), Some(timeout));
         return lock(mutex);
     }
     // What to lock again is known to the guard.

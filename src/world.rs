@@ -96,7 +96,7 @@ mod inside {
         fn fire(&self, event: RawFd);
         fn clear(&self, event: RawFd);
         /// Sleeps on the word at this place, and wakes who does.
-        fn futex_wait(&self, word: usize, timeout: Duration);
+        fn futex_wait(&self, word: usize, timeout: Option<Duration>);
         fn futex_wake(&self, word: usize, count: i32);
         fn yield_now(&self);
         /// May panic.

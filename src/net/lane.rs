@@ -17,7 +17,7 @@ mod batch;
 mod lead;
 mod waiting;
 
-use batch::{BYTES, Batch, FREE, Gathering, Hand, MEMBERS, WAITING};
+use batch::{BYTES, Batch, Gathering, MEMBERS, WAITING};
 use lead::Lead;
 use waiting::Occupied;
 
@@ -32,7 +32,7 @@ use crate::sync::{Condvar, Mutex, lock};
 use crate::world::step;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long a batch waits for a busy connection before it opens one more. Longer than threads
@@ -56,6 +56,13 @@ pub struct Lane {
     freed: Condvar,
 }
 
+/// A batch that has been sent, or is just being.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Departure {
+    at: Time,
+    members: usize,
+}
+
 #[derive(Debug, Default)]
 // A connection passes through many hands: it is cheaper to pass a pointer.
 #[allow(clippy::vec_box)]
@@ -74,8 +81,8 @@ struct State {
     crowd: usize,
     /// How many have come since the last time that there were as many.
     calm: usize,
-    /// When the batches departed that are under way.
-    under_way: Vec<Time>,
+    /// The batches that are under way.
+    under_way: Vec<Departure>,
 }
 
 /// What a try to take a connection found.
@@ -120,7 +127,9 @@ impl State {
     #[inline(never)]
     fn meet(&mut self, busy: usize) {
         let gathered = self.gathering.iter().map(|g| g.ends.len());
-        let here = busy + gathered.sum::<usize>() + 1;
+        // Of a batch under way, the connection is counted among the busy ones.
+        let aboard = self.under_way.iter().map(|d| d.members.saturating_sub(1));
+        let here = busy + aboard.sum::<usize>() + gathered.sum::<usize>() + 1;
         self.calm += 1;
         if here > 1 && here >= self.crowd {
             (self.crowd, self.calm) = (here, 0);
@@ -139,7 +148,7 @@ impl State {
         self.is_crowded() && !self.under_way.is_empty() && {
             let time = now();
             let mut departed = self.under_way.iter();
-            departed.any(|departed| time.since(*departed) < SIDE)
+            departed.any(|departed| time.since(departed.at) < SIDE)
         }
     }
 
@@ -170,11 +179,7 @@ impl State {
         for spare in &mut self.spare {
             // Nobody else holds it, so all its members have gone.
             if let Some(batch) = Arc::get_mut(spare) {
-                for place in &mut batch.places {
-                    place.state = AtomicU8::new(FREE);
-                    place.reply = Mutex::new(None);
-                }
-                batch.hand = Mutex::new(Hand::default());
+                batch.reset();
                 return spare.clone();
             }
         }

@@ -292,7 +292,7 @@ pub fn fire(fd: RawFd) {
 }
 
 /// Sleeps while `word` is `expected`, until woken, `timeout` has passed or a signal came.
-pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) {
+pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
     #[cfg(test)]
     if let Some(world) = world::here() {
         // A word that has changed already is no reason to sleep.
@@ -301,7 +301,10 @@ pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) {
         }
         return;
     }
-    let spec = timespec(timeout);
+    let spec = timeout.map(timespec);
+    let spec = spec
+        .as_ref()
+        .map_or(std::ptr::null(), |spec| &raw const *spec);
     // SAFETY: the word and the timeout live as long as the call. Every return is a reason for
     // the caller to look again, so its value says nothing.
     unsafe {
@@ -310,7 +313,7 @@ pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) {
             word.as_ptr(),
             libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
             expected,
-            &raw const spec,
+            spec,
         );
     }
 }

@@ -35,6 +35,9 @@ use crate::world::Layer;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// How long after its end, or an interrupt, a call may be found waiting.
+const LOOKS: u64 = 12 * MS;
+
 /// A key that the node 0 serves.
 const KEY: &str = "{b}1";
 
@@ -156,6 +159,7 @@ fn run(it: &Scenario, script: Script, told: bool) -> Ran {
     let wakers = Wakers::default();
     let alerts: Vec<Alert> = it.callers.iter().map(|_| Alert::default()).collect();
     let outcomes: Mutex<Vec<Outcome>> = Mutex::default();
+    let interrupts: Mutex<Vec<(usize, u64)>> = Mutex::default();
 
     let calm = Alert::default();
     shared.run(vec![Box::new(|_: &Thread| {
@@ -206,7 +210,7 @@ fn run(it: &Scenario, script: Script, told: bool) -> Ran {
         }));
     }
     for act in it.acts.iter().copied() {
-        let (alerts, wakers) = (&alerts, &wakers);
+        let (alerts, wakers, interrupts) = (&alerts, &wakers, &interrupts);
         bodies.push(Box::new(move |thread| match act {
             Act::Pass(time) => thread.shared.lock().now += time,
             Act::Silence(time) => {
@@ -216,6 +220,7 @@ fn run(it: &Scenario, script: Script, told: bool) -> Ran {
             Act::Interrupt(caller) => {
                 alerts[caller].interrupt();
                 wakers.fire();
+                lock(interrupts).push((caller, thread.shared.lock().now));
             }
             Act::Break => {
                 let mut state = thread.shared.lock();
@@ -236,7 +241,7 @@ fn run(it: &Scenario, script: Script, told: bool) -> Ran {
         .iter()
         .map(|o| o.deeds.read_for_others)
         .sum();
-    let mut wrong = check(it, &shared, &lock(&outcomes), thaw);
+    let mut wrong = check(it, &shared, &lock(&outcomes), &lock(&interrupts), thaw);
     let mut left = Ok(());
     shared.run(vec![Box::new(|_: &Thread| {
         left = all_is_there(&peer, it.connections);
@@ -262,7 +267,13 @@ fn run(it: &Scenario, script: Script, told: bool) -> Ran {
 }
 
 /// Whether every caller was told the truth, in time, and did no more than its share.
-fn check(it: &Scenario, shared: &Shared, outcomes: &[Outcome], thaw: u64) -> Option<String> {
+fn check(
+    it: &Scenario,
+    shared: &Shared,
+    outcomes: &[Outcome],
+    interrupts: &[(usize, u64)],
+    thaw: u64,
+) -> Option<String> {
     let state = shared.lock();
     let passes = |act: &Act| match act {
         Act::Pass(time) | Act::Silence(time) => *time,
@@ -289,8 +300,15 @@ fn check(it: &Scenario, shared: &Shared, outcomes: &[Outcome], thaw: u64) -> Opt
             _ if it.fails.contains(&one.caller) => {}
             _ => return Some(told),
         }
+        let interrupt = interrupts.iter().find(|(caller, _)| *caller == one.caller);
+        if let (Some((_, at)), Some(Err(_))) = (interrupt, &one.outcome)
+            && one.ended > at + LOOKS
+        {
+            let late = (one.ended - at) / US;
+            return Some(format!("{told}, {late} us after it was interrupted"));
+        }
         let took = one.ended - one.began.max(thaw).min(one.ended);
-        let deadline = it.callers[one.caller].timeout_ms * MS + 12 * MS;
+        let deadline = it.callers[one.caller].timeout_ms * MS + LOOKS;
         let most = match (it.within, &one.outcome) {
             (Some(within), Some(Ok(_))) => within,
             _ => deadline,
@@ -490,6 +508,39 @@ fn in_every_order_a_thread_that_gives_up_leaves_the_others_their_replies() {
                 "the node falls silent and one has no time",
                 vec![PATIENT, HASTY, PATIENT],
             )
+        },
+    ]);
+}
+
+/// Of a batch only the first members set a timer; here there are more.
+#[test]
+fn in_every_order_the_first_of_a_batch_wake_those_who_set_no_timer() {
+    // With more left than a thread sets its own timer for.
+    let brief = Caller {
+        timeout_ms: 35,
+        ..PATIENT
+    };
+    let four = |name, last| Scenario {
+        preemptions: 0,
+        ..Scenario::of(name, vec![PATIENT, PATIENT, PATIENT, last])
+    };
+    explore_all(&[
+        four("four threads", PATIENT),
+        Scenario {
+            silent: 80 * MS,
+            fails: &[3],
+            ..four("the last of four has little time", brief)
+        },
+        Scenario {
+            acts: vec![Act::Silence(80 * MS)],
+            fails: &[3],
+            ..four("and the node falls silent", brief)
+        },
+        Scenario {
+            silent: 50 * MS,
+            acts: vec![Act::Interrupt(3)],
+            fails: &[3],
+            ..four("the last of four is interrupted", PATIENT)
         },
     ]);
 }

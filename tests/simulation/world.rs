@@ -846,10 +846,10 @@ impl World for Thread {
         self.begin().fired.remove(&event);
     }
 
-    fn futex_wait(&self, word: usize, timeout: Duration) {
+    fn futex_wait(&self, word: usize, timeout: Option<Duration>) {
         let state = self.begin();
-        let until = state.now + timeout.as_nanos() as u64;
-        drop(self.sleep(state, For::Word(word), Some(until)));
+        let until = timeout.map(|timeout| state.now + timeout.as_nanos() as u64);
+        drop(self.sleep(state, For::Word(word), until));
     }
 
     fn futex_wake(&self, word: usize, count: i32) {

@@ -1,6 +1,6 @@
 //! Commands of several threads that go together, and the places their replies are put into.
 
-use crate::deadline::Time;
+use super::Departure;
 use crate::error::Result;
 use crate::net::connection::Connection;
 use crate::net::poll;
@@ -8,13 +8,18 @@ use crate::resp::Reply;
 use crate::sync::{Mutex, lock};
 use crate::world::step;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Members of a batch; those beyond begin another.
 pub(super) const MEMBERS: usize = 64;
 /// A batch whose commands reach this many bytes is full too.
 pub(super) const BYTES: usize = 256 * 1024;
+
+/// So many members of a batch, the first that still wait, set a timer when they go to sleep; the
+/// others, whose timers would never fire as a rule but have to be set and taken back each time, are
+/// woken by them. One of them may be woken to lead the batch, so that one alone is too few.
+pub(super) const WATCHES: usize = 2;
 
 /// A batch that has not been sent.
 #[derive(Debug)]
@@ -36,6 +41,8 @@ pub(super) struct Batch {
     sleepers: AtomicU32,
     pub(super) hand: Mutex<Hand>,
     pub(super) places: Vec<Place>,
+    /// Every member has its outcome, and is being woken.
+    landed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -50,8 +57,8 @@ pub(super) struct Hand {
 pub(super) struct Progress {
     pub(super) ends: Vec<usize>,
     pub(super) next: usize,
-    /// When the batch departed.
-    pub(super) departed: Option<Time>,
+    /// The batch's entry among those under way.
+    pub(super) departed: Option<Departure>,
 }
 
 #[derive(Debug)]
@@ -73,6 +80,7 @@ impl Batch {
             word: AtomicU32::new(0),
             sleepers: AtomicU32::new(0),
             hand: Mutex::new(Hand::default()),
+            landed: AtomicBool::new(false),
             places: (0..MEMBERS)
                 .map(|_| Place {
                     state: AtomicU8::new(FREE),
@@ -93,8 +101,38 @@ impl Batch {
         }
     }
 
+    /// The members have their outcomes: wakes them all.
+    pub(super) fn land(&self) {
+        step!();
+        self.landed.store(true, Ordering::SeqCst);
+        self.nudge(i32::MAX);
+    }
+
+    /// To be used again.
+    pub(super) fn reset(&mut self) {
+        for place in &mut self.places {
+            place.state = AtomicU8::new(FREE);
+            place.reply = Mutex::new(None);
+        }
+        self.hand = Mutex::new(Hand::default());
+        self.landed = AtomicBool::new(false);
+    }
+
+    /// Whether they have.
+    pub(super) fn has_landed(&self) -> bool {
+        self.landed.load(Ordering::SeqCst)
+    }
+
+    /// Whether so early a member wakes by itself now and then, and the others with it if there is
+    /// something to look at that nobody is woken for: see [`WATCHES`].
+    pub(super) fn is_watched_by(&self, member: usize) -> bool {
+        let earlier = self.places[..member].iter();
+        let waits = |p: &&Place| matches!(p.state.load(Ordering::SeqCst), WAITING | SENT);
+        earlier.filter(waits).nth(WATCHES - 1).is_none()
+    }
+
     /// Sleeps until nudged since the word was `seen`, or for as long as `most`.
-    pub(super) fn sleep(&self, seen: u32, most: Duration) {
+    pub(super) fn sleep(&self, seen: u32, most: Option<Duration>) {
         step!();
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         step!();

@@ -1,7 +1,7 @@
 //! A connection in use: whatever happens to its holder, the next in line gets its turn.
 
 use super::batch::{Batch, Gathering, Progress, SENT, WAITING};
-use super::{FRESH_MS, Lane, SIDE, State};
+use super::{Departure, FRESH_MS, Lane, SIDE, State};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::connection::Connection;
@@ -22,8 +22,8 @@ pub(super) struct Lead<'a> {
     pub(super) batch: Option<(Arc<Batch>, std::ops::Range<usize>)>,
     /// Whether there is still something to pass on.
     pub(super) holds: bool,
-    /// When the batch departed.
-    pub(super) departed: Option<Time>,
+    /// The batch's entry among those under way.
+    pub(super) departed: Option<Departure>,
 }
 
 impl<'a> Lead<'a> {
@@ -96,7 +96,7 @@ impl<'a> Lead<'a> {
                     for member in 0..progress.ends.len() {
                         batch.settle(member, Err(error.clone()));
                     }
-                    batch.nudge(i32::MAX);
+                    batch.land();
                 }
                 Err(error)
             }
@@ -131,14 +131,18 @@ impl<'a> Lead<'a> {
             from = end;
         }
         let time = now();
-        self.departed = Some(time);
+        let departure = Departure {
+            at: time,
+            members: kept.len(),
+        };
+        self.departed = Some(departure);
         step!();
         let mut state = lock(&self.lane.state);
         // Those that have been away for so long are not waited for.
         state
             .under_way
-            .retain(|departed| time.since(*departed) < SIDE);
-        state.under_way.push(time);
+            .retain(|departed| time.since(departed.at) < SIDE);
+        state.under_way.push(departure);
         drop(state);
         if let Some(connection) = &mut self.connection {
             connection.push_all(&mut out);
@@ -228,14 +232,14 @@ impl<'a> Lead<'a> {
             }
             drop(hand);
             // Nobody waits for a reply any more, but some may not know yet that they have theirs.
-            batch.nudge(i32::MAX);
+            batch.land();
         } else {
             let written = self.connection.as_ref().map_or(0, |c| c.written());
             for other in member..progress.ends.len() {
                 let begin = other.checked_sub(1).map_or(0, |m| progress.ends[m]);
                 batch.settle(other, Err(error.clone().sent(written > begin)));
             }
-            batch.nudge(i32::MAX);
+            batch.land();
         }
         self.connection = None;
         outcome.unwrap_or(Err(own_error))
@@ -251,7 +255,7 @@ impl<'a> Lead<'a> {
         {
             self.pass_on();
         }
-        batch.nudge(i32::MAX);
+        batch.land();
     }
 
     /// Leaves the lane with the connection, which stays counted.

@@ -5,6 +5,7 @@ use super::lead::Lead;
 use super::{Lane, SIDE};
 use crate::deadline::{Deadline, now};
 use crate::error::{Code, Error, Result};
+use crate::net::ask;
 use crate::net::connection::Connection;
 use crate::net::peer::Peer;
 use crate::net::wake::{Call, GLANCE};
@@ -13,6 +14,7 @@ use crate::sync::{lock, notify_one, wait};
 use crate::world::step;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// A connection for a batch that has waited for a busy one.
 enum More {
@@ -88,12 +90,14 @@ impl Lane {
             batch,
             member,
         };
-        // One member is enough to see that the batch has waited too long.
-        let mut slice = if member == 0 { SIDE } else { GLANCE };
         let mut waited = false;
         loop {
             step!();
             if let Some(outcome) = batch.outcome(member) {
+                // Others may have relied on this one to wake them.
+                if !batch.has_landed() {
+                    batch.nudge(i32::MAX);
+                }
                 return outcome;
             }
             // In a statement of its own, so that the lock is not held while leading. A leader
@@ -148,12 +152,18 @@ impl Lane {
                 };
                 return self.lead(peer, batch, member, connection, call, until);
             }
-            let left = until.left(time).unwrap_or(slice);
+            let left = until.left(time).unwrap_or(Duration::MAX);
+            let watches = left < GLANCE * 2 || ask::is_asked() || batch.is_watched_by(member);
             // Not at all, if there was something to look at since it joined or woke up.
-            batch.sleep(word, slice.min(left));
+            batch.sleep(word, watches.then_some(SIDE.min(left)));
+            let seen = word;
             word = batch.word.load(Ordering::Acquire);
+            if word == seen {
+                // Nobody has woken the others meanwhile.
+                batch.nudge(i32::MAX);
+                word = word.wrapping_add(1);
+            }
             waited = true;
-            slice = GLANCE;
         }
     }
 
@@ -165,13 +175,10 @@ impl Lane {
         let mut state = lock(&self.state);
         let mut hand = lock(&batch.hand);
         if batch.is_alive() {
-            // It may have been the one that was woken to lead.
-            let to_be_led = hand.connection.is_some() || state.open == 0 || !state.idle.is_empty();
+            // It may have been the one that was woken to lead, or that others relied on to wake them.
             drop(hand);
             drop(state);
-            if to_be_led {
-                batch.nudge(1);
-            }
+            batch.nudge(i32::MAX);
             return was;
         }
         let Some(connection) = hand.connection.take() else {
