@@ -39,11 +39,16 @@ use std::time::Duration;
 /// wait for a processor where there are many of them: a connection more for each such wait, and
 /// soon every thread has one of its own and nothing is combined any more.
 const SIDE: Duration = Duration::from_millis(5);
-/// So few commands at a time have a connection each: for two threads that meet now and then, a hand-over
-/// costs more than the socket.
-const APART: usize = 2;
-/// After so many commands in a smaller crowd a lane halves what it remembers of a larger one.
-const MEMORY: usize = 64;
+/// So few commands at a time have a connection each, unless there is a crowd: for threads that meet now
+/// and then, a hand-over costs more than the socket.
+const APART: usize = 4;
+/// Whether there is a crowd is judged by so many commands of late.
+const OF_LATE: usize = 32;
+/// A crowd is where a command finds more than 1.6 others on average: as eight threads do that share
+/// three nodes, and four do not.
+const CROWD: usize = 8 * SHARE / 5;
+/// What one other counts for.
+const SHARE: usize = 64;
 /// An idle connection is asked for news before use if it has been idle for this long.
 const FRESH_MS: u64 = 1000;
 
@@ -77,10 +82,8 @@ struct State {
     takers: usize,
     /// Whether the last connection that came free went to a batch.
     last_to_batch: bool,
-    /// The most commands that were here at a time, of late.
+    /// How many others a command has found here, on average of late, by [`SHARE`].
     crowd: usize,
-    /// How many have come since the last time that there were as many.
-    calm: usize,
     /// The batches that are under way.
     under_way: Vec<Departure>,
 }
@@ -129,17 +132,14 @@ impl State {
         let gathered = self.gathering.iter().map(|g| g.ends.len());
         // Of a batch under way, the connection is counted among the busy ones.
         let aboard = self.under_way.iter().map(|d| d.members.saturating_sub(1));
-        let here = busy + aboard.sum::<usize>() + gathered.sum::<usize>() + 1;
-        self.calm += 1;
-        if here > 1 && here >= self.crowd {
-            (self.crowd, self.calm) = (here, 0);
-        } else if self.calm >= MEMORY {
-            (self.crowd, self.calm) = (self.crowd / 2, 0);
-        }
+        let others = busy + aboard.sum::<usize>() + gathered.sum::<usize>();
+        // Rounded so that it comes to nothing where nobody meets.
+        self.crowd -= self.crowd.div_ceil(OF_LATE);
+        self.crowd += others * SHARE / OF_LATE;
     }
 
     fn is_crowded(&self) -> bool {
-        self.crowd > APART
+        self.crowd > CROWD
     }
 
     /// Whether a batch is under way that will be back soon. More than one at a time only makes them
@@ -304,7 +304,7 @@ impl Lane {
                         Ok(connection) => lead.connection = Some(connection),
                         // Then they share what there is, and nobody is told of it.
                         Err(_) => {
-                            lock(&self.state).crowd = APART + MEMBERS;
+                            lock(&self.state).crowd = MEMBERS * SHARE;
                             continue;
                         }
                     }
