@@ -14,16 +14,17 @@
 //! connection and position to another member.
 
 mod batch;
+mod courtesy;
 mod lead;
 mod waiting;
 
 use batch::{BYTES, Batch, Gathering, MEMBERS, WAITING};
+use courtesy::Courtesy;
 use lead::Lead;
 use waiting::Occupied;
 
 use super::connection::Connection;
 use super::peer::{Peer, Use};
-use super::poll;
 use super::wake::Call;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
@@ -59,6 +60,7 @@ pub struct Lane {
     state: Mutex<State>,
     /// A connection or the right to open one has become free.
     freed: Condvar,
+    courtesy: Courtesy,
 }
 
 /// A batch that has been sent, or is just being.
@@ -221,6 +223,7 @@ impl Lane {
             most,
             state: Mutex::new(State::default()),
             freed: Condvar::new(),
+            courtesy: Courtesy::default(),
         }
     }
 
@@ -380,7 +383,7 @@ impl Lane {
                 // Where there was a crowd there will be one again: let it come aboard.
                 step!();
                 if lock(&self.state).is_crowded() {
-                    poll::yield_now();
+                    self.courtesy.let_others_run();
                 }
                 lead.batch = Some((batch.clone(), 0..0));
                 if lead.connection.is_none() || lead.is_stale(call.began) {

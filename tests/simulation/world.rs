@@ -139,6 +139,8 @@ pub struct Script {
     pub taken: Vec<(usize, usize)>,
     /// How often a thread may still be interrupted that could go on.
     pub preemptions: usize,
+    /// Nobody else wants to run where a thread lets others.
+    pub alone: bool,
 }
 
 impl Script {
@@ -878,6 +880,9 @@ impl World for Thread {
 
     fn yield_now(&self) {
         let state = self.begin();
+        if state.script.as_ref().is_some_and(|script| script.alone) {
+            return;
+        }
         let now = state.now;
         drop(self.sleep(state, For::Time, Some(now)));
     }

@@ -16,6 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// So often a member lets others run before it sleeps.
+const TURNS: u32 = 2;
+
 /// A connection for a batch that has waited for a busy one.
 enum More {
     Idle(Box<Connection>),
@@ -91,6 +94,7 @@ impl Lane {
             member,
         };
         let mut waited = false;
+        let mut patience = TURNS;
         loop {
             step!();
             if let Some(outcome) = batch.outcome(member) {
@@ -154,6 +158,14 @@ impl Lane {
             }
             let left = until.left(time).unwrap_or(Duration::MAX);
             let watches = left < GLANCE * 2 || ask::is_asked() || batch.is_watched_by(member);
+            // Who brings about what it waits for may be waiting for nothing but a processor.
+            if patience > 0 && batch.word.load(Ordering::Acquire) == word {
+                patience = match self.courtesy.let_others_run() {
+                    true => patience - 1,
+                    false => 0,
+                };
+                continue;
+            }
             // Not at all, if there was something to look at since it joined or woke up.
             batch.sleep(word, watches.then_some(SIDE.min(left)));
             let seen = word;
