@@ -6,8 +6,9 @@ use rediscluster::cluster::{Client, Pipeline};
 use rediscluster::error::Code;
 use rediscluster::resp::Reply;
 use rediscluster::route::{Access, access, find, table};
-use say::{ask, client, code, is, is_sent, key_of, pipeline, say, say_all, show, stat};
+use say::{ask, client, code, is, is_sent, key_of, pipeline, say, say_all, show, stat, timed};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use support::{Action, Cluster, FakeCluster, slot_of};
 
 /// The commands of each connection that carried one of these names.
@@ -268,6 +269,25 @@ fn a_replica_that_says_moved_is_followed_and_its_shard_keeps_its_replicas() {
         fake.node(2).calls("GET") > 5,
         "the other replica is forgotten"
     );
+}
+
+#[test]
+fn a_primary_that_calls_the_cluster_down_costs_no_read_its_replica() {
+    // So it does for two seconds when it has just been started, and for longer when it is cut off.
+    let fake = FakeCluster::with_replicas(1, 1);
+    fake.put("k", "v");
+    fake.on(0, |_, command| {
+        is(command, "GET").then(|| Action::send("-CLUSTERDOWN The cluster is down\r\n"))
+    });
+    let client = Arc::new(client(&fake.url()).readonly());
+    for n in 0..40 {
+        let (got, time) = timed(|| match n % 2 {
+            0 => say(&client, "GET k"),
+            _ => say_all(&client, &["GET k"]).concat(),
+        });
+        assert_eq!(got, "v");
+        assert!(time < Duration::from_millis(100), "read {n}: {time:?}");
+    }
 }
 
 #[test]

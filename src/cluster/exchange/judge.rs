@@ -274,7 +274,8 @@ impl Exchange<'_> {
                     place.peer.worked();
                 }
                 self.again(part, place, again, said(code, false));
-                if reason.starts_with("CLUSTERDOWN") {
+                // A read that any of them may serve goes to the next one anyway, and as a read of a replica.
+                if reason.starts_with("CLUSTERDOWN") && !place.choice {
                     self.sound_out(part, place);
                 }
             }
