@@ -4,6 +4,7 @@ mod say;
 
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
+use say::wires::{Wires, patient, seed};
 use say::{
     SOON, ask, client, code, is, is_sent, key_of, pipeline, say, say_all, show, stat, timed, until,
 };
@@ -13,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use support::{Action, Chaos, Cluster, Failover, FakeCluster, Proxy, slot_of};
+use support::{Action, Chaos, Cluster, Failover, FakeCluster, slot_of};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -236,11 +237,7 @@ fn a_node_that_reads_nothing_until_it_is_read_from_is_read_from() {
 #[test]
 fn no_reply_is_given_to_another_command_whatever_the_wire_does() {
     let _alone = alone();
-    let seed = match std::env::var("RDC_SEED") {
-        Ok(seed) => seed.parse().unwrap(),
-        Err(_) => Instant::now().elapsed().as_nanos() as u64 ^ u64::from(std::process::id()) << 20,
-    };
-    println!("RDC_SEED={seed}");
+    let seed = seed();
     let fake = FakeCluster::new(2);
     let keys: Vec<String> = (0..500).map(|n| format!("unique{n}")).collect();
     for (n, key) in keys.iter().enumerate() {
@@ -253,28 +250,12 @@ fn no_reply_is_given_to_another_command_whatever_the_wire_does() {
         delays: 60,
         delay: 60 * MS,
         cuts: 15,
+        ..Chaos::default()
     };
-    let proxies: Vec<Proxy> = (0..2)
-        .map(|n| Proxy::start(fake.port(n), chaos, seed + n as u64))
-        .collect();
-    let map: Vec<String> = (0..2)
-        .map(|n| format!("127.0.0.1:{}=127.0.0.1:{}", fake.port(n), proxies[n].port()))
-        .collect();
-    let url = format!(
-        "{}?address_map={}&connections_per_node=3",
-        fake.url(),
-        map.join(",")
-    );
-    // The wire may cut while it connects.
-    let mut patient = Client::create(&url);
-    until("it connects", || {
-        if patient.error().is_some() {
-            patient = Client::create(&url);
-        }
-        patient.error().is_none()
-    });
+    let wires = Wires::to([fake.port(0), fake.port(1)], chaos, seed);
+    let url = format!("{}?{}&connections_per_node=3", fake.url(), wires.option());
     let client = Arc::new(
-        patient
+        patient(&url)
             .with("attempt_timeout_ms", "40")
             .with("timeout_ms", "120"),
     );
@@ -335,7 +316,7 @@ fn no_reply_is_given_to_another_command_whatever_the_wire_does() {
             });
         }
     });
-    let cuts: usize = proxies.iter().map(Proxy::cuts).sum();
+    let cuts = wires.cuts();
     let (good, failed) = (good.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));
     println!(
         "{good} good, {failed} failed, {cuts} cuts, {} INCRs",
@@ -345,7 +326,7 @@ fn no_reply_is_given_to_another_command_whatever_the_wire_does() {
         good > 500 && failed > 0 && cuts > 20,
         "{good} good, {failed} failed, {cuts} cuts"
     );
-    drop(proxies);
+    drop(wires);
     let ran: u64 = String::from_utf8(fake.value("counter").unwrap())
         .unwrap()
         .parse()
@@ -1293,7 +1274,8 @@ fn writes_come_back_when_a_replica_has_been_promoted_and_no_call_outlives_its_ti
 fn a_failover_that_was_asked_for_costs_no_call_its_success() {
     let _alone = alone();
     let cluster = healthy();
-    let client = client(&cluster.url());
+    let client = Arc::new(client(&cluster.url()));
+    let readonly = client.readonly();
     let key = key_of(2, 3, 1);
     let slot = slot_of(key.as_bytes());
     for (n, mode) in [Failover::Plain, Failover::Force, Failover::Takeover]
@@ -1302,17 +1284,45 @@ fn a_failover_that_was_asked_for_costs_no_call_its_success() {
     {
         let over = AtomicBool::new(false);
         let incr = format!("INCR {{{key}}}failover{n}");
+        let get = format!("GET {{{key}}}failover{n}");
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| watch(&client, &incr, &over)))
-                .collect();
+            let threads: Vec<_> = [
+                (&*client, &incr),
+                (&*client, &incr),
+                (&*client, &get),
+                (&readonly, &get),
+            ]
+            .map(|(client, words)| {
+                let over = &over;
+                scope.spawn(move || watch(client, words, over))
+            })
+            .into_iter()
+            .collect();
+            // In the order of the caller: each of a pipeline sees what those before it have done.
+            let piping = scope.spawn(|| {
+                let incrs = vec![format!("INCR {{{key}}}piped{n}"); 20];
+                let mut count = 0u64;
+                while !over.load(Ordering::SeqCst) {
+                    for got in say_all(&client, &incrs) {
+                        let n = got.parse::<u64>();
+                        let n = n.unwrap_or_else(|_| panic!("{mode:?}: {got}"));
+                        // Only where the two nodes act in concert is nothing lost that was acknowledged.
+                        let follows = n == count + 1 || mode != Failover::Plain;
+                        assert!(follows, "{mode:?}: {n} behind {count}");
+                        count = n;
+                    }
+                }
+                count
+            });
             let replica = cluster.replicas_of(slot).unwrap()[0];
             cluster.failover(replica, mode).unwrap();
             over.store(true, Ordering::SeqCst);
+            let piped = piping.join().unwrap();
+            println!("{mode:?}: {piped} writes in pipelines");
             for thread in threads {
                 let watch = thread.join().unwrap();
                 println!(
-                    "{mode:?}: {} writes, the slowest {:?}",
+                    "{mode:?}: {} calls, the slowest {:?}",
                     watch.reads, watch.slowest
                 );
                 assert!(watch.failures.is_empty(), "{mode:?}: {:?}", watch.failures);

@@ -3,13 +3,13 @@
 mod say;
 mod trial;
 
-use rediscluster::cluster::Client;
 use rediscluster::error::Code;
-use say::{ask, code, is, key_of, pipeline, show, until};
+use say::wires::{Wires, patient, seed};
+use say::{a_while, ask, code, is, key_of, pipeline, show, until};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use support::{Action, Chaos, Cluster, Failover, FakeCluster, Proxy};
+use support::{Action, Chaos, Cluster, Failover, FakeCluster};
 use trial::{Ledger, Raise, Shape, audit, ledgered, slot, tags, write};
 
 const MS: Duration = Duration::from_millis(1);
@@ -29,36 +29,12 @@ fn healthy() -> &'static Cluster {
     cluster
 }
 
-fn a_while(time: Duration) {
-    let end = Instant::now() + time;
-    until("a while", || Instant::now() > end);
-}
-
-fn seed() -> u64 {
-    let seed = match std::env::var("RDC_SEED") {
-        Ok(seed) => seed.parse().unwrap(),
-        Err(_) => Instant::now().elapsed().as_nanos() as u64 ^ u64::from(std::process::id()) << 20,
-    };
-    println!("RDC_SEED={seed}");
-    seed
-}
-
 const OPTIONS: &str = "timeout_ms=1200&attempt_timeout_ms=150";
 
 /// Writes of every shape, each thread alone on connections or many on one, while something happens; what they were told.
 fn writes(cluster: &Cluster, options: &str, tags: &[String], what: impl FnOnce()) -> Ledger {
     let url = format!("{}?{OPTIONS}{options}", cluster.url());
-    // The wire may cut while it connects.
-    let connected = |more: &str| {
-        let mut made = Client::create(&(url.clone() + more));
-        until("it connects", || {
-            if made.error().is_some() {
-                made = Client::create(&(url.clone() + more));
-            }
-            made.error().is_none()
-        });
-        Arc::new(made)
-    };
+    let connected = |more: &str| Arc::new(patient(&(url.clone() + more)));
     let (apart, shared) = (connected(""), connected("&connections_per_node=1"));
     let over = AtomicBool::new(false);
     let mut ledger = Ledger::default();
@@ -147,6 +123,19 @@ fn whatever_befalls_a_primary_each_write_runs_once_or_its_caller_is_told() {
             }),
         ),
         (
+            "killed and started at once",
+            true,
+            Box::new(|| cluster.restart(primary()).unwrap()),
+        ),
+        (
+            "a takeover without asking",
+            true,
+            Box::new(|| {
+                let replica = cluster.replicas_of(sick).unwrap()[0];
+                cluster.failover(replica, Failover::Takeover).unwrap();
+            }),
+        ),
+        (
             "a failover by force",
             true,
             Box::new(|| {
@@ -194,26 +183,15 @@ fn a_wire_that_cuts_in_requests_and_replies_makes_nothing_run_twice() {
                 delays: 30,
                 delay: 200 * MS,
                 cuts: 25,
+                ..Chaos::default()
             },
         ),
     ] {
-        let proxies: Vec<(u16, Proxy)> = cluster
-            .ports()
-            .into_iter()
-            .map(|port| (port, Proxy::start(port, chaos, seed ^ u64::from(port))))
-            .collect();
-        let map: Vec<String> = proxies
-            .iter()
-            .map(|(port, proxy)| format!("127.0.0.1:{port}=127.0.0.1:{}", proxy.port()))
-            .collect();
-        let ledger = writes(
-            cluster,
-            &format!("&address_map={}", map.join(",")),
-            &tags(1),
-            || a_while(1500 * MS),
-        );
-        let cuts: usize = proxies.iter().map(|(_, proxy)| proxy.cuts()).sum();
-        drop(proxies);
+        let wires = Wires::to(cluster.ports(), chaos, seed);
+        let option = format!("&{}", wires.option());
+        let ledger = writes(cluster, &option, &tags(1), || a_while(1500 * MS));
+        let cuts = wires.cuts();
+        drop(wires);
         ledger.say(what);
         println!("{what}: {cuts} cuts");
         ledger.only(what, EXPLAINED);
@@ -264,27 +242,12 @@ fn thirty_two_threads_get_their_own_replies_however_late_interrupted_and_mixed_t
         delays: 40,
         delay: 50 * MS,
         cuts: 5,
+        ..Chaos::default()
     };
-    let proxies: Vec<Proxy> = (0..2)
-        .map(|n| Proxy::start(fake.port(n), chaos, seed + n as u64))
-        .collect();
-    let map: Vec<String> = (0..2)
-        .map(|n| format!("127.0.0.1:{}=127.0.0.1:{}", fake.port(n), proxies[n].port()))
-        .collect();
-    let url = format!(
-        "{}?address_map={}&connections_per_node=3",
-        fake.url(),
-        map.join(",")
-    );
-    let mut patient = Client::create(&url);
-    until("it connects", || {
-        if patient.error().is_some() {
-            patient = Client::create(&url);
-        }
-        patient.error().is_none()
-    });
+    let wires = Wires::to([fake.port(0), fake.port(1)], chaos, seed);
+    let url = format!("{}?{}&connections_per_node=3", fake.url(), wires.option());
     let client = Arc::new(
-        patient
+        patient(&url)
             .with("attempt_timeout_ms", "25")
             .with("timeout_ms", "60"),
     );
@@ -354,7 +317,7 @@ fn thirty_two_threads_get_their_own_replies_however_late_interrupted_and_mixed_t
         late.into_inner(),
         interrupted.into_inner(),
     );
-    let cuts: usize = proxies.iter().map(Proxy::cuts).sum();
+    let cuts = wires.cuts();
     println!("{good} right, {late} late or lost, {interrupted} interrupted, {cuts} cuts");
     assert!(good > 300 && late > 10 && interrupted > 10 && cuts > 3);
 }

@@ -5,7 +5,7 @@ mod trial;
 
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
-use say::{SOON, client, code, key_of, say, say_all, show, timed, until};
+use say::{SOON, a_while, client, code, key_of, say, say_all, show, timed, until};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -63,11 +63,6 @@ fn over_after<T>(over: &AtomicBool, what: impl FnOnce() -> T) -> T {
     let done = what();
     over.store(true, Ordering::SeqCst);
     done
-}
-
-fn a_while(time: Duration) {
-    let end = Instant::now() + time;
-    until("a while", || Instant::now() > end);
 }
 
 /// Whom the client takes for the primary of a slot.

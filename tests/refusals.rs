@@ -5,7 +5,7 @@ mod trial;
 
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
-use say::{SOON, ask, client, code, is_sent, key_of, say, say_all, show, timed, until};
+use say::{SOON, a_while, ask, client, code, is_sent, key_of, say, say_all, show, timed, until};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -53,11 +53,6 @@ fn info(admin: &mut Admin, section: &str, field: &str) -> u64 {
         .lines()
         .find_map(|l| l.strip_prefix(field)?.strip_prefix(':'));
     line.unwrap_or("0").trim().parse().unwrap()
-}
-
-fn a_while(time: Duration) {
-    let end = Instant::now() + time;
-    until("a while", || Instant::now() > end);
 }
 
 /// What a write is told while a server refuses writes: in a call, in a pipeline beside another shard's and a read, in a

@@ -184,6 +184,7 @@ impl World {
             delays: 30,
             delay: 30 * MS,
             cuts: 5,
+            ..Chaos::default()
         };
         self.wires.iter().for_each(|wire| wire.set(chaos));
         rest(1500 * MS);

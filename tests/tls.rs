@@ -621,7 +621,7 @@ fn records_in_pieces_and_connections_cut_in_the_middle_of_one() {
         split: 3,
         delays: 2,
         delay: Duration::from_millis(3),
-        cuts: 0,
+        ..Chaos::default()
     };
     let proxy = Proxy::start(port_of(&server), pieces, 11);
     let whole = Arc::new(client(&tls_url(

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each test program uses a part of it.
 
 pub mod alone;
+pub mod wires;
 
 use rediscluster::cluster::{Client, Pipeline};
 use rediscluster::error::Code;
@@ -131,6 +132,12 @@ pub fn timed<T>(f: impl FnOnce() -> T) -> (T, Duration) {
 #[track_caller]
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     assert!(support::wait_until(&mut holds, SOON), "in vain: {what}");
+}
+
+/// So long, whatever happens meanwhile.
+pub fn a_while(time: Duration) {
+    let end = Instant::now() + time;
+    until("a while", || Instant::now() > end);
 }
 
 /// The words of a command, for closures that answer.

@@ -373,6 +373,27 @@ pub fn latencies(client: &Client, key: &str, over: &AtomicBool) -> Vec<Duration>
     times
 }
 
+/// As [`latencies`], with a pause between two reads: for beside others who are measured.
+pub fn reads(what: &str, client: &Client, key: &str, over: &AtomicBool) -> Vec<Duration> {
+    let mut times = Vec::new();
+    while !over.load(Ordering::SeqCst) {
+        std::thread::sleep(PACE);
+        let began = Watch::start();
+        let reply = client.command(&[b"GET", key.as_bytes()]);
+        times.push(began.elapsed());
+        let view = reply.view();
+        assert_eq!(code(view), Code::Ok, "{what}: {key}: {}", show(view));
+    }
+    times.sort();
+    println!(
+        "{what}: {} reads, p99 {:?}, the slowest {:?}",
+        times.len(),
+        p99(&times),
+        times[times.len() - 1]
+    );
+    times
+}
+
 /// The 99th of a hundred.
 pub fn p99(times: &[Duration]) -> Duration {
     times[times.len() * 99 / 100]

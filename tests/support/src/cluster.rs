@@ -131,13 +131,17 @@ impl ClusterBuilder {
         }
     }
 
-    fn start_on(&self, server: &Found, count: usize) -> Result<Cluster> {
-        let home = Home::new()?;
-        let extra = format!(
+    /// What makes a server a node.
+    fn extra(&self) -> String {
+        format!(
             "cluster-enabled yes\ncluster-config-file nodes.conf\ncluster-node-timeout {}\n\
              repl-ping-replica-period 1\n",
             self.node_timeout_ms
-        );
+        )
+    }
+
+    fn start_on(&self, server: &Found, count: usize) -> Result<Cluster> {
+        let home = Home::new()?;
         let mut nodes = Vec::new();
         for index in 0..count {
             let (port, bus) = match self.ports.get(index) {
@@ -157,16 +161,16 @@ impl ClusterBuilder {
                 None => Port::free(true)?,
             };
             let name = format!("node{index}");
-            let process = self
-                .launch
-                .process(&home, server, &name, (index, port), bus, &extra)?;
+            let process =
+                self.launch
+                    .process(&home, server, &name, (index, port), bus, &self.extra())?;
             home.add(process.clone());
             nodes.push(process);
         }
         let mut cluster = Cluster {
             home,
             nodes: Vec::new(),
-            primaries: self.primaries,
+            builder: self.clone(),
             server: server.clone(),
             login: self.launch.login(),
         };
@@ -246,7 +250,7 @@ pub enum Failover {
 pub struct Cluster {
     home: Arc<Home>,
     nodes: Vec<(String, Arc<Process>)>,
-    primaries: usize,
+    builder: ClusterBuilder,
     server: Found,
     login: Option<crate::admin::Login>,
 }
@@ -371,7 +375,12 @@ impl Cluster {
         self.process(port)?.pause(true)
     }
 
-    /// SIGCONT.
+    /// As [`Cluster::stop`], without a signal: its control group is frozen. Fails where there is none that may be.
+    pub fn freeze(&self, port: u16) -> Result<()> {
+        self.process(port)?.freeze()
+    }
+
+    /// SIGCONT, and the end of [`Cluster::freeze`].
     pub fn cont(&self, port: u16) -> Result<()> {
         self.process(port)?.pause(false)
     }
@@ -384,6 +393,30 @@ impl Cluster {
         process.kill();
         process.start()?;
         process.wait_ready(Instant::now() + PATIENCE)
+    }
+
+    /// Starts one more server of the same kind, which no other node knows yet; says its port.
+    pub fn start_node(&mut self) -> Result<u16> {
+        let index = self.nodes.len();
+        let (port, bus) = match self.server.is_7() {
+            true => (Port::free(false)?.0, Some(Port::free(false)?.0)),
+            false => Port::free(true)?,
+        };
+        let (name, number) = (format!("node{index}"), port.number);
+        let process = self.builder.launch.process(
+            &self.home,
+            &self.server,
+            &name,
+            (index, port),
+            bus,
+            &self.builder.extra(),
+        )?;
+        self.home.add(process.clone());
+        process.start()?;
+        process.wait_ready(Instant::now() + PATIENCE)?;
+        let id = self.ask(&process, &["CLUSTER", "MYID"])?.text();
+        self.nodes.push((id, process));
+        Ok(number)
     }
 
     /// Makes a replica the primary of its shard, and waits until all live nodes say so.
@@ -653,7 +686,7 @@ impl Cluster {
     }
 
     fn form(&self, deadline: Instant) -> Result<()> {
-        let count = self.primaries;
+        let count = self.builder.primaries;
         for (index, (_, process)) in self.nodes.iter().enumerate() {
             let epoch = (index + 1).to_string();
             self.ask(process, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch])?;

@@ -13,6 +13,7 @@ pub mod control;
 mod error;
 mod fake;
 pub mod find;
+mod freezer;
 mod network;
 mod ports;
 mod process;

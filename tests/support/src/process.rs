@@ -13,6 +13,7 @@
 use crate::admin::{Admin, Login};
 use crate::error::{Error, Result, fail};
 use crate::find::Found;
+use crate::freezer::Freezer;
 use crate::ports::Port;
 use std::fs::{self, File};
 use std::io;
@@ -214,6 +215,7 @@ pub(crate) struct Process {
 struct State {
     child: Option<Child>,
     stopped: bool,
+    frozen: Option<Freezer>,
 }
 
 impl Process {
@@ -269,7 +271,7 @@ impl Process {
             Ok(child) => {
                 *state = State {
                     child: Some(child),
-                    stopped: false,
+                    ..State::default()
                 };
                 Ok(())
             }
@@ -352,6 +354,8 @@ impl Process {
     pub fn kill(&self) -> bool {
         let mut state = lock(&self.state);
         state.stopped = false;
+        // Of the first version's control groups none lets a frozen process die.
+        state.frozen = None;
         let Some(mut child) = state.child.take() else {
             return false;
         };
@@ -373,6 +377,20 @@ impl Process {
             fail!("{}: {}", self.name(), io::Error::last_os_error());
         }
         state.stopped = stop;
+        if !stop {
+            state.frozen = None;
+        }
+        Ok(())
+    }
+
+    /// Stops it by its control group, until it is told to go on.
+    pub fn freeze(&self) -> Result<()> {
+        let mut state = lock(&self.state);
+        let Some(pid) = state.child.as_ref().map(Child::id) else {
+            fail!("{} is not running", self.name());
+        };
+        state.frozen = Some(Freezer::freeze(pid)?);
+        state.stopped = true;
         Ok(())
     }
 

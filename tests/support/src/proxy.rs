@@ -19,6 +19,9 @@ pub struct Chaos {
     pub delay: Duration,
     /// How often it cuts both ways, in the middle of a piece.
     pub cuts: u32,
+    /// How often a piece on its way back has one of its bits turned, and how often it comes twice.
+    pub flips: u32,
+    pub doubles: u32,
 }
 
 /// Carries what comes to a port of its own to another one of 127.0.0.1, and back.
@@ -27,8 +30,9 @@ pub struct Proxy {
     port: u16,
     stop: Arc<AtomicBool>,
     chaos: Arc<Mutex<Chaos>>,
-    /// How often it has cut.
+    /// How often it has cut, and how often it has changed what it carried.
     cuts: Arc<AtomicUsize>,
+    changes: Arc<AtomicUsize>,
     /// Both ends of every connection, by its number.
     streams: Arc<Mutex<HashMap<usize, [TcpStream; 2]>>>,
     accept: Option<JoinHandle<()>>,
@@ -43,10 +47,11 @@ impl Proxy {
         let stop = Arc::new(AtomicBool::new(false));
         let chaos = Arc::new(Mutex::new(chaos));
         let cuts = Arc::new(AtomicUsize::new(0));
+        let changes = Arc::new(AtomicUsize::new(0));
         let streams = Arc::new(Mutex::new(HashMap::new()));
         let accept = std::thread::spawn({
             let (stop, cuts, streams) = (stop.clone(), cuts.clone(), streams.clone());
-            let chaos = chaos.clone();
+            let (chaos, changes) = (chaos.clone(), changes.clone());
             move || {
                 let mut threads: Vec<JoinHandle<()>> = Vec::new();
                 for (number, client) in bound.incoming().enumerate() {
@@ -71,8 +76,10 @@ impl Proxy {
                             seed ^ (number as u64 * 2 + way as u64) << 32,
                         ));
                         let (chaos, cuts, streams) = (chaos.clone(), cuts.clone(), streams.clone());
+                        // What a client has said is left as it is, or nobody could tell whose fault an answer is.
+                        let changes = (way == 1).then(|| changes.clone());
                         threads.push(std::thread::spawn(move || {
-                            carry(from, to, &chaos, &dice, &cuts);
+                            carry(from, to, &chaos, &dice, &cuts, changes.as_deref());
                             // The other way may have done so already.
                             lock(&streams).remove(&number);
                         }));
@@ -88,6 +95,7 @@ impl Proxy {
             stop,
             chaos,
             cuts,
+            changes,
             streams,
             accept: Some(accept),
         }
@@ -114,6 +122,11 @@ impl Proxy {
     pub fn cuts(&self) -> usize {
         self.cuts.load(Ordering::SeqCst)
     }
+
+    /// How often it has turned a bit, or said something twice.
+    pub fn changes(&self) -> usize {
+        self.changes.load(Ordering::SeqCst)
+    }
 }
 
 impl Drop for Proxy {
@@ -134,18 +147,34 @@ fn carry(
     chaos: &Mutex<Chaos>,
     dice: &Dice,
     cuts: &AtomicUsize,
+    changes: Option<&AtomicUsize>,
 ) {
     let _ = to.set_nodelay(true);
     let mut buffer = [0; 16384];
     while let Ok(n @ 1..) = from.read(&mut buffer) {
-        let mut piece = &buffer[..n];
         let chaos = *lock(chaos);
+        let mut twice = Vec::new();
+        if let Some(changes) = changes {
+            if dice.chance(chaos.flips) {
+                buffer[dice.below(n as u64) as usize] ^= 1 << dice.below(8);
+                changes.fetch_add(1, Ordering::SeqCst);
+            }
+            if dice.chance(chaos.doubles) {
+                twice = buffer[..n].repeat(2);
+                changes.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let mut piece = if twice.is_empty() {
+            &buffer[..n]
+        } else {
+            &twice
+        };
         if dice.chance(chaos.delays) {
             std::thread::sleep(chaos.delay.mul_f64(dice.below(1000) as f64 / 1000.0));
         }
         let cut = dice.chance(chaos.cuts);
         if cut {
-            piece = &piece[..dice.below(n as u64 + 1) as usize];
+            piece = &piece[..dice.below(piece.len() as u64 + 1) as usize];
         }
         let mut whole = true;
         while whole && !piece.is_empty() {
