@@ -5,12 +5,12 @@ mod trial;
 
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
-use say::{SOON, a_while, client, code, key_of, say, say_all, show, timed, until};
+use say::{SOON, a_while, ask, client, code, key_of, say, say_all, show, timed, until};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use support::{Cluster, Network, slot_of};
-use trial::{Ledger, Raise, Shape, audit, latencies, ledgered, p99, write};
+use trial::{Ledger, Raise, Shape, audit, latencies, ledgered, p99, reads, write};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -110,7 +110,13 @@ fn cut_off(
         &(cluster.url() + "?timeout_ms=1500&attempt_timeout_ms=250"),
     ));
     let well = key_of(1, 3, 2);
-    assert_eq!(say(&calls, &format!("SET {well} v")), "OK");
+    for key in [&well, &tag] {
+        assert_eq!(say(&calls, &format!("SET {key} v")), "OK");
+    }
+    cluster.wait_replicas_in_sync().unwrap();
+    // Whatever the cluster as a whole says meanwhile, nobody reads in vain.
+    let patient = calls.with("timeout_ms", "15000");
+    let readonly = patient.readonly();
     let (over, moment) = (AtomicBool::new(false), OnceLock::new());
     let (mut late, mut ledger) = (Duration::MAX, Ledger::default());
     let key = format!("{{{tag}}}first");
@@ -119,6 +125,9 @@ fn cut_off(
         let tags = std::slice::from_ref(&tag);
         let writing = scope.spawn(|| write(&calls, tags, 4, Shape::Single, &over));
         let piping = scope.spawn(|| write(&calls, tags, 2, Shape::Pipeline(10), &over));
+        let beside = scope.spawn(|| reads("another shard", &patient, &well, &over));
+        scope.spawn(|| reads("who asks the primary", &patient, &tag, &over));
+        scope.spawn(|| reads("who reads anywhere", &readonly, &tag, &over));
         let first = scope.spawn(|| {
             let end = Instant::now() + 2 * SOON;
             loop {
@@ -143,6 +152,8 @@ fn cut_off(
         over_after(&over, || ());
         ledger = writing.join().unwrap();
         ledger.absorb(piping.join().unwrap());
+        let beside = beside.join().unwrap();
+        assert!(p99(&beside) < 50 * MS, "another shard: {:?}", p99(&beside));
     });
     (late, ledger)
 }
@@ -241,6 +252,9 @@ fn a_node_that_only_the_client_cannot_reach_costs_its_own_shard_and_is_read_arou
                 let (got, time) = timed(|| say(&client, &format!("INCR {{{sick}}}n")));
                 assert!(got.contains('('), "{got}");
                 assert!(time < 650 * MS, "{time:?}: {got}");
+                let (got, time) = timed(|| say(&client, &format!("GET {sick}")));
+                assert!(got.contains('('), "only its primary may answer: {got}");
+                assert!(time < 650 * MS, "{time:?}: {got}");
                 let all = [format!("INCR {{{sick}}}n"), format!("GET {well}")];
                 let (got, time) = timed(|| say_all(&client, &all));
                 assert!(got[0].contains('(') && got[1] == "v", "{n}: {got:?}");
@@ -291,7 +305,14 @@ fn what_was_executed_but_not_answered_is_not_sent_again() {
         let shared = Arc::new(self::client(
             &(cluster.url() + "?timeout_ms=700&attempt_timeout_ms=200&connections_per_node=1"),
         ));
-        let tag = key_of(0, 3, 1);
+        let (tag, well) = (key_of(0, 3, 1), key_of(1, 3, 2));
+        for key in [&tag, &well] {
+            assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+        }
+        cluster.wait_replicas_in_sync().unwrap();
+        // Reads do no harm twice: they are sent again, to the primary or to a replica.
+        let patient = client.with("timeout_ms", "5000");
+        let readonly = patient.readonly();
         let tags = std::slice::from_ref(&tag);
         let primary = host(
             cluster,
@@ -307,6 +328,9 @@ fn what_was_executed_but_not_answered_is_not_sent_again() {
                 scope.spawn(|| write(&client, tags, 2, Shape::Atomic(5), &over)),
                 scope.spawn(|| write(&shared, tags, 12, Shape::Single, &over)),
             ];
+            let beside = scope.spawn(|| reads("another shard", &client, &well, &over));
+            scope.spawn(|| reads("who asks the primary", &patient, &tag, &over));
+            let around = scope.spawn(|| reads("who reads anywhere", &readonly, &tag, &over));
             let length = || {
                 cluster.command(
                     cluster.primary_of(slot_of(tag.as_bytes())).unwrap(),
@@ -327,6 +351,9 @@ fn what_was_executed_but_not_answered_is_not_sent_again() {
             for one in all {
                 ledger.absorb(one.join().unwrap());
             }
+            let (beside, around) = (beside.join().unwrap(), around.join().unwrap());
+            assert!(p99(&beside) < 50 * MS, "another shard: {:?}", p99(&beside));
+            assert!(around[around.len() - 1] < 500 * MS, "{:?}", around.last());
         });
         ledger.say("replies were dropped");
         ledger.only(
@@ -357,7 +384,12 @@ fn connections_that_are_reset_cost_the_commands_on_them_and_are_made_anew() {
     Network::run(name, |network| {
         let cluster = healthy(network);
         let client = Arc::new(client(&cluster.url()));
-        let tag = key_of(0, 3, 1);
+        let readonly = client.readonly();
+        let (tag, well) = (key_of(0, 3, 1), key_of(1, 3, 2));
+        for key in [&tag, &well] {
+            assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+        }
+        cluster.wait_replicas_in_sync().unwrap();
         let tags = std::slice::from_ref(&tag);
         let port = cluster.primary_of(slot_of(tag.as_bytes())).unwrap();
         let primary = host(cluster, port);
@@ -369,6 +401,8 @@ fn connections_that_are_reset_cost_the_commands_on_them_and_are_made_anew() {
             let writing = scope.spawn(|| write(&client, tags, 8, Shape::Single, &over));
             let piping = scope.spawn(|| write(&client, tags, 2, Shape::Pipeline(20), &over));
             let reading = scope.spawn(|| latencies(&client, &tag, &over));
+            let beside = scope.spawn(|| reads("another shard", &client, &well, &over));
+            let around = scope.spawn(|| reads("who reads anywhere", &readonly, &tag, &over));
             for _ in 0..5 {
                 a_while(100 * MS);
                 network.break_connections(&primary, port);
@@ -394,6 +428,9 @@ fn connections_that_are_reset_cost_the_commands_on_them_and_are_made_anew() {
             ledger.only("reset", &[Code::Io]);
             assert!(!ledger.doubtful.is_empty(), "nobody noticed");
             audit(cluster, &ledger, false, "reset");
+            for times in [beside.join().unwrap(), around.join().unwrap()] {
+                assert!(p99(&times) < 50 * MS, "{:?}", p99(&times));
+            }
             let times = reading.join().unwrap();
             println!(
                 "{} reads meanwhile, the slowest {:?}",
@@ -446,6 +483,8 @@ fn a_network_that_loses_packets_costs_time_and_nothing_else() {
             &(cluster.url() + "?timeout_ms=20000&attempt_timeout_ms=10000"),
         ));
         let tags = trial::tags(1);
+        let readonly = calls.readonly();
+        assert_eq!(say(&calls, &format!("SET {} v", tags[0])), "OK");
         let over = AtomicBool::new(false);
         // Only the clients' packets: nodes that lose each other's are another test's.
         let lose = |way: &str| format!("ip {way} 127.0.0.1 numgen random mod 100 < 10 drop");
@@ -454,6 +493,8 @@ fn a_network_that_loses_packets_costs_time_and_nothing_else() {
             let _over = Raise(&over);
             let writing = scope.spawn(|| write(&calls, &tags, 8, Shape::Single, &over));
             let piping = scope.spawn(|| write(&calls, &tags, 2, Shape::Pipeline(50), &over));
+            scope.spawn(|| reads("who asks the primary", &calls, &tags[0], &over));
+            scope.spawn(|| reads("who reads anywhere", &readonly, &tags[0], &over));
             over_after(&over, || a_while(2500 * MS));
             let mut ledger = writing.join().unwrap();
             ledger.absorb(piping.join().unwrap());
@@ -482,9 +523,20 @@ fn a_narrow_network_holds_up_a_large_pipeline_and_does_not_lock_it() {
             commands.push(format!("SET {{{tag}}}wide{n} {value}"));
             commands.push(format!("GET {{{tag}}}wide{n}"));
         }
+        let long = format!("{{{}}}long", tags[0]);
+        let words = [&b"SET"[..], long.as_bytes(), &vec![b'v'; 4 << 20]];
+        assert_eq!(code(calls.command(&words).view()), Code::Ok);
         network.bandwidth(Some("64mbit"));
         let (got, time) = timed(|| say_all(&calls, &commands));
+        // Half a second's worth: one who has not so long is told so, and one who has gets it whole.
+        let get = format!("GET {long}");
+        let hasty = calls.with("timeout_ms", "200");
+        let (told, early) = timed(|| say(&hasty, &get));
+        let whole = ask(&calls, &get);
         network.bandwidth(None);
+        assert!(told.contains("(TIMEOUT"), "{:.200}", told);
+        assert!(early < 250 * MS, "{early:?}");
+        assert!(whole.view().text().is_some_and(|text| text == words[2]));
         println!("1.5 MiB each way at 64 Mbit/s: {time:?}");
         for pair in got.chunks(2) {
             assert_eq!(pair[0], "OK");
