@@ -268,6 +268,11 @@ impl Peer {
         let opened = self.connect(kind, first, call, until);
         match &opened {
             Ok(_) => door.opened(began, now()),
+            // Credentials that are refused at one are refused at the other.
+            Err(error) if error.code == Code::Auth => {
+                let both = self.doors.iter();
+                both.for_each(|door| door.stays_shut(began, now(), error));
+            }
             Err(error) => door.stays_shut(began, now(), error),
         }
         opened

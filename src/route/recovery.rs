@@ -92,6 +92,12 @@ pub fn of_reply(text: &[u8], from: &Address, facts: Facts) -> Verdict {
             wait: !facts.replica,
             ..refused
         }),
+        // A script that does not end. Another node of those that could serve the read is not held up by it.
+        b"BUSY" if facts.replica => Verdict::Again(Again {
+            avoid: true,
+            refused: true,
+            ..Again::default()
+        }),
         // A replica without its primary, told not to serve old data.
         b"MASTERDOWN" => Verdict::Again(Again {
             avoid: true,
@@ -319,6 +325,7 @@ mod tests {
         for verdict in [
             of_reply(b"LOADING", &from(), REPLICA),
             of_reply(b"MASTERDOWN", &from(), REPLICA),
+            of_reply(b"BUSY Redis is busy", &from(), REPLICA),
             of_failure(&Error::new(Code::Timeout, "").sent(true), REPLICA),
             of_failure(&Error::new(Code::Connect, ""), REPLICA),
             of_failure(&Error::new(Code::Io, "").sent(true), REPLICA),
