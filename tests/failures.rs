@@ -213,11 +213,11 @@ fn what_had_not_left_when_a_pipeline_failed_is_told_from_what_had() {
 #[test]
 fn a_node_that_reads_nothing_until_it_is_read_from_is_read_from() {
     let _alone = alone();
-    // 16 MiB up and 16 MiB down: who writes all before reading waits for ever.
+    // 64 MiB up and 64 MiB down: who writes all before reading waits for ever.
     let fake = FakeCluster::new(2);
     let client = Arc::new(client(&(fake.url() + "?timeout_ms=20000")));
     let value = "v".repeat(64 * 1024);
-    let keys: Vec<String> = (0..256).map(|n| key_of(n % 2, 2, n)).collect();
+    let keys: Vec<String> = (0..1024).map(|n| key_of(n % 2, 2, n)).collect();
     for key in &keys {
         fake.put(key, &value);
     }
@@ -638,6 +638,14 @@ fn a_call_on_a_node_that_drags_ends_by_the_deadline() {
             ),
         ),
         (
+            "a line without end",
+            Action::SendSlow([b"+", &[b'x'; 9000][..]].concat(), 50, 2 * MS),
+        ),
+        (
+            "an error without end",
+            Action::SendSlow([b"-ERR ", &[b'x'; 9000][..]].concat(), 50, 2 * MS),
+        ),
+        (
             "pushes without end",
             Action::SendSlow(b">1\r\n+x\r\n".repeat(5000), 80, 2 * MS),
         ),
@@ -1027,6 +1035,8 @@ fn closing_ends_the_calls_of_all_threads_at_once() {
         until("they are under way", || fake.calls("GET") > 4);
         closed = Instant::now();
         client.close();
+        let took = closed.elapsed();
+        assert!(took < 100 * MS, "the close itself: {took:?}");
         for call in calls {
             let (got, at) = call.join().unwrap();
             let expected = got.contains("(CLOSED") || got.contains("unknown command");
@@ -1040,6 +1050,9 @@ fn closing_ends_the_calls_of_all_threads_at_once() {
     });
     assert!(say(&client, "SET k v").ends_with("(CLOSED)"));
     client.close();
+    // Neither the last close nor what is let go of behind it waits for nodes that say nothing any more.
+    let (_, took) = timed(|| drop(client));
+    assert!(took < 100 * MS, "{took:?}");
 }
 
 #[test]

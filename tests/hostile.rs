@@ -5,7 +5,7 @@ mod say;
 
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
-use say::{ask, client, code, is, key_of, say, say_all, show, timed};
+use say::{ask, client, code, is, is_sent, key_of, say, say_all, show, timed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use support::wire::{array, bulk};
@@ -55,6 +55,10 @@ fn what_is_no_reply_is_a_protocol_error_and_the_client_goes_on() {
             b"$5\r\nabc\r\n+OK\r\n".to_vec(),
         ),
         ("a string of negative length", b"$-2\r\n".to_vec()),
+        (
+            "a length with zeros that no number has",
+            [b"$".to_vec(), repeat(b"0", 40), b"5\r\nhello\r\n".to_vec()].concat(),
+        ),
         ("an array of negative length", b"*-2\r\n".to_vec()),
         ("a map of negative length", b"%-1\r\n".to_vec()),
         ("a length that is no number", b"$abc\r\n".to_vec()),
@@ -120,7 +124,8 @@ fn what_is_no_reply_is_a_protocol_error_and_the_client_goes_on() {
     for (what, bytes) in cases {
         let answer = Action::Send(bytes);
         fake.on(0, move |_, command| {
-            is(command, "GET").then(|| answer.clone())
+            let asked = is(command, "GET") || is(command, "INCR");
+            asked.then(|| answer.clone())
         });
         let (reply, time) = timed(|| ask(&client, &format!("GET {here}")));
         assert_eq!(
@@ -132,6 +137,12 @@ fn what_is_no_reply_is_a_protocol_error_and_the_client_goes_on() {
         assert!(time < Duration::from_millis(400), "{what}: {time:?}");
         let words = show(reply.view());
         assert!(words.len() < 300, "{what}: {} bytes of words", words.len());
+        // A write has been read by whoever says such a thing, and is not sent again.
+        let incrs = fake.calls("INCR");
+        let reply = ask(&client, &format!("INCR {here}"));
+        let told = code(reply.view()) == Code::Protocol && is_sent(reply.view());
+        assert!(told, "{what}: {}", show(reply.view()));
+        assert_eq!(fake.calls("INCR"), incrs + 1, "{what}");
         assert!(
             words.contains(&format!("127.0.0.1:{}", fake.port(0))),
             "{what}: {words}"
@@ -164,6 +175,8 @@ fn what_comes_around_a_reply_is_dropped_and_the_reply_is_not() {
             "[x, [k, nil]]",
         ),
         (b"$0\r\n\r\n".to_vec(), ""),
+        // Nobody writes so, but it is a length.
+        (b"$005\r\nhello\r\n".to_vec(), "hello"),
         (b"*0\r\n".to_vec(), "[]"),
         (b"*-1\r\n".to_vec(), "nil"),
         (b"$-1\r\n".to_vec(), "nil"),
@@ -483,6 +496,37 @@ fn a_view_of_the_cluster_that_makes_no_sense_is_refused_and_the_old_one_serves()
             array(&[range(10, 5, &[node("127.0.0.1", 7000)])]),
         ),
         (
+            "a node that is only a host",
+            array(&[range(0, last, &[array(&[bulk("127.0.0.1")])])]),
+        ),
+        (
+            "nodes that are text",
+            array(&[range(0, last, &[bulk("127.0.0.1:7000")])]),
+        ),
+        (
+            "a port that is none",
+            array(&[range(0, last, &[node("127.0.0.1", 65536)])]),
+        ),
+        (
+            "a host without end",
+            array(&[range(0, last, &[node(&"h".repeat(70_000), 7000)])]),
+        ),
+        (
+            "a thousand nodes and one",
+            array(
+                &(0..=1000)
+                    .map(|n| {
+                        let port = format!(":{}\r\n", 1 + n).into_bytes();
+                        range(
+                            n,
+                            n,
+                            &[array(&[bulk("127.0.0.1"), port, bulk(format!("{n:040}"))])],
+                        )
+                    })
+                    .collect::<Vec<_>>(),
+            ),
+        ),
+        (
             "a hundred thousand ranges",
             array(&vec![range(0, 0, &[node("127.0.0.1", 7000)]); 100_000]),
         ),
@@ -579,6 +623,101 @@ fn parts_of_a_view_that_make_no_sense_do_not_spoil_the_rest() {
         let readonly = client.readonly();
         for _ in 0..5 {
             assert_eq!(say(&readonly, "GET k"), "v", "{what}");
+        }
+    }
+}
+
+#[test]
+fn wherever_a_reply_ends_it_is_no_reply_and_the_next_one_is() {
+    let _alone = alone();
+    let reply = b"*3\r\n$3\r\nabc\r\n%1\r\n+k\r\n:-12\r\n|1\r\n+a\r\n+b\r\n*1\r\n_\r\n";
+    let whole = "[abc, [k, -12], [nil]]";
+    let fake = FakeCluster::new(1);
+    let client = Arc::new(client(&fake.url()));
+    for rude in [false, true] {
+        for cut in 0..reply.len() {
+            // The first of its kind ends there, and so does the connection.
+            let mut first = true;
+            fake.on(0, move |_, command| {
+                let asked = is(command, "LRANGE") || is(command, "LPOP");
+                asked.then(|| match (std::mem::take(&mut first), rude) {
+                    (true, true) => Action::SendReset(reply[..cut].to_vec()),
+                    (true, false) => Action::SendClose(reply[..cut].to_vec()),
+                    _ => Action::send(reply),
+                })
+            });
+            let at = format!("cut at {cut}, rude: {rude}");
+            // A read is sent again, and a write is not.
+            match cut % 2 {
+                0 => assert_eq!(say(&client, "LRANGE k 0 -1"), whole, "{at}"),
+                _ => assert_eq!(say_all(&client, &["LRANGE k 0 -1"]), [whole], "{at}"),
+            }
+            let mut first = true;
+            fake.on(0, move |_, command| {
+                is(command, "LPOP").then(|| match (std::mem::take(&mut first), rude) {
+                    (true, true) => Action::SendReset(reply[..cut].to_vec()),
+                    (true, false) => Action::SendClose(reply[..cut].to_vec()),
+                    _ => Action::send(reply),
+                })
+            });
+            let pops = fake.calls("LPOP");
+            let got = match cut % 2 {
+                0 => say(&client, "LPOP k 3"),
+                _ => say_all(&client, &["LPOP k 3"]).concat(),
+            };
+            assert!(got.ends_with("(IO, sent)"), "{at}: {got}");
+            assert_eq!(fake.calls("LPOP"), pops + 1, "{at}");
+            assert_eq!(say(&client, "LPOP k 3"), whole, "{at}");
+        }
+    }
+}
+
+#[test]
+fn a_redirection_that_makes_no_sense_leads_nowhere_and_costs_no_other_node() {
+    let _alone = alone();
+    let fake = FakeCluster::new(2);
+    let url = fake.url() + "?timeout_ms=100&attempt_timeout_ms=80";
+    let client = Arc::new(client(&url));
+    let (here, there) = (key_of(0, 2, 1), key_of(1, 2, 2));
+    fake.put(&here, "here");
+    fake.put(&there, "there");
+    let slot = support::slot_of(here.as_bytes());
+    let itself = format!("{slot} 127.0.0.1:{}", fake.port(0));
+    let long = format!("{slot} {}:7000", "h".repeat(256));
+    for (what, place) in [
+        ("a slot too many", "16384 127.0.0.1:7000"),
+        ("a huge slot", "99999 127.0.0.1:7000"),
+        ("a negative slot", "-1 127.0.0.1:7000"),
+        ("nothing", ""),
+        ("no place", "1"),
+        ("a port that is none", "1 127.0.0.1:65536"),
+        ("port 0", "1 127.0.0.1:0"),
+        ("no port", "1 127.0.0.1"),
+        ("a host without end", &long),
+        ("itself", &itself),
+    ] {
+        for kind in ["MOVED", "ASK"] {
+            let answer = format!("-{kind} {place}\r\n");
+            fake.on(0, move |_, command| {
+                is(command, "GET").then(|| Action::send(&answer))
+            });
+            let get = format!("GET {here}");
+            let (got, time) = timed(|| say(&client, &get));
+            assert!(got.ends_with(')'), "{kind} to {what}: {got}");
+            assert!(!got.contains("sent)"), "{kind} to {what}: {got}");
+            assert!(
+                time < Duration::from_millis(250),
+                "{kind} to {what}: {time:?}"
+            );
+            let (got, time) = timed(|| say_all(&client, &[get, format!("GET {there}")]));
+            assert!(got[0].ends_with(')'), "{kind} to {what}: {got:?}");
+            assert_eq!(got[1], "there", "{kind} to {what}");
+            assert!(
+                time < Duration::from_millis(250),
+                "{kind} to {what}: {time:?}"
+            );
+            fake.off(0);
+            assert_eq!(say(&client, &format!("GET {here}")), "here", "after {what}");
         }
     }
 }

@@ -42,6 +42,8 @@ pub enum Action {
     SendSlow(Vec<u8>, usize, Duration),
     /// Writes these bytes and hangs up.
     SendClose(Vec<u8>),
+    /// Writes these bytes and hangs up rudely.
+    SendReset(Vec<u8>),
     /// Does nothing, and reads the next command.
     Nothing,
     /// Hangs up (FIN).
@@ -427,6 +429,10 @@ impl Peer {
             Action::SendClose(bytes) => {
                 self.write(&bytes);
                 self.act(Action::Close)
+            }
+            Action::SendReset(bytes) => {
+                self.write(&bytes);
+                self.act(Action::Reset)
             }
             Action::Nothing => true,
             Action::Close => {
