@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use support::{Action, Chaos, Cluster, Failover, FakeCluster};
-use trial::{Ledger, Raise, Shape, audit, ledgered, slot, tags, write};
+use trial::{Ledger, Raise, Shape, audit, ledgered, reads, slot, tags, write};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -320,4 +320,139 @@ fn thirty_two_threads_get_their_own_replies_however_late_interrupted_and_mixed_t
     let cuts = wires.cuts();
     println!("{good} right, {late} late or lost, {interrupted} interrupted, {cuts} cuts");
     assert!(good > 300 && late > 10 && interrupted > 10 && cuts > 3);
+}
+
+#[test]
+fn a_wire_that_is_long_costs_every_call_its_way_and_nothing_else() {
+    let _alone = alone();
+    let cluster = healthy();
+    // Each piece is under way for up to 20 ms, each by dice of its own: half the round trips take less than 20 ms.
+    let chaos = Chaos {
+        delays: 1000,
+        delay: 20 * MS,
+        ..Chaos::default()
+    };
+    let wires = Wires::to(cluster.ports(), Chaos::default(), seed());
+    let client = Arc::new(patient(&format!("{}?{}", cluster.url(), wires.option())));
+    let readonly = client.readonly();
+    let tags = tags(1);
+    assert_eq!(say::say(&client, &format!("SET {} v", tags[0])), "OK");
+    cluster.wait_replicas_in_sync().unwrap();
+    wires.set(chaos);
+    let over = AtomicBool::new(false);
+    let one = |n: usize| std::slice::from_ref(&tags[n]);
+    std::thread::scope(|scope| {
+        let _over = Raise(&over);
+        let reading = scope.spawn(|| reads("who asks the primary", &client, &tags[0], &over));
+        let around = scope.spawn(|| reads("who reads anywhere", &readonly, &tags[0], &over));
+        let writing = scope.spawn(|| write(&client, one(1), 1, Shape::Single, &over));
+        let piping = scope.spawn(|| write(&client, one(2), 1, Shape::Pipeline(50), &over));
+        a_while(2500 * MS);
+        over.store(true, Ordering::SeqCst);
+        for times in [reading.join().unwrap(), around.join().unwrap()] {
+            let half = times[times.len() / 2];
+            assert!((10 * MS..35 * MS).contains(&half), "{half:?}");
+        }
+        for (ledger, least) in [
+            (writing.join().unwrap(), 40),
+            (piping.join().unwrap(), 1500),
+        ] {
+            ledger.say("a long wire");
+            ledger.only("a long wire", &[]);
+            // As many as there are round trips in that time, each for a whole pipeline.
+            assert!(ledger.acked.len() > least, "{}", ledger.acked.len());
+            audit(cluster, &ledger, false, "a long wire");
+        }
+    });
+}
+
+#[test]
+fn bytes_that_are_turned_doubled_or_dribble_make_no_reply_another_commands() {
+    let _alone = alone();
+    let seed = seed();
+    // Values that no turned bit makes one another's; nor is any a number or a length.
+    let value = |n: usize| {
+        let hash = (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        format!("{hash:016x}").repeat([1, 2, 60, 900][n % 4])
+    };
+    let calm = Chaos::default();
+    let ways = [
+        ("turned", Chaos { flips: 120, ..calm }, 12),
+        // Who is alone on a connection sees that something is left over, and two at a node are alone.
+        (
+            "doubled",
+            Chaos {
+                doubles: 120,
+                ..calm
+            },
+            2,
+        ),
+        (
+            "dribbling",
+            Chaos {
+                split: 1,
+                delays: 500,
+                delay: 4 * MS,
+                ..calm
+            },
+            12,
+        ),
+    ];
+    for (what, chaos, threads) in ways {
+        let fake = FakeCluster::new(2);
+        let keys: Vec<String> = (0..200).map(|n| key_of(n % 2, 2, n)).collect();
+        let values: Vec<String> = (0..keys.len()).map(value).collect();
+        for (key, value) in keys.iter().zip(&values) {
+            fake.put(key, value);
+        }
+        let wires = Wires::to([fake.port(0), fake.port(1)], calm, seed);
+        let url = format!("{}?{}", fake.url(), wires.option());
+        let patient = Arc::new(patient(&url));
+        let hasty = patient
+            .with("attempt_timeout_ms", "60")
+            .with("timeout_ms", "150");
+        wires.set(chaos);
+        let (right, odd) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let _over = Raise(&over);
+            for thread in 0..threads {
+                let (hasty, keys, values) = (&hasty, &keys, &values);
+                let (right, odd, over) = (&right, &odd, &over);
+                scope.spawn(move || {
+                    let mut n = thread;
+                    while !over.load(Ordering::SeqCst) {
+                        n = (n + 13) % keys.len();
+                        let began = trial::Watch::start();
+                        let reply = ask(hasty, &format!("GET {}", keys[n]));
+                        let took = began.elapsed();
+                        assert!(took < 200 * MS, "{what}: {took:?}");
+                        let text = reply.view().text().unwrap_or_default();
+                        let good = code(reply.view()) == Code::Ok && text == values[n].as_bytes();
+                        let counter = if good { right } else { odd };
+                        counter.fetch_add(1, Ordering::SeqCst);
+                        let anothers = !good && values.iter().any(|v| v.as_bytes() == text);
+                        assert!(!anothers, "{what}: {} got {}", keys[n], show(reply.view()));
+                    }
+                });
+            }
+            a_while(1500 * MS);
+            over.store(true, Ordering::SeqCst);
+        });
+        let (right, odd) = (right.into_inner(), odd.into_inner());
+        println!(
+            "{what}: {right} right, {odd} not, {} changes",
+            wires.changes()
+        );
+        assert!(right > 100, "{what}: {right}");
+        assert!(wires.changes() > 20 || what == "dribbling", "{what}");
+        // And the client goes on.
+        wires.set(calm);
+        until("it is well again", || {
+            let all = keys
+                .iter()
+                .map(|key| say::say(&patient, &format!("GET {key}")));
+            all.eq(values.iter().cloned())
+        });
+    }
 }

@@ -651,6 +651,23 @@ fn one_node_whose_view_is_old_is_outvoted_although_its_epoch_is_not() {
 }
 
 #[test]
+fn a_node_that_gives_its_last_slot_away_is_forgotten_at_once() {
+    let fake = FakeCluster::new(3);
+    let key = key_of(2, 3, 1);
+    let slot = slot_of(key.as_bytes());
+    fake.assign(10923..=16383, 1);
+    fake.assign(slot..=slot, 2);
+    let client = client(&format!("redis://{}", port_of(&fake, 0)));
+    assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+    let named = || show(client.topology().view()).contains(&port_of(&fake, 2));
+    assert!(named());
+    // The topology has been learned just now, and would not be learned again so soon for one slot that has moved.
+    fake.assign(slot..=slot, 1);
+    assert_eq!(say(&client, &format!("GET {key}")), "v");
+    assert!(!named(), "{}", show(client.topology().view()));
+}
+
+#[test]
 fn words_of_a_redirection_inside_a_value_are_data() {
     let fake = FakeCluster::new(1);
     fake.on(0, |_, command| {

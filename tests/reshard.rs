@@ -117,6 +117,21 @@ fn redis_cli(words: &[&str]) -> String {
     said
 }
 
+/// The first slots of one node go to another, key by key.
+fn move_slots(entry: &str, from: &str, to: &str, count: usize) {
+    let count = count.to_string();
+    let words = [
+        "--cluster",
+        "reshard",
+        entry,
+        "--cluster-from",
+        from,
+        "--cluster-to",
+        to,
+    ];
+    redis_cli(&[&words[..], &["--cluster-slots", &count, "--cluster-yes"]].concat());
+}
+
 #[test]
 fn redis_cli_moves_slots_under_everything_that_is_sent_meanwhile() {
     let _alone = alone();
@@ -132,16 +147,7 @@ fn redis_cli_moves_slots_under_everything_that_is_sent_meanwhile() {
         // There, and on: to a third, so that not only one node learns of it.
         for (from, to) in [(ports[0], ports[1]), (ports[1], ports[2])] {
             let (from, to) = (id(from), id(to));
-            let words = [
-                "--cluster-from",
-                &from,
-                "--cluster-to",
-                &to,
-                "--cluster-slots",
-                "24",
-                "--cluster-yes",
-            ];
-            redis_cli(&[&["--cluster", "reshard", &entry][..], &words[..]].concat());
+            move_slots(&entry, &from, &to, 24);
             cluster.wait_agreement().unwrap();
         }
     });
@@ -223,4 +229,46 @@ fn valkey_moves_slots_in_one_step_and_the_node_without_any_leaves() {
         assert!(!topology.contains(&gone.address), "{topology}");
     });
     in_order("a node left", &cluster, &client, &ledger);
+}
+
+#[test]
+fn a_node_joins_and_leaves_again_by_redis_cli_and_no_connection_to_it_stays() {
+    let _alone = alone();
+    let mut cluster = ledgered().replicas(0).start().unwrap();
+    let client = Arc::new(client(
+        &(cluster.url() + "?timeout_ms=20000&attempt_timeout_ms=10000"),
+    ));
+    let tags = tags_in(0..24);
+    let ports = cluster.ports();
+    let new = cluster.start_node().unwrap();
+    let cluster = cluster;
+    let id = |port: u16| cluster.node(port).unwrap().id;
+    let entry = format!("127.0.0.1:{}", ports[0]);
+    let address = format!("127.0.0.1:{new}");
+    assert_eq!(connections_to(new), 0);
+    let ledger = under_load(&client, &tags, || {
+        redis_cli(&["--cluster", "add-node", &address, &entry]);
+        cluster.wait_agreement().unwrap();
+        move_slots(&entry, &id(ports[0]), &id(new), tags.len());
+        cluster.wait_agreement().unwrap();
+        let served = cluster.commandstats(new, "rpush").unwrap();
+        until("the new node is written to", || {
+            cluster.commandstats(new, "rpush").unwrap() > served + 100
+        });
+        assert!(connections_to(new) > 0);
+    });
+    assert_eq!(cluster.primary_of(0).unwrap(), new, "it has no slots");
+    let topology = show(client.topology().view());
+    assert!(topology.contains(&address), "{topology}");
+    in_order("a node has joined", &cluster, &client, &ledger);
+    let ledger = under_load(&client, &tags, || {
+        move_slots(&entry, &id(new), &id(ports[0]), tags.len());
+        cluster.wait_agreement().unwrap();
+        redis_cli(&["--cluster", "del-node", &entry, &id(new)]);
+        until("no connection leads to it", || connections_to(new) == 0);
+    });
+    cluster.kill(new).unwrap();
+    let topology = show(client.topology().view());
+    assert!(!topology.contains(&address), "{topology}");
+    in_order("it has left", &cluster, &client, &ledger);
 }

@@ -271,11 +271,16 @@ impl Core {
     /// Remembers what a MOVED said.
     pub fn patch(&self, process: &Process, slot: u16, to: &Address) {
         // Serialised by the refresh's lock, which is never held while waiting for a socket.
-        let _refresh = lock(&process.refresh);
+        let mut refresh = lock(&process.refresh);
         let present = process.topology.load();
         let patched = present.patched(slot, to, || process.peer(to, &self.config));
         if let Some(mut topology) = patched {
             topology.version = present.version + 1;
+            // A node that has given its last slot away may be about to leave, and nothing may be heard of it ever
+            // again: so whether it is to be kept is asked at once.
+            if (present.owner(slot)).is_some_and(|owner| !topology.has_slots(owner)) {
+                refresh.next = None;
+            }
             process.topology.store(Arc::new(topology));
         }
     }

@@ -174,6 +174,11 @@ impl Topology {
         (owner < self.shards.len()).then_some(owner)
     }
 
+    /// Whether a shard, by its place, serves any slot.
+    pub fn has_slots(&self, shard: usize) -> bool {
+        self.owners.iter().any(|owner| usize::from(*owner) == shard)
+    }
+
     /// The node with this address.
     pub fn node_at(&self, address: &Address) -> Option<&Arc<Node>> {
         self.nodes.iter().find(|n| n.peer.address() == address)

@@ -19,7 +19,8 @@ pub struct Chaos {
     pub delay: Duration,
     /// How often it cuts both ways, in the middle of a piece.
     pub cuts: u32,
-    /// How often a piece on its way back has one of its bits turned, and how often it comes twice.
+    /// How often a piece on its way back has one of its bits turned, and how often one that begins with a string comes
+    /// twice.
     pub flips: u32,
     pub doubles: u32,
 }
@@ -159,7 +160,8 @@ fn carry(
                 buffer[dice.below(n as u64) as usize] ^= 1 << dice.below(8);
                 changes.fetch_add(1, Ordering::SeqCst);
             }
-            if dice.chance(chaos.doubles) {
+            // Not what answers several at once, as a handshake's: nobody could tell the second from an answer to the next.
+            if dice.chance(chaos.doubles) && buffer[0] == b'$' {
                 twice = buffer[..n].repeat(2);
                 changes.fetch_add(1, Ordering::SeqCst);
             }
@@ -175,6 +177,13 @@ fn carry(
         let cut = dice.chance(chaos.cuts);
         if cut {
             piece = &piece[..dice.below(piece.len() as u64 + 1) as usize];
+        }
+        if !twice.is_empty() && !cut {
+            // In one, or what comes second could not be told from an answer to what is asked next.
+            if to.write_all(&twice).is_err() {
+                break;
+            }
+            continue;
         }
         let mut whole = true;
         while whole && !piece.is_empty() {
