@@ -7,13 +7,13 @@ mod say;
 
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
-use say::{client, is, say};
+use say::{client, is, say, say_all, show, timed};
 use std::net::UdpSocket;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use support::{Action, FakeCluster};
+use support::{Action, Cluster, FakeCluster};
 
 const NAME: &str = "names_are_looked_up_by_the_deadline_and_known_ones_outlive_their_servers";
 const SERVER: &str = "127.1.2.3";
@@ -39,14 +39,43 @@ fn name_server(socket: UdpSocket, asked: Arc<AtomicUsize>) {
     }
 }
 
+fn may_replace_files() -> bool {
+    let may = Command::new("unshare").args(["-m", "true"]).status();
+    may.is_ok_and(|status| status.success())
+}
+
+/// Runs a test of this program once more, where these are the system's files; it is given the ports.
+fn among_files(name: &str, resolv: &str, hosts: &str, ports: &str) {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let files = [("resolv.conf", resolv), ("hosts", hosts)].map(|(file, text)| {
+        let file = folder.join(format!("{name}-{file}"));
+        std::fs::write(&file, text).unwrap();
+        file
+    });
+    let script =
+        "mount --bind $1 /etc/resolv.conf && mount --bind $2 /etc/hosts && shift 2 && exec \"$@\"";
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, "sh"])
+        .args(files)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env("RDC_TEST_PORTS", ports)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{complained}");
+    assert!(said.contains("1 passed"), "{said}");
+    print!("{said}");
+}
+
 #[test]
 fn names_are_looked_up_by_the_deadline_and_known_ones_outlive_their_servers() {
     if let Ok(ports) = std::env::var("RDC_TEST_PORTS") {
         return inside(&ports);
     }
-    let may = Command::new("unshare").args(["-m", "true"]).status();
     let socket = UdpSocket::bind((SERVER, 53));
-    let (Ok(socket), true) = (socket, may.is_ok_and(|s| s.success())) else {
+    let (Ok(socket), true) = (socket, may_replace_files()) else {
         println!("not run: it takes a root user to replace /etc/resolv.conf");
         return;
     };
@@ -58,24 +87,9 @@ fn names_are_looked_up_by_the_deadline_and_known_ones_outlive_their_servers() {
     fake.on(0, move |_, command| {
         is(command, "LOLWUT").then(|| closes.take()).flatten()
     });
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let (resolv, hosts) = (folder.join("resolv.conf"), folder.join("hosts"));
-    std::fs::write(&resolv, format!("nameserver {SERVER}\noptions timeout:1\n")).unwrap();
-    std::fs::write(&hosts, "127.0.0.1 listed.test\n").unwrap();
-    let script =
-        "mount --bind $1 /etc/resolv.conf && mount --bind $2 /etc/hosts && shift 2 && exec \"$@\"";
-    let output = Command::new("unshare")
-        .args(["-m", "sh", "-c", script, "sh"])
-        .args([&resolv, &hosts])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", NAME, "--nocapture"])
-        .env("RDC_TEST_PORTS", fake.port(0).to_string())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}\n{complained}");
-    assert!(said.contains("1 passed"), "{said}");
+    let resolv = format!("nameserver {SERVER}\noptions timeout:1\n");
+    let ports = fake.port(0).to_string();
+    among_files(NAME, &resolv, "127.0.0.1 listed.test\n", &ports);
     assert!(
         asked.load(Ordering::SeqCst) > 2,
         "the name was not asked for again"
@@ -116,4 +130,63 @@ fn inside(port: &str) {
         "{:?}",
         began.elapsed()
     );
+}
+
+const MOVES: &str = "a_cluster_whose_addresses_all_change_is_found_again_by_its_name";
+
+#[test]
+fn a_cluster_whose_addresses_all_change_is_found_again_by_its_name() {
+    if std::env::var("RDC_TEST_PORTS").is_err() {
+        match may_replace_files() {
+            true => among_files(MOVES, "", "", "none"),
+            false => println!("not run: it takes a root user to replace /etc/hosts"),
+        }
+        return;
+    }
+    let cluster = Cluster::builder().primaries(1).replicas(0).apart();
+    let cluster = cluster.start().unwrap();
+    let port = cluster.ports()[0];
+    let order = |words: &[&str]| {
+        let reply = cluster.command(port, words).unwrap();
+        assert!(!reply.is_error(), "{words:?}: {}", reply.text());
+    };
+    let is_at = |host: &str| std::fs::write("/etc/hosts", format!("{host} moving.test\n")).unwrap();
+    is_at("127.0.1.1");
+    let client = Arc::new(client(&format!("redis://moving.test:{port}")));
+    let readonly = client.readonly();
+    assert_eq!(say(&client, "SET k v"), "OK");
+    assert_eq!(say(&readonly, "GET k"), "v");
+    for host in ["127.0.1.9", "127.0.1.10", "127.0.1.1"] {
+        is_at(host);
+        order(&["CONFIG", "SET", "cluster-announce-ip", host]);
+        order(&["CONFIG", "SET", "bind", host]);
+        order(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        let told = std::thread::scope(|scope| {
+            let calls: Vec<_> = (0..8)
+                .map(|n| {
+                    let (client, readonly) = (&client, &readonly);
+                    scope.spawn(move || {
+                        timed(|| match n % 4 {
+                            0 => say(client, "GET k"),
+                            1 => say(client, "SET k v"),
+                            2 => say_all(client, &["GET k", "SET k v"]).concat(),
+                            _ => say(readonly, "GET k"),
+                        })
+                    })
+                })
+                .collect();
+            calls
+                .into_iter()
+                .map(|call| call.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        let slowest = told.iter().map(|(_, time)| *time).max().unwrap();
+        println!("found at {host} after {slowest:?}");
+        for (n, (got, time)) in told.iter().enumerate() {
+            assert_eq!(*got, ["v", "OK", "vOK", "v"][n % 4], "{host}");
+            assert!(*time < Duration::from_millis(1500), "{host}: {time:?}");
+        }
+        let topology = show(client.topology().view());
+        assert!(topology.contains(&format!("{host}:{port}")), "{topology}");
+    }
 }

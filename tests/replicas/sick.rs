@@ -146,8 +146,12 @@ fn a_real_replica_that_is_refused_stopped_or_without_its_primary_costs_no_read_i
     for day in ["LOADING", "MASTERDOWN", "SIGSTOP", "SIGKILL"] {
         match day {
             "LOADING" => {
-                // So slowly that somebody sees it: 1.5 s for the one key, all of which it gets anew.
-                set_to("key-load-delay", "1500000");
+                // So slowly that somebody sees it: all keys come anew, 3 ms for each.
+                let sets: Vec<String> = (0..500)
+                    .map(|n| format!("SET {{{key}}}{n} {n:0100}"))
+                    .collect();
+                assert!(say_all(&plain, &sets).iter().all(|got| got == "OK"));
+                set_to("key-load-delay", "3000");
                 set_to("loading-process-events-interval-bytes", "1024");
                 let primary = cluster.primary_of(slot_of(key.as_bytes())).unwrap();
                 for words in [
@@ -157,7 +161,7 @@ fn a_real_replica_that_is_refused_stopped_or_without_its_primary_costs_no_read_i
                     assert!(!cluster.command(primary, words).unwrap().is_error());
                 }
                 until("it loads", || {
-                    let got = cluster.command(port, &["GET", &key]).unwrap();
+                    let got = cluster.command(port, &["PING"]).unwrap();
                     got.text().starts_with("LOADING")
                 });
             }
@@ -174,7 +178,11 @@ fn a_real_replica_that_is_refused_stopped_or_without_its_primary_costs_no_read_i
             beside();
         }
         match day {
-            "LOADING" => set_to("key-load-delay", "0"),
+            "LOADING" => {
+                set_to("key-load-delay", "0");
+                let keys: Vec<String> = (0..500).map(|n| format!("{{{key}}}{n}")).collect();
+                assert_eq!(say(&plain, &format!("DEL {}", keys.join(" "))), "500");
+            }
             "MASTERDOWN" => {
                 cluster.resume_replication(port).unwrap();
                 set_to("replica-serve-stale-data", "yes");
