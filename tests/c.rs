@@ -72,6 +72,7 @@ mod tests {
         a_small_stack_is_enough_for_everything = "stack.c",
         the_time_of_day_is_nobodys_business = "clock.c",
         a_call_that_waits_asks_its_thread = "wait.c",
+        a_kernel_that_does_things_by_halves_makes_nothing_untrue = "kernel.c",
         cpp_programs_include_the_header = "header.cpp",
     );
 }
