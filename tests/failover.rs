@@ -291,6 +291,7 @@ fn an_old_primary_that_comes_back_is_read_as_a_replica_and_never_written() {
         let _over = Raise(&over);
         let writing =
             scope.spawn(|| write(&client, std::slice::from_ref(&tag), 4, Shape::Single, &over));
+        scope.spawn(|| reads("who asks the primary", &client, &tag, &over));
         cluster.restart(old).unwrap();
         cluster.wait_healthy().unwrap();
         // Long enough for it to be read again: the reader has been leaving it alone.

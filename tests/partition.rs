@@ -451,11 +451,19 @@ fn connections_that_are_there_are_used_while_no_new_one_can_be_made() {
         for tag in &tags {
             assert_eq!(say(&calls, &format!("SET {tag} v")), "OK");
         }
+        cluster.wait_replicas_in_sync().unwrap();
+        let readonly = calls.readonly();
+        for _ in 0..30 {
+            // Both nodes get a connection.
+            assert_eq!(say(&readonly, &format!("GET {}", tags[0])), "v");
+        }
         network.rules(&["ip saddr 127.0.0.1 tcp flags & (syn|ack) == syn drop".to_string()]);
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let _over = Raise(&over);
             let writing = scope.spawn(|| write(&calls, &tags, 4, Shape::Single, &over));
+            scope.spawn(|| reads("who asks the primary", &calls, &tags[1], &over));
+            scope.spawn(|| reads("who reads anywhere", &readonly, &tags[0], &over));
             // A busy machine has three tries.
             let mut times = (0..3).map(|_| {
                 let url = cluster.url() + "?timeout_ms=300";

@@ -137,11 +137,12 @@ fn children_of_children_and_many_of_them_go_on() {
         &url(&fake),
         |url| {
             let client = client(url);
+            let readonly = client.readonly();
             assert_eq!(say(&client, "SET k v"), "OK");
+            assert_eq!(say(&readonly, "GET k"), "v");
+            let both = || [&client, &readonly].map(|c| say(c, "GET k")) == ["v", "v"];
             for _ in 0..50 {
-                assert!(forked(
-                    || say(&client, "GET k") == "v" && forked(|| say(&client, "GET k") == "v")
-                ));
+                assert!(forked(|| both() && forked(both)));
             }
             assert_eq!(say(&client, "GET k"), "v");
             drop(client);
@@ -286,6 +287,10 @@ fn a_process_without_descriptors_is_told_so_and_recovers() {
             let error = fresh.error().expect("a connection without a descriptor");
             assert!(error.message.contains("no file descriptor left"), "{error}");
             assert!(!error.sent);
+            for client in [&client, &client.readonly()] {
+                let reply = ask(client, &format!("GET {seed}"));
+                assert_ne!(code(reply.view()), Code::Ok);
+            }
             let reply = ask(&client, &format!("INCR {seed}"));
             assert!(!is_sent(reply.view()), "{}", show(reply.view()));
             assert_ne!(code(reply.view()), Code::Ok);

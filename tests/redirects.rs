@@ -501,11 +501,20 @@ fn a_loading_primary_is_waited_for_and_a_loading_replica_is_not() {
     ] {
         let fake = FakeCluster::with_replicas(1, 1);
         fake.put("k", "v");
-        let client = client(&fake.url());
+        let client = Arc::new(client(&fake.url()));
         answers(&fake, 0, "INCR", 3, words.into());
         assert_eq!(say(&client, "INCR n"), "1");
         assert_eq!(fake.node(0).calls("INCR"), 4, "{words}");
+        answers(&fake, 0, "GET", 3, words.into());
+        assert_eq!(say(&client, "GET k"), "v", "{words}");
+        answers(&fake, 0, "INCR", 3, words.into());
+        assert_eq!(
+            say_all(&client, &["INCR n", "GET k"]),
+            ["2", "v"],
+            "{words}"
+        );
         answers(&fake, 1, "GET", usize::MAX, words.into());
+        let before = fake.node(1).calls("GET");
         let readonly = client.readonly();
         let (_, time) = timed(|| {
             for _ in 0..40 {
@@ -516,7 +525,7 @@ fn a_loading_primary_is_waited_for_and_a_loading_replica_is_not() {
             time < Duration::from_millis(500),
             "the primary has it at once: {time:?}"
         );
-        let asked = fake.node(1).calls("GET");
+        let asked = fake.node(1).calls("GET") - before;
         assert!(
             (1..10).contains(&asked),
             "asked {asked} times, and not left alone"
@@ -602,23 +611,45 @@ fn a_pinned_handle_is_told_that_its_slot_has_moved_and_then_follows_it() {
 #[test]
 fn nodes_that_send_to_each_other_for_a_while_are_waited_for() {
     for ms in [150, 1200] {
-        let fake = FakeCluster::new(2);
+        let fake = FakeCluster::with_replicas(2, 1);
         let key = key_of(0, 2, 1);
         let slot = slot_of(key.as_bytes());
+        fake.put(format!("{{{key}}}v"), "v");
+        let client = Arc::new(client(&fake.url()));
+        let readonly = client.readonly();
         let began = std::time::Instant::now();
         for node in 0..2 {
             let moved = format!("-MOVED {slot} {}\r\n", port_of(&fake, 1 - node));
             fake.on(node, move |_, command| {
                 let disagree = began.elapsed() < Duration::from_millis(ms);
-                (is(command, "INCR") && disagree).then(|| Action::send(&moved))
+                let asked = is(command, "INCR") || is(command, "DEL") || is(command, "GET");
+                (asked && disagree).then(|| Action::send(&moved))
             });
         }
-        let client = Arc::new(client(&fake.url()));
-        let (got, time) = timed(|| say_all(&client, &[format!("INCR {key}")]));
-        assert_eq!(got, ["1"], "{ms} ms");
-        // It waits for about as long again as it has waited, and asks seldom.
-        assert!(time < Duration::from_millis(2 * ms + 200), "{time:?}");
-        assert!(fake.calls("INCR") < 20, "{} times", fake.calls("INCR"));
+        let told = std::thread::scope(|scope| {
+            let (client, readonly, key) = (&client, &readonly, &key);
+            let get = format!("GET {{{key}}}v");
+            let own = get.clone();
+            [
+                scope.spawn(move || timed(|| say_all(client, &[format!("INCR {key}")]).concat())),
+                scope.spawn(move || timed(|| say(client, &format!("DEL {{{key}}}no")))),
+                scope.spawn(move || timed(|| say(client, &own))),
+                scope.spawn(move || timed(|| say(readonly, &get))),
+            ]
+            .map(|call| call.join().unwrap())
+        });
+        for (n, (got, time)) in told.iter().enumerate() {
+            assert_eq!(*got, ["1", "0", "v", "v"][n], "{ms} ms");
+            // It waits for about as long again as it has waited, and asks seldom.
+            assert!(*time < Duration::from_millis(2 * ms + 200), "{n}: {time:?}");
+        }
+        for (name, most) in [("INCR", 20), ("DEL", 20), ("GET", 40)] {
+            assert!(
+                fake.calls(name) < most,
+                "{name}: {} times",
+                fake.calls(name)
+            );
+        }
     }
 }
 
