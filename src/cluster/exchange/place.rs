@@ -286,7 +286,7 @@ impl Exchange<'_> {
             let pick = pick_of(&choice, true);
             self.count_read(choice.node, &pick);
             let place = match choice.node.peer.health.is_well() {
-                true => Place::of_node(choice.node, false, kind.at_primary()),
+                true => Place::of_node(choice.node, true, kind.at_primary()),
                 false => self.instead(shard, &choice.node.peer),
             };
             return Some(Place { pick, ..place });
