@@ -7,6 +7,8 @@
  * Two runs of different length, subtracted, leave what one time costs. What they find is put there
  * by "load". Every reply is walked, and one that is not as loaded ends the program with 1.
  */
+#define _POSIX_C_SOURCE 200112L /* pthread_barrier_t */
+
 #include <rediscluster.h>
 
 #include <inttypes.h>
@@ -217,10 +219,13 @@ static const struct {
     {"create", create}, {"idle", idle},       {"twins", twins},       {"deep", deep},
 };
 
-/* So many threads on one handle, each so many times. */
+/* So many threads on one handle, each so many times, from the same moment on. */
+static pthread_barrier_t start;
+
 static void *one_thread(void *arg)
 {
     long times = *(const long *)arg;
+    pthread_barrier_wait(&start);
     for (size_t i = 0; i < (size_t)times; i++) {
         size_t k = (i * 7 + (size_t)&i) % KEYS;
         rdc_reply *reply = rdc_get(client, keys[k], key_lens[k]);
@@ -236,11 +241,13 @@ static void threads(int count, long times)
     pthread_attr_t small;
     pthread_attr_init(&small);
     pthread_attr_setstacksize(&small, 128 * 1024);
+    pthread_barrier_init(&start, NULL, (unsigned)count);
     for (int i = 0; i < count; i++)
         if (pthread_create(&all[i], &small, one_thread, &times) != 0)
             fail("pthread_create", NULL);
     for (int i = 0; i < count; i++)
         pthread_join(all[i], NULL);
+    pthread_barrier_destroy(&start);
     pthread_attr_destroy(&small);
 }
 
