@@ -95,6 +95,8 @@ impl Lane {
         };
         let mut waited = false;
         let mut patience = TURNS;
+        // How often it has woken up by itself.
+        let mut alone = 0u32;
         loop {
             step!();
             if let Some(outcome) = batch.outcome(member) {
@@ -156,8 +158,6 @@ impl Lane {
                 };
                 return self.lead(peer, batch, member, connection, call, until);
             }
-            let left = until.left(time).unwrap_or(Duration::MAX);
-            let watches = left < GLANCE * 2 || ask::is_asked() || batch.is_watched_by(member);
             // Who brings about what it waits for may be waiting for nothing but a processor.
             if patience > 0 && batch.word.load(Ordering::Acquire) == word {
                 patience = match self.courtesy.let_others_run() {
@@ -166,14 +166,20 @@ impl Lane {
                 };
                 continue;
             }
+            let left = until.left(time).unwrap_or(Duration::MAX);
+            let watches = left < GLANCE * 2 || ask::is_asked() || batch.is_watched_by(member);
             // Not at all, if there was something to look at since it joined or woke up.
             batch.sleep(word, watches.then_some(SIDE.min(left)));
             let seen = word;
             word = batch.word.load(Ordering::Acquire);
             if word == seen {
-                // Nobody has woken the others meanwhile.
-                batch.nudge(i32::MAX);
-                word = word.wrapping_add(1);
+                // Nobody has woken the others meanwhile. Once in a glance is enough: where this one finds that it has
+                // to end, they are told of it at once.
+                alone += 1;
+                if alone % 2 == 0 {
+                    batch.nudge(i32::MAX);
+                    word = word.wrapping_add(1);
+                }
             }
             waited = true;
         }
