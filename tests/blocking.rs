@@ -4,15 +4,14 @@ mod say;
 
 use rediscluster::error::Code;
 use say::{ask, client, code, is_sent, key_of, say, say_all, show, timed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock};
 use std::time::Duration;
 use support::{Cluster, Failover, slot_of};
 
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> (MutexGuard<'static, ()>, &'static Cluster) {
-    let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let guard = say::alone::alone();
     let cluster = CLUSTER.get_or_init(|| Cluster::start().unwrap());
     cluster.wait_healthy().unwrap();
     (guard, cluster)

@@ -4,21 +4,16 @@ mod say;
 mod trial;
 
 use rediscluster::error::Code;
+// They count what happens in a time: one at a time.
+use say::alone::alone;
 use say::{ask, client, code, is, key_of, say, show, stat, timed, until};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 use support::{Action, FakeCluster, slot_of};
 use trial::{Raise, Watch};
 
 const MS: Duration = Duration::from_millis(1);
-
-/// They count what happens in a time: one at a time.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn after(since: Instant, time: Duration) {
     until("a while", || since.elapsed() > time);

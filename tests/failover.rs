@@ -5,29 +5,15 @@ mod trial;
 
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
+use say::alone::alone;
 use say::{SOON, a_while, client, code, key_of, say, show, timed, until};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use support::{Admin, Cluster, Failover, slot_of};
-use trial::{Raise, Shape, audit, latencies, ledgered, p99, reads, write};
+use trial::{Raise, Shape, audit, healthy, latencies, p99, reads, write};
 
 const MS: Duration = Duration::from_millis(1);
-
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-
-/// One cluster for all tests here; each leaves it mended.
-fn healthy() -> &'static Cluster {
-    let cluster = CLUSTER.get_or_init(|| ledgered().start().unwrap());
-    cluster.wait_healthy().unwrap();
-    cluster
-}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Loss {

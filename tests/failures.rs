@@ -4,6 +4,8 @@ mod say;
 
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
+// Most tests here look at the clock: one at a time.
+use say::alone::alone;
 use say::wires::{Wires, patient, seed};
 use say::{
     SOON, ask, client, code, is, is_sent, key_of, pipeline, say, say_all, show, stat, timed, until,
@@ -12,18 +14,11 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use support::{Action, Chaos, Cluster, Failover, FakeCluster, slot_of};
 
 const MS: Duration = Duration::from_millis(1);
-
-/// Most tests here look at the clock: one at a time.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Holds a scripted node up until the flag says otherwise.
 fn hold(while_it_is: &AtomicBool) {

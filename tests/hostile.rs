@@ -5,18 +5,13 @@ mod say;
 
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
+// Memory is that of the whole process: one test at a time.
+use say::alone::alone;
 use say::{ask, client, code, is, is_sent, key_of, say, say_all, show, timed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use support::wire::{array, bulk};
 use support::{Action, FakeCluster, SLOTS, Script};
-
-/// Memory is that of the whole process: one test at a time.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The most memory this process has had, in bytes.
 fn peak() -> usize {

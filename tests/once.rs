@@ -4,30 +4,16 @@ mod say;
 mod trial;
 
 use rediscluster::error::Code;
+use say::alone::alone;
 use say::wires::{Wires, patient, seed};
 use say::{a_while, ask, code, is, key_of, pipeline, show, until};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use support::{Action, Chaos, Cluster, Failover, FakeCluster};
-use trial::{Ledger, Raise, Shape, audit, ledgered, reads, slot, tags, write};
+use trial::{Ledger, Raise, Shape, audit, healthy, reads, slot, tags, write};
 
 const MS: Duration = Duration::from_millis(1);
-
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-
-/// One cluster for all tests here; each mends it.
-fn healthy() -> &'static Cluster {
-    let cluster = CLUSTER.get_or_init(|| ledgered().start().unwrap());
-    cluster.wait_healthy().unwrap();
-    cluster
-}
 
 const OPTIONS: &str = "timeout_ms=1200&attempt_timeout_ms=150";
 

@@ -6,6 +6,7 @@ use rediscluster::cluster::{Client, Pipeline};
 use rediscluster::error::Code;
 use rediscluster::resp::Reply;
 use rediscluster::route::{Access, access, find, table};
+use say::alone::alone;
 use say::{ask, client, code, is, is_sent, key_of, pipeline, say, say_all, show, stat, timed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -325,14 +326,6 @@ static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 
 fn cluster() -> &'static Cluster {
     CLUSTER.get_or_init(|| Cluster::builder().replicas(1).start().unwrap())
-}
-
-static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-
-fn alone() -> std::sync::MutexGuard<'static, ()> {
-    ALONE
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Chi-square of these counts against equal shares, less than which only one run in 100,000 is.

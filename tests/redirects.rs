@@ -4,6 +4,8 @@ mod say;
 
 use rediscluster::cluster::Pipeline;
 use rediscluster::error::Code;
+// The tests on real servers change the one cluster: one at a time.
+use say::alone::alone;
 use say::{
     ask, client, code, is, is_sent, key_of, pipeline, say, say_all, show, stat, timed, until,
 };
@@ -769,15 +771,6 @@ static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 
 fn cluster() -> &'static Cluster {
     CLUSTER.get_or_init(|| Cluster::builder().replicas(0).start().unwrap())
-}
-
-/// The tests below change the one cluster: one at a time.
-static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-
-fn alone() -> std::sync::MutexGuard<'static, ()> {
-    ALONE
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Where slots move to: always the same node, whose epoch is then the newest, so that no node takes an older claim for

@@ -5,20 +5,15 @@ mod trial;
 
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
+use say::alone::alone;
 use say::{SOON, a_while, ask, client, code, is_sent, key_of, say, say_all, show, timed, until};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use support::{Admin, Cluster, slot_of};
 use trial::{Raise, Shape, audit, latencies, p99, reads, write};
 
 const MS: Duration = Duration::from_millis(1);
-
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 

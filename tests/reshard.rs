@@ -5,20 +5,15 @@ mod trial;
 
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
+// Two clusters at once would take each other's processors.
+use say::alone::alone;
 use say::{client, code, say, show, stat, until};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use support::{Cluster, find, slot_of};
 use trial::{Ledger, Raise, Shape, audit, ledgered, write};
-
-/// Two clusters at once would take each other's processors.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Keys whose slots are among these, each in one of its own.
 fn tags_in(slots: std::ops::Range<u16>) -> Vec<String> {

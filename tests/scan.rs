@@ -5,22 +5,17 @@ mod say;
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use rediscluster::resp::Reply;
+// Both clusters change under the tests: one at a time.
+use say::alone::alone;
 use say::{ask, client, code, is_sent, key_of, newest, say, say_all, show, timed};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use support::{Cluster, Failover, FakeCluster, slot_of};
 
 static REDIS: OnceLock<Cluster> = OnceLock::new();
 static VALKEY: OnceLock<Cluster> = OnceLock::new();
-static ALONE: Mutex<()> = Mutex::new(());
-
-/// Both change under the tests below: one at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// A cluster of Redis 7, whose cursors are of a whole node, and one of Valkey 9, whose cursors are of a slot.
 fn clusters() -> [&'static Cluster; 2] {
     let redis = REDIS.get_or_init(|| {

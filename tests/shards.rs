@@ -6,7 +6,7 @@ use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use say::{ask, client, code, is, is_sent, key_of, say, say_all, show, stat, until};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock};
 use support::{Action, Cluster, FakeCluster, slot_of};
 
 /// A cluster whose nodes answer `name` with this, each.
@@ -293,11 +293,10 @@ fn a_shard_that_cannot_be_reached_is_not_left_out() {
 // ---- The same days on real servers ---------------------------------------------------------------
 
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-static ALONE: Mutex<()> = Mutex::new(());
 
 /// The tests below change the one cluster: one at a time.
 fn alone() -> (MutexGuard<'static, ()>, &'static Cluster) {
-    let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let guard = say::alone::alone();
     let cluster = CLUSTER.get_or_init(|| {
         // So that a script is soon one that can be killed.
         let builder = Cluster::builder().option("lua-time-limit", "50");

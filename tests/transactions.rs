@@ -7,7 +7,7 @@ use rediscluster::error::Code;
 use rediscluster::resp::Reply;
 use say::{ask, client, code, is, is_sent, key_of, say, show, stat, until};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock};
 use support::{Action, Cluster, FakeCluster, slot_of};
 
 /// Executes these commands as one transaction.
@@ -218,10 +218,9 @@ fn a_transaction_by_hand_whose_slot_moves_ends_without_a_trace() {
 // ---- The same days on real servers ---------------------------------------------------------------
 
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> (MutexGuard<'static, ()>, &'static Cluster) {
-    let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let guard = say::alone::alone();
     let cluster = CLUSTER.get_or_init(|| Cluster::builder().replicas(0).start().unwrap());
     cluster.wait_healthy().unwrap();
     (guard, cluster)

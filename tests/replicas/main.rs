@@ -12,17 +12,12 @@ mod sick;
 mod spread;
 mod storm;
 
+// One test at a time has real servers, whichever: a busy machine's nodes take each other for dead.
 use rediscluster::cluster::Client;
 use rediscluster::resp::View;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use say::alone::alone;
+use std::sync::{MutexGuard, OnceLock};
 use support::{Cluster, FakeCluster};
-
-/// One test at a time has real servers, whichever: a busy machine's nodes take each other for dead.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Three primaries with a replica each, of Redis.
 fn redis() -> (&'static Cluster, MutexGuard<'static, ()>) {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();

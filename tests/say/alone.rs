@@ -1,4 +1,12 @@
-//! Tests that concern a whole process, in one of their own.
+//! Tests that would disturb each other: one at a time, or in a process of their own.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Keeps the other tests of this program waiting, as long as they ask for the same.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Runs a test of this program in a process of its own, where it may do what concerns the whole process; `body` is
 /// given the URL. Its servers live here.

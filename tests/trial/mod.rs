@@ -7,8 +7,8 @@ use rediscluster::cluster::{Client, Pipeline};
 use rediscluster::error::Code;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use support::{Cluster, Reply, Role, slot_of};
 
@@ -353,6 +353,14 @@ pub fn ledgered() -> support::ClusterBuilder {
         .option("aof-disable-auto-gc", "yes")
         .option("auto-aof-rewrite-percentage", "0")
         .option("rdbcompression", "no")
+}
+
+/// One such cluster for all tests of a program; each leaves it mended.
+pub fn healthy() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    let cluster = CLUSTER.get_or_init(|| ledgered().start().unwrap());
+    cluster.wait_healthy().unwrap();
+    cluster
 }
 
 /// Latencies of reads of one key, while the flag is down.
