@@ -374,9 +374,14 @@ fn what_all_threads_and_pipelines_receive_stays_within_one_bound() {
         .concat()
     };
     let (large, some) = (Arc::new(string(3 << 20)), Arc::new(string(100 << 10)));
-    let nils = Arc::new([b"*1000000\r\n".to_vec(), repeat(b"_\r\n", 1_000_000)].concat());
+    let nils = |count: usize| {
+        let head = format!("*{count}\r\n").into_bytes();
+        Arc::new([head, repeat(b"_\r\n", count)].concat())
+    };
+    let (nils, few, half) = (nils(1_000_000), nils(200_000), nils(500_000));
     for number in 0..4 {
         let (large, some, nils) = (large.clone(), some.clone(), nils.clone());
+        let (few, half) = (few.clone(), half.clone());
         fake.on(number, move |_, command| {
             Some(match command.first()?.as_slice() {
                 b"GET" => Action::Send(large.to_vec()),
@@ -386,6 +391,12 @@ fn what_all_threads_and_pipelines_receive_stays_within_one_bound() {
                 }
                 b"STRLEN" => Action::Send(some.to_vec()),
                 b"LRANGE" => Action::Send(nils.to_vec()),
+                b"HGETALL" => Action::Send(few.to_vec()),
+                b"SMEMBERS" => Action::Send(half.to_vec()),
+                b"TYPE" => Action::Delay(
+                    Duration::from_millis(300),
+                    Box::new(Action::send(b"+none\r\n")),
+                ),
                 _ => return None,
             })
         });
@@ -421,6 +432,15 @@ fn what_all_threads_and_pipelines_receive_stays_within_one_bound() {
         assert_eq!(pipeline(50), (0, 50));
         assert!(ends_well(&say(&client, "GET k")));
     }
+    // A buffer that is used again counts as large as it is, also behind a pipeline that another node's reply made large.
+    let (one, other) = (key_of(0, 4, 0), key_of(1, 4, 0));
+    let both = say_all(
+        &client,
+        &[format!("HGETALL {one}"), format!("TYPE {other}")],
+    );
+    assert!(both[0].starts_with("[nil, nil") && both[1] == "none");
+    let got = say(&client, &format!("SMEMBERS {other}"));
+    assert!(got.contains(WORDS), "{}", &got[..got.len().min(300)]);
     // One or two have room, of four who receive at the same time not all.
     let outcomes: Vec<String> = std::thread::scope(|scope| {
         let get = |node: usize| say(&client, &format!("GETRANGE {} 0 -1", key_of(node, 4, 0)));

@@ -250,11 +250,13 @@ impl Connection {
             return Ok(());
         }
         let size = (have + more).max(2 * have);
-        self.hold(size)?;
-        if let Some(mut larger) = self.origin.spare(size) {
+        // One that was used before is taken as large as it is, if that fits.
+        let spare = self.origin.spare(size);
+        if let Some(mut larger) = spare.filter(|spare| self.hold(spare.capacity()).is_ok()) {
             larger.extend_from_slice(&self.input[self.start..]);
             self.input = larger;
         } else {
+            self.hold(size)?;
             self.input.drain(..self.start);
             self.input.reserve_exact(size - have);
         }
@@ -375,12 +377,12 @@ impl Connection {
                 .decode(&mut self.input, start, bias, &mut self.values)
                 .map_err(|e| doubt(&self.origin, self.written, e))?;
             let Some((value, end)) = decoded else {
-                self.hold_values(self.valued, self.values.capacity())?;
+                self.hold_own_values()?;
                 return Ok(None);
             };
             self.start = end;
             if self.values.capacity() > FEW {
-                self.hold_values(self.valued, self.values.capacity())?;
+                self.hold_own_values()?;
             }
             if value.kind == Kind::Push {
                 self.values.clear();
@@ -391,11 +393,17 @@ impl Connection {
         Ok(None)
     }
 
-    /// Counts the values of a reply that is not all there: `room` is what those have that are done with.
+    /// Counts the room for values of a reply by itself, beyond what is counted already.
+    fn hold_own_values(&mut self) -> Result<()> {
+        let room = self.values.capacity();
+        self.hold_values(self.valued, room)?;
+        self.valued = room + self.decoder.room();
+        Ok(())
+    }
+
+    /// Counts what has been added to `before`: `room` is that of the values that are done with.
     fn hold_values(&mut self, before: usize, room: usize) -> Result<()> {
-        let now = room + self.decoder.room();
-        self.valued = now;
-        let held = self.share.take_values(before, now);
+        let held = self.share.take_values(before, room + self.decoder.room());
         held.map_err(|e| e.sent(self.written > 0))
     }
 
@@ -484,8 +492,8 @@ impl Connection {
             chunk.size = (chunk.size * 2).min(CHUNK);
             let tail = self.input.len() - self.start;
             let size = chunk.size.max(2 * tail);
-            (self.share.take(size)).map_err(|e| e.sent(self.written > 0))?;
             let mut next = self.origin.buffer(size);
+            (self.share.take(next.capacity())).map_err(|e| e.sent(self.written > 0))?;
             next.extend_from_slice(&self.input[self.start..]);
             self.input.truncate(self.start);
             let full = std::mem::replace(&mut self.input, next);
