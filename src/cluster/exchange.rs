@@ -264,10 +264,7 @@ impl<'c> Exchange<'c> {
             Ok(mut got) => {
                 got.root.value.flags |= flag::ANSWER | flag::SENT;
                 let failed = got.root.value.kind == Kind::Error;
-                if !failed
-                    && place.kind.is_readonly()
-                    && !self.review(part, got.view(), place, topology)
-                {
+                if !failed && !self.review(part, got.view(), place, topology) {
                     place.peer.worked();
                     return;
                 }

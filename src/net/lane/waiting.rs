@@ -176,7 +176,7 @@ impl Lane {
                 // Nobody has woken the others meanwhile. Once in a glance is enough: where this one finds that it has
                 // to end, they are told of it at once.
                 alone += 1;
-                if alone % 2 == 0 {
+                if alone.is_multiple_of(2) {
                     batch.nudge(i32::MAX);
                     word = word.wrapping_add(1);
                 }
