@@ -77,6 +77,10 @@ pub(crate) fn canonical_host(host: &str) -> std::result::Result<String, &'static
     if host.len() > MAX_HOST {
         return Err("the host is longer than 255 bytes");
     }
+    if host.parse::<Ipv4Addr>().is_ok() {
+        // It has but one spelling.
+        return Ok(host.to_string());
+    }
     if host.contains(':') {
         return canonical_ipv6(host);
     }

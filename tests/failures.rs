@@ -950,21 +950,114 @@ fn an_interrupt_ends_a_call_in_every_phase() {
 #[test]
 fn an_interrupt_while_a_connection_is_greeted_ends_the_call_before_its_command_is_sent() {
     let _alone = alone();
+    for (command, early) in [("SET k v", false), ("LRANGE k 0 1", false), ("GET k", true)] {
+        for greeting in ["HELLO", "CLIENT"] {
+            // A node each time: what one has not read yet when the call ends it would read during the next.
+            let fake = FakeCluster::new(1);
+            let client = Arc::new(client(&fake.url()));
+            let (mut usual, its) = (fake.default_answer(0), client.clone());
+            fake.on(0, move |connection, command| {
+                is(command, greeting).then(|| {
+                    its.interrupt();
+                    // So it need not wait where it would be woken.
+                    Action::Send(usual(connection, command))
+                })
+            });
+            let reply = ask(&client, command);
+            let got = show(reply.view());
+            assert!(got.contains("INTERRUPTED"), "{greeting}: {got}");
+            // A quick read is on its way with the greeting, and its error says so.
+            assert_eq!(is_sent(reply.view()), early, "{greeting}: {command}");
+            let name = command.split(' ').next().unwrap();
+            assert!(early || fake.calls(name) == 0, "{greeting}: {command}");
+        }
+    }
+}
+
+#[test]
+fn a_quick_read_goes_out_with_the_greeting_of_a_new_connection_and_nothing_else_does() {
+    let _alone = alone();
+    for (command, early) in [
+        ("GET k", true),
+        ("HGET k f", true),
+        ("ZSCORE k m", true),
+        // A write may have run where the greeting fails.
+        ("SET k v", false),
+        ("INCR k", false),
+        // What may take long looks like a node that does not answer its greeting.
+        ("LRANGE k 0 -1", false),
+        ("SORT_RO k", false),
+        ("EVAL_RO s 1 k", false),
+        ("XREAD BLOCK 10 STREAMS k 0", false),
+        ("NO.SUCH k", false),
+    ] {
+        for password in ["", ":secret@"] {
+            let fake = FakeCluster::new(1);
+            let url = fake.url().replace("://", &format!("://{password}"));
+            let client = Arc::new(client(&(url + "?timeout_ms=5000")));
+            let name = command.split(' ').next().unwrap();
+            let held = Arc::new(AtomicBool::new(false));
+            let seen = held.clone();
+            // The greeting stays without an answer.
+            fake.on(0, move |_, command| {
+                let hello = is(command, "HELLO");
+                seen.fetch_or(hello, Ordering::SeqCst);
+                (hello || seen.load(Ordering::SeqCst)).then_some(Action::Nothing)
+            });
+            let (its, line) = (client.clone(), command.to_string());
+            let caller = std::thread::spawn(move || is_sent(ask(&its, &line).view()));
+            until("the greeting", || held.load(Ordering::SeqCst));
+            // Behind a password nothing is sent before the door is open.
+            let expected = early && password.is_empty();
+            if expected {
+                until("the command", || fake.calls(name) == 1);
+            } else {
+                std::thread::sleep(Duration::from_millis(30));
+                assert_eq!(fake.calls(name), 0, "{password}{command}");
+            }
+            client.close();
+            assert_eq!(caller.join().unwrap(), expected, "{password}{command}");
+        }
+    }
+}
+
+#[test]
+fn of_a_read_that_went_out_with_a_greeting_nobody_else_is_told() {
+    let _alone = alone();
     let fake = FakeCluster::new(1);
-    let client = Arc::new(client(&fake.url()));
-    for greeting in ["HELLO", "CLIENT"] {
-        let (mut usual, its) = (fake.default_answer(0), client.clone());
-        fake.on(0, move |connection, command| {
-            is(command, greeting).then(|| {
-                its.interrupt();
-                // So it need not wait where it would be woken.
-                Action::Send(usual(connection, command))
-            })
-        });
-        let got = say(&client, "GET k");
-        assert!(got.contains("INTERRUPTED"), "{greeting}: {got}");
-        assert_eq!(fake.calls("GET"), 0, "{greeting}");
-        fake.off(0);
+    let client = client(&(fake.url() + "?timeout_ms=250"));
+    fake.on(0, |_, command| match () {
+        () if is(command, "HELLO") => Some(Action::Nothing),
+        () if is(command, "GET") => Some(Action::Close),
+        () => None,
+    });
+    let read = ask(&client, "GET k");
+    assert_eq!(code(read.view()), Code::Io, "{}", show(read.view()));
+    assert!(is_sent(read.view()), "it may have run");
+    let write = ask(&client, "SET k v");
+    let words = show(write.view());
+    assert!(
+        code(write.view()) != Code::Ok && !is_sent(write.view()),
+        "{words}"
+    );
+    fake.off(0);
+    until("the node is tried again", || {
+        say(&client, "SET k v") == "OK"
+    });
+
+    // A refusal proves that nothing behind it has run.
+    let full = "-ERR max number of clients reached\r\n";
+    for by in [Action::send(full), Action::SendClose(full.into())] {
+        let fake = FakeCluster::new(1);
+        let client = say::client(&(fake.url() + "?timeout_ms=250"));
+        fake.on(0, move |_, _| Some(by.clone()));
+        let read = ask(&client, "GET k");
+        let words = show(read.view());
+        assert_eq!(code(read.view()), Code::Connect, "{words}");
+        assert!(
+            words.contains("max number of clients") && !is_sent(read.view()),
+            "{words}"
+        );
     }
 }
 

@@ -15,7 +15,7 @@ use crate::net::{Alert, Call, Peer, Use};
 use crate::resp::{Answer, Body, Kind, Opening, Reply, flag, split};
 use crate::route::{
     Access, BlockingTimeout, Merge, Nodes, Pieces, Plan, Row, access, blocking_timeout, find,
-    merge, plan, shareable,
+    is_early, merge, plan, shareable,
 };
 use crate::sync::lock;
 use crate::topology::{Node, Shard, Topology, of_key};
@@ -197,7 +197,7 @@ impl Client {
     ) -> (Call<'a>, Manner) {
         let mut manner = self.manner;
         let more_ms = match row.and_then(|row| blocking_timeout(row, args)) {
-            None => return (self.call(core, 0), manner),
+            None => return (self.call(core, 0).early(row.is_some_and(is_early)), manner),
             Some(BlockingTimeout::Forever) => u64::MAX,
             Some(BlockingTimeout::After(time)) => time.as_millis() as u64,
         };
@@ -264,7 +264,7 @@ impl Client {
                 return got;
             }
             let (slot, read) = (of_key(key), access == Access::Read);
-            let call = self.call(core, 0);
+            let call = self.call(core, 0).early(is_early(row));
             let part = || Part::new(body, row.name, Target::Slot(slot), read);
             if read && self.manner.read_from != ReadFrom::Primary {
                 return Ok(self.one(core, part(), &call, self.manner));

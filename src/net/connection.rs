@@ -121,6 +121,11 @@ impl Connection {
         self.out.drain(bytes);
     }
 
+    /// How many bytes there are to send, with those that have been.
+    pub fn pushed(&self) -> usize {
+        self.out.len()
+    }
+
     /// How many of them have been sent.
     pub fn written(&self) -> usize {
         self.written
@@ -355,8 +360,7 @@ impl Connection {
         }
     }
 
-    /// The error that a peer sent before it hung up on a connection that is just being set up: nobody's
-    /// command is on it.
+    /// The error that a peer sent before it hung up on a connection that is just being set up.
     #[cold]
     pub fn last_words(&mut self) -> Option<String> {
         // That nothing has come is no other error than that it broke.

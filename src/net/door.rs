@@ -87,7 +87,8 @@ impl Door {
         *lock(&self.reason) = Some(Reason {
             until: time.plus(pause.mul_f64(jitter)),
             pause,
-            error: error.clone(),
+            // What went out with that greeting is not what others are told about.
+            error: error.clone().sent(false),
         });
         self.shut.store(true, Ordering::Release);
     }
@@ -107,7 +108,7 @@ mod tests {
         let (door, time) = (Door::default(), now());
         let later = |ms| time.plus(Duration::from_millis(ms));
         assert!(door.knock(time).is_ok());
-        let refused = Error::new(Code::Connect, "refused");
+        let refused = Error::new(Code::Connect, "refused").sent(true);
         door.stays_shut(time, time, &refused);
         let told = door.knock(later(99)).unwrap_err();
         assert!(told.code == Code::Connect && !told.sent, "{told}");

@@ -11,10 +11,12 @@ use crate::config::{Config, Protocol};
 use crate::deadline::Deadline;
 use crate::error::{Code, Error, Result};
 use crate::resp::{Body, Kind, Reply};
+use std::borrow::Cow;
 
 /// Sets a new connection up; returns the availability zone that the node names, which Valkey does
 /// since version 8. What is to be asked `first` goes out with the last of it, to save a round
-/// trip; the replies to that are the caller's to take.
+/// trip; the replies to that are the caller's to take. An error says whether any of that may have run:
+/// not behind a refusal.
 pub fn handshake(
     connection: &mut Connection,
     config: &Config,
@@ -27,55 +29,14 @@ pub fn handshake(
         connection,
         call,
         until,
+        greeting: usize::MAX,
     };
-    let password = config.password.as_ref().map(|p| p.reveal());
-    let user = config.user.as_deref().unwrap_or("default");
-    let mut resp3 = config.protocol == Protocol::Resp3;
-    let mut zone = None;
-    if resp3 {
-        let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
-        if let Some(password) = password {
-            hello.extend([b"AUTH".as_slice(), user.as_bytes(), password.as_bytes()]);
-        }
-        talk.connection.push(&Body::Args(&hello));
-        // Behind a password nothing is sent before the door is open.
-        let said = match password {
-            None => talk.say(config, readonly, first),
-            Some(_) => Vec::new(),
-        };
-        let reply = talk.reply()?;
-        if let Some(error) = refusal(&reply, "HELLO") {
-            // Redis before 6 does not know the command, a proxy may not know the version, and an
-            // ACL may not grant it.
-            let unknown = ["ERR", "NOPROTO", "NOPERM"]
-                .iter()
-                .any(|word| error.message.split(' ').any(|w| w == *word));
-            if !unknown || error.message.contains("invalid password") || is_farewell(&error) {
-                return Err(error);
-            }
-            resp3 = false;
-        } else {
-            talk.connection.pushes = true;
-            let named = reply.view().find("availability_zone");
-            let named = named.and_then(|named| named.str());
-            zone = named.filter(|name| !name.is_empty()).map(str::to_string);
-        }
-        if !said.is_empty() {
-            return talk.hear(&said).map(|()| zone);
-        }
-    }
-    if !resp3 && let Some(password) = password {
-        let mut auth: Vec<&[u8]> = vec![b"AUTH"];
-        // Redis before 6 knows no users.
-        auth.extend(config.user.as_ref().map(|user| user.as_bytes()));
-        auth.push(password.as_bytes());
-        let reply = talk.ask(&auth)?;
-        if let Some(error) = refusal(&reply, "AUTH") {
-            return Err(error);
-        }
-    }
-    let said = talk.say(config, readonly, first);
-    talk.hear(&said).map(|()| zone)
+    let outcome = talk.greet(config, readonly, first);
+    let sent = talk.connection.written() > talk.greeting;
+    outcome.map_err(|e| {
+        let sent = sent && e.sent;
+        e.sent(sent)
+    })
 }
 
 /// What was said: the command, and whether its refusal matters.
@@ -85,9 +46,70 @@ struct Talk<'a> {
     connection: &'a mut Connection,
     call: &'a Call<'a>,
     until: Deadline,
+    /// How many bytes the greeting has, once all of it has been said.
+    greeting: usize,
 }
 
 impl Talk<'_> {
+    fn greet(
+        &mut self,
+        config: &Config,
+        readonly: bool,
+        first: &[Body<'_>],
+    ) -> Result<Option<String>> {
+        let password = config.password.as_ref().map(|p| p.reveal());
+        let user = config.user.as_deref().unwrap_or("default");
+        let mut resp3 = config.protocol == Protocol::Resp3;
+        let mut zone = None;
+        if resp3 {
+            let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
+            if let Some(password) = password {
+                hello.extend([b"AUTH".as_slice(), user.as_bytes(), password.as_bytes()]);
+            }
+            self.connection.push(&Body::Args(&hello));
+            // Behind a password nothing is sent before the door is open.
+            let said = match password {
+                None => self.say(config, readonly, first),
+                Some(_) => Vec::new(),
+            };
+            let reply = self.reply()?;
+            if let Some(error) = refusal(&reply, "HELLO") {
+                // Redis before 6 does not know the command, a proxy may not know the version, and an
+                // ACL may not grant it.
+                let unknown = ["ERR", "NOPROTO", "NOPERM"]
+                    .iter()
+                    .any(|word| error.message.split(' ').any(|w| w == *word));
+                if !unknown
+                    || error.message.contains("invalid password")
+                    || is_farewell(&error.message)
+                {
+                    return Err(error);
+                }
+                resp3 = false;
+            } else {
+                self.connection.pushes = true;
+                let named = reply.view().find("availability_zone");
+                let named = named.and_then(|named| named.str());
+                zone = named.filter(|name| !name.is_empty()).map(str::to_string);
+            }
+            if !said.is_empty() {
+                return self.hear(&said).map(|()| zone);
+            }
+        }
+        if !resp3 && let Some(password) = password {
+            let mut auth: Vec<&[u8]> = vec![b"AUTH"];
+            // Redis before 6 knows no users.
+            auth.extend(config.user.as_ref().map(|user| user.as_bytes()));
+            auth.push(password.as_bytes());
+            let reply = self.ask(&auth)?;
+            if let Some(error) = refusal(&reply, "AUTH") {
+                return Err(error);
+            }
+        }
+        let said = self.say(config, readonly, first);
+        self.hear(&said).map(|()| zone)
+    }
+
     fn ask(&mut self, args: &[&[u8]]) -> Result<Box<Reply>> {
         self.connection.push(&Body::Args(args));
         self.reply()
@@ -137,6 +159,7 @@ impl Talk<'_> {
                 false,
             );
         }
+        self.greeting = self.connection.pushed();
         for body in first {
             self.connection.push(body);
         }
@@ -146,13 +169,13 @@ impl Talk<'_> {
     fn hear(&mut self, said: &Said) -> Result<()> {
         for (name, must) in said {
             let reply = self.reply()?;
-            match refusal(&reply, name) {
-                // A server that is part of no cluster serves every read without READONLY.
-                Some(error) if error.message.contains("cluster support disabled") => {}
-                Some(error) if *must || error.code == Code::Auth || is_farewell(&error) => {
-                    return Err(error);
-                }
-                _ => {}
+            let Some(words) = words(&reply) else {
+                continue;
+            };
+            // A server that is part of no cluster serves every read without READONLY.
+            let matters = *must || code(&words) == Code::Auth || is_farewell(&words);
+            if matters && !words.contains("cluster support disabled") {
+                return Err(refused(&reply, name, &words));
             }
         }
         Ok(())
@@ -160,31 +183,35 @@ impl Talk<'_> {
 }
 
 /// Whether a server says so to whoever it hangs up on, whatever was asked: maxclients.
-fn is_farewell(error: &Error) -> bool {
-    error.message.contains("max number of clients")
+fn is_farewell(words: &str) -> bool {
+    words.contains("max number of clients")
+}
+
+/// The words of the error that a reply is.
+fn words(reply: &Reply) -> Option<Cow<'_, str>> {
+    let view = reply.view();
+    (view.kind() == Kind::Error).then(|| String::from_utf8_lossy(view.text().unwrap_or_default()))
 }
 
 /// The error that a reply is, as one of setting up.
 fn refusal(reply: &Reply, command: &str) -> Option<Error> {
-    let view = reply.view();
-    if view.kind() != Kind::Error {
-        return None;
-    }
-    let text = String::from_utf8_lossy(view.text().unwrap_or_default()).into_owned();
+    words(reply).map(|words| refused(reply, command, &words))
+}
+
+fn refused(reply: &Reply, command: &str, words: &str) -> Error {
     let node = reply.origin_of(reply.root).map(|o| o.name().to_string());
     let node = node.unwrap_or_default();
-    let code = match text.split(' ').next().unwrap_or_default() {
+    let error = format_args!("{node} refused {command} on a new connection: {words}");
+    Error::new(code(words), error).at(node)
+}
+
+/// What it means where a connection is set up.
+fn code(words: &str) -> Code {
+    match words.split(' ').next().unwrap_or_default() {
         "WRONGPASS" | "NOAUTH" | "NOPERM" => Code::Auth,
         // What Redis before 6 says to a wrong or a needless password.
-        "ERR" if text.contains("invalid password") || text.contains("AUTH") => Code::Auth,
+        "ERR" if words.contains("invalid password") || words.contains("AUTH") => Code::Auth,
         "LOADING" | "BUSY" | "MASTERDOWN" => Code::Server,
         _ => Code::Connect,
-    };
-    Some(
-        Error::new(
-            code,
-            format_args!("{node} refused {command} on a new connection: {text}"),
-        )
-        .at(node),
-    )
+    }
 }

@@ -251,7 +251,7 @@ impl Lane {
         if let Some(connection) = idle {
             let lead = Lead::new(self, Some(connection));
             if !lead.is_stale(call.began) {
-                return lead.alone(body, call, until);
+                return lead.alone(Some(body), call, until);
             }
         }
         self.join(peer, body, call, until)
@@ -294,16 +294,16 @@ impl Lane {
                     if lead.is_stale(call.began) {
                         continue;
                     }
-                    return lead.alone(body, call, until);
+                    return lead.alone(Some(body), call, until);
                 }
                 Turn::Open => {
                     let mut lead = Lead::new(self, None);
-                    lead.connection = Some(peer.open(self.kind, call, until)?);
-                    return lead.alone(body, call, until);
+                    lead.connection = Some(peer.open_with(self.kind, body, call, until)?);
+                    return lead.alone(None, call, until);
                 }
                 Turn::OneMore => {
                     let mut lead = Lead::new(self, None);
-                    match peer.open(self.kind, call, peer.soon(now()).min(until)) {
+                    match peer.open_with(self.kind, body, call, peer.soon(now()).min(until)) {
                         Ok(connection) => lead.connection = Some(connection),
                         // Then they share what there is, and nobody is told of it.
                         Err(_) => {
@@ -311,7 +311,7 @@ impl Lane {
                             continue;
                         }
                     }
-                    return lead.alone(body, call, until);
+                    return lead.alone(None, call, until);
                 }
                 Turn::Leader(connection, batch, member) => {
                     let _occupied = Occupied {

@@ -255,7 +255,25 @@ impl Peer {
         Ok(connection)
     }
 
-    /// The same with something sent on it already, whose replies are still to be taken.
+    /// The same with a command on it, which went out with the greeting if it may: see [`Call::early`]. Where READONLY
+    /// is part of that, it may be refused, and then no read is served there.
+    pub(super) fn open_with(
+        &self,
+        kind: Use,
+        body: &Body<'_>,
+        call: &Call<'_>,
+        until: Deadline,
+    ) -> Result<Box<Connection>> {
+        if call.early && !kind.is_readonly() {
+            return self.open_and_ask(kind, &[*body], call, until);
+        }
+        let mut connection = self.open(kind, call, until)?;
+        connection.push(body);
+        Ok(connection)
+    }
+
+    /// The same with something sent on it already, whose replies are still to be taken. An error says whether
+    /// any of that may have run.
     pub fn open_and_ask(
         &self,
         kind: Use,
@@ -308,7 +326,6 @@ impl Peer {
             &self.memory,
         ));
         let began = now();
-        // Nothing of the caller's has been sent when setting up fails, however far it got.
         let zone = handshake(
             &mut connection,
             &self.config,
@@ -321,11 +338,14 @@ impl Peer {
             if first.is_empty() {
                 connection.finish_pushes(call, connect)?;
             }
-            // Before anything of the caller's is sent on it.
+            // Before anything else of the caller's is sent on it.
             connection.check(call)?;
             Ok(zone)
         })
-        .map_err(|e| e.sent(false))?;
+        .map_err(|e| {
+            let sent = e.sent && !first.is_empty();
+            e.sent(sent)
+        })?;
         let time = now();
         self.pace.greeted(time, time.since(began));
         if zone.is_some() {

@@ -350,6 +350,14 @@ pub fn close(fd: RawFd) {
     unsafe { libc::syscall(libc::SYS_close, fd) };
 }
 
+/// Makes a socket wait that did not.
+pub fn let_wait(fd: RawFd) -> io::Result<()> {
+    let mut not: libc::c_int = 0;
+    // SAFETY: the request reads one integer, which lives.
+    let n = unsafe { libc::ioctl(fd, libc::FIONBIO, &raw mut not) };
+    check(n as isize).map(drop)
+}
+
 /// Makes the socket answer a receive that waits with "would block" after `timeout`.
 pub fn set_receive_timeout(fd: RawFd, timeout: Duration) -> io::Result<()> {
     let value = libc::timeval {

@@ -81,10 +81,10 @@ impl Stream {
         descriptors: &Arc<Descriptors>,
     ) -> std::result::Result<Stream, Failed> {
         // socket2 makes it close-on-exec.
-        let socket = Socket::new(Domain::for_address(ip), Type::STREAM, Some(Protocol::TCP))?;
+        let kind = Type::STREAM.nonblocking();
+        let socket = Socket::new(Domain::for_address(ip), kind, Some(Protocol::TCP))?;
         // A child that is forked while it connects closes it like any other.
         let registered = register(descriptors, socket.as_raw_fd());
-        socket.set_nonblocking(true)?;
         match poll::connect(&socket, ip) {
             Ok(()) => {}
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
@@ -113,7 +113,7 @@ impl Stream {
             )?;
         }
         // From now on a receive may wait, for a moment; a send never does.
-        socket.set_nonblocking(false)?;
+        poll::let_wait(socket.as_raw_fd())?;
         poll::set_receive_timeout(socket.as_raw_fd(), Duration::from_millis(PATIENCE_MS))?;
         Ok(Stream {
             _registered: registered,

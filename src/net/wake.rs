@@ -61,6 +61,8 @@ pub struct Call<'a> {
     pub deadline: Deadline,
     /// How long one node may stay silent.
     pub attempt_ms: u64,
+    /// Whether its command may go out with the greeting of a connection that is opened for it.
+    pub early: bool,
     alert: &'a Alert,
     wakers: &'a Wakers,
     seen: u32,
@@ -79,6 +81,7 @@ impl<'a> Call<'a> {
             born: began,
             deadline: Deadline::after(began, timeout_ms),
             attempt_ms,
+            early: false,
             alert,
             wakers,
             seen: alert.0.load(Ordering::SeqCst) & !CLOSED,
@@ -93,6 +96,12 @@ impl<'a> Call<'a> {
     /// The same call, that a node may be silent in for less time.
     pub fn hasty(self, attempt_ms: u64) -> Call<'a> {
         Call { attempt_ms, ..self }
+    }
+
+    /// The same call, of a command that may go out early, or not.
+    #[inline]
+    pub fn early(self, early: bool) -> Call<'a> {
+        Call { early, ..self }
     }
 
     /// The same call, in an attempt that begins at `time`.

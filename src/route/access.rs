@@ -25,6 +25,14 @@ pub fn access(row: &Row, args: &[&[u8]]) -> Access {
     }
 }
 
+/// Whether a command may go out with the greeting of a new connection. It is a read, so that nothing is in doubt where
+/// that breaks, and servers say that it takes no time: the answer to the greeting comes only with its own, and a node
+/// that is late with that is taken for one that accepts no connection.
+#[inline]
+pub fn is_early(row: &Row) -> bool {
+    row.access == Access::Read && row.flags.has(Flag::Fast)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockingTimeout {
     Forever,

@@ -12,7 +12,7 @@ mod scan;
 mod search;
 pub mod table;
 
-pub use access::{Access, BlockingTimeout, access, blocking_timeout};
+pub use access::{Access, BlockingTimeout, access, blocking_timeout, is_early};
 pub use command::{Block, Flag, Flags, Request, Response, Row, find};
 pub use doubt::is_doubtful;
 pub use keys::{KeyAccess, KeySpec, check, each_key, first_key};

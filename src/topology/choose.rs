@@ -21,6 +21,9 @@ use super::view::ClusterView;
 /// 6. The first, so that callers put those whom they trust most in front.
 pub fn choose(mut views: Vec<ClusterView>) -> Option<ClusterView> {
     layer!(Topology);
+    if views.len() == 1 {
+        return views.pop();
+    }
     let most = |views: &[ClusterView]| views.iter().map(ClusterView::slots).max();
     if most(&views)? > 0 {
         views.retain(|view| view.slots() > 0);
@@ -50,17 +53,16 @@ pub fn is_settled(views: &[ClusterView], opinions: usize) -> bool {
     let Some(newest) = views.iter().map(|view| view.epoch).max() else {
         return false;
     };
-    let owners: Vec<_> = views
-        .iter()
-        .filter(|view| view.epoch == newest)
-        .map(owners)
-        .collect();
+    let newest_views = || views.iter().filter(|view| view.epoch == newest);
+    if views.len() >= opinions && newest > 0 && newest_views().count() == 1 {
+        return true;
+    }
+    let owners: Vec<_> = newest_views().map(owners).collect();
     let most = owners
         .iter()
         .map(|a| owners.iter().filter(|b| a == *b).count())
         .max();
-    views.len() >= opinions
-        && (owners.len() == 1 && newest > 0 || most.is_some_and(|n| n >= opinions))
+    views.len() >= opinions && most.is_some_and(|n| n >= opinions)
 }
 
 /// Whether each view is of the same cluster as most.

@@ -106,7 +106,9 @@ fn ask(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Found> {
         Body::Args(&[b"CLUSTER", b"SLOTS"]),
         Body::Args(&[b"CLUSTER", b"INFO"]),
     ];
-    let mut connection = peer.open_and_ask(Use::Primary, &asked, call, until)?;
+    let opened = peer.open_and_ask(Use::Primary, &asked, call, until);
+    // What was sent is nobody's command.
+    let mut connection = opened.map_err(|e| e.sent(false))?;
     let said = connection.reply(call, until)?;
     let view = said.view();
     if view.kind() == Kind::Error {

@@ -19,12 +19,13 @@ impl SlotSet {
     /// The words that hold the slots from `first` to `last`, and which of their bits are meant.
     pub(super) fn masks(first: u16, last: u16) -> impl Iterator<Item = (usize, u64)> {
         let (first, last) = (usize::from(first), usize::from(last));
-        (first / 64..=last / 64).map(move |word| {
+        let (begin, end) = (first / 64, last / 64);
+        (begin..end + 1).map(move |word| {
             let mut mask = u64::MAX;
-            if word == first / 64 {
+            if word == begin {
                 mask &= u64::MAX << (first % 64);
             }
-            if word == last / 64 {
+            if word == end {
                 mask &= u64::MAX >> (63 - last % 64);
             }
             (word, mask)
@@ -85,13 +86,20 @@ impl SlotSet {
         let mut runs: Vec<(u16, u16)> = Vec::new();
         for (at, word) in self.0.iter().enumerate() {
             let (mut left, mut from) = (*word, at as u16 * 64);
+            // Most words are the middle of a run.
+            if left == u64::MAX
+                && let Some(run) = runs.last_mut().filter(|run| run.1 + 1 == from)
+            {
+                run.1 += 64;
+                continue;
+            }
             while left != 0 {
                 let gap = left.trailing_zeros();
                 left >>= gap;
                 let (first, count) = (from + gap as u16, left.trailing_ones());
                 let last = first + (count as u16 - 1);
                 match runs.last_mut() {
-                    Some(run) if run.1.checked_add(1) == Some(first) => run.1 = last,
+                    Some(run) if run.1 + 1 == first => run.1 = last,
                     _ => runs.push((first, last)),
                 }
                 left = left.checked_shr(count).unwrap_or(0);

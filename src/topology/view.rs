@@ -200,7 +200,10 @@ impl Gathering {
         for (first, last) in ranges {
             for (word, mask) in SlotSet::masks(*first, *last) {
                 let (taken, own) = (&mut self.taken.0[word], &mut draft.slots.0[word]);
-                self.conflicts += (mask & *taken & !*own).count_ones() as usize;
+                let theirs = mask & *taken & !*own;
+                if theirs != 0 {
+                    self.conflicts += theirs.count_ones() as usize;
+                }
                 *own |= mask & !*taken;
                 *taken |= mask;
             }

@@ -47,18 +47,20 @@ impl<'a> Lead<'a> {
             .is_some_and(|c| c.used.is_before(time, FRESH_MS) && c.is_stale())
     }
 
-    /// One command by itself.
+    /// One command by itself; or the reply to one that is on the connection already.
     #[inline(always)]
     pub(super) fn alone(
         mut self,
-        body: &Body<'_>,
+        body: Option<&Body<'_>>,
         call: &Call<'_>,
         until: Deadline,
     ) -> Result<Box<Reply>> {
         let Some(connection) = &mut self.connection else {
             return Err(Error::new(Code::Internal, "no connection to use"));
         };
-        connection.push(body);
+        if let Some(body) = body {
+            connection.push(body);
+        }
         let reply = connection.reply(call, until)?;
         if connection.rest(call.began) {
             self.pass_on();
