@@ -108,6 +108,7 @@ impl Connection {
     /// Adds encoded commands to what is to be sent; where there is nothing yet, the buffers
     /// change places.
     pub fn push_all(&mut self, encoded: &mut Vec<u8>) {
+        layer!(Net);
         if self.out.is_empty() {
             std::mem::swap(&mut self.out, encoded);
         } else {

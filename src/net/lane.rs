@@ -45,11 +45,14 @@ const SIDE: Duration = Duration::from_millis(5);
 const APART: usize = 4;
 /// Whether there is a crowd is judged by so many commands of late.
 const OF_LATE: usize = 32;
-/// A crowd is where a command finds more than 1.6 others on average: as eight threads do that share
+/// A crowd is where a command finds more than 1.8 others on average: as eight threads do that share
 /// three nodes, and four do not.
-const CROWD: usize = 8 * SHARE / 5;
+const CROWD: usize = 9 * SHARE / 5;
+/// It is one until a command finds half as many: those who have just been woken are not found, and would be
+/// on their way if each had a connection.
+const DISPERSED: usize = CROWD / 2;
 /// What one other counts for.
-const SHARE: usize = 64;
+const SHARE: usize = 1024;
 /// An idle connection is asked for news before use if it has been idle for this long.
 const FRESH_MS: u64 = 1000;
 
@@ -86,6 +89,8 @@ struct State {
     last_to_batch: bool,
     /// How many others a command has found here, on average of late, by [`SHARE`].
     crowd: usize,
+    /// Whether that is a crowd: see [`CROWD`] and [`DISPERSED`].
+    crowded: bool,
     /// The batches that are under way.
     under_way: Vec<Departure>,
 }
@@ -138,10 +143,11 @@ impl State {
         // Rounded so that it comes to nothing where nobody meets.
         self.crowd -= self.crowd.div_ceil(OF_LATE);
         self.crowd += others * SHARE / OF_LATE;
+        self.crowded = self.crowd > if self.crowded { DISPERSED } else { CROWD };
     }
 
     fn is_crowded(&self) -> bool {
-        self.crowd > CROWD
+        self.crowded
     }
 
     /// Whether a batch is under way that will be back soon. More than one at a time only makes them
@@ -227,6 +233,14 @@ impl Lane {
         }
     }
 
+    /// As where many have been here of late.
+    #[cfg(test)]
+    pub fn crowd(&self) {
+        let mut state = lock(&self.state);
+        state.crowd = MEMBERS * SHARE;
+        state.crowded = true;
+    }
+
     /// How many connections there are.
     pub fn open(&self) -> usize {
         lock(&self.state).open
@@ -307,7 +321,9 @@ impl Lane {
                         Ok(connection) => lead.connection = Some(connection),
                         // Then they share what there is, and nobody is told of it.
                         Err(_) => {
-                            lock(&self.state).crowd = MEMBERS * SHARE;
+                            let mut state = lock(&self.state);
+                            state.crowd = MEMBERS * SHARE;
+                            state.crowded = true;
                             continue;
                         }
                     }
@@ -431,5 +447,30 @@ impl Lane {
     /// A connection that was taken is no more.
     pub fn lost(&self) {
         drop(Lead::new(self, None));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Commands that find so many others, until there is a crowd or none; how many it took.
+    fn commands(state: &mut State, others: usize, crowded: bool) -> Option<usize> {
+        (0..1000).find(|_| {
+            state.meet(others);
+            state.is_crowded() == crowded
+        })
+    }
+
+    #[test]
+    fn a_crowd_stays_one_until_there_are_clearly_fewer() {
+        let mut state = State::default();
+        assert_eq!(commands(&mut state, 1, true), None);
+        assert!(commands(&mut state, 2, true).is_some_and(|n| n > OF_LATE));
+        assert_eq!(commands(&mut state, 1, false), None);
+        assert!(commands(&mut state, 0, false).is_some());
+        assert_eq!(commands(&mut state, 1, true), None);
+        assert_eq!(commands(&mut state, 0, true), None);
+        assert_eq!(state.crowd, 0, "it comes to nothing where nobody meets");
     }
 }

@@ -170,6 +170,12 @@ impl Peer {
         self.lanes.iter().map(Lane::open).sum()
     }
 
+    /// As where many threads have called of late.
+    #[cfg(test)]
+    pub fn crowd(&self, kind: Use) {
+        self.lane(kind).crowd();
+    }
+
     /// One command and its reply; threads that call at the same time share connections.
     #[inline]
     pub fn call(

@@ -77,11 +77,14 @@ struct Scenario {
     /// The node says nothing for so long.
     silent: u64,
     panic_at: Option<u64>,
-    /// How long a call may take beyond that, if it ends well; nothing, where it only has its deadline.
+    /// How long a call may take beyond that, if it ends well or another panicked; nothing, where it only has its
+    /// deadline.
     within: Option<u64>,
     /// Who may fail.
     fails: &'static [usize],
     preemptions: usize,
+    /// There has been a crowd of late.
+    crowded: bool,
     /// Who lets others run goes on at once: with four threads, or in all orders otherwise, there would be too many.
     alone: bool,
 }
@@ -98,6 +101,7 @@ impl Scenario {
             within: Some(2 * MS),
             fails: &[],
             preemptions: 1,
+            crowded: false,
             alone: false,
         }
     }
@@ -169,6 +173,9 @@ fn run(it: &Scenario, script: Script, told: bool) -> Ran {
         let call = Call::new(now(), 2000, 2000, &calm, &wakers);
         let warm = peer.warm(Use::Primary, &call, call.deadline);
         warm.expect("the node is well");
+        if it.crowded {
+            peer.crowd(Use::Primary);
+        }
     })]);
 
     let thaw = {
@@ -314,6 +321,8 @@ fn check(
         let deadline = it.callers[one.caller].timeout_ms * MS + LOOKS;
         let most = match (it.within, &one.outcome) {
             (Some(within), Some(Ok(_))) => within,
+            // Whom a panic leaves alone is told of it at once, not at the deadline.
+            (Some(within), Some(Err(_))) if it.panic_at.is_some() => within,
             _ => deadline,
         };
         if took > most + passed {
@@ -538,6 +547,70 @@ fn in_every_order_the_first_of_a_batch_wake_those_who_set_no_timer() {
     ]);
 }
 
+/// Where there is a crowd, whoever has the connection to give sends the next batch before it goes.
+#[test]
+fn in_every_order_a_batch_that_another_has_sent_is_led_to_its_end() {
+    let crowd = |name, callers: Vec<Caller>| Scenario {
+        crowded: true,
+        alone: true,
+        ..Scenario::of(name, callers)
+    };
+    let mut scenarios = vec![
+        crowd("three threads", vec![PATIENT; 3]),
+        Scenario {
+            connections: 2,
+            ..crowd("three threads, two connections", vec![PATIENT; 3])
+        },
+        Scenario {
+            preemptions: 0,
+            ..crowd("three threads, two commands each", vec![some(2); 3])
+        },
+        Scenario {
+            preemptions: 0,
+            ..crowd(
+                "a pipeline beside three threads",
+                vec![TAKER, PATIENT, PATIENT, PATIENT],
+            )
+        },
+        Scenario {
+            silent: 50 * MS,
+            fails: &[1],
+            ..crowd("one has no time", vec![PATIENT, HASTY, PATIENT])
+        },
+        Scenario {
+            acts: vec![Act::Silence(50 * MS)],
+            fails: &[1, 2],
+            preemptions: 0,
+            ..crowd(
+                "the node falls silent and two have no time",
+                vec![PATIENT, HASTY, HASTY],
+            )
+        },
+        Scenario {
+            acts: vec![Act::Break],
+            within: None,
+            fails: &[0, 1, 2],
+            ..crowd("the connection breaks", vec![PATIENT; 3])
+        },
+    ];
+    for caller in 0..3 {
+        scenarios.push(Scenario {
+            acts: vec![Act::Interrupt(caller)],
+            fails: [&[0usize] as &[usize], &[1], &[2]][caller],
+            ..crowd("one is interrupted", vec![PATIENT; 3])
+        });
+    }
+    for mark in 1..=8 {
+        scenarios.push(Scenario {
+            panic_at: Some(mark),
+            fails: &[0, 1, 2],
+            preemptions: 0,
+            ..crowd("one panics", vec![PATIENT; 3])
+        });
+    }
+    explore_all(&scenarios);
+}
+
 #[test]
 fn in_every_order_a_connection_that_breaks_and_a_leader_that_panics_end_what_was_theirs() {
     let mut scenarios = vec![Scenario {
@@ -550,7 +623,6 @@ fn in_every_order_a_connection_that_breaks_and_a_leader_that_panics_end_what_was
     for mark in 1..=8 {
         scenarios.push(Scenario {
             panic_at: Some(mark),
-            within: None,
             fails: &[0, 1, 2],
             preemptions: 0,
             ..Scenario::of("one panics", vec![PATIENT; 3])

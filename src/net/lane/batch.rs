@@ -16,6 +16,10 @@ pub(super) const MEMBERS: usize = 64;
 /// A batch whose commands reach this many bytes is full too.
 pub(super) const BYTES: usize = 256 * 1024;
 
+/// A batch of so many members is sent by whoever has the connection to give; in a smaller one the
+/// member that is woken to lead it does so, and it grows meanwhile. (Tests have few threads.)
+pub(super) const MANY: usize = if cfg!(test) { 2 } else { 4 };
+
 /// So many members of a batch, the first that still wait, set a timer when they go to sleep; the
 /// others, whose timers would never fire as a rule but have to be set and taken back each time, are
 /// woken by them. One of them may be woken to lead the batch, so that one alone is too few.

@@ -3,8 +3,8 @@
 //! A thread that has something to wait for anyway, a batch to gather or a reply to come, lets go of
 //! its processor for a moment: those run who bring it about, and it need not sleep, which costs a
 //! waking. But where something computes all the time, it is that which runs then, for a whole slice
-//! of the scheduler's, and all who wait for the thread wait for it, too. So whoever comes back late
-//! sees to it that nobody lets others run for a while.
+//! of the scheduler's, and all who wait for the thread wait for it, too. So where threads are late for
+//! much of the time, nobody lets others run for a while.
 
 use crate::deadline::{Time, now};
 use crate::net::poll;
@@ -14,17 +14,27 @@ use std::time::Duration;
 /// Whoever is away for longer has let run what does not stop: threads that wait for each other take
 /// some 10 us a turn, slices are of 1.4 to 4 ms.
 const LATE: Duration = Duration::from_millis(1);
+/// For so much of a [`WINDOW`] any thread may be late: now and then something else has to run. Beside what
+/// computes all the time, some thread is late for half of it.
+const OFTEN: Duration = Duration::from_millis(25);
+const WINDOW: Duration = Duration::from_millis(100);
 /// For how long nobody lets others run then. Whoever tries it again loses such a slice, at worst.
 const WHILE: Duration = Duration::from_millis(100);
 
+/// Times are those of the clock, in nanoseconds; two threads that come back at the same moment may count as one.
 #[derive(Debug, Default)]
 pub(super) struct Courtesy {
     /// Until when nobody lets others run; 0 where that is well.
     until: AtomicU64,
+    /// When the present window began.
+    since: AtomicU64,
+    /// For how long in it any thread was late, and up to when that has been counted.
+    lost: AtomicU64,
+    counted: AtomicU64,
 }
 
 impl Courtesy {
-    /// Lets others run, if it has been well of late: false if it has not, or was not now.
+    /// Lets others run, if it has been well of late: false if it has not, or is not any more.
     pub(super) fn let_others_run(&self) -> bool {
         let began = now();
         let until = self.until.load(Ordering::Relaxed);
@@ -32,7 +42,7 @@ impl Courtesy {
             return false;
         }
         poll::yield_now();
-        self.came_back(began, now())
+        self.came_back(began, now(), until != 0)
     }
 
     /// Whether it is time to try it again, and this thread is the one to.
@@ -45,13 +55,40 @@ impl Courtesy {
                 .is_ok()
     }
 
-    fn came_back(&self, began: Time, time: Time) -> bool {
+    #[inline]
+    fn came_back(&self, began: Time, time: Time, tried: bool) -> bool {
         let late = time.since(began) > LATE;
-        let until = if late { time.plus(WHILE).nanos() } else { 0 };
-        if self.until.load(Ordering::Relaxed) != until {
-            self.until.store(until, Ordering::Relaxed);
+        if !late && !tried {
+            return true;
         }
-        !late
+        self.judge(began.nanos(), time, late, tried)
+    }
+
+    #[cold]
+    fn judge(&self, began: u64, time: Time, late: bool, tried: bool) -> bool {
+        let (often, window) = (OFTEN.as_nanos() as u64, WINDOW.as_nanos() as u64);
+        let at = time.nanos();
+        if !late {
+            // A try that went well is a new beginning, but it may end soon.
+            self.since.store(at, Ordering::Relaxed);
+            self.lost.store(often * 3 / 4, Ordering::Relaxed);
+            self.until.store(0, Ordering::Relaxed);
+            return true;
+        }
+        let from = self.counted.swap(at, Ordering::Relaxed).max(began);
+        let mut lost = at.saturating_sub(from);
+        if at.saturating_sub(self.since.load(Ordering::Relaxed)) > window {
+            self.since.store(began, Ordering::Relaxed);
+        } else {
+            lost += self.lost.load(Ordering::Relaxed);
+        }
+        self.lost.store(lost, Ordering::Relaxed);
+        let well = !tried && lost <= often;
+        if !well {
+            self.until
+                .store(time.plus(WHILE).nanos(), Ordering::Relaxed);
+        }
+        well
     }
 }
 
@@ -59,21 +96,69 @@ impl Courtesy {
 mod tests {
     use super::*;
 
-    #[test]
-    fn whoever_comes_back_late_keeps_the_others_for_a_while() {
-        let courtesy = Courtesy::default();
-        let at = |us: u64| Time::of_nanos(us * 1000);
-        let may = |us: u64| {
+    const WELL: u64 = 10;
+    const SLICE: u64 = 1001;
+
+    /// Threads that come back one after the other, each after so many microseconds, until one is told that it is
+    /// not well any more.
+    fn turns(
+        courtesy: &Courtesy,
+        mut time: u64,
+        away: impl IntoIterator<Item = u64>,
+    ) -> (u64, bool) {
+        for away in away {
             let until = courtesy.until.load(Ordering::Relaxed);
-            until == 0 || courtesy.is_tried(at(us), until)
-        };
-        assert!(may(0) && may(1));
-        assert!(courtesy.came_back(at(0), at(1000)) && may(1000));
-        assert!(!courtesy.came_back(at(1000), at(2001)));
-        assert!(!may(2002) && !may(102_000));
-        assert!(may(102_001), "one tries it again");
-        assert!(!may(102_002), "and the others wait for what comes of it");
-        assert!(courtesy.came_back(at(102_001), at(102_010)));
-        assert!(may(102_011) && may(102_012));
+            if until != 0 && !courtesy.is_tried(at(time), until) {
+                return (time, false);
+            }
+            time += away;
+            if !courtesy.came_back(at(time - away), at(time), until != 0) {
+                return (time, false);
+            }
+        }
+        (time, true)
+    }
+
+    fn at(us: u64) -> Time {
+        Time::of_nanos(us * 1000)
+    }
+
+    #[test]
+    fn nobody_lets_others_run_where_threads_are_late_for_much_of_the_time() {
+        let courtesy = Courtesy::default();
+        let seldom = (0..10_000).map(|turn| if turn % 1000 == 0 { 2 * SLICE } else { WELL });
+        let (time, well) = turns(&courtesy, 0, seldom);
+        assert!(well, "now and then is well");
+        let (time, well) = turns(&courtesy, time + 200_000, [WELL, SLICE].repeat(23));
+        assert!(well);
+        let (time, well) = turns(&courtesy, time, [SLICE; 5]);
+        assert!(!well);
+        assert!(!turns(&courtesy, time + 99_999, [WELL]).1, "for a while");
+        assert!(!turns(&courtesy, time + 100_001, [SLICE]).1, "one tries it");
+        assert!(!turns(&courtesy, time + 102_000, [WELL]).1, "in vain");
+        let (time, well) = turns(&courtesy, time + 300_000, [WELL, WELL, SLICE, WELL]);
+        assert!(well, "and the next with luck");
+        let (_, well) = turns(&courtesy, time, [SLICE; 8]);
+        assert!(!well, "which ends sooner than it began");
+    }
+
+    #[test]
+    fn threads_that_are_late_together_lose_their_time_once() {
+        let courtesy = Courtesy::default();
+        for thread in 0..64 {
+            assert!(courtesy.came_back(at(thread), at(20_000 + thread), false));
+        }
+        assert!(!courtesy.came_back(at(20_100), at(26_000), false));
+    }
+
+    #[test]
+    fn while_one_tries_it_the_others_wait_for_what_comes_of_it() {
+        let courtesy = Courtesy::default();
+        let (time, _) = turns(&courtesy, 0, [SLICE; 30]);
+        let until = courtesy.until.load(Ordering::Relaxed);
+        assert!(!courtesy.is_tried(at(time), until));
+        assert!(courtesy.is_tried(at(time + 100_001), until));
+        let until = courtesy.until.load(Ordering::Relaxed);
+        assert!(!courtesy.is_tried(at(time + 100_002), until));
     }
 }

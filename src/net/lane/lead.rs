@@ -1,6 +1,6 @@
 //! A connection in use: whatever happens to its holder, the next in line gets its turn.
 
-use super::batch::{Batch, Gathering, Progress, SENT, WAITING};
+use super::batch::{Batch, Gathering, MANY, Progress, SENT, WAITING};
 use super::{Departure, FRESH_MS, Lane, SIDE, State};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
@@ -132,6 +132,9 @@ impl<'a> Lead<'a> {
             kept.push(end - cut);
             from = end;
         }
+        if let Some((_, left)) = &mut self.batch {
+            *left = 0..kept.len();
+        }
         let time = now();
         let departure = Departure {
             at: time,
@@ -213,26 +216,19 @@ impl<'a> Lead<'a> {
         let leaves = matches!(error.code, Code::Timeout | Code::Interrupted | Code::Closed);
         if leaves {
             batch.abandon(own);
-            step!();
-            let mut hand = lock(&batch.hand);
-            // Under the lock: a member that gives up meanwhile looks for what was handed to it.
-            if batch.is_alive() {
-                let mut ends = progress.ends.clone();
-                if let Some(connection) = &mut self.connection {
-                    cut_out(connection, &mut ends, own);
-                }
-                hand.progress = Some(Progress {
-                    ends,
-                    next: member,
-                    departed: self.departed,
-                });
-                hand.connection = self.connection.take();
-                drop(hand);
-                self.holds = false;
+            let mut ends = progress.ends.clone();
+            if let Some(connection) = &mut self.connection {
+                cut_out(connection, &mut ends, own);
+            }
+            let progress = Progress {
+                ends,
+                next: member,
+                departed: self.departed,
+            };
+            if self.hand_over(&batch, progress) {
                 batch.nudge(i32::MAX);
                 return outcome.unwrap_or(Err(own_error));
             }
-            drop(hand);
             // Nobody waits for a reply any more, but some may not know yet that they have theirs.
             batch.land();
         } else {
@@ -247,17 +243,32 @@ impl<'a> Lead<'a> {
         outcome.unwrap_or(Err(own_error))
     }
 
-    /// The batch has its replies: the next one gets the connection, then the members are woken.
+    /// Gives a batch that is under way, and the connection, to whichever member takes them; false if nobody
+    /// waits for a reply any more.
+    fn hand_over(&mut self, batch: &Batch, progress: Progress) -> bool {
+        step!();
+        let mut hand = lock(&batch.hand);
+        // Under the lock: a member that gives up meanwhile looks for what was handed to it.
+        if !batch.is_alive() {
+            return false;
+        }
+        hand.progress = Some(progress);
+        hand.connection = self.connection.take();
+        self.holds = false;
+        true
+    }
+
+    /// The batch has its replies: its members are woken, and the next one gets the connection.
     pub(super) fn land(&mut self, used: Time) {
         let Some((batch, _)) = self.batch.take() else {
             return;
         };
+        batch.land();
         if let Some(connection) = &mut self.connection
             && connection.rest(used)
         {
             self.pass_on();
         }
-        batch.land();
     }
 
     /// Leaves the lane with the connection, which stays counted.
@@ -275,7 +286,7 @@ impl<'a> Lead<'a> {
         self.holds = false;
         step!();
         let mut state = lock(&self.lane.state);
-        if let Some(departed) = self.departed {
+        if let Some(departed) = self.departed.take() {
             state.under_way.retain(|other| *other != departed);
         }
         if state.gathering.is_empty() && state.takers == 0 {
@@ -285,15 +296,23 @@ impl<'a> Lead<'a> {
         self.pass_to_others(state, connection);
     }
 
-    fn pass_to_others(&self, mut state: MutexGuard<'_, State>, connection: Box<Connection>) {
+    fn pass_to_others(&mut self, mut state: MutexGuard<'_, State>, connection: Box<Connection>) {
         let waits = state.one_is_back_soon();
+        let crowded = state.is_crowded();
         match state.next_batch().filter(|_| !waits) {
             Some(next) => {
                 next.led = true;
                 let batch = next.batch.clone();
-                lock(&batch.hand).connection = Some(connection);
-                drop(state);
-                batch.nudge(1);
+                if crowded && next.ends.len() >= MANY {
+                    drop(state);
+                    self.connection = Some(connection);
+                    self.holds = true;
+                    self.send_off(&batch);
+                } else {
+                    lock(&batch.hand).connection = Some(connection);
+                    drop(state);
+                    batch.nudge(1);
+                }
             }
             None => {
                 state.idle.push(connection);
@@ -302,6 +321,28 @@ impl<'a> Lead<'a> {
                 notify_one(&self.lane.freed);
             }
         }
+    }
+
+    /// Sends a batch before any of its members is awake to lead it: what that one will have to do is to read the
+    /// replies. Costs whoever does it the time of a send that does not wait.
+    fn send_off(&mut self, batch: &Arc<Batch>) {
+        self.batch = Some((batch.clone(), 0..0));
+        let progress = self.board(batch);
+        if let Some(connection) = &mut self.connection {
+            // Whoever leads finds out by itself what fails of it.
+            let _ = connection.send();
+        }
+        let handed = self.hand_over(batch, progress);
+        self.batch = None;
+        if handed {
+            batch.nudge(1);
+            return;
+        }
+        // All have given up meanwhile, and nobody will read what comes: it is lost, here and now, since whoever
+        // passed it on thinks that nothing is held any more.
+        let mut lost = Lead::new(self.lane, self.connection.take());
+        lost.departed = self.departed.take();
+        self.holds = false;
     }
 }
 
