@@ -446,6 +446,8 @@ fn connections_that_an_administrator_kills_cost_no_read_and_run_no_write_twice()
         assert!(p99(&beside) < 50 * MS, "{:?}", p99(&beside));
         audit(cluster, &ledger, false, "connections were killed");
     });
+    // A read finds out which of the idle connections were killed last; a write would be in doubt.
+    assert_eq!(say(&client, &format!("GET {key}")), "v");
     assert_eq!(say(&client, &format!("DEL {big}")), "1");
     let new = connections(&mut admin) - before;
     println!(

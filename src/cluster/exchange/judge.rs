@@ -462,12 +462,18 @@ impl Exchange<'_> {
         }
         self.wait |= again.wait;
         self.refresh |= again.refresh;
-        let hasty = is_hasty(&error, self.took());
+        let (hasty, read) = (is_hasty(&error, self.took()), part.read);
         let trouble = part.trouble();
         trouble.toward = None;
         trouble.asking = false;
         // What the end of the call cut short tells less than what came of the attempt before.
-        if trouble.last.is_none() || error.sent || !hasty {
+        let replaces = match &trouble.last {
+            None => true,
+            // A write that may have run is still in doubt, whatever comes of the attempts behind it.
+            Some(last) if last.sent && !read => error.sent,
+            Some(_) => error.sent || !hasty,
+        };
+        if replaces {
             trouble.last = Some(error);
         }
     }
