@@ -146,6 +146,12 @@ impl State {
         self.crowded = self.crowd > if self.crowded { DISPERSED } else { CROWD };
     }
 
+    /// From now on there is a crowd, however few have met.
+    fn crowd_together(&mut self) {
+        self.crowd = MEMBERS * SHARE;
+        self.crowded = true;
+    }
+
     fn is_crowded(&self) -> bool {
         self.crowded
     }
@@ -236,9 +242,7 @@ impl Lane {
     /// As where many have been here of late.
     #[cfg(test)]
     pub fn crowd(&self) {
-        let mut state = lock(&self.state);
-        state.crowd = MEMBERS * SHARE;
-        state.crowded = true;
+        lock(&self.state).crowd_together();
     }
 
     /// How many connections there are.
@@ -321,9 +325,7 @@ impl Lane {
                         Ok(connection) => lead.connection = Some(connection),
                         // Then they share what there is, and nobody is told of it.
                         Err(_) => {
-                            let mut state = lock(&self.state);
-                            state.crowd = MEMBERS * SHARE;
-                            state.crowded = true;
+                            lock(&self.state).crowd_together();
                             continue;
                         }
                     }
