@@ -123,7 +123,7 @@
 /* A write through a read-only handle; nothing was sent. */
 #define RDC_ERR_READONLY 11
 
-/* rdc_interrupt() was called, or the function of rdc_on_wait() said no. */
+/* rdc_interrupt() was called, or the function of rdc_set_wait_callback() said no. */
 #define RDC_ERR_INTERRUPTED 12
 
 /* A bug in this library, caught at its edge. */
@@ -158,7 +158,7 @@ typedef void (*rdc_log_fn)(void *arg, int32_t level, const char *message);
 
 /* Says whether a call that waits shall go on: 1 if so; 0 ends it with RDC_ERR_INTERRUPTED. (So
    does whatever a language gives back for a function that failed.) arg is what was given to
-   rdc_on_wait(). Called on the thread that waits, inside its rdc_ call, with no lock held: it may
+   rdc_set_wait_callback(). Called on the thread that waits, inside its rdc_ call, with no lock held: it may
    call the library, only not the pipeline or the pinned handle that waits. */
 typedef int32_t (*rdc_wait_fn)(void *arg);
 
@@ -229,7 +229,7 @@ int32_t rdc_options_set(rdc_options *options,
                         const char *name,
                         const char *value);
 
-/* Every option there is: an array of maps of "name", "type", "default", "range", "unit", "twin"
+/* Every option there is: an array of maps of "name", "type", "default", "range", "unit", "per_handle"
    (1 if rdc_with() may change it) and "help". */
 rdc_reply *rdc_options_list(void);
 
@@ -427,9 +427,9 @@ int32_t rdc_reply_free(rdc_reply *reply);
 /* ---- Looking inside -------------------------------------------------------------------------- */
 
 /* The cluster as it is known: an array of shards, each a map of "slots" (an array of first and
-   last), "primary" and "replicas"; each node a map of "address", "id", "zone", "health" ("well"
-   or "failing"), "left_alone_ms", "connections", "reads" (that went to it because it was chosen among
-   several), "round_trip_us" (smoothed; -1: not measured) and "under_way" (commands, of handles that
+   last), "primary" and "replicas"; each node a map of "address", "id", "zone", "health" ("healthy"
+   or "unhealthy"), "ejected_ms", "connections", "reads" (that went to it because it was chosen among
+   several), "rtt_us" (smoothed; -1: not measured) and "in_flight" (commands, of handles that
    read from replicas); a replica also of "link" to its primary ("up", "down", "unknown"), "lag_bytes"
    (of its primary's writes that it lacked when last asked; -1: never) and "lag_ms" (how long ago the
    moment is up to which it is shown to have everything; -1: it is not). What is not asked for by an
@@ -469,7 +469,7 @@ void rdc_set_logger(rdc_log_fn fn, void *arg, int32_t level);
    something. A program in C, whose handlers run at once, has rdc_interrupt().
 
    Each thread has its own, or none. A forked child keeps that of the thread that forked. */
-void rdc_on_wait(rdc_wait_fn fn, void *arg);
+void rdc_set_wait_callback(rdc_wait_fn fn, void *arg);
 
 /* The name of an error code: "TIMEOUT" for RDC_ERR_TIMEOUT, "UNKNOWN" for a number that is none.
    Lives for ever. */

@@ -265,7 +265,7 @@ const CONTRACT: &str = "rdc_create rdc_create_with rdc_client_error rdc_with rdc
     rdc_reply_type rdc_reply_error rdc_reply_str rdc_reply_len rdc_reply_int rdc_reply_double \
     rdc_reply_at rdc_reply_find rdc_reply_node rdc_reply_sent rdc_reply_read \
     rdc_reply_read_array rdc_reply_free rdc_topology rdc_stats rdc_refresh rdc_key_slot \
-    rdc_explain rdc_set_logger rdc_on_wait rdc_error_name rdc_version rdc_version_number";
+    rdc_explain rdc_set_logger rdc_set_wait_callback rdc_error_name rdc_version rdc_version_number";
 
 #[test]
 fn no_function_that_was_ever_promised_is_missing() {

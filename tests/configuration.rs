@@ -48,12 +48,12 @@ fn rendered() -> String {
          # Configuration\n\
          \n\
          Every option has a name and takes text: in `rdc_options_set(options, name, value)`, in the \
-         query of a URL, and, if it is marked *twin*, in `rdc_with(client, name, value)`, which gives \
+         query of a URL, and, if it is marked *per handle*, in `rdc_with(client, name, value)`, which gives \
          another handle on the same connections. A value that is not understood is an error when it \
          is set. Numbers are decimal; booleans are `yes` or `no` (`true` or `false`, `1` or `0`); an \
          empty text means none.\n\
          \n\
-         | Option | Type | Default | Range | Twin | What it does |\n\
+         | Option | Type | Default | Range | Per handle | What it does |\n\
          |---|---|---|---|---|---|\n",
     );
     for row in options() {
@@ -105,7 +105,7 @@ fn line(row: &OptionRow) -> String {
         row.kind(),
         code(row.default()),
         row.range(),
-        if row.twin { "yes" } else { "" },
+        if row.per_handle { "yes" } else { "" },
         row.help
     )
 }

@@ -29,7 +29,7 @@ fn rendered() -> String {
          - `nodes`: a map from each known node's `host:port` to a map of `connections` (open now), \
          `connects` (ever opened), `failures` (how often it was left alone for a while), `reads` (that went \
          to it because it was chosen among several) and `health` \
-         (`well` or `failing`).\n",
+         (`healthy` or `unhealthy`).\n",
     );
     page
 }

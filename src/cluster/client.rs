@@ -126,7 +126,9 @@ impl Client {
             Err(error) => return Client::broken(error),
         };
         let mut config = Config::clone(&self.config);
-        let changed = config.set_twin(name, value).and_then(|()| config.check());
+        let changed = config
+            .set_per_handle(name, value)
+            .and_then(|()| config.check());
         match changed {
             Ok(()) => Client::of(core, Arc::new(config)),
             Err(error) => Client::broken(error),

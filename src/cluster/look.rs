@@ -58,13 +58,13 @@ fn node(out: &mut Builder, node: &Arc<Node>, of: Option<&Shard>) {
     };
     out.text("health").text(health(peer));
     let away = peer.health.away(time).map_or(0, |d| d.as_millis() as i64);
-    out.text("left_alone_ms").int(away);
+    out.text("ejected_ms").int(away);
     out.text("connections").int(peer.connections() as i64);
     let reads = peer.counts.reads.load(Ordering::Relaxed);
     out.text("reads").int(reads as i64);
     let trip = peer.pace.round_trip().map_or(-1, |d| d.as_micros() as i64);
-    out.text("round_trip_us").int(trip);
-    out.text("under_way").int(i64::from(peer.pace.load()));
+    out.text("rtt_us").int(trip);
+    out.text("in_flight").int(i64::from(peer.pace.load()));
     if let Some(shard) = of {
         let standing = &peer.standing;
         out.text("link").text(match standing.link() {
@@ -83,9 +83,9 @@ fn node(out: &mut Builder, node: &Arc<Node>, of: Option<&Shard>) {
 
 fn health(peer: &Peer) -> &'static str {
     if peer.health.is_well() {
-        "well"
+        "healthy"
     } else {
-        "failing"
+        "unhealthy"
     }
 }
 

@@ -5,17 +5,17 @@
 //! it. No error of this module repeats a password, or anything that may be a misplaced one.
 
 mod address_map;
+mod enum_option;
 mod secret;
 mod suggest;
 mod table;
 mod url;
-mod word;
 
 pub use address_map::{AddressMap, Place};
+pub use enum_option::{ClusterMode, NilPolicy, Protocol, ReadFrom};
 pub use secret::Secret;
 pub use table::{OptionRow, options};
 pub use url::schemes;
-pub use word::{ClusterMode, NilPolicy, Protocol, ReadFrom};
 
 use std::fmt;
 
@@ -124,19 +124,19 @@ impl Config {
         table::find(name)?.set(self, value)
     }
 
-    /// Sets one option of a twin: one that holds for a handle, not for the connections that it
+    /// Sets one option of a derived handle: one that holds for a handle, not for the connections that it
     /// shares with others.
-    pub fn set_twin(&mut self, name: &str, value: &str) -> Result<()> {
+    pub fn set_per_handle(&mut self, name: &str, value: &str) -> Result<()> {
         let row = table::find(name)?;
-        if !row.twin {
-            let twins: Vec<&str> = options()
+        if !row.per_handle {
+            let per_handle: Vec<&str> = options()
                 .iter()
-                .filter(|r| r.twin)
+                .filter(|r| r.per_handle)
                 .map(|r| r.name)
                 .collect();
             return Err(Error::invalid(format_args!(
                 "option {name} is fixed when the client is created; another handle may change {}",
-                twins.join(", ")
+                per_handle.join(", ")
             )));
         }
         row.set(self, value)

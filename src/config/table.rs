@@ -14,7 +14,7 @@ pub struct OptionRow {
     /// What a number counts; empty otherwise.
     pub unit: &'static str,
     /// Whether it may differ between handles that share their connections (`rdc_with`).
-    pub twin: bool,
+    pub per_handle: bool,
     /// What it does, in a sentence.
     pub help: &'static str,
     default: &'static str,
@@ -34,7 +34,7 @@ enum Kind {
         get: fn(&Config) -> bool,
         set: fn(&mut Config, bool),
     },
-    Word {
+    Enum {
         words: &'static [&'static str],
         get: fn(&Config) -> &'static str,
         /// Whether it is one of the words, and set.
@@ -83,7 +83,7 @@ impl OptionRow {
         OptionRow {
             name,
             unit: "",
-            twin: false,
+            per_handle: false,
             help,
             default,
             kind,
@@ -95,8 +95,8 @@ impl OptionRow {
         self
     }
 
-    const fn twin(mut self) -> OptionRow {
-        self.twin = true;
+    const fn per_handle(mut self) -> OptionRow {
+        self.per_handle = true;
         self
     }
 
@@ -114,7 +114,7 @@ impl OptionRow {
             Kind::Url => "URL",
             Kind::Number { .. } => "number",
             Kind::Flag { .. } => "boolean",
-            Kind::Word { .. } => "word",
+            Kind::Enum { .. } => "enum",
             Kind::Text { .. } => "text",
             Kind::Password => "secret",
             Kind::AddressMap => "address pairs",
@@ -132,17 +132,17 @@ impl OptionRow {
             Kind::Url => "redis://host:port,...".to_owned(),
             Kind::Number { min, max, .. } => format!("{min} to {max}"),
             Kind::Flag { .. } => "yes, no".to_owned(),
-            Kind::Word { .. } => self.words().collect::<Vec<_>>().join(", "),
+            Kind::Enum { .. } => self.words().collect::<Vec<_>>().join(", "),
             Kind::Text { allowed, .. } => allowed.words.to_owned(),
             Kind::Password => "any text".to_owned(),
             Kind::AddressMap => "from=to,from=to; each host or host:port".to_owned(),
         }
     }
 
-    /// The words of a [`Kind::Word`] that this version implements.
+    /// The words of a [`Kind::Enum`] that this version implements.
     fn words(&self) -> impl Iterator<Item = &'static str> {
         let words = match self.kind {
-            Kind::Word { words, .. } => words,
+            Kind::Enum { words, .. } => words,
             _ => &[],
         };
         words.iter().copied().filter(|word| !self.is_later(word))
@@ -159,7 +159,7 @@ impl OptionRow {
             Kind::Url => super::url::shown(config),
             Kind::Number { get, .. } => get(config).to_string(),
             Kind::Flag { get, .. } => if get(config) { "yes" } else { "no" }.to_owned(),
-            Kind::Word { get, .. } => get(config).to_owned(),
+            Kind::Enum { get, .. } => get(config).to_owned(),
             Kind::Text { get, .. } => get(config).clone().unwrap_or_default(),
             Kind::Password if config.password.is_some() => "***".to_owned(),
             Kind::Password => String::new(),
@@ -194,7 +194,7 @@ impl OptionRow {
                     return Err(self.refused(value, "is not a boolean"));
                 }
             }
-            Kind::Word { set, .. } => {
+            Kind::Enum { set, .. } => {
                 if self.is_later(value) {
                     return Err(self.refused(value, "is not supported by this version"));
                 }
@@ -276,11 +276,11 @@ macro_rules! flag {
     };
 }
 
-macro_rules! word {
+macro_rules! enum_option {
     ($field:ident: $type:ident, $default:literal, $help:literal) => {
         OptionRow::new(
             stringify!($field),
-            Kind::Word {
+            Kind::Enum {
                 words: $type::NAMES,
                 get: |config| config.$field.name(),
                 set: |config, word| {
@@ -313,7 +313,7 @@ macro_rules! text {
 /// Unset, it depends on `readonly`, so there is no default to write into the field.
 const READ_FROM: OptionRow = OptionRow::new(
     "read_from",
-    Kind::Word {
+    Kind::Enum {
         words: ReadFrom::NAMES,
         get: |config| config.read_from().name(),
         set: |config, word| {
@@ -340,11 +340,11 @@ static TABLE: &[OptionRow] = &[
     number!(timeout_ms: u64, 1, DAY_MS, "5000",
         "A call ends within this time, whatever it has to wait for.")
     .unit("ms")
-    .twin(),
+    .per_handle(),
     number!(attempt_timeout_ms: u64, 1, DAY_MS, "1000",
         "One node has this time to answer, before another one is tried or the call gives up.")
     .unit("ms")
-    .twin(),
+    .per_handle(),
     number!(connect_timeout_ms: u64, 1, DAY_MS, "1000",
         "A new connection is ready within this time, authentication included, or the \
          node counts as not reachable.")
@@ -354,59 +354,59 @@ static TABLE: &[OptionRow] = &[
         "no",
         "Refuse everything that is not a read before it is sent, and let replicas serve reads."
     )
-    .twin(),
-    READ_FROM.twin(),
+    .per_handle(),
+    READ_FROM.per_handle(),
     text!(
         zone,
         PRINTABLE,
         "The availability zone we are in, as the nodes name theirs (Valkey 8 and later), for \
          read_from=zone."
     )
-    .twin(),
+    .per_handle(),
     number!(max_staleness_ms: u64, 0, DAY_MS, "0",
         "What a replica answers is at most this old, or another node is asked: one whose lag is not \
          shown to be within it serves no reads; 0 sets no bound.")
     .unit("ms")
-    .twin(),
+    .per_handle(),
     flag!(
         read_your_writes,
         "no",
-        "A read sees what this handle and its twins have written: a slot that was written to is read \
+        "A read sees what this handle and the handles derived from it have written: a slot that was written to is read \
          at its primary until a replica is shown to have caught up."
     )
-    .twin(),
+    .per_handle(),
     flag!(
         monotonic,
         "no",
         "A read never sees an older state of its slot than a read before it, of any handle of this \
          client that has this option."
     )
-    .twin(),
-    word!(nil: NilPolicy, "accept",
+    .per_handle(),
+    enum_option!(nil: NilPolicy, "accept",
         "Whether what a replica does not have is believed (but for slots known to be moving), or \
          verified: asked again at the primary. With max_staleness_ms, read_your_writes or monotonic \
          it is always verified.")
-    .twin(),
+    .per_handle(),
     number!(max_redirects: u32, 0, 1000, "16",
         "A command follows this many MOVED and ASK redirections before it fails.")
-    .twin(),
+    .per_handle(),
     flag!(
         retry_writes,
         "no",
         "Send a write again when its connection broke and it may or may not have run; it may \
          then run twice."
     )
-    .twin(),
+    .per_handle(),
     flag!(
         split_writes,
         "no",
         "Let MSET set keys of several slots, each slot by itself: not all at once, and if one fails \
          the others are set. DEL and UNLINK are always split so, and MSETNX never."
     )
-    .twin(),
+    .per_handle(),
     number!(connections_per_node: usize, 1, 1000, "16",
         "At most this many connections are open to one node, and as many more for handles that read from replicas; commands that block and pinned handles have theirs besides."),
-    word!(protocol: Protocol, "3",
+    enum_option!(protocol: Protocol, "3",
         "The version of RESP to speak; 3 falls back to 2 with a server that does not know it."),
     text!(
         user,
@@ -424,7 +424,7 @@ static TABLE: &[OptionRow] = &[
         CLIENT_NAME,
         "The name that the connections carry in CLIENT LIST."
     ),
-    word!(cluster: ClusterMode, "auto",
+    enum_option!(cluster: ClusterMode, "auto",
         "Whether the nodes of the url form a cluster: auto asks them, yes fails if they do not, \
          no takes the one node for all slots."),
     OptionRow::new(
@@ -558,7 +558,7 @@ mod tests {
     fn later_words_are_words() {
         for (name, word) in LATER_WORDS {
             let row = TABLE.iter().find(|row| row.name == *name).unwrap();
-            let Kind::Word { words, .. } = row.kind else {
+            let Kind::Enum { words, .. } = row.kind else {
                 panic!("{name} has no words")
             };
             assert!(words.contains(word), "{name} {word}");

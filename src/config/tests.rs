@@ -546,14 +546,14 @@ fn options_of_a_later_version_are_refused_by_name() {
 }
 
 #[test]
-fn twins_change_what_is_theirs() {
-    let twins: Vec<&str> = options()
+fn per_handle_options_are_the_ones_with_changes() {
+    let per_handle: Vec<&str> = options()
         .iter()
-        .filter(|r| r.twin)
+        .filter(|r| r.per_handle)
         .map(|r| r.name)
         .collect();
     assert_eq!(
-        twins,
+        per_handle,
         [
             "timeout_ms",
             "attempt_timeout_ms",
@@ -570,10 +570,10 @@ fn twins_change_what_is_theirs() {
         ]
     );
     let mut config = Config::from_url("redis://h").unwrap();
-    config.set_twin("timeout_ms", "9").unwrap();
+    config.set_per_handle("timeout_ms", "9").unwrap();
     assert_eq!(config.timeout_ms, 9);
-    for row in options().iter().filter(|row| !row.twin) {
-        let error = config.set_twin(row.name, SECRET).unwrap_err();
+    for row in options().iter().filter(|row| !row.per_handle) {
+        let error = config.set_per_handle(row.name, SECRET).unwrap_err();
         let start = format!(
             "INVALID option {} is fixed when the client is created;",
             row.name
@@ -587,12 +587,14 @@ fn twins_change_what_is_theirs() {
         );
         assert!(!error.message.contains(SECRET), "{error}");
     }
-    let error = config.set_twin("timeout", "9").unwrap_err();
+    let error = config.set_per_handle("timeout", "9").unwrap_err();
     assert!(
         error.message.contains("did you mean `timeout_ms`?"),
         "{error}"
     );
-    let error = config.set_twin("refresh_interval_ms", "9").unwrap_err();
+    let error = config
+        .set_per_handle("refresh_interval_ms", "9")
+        .unwrap_err();
     assert!(
         error.message.contains("not supported by this version"),
         "{error}"

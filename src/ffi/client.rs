@@ -221,7 +221,7 @@ pub unsafe extern "C" fn rdc_options_set(
     )
 }
 
-/// Every option there is: an array of maps of "name", "type", "default", "range", "unit", "twin"
+/// Every option there is: an array of maps of "name", "type", "default", "range", "unit", "per_handle"
 /// (1 if rdc_with() may change it) and "help".
 #[unsafe(no_mangle)]
 pub extern "C" fn rdc_options_list() -> *mut rdc_reply {
@@ -234,7 +234,7 @@ pub extern "C" fn rdc_options_list() -> *mut rdc_reply {
             out.text("default").text(row.default());
             out.text("range").text(row.range());
             out.text("unit").text(row.unit);
-            out.text("twin").int(i64::from(row.twin));
+            out.text("per_handle").int(i64::from(row.per_handle));
             out.text("help").text(row.help);
             out.gather(Kind::Map, at);
         }

@@ -15,9 +15,9 @@ use std::sync::Arc;
 /// ## Looking inside
 ///
 /// The cluster as it is known: an array of shards, each a map of "slots" (an array of first and
-/// last), "primary" and "replicas"; each node a map of "address", "id", "zone", "health" ("well"
-/// or "failing"), "left_alone_ms", "connections", "reads" (that went to it because it was chosen among
-/// several), "round_trip_us" (smoothed; -1: not measured) and "under_way" (commands, of handles that
+/// last), "primary" and "replicas"; each node a map of "address", "id", "zone", "health" ("healthy"
+/// or "unhealthy"), "ejected_ms", "connections", "reads" (that went to it because it was chosen among
+/// several), "rtt_us" (smoothed; -1: not measured) and "in_flight" (commands, of handles that
 /// read from replicas); a replica also of "link" to its primary ("up", "down", "unknown"), "lag_bytes"
 /// (of its primary's writes that it lacked when last asked; -1: never) and "lag_ms" (how long ago the
 /// moment is up to which it is shown to have everything; -1: it is not). What is not asked for by an
@@ -128,7 +128,7 @@ pub unsafe extern "C" fn rdc_set_logger(r#fn: rdc_log_fn, arg: *mut c_void, leve
 
 /// Says whether a call that waits shall go on: 1 if so; 0 ends it with RDC_ERR_INTERRUPTED. (So
 /// does whatever a language gives back for a function that failed.) arg is what was given to
-/// rdc_on_wait(). Called on the thread that waits, inside its rdc_ call, with no lock held: it may
+/// rdc_set_wait_callback(). Called on the thread that waits, inside its rdc_ call, with no lock held: it may
 /// call the library, only not the pipeline or the pinned handle that waits.
 #[allow(non_camel_case_types)]
 pub type rdc_wait_fn = Option<unsafe extern "C" fn(arg: *mut c_void) -> i32>;
@@ -146,7 +146,7 @@ pub type rdc_wait_fn = Option<unsafe extern "C" fn(arg: *mut c_void) -> i32>;
 /// # Safety
 /// fn may be called with arg on this thread until it has been replaced, or the thread has ended.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn rdc_on_wait(r#fn: rdc_wait_fn, arg: *mut c_void) {
+pub unsafe extern "C" fn rdc_set_wait_callback(r#fn: rdc_wait_fn, arg: *mut c_void) {
     guarded(
         |_| (),
         || {

@@ -54,7 +54,7 @@ pub const RDC_ERR_CROSSSLOT: i32 = 9;
 pub const RDC_ERR_REDIRECTS: i32 = 10;
 /// A write through a read-only handle; nothing was sent.
 pub const RDC_ERR_READONLY: i32 = 11;
-/// rdc_interrupt() was called, or the function of rdc_on_wait() said no.
+/// rdc_interrupt() was called, or the function of rdc_set_wait_callback() said no.
 pub const RDC_ERR_INTERRUPTED: i32 = 12;
 /// A bug in this library, caught at its edge.
 pub const RDC_ERR_INTERNAL: i32 = 13;

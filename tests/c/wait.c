@@ -51,7 +51,7 @@ int main(void) {
     rdc_reply_free(rdc_set(client, "wait:other", RDC_NTS, "other", RDC_NTS));
     rdc_reply_free(rdc_cmd(client, "DEL", "wait:list"));
 
-    rdc_on_wait(until_a_signal, &asked);
+    rdc_set_wait_callback(until_a_signal, &asked);
     rdc_reply *r;
     double began, took, least = 1e9;
     for (int i = 0; i < 3; i++) { /* a machine that is busy otherwise may be late once */
@@ -74,7 +74,7 @@ int main(void) {
     check(is_text(rdc_reply_at(r, 1), "x", 1), "the next call gets its own reply");
     rdc_reply_free(r);
 
-    rdc_on_wait(go_on, NULL);
+    rdc_set_wait_callback(go_on, NULL);
     asked = other_replies = 0;
     alarm_after(700, 700);
     began = ms();
@@ -86,7 +86,7 @@ int main(void) {
     check(signals > 20 && asked > 20, "each of them is a reason to ask");
     check(other_replies == asked, "whoever is asked may use the same client");
 
-    rdc_on_wait(NULL, NULL);
+    rdc_set_wait_callback(NULL, NULL);
     asked = 0;
     alarm_after(20000, 0);
     r = rdc_cmd(client, "BLPOP", "wait:list", "0.1");

@@ -104,7 +104,7 @@ fn a_replica_serves_as_long_as_it_is_shown_to_be_within_the_bound() {
     }
     assert!(last < 300 * MS, "still read from after {last:?}");
     assert!(last > 50 * MS, "what was shown holds for a while: {last:?}");
-    assert!(stat(&bounded, "reads_passed_stale") > 0);
+    assert!(stat(&bounded, "reads_skipped_stale") > 0);
     assert_eq!(field(&bounded, fake.port(1), "lag_bytes"), "100");
     // It is behind by no more than the bound: what it lacks is younger.
     tell(&hands[1], |replica| replica.offset = 200);
@@ -179,7 +179,7 @@ fn a_reply_that_comes_when_the_bound_has_run_out_is_not_delivered() {
     tell(&hands[1], |replica| replica.delay = 400 * MS);
     tell(&hands[0], |primary| primary.offset = 200);
     assert_eq!(say(&bounded, "GET k"), "primary");
-    assert_eq!(stat(&bounded, "reads_late"), 1);
+    assert_eq!(stat(&bounded, "reads_stale_rejected"), 1);
     // In a pipeline neither.
     tell(&hands[0], |primary| primary.offset = 100);
     tell(&hands[1], |replica| replica.delay = Duration::ZERO);

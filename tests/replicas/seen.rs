@@ -26,7 +26,7 @@ fn reads_are_counted_by_role_by_node_and_by_what_kept_them_from_another() {
         let reads = field(&any, fake.port(node), "reads");
         assert_eq!(reads, count.to_string());
     }
-    assert_eq!(role("reads_passed_ejected") + role("reads_fallback"), 0);
+    assert_eq!(role("reads_skipped_ejected") + role("reads_fallback"), 0);
     loading(&fake, 1);
     let replica = any.with("read_from", "replica");
     for _ in 0..50 {
@@ -34,7 +34,7 @@ fn reads_are_counted_by_role_by_node_and_by_what_kept_them_from_another() {
     }
     // Each was wished for at the replica and served by the primary.
     assert!(role("reads_fallback") >= 45, "{}", role("reads_fallback"));
-    assert!(role("reads_passed_ejected") >= 45);
+    assert!(role("reads_skipped_ejected") >= 45);
     let stats = any.stats();
     let node = format!("127.0.0.1:{}", fake.port(1));
     let node = stats
@@ -42,7 +42,7 @@ fn reads_are_counted_by_role_by_node_and_by_what_kept_them_from_another() {
         .find("nodes")
         .and_then(|n| n.find(&node))
         .unwrap();
-    assert_eq!(node.find("health").and_then(|h| h.str()), Some("failing"));
+    assert_eq!(node.find("health").and_then(|h| h.str()), Some("unhealthy"));
     assert!(node.find("failures").and_then(|f| f.int()).unwrap() >= 1);
 }
 
@@ -74,11 +74,11 @@ fn a_node_that_goes_and_comes_back_is_told_of_once_each_time() {
         reads(20);
         fake.node(1).calls("GET") > first + 3
     });
-    assert_eq!(field(&replica, fake.port(1), "health"), "failing");
+    assert_eq!(field(&replica, fake.port(1), "health"), "unhealthy");
     fake.off(1);
     until("it is read from again", || {
         reads(5);
-        field(&replica, fake.port(1), "health") == "well"
+        field(&replica, fake.port(1), "health") == "healthy"
     });
     reads(5);
     log::set(None, 0);

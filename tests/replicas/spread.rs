@@ -114,7 +114,7 @@ fn reads_follow_the_nearest_node_the_primary_included_wherever_it_is() {
         );
     }
     let us = |node: usize| {
-        let us = crate::field(&nearest, fake.port(node), "round_trip_us");
+        let us = crate::field(&nearest, fake.port(node), "rtt_us");
         us.parse::<i64>().unwrap()
     };
     assert!(us(0) > us(2) && us(1) > us(2) && us(2) > 0);

@@ -162,8 +162,8 @@ fn promises_hold(cluster: &Cluster, shard: usize, days: &dyn Fn(&str)) {
         stat(&plain, "replica_reads"),
         stat(&plain, "primary_reads"),
         stat(&plain, "lag_probes"),
-        stat(&plain, "reads_late"),
-        stat(&plain, "reads_verified")
+        stat(&plain, "reads_stale_rejected"),
+        stat(&plain, "reads_rechecked")
     );
     assert!(stat(&plain, "replica_reads") > 100);
 }

@@ -42,7 +42,7 @@ def prepare() -> None:
     """Before a call, as long as nothing is ready."""
     global ready
     if threading.current_thread() is threading.main_thread():
-        lib.rdc_on_wait(_callback, ffi.NULL)
+        lib.rdc_set_wait_callback(_callback, ffi.NULL)
         ready = True
 
 
@@ -63,7 +63,7 @@ def _forked() -> None:
 
 def _end() -> None:
     global ready
-    lib.rdc_on_wait(ffi.NULL, ffi.NULL)
+    lib.rdc_set_wait_callback(ffi.NULL, ffi.NULL)
     # Whoever calls later, from an exit handler, waits as long as it takes.
     ready = True
 

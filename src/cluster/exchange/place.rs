@@ -363,8 +363,8 @@ impl Exchange<'_> {
         count(&node.peer.counts.reads);
         match pick.passed {
             None => {}
-            Some(Passed::Ejected) => count(&stats.reads_passed_ejected),
-            Some(Passed::Stale) => count(&stats.reads_passed_stale),
+            Some(Passed::Ejected) => count(&stats.reads_skipped_ejected),
+            Some(Passed::Stale) => count(&stats.reads_skipped_stale),
         }
         if pick.fallback {
             count(match self.manner.read_from {

@@ -46,7 +46,7 @@ impl Exchange<'_> {
             let mut need = need;
             need.since = need.since.max(promise.oldest(time));
             if !primary.is_some_and(|p| need.is_met(place.peer, &p.peer)) {
-                count(&self.core.stats.reads_late);
+                count(&self.core.stats.reads_stale_rejected);
                 self.doubt(part);
                 return false;
             }
@@ -54,7 +54,7 @@ impl Exchange<'_> {
         if (promise.verifies() || self.process.moving.has(slot, time))
             && part.body.with_args(|args| is_doubtful(args, reply))
         {
-            count(&self.core.stats.reads_verified);
+            count(&self.core.stats.reads_rechecked);
             self.doubt(part);
             return false;
         }

@@ -52,7 +52,7 @@ class RedisCluster
       rdc_stats: [[:pointer], :pointer],
       rdc_explain: [%i[pointer size_t pointer pointer], :pointer],
       rdc_key_slot: [%i[buffer_in size_t], :int32],
-      rdc_on_wait: [%i[pointer pointer], :void],
+      rdc_set_wait_callback: [%i[pointer pointer], :void],
       rdc_error_name: [[:int32], :string],
       rdc_version: [[], :string],
       rdc_version_number: [[], :int32]

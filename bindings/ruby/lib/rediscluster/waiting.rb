@@ -31,7 +31,7 @@ class RedisCluster
     # Thread.current[] belongs to the fiber: nobody else uses this state in the middle of a call.
     def here
       Thread.current[:rediscluster] ||= begin
-        Native.rdc_on_wait(QUESTION, nil)
+        Native.rdc_set_wait_callback(QUESTION, nil)
         State.new(FFI::MemoryPointer.new(:int64, 2))
       end
     end

@@ -1,7 +1,7 @@
 //! Options whose value is one of a few words, as types.
 
 /// An enum whose variants are the words of an option.
-macro_rules! words {
+macro_rules! option_enum {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ macro_rules! words {
     };
 }
 
-words! {
+option_enum! {
     /// Which nodes of a shard serve reads.
     ReadFrom {
         /// The primary alone: never stale.
@@ -41,7 +41,7 @@ words! {
     }
 }
 
-words! {
+option_enum! {
     /// The version of RESP that is spoken.
     Protocol {
         /// RESP2, which every server speaks.
@@ -51,7 +51,7 @@ words! {
     }
 }
 
-words! {
+option_enum! {
     /// Whether the seeds are nodes of a cluster.
     ClusterMode {
         /// Ask them.
@@ -63,7 +63,7 @@ words! {
     }
 }
 
-words! {
+option_enum! {
     /// What a nil from a replica is worth.
     NilPolicy {
         /// It is the answer.
