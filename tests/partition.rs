@@ -1,16 +1,16 @@
 //! Packets that are lost, refused or held up, between nodes and on the way to them. Each test runs in a network of its own.
 
-mod say;
-mod trial;
+mod common;
 
+use crate::common::history;
+use crate::common::history::{Ledger, Raise, Shape, audit, latencies, ledgered, p99, reads, write};
+use crate::common::{SOON, a_while, ask, client, code, key_of, say, say_all, show, timed, until};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
-use say::{SOON, a_while, ask, client, code, key_of, say, say_all, show, timed, until};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use support::{Cluster, Network, slot_of};
-use trial::{Ledger, Raise, Shape, audit, latencies, ledgered, p99, reads, write};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -365,7 +365,7 @@ fn what_was_executed_but_not_answered_is_not_sent_again() {
             "{:?}",
             ledger.errors
         );
-        let executed = trial::executed(cluster);
+        let executed = history::executed(cluster);
         let ran = ledger
             .doubtful
             .iter()
@@ -447,7 +447,7 @@ fn connections_that_are_there_are_used_while_no_new_one_can_be_made() {
     Network::run(name, |network| {
         let cluster = healthy(network);
         let calls = Arc::new(client(&cluster.url()));
-        let tags = trial::tags(1);
+        let tags = history::tags(1);
         for tag in &tags {
             assert_eq!(say(&calls, &format!("SET {tag} v")), "OK");
         }
@@ -490,7 +490,7 @@ fn a_network_that_loses_packets_costs_time_and_nothing_else() {
         let calls = Arc::new(client(
             &(cluster.url() + "?timeout_ms=20000&attempt_timeout_ms=10000"),
         ));
-        let tags = trial::tags(1);
+        let tags = history::tags(1);
         let readonly = calls.readonly();
         assert_eq!(say(&calls, &format!("SET {} v", tags[0])), "OK");
         let over = AtomicBool::new(false);
@@ -524,7 +524,7 @@ fn a_narrow_network_holds_up_a_large_pipeline_and_does_not_lock_it() {
             &(cluster.url() + "?timeout_ms=20000&attempt_timeout_ms=10000"),
         ));
         let value = "v".repeat(32 * 1024);
-        let tags = trial::tags(1);
+        let tags = history::tags(1);
         let mut commands = Vec::new();
         for n in 0..48 {
             let tag = &tags[n % tags.len()];

@@ -1,0 +1,15 @@
+//! Nodes that stall, die, refuse and come back. Most tests measure time, so that each runs alone.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../programs/mod.rs"]
+mod programs;
+
+mod at_most_once;
+mod backoff_limits;
+mod failover;
+mod failures;
+mod malformed_input;
+mod reshard;
+mod server_errors;
+mod soak;
