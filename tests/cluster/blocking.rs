@@ -1,19 +1,15 @@
 //! Commands that wait at the server: as long as they ask to, and in nobody's way.
 
 use crate::common;
+use crate::common::shared::{SharedCluster, shared};
 use crate::common::{ask, client, code, is_sent, key_of, say, say_all, show, timed};
 use rediscluster::error::Code;
-use std::sync::{Arc, MutexGuard, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 use support::{Cluster, Failover, slot_of};
 
-static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-
-fn serial() -> (MutexGuard<'static, ()>, &'static Cluster) {
-    let guard = common::serial::serial();
-    let cluster = CLUSTER.get_or_init(|| Cluster::start().unwrap());
-    cluster.wait_healthy().unwrap();
-    (guard, cluster)
+fn cluster() -> SharedCluster {
+    shared(module_path!(), Cluster::builder)
 }
 
 /// Waits until a client is blocked at the primary of a slot.
@@ -33,7 +29,7 @@ fn until_blocked(cluster: &Cluster, slot: u16) {
 
 #[test]
 fn a_command_that_blocks_has_its_own_time_besides_that_of_the_call() {
-    let (_serial, cluster) = serial();
+    let cluster = &cluster();
     // Also where a node may keep a single connection, nobody waits for those that block.
     let client = client(
         &(cluster.url() + "?timeout_ms=1000&attempt_timeout_ms=1000&connections_per_node=1"),
@@ -82,7 +78,7 @@ fn a_command_that_blocks_has_its_own_time_besides_that_of_the_call() {
 
 #[test]
 fn what_blocks_without_end_is_ended_by_what_it_waits_for_or_by_an_interrupt() {
-    let (_serial, cluster) = serial();
+    let cluster = &cluster();
     let client = client(&(cluster.url() + "?timeout_ms=300"));
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| say(&client, "BLPOP {w}l 0"));
@@ -114,7 +110,7 @@ fn what_blocks_without_end_is_ended_by_what_it_waits_for_or_by_an_interrupt() {
 
 #[test]
 fn in_a_pipeline_what_would_block_is_refused_in_its_place() {
-    let (_serial, cluster) = serial();
+    let cluster = &cluster();
     let client = Arc::new(client(&cluster.url()));
     let got = say_all(
         &client,
@@ -140,7 +136,7 @@ fn in_a_pipeline_what_would_block_is_refused_in_its_place() {
 
 #[test]
 fn what_is_blocked_while_its_slot_moves_or_its_primary_steps_down_goes_on_at_the_new_one() {
-    let (_serial, cluster) = serial();
+    let cluster = &cluster();
     let client = client(&cluster.url());
     let key = key_of(0, 3, 0);
     let slot = slot_of(key.as_bytes());

@@ -2,6 +2,7 @@
 //! arguments, of every server there is.
 
 use crate::common;
+use crate::common::serial::serial;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -81,6 +82,7 @@ const ACCEPTED: &[(&str, Difference, &str)] = &[
 
 #[test]
 fn keys_are_where_servers_find_them() {
+    let _serial = serial();
     let mut wrong = Vec::new();
     for binary in common::servers() {
         let mut server = Server::start(&binary);
@@ -126,6 +128,7 @@ fn keys_are_where_servers_find_them() {
 
 #[test]
 fn what_we_call_a_read_servers_run_in_read_only_scripts() {
+    let _serial = serial();
     // Stricter than the flags COMMAND shows: what may replicate is refused there too.
     const SCRIPT: &str = "local reply = redis.pcall(unpack(ARGV))
         return type(reply) == 'table' and reply.err or ''";
@@ -188,6 +191,7 @@ const OTHER_TIPS: &[(&str, &str)] = &[
 
 #[test]
 fn every_command_of_every_server_has_a_row_that_goes_where_its_tips_say() {
+    let _serial = serial();
     let mut wrong = Vec::new();
     for binary in common::servers() {
         let server = support::Server::builder().server(binary.clone()).start();

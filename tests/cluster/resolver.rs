@@ -3,6 +3,7 @@
 //! The system's files are replaced in a mount namespace of the test's own, which takes a root user; without
 //! one the test says so, and the unit tests of src/net/names remain.
 
+use crate::common::serial::serial;
 use crate::common::{client, is, say, say_all, show, timed};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
@@ -70,6 +71,7 @@ fn among_files(name: &str, resolv: &str, hosts: &str, ports: &str) {
 
 #[test]
 fn names_are_looked_up_by_the_deadline_and_known_ones_outlive_their_servers() {
+    let _serial = serial();
     if let Ok(ports) = std::env::var("RDC_TEST_PORTS") {
         return inside(&ports);
     }
@@ -135,6 +137,7 @@ const MOVES: &str = "resolver::a_cluster_whose_addresses_all_change_is_found_aga
 
 #[test]
 fn a_cluster_whose_addresses_all_change_is_found_again_by_its_name() {
+    let _serial = serial();
     if std::env::var("RDC_TEST_PORTS").is_err() {
         match may_replace_files() {
             true => among_files(MOVES, "", "", "none"),

@@ -1,33 +1,25 @@
 //! SCAN over the whole cluster: every key that was there throughout is returned, whatever happens to the slots meanwhile.
 
+use crate::common::serial::serial;
+use crate::common::shared::{Shared, shared_all};
+use crate::common::{ask, client, code, is_sent, newest, say, say_all, show, timed};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use rediscluster::resp::Reply;
-// Both clusters change under the tests: one at a time.
-use crate::common::serial::serial;
-use crate::common::{ask, client, code, is_sent, key_of, newest, say, say_all, show, timed};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use support::{Cluster, Failover, FakeCluster, slot_of};
+use support::{Cluster, Failover, slot_of};
 
-static REDIS: OnceLock<Cluster> = OnceLock::new();
-static VALKEY: OnceLock<Cluster> = OnceLock::new();
 /// A cluster of Redis 7, whose cursors are of a whole node, and one of Valkey 9, whose cursors are of a slot.
-fn clusters() -> [&'static Cluster; 2] {
-    let redis = REDIS.get_or_init(|| {
-        let builder = Cluster::builder().appendonly(true);
-        builder.start().unwrap()
-    });
-    let valkey = VALKEY.get_or_init(|| {
-        let builder = Cluster::builder().replicas(0);
-        builder.server(newest("valkey")).start().unwrap()
-    });
-    for cluster in [redis, valkey] {
-        cluster.wait_healthy().unwrap();
-    }
-    [redis, valkey]
+fn clusters() -> Shared {
+    shared_all(module_path!(), || {
+        vec![
+            Cluster::builder().appendonly(true),
+            Cluster::builder().replicas(0).server(newest("valkey")),
+        ]
+    })
 }
 
 /// Keys of every shard, some of them together in slots.
@@ -124,8 +116,7 @@ fn missing(all: &BTreeSet<String>, found: impl IntoIterator<Item = String>) -> V
 
 #[test]
 fn a_quiet_cluster_is_scanned_as_one_server_is() {
-    let _serial = serial();
-    for cluster in clusters() {
+    for cluster in &*clusters() {
         let (client, keys) = filled(cluster, 3000);
         let found = scan(&client, "COUNT 100");
         assert_eq!(found.keys().cloned().collect::<BTreeSet<_>>(), keys);
@@ -151,8 +142,7 @@ fn a_quiet_cluster_is_scanned_as_one_server_is() {
 
 #[test]
 fn a_cursor_is_of_one_scan_and_can_be_asked_again_once() {
-    let _serial = serial();
-    let cluster = clusters()[0];
+    let cluster = &clusters()[0];
     let (client, keys) = filled(cluster, 300);
     for (words, why) in [
         ("SCAN", "SCAN needs at least 1 argument"),
@@ -206,8 +196,7 @@ fn a_cursor_is_of_one_scan_and_can_be_asked_again_once() {
 
 #[test]
 fn slots_that_move_to_a_node_that_was_scanned_before_are_scanned_there() {
-    let _serial = serial();
-    for cluster in clusters() {
+    for cluster in &*clusters() {
         let (client, keys) = filled(cluster, 600);
         let [first, second, last] = [0, 8000, 16000].map(|slot| cluster.primary_of(slot).unwrap());
         let (cursor, mut found) = until_shard(&client, "0", second);
@@ -236,8 +225,7 @@ fn slots_that_move_to_a_node_that_was_scanned_before_are_scanned_there() {
 
 #[test]
 fn a_slot_that_is_half_moved_for_the_whole_scan_is_returned_whole() {
-    let _serial = serial();
-    for cluster in clusters() {
+    for cluster in &*clusters() {
         let (client, keys) = filled(cluster, 600);
         let ports = [0, 8000, 16000].map(|slot| cluster.primary_of(slot).unwrap());
         let owners = owners(&client);
@@ -282,8 +270,7 @@ fn a_slot_that_is_half_moved_for_the_whole_scan_is_returned_whole() {
 
 #[test]
 fn scans_lose_nothing_while_slots_move_all_the_time() {
-    let _serial = serial();
-    for cluster in clusters() {
+    for cluster in &*clusters() {
         let (client, keys) = filled(cluster, 900);
         let over = AtomicBool::new(false);
         let moves = AtomicUsize::new(0);
@@ -329,8 +316,7 @@ fn scans_lose_nothing_while_slots_move_all_the_time() {
 
 #[test]
 fn a_scan_survives_failovers_and_restarts_of_the_nodes_it_walks() {
-    let _serial = serial();
-    let cluster = clusters()[0];
+    let cluster = &clusters()[0];
     let (client, keys) = filled(cluster, 900);
     cluster.wait_replicas_in_sync().unwrap();
     let client = client.with("timeout_ms", "20000");
@@ -362,8 +348,7 @@ fn a_scan_survives_failovers_and_restarts_of_the_nodes_it_walks() {
 
 #[test]
 fn an_error_in_the_middle_costs_no_key_and_the_scan_goes_on() {
-    let _serial = serial();
-    let cluster = clusters()[0];
+    let cluster = &clusters()[0];
     let (client, keys) = filled(cluster, 600);
     let second = cluster.primary_of(8000).unwrap();
     let (cursor, mut found) = until_shard(&client, "0", second);
@@ -380,30 +365,8 @@ fn an_error_in_the_middle_costs_no_key_and_the_scan_goes_on() {
 }
 
 #[test]
-fn cursors_of_one_key_are_the_primarys_and_never_a_replicas() {
-    let fake = FakeCluster::with_replicas(1, 2);
-    for node in 0..3 {
-        fake.on(node, |_, command| {
-            let scan = [&b"HSCAN"[..], b"SSCAN", b"ZSCAN"].contains(&command[0].as_slice());
-            scan.then(|| support::Action::send("*2\r\n$1\r\n0\r\n*0\r\n"))
-        });
-    }
-    let readonly = Arc::new(client(&fake.url()).readonly());
-    for n in 0..10 {
-        for name in ["HSCAN", "SSCAN", "ZSCAN"] {
-            let words = format!("{name} {} 0", key_of(0, 1, n));
-            assert_eq!(say(&readonly, &words), "[0, []]");
-            assert_eq!(say_all(&readonly, &[&words]), ["[0, []]"]);
-        }
-    }
-    for name in ["HSCAN", "SSCAN", "ZSCAN"] {
-        assert_eq!(fake.node(0).calls(name), 20, "{name} at the primary");
-        assert_eq!(fake.calls(name), 20, "{name} in all");
-    }
-}
-
-#[test]
 fn a_server_that_is_no_cluster_is_scanned_by_its_own_cursors() {
+    let _serial = serial();
     let server = support::Server::builder().start().unwrap();
     let client = client(&server.url());
     for n in 0..300 {

@@ -2,7 +2,7 @@
 
 use super::pki::{Pair, Pki, names};
 use crate::common;
-use crate::common::serial::{forked, in_a_process, is_inside};
+use crate::common::serial::{forked, in_a_process, is_inside, serial};
 use crate::common::{ask, client, code, is, is_sent, key_of, say, say_all, show, timed, until};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
@@ -162,6 +162,7 @@ fn a_cluster_over_tls_is_used_like_any_other() {
 /// What docs/tls.md warns of.
 #[test]
 fn a_cluster_that_names_its_plain_ports_is_not_spoken_to_in_plain_text() {
+    let _serial = serial();
     let pair = PKI.good("trap");
     let cluster = Cluster::builder()
         .primaries(3)
@@ -200,6 +201,7 @@ fn a_cluster_that_names_its_plain_ports_is_not_spoken_to_in_plain_text() {
 
 #[test]
 fn only_a_node_that_proves_who_it_is_gets_a_command() {
+    let _serial = serial();
     let other = PKI.other_ca();
     for (what, pair, why) in [
         (
@@ -291,6 +293,7 @@ fn only_a_node_that_proves_who_it_is_gets_a_command() {
 
 #[test]
 fn the_name_is_the_host_that_is_dialled() {
+    let _serial = serial();
     let pair = PKI.pair("localhost", names(&["localhost"]));
     let alone = server(&pair);
     let port = port_of(&alone);
@@ -308,6 +311,7 @@ fn the_name_is_the_host_that_is_dialled() {
 
 #[test]
 fn a_node_that_wants_our_certificate_gets_it_and_says_what_it_thinks_of_it() {
+    let _serial = serial();
     let ours = PKI.pair("client", names(&["us"]));
     let foreign = PKI.foreign("client-foreign");
     let option = |pair: &Pair| {
@@ -346,6 +350,7 @@ fn a_node_that_wants_our_certificate_gets_it_and_says_what_it_thinks_of_it() {
 
 #[test]
 fn files_that_cannot_be_used_are_named_when_the_client_is_created() {
+    let _serial = serial();
     let good = PKI.good("files");
     let other = PKI.good("files-other");
     let key = std::fs::read_to_string(&good.key).unwrap();
@@ -509,6 +514,7 @@ fn files_that_cannot_be_used_are_named_when_the_client_is_created() {
 
 #[test]
 fn tls_is_not_spoken_with_a_plain_port_nor_plain_text_with_one_of_tls() {
+    let _serial = serial();
     let server = server(&PKI.good("ports"));
     let error = refusal(&tls_url(server.port(), "&connect_timeout_ms=300"));
     let words = &error.message;
@@ -545,6 +551,7 @@ fn answering(bytes: &'static [u8]) -> u16 {
 
 #[test]
 fn a_handshake_that_stalls_ends_with_the_time_it_has() {
+    let _serial = serial();
     // The kernel accepts for it.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent_port = silent.local_addr().unwrap().port();
@@ -584,6 +591,7 @@ fn a_handshake_that_stalls_ends_with_the_time_it_has() {
 
 #[test]
 fn an_interrupt_ends_a_handshake() {
+    let _serial = serial();
     let server = server(&PKI.good("interrupt"));
     let client = client(&tls_url(
         port_of(&server),
@@ -613,6 +621,7 @@ fn an_interrupt_ends_a_handshake() {
 
 #[test]
 fn records_in_pieces_and_connections_cut_in_the_middle_of_one() {
+    let _serial = serial();
     let server = server(&PKI.good("chaos"));
     let pieces = Chaos {
         split: 3,
@@ -749,6 +758,7 @@ fn relay(
 
 #[test]
 fn an_end_makes_no_reply_whole_announced_or_not() {
+    let _serial = serial();
     for polite in [false, true] {
         let script = Script::serve(move |_, command| match () {
             () if is(command, "GET half") => Action::SendClose(b"$10\r\nhello".to_vec()),
@@ -782,6 +792,7 @@ fn an_end_makes_no_reply_whole_announced_or_not() {
 
 #[test]
 fn many_threads_over_tls_each_read_what_they_wrote() {
+    let _serial = serial();
     let server = server(&PKI.good("threads"));
     let client = Arc::new(client(&tls_url(
         port_of(&server),
@@ -808,6 +819,7 @@ fn many_threads_over_tls_each_read_what_they_wrote() {
 
 #[test]
 fn a_forked_child_leaves_its_parents_sessions_alone() {
+    let _serial = serial();
     let server = (!is_inside()).then(|| server(&PKI.good("fork")));
     let url = server.as_ref().map(|s| tls_url(port_of(s), "&cluster=no"));
     in_a_process(&url.unwrap_or_default(), |url| {

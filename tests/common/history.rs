@@ -2,13 +2,14 @@
 //! caller was told.
 #![allow(dead_code)] // Each test program uses a part of it.
 
+use super::shared::{SharedCluster, shared};
 use super::{code, is_sent, show};
 use rediscluster::cluster::{Client, Pipeline};
 use rediscluster::error::Code;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use support::{Cluster, Reply, Role, slot_of};
 
@@ -355,12 +356,9 @@ pub fn ledgered() -> support::ClusterBuilder {
         .option("rdbcompression", "no")
 }
 
-/// One such cluster for all tests of a program; each leaves it mended.
-pub fn healthy() -> &'static Cluster {
-    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    let cluster = CLUSTER.get_or_init(|| ledgered().start().unwrap());
-    cluster.wait_healthy().unwrap();
-    cluster
+/// Such a cluster for all tests of a module; each leaves it mended.
+pub fn healthy(module: &'static str) -> SharedCluster {
+    shared(module, ledgered)
 }
 
 /// Latencies of reads of one key, while the flag is down.

@@ -1,14 +1,18 @@
 //! Commands and replies as words, so that a test reads as the day it describes.
 #![allow(dead_code)] // Each test program uses a part of it.
 
+pub mod blackhole;
 pub mod history;
+pub mod process_info;
 pub mod proxies;
 pub mod serial;
+pub mod shared;
 
 use rediscluster::cluster::{Client, Pipeline};
 use rediscluster::error::Code;
 use rediscluster::resp::{Kind, Reply, View, flag};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::Command;
 use support::find::{self, Found};
@@ -106,6 +110,17 @@ pub fn pipeline<S: AsRef<str>>(client: &Arc<Client>, commands: &[S]) -> Reply {
     *pipeline.execute()
 }
 
+/// Executes these commands as one transaction.
+pub fn atomic<S: AsRef<str>>(client: &Arc<Client>, commands: &[S]) -> Reply {
+    let mut pipeline = Pipeline::new(client.clone());
+    for words in commands {
+        let words = support::words::split(words.as_ref()).unwrap();
+        let args: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        pipeline.command(&args);
+    }
+    *pipeline.execute_atomic()
+}
+
 /// What each command of a pipeline was answered, as words; the one error, if it failed as a whole.
 pub fn say_all<S: AsRef<str>>(client: &Arc<Client>, commands: &[S]) -> Vec<String> {
     let reply = pipeline(client, commands);
@@ -139,6 +154,23 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
 pub fn a_while(time: Duration) {
     let end = Instant::now() + time;
     until("a while", || Instant::now() > end);
+}
+
+/// Holds a scripted node up until the flag says otherwise.
+pub fn hold(while_it_is: &AtomicBool) {
+    support::wait_until(|| !while_it_is.load(Ordering::SeqCst), SOON);
+}
+
+/// Fails unless the command ends as it does where a node is silent, refuses, or is no node.
+#[track_caller]
+pub fn assert_unreachable(client: &Client, words: &str) {
+    let reply = ask(client, words);
+    let code = code(reply.view());
+    let expected = matches!(
+        code,
+        Code::Timeout | Code::Connect | Code::Protocol | Code::Redirects
+    );
+    assert!(expected, "{words}: {}", show(reply.view()));
 }
 
 /// The words of a command, for closures that answer.

@@ -1,11 +1,15 @@
 //! Tests that would disturb each other: one at a time, or in a process of their own.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use support::{Cluster, FakeCluster};
+
+/// The lock of [`serial`], and the clusters that are running, with their name: see [`super::shared`].
+pub type Serial = MutexGuard<'static, Option<(&'static str, Vec<Cluster>)>>;
 
 /// Keeps the other tests of this program waiting, as long as they ask for the same.
-pub fn serial() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+pub fn serial() -> Serial {
+    static RUNNING: Mutex<Option<(&str, Vec<Cluster>)>> = Mutex::new(None);
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs a test of this program in a process of its own, where it may do what concerns the whole process; `body` is
@@ -39,6 +43,15 @@ fn test_of<F>() -> &'static str {
 
 pub fn is_inside() -> bool {
     std::env::var("RDC_TEST_URL").is_ok()
+}
+
+/// A server's answers while a test of its own process runs; nothing inside of that.
+pub fn fake(primaries: usize) -> Option<FakeCluster> {
+    (!is_inside()).then(|| FakeCluster::new(primaries))
+}
+
+pub fn url(fake: &Option<FakeCluster>) -> String {
+    fake.as_ref().map(FakeCluster::url).unwrap_or_default()
 }
 
 /// Runs `child` in a forked child, and says whether all went well there.

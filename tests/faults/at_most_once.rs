@@ -62,8 +62,7 @@ const EXPLAINED: &[Code] = &[
 
 #[test]
 fn whatever_befalls_a_primary_each_write_runs_once_or_its_caller_is_told() {
-    let _serial = serial();
-    let cluster = healthy();
+    let cluster = &healthy(module_path!());
     let tags = tags(1);
     let sick = slot(&tags[0]);
     let primary = || cluster.primary_of(sick).unwrap();
@@ -150,8 +149,7 @@ fn whatever_befalls_a_primary_each_write_runs_once_or_its_caller_is_told() {
 
 #[test]
 fn a_wire_that_cuts_in_requests_and_replies_makes_nothing_run_twice() {
-    let _serial = serial();
-    let cluster = healthy();
+    let cluster = &healthy(module_path!());
     let seed = seed();
     for (what, chaos) in [
         (
@@ -309,8 +307,7 @@ fn thirty_two_threads_get_their_own_replies_however_late_interrupted_and_mixed_t
 
 #[test]
 fn a_wire_that_is_long_costs_every_call_its_way_and_nothing_else() {
-    let _serial = serial();
-    let cluster = healthy();
+    let cluster = &healthy(module_path!());
     // Each piece is under way for up to 20 ms, each by dice of its own: half the round trips take less than 20 ms.
     let chaos = Chaos {
         delays: 1000,

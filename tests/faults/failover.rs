@@ -1,7 +1,6 @@
 //! A primary is lost in each of the ways there are, and another takes over: how soon the client is back.
 
 use crate::common::history::{Raise, Shape, audit, healthy, latencies, p99, reads, write};
-use crate::common::serial::serial;
 use crate::common::{SOON, a_while, client, code, key_of, say, show, timed, until};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
@@ -138,8 +137,7 @@ fn lose(
 
 #[test]
 fn writes_are_back_within_100_ms_of_a_promotion_however_the_primary_was_lost() {
-    let _serial = serial();
-    let cluster = healthy();
+    let cluster = &healthy(module_path!());
     let usual = Arc::new(client(&cluster.url()));
     let hasty = Arc::new(client(
         &(cluster.url() + "?timeout_ms=1000&attempt_timeout_ms=100"),
@@ -176,8 +174,7 @@ fn writes_are_back_within_100_ms_of_a_promotion_however_the_primary_was_lost() {
 
 #[test]
 fn writes_are_back_within_100_ms_of_a_failover_that_was_asked_for() {
-    let _serial = serial();
-    let cluster = healthy();
+    let cluster = &healthy(module_path!());
     let usual = Arc::new(client(&cluster.url()));
     for how in [Failover::Plain, Failover::Force, Failover::Takeover] {
         let mut late = Vec::new();
@@ -196,8 +193,7 @@ fn writes_are_back_within_100_ms_of_a_failover_that_was_asked_for() {
 
 #[test]
 fn other_shards_do_not_notice_that_a_primary_is_lost() {
-    let _serial = serial();
-    let cluster = healthy();
+    let cluster = &healthy(module_path!());
     // A handle for both: what one thread waits for must not hold up another.
     let client = Arc::new(client(&cluster.url()));
     let (sick, well) = (key_of(0, 3, 1), key_of(1, 3, 2));
@@ -249,8 +245,7 @@ fn other_shards_do_not_notice_that_a_primary_is_lost() {
 
 #[test]
 fn an_old_primary_that_comes_back_is_read_as_a_replica_and_never_written() {
-    let _serial = serial();
-    let cluster = healthy();
+    let cluster = &healthy(module_path!());
     let tag = key_of(2, 3, 1);
     let slot = slot_of(tag.as_bytes());
     let client = Arc::new(client(&cluster.url()));
@@ -299,8 +294,7 @@ fn an_old_primary_that_comes_back_is_read_as_a_replica_and_never_written() {
 
 #[test]
 fn a_primary_that_is_killed_and_started_at_once_or_stalls_for_a_moment_costs_no_read_its_success() {
-    let _serial = serial();
-    let cluster = healthy();
+    let cluster = &healthy(module_path!());
     let tag = key_of(0, 3, 1);
     let slot = slot_of(tag.as_bytes());
     let client = Arc::new(client(&cluster.url()));

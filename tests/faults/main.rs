@@ -7,9 +7,15 @@ mod programs;
 
 mod at_most_once;
 mod backoff_limits;
+mod cancellation;
+mod connection_loss;
+mod deadlines;
+mod early_send;
 mod failover;
-mod failures;
+mod isolation;
 mod malformed_input;
+mod node_loss;
+mod reply_matching;
 mod reshard;
 mod server_errors;
 mod soak;

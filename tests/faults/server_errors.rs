@@ -3,30 +3,26 @@
 use crate::common;
 use crate::common::history;
 use crate::common::history::{Raise, Shape, audit, latencies, p99, reads, write};
-use crate::common::serial::serial;
+use crate::common::shared::{SharedCluster, shared};
 use crate::common::{
     SOON, a_while, ask, client, code, is_sent, key_of, say, say_all, show, timed, until,
 };
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use support::{Admin, Cluster, slot_of};
 
 const MS: Duration = Duration::from_millis(1);
 
-static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-
 /// One cluster for all tests here; each leaves it as it was.
-fn cluster() -> &'static Cluster {
-    CLUSTER.get_or_init(|| {
+fn cluster() -> SharedCluster {
+    shared(module_path!(), || {
         history::ledgered()
             .option("enable-protected-configs", "yes")
             // For these a busy script is no reason to take over.
             .node_timeout_ms(5000)
-            .start()
-            .unwrap()
     })
 }
 
@@ -87,8 +83,7 @@ fn refused(what: &str, client: &Arc<Client>, key: &str, other: &str) {
 
 #[test]
 fn a_server_that_refuses_writes_is_not_asked_twice_and_its_words_are_the_callers() {
-    let _serial = serial();
-    let cluster = cluster();
+    let cluster = &cluster();
     let client = Arc::new(client(&cluster.url()));
     let (key, other) = (key_of(0, 3, 1), key_of(1, 3, 2));
     assert_eq!(say(&client, &format!("SET {key} before")), "OK");
@@ -131,8 +126,7 @@ fn a_server_that_refuses_writes_is_not_asked_twice_and_its_words_are_the_callers
 
 #[test]
 fn a_server_that_runs_a_script_for_ever_says_so_and_others_do_not_wait() {
-    let _serial = serial();
-    let cluster = cluster();
+    let cluster = &cluster();
     let client = Arc::new(client(
         &(cluster.url() + "?timeout_ms=3000&attempt_timeout_ms=500"),
     ));
@@ -192,8 +186,7 @@ fn a_server_that_runs_a_script_for_ever_says_so_and_others_do_not_wait() {
 
 #[test]
 fn a_password_that_is_changed_ends_no_connection_and_is_not_tried_again_and_again() {
-    let _serial = serial();
-    let cluster = cluster();
+    let cluster = &cluster();
     let key = key_of(0, 3, 1);
     let mut admin = admin(cluster, &key);
     type Words = &'static [&'static str];
@@ -301,8 +294,7 @@ fn a_password_that_is_changed_ends_no_connection_and_is_not_tried_again_and_agai
 
 #[test]
 fn a_server_that_takes_no_more_clients_is_named_and_waited_for_without_a_storm() {
-    let _serial = serial();
-    let cluster = cluster();
+    let cluster = &cluster();
     let (key, other) = (key_of(0, 3, 1), key_of(1, 3, 2));
     {
         let before = client(&cluster.url());
@@ -373,8 +365,7 @@ fn a_server_that_takes_no_more_clients_is_named_and_waited_for_without_a_storm()
 
 #[test]
 fn connections_that_an_administrator_kills_cost_no_read_and_run_no_write_twice() {
-    let _serial = serial();
-    let cluster = cluster();
+    let cluster = &cluster();
     let client = Arc::new(client(
         &(cluster.url() + "?timeout_ms=10000&attempt_timeout_ms=5000"),
     ));
@@ -460,8 +451,7 @@ fn connections_that_an_administrator_kills_cost_no_read_and_run_no_write_twice()
 
 #[test]
 fn a_server_that_pauses_or_sleeps_makes_nobody_take_a_late_reply_for_their_own() {
-    let _serial = serial();
-    let cluster = cluster();
+    let cluster = &cluster();
     let client = Arc::new(client(
         &(cluster.url() + "?timeout_ms=200&attempt_timeout_ms=80"),
     ));

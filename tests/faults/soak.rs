@@ -3,6 +3,7 @@
 //!
 //! As a test for 15 seconds, to which the last fault adds its own, as `make soak` for 600, or for SOAK_SECONDS. The order of the faults is that of SOAK_SEED.
 
+use crate::common::serial::serial;
 use crate::programs::{ROOT, compile, scratch};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -263,6 +264,7 @@ fn number(name: &str, default: u64) -> u64 {
 
 #[test]
 fn sixty_four_threads_go_on_while_the_cluster_breaks_and_mends() {
+    let _serial = serial();
     let seconds = number("SOAK_SECONDS", 15);
     let seed = number("SOAK_SEED", u64::from(std::process::id()));
     println!("SOAK_SEED={seed} SOAK_SECONDS={seconds}");

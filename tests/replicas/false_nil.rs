@@ -212,7 +212,7 @@ fn key_by_key(cluster: &Cluster, slot: u16, to: u16) {
 
 #[test]
 fn keys_that_move_under_ten_thousand_replica_reads_are_never_missed_on_redis() {
-    let (cluster, _serial) = redis();
+    let cluster = &redis();
     // That it is no empty promise: without it they are.
     let plain = client(&cluster.url());
     let keys = fill(&plain, "hazard", 2);
@@ -245,7 +245,7 @@ fn keys_that_move_under_ten_thousand_replica_reads_are_never_missed_on_redis() {
 
 #[test]
 fn keys_that_move_under_ten_thousand_replica_reads_are_never_missed_on_valkey() {
-    let (cluster, _serial) = valkey();
+    let cluster = &valkey();
     no_key_is_missed(cluster, "moves", 4, &|slot, to| {
         key_by_key(cluster, slot, to)
     });

@@ -13,27 +13,20 @@ mod under_faults;
 mod unhealthy;
 
 // One test at a time has real servers, whichever: a busy machine's nodes take each other for dead.
-use crate::common::serial::serial;
+use crate::common::shared::{SharedCluster, shared};
 use rediscluster::cluster::Client;
 use rediscluster::resp::View;
-use std::sync::{MutexGuard, OnceLock};
 use support::{Cluster, FakeCluster};
 /// Three primaries with a replica each, of Redis.
-fn redis() -> (&'static Cluster, MutexGuard<'static, ()>) {
-    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    let serial = serial();
-    (CLUSTER.get_or_init(|| Cluster::start().unwrap()), serial)
+fn redis() -> SharedCluster {
+    shared("redis", Cluster::builder)
 }
 
 /// The same of the newest Valkey.
-fn valkey() -> (&'static Cluster, MutexGuard<'static, ()>) {
-    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    let serial = serial();
-    let start = || {
-        let server = common::newest("valkey");
-        Cluster::builder().server(server).start().unwrap()
-    };
-    (CLUSTER.get_or_init(start), serial)
+fn valkey() -> SharedCluster {
+    shared("valkey", || {
+        Cluster::builder().server(common::newest("valkey"))
+    })
 }
 
 /// How often each node of a scripted cluster has been asked this.

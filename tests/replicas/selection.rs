@@ -144,7 +144,7 @@ fn zones(cluster: &Cluster, zone: impl Fn(u16) -> &'static str) {
 
 #[test]
 fn reads_stay_in_their_zone_and_leave_it_when_nobody_there_can_serve() {
-    let (cluster, _serial) = valkey();
+    let cluster = &valkey();
     let primaries: Vec<u16> = [0, 8000, 16000]
         .map(|slot| cluster.primary_of(slot).unwrap())
         .to_vec();

@@ -345,7 +345,7 @@ fn a_read_never_goes_back_behind_what_was_seen() {
 
 #[test]
 fn a_hundred_thousand_pairs_in_pipelines_are_never_stale_while_replication_stands_still() {
-    let (cluster, _serial) = redis();
+    let cluster = &redis();
     let any = Arc::new(client(&cluster.url()).with("read_from", "replica"));
     let replicas: Vec<u16> = [0, 8000, 16000]
         .map(|slot| cluster.replicas_of(slot).unwrap()[0])

@@ -179,7 +179,7 @@ fn a_while(ms: u32) {
 
 #[test]
 fn reads_leave_a_replica_within_the_bound_when_replication_stops_and_come_back() {
-    let (cluster, _serial) = redis();
+    let cluster = &redis();
     let plain = client(&cluster.url());
     let count = Count::new(&plain, key_of(0, 3, 7));
     let bounded = plain
@@ -226,7 +226,7 @@ fn reads_leave_a_replica_within_the_bound_when_replication_stops_and_come_back()
 
 #[test]
 fn without_a_promise_reads_do_go_back_in_time() {
-    let (cluster, _serial) = redis();
+    let cluster = &redis();
     let plain = client(&cluster.url());
     let key = key_of(1, 3, 8);
     assert_eq!(say(&plain, &format!("SET {key} old")), "OK");
@@ -254,7 +254,7 @@ fn without_a_promise_reads_do_go_back_in_time() {
 
 #[test]
 fn promises_hold_while_replication_stops_and_a_replica_starts_again_with_old_data() {
-    let (cluster, _serial) = redis();
+    let cluster = &redis();
     promises_hold(cluster, 0, &|key| {
         let slot = slot_of(key.as_bytes());
         let replica = cluster.replicas_of(slot).unwrap()[0];
@@ -273,7 +273,7 @@ fn promises_hold_while_replication_stops_and_a_replica_starts_again_with_old_dat
 
 #[test]
 fn promises_hold_across_failovers() {
-    let (cluster, _serial) = redis();
+    let cluster = &redis();
     promises_hold(cluster, 1, &|key| {
         let slot = slot_of(key.as_bytes());
         for _ in 0..3 {
@@ -288,7 +288,7 @@ fn promises_hold_across_failovers() {
 
 #[test]
 fn promises_hold_while_their_slot_moves() {
-    let (cluster, _serial) = redis();
+    let cluster = &redis();
     promises_hold(cluster, 2, &|key| {
         let slot = slot_of(key.as_bytes());
         let home = cluster.primary_of(slot).unwrap();

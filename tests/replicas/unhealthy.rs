@@ -116,7 +116,7 @@ fn back_at(cluster: &Cluster, port: u16, read: &dyn Fn()) -> Duration {
 
 #[test]
 fn a_real_replica_that_is_refused_stopped_or_without_its_primary_costs_no_read_its_success() {
-    let (cluster, _serial) = redis();
+    let cluster = &redis();
     let plain = Arc::new(client(&cluster.url()));
     let key = key_of(0, 3, 4);
     assert_eq!(say(&plain, &format!("SET {key} v")), "OK");
@@ -198,7 +198,7 @@ fn a_real_replica_that_is_refused_stopped_or_without_its_primary_costs_no_read_i
 
 #[test]
 fn a_promoted_replica_and_a_demoted_primary_are_known_to_one_who_only_reads() {
-    let (cluster, _serial) = redis();
+    let cluster = &redis();
     let plain = client(&cluster.url());
     let key = key_of(1, 3, 5);
     assert_eq!(say(&plain, &format!("SET {key} v")), "OK");

@@ -3,8 +3,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod connections;
+mod fork;
 mod modules;
-mod moved;
 mod partial_replies;
 mod process;
 mod readonly;

@@ -1,9 +1,9 @@
 //! Commands that no table has: a server is asked where their keys are, once.
 
-use crate::common::{ask, client, code, is, is_sent, key_of, newest, pipeline, say, say_all, show};
+use crate::common::{ask, client, code, is, is_sent, key_of, pipeline, say, say_all, show};
 use rediscluster::error::Code;
 use std::sync::Arc;
-use support::{Action, Cluster, FakeCluster};
+use support::{Action, FakeCluster};
 
 /// What COMMAND INFO says of a module's command: its flags and where its keys are.
 fn info(name: &str, flags: &[&str], keys: [i64; 3]) -> String {
@@ -177,38 +177,4 @@ fn what_no_server_knows_or_tells_is_sent_to_the_slot_of_its_first_argument() {
         say(&client, "OTHER k");
     }
     assert_eq!(fake.calls("COMMAND"), 3);
-}
-
-#[test]
-fn a_module_of_a_real_server_is_used_like_any_command() {
-    let server = newest("redis");
-    let module = server.path.with_file_name("falkordb.so");
-    if !module.exists() {
-        // Not of the wheel: RDC_SERVERS named a newer one.
-        return;
-    }
-    let builder = Cluster::builder().replicas(0).server(server);
-    let cluster = builder
-        .option("loadmodule", module.display().to_string())
-        .start()
-        .unwrap();
-    let client = Arc::new(client(&cluster.url()));
-    for n in 0..6 {
-        let key = key_of(n % 3, 3, n);
-        let created = ask(
-            &client,
-            &format!("GRAPH.QUERY {key} \"CREATE (:a {{n: {n}}})\""),
-        );
-        assert_eq!(code(created.view()), Code::Ok, "{}", show(created.view()));
-        let got = say_all(
-            &client,
-            &[format!("GRAPH.RO_QUERY {key} \"MATCH (x:a) RETURN x.n\"")],
-        );
-        assert!(got[0].contains(&format!("[[{n}]]")), "{got:?}");
-    }
-    for node in cluster.nodes() {
-        let graphs = cluster.command(node.port, &["GRAPH.LIST"]).unwrap();
-        assert_eq!(graphs.elements().len(), 2, "each where its slot is");
-        assert!(cluster.commandstats(node.port, "command|info").unwrap() <= 2);
-    }
 }

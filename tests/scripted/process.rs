@@ -1,171 +1,21 @@
 //! What becomes of the process that uses the library, and what the library makes of what becomes of the process: forks,
 //! signals, threads, descriptors, memory, panics.
 
-use crate::common;
-use crate::common::serial::{forked, in_a_process, is_inside};
+use crate::common::process_info::is_asleep;
+use crate::common::serial::{fake, url};
+use crate::common::serial::{forked, in_a_process};
 use crate::common::{ask, client, code, is, is_sent, key_of, say, say_all, show, until};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use rediscluster::ffi::client::{rdc_close, rdc_create};
 use rediscluster::ffi::command::rdc_get;
 use rediscluster::ffi::reply::{rdc_reply_error, rdc_reply_free};
-use std::collections::HashSet;
 use std::ffi::CString;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
-use support::{Action, FakeCluster, Server};
-
-/// A server's answers while a test of its own process runs; nothing inside of that.
-fn fake(primaries: usize) -> Option<FakeCluster> {
-    (!is_inside()).then(|| FakeCluster::new(primaries))
-}
-
-fn url(fake: &Option<FakeCluster>) -> String {
-    fake.as_ref().map(FakeCluster::url).unwrap_or_default()
-}
-
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-/// Resident memory, in bytes.
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
-}
-
-// ---- Forks ---------------------------------------------------------------------------------------
-
-#[test]
-fn a_child_forked_in_the_middle_of_other_threads_calls_goes_on_by_itself() {
-    let fake = fake(2);
-    in_a_process(&url(&fake), |url| {
-        let client = Arc::new(client(&format!("{url}?connections_per_node=2")));
-        let over = AtomicBool::new(false);
-        let calls = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for thread in 0..8 {
-                let (client, over, calls) = (&client, &over, &calls);
-                scope.spawn(move || {
-                    let mut n = 0;
-                    while !over.load(Ordering::SeqCst) {
-                        n += 1;
-                        let key = format!("parent{thread}:{}", n % 10);
-                        let set = format!("SET {key} {n}");
-                        let got = match n % 3 {
-                            0 => say_all(client, &[set, format!("GET {key}")]),
-                            _ => vec![say(client, &set), say(client, &format!("GET {key}"))],
-                        };
-                        assert_eq!(got, ["OK", &n.to_string()], "the parent is harmed");
-                        calls.fetch_add(1, Ordering::SeqCst);
-                    }
-                });
-            }
-            for round in 0..30 {
-                let before = calls.load(Ordering::SeqCst);
-                until("the threads are busy", || {
-                    calls.load(Ordering::SeqCst) > before + 20
-                });
-                let well = forked(|| {
-                    (0..20).all(|n| {
-                        let (key, value) = (format!("child{round}:{n}"), format!("c{n}"));
-                        say(&client, &format!("SET {key} {value}")) == "OK"
-                            && say_all(&client, &[format!("GET {key}")]) == [value]
-                    })
-                });
-                assert!(well, "the child of round {round}");
-            }
-            over.store(true, Ordering::SeqCst);
-        });
-    });
-    let Some(fake) = fake else { return };
-    let mut children = 0;
-    for node in 0..2 {
-        for commands in fake.node(node).received_text() {
-            let of = |who: &str| {
-                commands
-                    .iter()
-                    .filter(|c| c.contains(&format!(" {who}")))
-                    .count()
-            };
-            let (parent, child) = (of("parent"), of("child"));
-            assert!(
-                parent == 0 || child == 0,
-                "a connection that both used: {commands:?}"
-            );
-            children += usize::from(child > 0);
-        }
-    }
-    assert!(children >= 30, "{children} connections of children");
-}
-
-#[test]
-fn a_child_does_not_use_the_pinned_connection_of_its_parent() {
-    let fake = fake(1);
-    in_a_process(&url(&fake), |url| {
-        let client = client(url);
-        let pinned = client.pin(b"k");
-        assert_eq!(say(&pinned, "SET parent 1"), "OK");
-        assert!(forked(
-            || say(&pinned, "SET child 1") == "OK" && say(&pinned, "GET child") == "1"
-        ));
-        assert_eq!(say(&pinned, "SET parent 2"), "OK");
-    });
-    let Some(fake) = fake else { return };
-    for commands in fake.node(0).received_text() {
-        let of = |who: &str| commands.iter().any(|c| c.contains(&format!(" {who}")));
-        assert!(!(of("parent") && of("child")), "{commands:?}");
-    }
-}
-
-#[test]
-fn children_of_children_and_many_of_them_go_on() {
-    let fake = fake(2);
-    in_a_process(&url(&fake), |url| {
-        let client = client(url);
-        let readonly = client.readonly();
-        assert_eq!(say(&client, "SET k v"), "OK");
-        assert_eq!(say(&readonly, "GET k"), "v");
-        let both = || [&client, &readonly].map(|c| say(c, "GET k")) == ["v", "v"];
-        for _ in 0..50 {
-            assert!(forked(|| both() && forked(both)));
-        }
-        assert_eq!(say(&client, "GET k"), "v");
-        drop(client);
-    });
-}
-
-#[test]
-fn a_child_may_log_though_another_thread_was_just_setting_the_logger() {
-    let fake = fake(1);
-    in_a_process(&url(&fake), |url| {
-        let client = client(url);
-        let over = AtomicBool::new(false);
-        let logger: rediscluster::log::Logger = Arc::new(|_, words: &str| {
-            std::hint::black_box(words.len());
-        });
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !over.load(Ordering::SeqCst) {
-                    rediscluster::log::set(Some(logger.clone()), rediscluster::log::DEBUG);
-                }
-            });
-            let well = (0..100).all(|_| {
-                forked(|| {
-                    // SAFETY: a call that never ends is to end the child.
-                    unsafe { libc::alarm(20) };
-                    say(&client, "SET k v") == "OK"
-                })
-            });
-            over.store(true, Ordering::SeqCst);
-            assert!(well, "a child waits for what its parent had locked");
-        });
-    });
-}
-
-// ---- Signals -------------------------------------------------------------------------------------
+use support::Action;
 
 #[test]
 fn a_storm_of_signals_is_not_noticed() {
@@ -235,8 +85,6 @@ fn a_storm_of_signals_is_not_noticed() {
         }
     });
 }
-
-// ---- Descriptors and memory ----------------------------------------------------------------------
 
 fn limit_descriptors(most: u64) {
     let mut limit = libc::rlimit {
@@ -373,43 +221,6 @@ fn descriptors_beyond_1024_are_as_good_as_others() {
     });
 }
 
-#[test]
-fn ten_thousand_clients_leave_nothing_behind() {
-    let server = (!is_inside()).then(|| Server::start().unwrap());
-    let url = server.as_ref().map(Server::url).unwrap_or_default();
-    in_a_process(&url, |url| {
-        let c_url = CString::new(url).unwrap();
-        let round = |times: usize| {
-            for n in 0..times {
-                if n % 2 == 1 {
-                    // SAFETY: a C string that lives; handles and replies are used until they are freed, once.
-                    unsafe {
-                        let handle = rdc_create(c_url.as_ptr());
-                        let reply = rdc_get(handle, c"k".as_ptr(), 1);
-                        assert_eq!(rdc_reply_free(reply), 0);
-                        rdc_close(handle);
-                    }
-                    continue;
-                }
-                let client = Arc::new(client(url));
-                if n % 10 == 0 {
-                    assert_eq!(say_all(&client, &["SET k v", "GET k"]), ["OK", "v"]);
-                    assert_eq!(say(&client.readonly(), "GET k"), "v");
-                    assert_eq!(say(&client.pin(b"k"), "GET k"), "v");
-                }
-            }
-        };
-        round(1000);
-        let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
-        let (files, memory, tasks) = (descriptors(), resident(), threads());
-        round(9000);
-        assert_eq!(descriptors(), files);
-        assert_eq!(threads(), tasks);
-        let grown = resident().saturating_sub(memory);
-        assert!(grown < 1 << 20, "{grown} bytes for 9000 clients");
-    });
-}
-
 /// Lets this process map so many bytes more than it has.
 fn limit_memory(more: usize) {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -494,73 +305,6 @@ fn descriptors_of_the_library_do_not_reach_programs_that_are_started() {
     });
 }
 
-// ---- Threads -------------------------------------------------------------------------------------
-
-#[test]
-fn many_threads_on_one_handle_each_read_what_they_wrote() {
-    let fake = FakeCluster::new(3);
-    let client = Arc::new(client(
-        &(fake.url() + "?connections_per_node=2&timeout_ms=20000"),
-    ));
-    std::thread::scope(|scope| {
-        for thread in 0..48 {
-            let client = client.clone();
-            scope.spawn(move || {
-                for n in 0..60 {
-                    let key = format!("own{thread}:{}", n % 7);
-                    assert_eq!(say(&client, &format!("SET {key} {thread}/{n}")), "OK");
-                    assert_eq!(say(&client, &format!("GET {key}")), format!("{thread}/{n}"));
-                    if n % 10 == 0 {
-                        let pair = [format!("SET {key} p{n}"), format!("GET {key}")];
-                        assert_eq!(say_all(&client, &pair), ["OK", &format!("p{n}")]);
-                    }
-                }
-            });
-        }
-    });
-}
-
-#[test]
-fn no_more_connections_than_allowed_are_open_to_a_node() {
-    let fake = FakeCluster::new(1);
-    let mut usual = fake.default_answer(0);
-    let using: Arc<Mutex<HashSet<usize>>> = Arc::default();
-    let used = using.clone();
-    fake.on(0, move |connection, command| {
-        is(command, "INCR").then(|| {
-            used.lock().unwrap().insert(connection);
-            let answer = Action::Send(usual(connection, command));
-            Action::Delay(Duration::from_millis(3), Box::new(answer))
-        })
-    });
-    let client = Arc::new(client(
-        &(fake.url() + "?connections_per_node=3&timeout_ms=30000&attempt_timeout_ms=30000"),
-    ));
-    std::thread::scope(|scope| {
-        for _ in 0..24 {
-            let client = client.clone();
-            scope.spawn(move || {
-                for n in 0..20 {
-                    let got = match n % 4 {
-                        0 => say_all(&client, &["INCR n"]).concat(),
-                        _ => say(&client, "INCR n"),
-                    };
-                    assert!(got.parse::<u64>().is_ok(), "{got}");
-                }
-            });
-        }
-    });
-    assert_eq!(fake.value("n").unwrap(), b"480");
-    let used = using.lock().unwrap().len();
-    assert!(used <= 3, "{used} connections carried commands");
-    // One more learned the topology, and has gone.
-    assert!(
-        fake.node(0).connections() <= 4 + 1,
-        "{}",
-        fake.node(0).connections()
-    );
-}
-
 #[test]
 fn a_thread_that_ends_inside_a_call_takes_nobody_with_it() {
     let fake = fake(2);
@@ -635,85 +379,6 @@ fn a_thread_that_ends_inside_a_call_takes_nobody_with_it() {
     });
 }
 
-/// Whether a thread of this process sleeps.
-fn sleeps(thread: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat"));
-    stat.is_ok_and(|stat| is_asleep(&stat))
-}
-
-fn is_asleep(stat: &str) -> bool {
-    let rest = stat.rsplit(')').next();
-    rest.is_some_and(|rest| rest.starts_with(" S"))
-}
-
-#[test]
-fn who_opens_a_connection_for_others_may_go_without_taking_them_along() {
-    for round in 0..6 {
-        let fake = FakeCluster::new(1);
-        let silent = Arc::new(AtomicBool::new(false));
-        let (greeted, busy) = (
-            Arc::new(AtomicUsize::new(0)),
-            Arc::new(AtomicBool::new(false)),
-        );
-        let (is_silent, greetings, is_busy) = (silent.clone(), greeted.clone(), busy.clone());
-        fake.on(0, move |_, command| {
-            if is(command, "INCR") {
-                // The one connection is in use, and then it is lost to all who wait for it.
-                is_busy.store(true, Ordering::SeqCst);
-                support::wait_until(|| is_silent.load(Ordering::SeqCst), common::SOON);
-                return Some(Action::Close);
-            }
-            let unheard = is(command, "HELLO") && is_silent.load(Ordering::SeqCst);
-            unheard.then(|| {
-                greetings.fetch_add(1, Ordering::SeqCst);
-                Action::Nothing
-            })
-        });
-        fake.put("k", "v");
-        let patient = "timeout_ms=20000&connect_timeout_ms=20000&attempt_timeout_ms=20000";
-        let client = Arc::new(client(&format!(
-            "{}?connections_per_node=1&{patient}",
-            fake.url()
-        )));
-        let leaver = client.with("timeout_ms", "20000");
-        let waiting: Mutex<Vec<i32>> = Mutex::default();
-        let wait = |client: &Client| {
-            // SAFETY: asks for a number.
-            waiting.lock().unwrap().push(unsafe { libc::gettid() });
-            ask(client, "GET k")
-        };
-        std::thread::scope(|scope| {
-            let loses = scope.spawn(|| say(&client, "INCR n"));
-            until("the connection is busy", || busy.load(Ordering::SeqCst));
-            let leave: Vec<_> = (0..5).map(|_| scope.spawn(|| wait(&leaver))).collect();
-            let stays = scope.spawn(|| wait(&client));
-            until("all wait for it", || {
-                let waiting = waiting.lock().unwrap();
-                waiting.len() == 6 && waiting.iter().all(|thread| sleeps(*thread))
-            });
-            silent.store(true, Ordering::SeqCst);
-            assert!(loses.join().unwrap().ends_with("(IO, sent)"));
-            until("one of them opens another", || {
-                greeted.load(Ordering::SeqCst) > 0
-            });
-            match round % 2 {
-                0 => leaver.interrupt(),
-                _ => leaver.close(),
-            }
-            for leave in leave {
-                let left = leave.join().unwrap();
-                let ended = [Code::Interrupted, Code::Closed][round % 2];
-                assert_eq!(code(left.view()), ended, "{}", show(left.view()));
-                assert!(!is_sent(left.view()), "{}", show(left.view()));
-            }
-            silent.store(false, Ordering::SeqCst);
-            // Nobody answers on those, should it have been the one who stays.
-            fake.node(0).close_connections();
-            assert_eq!(show(stays.join().unwrap().view()), "v");
-        });
-    }
-}
-
 #[test]
 fn a_logger_may_call_the_library_whatever_it_is_told() {
     let fake = fake(2);
@@ -752,149 +417,4 @@ fn a_logger_may_call_the_library_whatever_it_is_told() {
         }
         rediscluster::log::set(None, 0);
     });
-}
-
-// ---- Connections ---------------------------------------------------------------------------------
-
-#[test]
-fn passwords_and_users_open_the_door_and_wrong_ones_do_not() {
-    let server = Server::builder()
-        .option("requirepass", "s3cret@word")
-        .start()
-        .unwrap();
-    let user = ["ACL", "SETUSER", "app", "on", ">p@ss/:?", "~app:*", "+@all"];
-    assert_eq!(server.command(&user).unwrap().text(), "OK");
-    let address = server.address();
-    for (url, words, expected) in [
-        (
-            format!("redis://:s3cret%40word@{address}"),
-            "SET any v",
-            "OK",
-        ),
-        (
-            format!("redis://{address}?password=s3cret%40word"),
-            "SET any v",
-            "OK",
-        ),
-        (
-            format!("redis://app:p%40ss%2F%3A%3F@{address}"),
-            "SET app:1 v",
-            "OK",
-        ),
-        (
-            format!("redis://{address}?user=app&password=p%40ss%2F%3A%3F&protocol=2"),
-            "SET app:1 v",
-            "OK",
-        ),
-        (
-            format!("redis://:s3cret%40word@{address}?protocol=2"),
-            "ACL WHOAMI",
-            "default",
-        ),
-        (
-            format!("redis://app:p%40ss%2F%3A%3F@{address}"),
-            "ACL WHOAMI",
-            "app",
-        ),
-    ] {
-        let client = client(&url);
-        assert_eq!(say(&client, words), expected, "{url}");
-    }
-    let app = client(&format!("redis://app:p%40ss%2F%3A%3F@{address}"));
-    let refused = ask(&app, "SET other v");
-    assert_eq!(code(refused.view()), Code::Auth, "{}", show(refused.view()));
-    for url in [
-        format!("redis://{address}"),
-        format!("redis://{address}?protocol=2"),
-        format!("redis://:WRONG-SECRET@{address}"),
-        format!("redis://:WRONG-SECRET@{address}?protocol=2"),
-        format!("redis://nobody:WRONG-SECRET@{address}"),
-    ] {
-        let began = Instant::now();
-        let client = Client::create(&url);
-        let error = client.error().unwrap_or_else(|| panic!("{url} got in"));
-        assert_eq!(error.code, Code::Auth, "{url}: {error}");
-        assert!(!error.message.contains("SECRET"), "{error}");
-        assert!(
-            began.elapsed() < Duration::from_secs(1),
-            "{url}: a wrong password is not tried again"
-        );
-    }
-}
-
-#[test]
-fn a_server_that_does_not_know_hello_is_spoken_to_in_resp2() {
-    let fake = FakeCluster::new(2);
-    for node in 0..2 {
-        fake.on(node, |_, command| {
-            is(command, "HELLO").then(|| {
-                Action::send("-ERR unknown command `HELLO`, with args beginning with: `3`, \r\n")
-            })
-        });
-    }
-    let auth = fake.url().replace("redis://", "redis://app:secret@");
-    for url in [fake.url(), auth] {
-        let client = Arc::new(client(&url));
-        assert_eq!(say(&client, "GET nothing"), "nil");
-        assert_eq!(
-            say_all(&client, &["SET k v", "GET k", "GET nothing"]),
-            ["OK", "v", "nil"]
-        );
-    }
-    let said = [0, 1]
-        .map(|n| fake.node(n).received_text().concat())
-        .concat();
-    assert!(said.contains(&"AUTH app secret".to_string()), "{said:?}");
-    // AUTH goes alone: behind a closed door there may be no answer to what follows it.
-    let asked = FakeCluster::new(1);
-    let old = client(&(asked.url() + "?protocol=2"));
-    assert_eq!(say(&old, "GET nothing"), "nil");
-    assert_eq!(asked.calls("HELLO"), 0, "protocol=2 asks for nothing else");
-}
-
-#[test]
-fn what_a_server_refuses_while_a_connection_is_set_up_is_a_reason_not_to_use_it() {
-    let fake = FakeCluster::new(1);
-    for refused in ["CLIENT SETNAME", "HELLO"] {
-        fake.on(0, move |_, command| {
-            is(command, refused).then(|| Action::send("-DENIED by the test\r\n"))
-        });
-        let client = Client::create(&(fake.url() + "?client_name=me&timeout_ms=500"));
-        let error = client
-            .error()
-            .unwrap_or_else(|| panic!("{refused} was refused"));
-        assert!(error.message.contains("DENIED"), "{error}");
-    }
-    // Only what is nice to know may be missing.
-    fake.on(0, |_, command| {
-        is(command, "CLIENT SETINFO").then(|| Action::send("-ERR unknown subcommand 'SETINFO'\r\n"))
-    });
-    assert_eq!(say(&client(&fake.url()), "SET k v"), "OK");
-}
-
-#[test]
-fn a_connection_that_the_server_closed_while_it_was_idle_costs_no_command() {
-    let fake = FakeCluster::new(2);
-    let client = Arc::new(client(&fake.url()));
-    let (here, there) = (key_of(0, 2, 1), key_of(1, 2, 2));
-    for round in 1..=2 {
-        let pair = [format!("INCR {here}"), format!("INCR {there}")];
-        assert_eq!(
-            say_all(&client, &pair),
-            vec![(2 * round - 1).to_string(); 2]
-        );
-        fake.node(0).close_connections();
-        fake.node(1).close_connections();
-        let idle = Instant::now();
-        until("more than a second passes", || {
-            idle.elapsed() > Duration::from_millis(1100)
-        });
-        match round {
-            1 => assert_eq!(say(&client, &pair[0]), "2"),
-            _ => assert_eq!(say_all(&client, &pair)[0], "4"),
-        }
-        if round == 1 {
-            assert_eq!(say(&client, &pair[1]), "2");
-        }
-    }
 }

@@ -1,9 +1,9 @@
 //! EVALSHA at nodes that were never told the script, or have forgotten it.
 
-use crate::common::{ask, client, code, is, is_sent, key_of, newest, say, say_all, show, stat};
+use crate::common::{ask, client, code, is, is_sent, key_of, say, say_all, show, stat};
 use rediscluster::error::Code;
 use std::sync::Arc;
-use support::{Action, Cluster, FakeCluster, slot_of};
+use support::{Action, FakeCluster, slot_of};
 
 /// "return 1".
 const ONE: &str = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
@@ -109,47 +109,4 @@ fn a_script_that_ends_with_those_words_itself_is_not_run_for_ever() {
     assert_eq!(code(reply.view()), Code::Server);
     assert!(is_sent(reply.view()), "{}", show(reply.view()));
     assert_eq!((fake.calls("EVALSHA"), fake.calls("EVAL")), (1, 2));
-}
-
-#[test]
-fn real_servers_that_have_forgotten_a_script_run_it_all_the_same() {
-    for builder in [
-        Cluster::builder(),
-        Cluster::builder().server(newest("redis")),
-        Cluster::builder().server(newest("valkey")),
-    ] {
-        let cluster = builder.start().unwrap();
-        let client = Arc::new(client(&cluster.url()));
-        let sha = say(
-            &client,
-            "SCRIPT LOAD \"return redis.call('INCR', KEYS[1])\"",
-        );
-        let get = say(&client, "SCRIPT LOAD \"return redis.call('GET', KEYS[1])\"");
-        let forget = || {
-            for port in cluster.ports() {
-                cluster.command(port, &["SCRIPT", "FLUSH"]).unwrap();
-            }
-        };
-        forget();
-        for n in 0..9 {
-            let key = key_of(n % 3, 3, n);
-            for times in 1..3 {
-                let got = say(&client, &format!("EVALSHA {sha} 1 {key}"));
-                assert_eq!(got, times.to_string(), "{}", cluster.server());
-            }
-        }
-        assert!(stat(&client, "noscript") >= 3);
-        cluster.wait_replicas_in_sync().unwrap();
-        forget();
-        let readonly = client.readonly();
-        for n in 0..30 {
-            let key = key_of(n % 3, 3, n % 9);
-            assert_eq!(say(&readonly, &format!("EVALSHA_RO {get} 1 {key}")), "2");
-        }
-        forget();
-        let key = key_of(0, 3, 99);
-        let commands: Vec<String> = (0..100).map(|_| format!("EVALSHA {sha} 1 {key}")).collect();
-        let expected: Vec<String> = (1..=100).map(|n| n.to_string()).collect();
-        assert_eq!(say_all(&client, &commands), expected, "once each, in order");
-    }
 }
