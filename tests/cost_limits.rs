@@ -290,12 +290,12 @@ gates! {
     lrange_allocations: "LRANGE of 10,000, allocations", allocations of "lrange", [3, 13], 1, 8.0;
 
     resident_kilobytes: "idle handle on 6 nodes, KiB resident", kilobytes of "idle", [10, 210], 1, 64.0;
-    connections_to_the_first_reply: "create to first reply, connections", connections of "create", [3, 13], 1, 2.0;
+    connections_until_first_reply: "create to first reply, connections", connections of "create", [3, 13], 1, 2.0;
 }
 
 /// What a GET costs does not depend on the size of the cluster: every part of the way is a look-up.
 #[test]
-fn a_command_costs_the_same_in_every_cluster() {
+fn command_cost_does_not_depend_on_cluster_size() {
     let cost = |bench: &Bench, name: &str, fake: &FakeCluster| {
         let bench = bench.with(fake);
         // All keys once, so that every node is known; then all of them again.
@@ -322,7 +322,7 @@ fn a_command_costs_the_same_in_every_cluster() {
 
 /// Handles of one cluster share what they know; a thousand of them cost a thousand times one, and no more.
 #[test]
-fn handles_and_threads_by_the_thousand() {
+fn thousand_handles_and_threads_stay_within_limits() {
     with_bench(|bench| {
         let one = "GET by one of 1,000 handles, instructions";
         measure(

@@ -133,7 +133,7 @@ mod address {
     use super::*;
 
     #[test]
-    fn every_function_touches_only_what_it_may() {
+    fn every_function_passes_address_sanitizer() {
         looks_into(&ADDRESS, "api.c", "");
         looks_into(&ADDRESS, "readonly.c", "");
         looks_into(&ADDRESS, "threads.c", "");
@@ -141,17 +141,17 @@ mod address {
     }
 
     #[test]
-    fn threads_that_do_everything_at_once_touch_only_what_they_may() {
+    fn thread_stress_passes_address_sanitizer() {
         looks_into(&ADDRESS, "stress.c", "400");
     }
 
     #[test]
-    fn a_handle_that_is_closed_while_others_use_it_is_freed_once_and_not_too_early() {
+    fn concurrent_close_passes_address_sanitizer() {
         looks_into(&ADDRESS, "close.c", "400");
     }
 
     #[test]
-    fn what_a_caller_does_wrong_is_seen_inside_the_library() {
+    fn address_sanitizer_detects_caller_misuse_in_library() {
         let reply = "rdc_reply *r = rdc_explain(0, 0, 0, 0);";
         catches(
             &ADDRESS,
@@ -184,22 +184,22 @@ mod thread {
     use super::*;
 
     #[test]
-    fn calls_that_share_connections_are_in_order() {
+    fn shared_connections_pass_thread_sanitizer() {
         looks_into(&THREAD, "threads.c", "");
     }
 
     #[test]
-    fn threads_that_do_everything_at_once_are_in_order() {
+    fn thread_stress_passes_thread_sanitizer() {
         looks_into(&THREAD, "stress.c", "200");
     }
 
     #[test]
-    fn a_handle_is_closed_in_order() {
+    fn concurrent_close_passes_thread_sanitizer() {
         looks_into(&THREAD, "close.c", "150");
     }
 
     #[test]
-    fn a_pipeline_that_two_threads_use_is_seen_inside_the_library() {
+    fn thread_sanitizer_detects_shared_pipeline() {
         // They follow one another, but nothing says so that both would look at.
         let body = "
             static int done;

@@ -81,20 +81,20 @@ const ACCEPTED: &[(&str, Difference, &str)] = &[
 ];
 
 #[test]
-fn keys_are_where_servers_find_them() {
+fn key_positions_match_every_server() {
     let _serial = serial();
     let mut wrong = Vec::new();
     for binary in common::servers() {
         let mut server = Server::start(&binary);
         let mut asked = 0;
         for row in &table::ROWS {
-            let mut dice = Dice(row.id.into());
+            let mut rng = Rng(row.id.into());
             let times = if row.flags.has(Flag::KeysMovable) {
                 3000
             } else {
                 100
             };
-            let shapes: Vec<_> = (0..times).map(|_| dice.arguments(row)).collect();
+            let shapes: Vec<_> = (0..times).map(|_| rng.arguments(row)).collect();
             let Some(answers) = server.keys_of(&shapes) else {
                 continue;
             };
@@ -127,7 +127,7 @@ fn keys_are_where_servers_find_them() {
 }
 
 #[test]
-fn what_we_call_a_read_servers_run_in_read_only_scripts() {
+fn table_reads_are_allowed_in_read_only_scripts() {
     let _serial = serial();
     // Stricter than the flags COMMAND shows: what may replicate is refused there too.
     const SCRIPT: &str = "local reply = redis.pcall(unpack(ARGV))
@@ -190,7 +190,7 @@ const OTHER_TIPS: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn every_command_of_every_server_has_a_row_that_goes_where_its_tips_say() {
+fn command_table_covers_every_server_and_follows_its_tips() {
     let _serial = serial();
     let mut wrong = Vec::new();
     for binary in common::servers() {
@@ -229,7 +229,7 @@ fn every_command_of_every_server_has_a_row_that_goes_where_its_tips_say() {
 }
 
 #[test]
-fn the_committed_table_is_what_the_tool_writes() {
+fn committed_command_table_is_current() {
     let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/commands/generate.py");
     let output = Command::new("python3")
         .args([tool, "--check"])
@@ -287,9 +287,9 @@ fn compare(row: &Row, shape: &[String], theirs: &Result<Keys, String>) -> Option
 }
 
 /// Pseudo-random, the same on each run.
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -4,7 +4,7 @@
 //! one the test says so, and the unit tests of src/net/names remain.
 
 use crate::common::serial::serial;
-use crate::common::{client, is, say, say_all, show, timed};
+use crate::common::{client, is_command, run, run_all, show, timed};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use std::net::UdpSocket;
@@ -14,8 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::{Action, Cluster, FakeCluster};
 
-const NAME: &str =
-    "resolver::names_are_looked_up_by_the_deadline_and_known_ones_outlive_their_servers";
+const NAME: &str = "resolver::known_names_outlive_their_name_server";
 const SERVER: &str = "127.1.2.3";
 
 /// Answers the first two questions for cluster.test, both kinds of address, and no other.
@@ -70,7 +69,7 @@ fn among_files(name: &str, resolv: &str, hosts: &str, ports: &str) {
 }
 
 #[test]
-fn names_are_looked_up_by_the_deadline_and_known_ones_outlive_their_servers() {
+fn known_names_outlive_their_name_server() {
     let _serial = serial();
     if let Ok(ports) = std::env::var("RDC_TEST_PORTS") {
         return inside(&ports);
@@ -86,7 +85,9 @@ fn names_are_looked_up_by_the_deadline_and_known_ones_outlive_their_servers() {
     let fake = FakeCluster::new(1);
     let mut closes = Some(Action::Close);
     fake.on(0, move |_, command| {
-        is(command, "LOLWUT").then(|| closes.take()).flatten()
+        is_command(command, "LOLWUT")
+            .then(|| closes.take())
+            .flatten()
     });
     let resolv = format!("nameserver {SERVER}\noptions timeout:1\n");
     let ports = fake.port(0).to_string();
@@ -108,24 +109,24 @@ fn inside(port: &str) {
         assert!(took < Duration::from_millis(ms + 50), "{took:?} of {ms} ms");
     }
     assert_eq!(
-        say(&client(&format!("redis://listed.test:{port}")), "PING"),
+        run(&client(&format!("redis://listed.test:{port}")), "PING"),
         "PONG"
     );
     assert_eq!(
-        say(&client(&format!("redis://localhost:{port}")), "PING"),
+        run(&client(&format!("redis://localhost:{port}")), "PING"),
         "PONG"
     );
     let url = format!("redis://cluster.test:{port}?connect_timeout_ms=400&cluster=no");
     let known = client(&url);
-    assert_eq!(say(&known, "PING"), "PONG");
+    assert_eq!(run(&known, "PING"), "PONG");
     // What it said has no right to be believed any more, but nobody says anything else.
     let began = Instant::now();
     while began.elapsed() < Duration::from_millis(1100) {
-        assert_eq!(say(&known, "PING"), "PONG");
+        assert_eq!(run(&known, "PING"), "PONG");
     }
     // The connection is closed, so that the call has to open another.
     let began = Instant::now();
-    assert!(say(&known, "LOLWUT").contains("unknown command"));
+    assert!(run(&known, "LOLWUT").contains("unknown command"));
     assert!(
         began.elapsed() < Duration::from_millis(500),
         "{:?}",
@@ -133,10 +134,10 @@ fn inside(port: &str) {
     );
 }
 
-const MOVES: &str = "resolver::a_cluster_whose_addresses_all_change_is_found_again_by_its_name";
+const MOVES: &str = "resolver::cluster_with_all_new_addresses_is_found_by_name";
 
 #[test]
-fn a_cluster_whose_addresses_all_change_is_found_again_by_its_name() {
+fn cluster_with_all_new_addresses_is_found_by_name() {
     let _serial = serial();
     if std::env::var("RDC_TEST_PORTS").is_err() {
         match may_replace_files() {
@@ -160,8 +161,8 @@ fn a_cluster_whose_addresses_all_change_is_found_again_by_its_name() {
     let url = format!("redis://moving.test:{port}?retry_writes=yes");
     let client = Arc::new(client(&url));
     let readonly = client.readonly();
-    assert_eq!(say(&client, "SET k v"), "OK");
-    assert_eq!(say(&readonly, "GET k"), "v");
+    assert_eq!(run(&client, "SET k v"), "OK");
+    assert_eq!(run(&readonly, "GET k"), "v");
     for host in ["127.0.1.9", "127.0.1.10", "127.0.1.1"] {
         is_at(host);
         order(&["CONFIG", "SET", "cluster-announce-ip", host]);
@@ -173,10 +174,10 @@ fn a_cluster_whose_addresses_all_change_is_found_again_by_its_name() {
                     let (client, readonly) = (&client, &readonly);
                     scope.spawn(move || {
                         timed(|| match n % 4 {
-                            0 => say(client, "GET k"),
-                            1 => say(client, "SET k v"),
-                            2 => say_all(client, &["GET k", "SET k v"]).concat(),
-                            _ => say(readonly, "GET k"),
+                            0 => run(client, "GET k"),
+                            1 => run(client, "SET k v"),
+                            2 => run_all(client, &["GET k", "SET k v"]).concat(),
+                            _ => run(readonly, "GET k"),
                         })
                     })
                 })

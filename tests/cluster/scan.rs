@@ -1,8 +1,7 @@
 //! SCAN over the whole cluster: every key that was there throughout is returned, whatever happens to the slots meanwhile.
 
-use crate::common::serial::serial;
 use crate::common::shared::{Shared, shared_all};
-use crate::common::{ask, client, code, is_sent, newest, say, say_all, show, timed};
+use crate::common::{client, code, is_sent, newest, run, run_all, send, show, timed};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use rediscluster::resp::Reply;
@@ -25,10 +24,10 @@ fn clusters() -> Shared {
 /// Keys of every shard, some of them together in slots.
 fn filled(cluster: &Cluster, count: usize) -> (Arc<Client>, BTreeSet<String>) {
     let client = Arc::new(client(&cluster.url()));
-    assert_eq!(say(&client, "FLUSHALL"), "OK");
+    assert_eq!(run(&client, "FLUSHALL"), "OK");
     let keys: BTreeSet<String> = (0..count).map(|n| format!("{{{}}}:{n}", n / 3)).collect();
     let sets: Vec<String> = keys.iter().map(|key| format!("SET {key} v")).collect();
-    for got in say_all(&client, &sets) {
+    for got in run_all(&client, &sets) {
         assert_eq!(got, "OK");
     }
     (client, keys)
@@ -36,7 +35,7 @@ fn filled(cluster: &Cluster, count: usize) -> (Arc<Client>, BTreeSet<String>) {
 
 /// One step: the next cursor and the keys.
 fn step(client: &Client, cursor: &str, more: &str) -> (String, Vec<String>) {
-    let reply = ask(client, &format!("SCAN {cursor} {more}"));
+    let reply = send(client, &format!("SCAN {cursor} {more}"));
     page(&reply)
 }
 
@@ -115,7 +114,7 @@ fn missing(all: &BTreeSet<String>, found: impl IntoIterator<Item = String>) -> V
 }
 
 #[test]
-fn a_quiet_cluster_is_scanned_as_one_server_is() {
+fn stable_cluster_is_scanned_like_one_server() {
     for cluster in &*clusters() {
         let (client, keys) = filled(cluster, 3000);
         let found = scan(&client, "COUNT 100");
@@ -125,7 +124,7 @@ fn a_quiet_cluster_is_scanned_as_one_server_is() {
         let some = scan(&client, "MATCH *:7* COUNT 500");
         let expected = keys.iter().filter(|key| key.contains(":7")).count();
         assert_eq!(some.len(), expected);
-        say(&client, "RPUSH list a");
+        run(&client, "RPUSH list a");
         assert_eq!(scan(&client, "TYPE list COUNT 1000").len(), 1);
         assert_eq!(scan(&client, "MATCH nothing COUNT 1000").len(), 0);
         // A read-only handle does the same, and never asks a replica.
@@ -135,13 +134,13 @@ fn a_quiet_cluster_is_scanned_as_one_server_is() {
             let calls = cluster.commandstats(node.port, "scan").unwrap();
             assert_eq!(calls > 0, node.primary.is_none(), "{} {calls}", node.port);
         }
-        assert_eq!(say(&client, "FLUSHALL"), "OK");
+        assert_eq!(run(&client, "FLUSHALL"), "OK");
         assert!(scan(&client, "").is_empty());
     }
 }
 
 #[test]
-fn a_cursor_is_of_one_scan_and_can_be_asked_again_once() {
+fn cursor_belongs_to_one_scan_and_repeats_last_page() {
     let cluster = &clusters()[0];
     let (client, keys) = filled(cluster, 300);
     for (words, why) in [
@@ -151,13 +150,13 @@ fn a_cursor_is_of_one_scan_and_can_be_asked_again_once() {
         ("SCAN 17", "is of no scan under way"),
         ("SCAN 18446744073709551615", "is of no scan under way"),
     ] {
-        let reply = ask(&client, words);
+        let reply = send(&client, words);
         assert_eq!(code(reply.view()), Code::Invalid, "{words}");
         assert!(!is_sent(reply.view()), "{words}");
         let text = show(reply.view());
         assert!(text.contains(why), "{words}: {text}");
     }
-    let wrong = say(&client, "SCAN 0 NONSENSE");
+    let wrong = run(&client, "SCAN 0 NONSENSE");
     assert!(wrong.starts_with("ERR syntax error"), "{wrong}");
 
     let (first, mut found) = step(&client, "0", "COUNT 50");
@@ -171,19 +170,19 @@ fn a_cursor_is_of_one_scan_and_can_be_asked_again_once() {
     found.extend(page);
     let (third, page) = step(&client, &second, "COUNT 50");
     found.extend(page);
-    let old = say(&client, &format!("SCAN {first}"));
+    let old = run(&client, &format!("SCAN {first}"));
     assert!(old.contains("is of no scan under way"), "{old}");
     found.extend(rest(&client, third, "COUNT 50").into_keys());
     assert!(missing(&keys, found).is_empty());
     // Scans do not disturb each other, and a twin goes on with its twin's.
-    let twin = client.readonly();
+    let derived = client.readonly();
     let (a, mut of_a) = step(&client, "0", "COUNT 50");
-    let (b, mut of_b) = step(&twin, "0", "COUNT 50");
-    of_a.extend(rest(&twin, a, "COUNT 20").into_keys());
+    let (b, mut of_b) = step(&derived, "0", "COUNT 50");
+    of_a.extend(rest(&derived, a, "COUNT 20").into_keys());
     of_b.extend(rest(&client, b, "COUNT 30").into_keys());
     assert!(missing(&keys, of_a).is_empty() && missing(&keys, of_b).is_empty());
     // In a pipeline it would be one step at a time anyway.
-    let got = say_all(&client, &["SCAN 0", "SET {0}:0 w"]);
+    let got = run_all(&client, &["SCAN 0", "SET {0}:0 w"]);
     assert!(
         got[0].contains("call it by itself") && got[1] == "OK",
         "{got:?}"
@@ -195,7 +194,7 @@ fn a_cursor_is_of_one_scan_and_can_be_asked_again_once() {
 }
 
 #[test]
-fn slots_that_move_to_a_node_that_was_scanned_before_are_scanned_there() {
+fn slots_migrated_to_scanned_node_are_scanned_there() {
     for cluster in &*clusters() {
         let (client, keys) = filled(cluster, 600);
         let [first, second, last] = [0, 8000, 16000].map(|slot| cluster.primary_of(slot).unwrap());
@@ -224,7 +223,7 @@ fn slots_that_move_to_a_node_that_was_scanned_before_are_scanned_there() {
 }
 
 #[test]
-fn a_slot_that_is_half_moved_for_the_whole_scan_is_returned_whole() {
+fn slot_migrating_during_whole_scan_is_complete() {
     for cluster in &*clusters() {
         let (client, keys) = filled(cluster, 600);
         let ports = [0, 8000, 16000].map(|slot| cluster.primary_of(slot).unwrap());
@@ -269,10 +268,10 @@ fn a_slot_that_is_half_moved_for_the_whole_scan_is_returned_whole() {
 }
 
 #[test]
-fn scans_lose_nothing_while_slots_move_all_the_time() {
+fn scan_misses_no_key_during_constant_migration() {
     for cluster in &*clusters() {
         let (client, keys) = filled(cluster, 900);
-        let over = AtomicBool::new(false);
+        let finished = AtomicBool::new(false);
         let moves = AtomicUsize::new(0);
         let (to, owners) = (cluster.primary_of(0).unwrap(), owners(&client));
         std::thread::scope(|scope| {
@@ -282,7 +281,7 @@ fn scans_lose_nothing_while_slots_move_all_the_time() {
                 let slots: BTreeSet<u16> = keys.iter().map(|key| slot_of(key.as_bytes())).collect();
                 let there = |slot: &u16| owners[usize::from(*slot)] == to;
                 for (n, slot) in slots.into_iter().rev().filter(|s| !there(s)).enumerate() {
-                    if over.load(Ordering::SeqCst) {
+                    if finished.load(Ordering::SeqCst) {
                         return;
                     }
                     match cluster.has_atomic_migration() && n % 2 == 0 {
@@ -308,14 +307,14 @@ fn scans_lose_nothing_while_slots_move_all_the_time() {
                 }
                 println!("{}: {scans} scans, {moves:?} slots moved", cluster.server());
             }));
-            over.store(true, Ordering::SeqCst);
+            finished.store(true, Ordering::SeqCst);
             scanned.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         });
     }
 }
 
 #[test]
-fn a_scan_survives_failovers_and_restarts_of_the_nodes_it_walks() {
+fn scan_survives_failover_and_restart_of_its_node() {
     let cluster = &clusters()[0];
     let (client, keys) = filled(cluster, 900);
     cluster.wait_replicas_in_sync().unwrap();
@@ -347,16 +346,16 @@ fn a_scan_survives_failovers_and_restarts_of_the_nodes_it_walks() {
 }
 
 #[test]
-fn an_error_in_the_middle_costs_no_key_and_the_scan_goes_on() {
+fn scan_continues_after_error_without_missing_keys() {
     let cluster = &clusters()[0];
     let (client, keys) = filled(cluster, 600);
     let second = cluster.primary_of(8000).unwrap();
     let (cursor, mut found) = until_shard(&client, "0", second);
-    let hasty = client
+    let short_timeout = client
         .with("timeout_ms", "300")
         .with("attempt_timeout_ms", "100");
     cluster.stop(second).unwrap();
-    let (reply, time) = timed(|| ask(&hasty, &format!("SCAN {cursor} COUNT 10")));
+    let (reply, time) = timed(|| send(&short_timeout, &format!("SCAN {cursor} COUNT 10")));
     cluster.cont(second).unwrap();
     assert_ne!(code(reply.view()), Code::Ok, "{}", show(reply.view()));
     assert!(time < Duration::from_millis(400), "{time:?}");
@@ -365,12 +364,12 @@ fn an_error_in_the_middle_costs_no_key_and_the_scan_goes_on() {
 }
 
 #[test]
-fn a_server_that_is_no_cluster_is_scanned_by_its_own_cursors() {
-    let _serial = serial();
+fn standalone_server_is_scanned_by_its_own_cursors() {
+    let _running = clusters();
     let server = support::Server::builder().start().unwrap();
     let client = client(&server.url());
     for n in 0..300 {
-        say(&client, &format!("SET k{n} v"));
+        run(&client, &format!("SET k{n} v"));
     }
     let (cursor, _) = step(&client, "0", "COUNT 10");
     assert!(cursor.parse::<u64>().unwrap() < 1024, "{cursor} is ours");

@@ -31,13 +31,13 @@ pub enum Shape {
 
 /// What the callers were told of the tokens that they appended to lists.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct History {
     /// Those that were acknowledged, in the order of each thread's own.
-    pub acked: Vec<String>,
+    pub acknowledged: Vec<String>,
     /// Those that have never left, by `rdc_reply_sent`.
     pub unsent: Vec<String>,
     /// Those that may have run.
-    pub doubtful: Vec<String>,
+    pub uncertain: Vec<String>,
     /// Those to which a server said no.
     pub refused: Vec<String>,
     /// Errors by their code, and one of each in full.
@@ -46,11 +46,11 @@ pub struct Ledger {
     pub slowest: Duration,
 }
 
-impl Ledger {
-    pub fn absorb(&mut self, other: Ledger) {
-        self.acked.extend(other.acked);
+impl History {
+    pub fn merge(&mut self, other: History) {
+        self.acknowledged.extend(other.acknowledged);
         self.unsent.extend(other.unsent);
-        self.doubtful.extend(other.doubtful);
+        self.uncertain.extend(other.uncertain);
         self.refused.extend(other.refused);
         self.slowest = self.slowest.max(other.slowest);
         for (name, (count, text)) in other.errors {
@@ -58,11 +58,11 @@ impl Ledger {
         }
     }
 
-    fn note(&mut self, token: String, view: rediscluster::resp::View<'_>) {
+    fn record(&mut self, token: String, view: rediscluster::resp::View<'_>) {
         match code(view) {
-            Code::Ok => return self.acked.push(token),
+            Code::Ok => return self.acknowledged.push(token),
             Code::Server => self.refused.push(token),
-            _ if is_sent(view) => self.doubtful.push(token),
+            _ if is_sent(view) => self.uncertain.push(token),
             _ => self.unsent.push(token),
         }
         let name = code(view).name();
@@ -71,7 +71,7 @@ impl Ledger {
 
     /// Fails if there was any error but of these kinds.
     #[track_caller]
-    pub fn only(&self, what: &str, codes: &[Code]) {
+    pub fn assert_errors_among(&self, what: &str, codes: &[Code]) {
         for (name, (count, text)) in &self.errors {
             let expected = codes.iter().any(|code| code.name() == *name);
             assert!(expected, "{what}: {count} {name}: {text}");
@@ -80,12 +80,12 @@ impl Ledger {
 
     /// Fails if a call took longer than its time and 50 ms.
     #[track_caller]
-    pub fn within(&self, what: &str, ms: u64) {
+    pub fn assert_calls_within(&self, what: &str, ms: u64) {
         let most = Duration::from_millis(ms + 50);
         assert!(self.slowest < most, "{what}: {:?}", self.slowest);
     }
 
-    pub fn say(&self, what: &str) {
+    pub fn print(&self, what: &str) {
         let errors: Vec<String> = self
             .errors
             .iter()
@@ -93,8 +93,8 @@ impl Ledger {
             .collect();
         println!(
             "{what}: {} acknowledged, {} in doubt, {} unsent, {} refused; the slowest call {:?}; {}",
-            self.acked.len(),
-            self.doubtful.len(),
+            self.acknowledged.len(),
+            self.uncertain.len(),
             self.unsent.len(),
             self.refused.len(),
             self.slowest,
@@ -105,16 +105,16 @@ impl Ledger {
 
 /// How long something takes, without the time for which this thread could have gone on and the machine had no processor
 /// for it.
-pub struct Watch(Instant, Duration);
+pub struct Stopwatch(Instant, Duration);
 
-impl Watch {
-    pub fn start() -> Watch {
-        Watch(Instant::now(), Watch::starved())
+impl Stopwatch {
+    pub fn start() -> Stopwatch {
+        Stopwatch(Instant::now(), Stopwatch::starved())
     }
 
     pub fn elapsed(&self) -> Duration {
         let all = self.0.elapsed();
-        all.saturating_sub(Watch::starved() - self.1)
+        all.saturating_sub(Stopwatch::starved() - self.1)
     }
 
     fn starved() -> Duration {
@@ -126,9 +126,9 @@ impl Watch {
 }
 
 /// Raises a flag however a test ends, so that the threads that look at it end too.
-pub struct Raise<'a>(pub &'a AtomicBool);
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
 
-impl Drop for Raise<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }
@@ -136,37 +136,37 @@ impl Drop for Raise<'_> {
 
 /// So many threads of a shape append tokens to lists, until the flag is up. Each has lists of its
 /// own, named for `tags`, so that the order in a list is that of one caller.
-pub fn write(
+pub fn append_tokens(
     client: &Arc<Client>,
     tags: &[String],
     threads: usize,
     shape: Shape,
-    over: &AtomicBool,
-) -> Ledger {
+    finished: &AtomicBool,
+) -> History {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    let mut whole = Ledger::default();
+    let mut whole = History::default();
     std::thread::scope(|scope| {
         let all: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
-                    let mut ledger = Ledger::default();
+                    let mut history = History::default();
                     let me = NEXT.fetch_add(1, Ordering::Relaxed);
                     let mut n = 0usize;
                     let mut pins = HashMap::new();
                     let token = |n: usize| format!("token-{me:06}-{n:08}");
                     let list = |n: usize| format!("{{{}}}list{me}", tags[n % tags.len()]);
-                    while !over.load(Ordering::SeqCst) {
+                    while !finished.load(Ordering::SeqCst) {
                         // Not as many as can be, but over the whole time, so that they can all be looked up afterwards.
                         std::thread::sleep(PACE);
-                        let began = Watch::start();
+                        let began = Stopwatch::start();
                         match shape {
                             Shape::Single => {
                                 n += 1;
                                 let (key, value) = (list(n), token(n));
                                 let reply =
                                     client.command(&[b"RPUSH", key.as_bytes(), value.as_bytes()]);
-                                ledger.slowest = ledger.slowest.max(began.elapsed());
-                                ledger.note(value, reply.view());
+                                history.slowest = history.slowest.max(began.elapsed());
+                                history.record(value, reply.view());
                             }
                             Shape::Pinned => {
                                 n += 1;
@@ -174,22 +174,22 @@ pub fn write(
                                 let pin = pins
                                     .entry(tags[n % tags.len()].as_str())
                                     .or_insert_with_key(|tag| client.pin(tag.as_bytes()));
-                                let mut say = |words: &[&[u8]]| {
-                                    let began = Watch::start();
+                                let mut run = |words: &[&[u8]]| {
+                                    let began = Stopwatch::start();
                                     let reply = pin.command(words);
-                                    ledger.slowest = ledger.slowest.max(began.elapsed());
+                                    history.slowest = history.slowest.max(began.elapsed());
                                     reply
                                 };
                                 // Behind a MULTI that failed there is no transaction: what followed would run by itself.
-                                let begun = say(&[b"MULTI"]);
+                                let begun = run(&[b"MULTI"]);
                                 if code(begun.view()) != Code::Ok {
-                                    ledger.note(value, begun.view());
+                                    history.record(value, begun.view());
                                     continue;
                                 }
-                                say(&[b"RPUSH", key.as_bytes(), value.as_bytes()]);
-                                let reply = say(&[b"EXEC"]);
+                                run(&[b"RPUSH", key.as_bytes(), value.as_bytes()]);
+                                let reply = run(&[b"EXEC"]);
                                 let one = reply.view().elements().next();
-                                ledger.note(value, one.unwrap_or(reply.view()));
+                                history.record(value, one.unwrap_or(reply.view()));
                             }
                             Shape::Pipeline(size) | Shape::Atomic(size) => {
                                 let atomic = matches!(shape, Shape::Atomic(_));
@@ -208,27 +208,27 @@ pub fn write(
                                     true => pipeline.execute_atomic(),
                                     false => pipeline.execute(),
                                 };
-                                ledger.slowest = ledger.slowest.max(began.elapsed());
+                                history.slowest = history.slowest.max(began.elapsed());
                                 let view = reply.view();
                                 if code(view) == Code::Ok {
                                     assert_eq!(view.len(), size, "{}", show(view));
                                     for (at, view) in view.elements().enumerate() {
-                                        ledger.note(token(first + at), view);
+                                        history.record(token(first + at), view);
                                     }
                                 } else {
                                     for at in 0..size {
-                                        ledger.note(token(first + at), view);
+                                        history.record(token(first + at), view);
                                     }
                                 }
                             }
                         }
                     }
-                    ledger
+                    history
                 })
             })
             .collect();
         for one in all {
-            whole.absorb(one.join().unwrap());
+            whole.merge(one.join().unwrap());
         }
     });
     whole
@@ -301,35 +301,35 @@ pub fn stored(cluster: &Cluster) -> HashMap<String, Vec<String>> {
 /// Compares what the callers were told with what the servers did. `lost` says whether acknowledged writes may be lost to a
 /// failover, as they are by the servers' own design; they did run.
 #[track_caller]
-pub fn audit(cluster: &Cluster, ledger: &Ledger, lost: bool, what: &str) {
+pub fn verify_history(cluster: &Cluster, history: &History, lost: bool, what: &str) {
     let executed = executed(cluster);
     let stored = stored(cluster);
-    for token in &ledger.acked {
+    for token in &history.acknowledged {
         assert!(
             executed.contains(token),
             "{what}: {token} was acknowledged and has not run"
         );
     }
-    for token in ledger.unsent.iter().chain(&ledger.refused) {
+    for token in history.unsent.iter().chain(&history.refused) {
         assert!(
             !executed.contains(token),
             "{what}: {token} was called unsent or refused and has run"
         );
     }
     let mut seen = HashSet::new();
-    let acked: HashSet<&String> = ledger.acked.iter().collect();
+    let acknowledged: HashSet<&String> = history.acknowledged.iter().collect();
     for (list, tokens) in &stored {
         for token in tokens {
             assert!(seen.insert(token.clone()), "{what}: {token} ran twice");
         }
         // What is in doubt may run whenever the server comes to it; all else runs in its caller's order.
-        let sure: Vec<_> = tokens.iter().filter(|t| acked.contains(t)).collect();
+        let sure: Vec<_> = tokens.iter().filter(|t| acknowledged.contains(t)).collect();
         if let Some(two) = sure.windows(2).find(|two| two[0] > two[1]) {
             panic!("{what}: {list} is out of order: {two:?}");
         }
     }
     if !lost {
-        for token in &ledger.acked {
+        for token in &history.acknowledged {
             assert!(
                 seen.contains(token),
                 "{what}: {token} was acknowledged and is not there"
@@ -339,14 +339,14 @@ pub fn audit(cluster: &Cluster, ledger: &Ledger, lost: bool, what: &str) {
 }
 
 /// A key of each of the shards that a cluster of three was made with.
-pub fn tags(per_shard: usize) -> Vec<String> {
+pub fn shard_tags(per_shard: usize) -> Vec<String> {
     (0..3 * per_shard)
         .map(|n| super::key_of(n % 3, 3, 100 + n))
         .collect()
 }
 
 /// A cluster whose append-only files keep all that has ever run, as text.
-pub fn ledgered() -> support::ClusterBuilder {
+pub fn recorded() -> support::ClusterBuilder {
     Cluster::builder()
         .replicas(1)
         .appendonly(true)
@@ -357,14 +357,14 @@ pub fn ledgered() -> support::ClusterBuilder {
 }
 
 /// Such a cluster for all tests of a module; each leaves it mended.
-pub fn healthy(module: &'static str) -> SharedCluster {
-    shared(module, ledgered)
+pub fn healthy_cluster(module: &'static str) -> SharedCluster {
+    shared(module, recorded)
 }
 
 /// Latencies of reads of one key, while the flag is down.
-pub fn latencies(client: &Client, key: &str, over: &AtomicBool) -> Vec<Duration> {
+pub fn read_latencies(client: &Client, key: &str, finished: &AtomicBool) -> Vec<Duration> {
     let mut times = Vec::new();
-    while !over.load(Ordering::SeqCst) {
+    while !finished.load(Ordering::SeqCst) {
         let began = Instant::now();
         let reply = client.command(&[b"GET", key.as_bytes()]);
         times.push(began.elapsed());
@@ -380,11 +380,11 @@ pub fn latencies(client: &Client, key: &str, over: &AtomicBool) -> Vec<Duration>
 }
 
 /// As [`latencies`], with a pause between two reads: for beside others who are measured.
-pub fn reads(what: &str, client: &Client, key: &str, over: &AtomicBool) -> Vec<Duration> {
+pub fn paced_reads(what: &str, client: &Client, key: &str, finished: &AtomicBool) -> Vec<Duration> {
     let mut times = Vec::new();
-    while !over.load(Ordering::SeqCst) {
+    while !finished.load(Ordering::SeqCst) {
         std::thread::sleep(PACE);
-        let began = Watch::start();
+        let began = Stopwatch::start();
         let reply = client.command(&[b"GET", key.as_bytes()]);
         times.push(began.elapsed());
         let view = reply.view();

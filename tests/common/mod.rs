@@ -18,7 +18,7 @@ use support::Command;
 use support::find::{self, Found};
 
 /// How long a test waits for what must come.
-pub const SOON: Duration = Duration::from_secs(10);
+pub const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Every server program there is: redis-server, those of the wheels in tests/requirements-servers.txt, and those that
 /// RDC_SERVERS names (paths, separated by colons). Each version once.
@@ -55,15 +55,15 @@ pub fn client(url: &str) -> Client {
 }
 
 /// Sends a command, its words as redis-cli takes them.
-pub fn ask(client: &Client, words: &str) -> Reply {
+pub fn send(client: &Client, words: &str) -> Reply {
     let words = support::words::split(words).unwrap();
     let args: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
     *client.command(&args)
 }
 
 /// Sends a command and says what came: see [`show`].
-pub fn say(client: &Client, words: &str) -> String {
-    show(ask(client, words).view())
+pub fn run(client: &Client, words: &str) -> String {
+    show(send(client, words).view())
 }
 
 /// A reply as words: `OK`, `3`, `nil`, `[a, [b, nil]]`, `MOVED ... (SERVER)`, `TIMEOUT ... (TIMEOUT, sent)`.
@@ -122,7 +122,7 @@ pub fn atomic<S: AsRef<str>>(client: &Arc<Client>, commands: &[S]) -> Reply {
 }
 
 /// What each command of a pipeline was answered, as words; the one error, if it failed as a whole.
-pub fn say_all<S: AsRef<str>>(client: &Arc<Client>, commands: &[S]) -> Vec<String> {
+pub fn run_all<S: AsRef<str>>(client: &Arc<Client>, commands: &[S]) -> Vec<String> {
     let reply = pipeline(client, commands);
     match code(reply.view()) {
         Code::Ok => reply.view().elements().map(show).collect(),
@@ -146,25 +146,28 @@ pub fn timed<T>(f: impl FnOnce() -> T) -> (T, Duration) {
 
 /// Waits until the condition holds.
 #[track_caller]
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    assert!(support::wait_until(&mut holds, SOON), "in vain: {what}");
+pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    assert!(
+        support::wait_until(&mut holds, WAIT_LIMIT),
+        "in vain: {what}"
+    );
 }
 
 /// So long, whatever happens meanwhile.
-pub fn a_while(time: Duration) {
+pub fn pause(time: Duration) {
     let end = Instant::now() + time;
-    until("a while", || Instant::now() > end);
+    wait_for("a while", || Instant::now() > end);
 }
 
 /// Holds a scripted node up until the flag says otherwise.
-pub fn hold(while_it_is: &AtomicBool) {
-    support::wait_until(|| !while_it_is.load(Ordering::SeqCst), SOON);
+pub fn wait_while(while_it_is: &AtomicBool) {
+    support::wait_until(|| !while_it_is.load(Ordering::SeqCst), WAIT_LIMIT);
 }
 
 /// Fails unless the command ends as it does where a node is silent, refuses, or is no node.
 #[track_caller]
 pub fn assert_unreachable(client: &Client, words: &str) {
-    let reply = ask(client, words);
+    let reply = send(client, words);
     let code = code(reply.view());
     let expected = matches!(
         code,
@@ -174,7 +177,7 @@ pub fn assert_unreachable(client: &Client, words: &str) {
 }
 
 /// The words of a command, for closures that answer.
-pub fn is(command: &Command, words: &str) -> bool {
+pub fn is_command(command: &Command, words: &str) -> bool {
     let words = support::words::split(words).unwrap();
     command.len() >= words.len()
         && words

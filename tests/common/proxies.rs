@@ -1,6 +1,6 @@
 //! Clients that reach their servers by wires which do to bytes whatever dice say.
 
-use super::until;
+use super::wait_for;
 use rediscluster::cluster::Client;
 use std::time::Instant;
 use support::{Chaos, Proxy};
@@ -16,12 +16,12 @@ pub fn seed() -> u64 {
 }
 
 /// A wire to each port of 127.0.0.1.
-pub struct Wires(Vec<(u16, Proxy)>);
+pub struct Proxies(Vec<(u16, Proxy)>);
 
-impl Wires {
-    pub fn to(ports: impl IntoIterator<Item = u16>, chaos: Chaos, seed: u64) -> Wires {
+impl Proxies {
+    pub fn to(ports: impl IntoIterator<Item = u16>, chaos: Chaos, seed: u64) -> Proxies {
         let wire = |(n, port)| (port, Proxy::start(port, chaos, seed + n as u64));
-        Wires(ports.into_iter().enumerate().map(wire).collect())
+        Proxies(ports.into_iter().enumerate().map(wire).collect())
     }
 
     /// What a URL says for its client to go by these wires.
@@ -48,9 +48,9 @@ impl Wires {
 }
 
 /// A client that is connected, however often its wire is cut while it connects.
-pub fn patient(url: &str) -> Client {
+pub fn connect_with_retries(url: &str) -> Client {
     let mut client = Client::create(url);
-    until("it connects", || {
+    wait_for("it connects", || {
         if client.error().is_some() {
             client = Client::create(url);
         }

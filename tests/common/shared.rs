@@ -1,8 +1,8 @@
 //! Real clusters that the tests of a program share. One at a time runs: the nodes of a machine with two processors
 //! call each other failed when there are too many of them.
 
-use super::serial::{Serial, serial};
-use super::until;
+use super::serial::{Serial, lock};
+use super::wait_for;
 use std::ops::Deref;
 use support::{Cluster, ClusterBuilder};
 
@@ -31,7 +31,7 @@ impl Deref for SharedCluster {
 /// The clusters of that name. They start when a test asks for another name than the test before, whose clusters are
 /// stopped first. Returns when all are healthy.
 pub fn shared_all(name: &'static str, builders: impl FnOnce() -> Vec<ClusterBuilder>) -> Shared {
-    let mut current = serial();
+    let mut current = lock();
     if current.as_ref().is_none_or(|(running, _)| *running != name) {
         *current = None;
         let clusters = builders()
@@ -52,14 +52,14 @@ pub fn shared(name: &'static str, builder: impl FnOnce() -> ClusterBuilder) -> S
 }
 
 /// Where slots move to: always the same node. Its epoch is then the newest, so that no node believes an older claim.
-pub fn destination(cluster: &Cluster) -> u16 {
+pub fn migration_target(cluster: &Cluster) -> u16 {
     cluster.primary_of(16383).unwrap()
 }
 
 /// Waits until another node than `old` is the primary of a slot.
 #[track_caller]
 pub fn wait_promotion(cluster: &Cluster, slot: u16, old: u16) {
-    until("a promotion", || {
+    wait_for("a promotion", || {
         cluster.primary_of(slot).is_ok_and(|port| port != old)
     });
 }

@@ -1,7 +1,9 @@
 //! Connections that end or stall in the middle of a call: what is sent again, and what the caller is told.
 
 use crate::common::serial::serial;
-use crate::common::{ask, client, code, is, is_sent, key_of, pipeline, say, say_all, show, until};
+use crate::common::{
+    client, code, is_command, is_sent, key_of, pipeline, run, run_all, send, show, wait_for,
+};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use std::sync::Arc;
@@ -12,12 +14,12 @@ use support::{Action, FakeCluster};
 const MS: Duration = Duration::from_millis(1);
 
 #[test]
-fn a_node_that_answers_too_late_has_run_the_command_once_and_the_caller_is_told_so() {
+fn late_reply_means_executed_once_and_reports_sent() {
     let _serial = serial();
     let fake = FakeCluster::new(1);
     let mut usual = fake.default_answer(0);
     fake.on(0, move |connection, command| {
-        is(command, "INCR").then(|| {
+        is_command(command, "INCR").then(|| {
             let answer = Action::Send(usual(connection, command));
             Action::Delay(300 * MS, Box::new(answer))
         })
@@ -25,7 +27,7 @@ fn a_node_that_answers_too_late_has_run_the_command_once_and_the_caller_is_told_
     let client = Arc::new(client(
         &(fake.url() + "?attempt_timeout_ms=100&timeout_ms=2000"),
     ));
-    let reply = ask(&client, "INCR n");
+    let reply = send(&client, "INCR n");
     assert_eq!(code(reply.view()), Code::Timeout, "{}", show(reply.view()));
     assert!(is_sent(reply.view()), "it may have run");
     assert!(
@@ -33,36 +35,36 @@ fn a_node_that_answers_too_late_has_run_the_command_once_and_the_caller_is_told_
         "{}",
         show(reply.view())
     );
-    let got = say_all(&client, &["INCR n"]);
+    let got = run_all(&client, &["INCR n"]);
     assert!(got[0].ends_with("(TIMEOUT, sent)"), "{got:?}");
-    until("both have run", || {
+    wait_for("both have run", || {
         fake.value("n").is_some_and(|n| n == b"2")
     });
     fake.off(0);
-    assert_eq!(say(&client, "GET n"), "2");
+    assert_eq!(run(&client, "GET n"), "2");
     assert_eq!(fake.calls("INCR"), 2, "none was sent twice");
 }
 
 #[test]
-fn an_attempt_that_the_end_of_the_call_cuts_short_does_not_hide_why_the_one_before_failed() {
+fn last_short_attempt_keeps_earlier_error() {
     let _serial = serial();
     let fake = FakeCluster::new(1);
     let client = client(&fake.url());
     let has_failed = Arc::new(AtomicBool::new(false));
     let fails = has_failed.clone();
     fake.on(0, move |_, command| {
-        if is(command, "GET") {
+        if is_command(command, "GET") {
             fails.store(true, Ordering::SeqCst);
             return Some(Action::Close);
         }
         // Then there is no other connection to be had.
-        (is(command, "HELLO") && fails.load(Ordering::SeqCst)).then_some(Action::Nothing)
+        (is_command(command, "HELLO") && fails.load(Ordering::SeqCst)).then_some(Action::Nothing)
     });
     let brief = client.with("timeout_ms", "15");
     // On a busy machine the first attempt may already be too long for the call.
-    until("it is told", || {
+    wait_for("it is told", || {
         has_failed.store(false, Ordering::SeqCst);
-        let reply = ask(&brief, "GET k");
+        let reply = send(&brief, "GET k");
         let told = show(reply.view());
         told.contains("closed the connection (gave up after 15 ms)")
             && code(reply.view()) == Code::Io
@@ -70,15 +72,15 @@ fn an_attempt_that_the_end_of_the_call_cuts_short_does_not_hide_why_the_one_befo
 }
 
 // What a node does with the first command of this name instead of answering.
-fn fails_once(fake: &FakeCluster, node: usize, name: &'static str, action: Action) {
+fn fail_next(fake: &FakeCluster, node: usize, name: &'static str, action: Action) {
     let mut left = Some(action);
     fake.on(node, move |_, command| {
-        is(command, name).then(|| left.take()).flatten()
+        is_command(command, name).then(|| left.take()).flatten()
     });
 }
 
 #[test]
-fn a_write_whose_connection_dies_is_not_sent_again_and_a_read_is() {
+fn lost_connection_retries_reads_but_not_writes() {
     let _serial = serial();
     for action in [
         Action::Close,
@@ -90,39 +92,39 @@ fn a_write_whose_connection_dies_is_not_sent_again_and_a_read_is() {
         let fake = FakeCluster::new(1);
         let client = Arc::new(client(&fake.url()));
         fake.put("k", "v");
-        fails_once(&fake, 0, "INCR", action.clone());
-        let reply = ask(&client, "INCR n");
+        fail_next(&fake, 0, "INCR", action.clone());
+        let reply = send(&client, "INCR n");
         let words = show(reply.view());
         assert_eq!(code(reply.view()), Code::Io, "{action:?}: {words}");
         assert!(is_sent(reply.view()), "{action:?}: {words}");
-        fails_once(&fake, 0, "INCR", action.clone());
-        let got = say_all(&client, &["INCR n"]);
+        fail_next(&fake, 0, "INCR", action.clone());
+        let got = run_all(&client, &["INCR n"]);
         assert!(got[0].ends_with("(IO, sent)"), "{action:?}: {got:?}");
         assert_eq!(fake.calls("INCR"), 2, "{action:?}");
-        fails_once(&fake, 0, "GET", action.clone());
-        assert_eq!(say(&client, "GET k"), "v", "{action:?}");
-        fails_once(&fake, 0, "GET", action.clone());
-        assert_eq!(say_all(&client, &["GET k"]), ["v"], "{action:?}");
+        fail_next(&fake, 0, "GET", action.clone());
+        assert_eq!(run(&client, "GET k"), "v", "{action:?}");
+        fail_next(&fake, 0, "GET", action.clone());
+        assert_eq!(run_all(&client, &["GET k"]), ["v"], "{action:?}");
         // Unless the caller says that twice does no harm.
         let twice = client.with("retry_writes", "yes");
-        fails_once(&fake, 0, "SET", action.clone());
-        assert_eq!(say(&twice, "SET k w"), "OK", "{action:?}");
+        fail_next(&fake, 0, "SET", action.clone());
+        assert_eq!(run(&twice, "SET k w"), "OK", "{action:?}");
     }
 }
 
 #[test]
-fn a_write_that_is_repeated_stays_in_doubt_whatever_comes_of_the_attempts_behind_it() {
+fn retried_write_reports_sent_whatever_retries_return() {
     let _serial = serial();
     let fake = FakeCluster::new(1);
     let url = fake.url() + "?timeout_ms=300&retry_writes=yes";
     let client = Arc::new(client(&url));
-    for way in [say, |client: &Client, words: &str| {
-        say_all(&Arc::new(client.with("timeout_ms", "300")), &[words])[0].clone()
+    for way in [run, |client: &Client, words: &str| {
+        run_all(&Arc::new(client.with("timeout_ms", "300")), &[words])[0].clone()
     }] {
         fake.off(0);
-        until("there is a connection", || say(&client, "SET k v") == "OK");
+        wait_for("there is a connection", || run(&client, "SET k v") == "OK");
         fake.on(0, |_, command| match () {
-            () if is(command, "SET") => Some(Action::Close),
+            () if is_command(command, "SET") => Some(Action::Close),
             () => Some(Action::SendClose(
                 "-ERR max number of clients reached\r\n".into(),
             )),
@@ -133,7 +135,7 @@ fn a_write_that_is_repeated_stays_in_doubt_whatever_comes_of_the_attempts_behind
 }
 
 #[test]
-fn a_pipeline_whose_connection_dies_between_replies_keeps_what_has_come() {
+fn lost_connection_keeps_received_pipeline_replies() {
     let _serial = serial();
     for action in [Action::Close, Action::Reset] {
         let fake = FakeCluster::new(2);
@@ -142,7 +144,7 @@ fn a_pipeline_whose_connection_dies_between_replies_keeps_what_has_come() {
         let mut seen = 0;
         let mut usual = fake.default_answer(0);
         fake.on(0, move |connection, command| {
-            if !is(command, "INCR") {
+            if !is_command(command, "INCR") {
                 return None;
             }
             seen += 1;
@@ -154,7 +156,7 @@ fn a_pipeline_whose_connection_dies_between_replies_keeps_what_has_come() {
         });
         let mut commands = vec![format!("INCR {here}"); 6];
         commands.push(format!("INCR {there}"));
-        let got = say_all(&client, &commands);
+        let got = run_all(&client, &commands);
         // A reset may overtake replies that were on their way.
         let came = got.iter().position(|g| g.ends_with("(IO, sent)")).unwrap();
         assert!(came <= 3, "{got:?}");
@@ -170,12 +172,12 @@ fn a_pipeline_whose_connection_dies_between_replies_keeps_what_has_come() {
 }
 
 #[test]
-fn what_had_not_left_when_a_pipeline_failed_is_told_from_what_had() {
+fn failed_pipeline_tells_sent_from_unsent_commands() {
     let _serial = serial();
     let fake = FakeCluster::new(1);
     let mut seen = 0;
     fake.on(0, move |_, command| {
-        let set = is(command, "SET");
+        let set = is_command(command, "SET");
         seen += usize::from(set);
         (set && seen > 10).then_some(Action::Hang)
     });
@@ -212,7 +214,7 @@ fn what_had_not_left_when_a_pipeline_failed_is_told_from_what_had() {
 }
 
 #[test]
-fn a_node_that_reads_nothing_until_it_is_read_from_is_read_from() {
+fn pipeline_reads_while_writing_so_full_buffers_do_not_block() {
     let _serial = serial();
     // 64 MiB up and 64 MiB down: who writes all before reading waits for ever.
     let fake = FakeCluster::new(2);
@@ -227,7 +229,7 @@ fn a_node_that_reads_nothing_until_it_is_read_from_is_read_from() {
         commands.push(format!("SET {key} {value}"));
         commands.push(format!("GET {key}"));
     }
-    for pair in say_all(&client, &commands).chunks(2) {
+    for pair in run_all(&client, &commands).chunks(2) {
         assert_eq!(pair[0], "OK");
         assert!(pair[1] == value);
     }

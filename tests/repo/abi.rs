@@ -151,7 +151,7 @@ fn flush(out: &mut String, comment: &mut Vec<String>) {
 }
 
 #[test]
-fn the_committed_header_is_what_the_sources_say() {
+fn committed_header_is_current() {
     let path = Path::new(ROOT).join("include/rediscluster.h");
     let fresh = header();
     if std::env::var_os("RDC_BLESS").is_some() {
@@ -201,7 +201,7 @@ enum {{
 }
 
 #[test]
-fn the_committed_declarations_are_those_of_the_header() {
+fn committed_declarations_match_header() {
     let path = Path::new(ROOT).join("include/rediscluster.cdef.h");
     let fresh = cdef();
     if std::env::var_os("RDC_BLESS").is_some() {
@@ -238,7 +238,7 @@ fn declared(header: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_library_exports_the_functions_of_the_header_and_nothing_else() {
+fn library_exports_exactly_the_header_functions() {
     let test = std::env::current_exe().unwrap();
     let library = test.parent().unwrap().join("librediscluster.so");
     let listed = Command::new("nm")
@@ -268,7 +268,7 @@ const CONTRACT: &str = "rdc_create rdc_create_with rdc_client_error rdc_with rdc
     rdc_explain rdc_set_logger rdc_set_wait_callback rdc_error_name rdc_version rdc_version_number";
 
 #[test]
-fn no_function_that_was_ever_promised_is_missing() {
+fn no_released_function_is_missing() {
     let declared = declared(&header());
     for name in CONTRACT.split_whitespace() {
         assert!(declared.contains(name), "{name} is not declared");

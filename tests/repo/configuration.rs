@@ -111,7 +111,7 @@ fn line(row: &OptionRow) -> String {
 }
 
 #[test]
-fn configuration_md_is_the_table() {
+fn configuration_page_is_current() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("CONFIGURATION.md");
     let page = rendered();
     if std::env::var_os("RDC_BLESS").is_some_and(|bless| bless == "1") {
@@ -125,7 +125,7 @@ fn configuration_md_is_the_table() {
 }
 
 #[test]
-fn rows_fit_in_a_markdown_table_and_end_in_a_full_stop() {
+fn option_rows_fit_markdown_table() {
     for row in options() {
         let line = line(row);
         assert_eq!(line.matches('|').count(), 7, "{line}");
@@ -137,7 +137,7 @@ fn rows_fit_in_a_markdown_table_and_end_in_a_full_stop() {
 /// With `cargo test --no-default-features --test repo configuration`, in a target folder of its own.
 #[cfg(not(feature = "tls"))]
 #[test]
-fn a_library_without_tls_says_so() {
+fn library_without_tls_rejects_tls_url() {
     let client = rediscluster::cluster::Client::create("rediss://127.0.0.1:1");
     let error = client.error().unwrap();
     assert_eq!(
@@ -147,7 +147,7 @@ fn a_library_without_tls_says_so() {
 }
 
 #[test]
-fn examples_work() {
+fn example_urls_are_valid() {
     for (url, _) in EXAMPLES {
         Config::from_url(url).unwrap_or_else(|error| panic!("{url}: {error}"));
     }

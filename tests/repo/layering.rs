@@ -94,7 +94,7 @@ fn imports_point_down() {
 }
 
 #[test]
-fn unsafe_code_lives_at_the_c_boundary_and_where_the_system_is_called() {
+fn unsafe_code_is_confined_to_ffi_and_sys() {
     let home = |name: &str| name.starts_with("ffi/") || name.starts_with("net/poll");
     let is_unsafe = |line: &str| {
         line.split(|c: char| !c.is_alphanumeric() && c != '_')
@@ -107,7 +107,7 @@ fn unsafe_code_lives_at_the_c_boundary_and_where_the_system_is_called() {
 }
 
 #[test]
-fn nothing_is_printed_and_nothing_is_left_to_be_done() {
+fn sources_print_nothing_and_have_no_todo_notes() {
     let words = [
         "println!",
         "print!",
@@ -133,7 +133,7 @@ fn nothing_is_printed_and_nothing_is_left_to_be_done() {
 }
 
 #[test]
-fn what_a_command_is_stands_in_the_table_alone() {
+fn command_names_appear_only_in_the_table() {
     let names: Vec<&str> = rediscluster::route::table::ROWS
         .iter()
         .map(|row| row.name)
@@ -171,7 +171,7 @@ fn what_a_command_is_stands_in_the_table_alone() {
 }
 
 #[test]
-fn no_wall_clock_no_environment_no_thread_and_no_signal_handler() {
+fn no_wall_clock_environment_thread_or_signal_handler() {
     let words = [
         "SystemTime",
         "std::env",

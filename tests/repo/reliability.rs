@@ -66,14 +66,14 @@ fn missing_in(page: &str) -> (Vec<String>, usize) {
 }
 
 #[test]
-fn every_test_and_file_that_reliability_md_names_exists() {
+fn tests_and_files_named_in_reliability_page_exist() {
     let (missing, seen) = missing_in("RELIABILITY.md");
     assert!(missing.is_empty(), "{missing:#?}");
     assert!(seen > 60, "only {seen} tests are named");
 }
 
 #[test]
-fn every_test_and_file_that_the_page_on_replicas_names_exists() {
+fn tests_and_files_named_in_replica_page_exist() {
     let (missing, seen) = missing_in("docs/replica-reads.md");
     assert!(missing.is_empty(), "{missing:#?}");
     assert!(seen > 30, "only {seen} tests are named");
@@ -88,7 +88,7 @@ fn every_test_and_file_that_the_page_on_replicas_names_exists() {
 }
 
 #[test]
-fn every_test_and_file_that_the_readme_names_exists() {
+fn tests_and_files_named_in_readme_exist() {
     let (missing, seen) = missing_in("README.md");
     assert!(missing.is_empty(), "{missing:#?}");
     assert!(seen > 12, "only {seen} tests are named");
@@ -105,7 +105,7 @@ fn names(cell: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_promise_has_a_test_and_every_fault_has_one_for_each_use_or_a_reason() {
+fn every_guarantee_and_fault_has_a_test_or_a_reason() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("RELIABILITY.md")).unwrap();
     let rows = page.lines().filter(|l| l.starts_with("| "));

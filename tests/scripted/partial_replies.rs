@@ -32,13 +32,13 @@ fn bulk(text: &str) -> String {
 }
 
 #[test]
-fn between_two_replies() {
+fn pipeline_split_between_replies_is_decoded() {
     let pieces = ["one", "two", "three"].map(bulk);
     assert_eq!(answers(&pieces, 3), ["one", "two", "three"]);
 }
 
 #[test]
-fn inside_a_long_reply_that_follows_short_ones() {
+fn pipeline_split_inside_long_reply_is_decoded() {
     let long = "x".repeat(1 << 20);
     let whole = bulk(&long) + &bulk("last");
     let (begin, end) = whole.split_at(100);

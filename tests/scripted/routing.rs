@@ -1,6 +1,6 @@
 //! Where a command would go, where its caller sends it, and what goes nowhere.
 
-use crate::common::{ask, client, code, is, is_sent, key_of, say, show};
+use crate::common::{client, code, is_command, is_sent, key_of, run, send, show};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use rediscluster::resp::Reply;
@@ -30,7 +30,7 @@ fn named(fake: &FakeCluster) -> [String; 4] {
 }
 
 #[test]
-fn an_explanation_says_who_would_be_asked_and_why_others_not() {
+fn explain_names_target_nodes_and_skip_reasons() {
     let fake = FakeCluster::with_replicas(2, 1);
     let plain = client(&fake.url());
     let [a, b, ra, rb] = named(&fake);
@@ -191,7 +191,7 @@ fn an_explanation_says_who_would_be_asked_and_why_others_not() {
     let mut fake = fake;
     fake.stop(2);
     for _ in 0..20 {
-        assert_eq!(say(&replica, &format!("GET {k}")), "nil");
+        assert_eq!(run(&replica, &format!("GET {k}")), "nil");
     }
     let told = explain(&readonly, &format!("GET {k}"));
     assert_eq!(field(&told, "nodes"), format!("[{a}]"));
@@ -200,11 +200,11 @@ fn an_explanation_says_who_would_be_asked_and_why_others_not() {
 }
 
 #[test]
-fn a_command_goes_to_the_place_that_its_caller_names() {
+fn command_to_runs_on_the_named_target() {
     let fake = FakeCluster::with_replicas(2, 1);
     for node in 0..4 {
         fake.on(node, move |_, command| {
-            is(command, "TIME").then(|| Action::send(format!(":{node}\r\n")))
+            is_command(command, "TIME").then(|| Action::send(format!(":{node}\r\n")))
         });
     }
     let client = client(&fake.url());
@@ -284,7 +284,7 @@ fn a_command_goes_to_the_place_that_its_caller_names() {
 }
 
 #[test]
-fn what_no_server_would_take_is_refused_before_a_byte_is_sent() {
+fn invalid_command_is_rejected_before_sending() {
     let fake = FakeCluster::new(2);
     let client = client(&fake.url());
     let before: Vec<usize> = (0..2)
@@ -345,7 +345,7 @@ fn what_no_server_would_take_is_refused_before_a_byte_is_sent() {
         ),
         ("\"\" a", Code::Server, "ERR unknown command"),
     ] {
-        let reply = ask(&client, words);
+        let reply = send(&client, words);
         let text = show(reply.view());
         assert_eq!(code(reply.view()), expected, "{words}: {text}");
         assert!(text.contains(why), "{words}: {text}");
@@ -363,7 +363,7 @@ fn what_no_server_would_take_is_refused_before_a_byte_is_sent() {
         format!("EVAL s 2 {k} {l}"),
         format!("MSETNX {k} 1 {l} 2"),
     ] {
-        let text = say(&client, &words);
+        let text = run(&client, &words);
         for part in [
             k.clone(),
             l.clone(),

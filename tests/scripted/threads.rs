@@ -1,6 +1,6 @@
 //! Threads that meet on one handle.
 
-use crate::common::{say, until};
+use crate::common::{run, wait_for};
 use rediscluster::cluster::Client;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -33,20 +33,20 @@ fn node(connections: usize) -> (FakeCluster, Client, Arc<AtomicUsize>) {
 }
 
 #[test]
-fn a_slow_command_of_one_thread_holds_up_none_of_many() {
+fn slow_command_does_not_block_other_threads() {
     let (fake, client, _) = node(usize::MAX - 1);
-    let over = AtomicBool::new(false);
+    let finished = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            assert_eq!(say(&client, "GET slow"), "slow");
-            over.store(true, Ordering::SeqCst);
+            assert_eq!(run(&client, "GET slow"), "slow");
+            finished.store(true, Ordering::SeqCst);
         });
-        until("it is under way", || fake.calls("GET") == 1);
+        wait_for("it is under way", || fake.calls("GET") == 1);
         let others: Vec<_> = (0..64)
             .map(|_| {
                 scope.spawn(|| {
                     for _ in 0..5 {
-                        assert_eq!(say(&client, "GET k"), "v");
+                        assert_eq!(run(&client, "GET k"), "v");
                     }
                 })
             })
@@ -54,17 +54,17 @@ fn a_slow_command_of_one_thread_holds_up_none_of_many() {
         for one in others {
             one.join().unwrap();
         }
-        assert!(!over.load(Ordering::SeqCst), "they waited for it");
+        assert!(!finished.load(Ordering::SeqCst), "they waited for it");
     });
 }
 
 #[test]
-fn where_a_node_takes_no_second_connection_two_threads_share_the_first() {
+fn threads_share_connection_if_second_is_refused() {
     let (fake, client, turned_away) = node(1);
     std::thread::scope(|scope| {
-        let slow = scope.spawn(|| say(&client, "GET slow"));
-        until("it is under way", || fake.calls("GET") == 1);
-        assert_eq!(say(&client, "GET k"), "v");
+        let slow = scope.spawn(|| run(&client, "GET slow"));
+        wait_for("it is under way", || fake.calls("GET") == 1);
+        assert_eq!(run(&client, "GET k"), "v");
         assert_eq!(slow.join().unwrap(), "slow");
     });
     assert!(turned_away.load(Ordering::SeqCst) > 0);

@@ -35,3 +35,10 @@ pub use script::{Action, Listener, Script};
 pub use server::{Server, ServerBuilder};
 pub use slot::{SLOTS, slot_of};
 pub use wire::Command;
+
+/// The test that a closure stands in, as `--exact` takes it: its path without the program's name.
+pub fn test_of<F>() -> &'static str {
+    let (_program, path) = std::any::type_name::<F>().split_once("::").unwrap();
+    path.split_once("::{{closure}}")
+        .map_or(path, |(test, _)| test)
+}

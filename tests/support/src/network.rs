@@ -5,6 +5,7 @@
 //! then asks what became of it inside ([`Network::run`]).
 
 use crate::error::{Result, fail};
+use crate::test_of;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
@@ -24,7 +25,8 @@ pub struct Network(());
 impl Network {
     /// Runs `body` inside, and outside fails if it failed there. All tests of a program that are asked for run
     /// inside one process, one after the other, so that they may share a cluster.
-    pub fn run(name: &str, body: impl FnOnce(&Network)) {
+    pub fn run<F: FnOnce(&Network)>(body: F) {
+        let name = test_of::<F>();
         if std::env::var_os(INSIDE).is_some() {
             return body(&Network(()));
         }

@@ -32,7 +32,7 @@ mod tests {
     use super::slot_of;
 
     #[test]
-    fn slots_are_those_of_the_cluster_specification() {
+    fn slots_match_cluster_specification() {
         assert_eq!(super::crc16(b"123456789"), 0x31c3);
         for (key, slot) in [
             ("foo", 12182),

@@ -94,7 +94,7 @@ mod tests {
     use super::View;
 
     #[test]
-    fn open_slots_and_host_names_are_no_obstacle() {
+    fn nodes_with_open_slots_and_hostnames_are_parsed() {
         let view = View::parse(
             "aa 127.0.0.1:7000@17000,h,shard-id=1 myself,master - 0 0 3 connected 0-5 7 [8->-bb]\n\
              bb 127.0.0.1:7001@17001 slave,fail? aa 0 0 3 disconnected\n",

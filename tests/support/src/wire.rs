@@ -119,7 +119,7 @@ mod tests {
     use super::take_command;
 
     #[test]
-    fn commands_come_in_any_pieces() {
+    fn split_commands_are_parsed() {
         let whole = crate::encode(&[&b"SET"[..], b"k", b"a\r\nb"]);
         for cut in 0..whole.len() {
             let mut bytes = whole[..cut].to_vec();

@@ -107,7 +107,7 @@ mod tests {
     use super::{quote, split, unescape, word};
 
     #[test]
-    fn words_survive_the_line() {
+    fn quoted_words_survive_line_round_trip() {
         for bytes in [
             &b"a b"[..],
             b"",

@@ -31,7 +31,7 @@ fn text(cluster: &Cluster, port: u16, args: &[&str]) -> String {
 }
 
 #[test]
-fn a_cluster_serves_breaks_and_heals() {
+fn cluster_serves_fails_over_and_recovers() {
     let _alone = alone();
     let cluster = Cluster::start().unwrap();
     let nodes = cluster.nodes();
@@ -121,7 +121,7 @@ fn a_cluster_serves_breaks_and_heals() {
 }
 
 #[test]
-fn passwords_users_and_data_survive_a_restart() {
+fn passwords_users_and_data_survive_restart() {
     let _alone = alone();
     let cluster = Cluster::builder()
         .replicas(0)
@@ -144,7 +144,7 @@ fn passwords_users_and_data_survive_a_restart() {
 }
 
 #[test]
-fn a_server_alone_is_no_cluster() {
+fn single_server_runs_without_cluster_mode() {
     let server = Server::start().unwrap();
     let answer = server.command(&["CLUSTER", "SLOTS"]).unwrap().text();
     assert!(answer.contains("cluster support disabled"), "{answer}");
@@ -155,7 +155,7 @@ fn a_server_alone_is_no_cluster() {
 }
 
 #[test]
-fn a_taken_port_is_named() {
+fn taken_port_is_named_in_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let failed = Server::builder().port(port).start().unwrap_err();
@@ -164,14 +164,14 @@ fn a_taken_port_is_named() {
 }
 
 #[test]
-fn a_wrong_option_is_named() {
+fn unknown_option_is_named_in_error() {
     let failed = Server::builder().option("nosuch", "1").start().unwrap_err();
     let words = failed.to_string();
     assert!(words.contains("nosuch"), "{words}");
 }
 
 #[test]
-fn slots_move_as_a_whole_where_the_server_can() {
+fn atomic_slot_migration_works_where_supported() {
     let _alone = alone();
     let small = Cluster::builder().replicas(0).start().unwrap();
     let to = small.primary_of(16383).unwrap();
@@ -187,7 +187,7 @@ fn slots_move_as_a_whole_where_the_server_can() {
 }
 
 #[test]
-fn the_control_socket_does_the_same() {
+fn control_socket_offers_cluster_operations() {
     let _alone = alone();
     let cluster = Arc::new(Cluster::builder().replicas(0).start().unwrap());
     let socket = control::serve(&cluster).unwrap();
@@ -251,7 +251,7 @@ fn signal(pid: u32, signal: libc::c_int) {
 }
 
 #[test]
-fn the_tool_exits_as_its_command_does_and_leaves_nothing() {
+fn tool_returns_exit_code_of_command_and_cleans_up() {
     let _alone = alone();
     let script = "echo $RDC_URL; echo $RDC_CONTROL; \"$RDC_CLUSTER\" ctl nodes; exit 7";
     let done = tool(&["run", "--replicas", "0", "--", "sh", "-c", script]);
@@ -270,7 +270,7 @@ fn the_tool_exits_as_its_command_does_and_leaves_nothing() {
 }
 
 #[test]
-fn a_signal_goes_to_the_command_and_then_all_end() {
+fn signal_is_forwarded_to_command_then_servers_stop() {
     let _alone = alone();
     let (mut child, pids, _out) = running_tool();
     signal(child.id(), libc::SIGTERM);
@@ -279,7 +279,7 @@ fn a_signal_goes_to_the_command_and_then_all_end() {
 }
 
 #[test]
-fn no_server_outlives_a_tool_killed_by_force() {
+fn servers_end_when_tool_is_killed() {
     let _alone = alone();
     let (mut child, pids, _out) = running_tool();
     signal(pids[0], libc::SIGSTOP);
@@ -301,7 +301,7 @@ fn no_server_outlives_a_tool_killed_by_force() {
 }
 
 #[test]
-fn a_server_outlives_the_thread_that_started_it() {
+fn server_outlives_the_thread_that_started_it() {
     let server = std::thread::spawn(|| Server::start().unwrap())
         .join()
         .unwrap();
@@ -311,7 +311,7 @@ fn a_server_outlives_the_thread_that_started_it() {
 }
 
 #[test]
-fn a_panic_leaves_no_server() {
+fn panic_stops_the_server() {
     let (sender, pid) = std::sync::mpsc::channel();
     let panicked = std::thread::spawn(move || {
         let server = Server::start().unwrap();
@@ -323,7 +323,7 @@ fn a_panic_leaves_no_server() {
 }
 
 #[test]
-fn usage_errors_are_one_line_and_exit_code_2() {
+fn usage_error_prints_one_line_and_exits_with_2() {
     for args in [
         &["frobnicate"][..],
         &["run"],
