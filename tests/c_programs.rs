@@ -1,7 +1,7 @@
-//! The library as C programs meet it: compiled, linked, installed and run against a real cluster.
+//! The library in C programs: compiled, linked, installed and run against a real cluster.
 //!
-//! Nothing here calls the library from Rust. Every example, every C test and every C program in the
-//! documentation is built with warnings as errors and run; the examples a second time under valgrind.
+//! Nothing here calls the library from Rust. Every example, every C test and every C program in the documentation is
+//! built with warnings as errors and run. The examples run a second time under valgrind.
 
 mod programs;
 
@@ -23,8 +23,8 @@ fn run_test(file: &str) {
 fn run_example(file: &str) {
     let program = build("examples-c", file);
     run(&program, &[]);
-    // "Possibly lost" is what valgrind says of Rust's hash tables in statics: their pointer lies
-    // in the middle of the block.
+    // "Possibly lost" is what valgrind reports for Rust's hash tables in statics, because their pointer lies inside
+    // the block.
     let valgrind = [
         "valgrind",
         "-q",
@@ -40,7 +40,7 @@ macro_rules! programs {
     ($runner:ident: $($name:ident = $file:literal),+ $(,)?) => {
         $(#[test] fn $name() { $runner($file) })+
 
-        /// A program that nobody runs is a program that nobody knows to be broken.
+        /// Checked below, so that every program is run.
         pub const FILES: &[&str] = &[$($file),+];
     };
 }
@@ -86,7 +86,7 @@ fn every_c_program_is_run() {
                 .file_name()
                 .into_string()
                 .expect("a name");
-            // tests/faults/soak.rs runs the one that goes on for as long as it is told.
+            // tests/faults/soak.rs runs this one.
             if (name.ends_with(".c") || name.ends_with(".cpp")) && name != "soak.c" {
                 assert!(
                     known.contains(&&*name),
@@ -97,7 +97,7 @@ fn every_c_program_is_run() {
     }
 }
 
-/// The C programs of a page: what stands between ```c and ```.
+/// The C programs of a page: the text between ```c and ```.
 fn code_blocks(page: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut lines = page.lines();
@@ -127,10 +127,10 @@ fn programs_in_documentation_compile_and_run() {
     assert!(found > 0, "the README shows a program in C");
 }
 
-/// `make VERB` into a folder of our own, with the library that cargo built for this test.
+/// Runs `make VERB` into a separate folder, with the library that cargo built for this test.
 fn make(verb: &str, root: &Path) {
     let mut make = Command::new("make");
-    // A make that runs these tests must not hand its flags to the make that is tested.
+    // The flags of a make that runs these tests must not reach the tested make.
     for inherited in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "LIBDIR", "INCLUDEDIR"] {
         make.env_remove(inherited);
     }

@@ -1,4 +1,5 @@
-//! Packets that are lost, refused or held up, between nodes and on the way to them. Each test runs in a network of its own.
+//! Packets that are lost, refused or delayed, between nodes and on the way to them. Each test runs in its own network
+//! namespace.
 
 mod common;
 
@@ -20,19 +21,19 @@ use support::{Cluster, Network, slot_of};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// One cluster for all tests here, on a network that is whole again.
+/// One cluster for all tests here, in a network without faults.
 fn healthy_cluster(network: &Network) -> SharedCluster {
     network.heal();
     shared(module_path!(), || recorded().apart())
 }
 
-/// The address of a node, without its port.
+/// The address of a node without its port.
 fn host(cluster: &Cluster, port: u16) -> String {
     let address = cluster.node(port).unwrap().address;
     address.rsplit_once(':').unwrap().0.to_string()
 }
 
-/// No packet between a node and the other nodes.
+/// Drops packets between a node and the other nodes.
 fn from_peers(host: &str) -> Vec<String> {
     vec![
         format!("ip saddr {host} ip daddr 127.0.1.0/24 drop"),
@@ -40,7 +41,7 @@ fn from_peers(host: &str) -> Vec<String> {
     ]
 }
 
-/// No packet between the client and a node.
+/// Drops packets between the client and a node.
 fn from_client(host: &str) -> Vec<String> {
     vec![
         format!("ip saddr {host} ip daddr 127.0.0.1 drop"),
@@ -48,7 +49,7 @@ fn from_client(host: &str) -> Vec<String> {
     ]
 }
 
-/// Waits for the moment from which a replica takes writes.
+/// The moment from which a replica accepts writes.
 fn promoted(cluster: &Cluster, port: u16, key: &str) -> Instant {
     let end = Instant::now() + WAIT_LIMIT;
     loop {
@@ -56,18 +57,22 @@ fn promoted(cluster: &Cluster, port: u16, key: &str) -> Instant {
         if !reply.is_error() {
             return Instant::now();
         }
-        assert!(Instant::now() < end, "nobody is promoted: {}", reply.text());
+        assert!(
+            Instant::now() < end,
+            "no replica was promoted: {}",
+            reply.text()
+        );
     }
 }
 
-/// While a flag is down.
+/// Runs `what`, then sets the flag.
 fn then_finish<T>(finished: &AtomicBool, what: impl FnOnce() -> T) -> T {
     let done = what();
     finished.store(true, Ordering::SeqCst);
     done
 }
 
-/// Whom the client takes for the primary of a slot.
+/// The primary of a slot in the client's topology.
 fn believed(client: &Client, slot: u16) -> String {
     let reply = client.topology();
     let serves = |shard: &rediscluster::resp::View<'_>| {
@@ -85,7 +90,7 @@ fn believed(client: &Client, slot: u16) -> String {
     )
 }
 
-/// Whom a node takes for the primary of a slot: its port.
+/// The primary of a slot in the view of a node: its port.
 fn says(cluster: &Cluster, port: u16, slot: u16) -> Option<String> {
     let view = cluster.command(port, &["CLUSTER", "SLOTS"]).unwrap();
     let end = |range: &support::Reply, at: usize| range.elements()[at].text().parse::<u16>();
@@ -94,8 +99,8 @@ fn says(cluster: &Cluster, port: u16, slot: u16) -> Option<String> {
     Some(range.elements()[2].elements()[1].text())
 }
 
-/// What a primary that is cut off does to the calls of many, until its replica has been promoted and beyond: how late the first
-/// write after that was, and what each caller was told.
+/// Cuts off a primary under load until its replica is promoted, and then calls `during`. Returns the delay of the
+/// first write after the promotion, and what the callers were told.
 fn cut_off(
     network: &Network,
     cluster: &Cluster,
@@ -116,7 +121,7 @@ fn cut_off(
         assert_eq!(run(&calls, &format!("SET {key} v")), "OK");
     }
     cluster.wait_replicas_in_sync().unwrap();
-    // Whatever the cluster as a whole says meanwhile, nobody reads in vain.
+    // No read fails meanwhile, even if the cluster state is down.
     let long_timeout = calls.with("timeout_ms", "15000");
     let readonly = long_timeout.readonly();
     let (finished, moment) = (AtomicBool::new(false), OnceLock::new());
@@ -129,15 +134,15 @@ fn cut_off(
         let piping = scope.spawn(|| append_tokens(&calls, tags, 2, Shape::Pipeline(10), &finished));
         let beside =
             scope.spawn(|| paced_reads("another shard", &long_timeout, &healthy, &finished));
-        scope.spawn(|| paced_reads("who asks the primary", &long_timeout, &tag, &finished));
-        scope.spawn(|| paced_reads("who reads anywhere", &readonly, &tag, &finished));
+        scope.spawn(|| paced_reads("reads from the primary", &long_timeout, &tag, &finished));
+        scope.spawn(|| paced_reads("reads from any node", &readonly, &tag, &finished));
         let first = scope.spawn(|| {
             let end = Instant::now() + 2 * WAIT_LIMIT;
             loop {
                 let began = Instant::now();
                 let (got, time) = timed(|| run(&calls, &format!("SET {key} v")));
-                assert!(Instant::now() < end, "writes do not come back: {got}");
-                // What the old one acknowledges meanwhile does not count.
+                assert!(Instant::now() < end, "writes do not succeed again: {got}");
+                // Writes that the old primary still acknowledges do not count.
                 let there = moment.get().is_some_and(|at| began + time > *at);
                 if got == "OK"
                     && there
@@ -166,33 +171,37 @@ fn primary_cut_off_from_peers_is_replaced_and_not_trusted() {
     Network::run(|network| {
         let cluster = &healthy_cluster(network);
         let (late, history) = cut_off(network, cluster, from_peers, |client, slot, old, new| {
-            // The others hear of it one after the other, and until then know no better.
+            // The other nodes learn of it one after the other.
             let others = cluster.ports().into_iter().filter(|port| *port != old);
             for port in others {
-                wait_for("the others know", || {
+                wait_for("the other nodes know", || {
                     says(cluster, port, slot) == Some(new.to_string())
                 });
             }
-            // The old one still answers, and goes on naming itself.
+            // The old primary still answers, and names itself.
             let cut = cluster.command(old, &["CLUSTER", "SLOTS"]).unwrap();
             assert!(format!("{cut}").contains(&old.to_string()));
             let new = cluster.node(new).unwrap().address;
             for _ in 0..20 {
                 assert_eq!(code(client.refresh().view()), Code::Ok);
-                assert_eq!(believed(client, slot), new, "an old view was believed");
+                assert_eq!(
+                    believed(client, slot),
+                    new,
+                    "the client trusted an old view"
+                );
             }
             let get = format!("GET {}", key_of(0, 3, 1));
             let (got, time) = timed(|| run(client, &get));
             assert!(!got.contains('('), "{got}");
             assert!(time < 300 * MS, "{time:?}");
-            // It comes back, first as if nothing had been.
+            // It returns, at first with its old view.
             network.heal();
             cluster.wait_healthy().unwrap();
             assert_eq!(believed(client, slot), new);
         });
         println!("cut off from its peers: the first write {late:?} after the promotion");
         history.print("cut off from its peers");
-        // Nobody's packets to a client were lost.
+        // No packet between client and nodes was lost.
         history.assert_errors_among("cut off from its peers", &[Code::Down, Code::Redirects]);
         assert!(history.uncertain.is_empty());
         assert!(late < 300 * MS, "{late:?}");
@@ -247,12 +256,12 @@ fn node_unreachable_from_client_affects_only_its_shard() {
             let other = scope.spawn(|| read_latencies(ours, others, &finished));
             let around = scope.spawn(|| read_latencies(&readonly, copies, &finished));
             for n in 0..4 {
-                // The successor that the client hopes for does not come: nobody else misses the node.
+                // No replica is promoted: only the client misses the node.
                 let (got, time) = timed(|| run(&client, &format!("INCR {{{unhealthy}}}n")));
                 assert!(got.contains('('), "{got}");
                 assert!(time < 650 * MS, "{time:?}: {got}");
                 let (got, time) = timed(|| run(&client, &format!("GET {unhealthy}")));
-                assert!(got.contains('('), "only its primary may answer: {got}");
+                assert!(got.contains('('), "only the primary may answer: {got}");
                 assert!(time < 650 * MS, "{time:?}: {got}");
                 let all = [format!("INCR {{{unhealthy}}}n"), format!("GET {healthy}")];
                 let (got, time) = timed(|| run_all(&client, &all));
@@ -280,7 +289,7 @@ fn node_unreachable_from_client_affects_only_its_shard() {
         };
         network.heal();
         let (_, time) = timed(|| {
-            wait_for("it is reached again", || {
+            wait_for("the node is reachable again", || {
                 run(&client, &format!("SET {unhealthy} v")) == "OK"
             });
         });
@@ -299,7 +308,7 @@ fn executed_command_with_lost_reply_is_not_resent() {
         let client = Arc::new(client(
             &(cluster.url() + "?timeout_ms=700&attempt_timeout_ms=200"),
         ));
-        // Few connections: many threads share them.
+        // One connection per node, shared by many threads.
         let shared = Arc::new(self::client(
             &(cluster.url() + "?timeout_ms=700&attempt_timeout_ms=200&connections_per_node=1"),
         ));
@@ -308,7 +317,7 @@ fn executed_command_with_lost_reply_is_not_resent() {
             assert_eq!(run(&client, &format!("SET {key} v")), "OK");
         }
         cluster.wait_replicas_in_sync().unwrap();
-        // Reads do no harm twice: they are sent again, to the primary or to a replica.
+        // Reads are retried, at the primary or at a replica.
         let long_timeout = client.with("timeout_ms", "5000");
         let readonly = long_timeout.readonly();
         let tags = std::slice::from_ref(&tag);
@@ -327,16 +336,16 @@ fn executed_command_with_lost_reply_is_not_resent() {
                 scope.spawn(|| append_tokens(&shared, tags, 12, Shape::Single, &finished)),
             ];
             let beside = scope.spawn(|| paced_reads("another shard", &client, &healthy, &finished));
-            scope.spawn(|| paced_reads("who asks the primary", &long_timeout, &tag, &finished));
+            scope.spawn(|| paced_reads("reads from the primary", &long_timeout, &tag, &finished));
             let around =
-                scope.spawn(|| paced_reads("who reads anywhere", &readonly, &tag, &finished));
+                scope.spawn(|| paced_reads("reads from any node", &readonly, &tag, &finished));
             let length = || {
                 cluster.command(
                     cluster.primary_of(slot_of(tag.as_bytes())).unwrap(),
                     &["DBSIZE"],
                 )
             };
-            wait_for("they write", || {
+            wait_for("writers are running", || {
                 begun.store(true, Ordering::SeqCst);
                 length().unwrap().text() != "0"
             });
@@ -370,8 +379,11 @@ fn executed_command_with_lost_reply_is_not_resent() {
             .iter()
             .filter(|t| executed.contains(*t))
             .count();
-        println!("{ran} of {} in doubt had run", history.uncertain.len());
-        assert!(ran > 0, "nothing was executed that was not answered");
+        println!(
+            "{ran} of {} uncertain writes had run",
+            history.uncertain.len()
+        );
+        assert!(ran > 0, "no command ran without a reply");
         history.assert_calls_within("calls", 700);
         verify_history(cluster, &history, false, "replies were dropped");
     });
@@ -402,7 +414,7 @@ fn reset_connections_fail_their_commands_and_reconnect() {
             let reading = scope.spawn(|| read_latencies(&client, &tag, &finished));
             let beside = scope.spawn(|| paced_reads("another shard", &client, &healthy, &finished));
             let around =
-                scope.spawn(|| paced_reads("who reads anywhere", &readonly, &tag, &finished));
+                scope.spawn(|| paced_reads("reads from any node", &readonly, &tag, &finished));
             for _ in 0..5 {
                 pause(100 * MS);
                 network.break_connections(&primary, port);
@@ -412,7 +424,7 @@ fn reset_connections_fail_their_commands_and_reconnect() {
                 pause(200 * MS);
                 network.heal();
                 let (_, time) = timed(|| {
-                    wait_for("it is reached", || {
+                    wait_for("the node is reachable", || {
                         run(&client, &format!("INCR {{{tag}}}n"))
                             .parse::<u64>()
                             .is_ok()
@@ -426,7 +438,7 @@ fn reset_connections_fail_their_commands_and_reconnect() {
             history.merge(piping.join().unwrap());
             history.print("reset");
             history.assert_errors_among("reset", &[Code::Io]);
-            assert!(!history.uncertain.is_empty(), "nobody noticed");
+            assert!(!history.uncertain.is_empty(), "no call failed");
             verify_history(cluster, &history, false, "reset");
             for times in [beside.join().unwrap(), around.join().unwrap()] {
                 assert!(p99(&times) < 50 * MS, "{:?}", p99(&times));
@@ -461,17 +473,22 @@ fn open_connections_serve_while_connecting_is_impossible() {
         std::thread::scope(|scope| {
             let _finish = SetOnDrop(&finished);
             let writing = scope.spawn(|| append_tokens(&calls, &tags, 4, Shape::Single, &finished));
-            scope.spawn(|| paced_reads("who asks the primary", &calls, &tags[1], &finished));
-            scope.spawn(|| paced_reads("who reads anywhere", &readonly, &tags[0], &finished));
-            // A busy machine has three tries.
+            scope.spawn(|| paced_reads("reads from the primary", &calls, &tags[1], &finished));
+            scope.spawn(|| paced_reads("reads from any node", &readonly, &tags[0], &finished));
+            // The best of three tries, for a busy machine.
             let mut times = (0..3).map(|_| {
                 let url = cluster.url() + "?timeout_ms=300";
                 let (fresh, time) = timed(|| Client::create(&url));
-                let error = fresh.error().expect("nobody can be connected");
+                let error = fresh
+                    .error()
+                    .expect("an error, because no connection can be made");
                 assert_eq!(error.code, Code::Timeout, "{error}");
                 time
             });
-            assert!(times.any(|time| time < 350 * MS), "later than the deadline");
+            assert!(
+                times.any(|time| time < 350 * MS),
+                "creation ended after the deadline"
+            );
             then_finish(&finished, || pause(300 * MS));
             let history = writing.join().unwrap();
             history.print("no new connections");
@@ -492,7 +509,7 @@ fn packet_loss_costs_only_time() {
         let readonly = calls.readonly();
         assert_eq!(run(&calls, &format!("SET {} v", tags[0])), "OK");
         let finished = AtomicBool::new(false);
-        // Only the clients' packets: nodes that lose each other's are another test's.
+        // Only packets of clients; another test drops those of nodes.
         let lose = |way: &str| format!("ip {way} 127.0.0.1 numgen random mod 100 < 10 drop");
         network.rules(&[lose("saddr"), lose("daddr")]);
         std::thread::scope(|scope| {
@@ -500,8 +517,8 @@ fn packet_loss_costs_only_time() {
             let writing = scope.spawn(|| append_tokens(&calls, &tags, 8, Shape::Single, &finished));
             let piping =
                 scope.spawn(|| append_tokens(&calls, &tags, 2, Shape::Pipeline(50), &finished));
-            scope.spawn(|| paced_reads("who asks the primary", &calls, &tags[0], &finished));
-            scope.spawn(|| paced_reads("who reads anywhere", &readonly, &tags[0], &finished));
+            scope.spawn(|| paced_reads("reads from the primary", &calls, &tags[0], &finished));
+            scope.spawn(|| paced_reads("reads from any node", &readonly, &tags[0], &finished));
             then_finish(&finished, || pause(2500 * MS));
             let mut history = writing.join().unwrap();
             history.merge(piping.join().unwrap());
@@ -534,7 +551,8 @@ fn low_bandwidth_slows_large_pipeline_without_deadlock() {
         assert_eq!(code(calls.command(&words).view()), Code::Ok);
         network.bandwidth(Some("64mbit"));
         let (got, time) = timed(|| run_all(&calls, &commands));
-        // Half a second's worth: one who has not so long is told so, and one who has gets it whole.
+        // The transfer takes half a second: a call with a shorter timeout fails, and a longer one gets the whole
+        // value.
         let get = format!("GET {long}");
         let short_timeout = calls.with("timeout_ms", "200");
         let (told, early) = timed(|| run(&short_timeout, &get));
@@ -548,7 +566,7 @@ fn low_bandwidth_slows_large_pipeline_without_deadlock() {
             assert_eq!(pair[0], "OK");
             assert!(pair[1] == value);
         }
-        assert!(time > 250 * MS, "nothing was narrow: {time:?}");
+        assert!(time > 250 * MS, "the bandwidth was not limited: {time:?}");
         assert!(time < Duration::from_secs(10), "{time:?}");
     });
 }

@@ -64,7 +64,9 @@ fn wrong_credentials_are_rejected_without_retry() {
     ] {
         let began = Instant::now();
         let client = Client::create(&url);
-        let error = client.error().unwrap_or_else(|| panic!("{url} got in"));
+        let error = client
+            .error()
+            .unwrap_or_else(|| panic!("{url} was accepted"));
         assert_eq!(error.code, Code::Auth, "{url}: {error}");
         assert!(!error.message.contains("SECRET"), "{error}");
         assert!(

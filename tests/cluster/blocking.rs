@@ -1,4 +1,4 @@
-//! Commands that wait at the server: as long as they ask to, and in nobody's way.
+//! Commands that block on the server: they may wait as long as they ask for, and delay no other command.
 
 use crate::common;
 use crate::common::shared::{SharedCluster, shared};
@@ -23,14 +23,14 @@ fn until_blocked(cluster: &Cluster, slot: u16) {
     };
     assert!(
         support::wait_until(is_blocked, common::WAIT_LIMIT),
-        "nobody is blocked"
+        "no client is blocked"
     );
 }
 
 #[test]
 fn blocking_time_is_added_to_call_timeout() {
     let cluster = &cluster();
-    // Also where a node may keep a single connection, nobody waits for those that block.
+    // With one connection per node, other commands do not wait for blocked ones either.
     let client = client(
         &(cluster.url() + "?timeout_ms=1000&attempt_timeout_ms=1000&connections_per_node=1"),
     );
@@ -68,7 +68,7 @@ fn blocking_time_is_added_to_call_timeout() {
         }
         assert!(calls > 100, "{calls} while others were blocked");
     });
-    // One that does not block has no more time than others.
+    // A command that does not block gets no extra time.
     let (got, time) = timed(|| run(&client, "XREAD COUNT 1 STREAMS {b}s 1-1"));
     assert!(
         got == "nil" && time < Duration::from_millis(300),
@@ -102,7 +102,7 @@ fn endless_blocking_call_ends_by_reply_or_interrupt() {
             interrupted.join().unwrap();
         });
         assert!(time < Duration::from_millis(200), "{time:?}");
-        // Nobody pops what comes later.
+        // The interrupted command pops nothing later.
         assert_eq!(run(&derived, "RPUSH {w}l later"), "1");
         assert_eq!(run(&derived, "LPOP {w}l"), "later");
     });
@@ -130,7 +130,7 @@ fn blocking_command_in_pipeline_is_rejected_in_place() {
         );
     }
     assert_eq!(run_all(&client, &["XREAD STREAMS {p}s 0"]), ["nil"]);
-    // On a handle with a connection of its own it may.
+    // A pinned handle has its own connection, so it may block.
     assert_eq!(run(&client.pin(b"p"), "BLPOP {p}l 0.01"), "nil");
 }
 

@@ -1,4 +1,4 @@
-//! What clients leave behind when they are closed.
+//! Resources that closed clients must not leave behind.
 
 use crate::common::process_info::{descriptors, resident};
 use crate::common::serial::{in_child_process, is_child_process, serial};
@@ -20,7 +20,7 @@ fn ten_thousand_clients_leak_no_resources() {
         let round = |times: usize| {
             for n in 0..times {
                 if n % 2 == 1 {
-                    // SAFETY: a C string that lives; handles and replies are used until they are freed, once.
+                    // SAFETY: the C string is live; handles and replies are used until they are freed, once.
                     unsafe {
                         let handle = rdc_create(c_url.as_ptr());
                         let reply = rdc_get(handle, c"k".as_ptr(), 1);

@@ -12,7 +12,7 @@ fn commands_of_real_module_are_routed() {
     let server = newest("redis");
     let module = server.path.with_file_name("falkordb.so");
     if !module.exists() {
-        // Not of the wheel: RDC_SERVERS named a newer one.
+        // RDC_SERVERS named a newer server that is not from the wheel.
         return;
     }
     let builder = Cluster::builder().replicas(0).server(server);
@@ -36,7 +36,11 @@ fn commands_of_real_module_are_routed() {
     }
     for node in cluster.nodes() {
         let graphs = cluster.command(node.port, &["GRAPH.LIST"]).unwrap();
-        assert_eq!(graphs.elements().len(), 2, "each where its slot is");
+        assert_eq!(
+            graphs.elements().len(),
+            2,
+            "each graph is on the owner of its slot"
+        );
         assert!(cluster.commandstats(node.port, "command|info").unwrap() <= 2);
     }
 }

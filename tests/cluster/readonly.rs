@@ -10,7 +10,7 @@ fn cluster() -> SharedCluster {
     shared(module_path!(), Cluster::builder)
 }
 
-/// Chi-square of these counts against equal shares, less than which only one run in 100,000 is.
+/// Fails if the chi-square of these counts against equal shares is larger than in all but one of 100,000 runs.
 fn assert_uniform(counts: &[u64]) {
     let share = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
     let chi: f64 = counts
@@ -60,7 +60,7 @@ fn pipelined_reads_are_distributed_uniformly() {
     let cluster = &cluster();
     let (_client, readonly) = plain_and_readonly(cluster);
     cluster.reset_stats().unwrap();
-    // A slot's reads stay together, so each pipeline is one throw of the dice for each slot.
+    // The reads of one slot stay together, so that each pipeline makes one random choice for each slot.
     let gets: Vec<String> = (0..30)
         .map(|n| format!("EXISTS {}", key_of(n % 3, 3, n)))
         .collect();

@@ -32,14 +32,14 @@ fn half_migrated_slot_serves_all_keys() {
     }
     let gets: Vec<String> = keys.iter().map(|k| format!("GET {k}")).collect();
     assert_eq!(run_all(&client, &gets), keys);
-    // New keys are born at the new place; each command once.
+    // New keys are created on the target; each command runs once.
     let incrs: Vec<String> = (0..300)
         .map(|n| format!("INCR {{{tag}}}new{}", n % 3))
         .collect();
     for (n, got) in run_all(&client, &incrs).iter().enumerate() {
         assert_eq!(*got, (n / 3 + 1).to_string(), "command {n}");
     }
-    // A multi-key command over both sides: TRYAGAIN, until the migration is over.
+    // A multi-key command over both nodes: TRYAGAIN until the migration ends.
     let mget = format!("MGET {} {}", keys[0], keys[1]);
     let short = client.with("timeout_ms", "200");
     let refused = run(&short, &mget);
@@ -103,7 +103,7 @@ fn ten_thousand_commands_run_once_in_order_during_migration() {
             let reply = pipeline(&client, &words);
             for ((name, words), got) in commands.iter().zip(reply.view().elements()) {
                 match code(got) {
-                    // What was overtaken has not run, and says so.
+                    // An overtaken command has not run, and its error reports that.
                     Code::Ok if words.starts_with("INCR") => {
                         let count = incremented.entry(name).or_default();
                         *count += 1;
@@ -130,7 +130,7 @@ fn ten_thousand_commands_run_once_in_order_during_migration() {
     }
     assert!(
         stat(&client, "moved") + stat(&client, "ask") > 0,
-        "nothing has moved under it"
+        "no slot moved during the commands"
     );
     assert!(ran > 30_000, "only {ran} commands have run");
     assert_eq!(moves.load(Ordering::Relaxed), names.len());

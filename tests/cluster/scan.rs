@@ -1,4 +1,4 @@
-//! SCAN over the whole cluster: every key that was there throughout is returned, whatever happens to the slots meanwhile.
+//! SCAN over the whole cluster: it returns every key that exists throughout, even while slots move.
 
 use crate::common::shared::{Shared, shared_all};
 use crate::common::{client, code, is_sent, newest, run, run_all, send, show, timed};
@@ -21,7 +21,7 @@ fn clusters() -> Shared {
     })
 }
 
-/// Keys of every shard, some of them together in slots.
+/// Keys in every shard, some of them in the same slot.
 fn filled(cluster: &Cluster, count: usize) -> (Arc<Client>, BTreeSet<String>) {
     let client = Arc::new(client(&cluster.url()));
     assert_eq!(run(&client, "FLUSHALL"), "OK");
@@ -33,7 +33,7 @@ fn filled(cluster: &Cluster, count: usize) -> (Arc<Client>, BTreeSet<String>) {
     (client, keys)
 }
 
-/// One step: the next cursor and the keys.
+/// One SCAN call: the next cursor and the keys.
 fn step(client: &Client, cursor: &str, more: &str) -> (String, Vec<String>) {
     let reply = send(client, &format!("SCAN {cursor} {more}"));
     page(&reply)
@@ -54,7 +54,7 @@ fn page(reply: &Reply) -> (String, Vec<String>) {
     )
 }
 
-/// The keys from a cursor to the end, each with how often it came.
+/// The keys from a cursor to the end, with the number of times each was returned.
 fn rest(client: &Client, cursor: String, more: &str) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
     let mut cursor = cursor;
@@ -68,7 +68,7 @@ fn rest(client: &Client, cursor: String, more: &str) -> BTreeMap<String, usize> 
         }
         cursor = next;
     }
-    panic!("a scan without end");
+    panic!("the scan does not end");
 }
 
 fn scan(client: &Client, more: &str) -> BTreeMap<String, usize> {
@@ -90,7 +90,7 @@ fn owners(client: &Client) -> Vec<u16> {
     owners
 }
 
-/// Steps until a key of this primary comes; what has come, and the cursor.
+/// Continues until a key of this primary is returned; the keys so far, and the cursor.
 fn until_shard(client: &Client, cursor: &str, port: u16) -> (String, BTreeSet<String>) {
     let owners = owners(client);
     let mut found = BTreeSet::new();
@@ -100,7 +100,7 @@ fn until_shard(client: &Client, cursor: &str, port: u16) -> (String, BTreeSet<St
         let there = |key: &String| owners[usize::from(slot_of(key.as_bytes()))] == port;
         let there = keys.iter().any(there);
         found.extend(keys);
-        assert_ne!(next, "0", "no key of {port} came");
+        assert_ne!(next, "0", "no key of {port} was returned");
         cursor = next;
         if there {
             return (cursor, found);
@@ -119,7 +119,7 @@ fn stable_cluster_is_scanned_like_one_server() {
         let (client, keys) = filled(cluster, 3000);
         let found = scan(&client, "COUNT 100");
         assert_eq!(found.keys().cloned().collect::<BTreeSet<_>>(), keys);
-        assert!(found.values().all(|times| *times == 1), "each once");
+        assert!(found.values().all(|times| *times == 1), "each runs once");
         assert_eq!(scan(&client, "").len(), 3000);
         let some = scan(&client, "MATCH *:7* COUNT 500");
         let expected = keys.iter().filter(|key| key.contains(":7")).count();
@@ -127,7 +127,7 @@ fn stable_cluster_is_scanned_like_one_server() {
         run(&client, "RPUSH list a");
         assert_eq!(scan(&client, "TYPE list COUNT 1000").len(), 1);
         assert_eq!(scan(&client, "MATCH nothing COUNT 1000").len(), 0);
-        // A read-only handle does the same, and never asks a replica.
+        // A read-only handle returns the same and never asks a replica.
         cluster.reset_stats().unwrap();
         assert_eq!(scan(&client.readonly(), "COUNT 100").len(), 3001);
         for node in cluster.nodes() {
@@ -174,20 +174,20 @@ fn cursor_belongs_to_one_scan_and_repeats_last_page() {
     assert!(old.contains("is of no scan under way"), "{old}");
     found.extend(rest(&client, third, "COUNT 50").into_keys());
     assert!(missing(&keys, found).is_empty());
-    // Scans do not disturb each other, and a twin goes on with its twin's.
+    // Scans are independent, and a derived handle can continue a scan.
     let derived = client.readonly();
     let (a, mut of_a) = step(&client, "0", "COUNT 50");
     let (b, mut of_b) = step(&derived, "0", "COUNT 50");
     of_a.extend(rest(&derived, a, "COUNT 20").into_keys());
     of_b.extend(rest(&client, b, "COUNT 30").into_keys());
     assert!(missing(&keys, of_a).is_empty() && missing(&keys, of_b).is_empty());
-    // In a pipeline it would be one step at a time anyway.
+    // A pipeline could only do one step at a time.
     let got = run_all(&client, &["SCAN 0", "SET {0}:0 w"]);
     assert!(
         got[0].contains("call it by itself") && got[1] == "OK",
         "{got:?}"
     );
-    // On a pinned handle it is the node's own.
+    // A pinned handle uses the cursors of its node.
     let pinned = client.pin(b"a");
     let own = scan(&pinned, "COUNT 100").len();
     assert!(own > 0 && own < 300, "{own} keys of one node");
@@ -199,7 +199,7 @@ fn slots_migrated_to_scanned_node_are_scanned_there() {
         let (client, keys) = filled(cluster, 600);
         let [first, second, last] = [0, 8000, 16000].map(|slot| cluster.primary_of(slot).unwrap());
         let (cursor, mut found) = until_shard(&client, "0", second);
-        // The first node is done. What comes to it now has not been seen.
+        // The first node is done: slots that move to it now have not been scanned.
         let slots: BTreeSet<u16> = keys.iter().map(|key| slot_of(key.as_bytes())).collect();
         let owners = owners(&client);
         let of = |port: u16| {
@@ -228,7 +228,7 @@ fn slot_migrating_during_whole_scan_is_complete() {
         let (client, keys) = filled(cluster, 600);
         let ports = [0, 8000, 16000].map(|slot| cluster.primary_of(slot).unwrap());
         let owners = owners(&client);
-        // From the first node to the last, and the other way round: one of them is walked in the wrong order.
+        // From the first node to the last and back, so that one of the two is scanned in the wrong order.
         let mut open = Vec::new();
         for (from, to) in [
             (ports[0], ports[2]),
@@ -243,7 +243,7 @@ fn slot_migrating_during_whole_scan_is_complete() {
         for (slot, to) in &open {
             cluster.begin_migration(*slot, *to).unwrap();
         }
-        // Half of the keys go while the scan is under way, at its every beginning and end.
+        // Some keys move during the scan, at the first and the last node.
         let (cursor, mut found) = until_shard(&client, "0", ports[1]);
         for (slot, to) in &open {
             assert_eq!(cluster.move_some_keys(*slot, *to, 1).unwrap().len(), 1);
@@ -255,7 +255,7 @@ fn slot_migrating_during_whole_scan_is_complete() {
             "{}",
             cluster.server()
         );
-        // And so from the beginning.
+        // The same for a complete scan.
         let (found, time) = timed(|| scan(&client, "COUNT 100"));
         assert_eq!(missing(&keys, found.into_keys()), Vec::<&String>::new());
         assert!(time < Duration::from_secs(5), "{time:?}");
@@ -276,8 +276,8 @@ fn scan_misses_no_key_during_constant_migration() {
         let (to, owners) = (cluster.primary_of(0).unwrap(), owners(&client));
         std::thread::scope(|scope| {
             let mover = scope.spawn(|| {
-                // To the node that is walked first, and always to the same: its epoch is then the newest, so that no
-                // node takes an older claim for true.
+                // Slots move to the node that is scanned first, always the same: its epoch is then the newest, so that
+                // no node believes an older claim.
                 let slots: BTreeSet<u16> = keys.iter().map(|key| slot_of(key.as_bytes())).collect();
                 let there = |slot: &u16| owners[usize::from(*slot)] == to;
                 for (n, slot) in slots.into_iter().rev().filter(|s| !there(s)).enumerate() {
@@ -295,7 +295,7 @@ fn scan_misses_no_key_during_constant_migration() {
                 let mut scans = 0;
                 while scans < 10 || moves.load(Ordering::SeqCst) < 60 {
                     let failed = mover.is_finished() && moves.load(Ordering::SeqCst) < 60;
-                    assert!(!failed, "the mover has failed");
+                    assert!(!failed, "the migration failed");
                     let found = scan(&client, "COUNT 40");
                     assert_eq!(
                         missing(&keys, found.into_keys()),
@@ -327,16 +327,16 @@ fn scan_survives_failover_and_restart_of_its_node() {
     };
     let mut found = BTreeSet::new();
     let mut cursor = go_on("0".to_string(), &mut found);
-    // The node that is being walked is started anew: its keys lie elsewhere in it now.
+    // The scanned node restarts: its hash table has another order now.
     cluster.kill(first).unwrap();
     cluster.restart(first).unwrap();
     cursor = go_on(cursor, &mut found);
-    // A failover that was asked for, in the middle of a node.
+    // An ordered failover while a node is scanned.
     let (next, keys_of_it) = until_shard(&client, &cursor, second);
     (cursor, found) = (next, &found | &keys_of_it);
     let replica = cluster.replicas_of(8000).unwrap()[0];
     cluster.failover(replica, Failover::Plain).unwrap();
-    // And one that was not, which the call waits out.
+    // An unplanned failover, which the call waits for.
     let (next, keys_of_it) = until_shard(&client, &cursor, third);
     (cursor, found) = (next, &found | &keys_of_it);
     cluster.kill(third).unwrap();
@@ -372,6 +372,9 @@ fn standalone_server_is_scanned_by_its_own_cursors() {
         run(&client, &format!("SET k{n} v"));
     }
     let (cursor, _) = step(&client, "0", "COUNT 10");
-    assert!(cursor.parse::<u64>().unwrap() < 1024, "{cursor} is ours");
+    assert!(
+        cursor.parse::<u64>().unwrap() < 1024,
+        "{cursor} is a cluster cursor"
+    );
     assert_eq!(scan(&client, "COUNT 10").len(), 300);
 }

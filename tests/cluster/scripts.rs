@@ -1,4 +1,4 @@
-//! Scripts that real servers have forgotten.
+//! Scripts that were flushed on real servers.
 
 use crate::common::serial::serial;
 use crate::common::{client, key_of, newest, run, run_all, stat};

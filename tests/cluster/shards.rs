@@ -35,7 +35,7 @@ fn whole_cluster_commands_return_merged_replies() {
     assert_eq!(found, keys);
     assert_eq!(run(&format!("EXISTS {list}")), "30");
     assert_eq!(run(&format!("TOUCH {list}")), "30");
-    // In time a random key comes of every shard.
+    // After some time RANDOMKEY has returned keys of every shard.
     let mut shards = BTreeSet::new();
     wait_for("a random key of each shard", || {
         shards.insert(
@@ -85,7 +85,7 @@ fn scripts_and_functions_load_on_every_node() {
     let sha = run(&plain, "SCRIPT LOAD \"return redis.call('GET', KEYS[1])\"");
     assert_eq!(sha.len(), 40, "{sha}");
     assert_eq!(run(&plain, &format!("SCRIPT EXISTS {sha} x")), "[1, 0]");
-    // Scripts are not replicated: replicas have it because they were told.
+    // Scripts are not replicated: SCRIPT LOAD goes to replicas too.
     for port in cluster.ports() {
         let exists = cluster.command(port, &["SCRIPT", "EXISTS", &sha]).unwrap();
         assert_eq!(exists.elements()[0].text(), "1", "{port}");
@@ -110,7 +110,7 @@ fn scripts_and_functions_load_on_every_node() {
     assert_eq!(run(&plain, "SCRIPT FLUSH"), "OK");
     assert_eq!(run(&plain, &format!("SCRIPT EXISTS {sha}")), "[0]");
 
-    // Functions are.
+    // Functions are replicated.
     let code = "\"#!lua name=lib\\nredis.register_function{function_name='f', flags={'no-writes'}, \
                 callback=function(keys) return redis.call('GET', keys[1]) end}\"";
     assert_eq!(run(&plain, &format!("FUNCTION LOAD {code}")), "lib");
@@ -166,10 +166,10 @@ fn dbsize_waits_for_promotion_after_primary_loss() {
     let old = cluster.primary_of(slot).unwrap();
     let short = client.with("timeout_ms", "200");
     cluster.kill(old).unwrap();
-    // At once there is nobody to ask, and that is what it says.
+    // At first no node can answer, and the error says so.
     let early = run(&short, "DBSIZE");
     assert!(early.contains(&old.to_string()) || early == "9", "{early}");
-    assert_eq!(run(&client, "DBSIZE"), "9", "of the successor");
+    assert_eq!(run(&client, "DBSIZE"), "9", "from the promoted replica");
     assert_ne!(cluster.primary_of(slot).unwrap(), old);
     assert_eq!(run(&client, "FLUSHALL"), "OK");
     cluster.restart(old).unwrap();

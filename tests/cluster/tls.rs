@@ -1,4 +1,4 @@
-//! TLS, with real servers, and with peers that do what no real one does.
+//! TLS with real servers and with faulty peers.
 
 use super::pki::{Pair, Pki, names};
 use crate::common;
@@ -20,13 +20,13 @@ use support::{Action, Chaos, Cluster, Failover, Proxy, Script, Server};
 
 static PKI: LazyLock<Pki> = LazyLock::new(Pki::new);
 
-/// A server with this certificate, that nobody else shares.
+/// A new server with this certificate.
 fn server(pair: &Pair) -> Server {
     let builder = Server::builder().tls(&pair.cert, &pair.key, PKI.ca());
     builder.start().unwrap()
 }
 
-/// `rediss://127.0.0.1:PORT` with our authority and these options.
+/// `rediss://127.0.0.1:PORT` with the test authority and these options.
 fn tls_url(port: u16, options: &str) -> String {
     url_of("127.0.0.1", port, options)
 }
@@ -42,11 +42,13 @@ fn port_of(server: &Server) -> u16 {
     server.tls_port().unwrap()
 }
 
-/// Why a client could not be created.
+/// The error of a client that cannot be created.
 #[track_caller]
 fn refusal(url: &str) -> rediscluster::error::Error {
     let (client, time) = timed(|| Client::create(url));
-    let error = client.error().unwrap_or_else(|| panic!("{url} got in"));
+    let error = client
+        .error()
+        .unwrap_or_else(|| panic!("{url} was accepted"));
     assert!(!error.sent, "{error}");
     assert!(time < Duration::from_secs(3), "{url}: {time:?}: {error}");
     error.clone()
@@ -57,7 +59,7 @@ fn refusal(url: &str) -> rediscluster::error::Error {
 #[test]
 fn tls_cluster_supports_all_operations() {
     let pair = PKI.good("cluster");
-    // Servers that are busy with large values and TLS are not to take each other for dead.
+    // A long node timeout: busy with large values and TLS, nodes would call each other failed.
     let cluster = Cluster::builder()
         .tls(&pair.cert, &pair.key, PKI.ca())
         .node_timeout_ms(3000)
@@ -73,7 +75,7 @@ fn tls_cluster_supports_all_operations() {
     for key in &keys {
         assert_eq!(run(&client, &format!("SET {key} v:{key}")), "OK");
     }
-    // Commands, reads from replicas, a transaction on a connection of its own.
+    // Commands, reads from replicas, and a transaction on a pinned connection.
     cluster.wait_replicas_in_sync().unwrap();
     let readonly = Arc::new(client.with("read_from", "replica"));
     for key in &keys {
@@ -87,7 +89,7 @@ fn tls_cluster_supports_all_operations() {
     assert_eq!(run(&pinned, &format!("GET {}", keys[0])), "QUEUED");
     assert_eq!(run(&pinned, "EXEC"), format!("[v:{}]", keys[0]));
 
-    // Ten thousand at once, over all nodes, and from replicas.
+    // Ten thousand commands in a pipeline, to all nodes and to replicas.
     let gets: Vec<String> = (0..10_000)
         .map(|n| format!("GET {}", keys[n % 30]))
         .collect();
@@ -95,7 +97,7 @@ fn tls_cluster_supports_all_operations() {
     assert!(run_all(&client, &gets) == expected);
     assert!(run_all(&readonly, &gets) == expected);
 
-    // Large values, to all nodes and from all nodes at once: much more than buffers and sockets hold.
+    // Large values to and from all nodes at once, much larger than all buffers.
     let large: Vec<String> = (0..3)
         .map(|n| {
             (0..10 << 20)
@@ -120,7 +122,7 @@ fn tls_cluster_supports_all_operations() {
         );
     }
 
-    // Every connection is one of TLS.
+    // Every connection uses TLS.
     for node in cluster.nodes() {
         let list = cluster.command(node.port, &["CLIENT", "LIST"]).unwrap();
         let list = list.text();
@@ -132,7 +134,7 @@ fn tls_cluster_supports_all_operations() {
         }
     }
 
-    // Redirections name the TLS ports: half a migration (ASK), a whole one and a failover (MOVED), a death.
+    // Redirections name the TLS ports: half a migration (ASK), a complete one and a failover (MOVED), and a dead node.
     let slot = support::slot_of(keys[3].as_bytes());
     let ports = cluster.ports();
     let from = cluster.primary_of(slot).unwrap();
@@ -154,14 +156,14 @@ fn tls_cluster_supports_all_operations() {
     cluster.wait_healthy().unwrap();
     cluster.wait_replicas_in_sync().unwrap();
     cluster.kill(replica).unwrap();
-    // A read is asked again until the replica has taken over.
+    // Reads are retried until the replica is promoted.
     assert_eq!(run(&client, &format!("GET {}", keys[1])), "after");
     assert_eq!(run(&client, &format!("SET {} again", keys[1])), "OK");
     assert_eq!(run(&client, &format!("GET {}", keys[1])), "again");
     assert_eq!(show(client.refresh().view()), "OK");
 }
 
-/// What docs/tls.md warns of.
+/// docs/tls.md warns about this configuration.
 #[test]
 fn tls_client_never_uses_plaintext_ports() {
     let _serial = serial();
@@ -176,7 +178,7 @@ fn tls_client_never_uses_plaintext_ports() {
         .unwrap();
     let first = cluster.nodes()[0].tls_port.unwrap();
     let client = Client::create(&tls_url(first, "&timeout_ms=1500"));
-    // What is announced is believed, and no TLS is found there.
+    // The client connects to the announced port, which does not speak TLS.
     let reply = send(&client, "SET k v");
     let words = show(reply.view());
     assert_ne!(code(reply.view()), Code::Ok, "{words}");
@@ -185,7 +187,7 @@ fn tls_client_never_uses_plaintext_ports() {
         let info = cluster.command(port, &["INFO", "commandstats"]).unwrap();
         assert!(!info.text().contains("cmdstat_set:"), "{}", info.text());
     }
-    // Where the servers cannot be told otherwise, the client can.
+    // If the servers cannot be configured, the client can.
     let ports: Vec<String> = cluster
         .nodes()
         .iter()
@@ -247,12 +249,12 @@ fn commands_go_only_to_verified_tls_nodes() {
             assert!(error.message.contains(&format!("127.0.0.1:{port}")));
             assert!(!error.message.contains("hunter2"), "{error}");
         }
-        // The handshake of RESP is not tried in plain text either.
+        // The client does not try a plaintext handshake either.
         assert_eq!(server.commandstats("hello").unwrap(), 0, "{what}");
         let believing = client(&tls_url(port, "&tls_insecure_skip_verify=yes"));
         assert_eq!(run(&believing, "SET k v"), "OK", "{what}");
     }
-    // What is wrong for one client is right for another.
+    // A certificate that one client rejects may be valid for another.
     let url = |port, ca: &Path, more: &str| {
         format!(
             "rediss://127.0.0.1:{port}?tls_ca_file={}{more}",
@@ -274,7 +276,7 @@ fn commands_go_only_to_verified_tls_nodes() {
         error.message.contains("is not for other.example"),
         "{error}"
     );
-    // One that nobody else has signed can be believed by itself, unless it says that it is an authority.
+    // A self-signed certificate can be trusted directly, unless it claims to be an authority.
     let own = PKI.self_signed("own");
     let own_server = server(&own);
     let believing = client(&url(port_of(&own_server), &own.cert, ""));
@@ -284,7 +286,7 @@ fn commands_go_only_to_verified_tls_nodes() {
     let error = refusal(&url(port_of(&authority_server), &authority.cert, ""));
     assert_eq!(error.code, Code::Tls, "{error}");
     assert!(error.message.contains("cannot be used"), "{error}");
-    // The authorities of the system do not know ours.
+    // The authorities of the system do not include the test authority.
     let error = Client::create(&format!("rediss://127.0.0.1:{}", port_of(&good)));
     let error = error.error().unwrap();
     assert!(
@@ -303,7 +305,7 @@ fn certificate_is_verified_against_connected_host() {
     assert_eq!(run(&by_name, "SET k v"), "OK");
     let error = refusal(&tls_url(port, "&cluster=no"));
     assert!(error.message.contains("is not for 127.0.0.1"), "{error}");
-    // An announced address that is mapped is proved by the name that it is mapped to.
+    // A mapped address is verified with the name that it is mapped to.
     let mapped = client(&tls_url(
         port,
         "&address_map=127.0.0.1=localhost&cluster=no",
@@ -338,7 +340,7 @@ fn requested_client_certificate_is_sent() {
             (String::new(), "certificate of ours (see tls_cert_file)"),
             (option(&foreign), "does not accept our certificate"),
         ] {
-            // It may be told while the handshake is under way, and after it.
+            // The refusal may arrive during the handshake or after it.
             for _ in 0..20 {
                 let error = refusal(&tls_url(port, &more));
                 assert_eq!(error.code, Code::Tls, "{version}: {error}");
@@ -502,7 +504,7 @@ fn unusable_tls_files_are_named_at_creation() {
             "is a damaged PEM file",
         ),
     ] {
-        // Nobody listens there: a file is looked at before anything is dialled.
+        // No server listens there: files are read before connecting.
         let error = refusal(&format!("rediss://127.0.0.1:1?{options}"));
         assert_eq!(error.code, Code::Invalid, "{options}: {error}");
         let begin = format!("INVALID option {option}: {path:?} ");
@@ -530,14 +532,14 @@ fn tls_and_plaintext_ports_do_not_mix() {
     let error = refusal(&plain);
     assert!(!error.message.contains("hunter2"), "{error}");
     assert_eq!(server.commandstats("hello").unwrap(), 0);
-    // One that answers at once, as a server of something else would.
+    // A peer that answers at once, as a server of another protocol would.
     let web = answering(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     let error = refusal(&tls_url(web, "&connect_timeout_ms=300"));
     assert_eq!(error.code, Code::Tls, "{error}");
     assert!(error.message.contains("no TLS"), "{error}");
 }
 
-/// The port of a server that answers whatever comes with these bytes.
+/// The port of a server that answers everything with these bytes.
 fn answering(bytes: &'static [u8]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -554,7 +556,7 @@ fn answering(bytes: &'static [u8]) -> u16 {
 #[test]
 fn stalled_tls_handshake_ends_by_deadline() {
     let _serial = serial();
-    // The kernel accepts for it.
+    // The kernel accepts the connection.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent_port = silent.local_addr().unwrap().port();
     let dripping = {
@@ -601,7 +603,7 @@ fn interrupt_ends_tls_handshake() {
     ));
     let pinned = Arc::new(client.pin(b"k"));
     server.stop().unwrap();
-    // The kernel accepts the connection, and nobody says anything on it.
+    // The kernel accepts the connection, and no answer comes.
     let began = Instant::now();
     let calling = std::thread::spawn({
         let pinned = pinned.clone();
@@ -677,7 +679,11 @@ fn split_and_cut_tls_records_are_handled() {
         }
         let reply = send(&client, &format!("ECHO e{n}"));
         if code(reply.view()) == Code::Ok {
-            assert_eq!(show(reply.view()), format!("e{n}"), "another's reply");
+            assert_eq!(
+                show(reply.view()),
+                format!("e{n}"),
+                "the reply of another command"
+            );
         }
     }
     assert!(proxy.cuts() > 5, "{} cuts", proxy.cuts());
@@ -689,8 +695,8 @@ fn split_and_cut_tls_records_are_handled() {
     );
 }
 
-/// Ends TLS before a server that knows none: every connection to `port` goes on to `to` in plain text. A connection
-/// that ends there is announced to the client only if `polite`.
+/// Terminates TLS in front of a plaintext server: connections to `port` continue to `to`. When the server closes, the
+/// client gets a close_notify only if `polite`.
 fn terminator(to: u16, polite: bool) -> (u16, Arc<AtomicUsize>) {
     let pair = PKI.good(&format!("terminator-{to}"));
     let chain = CertificateDer::pem_file_iter(&pair.cert).unwrap();
@@ -777,14 +783,14 @@ fn tls_end_of_stream_never_completes_a_reply() {
         assert_eq!(code(lost.view()), Code::Io, "{}", show(lost.view()));
         assert!(is_sent(lost.view()), "it may have run");
         assert_eq!(script.calls("INCR"), 1, "sent once");
-        // Half a text is none. (A pinned handle does not ask again.)
+        // A partial bulk string is no reply. (A pinned handle does not retry.)
         let half = send(&client.pin(b"half"), "GET half");
         assert_eq!(code(half.view()), Code::Io, "{}", show(half.view()));
         let words = show(half.view());
         assert_eq!(words.contains("close_notify"), !polite, "{words}");
-        // A whole one is, even if it is the last.
+        // A complete one is a reply, even at the end of the stream.
         assert_eq!(run(&client, "GET whole"), "hello");
-        wait_for("the end has come", || run(&client, "ECHO k") == "OK");
+        wait_for("the stream has ended", || run(&client, "ECHO k") == "OK");
         assert!(
             resumed.load(Ordering::SeqCst) > 0,
             "the node's certificate is looked at once"
@@ -840,7 +846,7 @@ fn forked_child_does_not_touch_parent_tls_sessions() {
                     while !finished.load(Ordering::SeqCst) {
                         n += 1;
                         let key = format!("parent{thread}");
-                        // A byte of a child's, and the server would not understand the next record.
+                        // After one byte of a child, the server could not decode the next record.
                         assert_eq!(run(client, &format!("SET {key} {n}")), "OK");
                         let pair = [format!("GET {key}")];
                         assert_eq!(run_all(client, &pair), [n.to_string()]);

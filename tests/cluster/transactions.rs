@@ -14,7 +14,7 @@ fn cluster() -> SharedCluster {
     shared(module_path!(), || Cluster::builder().replicas(0))
 }
 
-/// So many keys with slots of their own, elsewhere; `from` distinguishes.
+/// This many keys in different slots of other nodes; `from` selects others.
 fn movable(cluster: &Cluster, from: usize, count: usize) -> Vec<String> {
     let there = |key: &String| {
         cluster.primary_of(slot_of(key.as_bytes())).unwrap() == migration_target(cluster)
@@ -68,7 +68,7 @@ fn transactions_run_once_during_slot_migration() {
     assert!(stat(&client, "moved") + stat(&client, "ask") > 0);
 }
 
-/// Adds one to a key as WATCH does it; whether that counts, if it came so far.
+/// Increments a key with WATCH. `None` if a step failed, else whether the transaction ran.
 fn add_one(pinned: &Client, key: &str) -> Option<bool> {
     (run(pinned, &format!("WATCH {key}")) == "OK").then_some(())?;
     let now: i64 = run(pinned, &format!("GET {key}")).parse().ok()?;
@@ -76,7 +76,7 @@ fn add_one(pinned: &Client, key: &str) -> Option<bool> {
     run(pinned, &format!("SET {key} {}", now + 1));
     let reply = send(pinned, "EXEC");
     if code(reply.view()) != Code::Ok {
-        // Discarded, because of what was refused or because it would be.
+        // It was discarded, because a command in it was refused.
         assert!(!is_sent(reply.view()), "{}", show(reply.view()));
     }
     Some(show(reply.view()) == "[OK]")
@@ -90,7 +90,7 @@ fn watched_counter_is_exact_during_slot_migration() {
         run(&client, &format!("SET {key} 0"));
         let finished = &AtomicBool::new(false);
         let counted = &AtomicUsize::new(0);
-        // Two that race with each other, and with the migration.
+        // Two writers that compete with each other and with the migration.
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 let (key, pinned) = (&key, client.pin(key.as_bytes()));
@@ -108,14 +108,14 @@ fn watched_counter_is_exact_during_slot_migration() {
             wait_for("counting", || counted.load(Ordering::SeqCst) > 20);
             let moved = cluster.migrate_slot(slot_of(key.as_bytes()), migration_target(cluster));
             let before = counted.load(Ordering::SeqCst);
-            // Also where it fails, the threads end.
+            // The threads end even if this fails.
             let goes_on = support::wait_until(
                 || counted.load(Ordering::SeqCst) > before + 20,
                 common::WAIT_LIMIT,
             );
             finished.store(true, Ordering::SeqCst);
             moved.unwrap();
-            assert!(goes_on, "nothing counts at the new place");
+            assert!(goes_on, "the counter does not grow on the new owner");
         });
         let counted = counted.load(Ordering::SeqCst);
         assert_eq!(run(&client, &format!("GET {key}")), counted.to_string());

@@ -1,5 +1,4 @@
-//! Writes that can be told apart, while something goes wrong; and whether each ran as often as its
-//! caller was told.
+//! Distinguishable writes during a fault, and checks that each ran as often as its caller was told.
 #![allow(dead_code)] // Each test program uses a part of it.
 
 use super::shared::{SharedCluster, shared};
@@ -19,30 +18,30 @@ const PACE: Duration = Duration::from_micros(500);
 /// How a thread sends its commands.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
-    /// One after the other.
+    /// One command per call.
     Single,
-    /// So many at once.
+    /// A pipeline of this many commands.
     Pipeline(usize),
-    /// So many inside MULTI and EXEC.
+    /// A transaction of this many commands.
     Atomic(usize),
-    /// One inside MULTI and EXEC, said one by one on a pinned handle.
+    /// A transaction of one command, sent step by step on a pinned handle.
     Pinned,
 }
 
-/// What the callers were told of the tokens that they appended to lists.
+/// What the callers were told about the tokens that they appended to lists.
 #[derive(Debug, Default)]
 pub struct History {
-    /// Those that were acknowledged, in the order of each thread's own.
+    /// Acknowledged tokens, in the order of each thread.
     pub acknowledged: Vec<String>,
-    /// Those that have never left, by `rdc_reply_sent`.
+    /// Tokens that were not sent, by `rdc_reply_sent`.
     pub unsent: Vec<String>,
-    /// Those that may have run.
+    /// Tokens that may have been executed.
     pub uncertain: Vec<String>,
-    /// Those to which a server said no.
+    /// Tokens that a server refused.
     pub refused: Vec<String>,
-    /// Errors by their code, and one of each in full.
+    /// Number of errors by code, with one full text of each.
     pub errors: BTreeMap<&'static str, (usize, String)>,
-    /// The longest call, as a [`Watch`] has it.
+    /// The longest call, measured by a [`Stopwatch`].
     pub slowest: Duration,
 }
 
@@ -69,7 +68,7 @@ impl History {
         self.errors.entry(name).or_insert_with(|| (0, show(view))).0 += 1;
     }
 
-    /// Fails if there was any error but of these kinds.
+    /// Fails if there was an error with any other code.
     #[track_caller]
     pub fn assert_errors_among(&self, what: &str, codes: &[Code]) {
         for (name, (count, text)) in &self.errors {
@@ -78,7 +77,7 @@ impl History {
         }
     }
 
-    /// Fails if a call took longer than its time and 50 ms.
+    /// Fails if a call took longer than its timeout plus 50 ms.
     #[track_caller]
     pub fn assert_calls_within(&self, what: &str, ms: u64) {
         let most = Duration::from_millis(ms + 50);
@@ -92,7 +91,7 @@ impl History {
             .map(|(n, (c, _))| format!("{c} {n}"))
             .collect();
         println!(
-            "{what}: {} acknowledged, {} in doubt, {} unsent, {} refused; the slowest call {:?}; {}",
+            "{what}: {} acknowledged, {} uncertain, {} unsent, {} refused; slowest call {:?}; {}",
             self.acknowledged.len(),
             self.uncertain.len(),
             self.unsent.len(),
@@ -103,8 +102,7 @@ impl History {
     }
 }
 
-/// How long something takes, without the time for which this thread could have gone on and the machine had no processor
-/// for it.
+/// Elapsed time without the time that this thread waited for a processor.
 pub struct Stopwatch(Instant, Duration);
 
 impl Stopwatch {
@@ -118,14 +116,15 @@ impl Stopwatch {
     }
 
     fn starved() -> Duration {
-        // Time on a processor, time in line for one, and turns; where the kernel does not say, nothing is taken off.
+        // The fields are: time on a processor, time waiting for one, time slices. Without the file nothing is
+        // subtracted.
         let said = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
         let second = said.split_whitespace().nth(1).and_then(|n| n.parse().ok());
         Duration::from_nanos(second.unwrap_or(0))
     }
 }
 
-/// Raises a flag however a test ends, so that the threads that look at it end too.
+/// Sets a flag however a test ends, so that the threads that poll it end too.
 pub struct SetOnDrop<'a>(pub &'a AtomicBool);
 
 impl Drop for SetOnDrop<'_> {
@@ -134,8 +133,8 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-/// So many threads of a shape append tokens to lists, until the flag is up. Each has lists of its
-/// own, named for `tags`, so that the order in a list is that of one caller.
+/// Starts `threads` writers that append tokens to lists until the flag is set. Each writer has its own lists, named
+/// after `tags`, so that a list shows the order of one caller.
 pub fn append_tokens(
     client: &Arc<Client>,
     tags: &[String],
@@ -156,7 +155,7 @@ pub fn append_tokens(
                     let token = |n: usize| format!("token-{me:06}-{n:08}");
                     let list = |n: usize| format!("{{{}}}list{me}", tags[n % tags.len()]);
                     while !finished.load(Ordering::SeqCst) {
-                        // Not as many as can be, but over the whole time, so that they can all be looked up afterwards.
+                        // Paced, so that every token can be looked up afterwards.
                         std::thread::sleep(PACE);
                         let began = Stopwatch::start();
                         match shape {
@@ -180,7 +179,7 @@ pub fn append_tokens(
                                     history.slowest = history.slowest.max(began.elapsed());
                                     reply
                                 };
-                                // Behind a MULTI that failed there is no transaction: what followed would run by itself.
+                                // Without a successful MULTI the next command would run outside a transaction.
                                 let begun = run(&[b"MULTI"]);
                                 if code(begun.view()) != Code::Ok {
                                     history.record(value, begun.view());
@@ -234,8 +233,8 @@ pub fn append_tokens(
     whole
 }
 
-/// Every token in the append-only files of all nodes: what has run anywhere, whatever became of it. The server writes
-/// there before it replies.
+/// Every token in the append-only files of all nodes: everything that ran on any node. A server writes the file before
+/// it replies.
 pub fn executed(cluster: &Cluster) -> HashSet<String> {
     let mut found = HashSet::new();
     visit(cluster.dir(), &mut |path| {
@@ -270,7 +269,7 @@ fn memchr_all(bytes: &[u8], word: &[u8]) -> Vec<usize> {
     found
 }
 
-/// What the lists hold at the primaries that serve them now, by list.
+/// The contents of the lists on the current primaries, by list.
 pub fn stored(cluster: &Cluster) -> HashMap<String, Vec<String>> {
     let mut lists = HashMap::new();
     let nodes = cluster.nodes();
@@ -291,15 +290,15 @@ pub fn stored(cluster: &Cluster) -> HashMap<String, Vec<String>> {
             let tokens = list.elements().iter().map(Reply::text).collect();
             assert!(
                 lists.insert(key.clone(), tokens).is_none(),
-                "{key} is at two primaries"
+                "{key} is on two primaries"
             );
         }
     }
     lists
 }
 
-/// Compares what the callers were told with what the servers did. `lost` says whether acknowledged writes may be lost to a
-/// failover, as they are by the servers' own design; they did run.
+/// Compares what the callers were told with what the servers did. With `lost`, a failover may have lost acknowledged
+/// writes, as the servers' design allows; they must have been executed.
 #[track_caller]
 pub fn verify_history(cluster: &Cluster, history: &History, lost: bool, what: &str) {
     let executed = executed(cluster);
@@ -313,7 +312,7 @@ pub fn verify_history(cluster: &Cluster, history: &History, lost: bool, what: &s
     for token in history.unsent.iter().chain(&history.refused) {
         assert!(
             !executed.contains(token),
-            "{what}: {token} was called unsent or refused and has run"
+            "{what}: {token} was reported as unsent or refused and has run"
         );
     }
     let mut seen = HashSet::new();
@@ -322,7 +321,7 @@ pub fn verify_history(cluster: &Cluster, history: &History, lost: bool, what: &s
         for token in tokens {
             assert!(seen.insert(token.clone()), "{what}: {token} ran twice");
         }
-        // What is in doubt may run whenever the server comes to it; all else runs in its caller's order.
+        // An uncertain write may run at any later time; all others run in the order of their caller.
         let sure: Vec<_> = tokens.iter().filter(|t| acknowledged.contains(t)).collect();
         if let Some(two) = sure.windows(2).find(|two| two[0] > two[1]) {
             panic!("{what}: {list} is out of order: {two:?}");
@@ -332,20 +331,20 @@ pub fn verify_history(cluster: &Cluster, history: &History, lost: bool, what: &s
         for token in &history.acknowledged {
             assert!(
                 seen.contains(token),
-                "{what}: {token} was acknowledged and is not there"
+                "{what}: {token} was acknowledged and is missing"
             );
         }
     }
 }
 
-/// A key of each of the shards that a cluster of three was made with.
+/// Keys, `per_shard` in each of the three shards of a new cluster.
 pub fn shard_tags(per_shard: usize) -> Vec<String> {
     (0..3 * per_shard)
         .map(|n| super::key_of(n % 3, 3, 100 + n))
         .collect()
 }
 
-/// A cluster whose append-only files keep all that has ever run, as text.
+/// A cluster whose append-only files keep every executed command as text.
 pub fn recorded() -> support::ClusterBuilder {
     Cluster::builder()
         .replicas(1)
@@ -356,12 +355,12 @@ pub fn recorded() -> support::ClusterBuilder {
         .option("rdbcompression", "no")
 }
 
-/// Such a cluster for all tests of a module; each leaves it mended.
+/// Such a cluster for all tests of a module; each test repairs it.
 pub fn healthy_cluster(module: &'static str) -> SharedCluster {
     shared(module, recorded)
 }
 
-/// Latencies of reads of one key, while the flag is down.
+/// Latencies of reads of one key until the flag is set.
 pub fn read_latencies(client: &Client, key: &str, finished: &AtomicBool) -> Vec<Duration> {
     let mut times = Vec::new();
     while !finished.load(Ordering::SeqCst) {
@@ -379,7 +378,7 @@ pub fn read_latencies(client: &Client, key: &str, finished: &AtomicBool) -> Vec<
     times
 }
 
-/// As [`latencies`], with a pause between two reads: for beside others who are measured.
+/// As [`read_latencies`], with a pause between two reads, so that it does not disturb other measurements.
 pub fn paced_reads(what: &str, client: &Client, key: &str, finished: &AtomicBool) -> Vec<Duration> {
     let mut times = Vec::new();
     while !finished.load(Ordering::SeqCst) {
@@ -400,7 +399,7 @@ pub fn paced_reads(what: &str, client: &Client, key: &str, finished: &AtomicBool
     times
 }
 
-/// The 99th of a hundred.
+/// The 99th percentile.
 pub fn p99(times: &[Duration]) -> Duration {
     times[times.len() * 99 / 100]
 }

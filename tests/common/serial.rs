@@ -1,4 +1,4 @@
-//! Tests that would disturb each other: one at a time, or in a process of their own.
+//! Tests that would disturb each other: one at a time, or in their own process.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use support::{Cluster, FakeCluster};
@@ -19,8 +19,8 @@ pub fn serial() -> Serial {
     running
 }
 
-/// Runs a test of this program in a process of its own, where it may do what concerns the whole process; `body` is
-/// given the URL. Its servers live here.
+/// Runs a test of this program again in its own process, where it may change state of the whole process. `body` gets
+/// the URL; the servers run in the parent.
 pub fn in_child_process<F: FnOnce(&str)>(url: &str, body: F) {
     let name = support::test_of::<F>();
     if let Ok(url) = std::env::var("RDC_TEST_URL") {
@@ -45,7 +45,7 @@ pub fn is_child_process() -> bool {
     std::env::var("RDC_TEST_URL").is_ok()
 }
 
-/// A server's answers while a test of its own process runs; nothing inside of that.
+/// Scripted nodes in the parent of a test that runs in its own process; `None` in the child.
 pub fn scripted_nodes(primaries: usize) -> Option<FakeCluster> {
     (!is_child_process()).then(|| FakeCluster::new(primaries))
 }
@@ -54,19 +54,19 @@ pub fn url_of(fake: &Option<FakeCluster>) -> String {
     fake.as_ref().map(FakeCluster::url).unwrap_or_default()
 }
 
-/// Runs `child` in a forked child, and says whether all went well there.
+/// Runs `child` in a forked process; true if it returned true.
 pub fn in_forked_child(child: impl FnOnce() -> bool) -> bool {
-    // SAFETY: the child runs what is tested, the use of a client after a fork, and leaves by _exit.
+    // SAFETY: the child uses a client after a fork, which is what the test checks, and leaves by _exit.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         let healthy =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(false);
-        // SAFETY: ends this process and touches nothing.
+        // SAFETY: ends this process.
         unsafe { libc::_exit(i32::from(!healthy)) };
     }
     assert!(pid > 0);
     let mut status = 0;
-    // SAFETY: the pointer is that of a live integer.
+    // SAFETY: the pointer is to a live integer.
     assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
     libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
 }

@@ -1,4 +1,5 @@
-//! What ran, by the servers' own append-only files, against what each caller was told; and whose reply is whose.
+//! Compares the servers' append-only files with what each caller was told, and checks that each reply reaches its own
+//! command.
 
 use crate::common;
 use crate::common::history;
@@ -19,7 +20,8 @@ const MS: Duration = Duration::from_millis(1);
 
 const OPTIONS: &str = "timeout_ms=1200&attempt_timeout_ms=150";
 
-/// Writes of every shape, each thread alone on connections or many on one, while something happens; what they were told.
+/// Writes in every mode, on many connections and on one shared connection, during a fault. Returns what the callers
+/// were told.
 fn writes(cluster: &Cluster, options: &str, tags: &[String], what: impl FnOnce()) -> History {
     let url = format!("{}?{OPTIONS}{options}", cluster.url());
     let connected = |more: &str| Arc::new(connect_with_retries(&(url.clone() + more)));
@@ -52,14 +54,14 @@ fn writes(cluster: &Cluster, options: &str, tags: &[String], what: impl FnOnce()
     history
 }
 
-/// What may be told where nodes are silent, die and change places.
+/// Errors that callers may get while nodes are silent, die and change roles.
 const EXPLAINED: &[Code] = &[
     Code::Timeout,
     Code::Io,
     Code::Connect,
     Code::Down,
     Code::Redirects,
-    // A pinned handle is told of MOVED, CLUSTERDOWN and LOADING.
+    // A pinned handle returns MOVED, CLUSTERDOWN and LOADING.
     Code::Server,
 ];
 
@@ -70,7 +72,7 @@ fn primary_faults_run_each_write_once_or_report_sent() {
     let unhealthy = slot(&tags[0]);
     let primary = || cluster.primary_of(unhealthy).unwrap();
     let successor = |old: u16| {
-        wait_for("a promotion", || {
+        wait_for("a replica is promoted", || {
             cluster.primary_of(unhealthy).is_ok_and(|p| p != old)
         });
     };
@@ -194,7 +196,7 @@ fn cut_connections_run_no_write_twice() {
 fn thirty_two_threads_get_own_replies_under_chaos() {
     let _serial = serial();
     let seed = seed();
-    // `RDC_CHAOS_SECONDS=600` for a long one.
+    // `RDC_CHAOS_SECONDS=600` makes the run longer.
     let seconds = std::env::var("RDC_CHAOS_SECONDS").map_or(4, |s| s.parse().unwrap());
     let fake = FakeCluster::new(2);
     let keys: Vec<String> = (0..400).map(|n| key_of(n % 2, 2, n)).collect();
@@ -213,7 +215,7 @@ fn thirty_two_threads_get_own_replies_under_chaos() {
             let answer = usual(connection, command);
             let push = b">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n";
             Some(match seen % 97 {
-                // What nobody asked for, around a reply.
+                // Unsolicited pushes around a reply.
                 0 | 1 => Action::Send([push, &answer[..], push].concat()),
                 2 => Action::Delay(60 * MS, Box::new(Action::Send(answer))),
                 3 => Action::SendClose(answer[..answer.len() / 2].to_vec()),
@@ -222,7 +224,7 @@ fn thirty_two_threads_get_own_replies_under_chaos() {
             })
         });
     }
-    // Each connection has dice of its own: they overtake each other.
+    // Each connection has its own random delays, so that connections overtake each other.
     let chaos = Chaos {
         split: 7000,
         delays: 40,
@@ -267,7 +269,7 @@ fn thirty_two_threads_get_own_replies_under_chaos() {
                     Code::Timeout | Code::Io | Code::Connect | Code::Down => {
                         late.fetch_add(1, Ordering::Relaxed);
                     }
-                    _ => panic!("nothing explains {}", show(got)),
+                    _ => panic!("unexpected error {}", show(got)),
                 };
                 let mut n = thread;
                 while !finished.load(Ordering::Relaxed) {
@@ -311,7 +313,7 @@ fn thirty_two_threads_get_own_replies_under_chaos() {
 #[test]
 fn network_latency_adds_only_round_trips() {
     let cluster = &healthy_cluster(module_path!());
-    // Each piece is under way for up to 20 ms, each by dice of its own: half the round trips take less than 20 ms.
+    // Each part is delayed by 0 to 20 ms at random: half of the round trips take less than 20 ms.
     let chaos = Chaos {
         delays: 1000,
         delay: 20 * MS,
@@ -333,9 +335,9 @@ fn network_latency_adds_only_round_trips() {
     std::thread::scope(|scope| {
         let _finish = SetOnDrop(&finished);
         let reading =
-            scope.spawn(|| paced_reads("who asks the primary", &client, &tags[0], &finished));
+            scope.spawn(|| paced_reads("reads from the primary", &client, &tags[0], &finished));
         let around =
-            scope.spawn(|| paced_reads("who reads anywhere", &readonly, &tags[0], &finished));
+            scope.spawn(|| paced_reads("reads from any node", &readonly, &tags[0], &finished));
         let writing = scope.spawn(|| append_tokens(&client, one(1), 1, Shape::Single, &finished));
         let piping =
             scope.spawn(|| append_tokens(&client, one(2), 1, Shape::Pipeline(50), &finished));
@@ -349,15 +351,15 @@ fn network_latency_adds_only_round_trips() {
             (writing.join().unwrap(), 40),
             (piping.join().unwrap(), 1500),
         ] {
-            history.print("a long wire");
-            history.assert_errors_among("a long wire", &[]);
-            // As many as there are round trips in that time, each for a whole pipeline.
+            history.print("high latency");
+            history.assert_errors_among("high latency", &[]);
+            // As many as there are round trips in that time; a pipeline is one round trip.
             assert!(
                 history.acknowledged.len() > least,
                 "{}",
                 history.acknowledged.len()
             );
-            verify_history(cluster, &history, false, "a long wire");
+            verify_history(cluster, &history, false, "high latency");
         }
     });
 }
@@ -366,7 +368,7 @@ fn network_latency_adds_only_round_trips() {
 fn corrupted_bytes_deliver_no_reply_to_another_command() {
     let _serial = serial();
     let seed = seed();
-    // Values that no turned bit makes one another's; nor is any a number or a length.
+    // No flipped bit turns one of these values into another, and none is a number or a length.
     let value = |n: usize| {
         let hash = (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         format!("{hash:016x}").repeat([1, 2, 60, 900][n % 4])
@@ -374,7 +376,7 @@ fn corrupted_bytes_deliver_no_reply_to_another_command() {
     let calm = Chaos::default();
     let ways = [
         ("turned", Chaos { flips: 120, ..calm }, 12),
-        // Who is alone on a connection sees that something is left over, and two at a node are alone.
+        // A thread that does not share its connection notices leftover bytes; two threads at a node do not share.
         (
             "doubled",
             Chaos {
@@ -442,9 +444,9 @@ fn corrupted_bytes_deliver_no_reply_to_another_command() {
         );
         assert!(right > 100, "{what}: {right}");
         assert!(proxies.changes() > 20 || what == "dribbling", "{what}");
-        // And the client goes on.
+        // The client recovers.
         proxies.set(calm);
-        wait_for("it is well again", || {
+        wait_for("the client has recovered", || {
             let all = keys
                 .iter()
                 .map(|key| common::run(&long_timeout, &format!("GET {key}")));

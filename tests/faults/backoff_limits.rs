@@ -1,8 +1,8 @@
-//! How often nodes are bothered while something is wrong with them: seldom, whatever the number of threads.
+//! How often a failing node is contacted: rarely, whatever the number of threads.
 
 use crate::common;
 use rediscluster::error::Code;
-// They count what happens in a time: one at a time.
+// These tests count events in a time span: one at a time.
 use crate::common::history::{SetOnDrop, Stopwatch};
 use crate::common::serial::serial;
 use crate::common::{client, code, is_command, key_of, run, send, show, stat, timed, wait_for};
@@ -14,7 +14,7 @@ use support::{Action, FakeCluster, slot_of};
 const MS: Duration = Duration::from_millis(1);
 
 fn after(since: Instant, time: Duration) {
-    wait_for("a while", || since.elapsed() > time);
+    wait_for("the time is over", || since.elapsed() > time);
 }
 
 /// Processor time of this process.
@@ -56,13 +56,15 @@ fn thousand_threads_with_moved_share_refreshes() {
                 .unwrap();
         }
         after(connected, 100 * MS);
-        // Every slot has a new owner at once.
+        // Every slot changes its owner at once.
         fake.assign(0..=5460, 1);
         fake.assign(5461..=10922, 2);
         fake.assign(10923..=16383, 0);
         let began = Instant::now();
         start.wait();
-        wait_for("all have written", || done.load(Ordering::SeqCst) == 1000);
+        wait_for("all threads have written", || {
+            done.load(Ordering::SeqCst) == 1000
+        });
         time = began.elapsed();
     });
     let asked = stat(&client, "refreshes") - before;
@@ -80,7 +82,7 @@ fn refusing_nodes_get_ten_connects_per_second() {
     let fake = FakeCluster::new(3);
     let client = client(&(fake.url() + "?timeout_ms=5000&attempt_timeout_ms=1000"));
     for node in 0..3 {
-        // Accepted, and hung up on: so that every attempt is seen.
+        // Connections are accepted and closed, so that every attempt is counted.
         fake.on(node, |_, command| {
             is_command(command, "HELLO").then_some(Action::Close)
         });
@@ -115,11 +117,11 @@ fn refusing_nodes_get_ten_connects_per_second() {
         after(began, 4000 * MS);
         time = began.elapsed();
         let refreshes = stat(&client, "refreshes") - refreshes;
-        // With the stacks of those threads, and what the scripted nodes write down.
+        // This includes the stacks of the threads and the logs of the scripted nodes.
         let grown = resident().saturating_sub(memory) >> 10;
         println!("in {time:?}: {refreshes} refreshes; {grown} KiB more in memory");
         assert!(grown < 8 << 10, "{grown} KiB");
-        // The first come sooner after each other than the later ones.
+        // The first refreshes follow each other faster than the later ones.
         assert!(
             refreshes <= 3 + 2 * time.as_secs() as i64,
             "{refreshes} in {time:?}"
@@ -134,7 +136,7 @@ fn refusing_nodes_get_ten_connects_per_second() {
             );
             fake.off(node);
         }
-        let (_, late) = timed(|| wait_for("it is back", || run(&client, "SET k v") == "OK"));
+        let (_, late) = timed(|| wait_for("the node is back", || run(&client, "SET k v") == "OK"));
         println!("back {late:?} after the nodes were");
         assert!(late < 300 * MS, "{late:?}");
         finished.store(true, Ordering::SeqCst);
@@ -178,7 +180,7 @@ fn dead_shard_is_retried_without_busy_loop() {
                         view = view.elements().next().unwrap();
                     }
                     let explained = matches!(code(view), Code::Connect | Code::Down | Code::Io);
-                    // On a connection that was there when the node died it may have left.
+                    // On a connection that was open when the node died, the command may have been sent.
                     let honest = code(view) == Code::Io || !common::is_sent(view);
                     assert!(explained && honest, "{}", show(view));
                     times.lock().unwrap().push(time);
@@ -227,8 +229,8 @@ fn interrupt_wakes_hundred_waiting_threads() {
         ("that block", 2),
     ] {
         let mut halves: Vec<(Duration, Duration)> = Vec::new();
-        // The best of some: a hundred threads want two processors at once. A bare program in which a hundred sleep on
-        // one futex has its last back after 1.5 ms where this has after 4 to 10, unoptimised: those that wait for a
+        // The best of several rounds, because 100 threads compete for two processors. In a minimal program the last of
+        // 100 threads on one futex wakes after 1.5 ms. Here it takes 4 to 10 ms, unoptimised: threads that wait for a
         // connection wake each other.
         while halves.len() < 3 || (halves.len() < 10 && halves.iter().all(|h| h.1 >= 10 * MS)) {
             let ended = Mutex::new(Vec::new());
@@ -251,7 +253,7 @@ fn interrupt_wakes_hundred_waiting_threads() {
                     });
                 }
                 let began = Instant::now();
-                wait_for("they wait", || {
+                wait_for("all threads wait", || {
                     let there = way != 2 || fake.calls("BLPOP") >= before + 100;
                     begun.load(Ordering::SeqCst) == 100 && there && began.elapsed() > 150 * MS
                 });

@@ -1,4 +1,4 @@
-//! Interrupts and closing end calls in every phase, and only the calls that they concern.
+//! Interrupts and closing end calls in every phase, and affect no other calls.
 
 use crate::common::blackhole::Blackhole;
 use crate::common::serial::serial;
@@ -14,7 +14,7 @@ use support::{Action, FakeCluster};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Interrupts calls that are in some phase, and says how long each then took to end.
+/// Interrupts calls in some phase and checks how long each then takes to end.
 fn assert_interrupt_ends(
     what: &str,
     client: &Arc<Client>,
@@ -40,7 +40,7 @@ fn assert_interrupt_ends(
             });
             fired = Instant::now();
             client.interrupt();
-            // A call that had not quite begun is not concerned: it is told again.
+            // A call that had not begun yet is not affected, and is interrupted again.
             while ended.lock().unwrap().len() < threads {
                 if fired.elapsed() > Duration::from_secs(1) {
                     client.interrupt();
@@ -57,7 +57,7 @@ fn assert_interrupt_ends(
     times.sort();
     let (half, worst) = (times[times.len() / 2], times[times.len() - 1]);
     println!("{what}: {half:?}, at worst {worst:?}");
-    // With many threads on two cores they also wait for each other.
+    // Many threads on two processors also wait for each other.
     let most = if threads > 4 { 30 * MS } else { 12 * MS };
     assert!(half <= most, "{what}: {times:?}");
 }
@@ -97,7 +97,7 @@ fn interrupt_ends_call_in_every_phase() {
         |c| run(c, &get),
         since("GET"),
     );
-    // Bytes come all the time, so that nothing is ever waited for.
+    // Bytes arrive all the time, so that the call never blocks.
     let endless = [b"*1000000\r\n".to_vec(), b":1\r\n".repeat(100_000)].concat();
     fake.on(0, move |_, command| {
         is_command(command, "LRANGE").then(|| Action::SendSlow(endless.clone(), 4, MS / 5))
@@ -125,7 +125,7 @@ fn interrupt_ends_call_in_every_phase() {
         since("GET"),
     );
     assert_interrupt_ends(
-        "sixteen on a lane",
+        "sixteen threads on one connection",
         &all,
         16,
         |c| run(c, &get),
@@ -139,14 +139,14 @@ fn interrupt_ends_call_in_every_phase() {
     fake.on(0, |_, command| {
         is_command(command, "GET").then(|| Action::send("-CLUSTERDOWN The cluster is down\r\n"))
     });
-    assert_interrupt_ends("a pause", &all, 1, |c| run(c, &get), since("GET"));
-    // Connecting: nothing is sent that could be counted.
+    assert_interrupt_ends("a retry delay", &all, 1, |c| run(c, &get), since("GET"));
+    // While connecting, no command arrives that could be counted.
     let map = format!("&address_map=127.0.0.1:{}={}", fake.port(1), hole.address);
     let seed = format!("redis://127.0.0.1:{}{long}{map}", fake.port(0));
     let through = Arc::new(client(&seed));
     let get = format!("GET {other}");
     assert_interrupt_ends(
-        "a connect",
+        "connecting",
         &through,
         1,
         |c| run(c, &get),
@@ -171,21 +171,21 @@ fn interrupt_during_handshake_ends_call_before_send() {
     let _serial = serial();
     for (command, early) in [("SET k v", false), ("LRANGE k 0 1", false), ("GET k", true)] {
         for greeting in ["HELLO", "CLIENT"] {
-            // A node each time: what one has not read yet when the call ends it would read during the next.
+            // A new node each time: an old one could read leftover input during the next call.
             let fake = FakeCluster::new(1);
             let client = Arc::new(client(&fake.url()));
             let (mut usual, its) = (fake.default_answer(0), client.clone());
             fake.on(0, move |connection, command| {
                 is_command(command, greeting).then(|| {
                     its.interrupt();
-                    // So it need not wait where it would be woken.
+                    // The reply comes at once, so that the call does not reach a wait.
                     Action::Send(usual(connection, command))
                 })
             });
             let reply = send(&client, command);
             let got = show(reply.view());
             assert!(got.contains("INTERRUPTED"), "{greeting}: {got}");
-            // A quick read is on its way with the greeting, and its error says so.
+            // A quick read is sent with the handshake, and its error reports that.
             assert_eq!(is_sent(reply.view()), early, "{greeting}: {command}");
             let name = command.split(' ').next().unwrap();
             assert!(early || fake.calls(name) == 0, "{greeting}: {command}");
@@ -209,7 +209,7 @@ fn interrupt_affects_only_its_own_handle() {
     let derived = client.with("timeout_ms", "20000");
     std::thread::scope(|scope| {
         let kept = scope.spawn(|| run(&client, "GET k"));
-        wait_for("it is under way", || fake.calls("GET") == 1);
+        wait_for("the call is in flight", || fake.calls("GET") == 1);
         derived.interrupt();
         derived.close();
         held.store(false, Ordering::SeqCst);
@@ -252,7 +252,7 @@ fn close_ends_calls_of_all_threads() {
             })
             .collect();
         start.wait();
-        wait_for("they are under way", || fake.calls("GET") > 4);
+        wait_for("the calls are in flight", || fake.calls("GET") > 4);
         closed = Instant::now();
         client.close();
         let took = closed.elapsed();
@@ -270,7 +270,7 @@ fn close_ends_calls_of_all_threads() {
     });
     assert!(run(&client, "SET k v").ends_with("(CLOSED)"));
     client.close();
-    // Neither the last close nor what is let go of behind it waits for nodes that say nothing any more.
+    // Neither the last close nor the release of connections waits for silent nodes.
     let (_, took) = timed(|| drop(client));
     assert!(took < 100 * MS, "{took:?}");
 }

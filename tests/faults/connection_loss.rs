@@ -1,4 +1,4 @@
-//! Connections that end or stall in the middle of a call: what is sent again, and what the caller is told.
+//! Connections that end or stall during a call: what is retried, and what the caller is told.
 
 use crate::common::serial::serial;
 use crate::common::{
@@ -57,12 +57,12 @@ fn last_short_attempt_keeps_earlier_error() {
             fails.store(true, Ordering::SeqCst);
             return Some(Action::Close);
         }
-        // Then there is no other connection to be had.
+        // After that no new connection succeeds.
         (is_command(command, "HELLO") && fails.load(Ordering::SeqCst)).then_some(Action::Nothing)
     });
     let brief = client.with("timeout_ms", "15");
-    // On a busy machine the first attempt may already be too long for the call.
-    wait_for("it is told", || {
+    // On a busy machine the first attempt may already exceed the call timeout.
+    wait_for("the error names the cause", || {
         has_failed.store(false, Ordering::SeqCst);
         let reply = send(&brief, "GET k");
         let told = show(reply.view());
@@ -71,7 +71,7 @@ fn last_short_attempt_keeps_earlier_error() {
     });
 }
 
-// What a node does with the first command of this name instead of answering.
+// Makes a node do this instead of answering the next command with this name.
 fn fail_next(fake: &FakeCluster, node: usize, name: &'static str, action: Action) {
     let mut left = Some(action);
     fake.on(node, move |_, command| {
@@ -105,7 +105,7 @@ fn lost_connection_retries_reads_but_not_writes() {
         assert_eq!(run(&client, "GET k"), "v", "{action:?}");
         fail_next(&fake, 0, "GET", action.clone());
         assert_eq!(run_all(&client, &["GET k"]), ["v"], "{action:?}");
-        // Unless the caller says that twice does no harm.
+        // Unless the caller allows retries of writes.
         let twice = client.with("retry_writes", "yes");
         fail_next(&fake, 0, "SET", action.clone());
         assert_eq!(run(&twice, "SET k w"), "OK", "{action:?}");
@@ -157,7 +157,7 @@ fn lost_connection_keeps_received_pipeline_replies() {
         let mut commands = vec![format!("INCR {here}"); 6];
         commands.push(format!("INCR {there}"));
         let got = run_all(&client, &commands);
-        // A reset may overtake replies that were on their way.
+        // A reset may overtake earlier replies.
         let came = got.iter().position(|g| g.ends_with("(IO, sent)")).unwrap();
         assert!(came <= 3, "{got:?}");
         let counts: Vec<String> = (1..=came).map(|n| n.to_string()).collect();
@@ -166,8 +166,8 @@ fn lost_connection_keeps_received_pipeline_replies() {
             got[came..6].iter().all(|g| g.ends_with("(IO, sent)")),
             "{got:?}"
         );
-        assert_eq!(got[6], "1", "another node's commands are not concerned");
-        assert_eq!(fake.node(0).calls("INCR"), 4, "nothing was sent again");
+        assert_eq!(got[6], "1", "commands of another node are not affected");
+        assert_eq!(fake.node(0).calls("INCR"), 4, "nothing was resent");
     }
 }
 
@@ -188,7 +188,7 @@ fn failed_pipeline_tells_sent_from_unsent_commands() {
     let all: Vec<_> = reply.view().elements().collect();
     assert!(all[..10].iter().all(|e| code(*e) == Code::Ok));
     for element in &all[10..] {
-        // Some would have overtaken a write of their slot whose fate is unknown.
+        // Some commands were held back behind a write of their slot whose outcome is unknown.
         let kept_back = code(*element) == Code::Io && !is_sent(*element);
         assert!(
             code(*element) == Code::Timeout || kept_back,
@@ -205,18 +205,18 @@ fn failed_pipeline_tells_sent_from_unsent_commands() {
     let first_unsent = sent.iter().position(|s| !s).unwrap();
     assert!(
         sent[first_unsent..].iter().all(|s| !s),
-        "what leaves, leaves in order"
+        "commands are sent in order"
     );
     assert!(
         fake.calls("SET") <= 10 + first_unsent,
-        "one ran that was called unsent"
+        "a command ran that was reported as unsent"
     );
 }
 
 #[test]
 fn pipeline_reads_while_writing_so_full_buffers_do_not_block() {
     let _serial = serial();
-    // 64 MiB up and 64 MiB down: who writes all before reading waits for ever.
+    // 64 MiB in each direction: a client that writes everything before it reads would block forever.
     let fake = FakeCluster::new(2);
     let client = Arc::new(client(&(fake.url() + "?timeout_ms=20000")));
     let value = "v".repeat(64 * 1024);

@@ -1,4 +1,4 @@
-//! Every call ends by its deadline, in whichever phase it is.
+//! Every call ends by its deadline, in every phase.
 
 use crate::common::blackhole::Blackhole;
 use crate::common::serial::serial;
@@ -15,7 +15,7 @@ use support::{Action, FakeCluster, slot_of};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Fails if the call takes longer than `limit` and 50 ms. A busy machine has three tries.
+/// Fails if the call takes longer than `limit` plus 50 ms in three tries.
 #[track_caller]
 fn assert_within_deadline(what: &str, limit: u64, mut call: impl FnMut()) {
     let mut worst = Duration::ZERO;
@@ -26,14 +26,14 @@ fn assert_within_deadline(what: &str, limit: u64, mut call: impl FnMut()) {
         }
         worst = worst.max(time);
     }
-    panic!("{what}: {worst:?} where {limit} ms were given");
+    panic!("{what}: {worst:?} with a limit of {limit} ms");
 }
 
 #[test]
 fn connecting_to_silent_node_ends_by_deadline() {
     let _serial = serial();
     let hole = Blackhole::new();
-    assert_within_deadline("a port that accepts nobody", 300, || {
+    assert_within_deadline("a port that accepts no connection", 300, || {
         let client = Client::create(&format!("redis://{}?timeout_ms=300", hole.address));
         assert_eq!(
             client.error().unwrap().code,
@@ -63,7 +63,7 @@ fn connecting_to_silent_node_ends_by_deadline() {
         let drop = || Action::SendSlow(b"*1\r\n$100\r\n".repeat(50), 1, 70 * MS);
         is_command(command, "CLUSTER").then(drop)
     });
-    assert_within_deadline("CLUSTER SLOTS in drops", 300, || {
+    assert_within_deadline("CLUSTER SLOTS byte by byte", 300, || {
         let client = Client::create(&(drip.url() + "?timeout_ms=300"));
         assert!(client.error().is_some());
     });
@@ -135,7 +135,7 @@ fn redirection_to_silent_node_ends_by_deadline() {
     let hole = Blackhole::new();
     let silent = support::Script::serve(|_, _| Action::Hang);
     for (what, there) in [
-        ("a hole", hole.address.to_string()),
+        ("a black hole", hole.address.to_string()),
         ("silence", silent.address()),
     ] {
         for kind in ["MOVED", "ASK"] {
@@ -180,7 +180,7 @@ fn failed_refresh_is_reported_to_all_waiters() {
             });
         }
     });
-    // That which was under way when they came, one for all of them, and for such as came late.
+    // One running refresh serves all callers; late callers may start another.
     let made = stat(&client, "refreshes") - before;
     assert!((1..=4).contains(&made), "{made} refreshes");
     (0..2).for_each(|node| fake.off(node));
@@ -210,7 +210,7 @@ fn silent_node_fails_only_its_own_pipeline_commands() {
     let hole = Blackhole::new();
     let keys: Vec<String> = (0..30).map(|n| key_of(n % 3, 3, n)).collect();
     let sets: Vec<String> = keys.iter().map(|k| format!("INCR {k}")).collect();
-    // Silent on the connection that is there, and where there is none yet.
+    // Silent on an open connection, and unreachable for a new one.
     let through = format!("&address_map=127.0.0.1:{}={}", fake.port(1), hole.address);
     let mut expected = 0;
     for (what, map) in [("silent", ""), ("unreachable", through.as_str())] {
@@ -251,11 +251,11 @@ fn call_waiting_for_connection_ends_by_deadline() {
     let pinned = Arc::new(client.pin(b"slow"));
     std::thread::scope(|scope| {
         scope.spawn(|| run(&client, "GET slow"));
-        wait_for("it is under way", || fake.calls("GET") == 1);
-        assert_within_deadline("in line for the connection", 200, || {
+        wait_for("the call is in flight", || fake.calls("GET") == 1);
+        assert_within_deadline("waiting for the connection", 200, || {
             assert_unreachable(&short, "GET k")
         });
-        assert_within_deadline("a pipeline in line", 200, || {
+        assert_within_deadline("a pipeline waiting for the connection", 200, || {
             assert!(run_all(&short, &["GET k"])[0].ends_with("(TIMEOUT)"));
         });
         held.store(false, Ordering::SeqCst);

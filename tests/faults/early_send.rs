@@ -16,10 +16,10 @@ fn only_quick_reads_are_sent_with_the_handshake() {
         ("GET k", true),
         ("HGET k f", true),
         ("ZSCORE k m", true),
-        // A write may have run where the greeting fails.
+        // A write may have run although the handshake fails.
         ("SET k v", false),
         ("INCR k", false),
-        // What may take long looks like a node that does not answer its greeting.
+        // A slow command would look like an unanswered handshake.
         ("LRANGE k 0 -1", false),
         ("SORT_RO k", false),
         ("EVAL_RO s 1 k", false),
@@ -33,7 +33,7 @@ fn only_quick_reads_are_sent_with_the_handshake() {
             let name = command.split(' ').next().unwrap();
             let held = Arc::new(AtomicBool::new(false));
             let seen = held.clone();
-            // The greeting stays without an answer.
+            // The handshake is never answered.
             fake.on(0, move |_, command| {
                 let hello = is_command(command, "HELLO");
                 seen.fetch_or(hello, Ordering::SeqCst);
@@ -41,11 +41,11 @@ fn only_quick_reads_are_sent_with_the_handshake() {
             });
             let (its, line) = (client.clone(), command.to_string());
             let caller = std::thread::spawn(move || is_sent(send(&its, &line).view()));
-            wait_for("the greeting", || held.load(Ordering::SeqCst));
-            // Behind a password nothing is sent before the door is open.
+            wait_for("the handshake begins", || held.load(Ordering::SeqCst));
+            // With a password nothing is sent before the login has succeeded.
             let expected = early && password.is_empty();
             if expected {
-                wait_for("the command", || fake.calls(name) == 1);
+                wait_for("the command arrives", || fake.calls(name) == 1);
             } else {
                 std::thread::sleep(Duration::from_millis(30));
                 assert_eq!(fake.calls(name), 0, "{password}{command}");
@@ -79,7 +79,7 @@ fn failed_early_read_does_not_affect_other_calls() {
         run(&client, "SET k v") == "OK"
     });
 
-    // A refusal proves that nothing behind it has run.
+    // A refused connection proves that no command behind it has run.
     let full = "-ERR max number of clients reached\r\n";
     for by in [Action::send(full), Action::SendClose(full.into())] {
         let fake = FakeCluster::new(1);

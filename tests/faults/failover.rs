@@ -1,4 +1,4 @@
-//! A primary is lost in each of the ways there are, and another takes over: how soon the client is back.
+//! A primary is lost in every possible way and a replica takes over: how soon writes succeed again.
 
 use crate::common::history::{
     SetOnDrop, Shape, append_tokens, healthy_cluster, p99, paced_reads, read_latencies,
@@ -18,24 +18,28 @@ const MS: Duration = Duration::from_millis(1);
 enum Loss {
     Kill,
     Stop,
-    /// Without a signal.
+    /// Frozen by its control group, without a signal.
     Freeze,
     Asked(Failover),
 }
 
-/// Waits, as closely as can be, for the moment from which a replica takes writes. Now and then it is told `again` to take
-/// over: primaries that have voted in another election of its shard a moment ago may not have voted in this one.
+/// Polls for the moment from which a replica accepts writes. Every 3 s it calls `again`, which repeats the order:
+/// primaries that voted in another election of the shard a moment ago may not have voted in this one.
 fn promoted(port: u16, key: &str, again: impl Fn()) -> Instant {
     let end = Instant::now() + 2 * WAIT_LIMIT;
     let mut told = Instant::now();
     loop {
-        // It may refuse connections for a moment, when it is busy taking over.
+        // It may refuse connections while it takes over.
         if let Ok(mut admin) = Admin::connect(port, WAIT_LIMIT) {
             while let Ok(reply) = admin.command(&["SET", key, "promoted"]) {
                 if !reply.is_error() {
                     return Instant::now();
                 }
-                assert!(Instant::now() < end, "nobody is promoted: {}", reply.text());
+                assert!(
+                    Instant::now() < end,
+                    "no replica was promoted: {}",
+                    reply.text()
+                );
                 if told.elapsed() > 3000 * MS {
                     again();
                     told = Instant::now();
@@ -43,11 +47,11 @@ fn promoted(port: u16, key: &str, again: impl Fn()) -> Instant {
                 std::thread::yield_now();
             }
         }
-        assert!(Instant::now() < end, "nobody is promoted");
+        assert!(Instant::now() < end, "no replica was promoted");
     }
 }
 
-/// The moment of the first write that succeeds after `since`, and the longest call until then.
+/// The time of the first write that succeeds after `since`; no call may take longer than `most`.
 fn first_write(client: &Client, key: &str, since: &OnceLock<Instant>, most: Duration) -> Instant {
     let end = Instant::now() + 2 * WAIT_LIMIT;
     loop {
@@ -58,17 +62,17 @@ fn first_write(client: &Client, key: &str, since: &OnceLock<Instant>, most: Dura
         match code(view) {
             Code::Ok if since.get().is_some_and(|at| began + time > *at) => return began + time,
             Code::Ok | Code::Timeout | Code::Io | Code::Connect | Code::Down | Code::Redirects => {}
-            _ => panic!("nothing explains {}", show(view)),
+            _ => panic!("unexpected error {}", show(view)),
         }
         assert!(
             Instant::now() < end,
-            "writes do not come back: {}",
+            "writes do not succeed again: {}",
             show(view)
         );
     }
 }
 
-/// What is said of many rounds.
+/// The median of many rounds, printed.
 fn median(what: &str, late: &mut [Duration]) -> Duration {
     late.sort();
     let (half, worst) = (late[late.len() / 2], late[late.len() - 1]);
@@ -79,8 +83,8 @@ fn median(what: &str, late: &mut [Duration]) -> Duration {
     half
 }
 
-/// One shard loses its primary. Says how late each of `clients` was. Meanwhile nobody reads in vain: neither who waits for
-/// the new primary, nor who reads anywhere.
+/// One shard loses its primary. Returns the delay of each of `clients`. Meanwhile no read fails, neither from the
+/// primary nor from any node.
 fn lose(
     cluster: &Cluster,
     shard: usize,
@@ -95,7 +99,7 @@ fn lose(
     let mut late = Vec::new();
     let long_timeout = clients[0].0.with("timeout_ms", "15000");
     let readonly = long_timeout.readonly();
-    // What a replica does not have, only the primary can deny.
+    // A missing key on a replica is checked at the primary, so the key must exist.
     assert_eq!(run(&long_timeout, &format!("SET {tag} v")), "OK");
     cluster.wait_replicas_in_sync().unwrap();
     let finished = AtomicBool::new(false);
@@ -104,13 +108,13 @@ fn lose(
         let _finish = SetOnDrop(&finished);
         scope.spawn(|| {
             paced_reads(
-                &what("who asks the primary"),
+                &what("reads from the primary"),
                 &long_timeout,
                 &tag,
                 &finished,
             )
         });
-        scope.spawn(|| paced_reads(&what("who reads anywhere"), &readonly, &tag, &finished));
+        scope.spawn(|| paced_reads(&what("reads from any node"), &readonly, &tag, &finished));
         let back: Vec<_> = clients
             .iter()
             .enumerate()
@@ -124,7 +128,7 @@ fn lose(
             Loss::Stop => cluster.stop(old).unwrap(),
             Loss::Freeze => {
                 if let Err(e) = cluster.freeze(old) {
-                    println!("!!! nothing is frozen here, but stopped: {e}");
+                    println!("warning: the process was stopped instead of frozen: {e}");
                     cluster.stop(old).unwrap();
                 }
             }
@@ -132,7 +136,7 @@ fn lose(
         }
         let again = || {
             if let Loss::Asked(how) = loss {
-                // Refused where it has become the primary in this moment, which is seen next.
+                // An error means that it has just become the primary.
                 let _ = cluster.order_failover(replica, how);
             }
         };
@@ -204,7 +208,7 @@ fn writes_return_within_100_ms_of_ordered_failover() {
 #[test]
 fn primary_loss_does_not_slow_other_shards() {
     let cluster = &healthy_cluster(module_path!());
-    // A handle for both: what one thread waits for must not hold up another.
+    // Both threads use one handle: a waiting thread must not block the other.
     let client = Arc::new(client(&cluster.url()));
     let (unhealthy, healthy) = (key_of(0, 3, 1), key_of(1, 3, 2));
     assert_eq!(
@@ -231,7 +235,7 @@ fn primary_loss_does_not_slow_other_shards() {
                 true => cluster.stop(old).unwrap(),
                 false => cluster.kill(old).unwrap(),
             }
-            wait_for("a promotion", || {
+            wait_for("a replica is promoted", || {
                 cluster.primary_of(slot).is_ok_and(|p| p != old)
             });
             finished.store(true, Ordering::SeqCst);
@@ -266,10 +270,10 @@ fn returned_old_primary_is_read_as_replica_and_not_written() {
         assert_eq!(get(&readonly), Code::Ok);
     }
     cluster.kill(old).unwrap();
-    wait_for("a promotion", || {
+    wait_for("a replica is promoted", || {
         cluster.primary_of(slot).is_ok_and(|p| p != old)
     });
-    // The client knows: what comes now goes to the new one.
+    // The client now knows the new primary.
     assert_eq!(
         code(client.command(&[b"SET", tag.as_bytes(), b"v"]).view()),
         Code::Ok
@@ -286,26 +290,26 @@ fn returned_old_primary_is_read_as_replica_and_not_written() {
                 &finished,
             )
         });
-        scope.spawn(|| paced_reads("who asks the primary", &client, &tag, &finished));
+        scope.spawn(|| paced_reads("reads from the primary", &client, &tag, &finished));
         cluster.restart(old).unwrap();
         cluster.wait_healthy().unwrap();
-        // Long enough for it to be read again: the reader has been leaving it alone.
+        // Until the old primary is no longer ejected.
         let served = || cluster.commandstats(old, "get").unwrap();
-        wait_for("the one that came back serves reads", || {
+        wait_for("the returned node serves reads", || {
             assert_eq!(get(&readonly), Code::Ok);
             served() >= 5
         });
         assert!(
             cluster.commandstats(old, "readonly").unwrap() >= 1,
-            "READONLY was not said again"
+            "READONLY was not sent again"
         );
         finished.store(true, Ordering::SeqCst);
         let history = writing.join().unwrap();
-        history.print("while the old primary came back");
-        history.assert_errors_among("all is well again", &[]);
-        // What it executed came from its primary: what a client had written there would be lost now.
+        history.print("while the old primary returned");
+        history.assert_errors_among("after the recovery", &[]);
+        // Its data comes from its new primary: a write sent to it directly would be lost now.
         cluster.wait_replicas_in_sync().unwrap();
-        verify_history(cluster, &history, false, "the old primary came back");
+        verify_history(cluster, &history, false, "the old primary returned");
     });
 }
 
@@ -338,7 +342,7 @@ fn restarted_or_stalled_primary_fails_no_read() {
                 append_tokens(&client, tags, 2, Shape::Pipeline(10), &finished)
             });
             let around =
-                scope.spawn(|| paced_reads("who reads anywhere", &readonly, &tag, &finished));
+                scope.spawn(|| paced_reads("reads from any node", &readonly, &tag, &finished));
             let beside = scope.spawn(|| paced_reads("another shard", &client, &other, &finished));
             if bounce {
                 cluster.restart(port).unwrap();
@@ -359,15 +363,15 @@ fn restarted_or_stalled_primary_fails_no_read() {
                 "stopped for 300 ms"
             };
             assert!(p99(&beside) < 50 * MS, "{what}: {:?}", p99(&beside));
-            // The replica serves, also while a primary that has just been started calls the cluster down.
+            // The replica serves, even while a restarted primary replies CLUSTERDOWN.
             let most = if bounce { 300 * MS } else { 1000 * MS };
             assert!(
                 around[around.len() - 1] < most,
                 "{what}: {:?}",
                 around.last()
             );
-            // One in flight at each thread when it died, and perhaps one on a connection that was idle; a moment's
-            // stall is waited out.
+            // One command in flight for each thread, and perhaps one on an idle connection. A short stall is waited
+            // out.
             for (history, most) in [(history, 8), (piped, 40)] {
                 history.print(what);
                 history.assert_errors_among(what, if bounce { &[Code::Io] } else { &[] });

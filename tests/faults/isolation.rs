@@ -1,4 +1,4 @@
-//! One slow node or one blocking command does not hold up the others.
+//! A slow node or a blocking command does not hold up other calls.
 
 use crate::common::serial::serial;
 use crate::common::{assert_unreachable, client, is_command, key_of, run, timed, wait_for};
@@ -17,7 +17,7 @@ fn blocking_commands_do_not_wait_for_each_other() {
     let pushed: Arc<Mutex<HashSet<Vec<u8>>>> = Arc::default();
     let known = pushed.clone();
     fake.on(0, move |_, command| {
-        // Nothing is ever pushed but what a test says: the others wait.
+        // Only the lists that the test names have an element.
         is_command(command, "BLPOP").then(|| match known.lock().unwrap().contains(&command[1]) {
             true => Action::send("*2\r\n+k\r\n+v\r\n"),
             false => Action::Nothing,

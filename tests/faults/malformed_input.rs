@@ -1,9 +1,9 @@
-//! Peers that break the protocol, by mistake or on purpose: an error by the deadline, bounded memory, and the client
-//! goes on.
+//! Peers that violate the protocol: the call ends with an error by the deadline, memory stays bounded, and the client
+//! continues.
 
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
-// Memory is that of the whole process: one test at a time.
+// Memory is measured for the whole process: one test at a time.
 use crate::common::serial::serial;
 use crate::common::{client, code, is_command, is_sent, key_of, run, run_all, send, show, timed};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use support::wire::{array, bulk};
 use support::{Action, FakeCluster, SLOTS, Script};
 
-/// The most memory this process has had, in bytes.
+/// Peak resident memory, in bytes.
 fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap();
@@ -23,7 +23,7 @@ fn peak() -> usize {
         * 1024
 }
 
-/// Forgets the peak.
+/// Resets the peak.
 fn reset_peak() {
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
 }
@@ -129,8 +129,12 @@ fn invalid_reply_is_protocol_error_and_client_continues() {
         );
         assert!(time < Duration::from_millis(400), "{what}: {time:?}");
         let words = show(reply.view());
-        assert!(words.len() < 300, "{what}: {} bytes of words", words.len());
-        // A write has been read by whoever says such a thing, and is not sent again.
+        assert!(
+            words.len() < 300,
+            "{what}: a message of {} bytes",
+            words.len()
+        );
+        // The peer has read the write, so it is not retried.
         let incrs = fake.calls("INCR");
         let reply = send(&client, &format!("INCR {here}"));
         let told = code(reply.view()) == Code::Protocol && is_sent(reply.view());
@@ -168,7 +172,7 @@ fn pushes_and_attributes_around_reply_are_dropped() {
             "[x, [k, nil]]",
         ),
         (b"$0\r\n\r\n".to_vec(), ""),
-        // Nobody writes so, but it is a length.
+        // Unusual, but valid.
         (b"$005\r\nhello\r\n".to_vec(), "hello"),
         (b"*0\r\n".to_vec(), "[]"),
         (b"*-1\r\n".to_vec(), "nil"),
@@ -213,7 +217,7 @@ fn push_after_reply_keeps_resp3_connection() {
                 bytes.extend(push);
                 return Some(Action::Send(bytes));
             }
-            // In pieces, so that the last is not all there when the greeting's replies are.
+            // In parts, so that the last push is incomplete when the handshake replies are complete.
             let greets = is_command(command, "HELLO") || is_command(command, "CLIENT");
             (greets && resp3).then(|| {
                 bytes.extend(push);
@@ -253,13 +257,13 @@ fn unsolicited_bytes_are_never_delivered_as_reply() {
         fake.put("k", "v");
         for n in 0..5 {
             assert_eq!(run(&client, "GET k"), "good", "{extra:?}");
-            // By then the extra bytes have certainly come.
+            // By now the extra bytes have arrived.
             assert_eq!(run(&client, &format!("SET k{n} v")), "OK", "{extra:?}");
             assert_eq!(run_all(&client, &["GET k"]), ["good"], "{extra:?}");
             assert_eq!(run(&client, "EXISTS k"), "1", "{extra:?}");
         }
     }
-    // A connection in doubt is dropped: on none has anything come behind such a reply.
+    // A connection in an unknown state is dropped: no command follows such a reply.
     for commands in fake.node(0).received_text() {
         let gets = commands.iter().position(|c| c.starts_with("GET"));
         assert!(
@@ -337,7 +341,7 @@ fn memory_follows_received_not_announced_size() {
         fake.on(0, move |_, command| {
             is_command(command, "GET").then(|| Action::Send(held.to_vec()))
         });
-        // The first time, what a process needs anyway is allocated.
+        // The first call allocates what the process needs anyway.
         let _ = run(client, "GET k");
         reset_peak();
         let before = peak();
@@ -348,7 +352,7 @@ fn memory_follows_received_not_announced_size() {
             &got[..got.len().min(200)]
         );
         let grown = peak().saturating_sub(before);
-        // The scripted node has a copy of its own.
+        // The scripted node holds another copy.
         let allowed = allowed + answer.len() + (1 << 20);
         assert!(grown <= allowed, "{what}: {grown} bytes, {allowed} allowed");
     }
@@ -383,7 +387,7 @@ fn memory_of_all_threads_stays_within_max_memory_bytes() {
         fake.on(number, move |_, command| {
             Some(match command.first()?.as_slice() {
                 b"GET" => Action::Send(large.to_vec()),
-                // So slowly that all who ask do so at the same time.
+                // Slow enough that all callers receive at the same time.
                 b"GETRANGE" => {
                     Action::SendSlow(large.to_vec(), 64 << 10, Duration::from_millis(10))
                 }
@@ -402,7 +406,7 @@ fn memory_of_all_threads_stays_within_max_memory_bytes() {
     let ends_well = |got: &str| got.len() == 3 << 20;
     assert!(ends_well(&run(&client, "GET k")));
 
-    // One thread alone: values take more than the bytes that they are announced with.
+    // One thread alone: decoded values take more memory than their bytes.
     let got = run(&client, "LRANGE k 0 -1");
     assert!(got.contains(WORDS), "{}", &got[..got.len().min(300)]);
     // The replies of a pipeline are received together.
@@ -420,17 +424,17 @@ fn memory_of_all_threads_stays_within_max_memory_bytes() {
         refused > 0 && refused + whole == 200,
         "{refused} and {whole} of 200"
     );
-    // What has come once more, as text, and what the scripted node holds.
+    // The replies exist once more as text and once in the scripted node.
     assert!(
         grown < 2 * limit + whole * (100 << 10) + (4 << 20),
         "{grown} bytes"
     );
-    // What was taken is there again, as often as one likes.
+    // The memory is returned, every time.
     for _ in 0..5 {
         assert_eq!(pipeline(50), (0, 50));
         assert!(ends_well(&run(&client, "GET k")));
     }
-    // A buffer that is used again counts as large as it is, also behind a pipeline that another node's reply made large.
+    // A reused buffer counts with its full size, even if a reply of another node in the pipeline made it grow.
     let (one, other) = (key_of(0, 4, 0), key_of(1, 4, 0));
     let both = run_all(
         &client,
@@ -439,7 +443,7 @@ fn memory_of_all_threads_stays_within_max_memory_bytes() {
     assert!(both[0].starts_with("[nil, nil") && both[1] == "none");
     let got = run(&client, &format!("SMEMBERS {other}"));
     assert!(got.contains(WORDS), "{}", &got[..got.len().min(300)]);
-    // One or two have room, of four who receive at the same time not all.
+    // There is room for one or two of four concurrent replies.
     let outcomes: Vec<String> = std::thread::scope(|scope| {
         let get = |node: usize| run(&client, &format!("GETRANGE {} 0 -1", key_of(node, 4, 0)));
         let threads: Vec<_> = (0..4).map(|node| scope.spawn(move || get(node))).collect();
@@ -458,7 +462,7 @@ fn client_of(fake: &FakeCluster, query: &str) -> Client {
     client(&(fake.url() + query))
 }
 
-/// A reply to CLUSTER SLOTS.
+/// One range of a CLUSTER SLOTS reply.
 fn range(first: i64, last: i64, nodes: &[Vec<u8>]) -> Vec<u8> {
     let mut items = vec![
         format!(":{first}\r\n").into_bytes(),
@@ -552,13 +556,17 @@ fn invalid_topology_is_rejected_and_old_map_serves() {
             is_command(command, "CLUSTER SLOTS").then(|| Action::Send(bytes.clone()))
         });
         let (reply, time) = timed(|| client.refresh());
-        assert_ne!(code(reply.view()), Code::Ok, "{what} is a view");
+        assert_ne!(
+            code(reply.view()),
+            Code::Ok,
+            "{what} was accepted as topology"
+        );
         assert!(time < Duration::from_millis(1000), "{what}: {time:?}");
         assert_eq!(run(&client, "SET k v"), "OK", "{what}");
         let (first, time) = timed(|| Client::create(&fake.url()));
         let error = first
             .error()
-            .unwrap_or_else(|| panic!("{what} is a cluster"));
+            .unwrap_or_else(|| panic!("{what} was accepted as cluster"));
         assert!(
             matches!(error.code, Code::Protocol | Code::Down | Code::Connect),
             "{what}: {error}"
@@ -647,27 +655,27 @@ fn truncated_reply_at_any_byte_is_discarded() {
     let whole = "[abc, [k, -12], [nil]]";
     let fake = FakeCluster::new(1);
     let client = Arc::new(client(&fake.url()));
-    for rude in [false, true] {
+    for reset in [false, true] {
         for cut in 0..reply.len() {
-            // The first of its kind ends there, and so does the connection.
+            // The first reply ends here, and the connection closes.
             let mut first = true;
             fake.on(0, move |_, command| {
                 let asked = is_command(command, "LRANGE") || is_command(command, "LPOP");
-                asked.then(|| match (std::mem::take(&mut first), rude) {
+                asked.then(|| match (std::mem::take(&mut first), reset) {
                     (true, true) => Action::SendReset(reply[..cut].to_vec()),
                     (true, false) => Action::SendClose(reply[..cut].to_vec()),
                     _ => Action::send(reply),
                 })
             });
-            let at = format!("cut at {cut}, rude: {rude}");
-            // A read is sent again, and a write is not.
+            let at = format!("cut at {cut}, reset: {reset}");
+            // Reads are retried and writes are not.
             match cut % 2 {
                 0 => assert_eq!(run(&client, "LRANGE k 0 -1"), whole, "{at}"),
                 _ => assert_eq!(run_all(&client, &["LRANGE k 0 -1"]), [whole], "{at}"),
             }
             let mut first = true;
             fake.on(0, move |_, command| {
-                is_command(command, "LPOP").then(|| match (std::mem::take(&mut first), rude) {
+                is_command(command, "LPOP").then(|| match (std::mem::take(&mut first), reset) {
                     (true, true) => Action::SendReset(reply[..cut].to_vec()),
                     (true, false) => Action::SendClose(reply[..cut].to_vec()),
                     _ => Action::send(reply),
@@ -754,7 +762,7 @@ fn foreign_seed_server_is_skipped() {
         let alone = Client::create(&other.url());
         let error = alone
             .error()
-            .unwrap_or_else(|| panic!("{what} is a server"));
+            .unwrap_or_else(|| panic!("{what} was accepted as server"));
         assert_eq!(error.code, Code::Protocol, "{what}: {error}");
     }
 }

@@ -1,4 +1,4 @@
-//! A node of a real shard hangs, dies or hands over: reads never fail, writes return after the promotion.
+//! A node of a real shard hangs, dies or hands over: no read fails, and writes succeed again after the promotion.
 
 use crate::common::shared::{SharedCluster, shared};
 use crate::common::{
@@ -11,14 +11,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use support::{Cluster, Failover, slot_of};
 
-/// The tests break this cluster; each mends it.
+/// The tests break this cluster; each repairs it.
 fn cluster() -> SharedCluster {
     shared(module_path!(), Cluster::builder)
 }
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A thread that reads one key of a shard, and what it met.
+/// What a thread that reads one key has observed.
 struct ReadLog {
     reads: usize,
     slowest: Duration,
@@ -76,9 +76,9 @@ fn node_loss_fails_no_read_of_readonly_client() {
                     cluster.primary_of(slot).is_ok_and(|p| p != port)
                 });
             } else {
-                // As long as it takes to be tried again and again.
+                // Long enough for several probes of the node.
                 let end = Instant::now() + 1500 * MS;
-                wait_for("a while", || Instant::now() > end);
+                wait_for("the time is over", || Instant::now() > end);
             }
             finished.store(true, Ordering::SeqCst);
             for thread in threads {
@@ -89,7 +89,7 @@ fn node_loss_fails_no_read_of_readonly_client() {
                 );
                 assert!(watch.failures.is_empty(), "{what}: {:?}", watch.failures);
                 assert!(watch.reads > 20, "{what}: {} reads", watch.reads);
-                // Without its primary a replica says CLUSTERDOWN for a while before it is promoted.
+                // Without its primary a replica replies CLUSTERDOWN for a while before it is promoted.
                 let most = if of_primary { 2500 } else { 800 };
                 assert!(watch.slowest < most * MS, "{what}: {:?}", watch.slowest);
             }
@@ -108,7 +108,7 @@ fn writes_return_after_promotion_within_call_timeout() {
     let cluster = &cluster();
     let client = client(&(cluster.url() + "?timeout_ms=1000&attempt_timeout_ms=100"));
     let mut latest = [Duration::MAX; 2];
-    // On a busy machine it is the servers that are late: the best of four.
+    // On a busy machine the servers may be late: the best of four rounds.
     for round in 0..8 {
         let (which, what, kill) = [(0, "dies", true), (1, "hangs", false)][round % 2];
         if latest[which] < 300 * MS {
@@ -128,7 +128,7 @@ fn writes_return_after_promotion_within_call_timeout() {
                 false => cluster.stop(old).unwrap(),
             }
             scope.spawn(|| {
-                wait_for("a promotion", || {
+                wait_for("a replica is promoted", || {
                     cluster.primary_of(slot).is_ok_and(|p| p != old)
                 });
                 promoted.set(Instant::now()).unwrap();
@@ -195,7 +195,7 @@ fn ordered_failover_fails_no_call() {
             })
             .into_iter()
             .collect();
-            // In the order of the caller: each of a pipeline sees what those before it have done.
+            // Commands run in the caller's order: each sees the effects of those before it.
             let piping = scope.spawn(|| {
                 let incrs = vec![format!("INCR {{{key}}}piped{n}"); 20];
                 let mut count = 0u64;
@@ -203,7 +203,7 @@ fn ordered_failover_fails_no_call() {
                     for got in run_all(&client, &incrs) {
                         let n = got.parse::<u64>();
                         let n = n.unwrap_or_else(|_| panic!("{mode:?}: {got}"));
-                        // Only where the two nodes act in concert is nothing lost that was acknowledged.
+                        // Only a coordinated failover loses no acknowledged write.
                         let follows = n == count + 1 || mode != Failover::Plain;
                         assert!(follows, "{mode:?}: {n} behind {count}");
                         count = n;

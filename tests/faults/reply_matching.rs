@@ -1,4 +1,4 @@
-//! Each reply reaches its own command, however late, partial or lost the replies around it are.
+//! Each reply reaches its own command, even if replies around it are late, partial or lost.
 
 use crate::common::proxies::{Proxies, connect_with_retries, seed};
 use crate::common::serial::serial;
@@ -21,7 +21,7 @@ fn chaotic_network_delivers_no_reply_to_another_command() {
     let fake = FakeCluster::new(2);
     let keys: Vec<String> = (0..500).map(|n| format!("unique{n}")).collect();
     for (n, key) in keys.iter().enumerate() {
-        // Short and long ones, so that every way of receiving is gone.
+        // Short and long values, so that every receive path is used.
         let filler = "=".repeat([0, 10, 1000, 40_000][n % 4]);
         fake.put(key, format!("{key}{filler}"));
     }
@@ -114,7 +114,7 @@ fn chaotic_network_delivers_no_reply_to_another_command() {
     let (acknowledged, uncertain) = (acknowledged.into_inner(), uncertain.into_inner());
     assert!(
         acknowledged <= ran && ran <= acknowledged + uncertain,
-        "{acknowledged} acknowledged, {uncertain} in doubt, {ran} ran"
+        "{acknowledged} acknowledged, {uncertain} uncertain, {ran} ran"
     );
 }
 
@@ -128,7 +128,7 @@ fn reply_split_at_any_byte_is_decoded() {
     for cut in 1..nested {
         let (first, second) = (reply[..cut].to_vec(), reply[cut..nested].to_vec());
         let mut stage = 0;
-        // The second piece is the answer to a command that comes when the first has been read.
+        // The second part arrives later than the first.
         let once = Arc::new(AtomicUsize::new(0));
         let seen = once.clone();
         fake.on(0, move |_, command| {
@@ -155,8 +155,8 @@ fn reply_split_at_any_byte_is_decoded() {
 #[test]
 fn leader_timeout_inside_reply_keeps_reply_for_its_owner() {
     let _serial = serial();
-    // One connection, many threads, replies that dribble in pieces: those with short deadlines
-    // lead for a while and give up inside somebody's nested array.
+    // One connection, many threads, and replies in small parts. Threads with short timeouts lead for a while and give
+    // up inside a nested array of another thread.
     let fake = FakeCluster::new(1);
     fake.on(0, |_, command| {
         is_command(command, "LRANGE").then(|| {
@@ -229,7 +229,7 @@ fn timed_out_waiters_leave_connection_usable() {
         let before = fake.calls("GET");
         std::thread::scope(|scope| {
             let slow = scope.spawn(|| run(&client, "GET slow"));
-            wait_for("the slow one is under way", || fake.calls("GET") > before);
+            wait_for("the slow call is in flight", || fake.calls("GET") > before);
             let given_up: Vec<_> = (0..waiting)
                 .map(|n| {
                     let short_timeout = &short_timeout;
@@ -238,7 +238,7 @@ fn timed_out_waiters_leave_connection_usable() {
                 .collect();
             for one in given_up {
                 let got = one.join().unwrap();
-                assert!(got.ends_with("(TIMEOUT)"), "it has never left: {got}");
+                assert!(got.ends_with("(TIMEOUT)"), "it was never sent: {got}");
             }
             held.store(false, Ordering::SeqCst);
             assert_eq!(slow.join().unwrap(), "slow");
@@ -246,7 +246,7 @@ fn timed_out_waiters_leave_connection_usable() {
         assert_eq!(
             run_all(&client, &["SET k v", "GET k"]),
             ["OK", "v"],
-            "{waiting} had given up"
+            "{waiting} threads timed out"
         );
         assert_eq!(run(&client, "GET k"), "v");
     }
@@ -274,19 +274,19 @@ fn connection_loss_wakes_waiting_threads() {
         let before = fake.calls("INCR");
         std::thread::scope(|scope| {
             let dying = scope.spawn(|| run(&client, "INCR n"));
-            wait_for("it is under way", || fake.calls("INCR") > before);
+            wait_for("the call is in flight", || fake.calls("INCR") > before);
             let waiting: Vec<_> = (0..3)
                 .map(|_| scope.spawn(|| timed(|| run(&client, "GET k"))))
                 .collect();
-            // They join the line within a moment; one that comes too late proves nothing, and harms nothing.
+            // Time for the threads to join the queue. A late one changes nothing.
             let moment = Instant::now();
-            wait_for("a moment has passed", || moment.elapsed() > 2 * MS);
+            wait_for("2 ms have passed", || moment.elapsed() > 2 * MS);
             held.store(false, Ordering::SeqCst);
             assert!(dying.join().unwrap().ends_with("(IO, sent)"));
             for one in waiting {
                 let (got, time) = one.join().unwrap();
                 assert_eq!(got, "v");
-                assert!(time < 1000 * MS, "stranded for {time:?}");
+                assert!(time < 1000 * MS, "blocked for {time:?}");
             }
         });
     }

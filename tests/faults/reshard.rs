@@ -1,8 +1,8 @@
-//! Slots change hands by every way there is, under everything that can be sent meanwhile.
+//! Slots move in every possible way, under every kind of load.
 
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
-// Two clusters at once would take each other's processors.
+// Two clusters at once would compete for the processors.
 use crate::common::history::{History, SetOnDrop, Shape, append_tokens, recorded, verify_history};
 use crate::common::serial::serial;
 use crate::common::{client, code, run, show, stat, wait_for};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use support::{Cluster, find, slot_of};
 
-/// Keys whose slots are among these, each in one of its own.
+/// One key for each of these slots.
 fn tags_in(slots: std::ops::Range<u16>) -> Vec<String> {
     let mut found = vec![None; slots.len()];
     for n in 0.. {
@@ -28,7 +28,7 @@ fn tags_in(slots: std::ops::Range<u16>) -> Vec<String> {
     unreachable!()
 }
 
-/// Writes of every shape, and reads of several keys, while `moving` moves their slots; what the writers were told.
+/// Writes in every mode and multi-key reads while `moving` moves their slots. Returns what the writers were told.
 fn under_load(client: &Arc<Client>, tags: &[String], moving: impl FnOnce() + Send) -> History {
     let finished = AtomicBool::new(false);
     let reads = AtomicUsize::new(0);
@@ -62,10 +62,10 @@ fn under_load(client: &Arc<Client>, tags: &[String], moving: impl FnOnce() + Sen
                 }
             }
         });
-        wait_for("they write", || reads.load(Ordering::SeqCst) > 20);
+        wait_for("writers are running", || reads.load(Ordering::SeqCst) > 20);
         moving();
         let more = reads.load(Ordering::SeqCst) + 20;
-        wait_for("they go on", || reads.load(Ordering::SeqCst) > more);
+        wait_for("readers continue", || reads.load(Ordering::SeqCst) > more);
         finished.store(true, Ordering::SeqCst);
         for writer in writers {
             history.merge(writer.join().unwrap());
@@ -74,7 +74,7 @@ fn under_load(client: &Arc<Client>, tags: &[String], moving: impl FnOnce() + Sen
     history
 }
 
-/// Each ran once and in its caller's order, and no call was lost but those that say that they did not run.
+/// Each write ran once and in its caller's order; the only errors are those that report no execution.
 fn in_order(what: &str, cluster: &Cluster, client: &Client, history: &History) {
     history.print(what);
     println!(
@@ -83,7 +83,7 @@ fn in_order(what: &str, cluster: &Cluster, client: &Client, history: &History) {
         stat(client, "ask"),
         stat(client, "tryagain")
     );
-    // A pinned handle is told of MOVED and ASK, and a pipeline of what a later command has overtaken.
+    // A pinned handle returns MOVED and ASK; a pipeline returns refused commands that a later command overtook.
     history.assert_errors_among(what, &[Code::Server, Code::Redirects]);
     assert!(history.uncertain.is_empty(), "{:?}", history.errors);
     assert!(
@@ -99,7 +99,7 @@ fn in_order(what: &str, cluster: &Cluster, client: &Client, history: &History) {
     verify_history(cluster, history, false, what);
 }
 
-/// What it said, and whether it is content.
+/// Its success and its output.
 fn redis_cli_says(words: &[&str]) -> (bool, String) {
     let run = Command::new("redis-cli").args(words).output();
     let run = run.expect("redis-cli (tools/setup.sh installs it)");
@@ -115,7 +115,7 @@ fn redis_cli(words: &[&str]) {
     assert!(is_done, "{said}");
 }
 
-/// The same for what it looks at all nodes first for, and gives up without having done anything where one is busy.
+/// Repeats a command that first checks all nodes and gives up, without any effect, if one is busy.
 fn redis_cli_in_the_end(words: &[&str]) {
     wait_for(&format!("{words:?}"), || {
         let (is_done, said) = redis_cli_says(words);
@@ -126,7 +126,7 @@ fn redis_cli_in_the_end(words: &[&str]) {
     });
 }
 
-/// The first slots of one node go to another, key by key.
+/// Moves the first slots of one node to another, key by key.
 fn move_slots(entry: &str, from: &str, to: &str, count: usize) {
     let count = count.to_string();
     let words = [
@@ -153,23 +153,19 @@ fn redis_cli_reshard_under_load_loses_no_write() {
     let id = |port: u16| cluster.node(port).unwrap().id;
     let entry = format!("127.0.0.1:{}", ports[0]);
     let history = under_load(&client, &tags, || {
-        // There, and on: to a third, so that not only one node learns of it.
+        // To a second node and then to a third, so that more than one node takes part.
         for (from, to) in [(ports[0], ports[1]), (ports[1], ports[2])] {
             let (from, to) = (id(from), id(to));
             move_slots(&entry, &from, &to, 24);
             cluster.wait_agreement().unwrap();
         }
     });
-    assert_eq!(
-        cluster.primary_of(0).unwrap(),
-        ports[2],
-        "nothing has moved"
-    );
+    assert_eq!(cluster.primary_of(0).unwrap(), ports[2], "no slot moved");
     assert!(stat(&client, "moved") > 0 && stat(&client, "ask") > 0);
     in_order("resharded", &cluster, &client, &history);
 }
 
-/// How many connections of this process lead to a port.
+/// The number of connections of this process to a port.
 fn connections_to(port: u16) -> usize {
     let theirs = format!(":{port:04X} 01 ");
     let inodes: Vec<String> = std::fs::read_to_string("/proc/self/net/tcp")
@@ -218,7 +214,7 @@ fn valkey_atomic_migration_and_node_removal_lose_no_write() {
     assert_eq!(stat(&client, "ask"), 0, "an atomic migration needs none");
     in_order("moved in one step", &cluster, &client, &history);
 
-    // The node that has no slots any more leaves.
+    // The node without slots leaves.
     let gone = cluster.node(ports[2]).unwrap();
     let history = under_load(&client, &tags, || {
         for port in &ports[..2] {
@@ -230,7 +226,7 @@ fn valkey_atomic_migration_and_node_removal_lose_no_write() {
         cluster
             .command(gone.port, &["CLUSTER", "RESET", "SOFT"])
             .unwrap();
-        wait_for("no connection leads to it", || {
+        wait_for("no connection to it is left", || {
             connections_to(gone.port) == 0
         });
         assert_eq!(code(client.refresh().view()), Code::Ok);
@@ -266,7 +262,11 @@ fn added_and_removed_node_keeps_no_connection() {
         });
         assert!(connections_to(new) > 0);
     });
-    assert_eq!(cluster.primary_of(0).unwrap(), new, "it has no slots");
+    assert_eq!(
+        cluster.primary_of(0).unwrap(),
+        new,
+        "the new node got no slots"
+    );
     let topology = show(client.topology().view());
     assert!(topology.contains(&address), "{topology}");
     in_order("a node has joined", &cluster, &client, &history);
@@ -274,7 +274,7 @@ fn added_and_removed_node_keeps_no_connection() {
         move_slots(&entry, &id(new), &id(ports[0]), tags.len());
         cluster.wait_agreement().unwrap();
         redis_cli_in_the_end(&["--cluster", "del-node", &entry, &id(new)]);
-        wait_for("no connection leads to it", || connections_to(new) == 0);
+        wait_for("no connection to it is left", || connections_to(new) == 0);
     });
     cluster.kill(new).unwrap();
     let topology = show(client.topology().view());

@@ -1,4 +1,4 @@
-//! Servers that say no, or hang up, or want to be left alone: on real ones.
+//! Real servers that refuse commands, close connections or pause.
 
 use crate::common;
 use crate::common::history;
@@ -18,23 +18,23 @@ use support::{Admin, Cluster, slot_of};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// One cluster for all tests here; each leaves it as it was.
+/// One cluster for all tests here; each restores it.
 fn cluster() -> SharedCluster {
     shared(module_path!(), || {
         history::recorded()
             .option("enable-protected-configs", "yes")
-            // For these a busy script is no reason to take over.
+            // A busy script must not cause a failover.
             .node_timeout_ms(5000)
     })
 }
 
-/// A connection to the primary of a key, which stays whatever becomes of others.
+/// A connection to the primary of a key that stays open when others are killed.
 fn admin(cluster: &Cluster, key: &str) -> Admin {
     let port = cluster.primary_of(slot_of(key.as_bytes())).unwrap();
     Admin::connect(port, WAIT_LIMIT).unwrap()
 }
 
-/// A command that must not be refused.
+/// Sends a command that must succeed.
 fn order(admin: &mut Admin, words: &[&str]) -> String {
     let reply = admin.command(words).unwrap();
     assert!(!reply.is_error(), "{words:?}: {}", reply.text());
@@ -49,14 +49,14 @@ fn info(admin: &mut Admin, section: &str, field: &str) -> u64 {
     line.unwrap_or("0").trim().parse().unwrap()
 }
 
-/// What a write is told while a server refuses writes: in a call, in a pipeline beside another shard's and a read, in a
-/// transaction.
+/// Checks what a write returns while a server refuses writes: in a call, in a pipeline with another shard and a read,
+/// and in a transaction.
 fn refused(what: &str, client: &Arc<Client>, key: &str, other: &str) {
     let (reply, time) = timed(|| send(client, &format!("SET {key} refused")));
     let words = show(reply.view());
     assert_eq!(code(reply.view()), Code::Server, "{what}: {words}");
     assert!(words.starts_with(what), "{what}: {words}");
-    assert!(time < 500 * MS, "{what} is no reason to wait: {time:?}");
+    assert!(time < 500 * MS, "{what} must not be retried: {time:?}");
     let all = [
         format!("SET {key} refused"),
         format!("SET {other} v"),
@@ -108,7 +108,7 @@ fn write_refusal_is_returned_without_retry() {
             "after {what}"
         );
     }
-    // A server that cannot save.
+    // A server whose snapshots fail.
     let dir = order(&mut admin, &["CONFIG", "GET", "dir"]);
     let dir = match dir.is_empty() {
         true => admin.command(&["CONFIG", "GET", "dir"]).unwrap().elements()[1].text(),
@@ -148,17 +148,17 @@ fn busy_script_returns_busy_and_other_shards_continue() {
         let port = cluster.primary_of(slot_of(key.as_bytes())).unwrap();
         scope.spawn(move || {
             let mut busy = Admin::connect(port, WAIT_LIMIT).unwrap();
-            // Killed below: that is an error reply.
+            // The script is killed below, which is an error reply.
             let _ = busy.command(&["EVAL", "while true do end", "0"]);
         });
         let watching = scope.spawn(|| read_latencies(&client, &other, &finished));
-        wait_for("it is busy", || {
+        wait_for("the server is busy", || {
             let got = run(&client, &format!("INCR {{{key}}}n"));
             got.starts_with("BUSY") && got.contains("(SERVER")
         });
         let got = run_all(&client, &[format!("GET {key}"), format!("GET {other}")]);
         assert!(got[0].contains("BUSY") && got[1] == "v", "{got:?}");
-        // Its replica is not.
+        // Its replica is not busy.
         let readonly = Arc::new(client.readonly());
         for n in 0..20 {
             let get = format!("GET {key}");
@@ -182,7 +182,11 @@ fn busy_script_returns_busy_and_other_shards_continue() {
         &mut admin,
         &["CONFIG", "SET", "busy-reply-threshold", "5000"],
     );
-    let (_, time) = timed(|| wait_for("it serves", || run(&client, &format!("GET {key}")) == "v"));
+    let (_, time) = timed(|| {
+        wait_for("the server serves again", || {
+            run(&client, &format!("GET {key}")) == "v"
+        })
+    });
     assert!(time < 300 * MS, "{time:?}");
 }
 
@@ -198,7 +202,7 @@ fn changed_password_keeps_connections_and_limits_retries() {
     for port in cluster.ports() {
         assert_eq!(cluster.command(port, user).unwrap().text(), "OK");
     }
-    // What changes, what hangs up on those who are inside, and what makes it good again.
+    // The change, what closes open connections, and what restores the server.
     let kick: Words = &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"];
     let ways: [(&str, &str, Words, Words); 3] = [
         (
@@ -207,7 +211,7 @@ fn changed_password_keeps_connections_and_limits_retries() {
             &["ACL", "SETUSER", "app", "resetpass", ">new"],
             &["ACL", "SETUSER", "app", "resetpass", ">old"],
         ),
-        // This hangs up by itself.
+        // This closes the connections itself.
         ("no such user", "app:old@", &["ACL", "DELUSER", "app"], user),
         (
             "a password where there was none",
@@ -226,9 +230,9 @@ fn changed_password_keeps_connections_and_limits_retries() {
         order(&mut admin, change);
         if change[1] != "DELUSER" {
             let got = run(&client, &format!("GET {key}"));
-            assert_eq!(got, "v", "{what}: who is inside stays inside");
+            assert_eq!(got, "v", "{what}: an open connection keeps its login");
         }
-        // Each connection begins with HELLO and the password.
+        // Each new connection begins with HELLO and the password.
         let denied = |admin: &mut Admin| {
             let info = order(admin, &["INFO", "commandstats"]);
             let line = info
@@ -251,7 +255,7 @@ fn changed_password_keeps_connections_and_limits_retries() {
                             0 => send(client, &get),
                             1 => send(client, &incr),
                             2 => common::pipeline(client, &[&get, &incr]),
-                            // Who reads anywhere is served where nothing has changed.
+                            // Reads from any node are served by the unchanged nodes.
                             _ => send(readonly, &get),
                         });
                         let view = reply.view();
@@ -269,12 +273,12 @@ fn changed_password_keeps_connections_and_limits_retries() {
                             assert!(!words.contains("old"), "{what}: {words}");
                         }
                         assert!(time < 1050 * MS, "{what}: {time:?}");
-                        // Callers that ask again at once would only keep the processors busy.
+                        // Without a pause the callers would only occupy the processors.
                         std::thread::sleep(MS);
                     }
                 });
             }
-            // Those who had a connection each find out each by themselves; from then on it is one for all.
+            // Each open connection fails once by itself; after that one attempt serves all threads.
             pause(200 * MS);
             let burst = denied(&mut admin) - before;
             pause(1500 * MS);
@@ -286,7 +290,7 @@ fn changed_password_keeps_connections_and_limits_retries() {
         });
         order(&mut admin, back);
         let (_, time) = timed(|| {
-            wait_for("it is let in", || {
+            wait_for("the login succeeds", || {
                 run(&client, &format!("GET {key}")) == "v"
             })
         });
@@ -349,7 +353,7 @@ fn maxclients_error_names_node_and_limits_connects() {
             });
         }
         let beside = scope.spawn(|| paced_reads("another shard", &calls, &other, &finished));
-        let around = scope.spawn(|| paced_reads("who reads anywhere", &readonly, &key, &finished));
+        let around = scope.spawn(|| paced_reads("reads from any node", &readonly, &key, &finished));
         pause(1500 * MS);
         finished.store(true, Ordering::SeqCst);
         for times in [beside.join().unwrap(), around.join().unwrap()] {
@@ -358,12 +362,13 @@ fn maxclients_error_names_node_and_limits_connects() {
         assert_eq!(done.load(Ordering::SeqCst), 0);
         let times = rejected(&mut admin) - before;
         let most = 4 + began.elapsed().as_millis() as u64 / 50;
-        println!("knocked {times} times in {:?}", began.elapsed());
-        // Ten a second from each of two handles' clusters.
+        println!("connected {times} times in {:?}", began.elapsed());
+        // Ten a second for each of the two clients.
         assert!(times <= most, "{times} times");
         order(&mut admin, &["CONFIG", "SET", "maxclients", "1000"]);
-        let (_, late) = timed(|| wait_for("all are served", || done.load(Ordering::SeqCst) == 16));
-        println!("all are served {late:?} later");
+        let (_, late) =
+            timed(|| wait_for("all calls are served", || done.load(Ordering::SeqCst) == 16));
+        println!("all calls are served {late:?} later");
         assert!(late < 500 * MS, "{late:?}");
     });
     drop(others);
@@ -376,7 +381,7 @@ fn killed_connections_fail_no_read_and_run_no_write_twice() {
         &(cluster.url() + "?timeout_ms=10000&attempt_timeout_ms=5000"),
     ));
     let (key, other) = (key_of(0, 3, 1), key_of(1, 3, 2));
-    // Long enough that a reply is under way for a while.
+    // Large enough that its transfer takes a while.
     let value = vec![b'v'; 20 * 1024 * 1024];
     let big = format!("{{{key}}}big");
     assert_eq!(
@@ -395,8 +400,8 @@ fn killed_connections_fail_no_read_and_run_no_write_twice() {
     std::thread::scope(|scope| {
         let _finish = SetOnDrop(&finished);
         let beside = scope.spawn(|| paced_reads("another shard", &client, &other, &finished));
-        scope.spawn(|| paced_reads("who reads anywhere", &readonly, &key, &finished));
-        // What came before the reply that was broken off is kept, and what is behind it comes too.
+        scope.spawn(|| paced_reads("reads from any node", &readonly, &key, &finished));
+        // Replies before the broken one are kept, and the others are read again.
         scope.spawn(|| {
             let gets = [
                 format!("GET {key}"),
@@ -421,7 +426,7 @@ fn killed_connections_fail_no_read_and_run_no_write_twice() {
                 let reply = client.command(&[b"GET", big.as_bytes()]);
                 let text = reply.view().text().unwrap_or_default();
                 assert_eq!(code(reply.view()), Code::Ok, "{}", show(reply.view()));
-                assert!(text == value, "a part of {} bytes", text.len());
+                assert!(text == value, "an incomplete reply of {} bytes", text.len());
                 whole.fetch_add(1, Ordering::SeqCst);
             }
         });
@@ -445,7 +450,7 @@ fn killed_connections_fail_no_read_and_run_no_write_twice() {
         assert!(p99(&beside) < 50 * MS, "{:?}", p99(&beside));
         verify_history(cluster, &history, false, "connections were killed");
     });
-    // A read finds out which of the idle connections were killed last; a write would be in doubt.
+    // A read detects idle connections that were killed last; a write would be uncertain.
     assert_eq!(run(&client, &format!("GET {key}")), "v");
     assert_eq!(run(&client, &format!("DEL {big}")), "1");
     let new = connections(&mut admin) - before;
@@ -503,7 +508,7 @@ fn paused_server_delivers_no_late_reply_to_another_call() {
                         if got == *key {
                             right.fetch_add(1, Ordering::SeqCst);
                         } else {
-                            // "gave up" ends what was tried again in vain.
+                            // Retries that fail until the deadline end with "gave up".
                             assert!(
                                 got.contains("(TIMEOUT")
                                     || got.contains("(DOWN)")
@@ -518,11 +523,13 @@ fn paused_server_delivers_no_late_reply_to_another_call() {
             }
             let beside = scope.spawn(|| paced_reads("another shard", &client, &other, &finished));
             let around =
-                scope.spawn(|| paced_reads("who reads anywhere", &readonly, &keys[0], &finished));
+                scope.spawn(|| paced_reads("reads from any node", &readonly, &keys[0], &finished));
             order(&mut admin, words);
             pause(700 * MS);
-            // A node that has kept so many waiting is left alone for a while yet.
-            wait_for("it is used again", || right.load(Ordering::SeqCst) > 100);
+            // The node stays ejected for a while after so many timeouts.
+            wait_for("the node is used again", || {
+                right.load(Ordering::SeqCst) > 100
+            });
             finished.store(true, Ordering::SeqCst);
             let (beside, around) = (beside.join().unwrap(), around.join().unwrap());
             assert!(p99(&beside) < 50 * MS, "{what}: {:?}", p99(&beside));

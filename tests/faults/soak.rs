@@ -1,7 +1,8 @@
-//! Days of a cluster that breaks and mends, again and again, under the load of 64 threads of a C program: see tests/c/soak.c,
-//! which says what it holds the library to. This breaks, and mends, and tells it which of the two.
+//! Repeated faults of a cluster under the load of 64 threads of a C program, tests/c/soak.c, which checks the
+//! guarantees. This test breaks and repairs the cluster, and tells the program which.
 //!
-//! As a test for 15 seconds, to which the last fault adds its own, as `make soak` for 600, or for SOAK_SECONDS. The order of the faults is that of SOAK_SEED.
+//! It runs for 15 s plus the last fault; `make soak` runs 600 s, or SOAK_SECONDS. SOAK_SEED sets the order of the
+//! faults.
 
 use crate::common::serial::serial;
 use crate::programs::{ROOT, compile, scratch};
@@ -16,15 +17,15 @@ use std::time::{Duration, Instant};
 use support::{Chaos, Cluster, Failover, Node, Proxy, Role, wait_until};
 
 const MS: Duration = Duration::from_millis(1);
-/// Nothing is broken for at least so long between two faults, and then nothing may fail.
+/// The minimum time without a fault between two faults; no call may fail then.
 const CALM: Duration = Duration::from_millis(1000);
-/// When a cluster has mended, connections that broke meanwhile are found out by those who use them; one that has been idle for
-/// a second is asked before it is used.
+/// After recovery, broken connections are detected by their next use. A connection that was idle for one second is
+/// checked before use.
 const AFTERMATH: Duration = Duration::from_millis(1500);
 
 struct Fault {
     name: &'static str,
-    /// Whether writes that were acknowledged may be lost.
+    /// Whether acknowledged writes may be lost.
     loses: bool,
     run: fn(&mut World) -> support::Result<()>,
 }
@@ -95,7 +96,7 @@ const FAULTS: &[Fault] = &[
     },
 ];
 
-/// The program, which ends with the test however that ends.
+/// The program; it ends with the test, however that ends.
 struct Running(Option<Child>);
 
 impl Running {
@@ -108,7 +109,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(child) = &mut self.0 {
-            // It may have ended by itself.
+            // It may have exited already.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -121,7 +122,7 @@ struct World {
     rng: StdRng,
 }
 
-/// Lets time pass.
+/// Waits for this time.
 fn rest(time: Duration) {
     let finished = Instant::now() + time;
     wait_until(
@@ -150,7 +151,7 @@ impl World {
             .collect()
     }
 
-    /// Waits until all agree and every replica is linked. That it has caught up cannot be waited for under load.
+    /// Waits until all nodes agree and every replica is linked. Under load replicas never catch up completely.
     fn mended(&self) {
         self.cluster.wait_agreement().unwrap();
         let linked = |node: &Node| {
@@ -163,11 +164,11 @@ impl World {
                 || self.cluster.nodes().iter().all(linked),
                 Duration::from_secs(60)
             ),
-            "a replica stays without its primary"
+            "a replica does not reconnect to its primary"
         );
     }
 
-    /// Waits until one of them has taken over.
+    /// Waits until one of them has been promoted.
     fn succession(&self, replicas: &[u16]) {
         let is_primary = |port: &u16| {
             self.cluster
@@ -176,7 +177,7 @@ impl World {
         };
         assert!(
             wait_until(|| replicas.iter().any(is_primary), Duration::from_secs(60)),
-            "no replica of {replicas:?} took over"
+            "none of {replicas:?} was promoted"
         );
     }
 
@@ -274,7 +275,7 @@ fn sixty_four_threads_survive_repeated_faults() {
     let program = scratch("soak").join("program");
     compile(&Path::new(ROOT).join("tests/c/soak.c"), &program);
 
-    // A busy machine must not take a node for dead that nobody has stopped.
+    // A long node timeout, so that a busy machine fails no node that was not stopped.
     let cluster = Cluster::builder()
         .node_timeout_ms(3000)
         .appendonly(true)
@@ -320,7 +321,7 @@ fn sixty_four_threads_survive_repeated_faults() {
     rest(CALM);
     while began.elapsed() < Duration::from_secs(seconds) && !running.has_ended() {
         if order.is_empty() {
-            // Each once, before any comes again.
+            // Each fault once before any repeats.
             order.extend(FAULTS);
             order.shuffle(&mut world.rng);
         }
@@ -350,5 +351,5 @@ fn sixty_four_threads_survive_repeated_faults() {
         output.status
     );
     assert!(said.contains(" passed, 0 failed"), "SOAK_SEED={seed}");
-    assert!(done.len() > 1, "too short for any fault");
+    assert!(done.len() > 1, "the run was too short for a fault");
 }

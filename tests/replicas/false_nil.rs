@@ -1,4 +1,4 @@
-//! What a replica does not have: believed, or asked for again where it must be.
+//! Keys that a replica does not have: trusted, or rechecked at the primary where necessary.
 
 use crate::common::{client, is_command, key_of, run, run_all, stat};
 use crate::{asked, redis, valkey};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use support::{Action, Cluster, FakeCluster, slot_of};
 
-/// One shard whose replica has lost everything.
+/// One shard whose replica has no data.
 fn forgetful() -> FakeCluster {
     let fake = FakeCluster::with_replicas(1, 1);
     for key in ["a", "b", "{t}1", "{t}2"] {
@@ -47,7 +47,7 @@ fn missing_key_is_rechecked_at_primary_only_with_nil_verify() {
     ] {
         assert_eq!(run(&verify, words), expected, "{words}");
     }
-    // Three of the MGETs and two of the EXISTS were for one slot each.
+    // Three of the MGETs and two of the EXISTS addressed one slot each.
     assert_eq!(stat(&verify, "reads_rechecked"), 10);
 }
 
@@ -72,8 +72,8 @@ fn pipeline_rechecks_missing_keys_in_one_batch_in_order() {
         "{got:?}"
     );
     assert_eq!(asked(&fake, 2, "GET"), [200, 300]);
-    assert_eq!(stat(&verify, "retries"), 1, "all together");
-    // And a transaction of reads, whose answer does not show what is missing, is the primary's.
+    assert_eq!(stat(&verify, "retries"), 1, "one batch");
+    // The reply to a transaction of reads does not show what is missing, so it goes to the primary.
     let mut atomic = rediscluster::cluster::Pipeline::new(verify.clone());
     atomic.command(&[b"GET", b"a"]);
     fake.on(1, |_, command| {
@@ -94,8 +94,8 @@ fn ask_redirection_marks_slot_as_migrating_for_all_handles() {
         };
         fake.put(key, "v");
         fake.put(gone, "v");
-        // The replicas of both have nothing, as those of the old owner do when a key has moved,
-        // and those of the new one that has not reached them.
+        // Both replicas have no data, as the one of the old owner after a migration, and the one of the new owner
+        // before replication.
         for replica in [2, 3] {
             fake.on(replica, |_, command| {
                 is_command(command, "GET").then(|| Action::send("_\r\n"))
@@ -119,7 +119,7 @@ fn ask_redirection_marks_slot_as_migrating_for_all_handles() {
                 })
             });
         }
-        // Another handle is told, on its way to the primary.
+        // Another handle learns of the migration on its way to the primary.
         assert_eq!(run(&plain, &format!("EXISTS {gone}")), "1", "{sign}");
         assert_eq!(run(&replica, &format!("GET {key}")), "v", "{sign}");
         let elsewhere = key_of(0, 2, 1);
@@ -129,7 +129,7 @@ fn ask_redirection_marks_slot_as_migrating_for_all_handles() {
     }
 }
 
-/// Keys of one slot, that there are, and of no other.
+/// Existing keys that share one slot.
 fn fill(client: &Client, tag: &str, keys: usize) -> Vec<String> {
     let keys: Vec<String> = (0..keys).map(|n| format!("{{{tag}}}{n}")).collect();
     for key in &keys {
@@ -138,7 +138,7 @@ fn fill(client: &Client, tag: &str, keys: usize) -> Vec<String> {
     keys
 }
 
-/// Reads keys that exist until told to stop, and counts what came otherwise than it should.
+/// Reads existing keys until the flag is set, and counts wrong replies.
 fn missing(
     client: &Client,
     keys: &[String],
@@ -162,7 +162,7 @@ fn missing(
     wrong
 }
 
-/// Moves a slot to and fro while keys of it are read from replicas. None may be missed.
+/// Moves a slot back and forth while its keys are read from replicas. No key may be missed.
 fn no_key_is_missed(cluster: &Cluster, tag: &str, rounds: usize, migrate: &dyn Fn(u16, u16)) {
     let plain = client(&cluster.url());
     let keys = fill(&plain, tag, 200);
@@ -208,7 +208,7 @@ fn no_key_is_missed(cluster: &Cluster, tag: &str, rounds: usize, migrate: &dyn F
     assert!(stat(&verify, "replica_reads") > 1000);
 }
 
-/// Opens a slot, moves its keys a few at a time, and gives it away.
+/// Opens a slot, moves its keys a few at a time, and reassigns it.
 fn key_by_key(cluster: &Cluster, slot: u16, to: u16) {
     cluster.begin_migration(slot, to).unwrap();
     while !cluster.move_some_keys(slot, to, 5).unwrap().is_empty() {}
@@ -218,7 +218,7 @@ fn key_by_key(cluster: &Cluster, slot: u16, to: u16) {
 #[test]
 fn migrating_keys_are_never_missed_by_replica_reads_on_redis() {
     let cluster = &redis();
-    // That it is no empty promise: without it they are.
+    // Without the option keys are missed, so the test would detect a failure.
     let plain = client(&cluster.url());
     let keys = fill(&plain, "hazard", 2);
     cluster.wait_replicas_in_sync().unwrap();
@@ -240,7 +240,7 @@ fn migrating_keys_are_never_missed_by_replica_reads_on_redis() {
         "Redis 7 does not replicate that a slot moves"
     );
     assert_eq!(run(&replica.with("nil", "verify"), &get), "v");
-    // The verification was told ASK: now it is known.
+    // The recheck got ASK, so that the slot is known to be migrating.
     assert_eq!(run(&replica, &get), "v");
     cluster.finish_migration(slot, to).unwrap();
     no_key_is_missed(cluster, "moves", 4, &|slot, to| {

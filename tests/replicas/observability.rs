@@ -1,4 +1,4 @@
-//! Seeing it: counters, the topology, the log.
+//! Counters, the topology, and the log.
 
 use crate::common::{client, is_command, run, stat, wait_for};
 use crate::{asked, field};
@@ -33,7 +33,7 @@ fn reads_are_counted_by_role_node_and_skip_reason() {
     for _ in 0..50 {
         assert_eq!(run(&replica, "GET k"), "nil");
     }
-    // Each was wished for at the replica and served by the primary.
+    // Each read selected the replica and was served by the primary.
     assert!(role("reads_fallback") >= 45, "{}", role("reads_fallback"));
     assert!(role("reads_skipped_ejected") >= 45);
     let stats = any.stats();
@@ -68,16 +68,16 @@ fn node_health_changes_are_logged_once() {
     };
     reads(5);
     loading(&fake, 1);
-    // It is tried again now and then all the while.
+    // Meanwhile it is probed from time to time.
     reads(20);
     let first = fake.node(1).calls("GET");
-    wait_for("it is left alone more than once", || {
+    wait_for("the node is ejected more than once", || {
         reads(20);
         fake.node(1).calls("GET") > first + 3
     });
     assert_eq!(field(&replica, fake.port(1), "health"), "unhealthy");
     fake.off(1);
-    wait_for("it is read from again", || {
+    wait_for("the node is read again", || {
         reads(5);
         field(&replica, fake.port(1), "health") == "healthy"
     });

@@ -1,4 +1,4 @@
-//! Which node a read goes to: the nearest, one of our zone, one with less to do.
+//! Which node a read goes to: the nearest, one of the own zone, or the less loaded one.
 
 use crate::common::{client, is_command, key_of, run, run_all, stat, wait_for};
 use crate::{asked, valkey};
@@ -10,7 +10,7 @@ use support::{Action, Cluster, FakeCluster};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Delays what a node answers to GET by so many milliseconds, which may be changed.
+/// Delays the GET replies of a node by this many milliseconds, which can be changed.
 fn slow(fake: &FakeCluster, node: usize, ms: u64) -> Arc<AtomicU64> {
     let delay = Arc::new(AtomicU64::new(ms));
     let mut answer = fake.default_answer(node);
@@ -23,7 +23,7 @@ fn slow(fake: &FakeCluster, node: usize, ms: u64) -> Arc<AtomicU64> {
     delay
 }
 
-/// Chi-square of these counts against equal shares is less than all but one run in 100,000 has.
+/// Fails if the chi-square of these counts against equal shares is larger than in all but one of 100,000 runs.
 fn assert_uniform(counts: &[usize]) {
     let share = counts.iter().sum::<usize>() as f64 / counts.len() as f64;
     let chi: f64 = counts
@@ -64,7 +64,7 @@ fn busy_node_is_read_less_than_idle_node() {
     });
     let counts = asked(&fake, 3, "GET");
     assert_eq!(counts.iter().sum::<usize>(), 480);
-    // By dice alone it would be a third.
+    // A uniform choice would give one third.
     assert!(counts[1] < 120, "{counts:?}");
     assert!(counts[1] > 0, "{counts:?}");
 }
@@ -97,7 +97,7 @@ fn nearest_reads_follow_latency_including_primary() {
         }
         mostly(node, read);
     }
-    // The others are measured again now and then, and not more often.
+    // The other nodes are probed from time to time.
     let (before, began) = (asked(&fake, 3, "GET"), Instant::now());
     let mut reads = 0;
     while began.elapsed() < 2200 * MS {
@@ -107,7 +107,7 @@ fn nearest_reads_follow_latency_including_primary() {
     let after = asked(&fake, 3, "GET");
     for node in [0, 1] {
         let measured = after[node] - before[node];
-        // One a second; a few more where this machine made the nearest look far for a moment.
+        // One probe a second, and a few more if a stall made the nearest node look slow.
         assert!(
             measured >= 1 && measured <= 3 + reads / 100,
             "node {node}: {measured} of {reads}"
@@ -126,7 +126,7 @@ fn texts(reply: &support::Reply) -> Vec<String> {
     std::iter::once(reply.text()).chain(below).collect()
 }
 
-/// Gives every node a zone, and waits until all know it.
+/// Gives every node a zone and waits until all nodes know it.
 fn zones(cluster: &Cluster, zone: impl Fn(u16) -> &'static str) {
     for port in cluster.ports() {
         let set = ["CONFIG", "SET", "availability-zone", zone(port)];
@@ -174,12 +174,16 @@ fn zone_reads_leave_zone_only_if_no_node_there_can_serve() {
             .with("read_from", "zone")
             .readonly()
     };
-    assert_eq!(read(&in_zone("zone-b")), (0, 90), "the replicas there");
+    assert_eq!(
+        read(&in_zone("zone-b")),
+        (0, 90),
+        "the replicas of the zone"
+    );
     assert_eq!(stat(&plain, "reads_out_of_zone"), 0);
-    assert_eq!(read(&in_zone("zone-a")), (90, 0), "the primary there");
-    assert_eq!(read(&in_zone("zone-c")), (0, 90), "nobody there");
+    assert_eq!(read(&in_zone("zone-a")), (90, 0), "the primary in the zone");
+    assert_eq!(read(&in_zone("zone-c")), (0, 90), "no node in the zone");
     assert!(stat(&plain, "reads_out_of_zone") >= 90);
-    // One of ours is lost: its shard is read from elsewhere, without an error.
+    // A node of the own zone is lost: its shard is read from another zone without an error.
     let replica = cluster.replicas_of(0).unwrap()[0];
     cluster.stop(replica).unwrap();
     let ours = in_zone("zone-b").with("attempt_timeout_ms", "200");
@@ -187,7 +191,7 @@ fn zone_reads_leave_zone_only_if_no_node_there_can_serve() {
         assert_eq!(run(&ours, &format!("GET {}", keys[0])), "nil");
     }
     cluster.cont(replica).unwrap();
-    wait_for("it is read from again", || {
+    wait_for("the node is read again", || {
         let before = cluster.commandstats(replica, "get").unwrap();
         run(&ours, &format!("GET {}", keys[0]));
         cluster.commandstats(replica, "get").unwrap() > before
@@ -197,7 +201,7 @@ fn zone_reads_leave_zone_only_if_no_node_there_can_serve() {
 
 #[test]
 fn zone_named_only_in_handshake_is_learned_by_reading() {
-    // As Valkey 8 does, whose CLUSTER SLOTS has no zones.
+    // As in Valkey 8, whose CLUSTER SLOTS has no zones.
     let fake = FakeCluster::with_replicas(1, 3);
     for (node, zone) in [(1, "east"), (2, "west"), (3, "east")] {
         fake.on(node, move |_, command| {

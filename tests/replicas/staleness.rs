@@ -1,5 +1,5 @@
-//! How fresh what a replica answers is: a bound, one's own writes, and never backwards. Scripted nodes
-//! say how far they have got.
+//! Consistency of replica reads: bounded staleness, read your writes, monotonic reads. The scripted nodes report their
+//! replication offsets.
 
 use crate::common::{client, code, is_command, run, run_all, send, stat, wait_for};
 use crate::{asked, field, redis};
@@ -10,7 +10,7 @@ use support::{Action, FakeCluster, slot_of};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// What a node says of its replication, and what it answers to GET.
+/// What a node reports about its replication, and its reply to GET.
 #[derive(Clone)]
 struct Told {
     role: &'static str,
@@ -23,7 +23,7 @@ struct Told {
 
 type Hand = Arc<Mutex<Told>>;
 
-/// A primary (node 0) and replicas that all have got to 100.
+/// A primary (node 0) and replicas, all at offset 100.
 fn told(replicas: usize) -> (FakeCluster, Vec<Hand>) {
     let fake = FakeCluster::with_replicas(1, replicas);
     let hands = (0..=replicas).map(|node| {
@@ -75,9 +75,9 @@ fn replica_serves_while_proven_within_staleness_bound() {
     let bounded = client(&fake.url())
         .with("read_from", "replica")
         .with("max_staleness_ms", "300");
-    assert_eq!(run(&bounded, "GET k"), "replica", "proved by the very call");
+    assert_eq!(run(&bounded, "GET k"), "replica", "proven by this call");
     assert_eq!(asked(&fake, 2, "INFO"), [1, 1]);
-    // With what is shown many reads are served.
+    // One proof serves many reads.
     let began = Instant::now();
     for _ in 0..100 {
         assert_eq!(run(&bounded, "GET k"), "replica");
@@ -92,7 +92,7 @@ fn replica_serves_while_proven_within_staleness_bound() {
     assert_eq!(field(&bounded, fake.port(1), "lag_bytes"), "0");
     let lag: i64 = field(&bounded, fake.port(1), "lag_ms").parse().unwrap();
     assert!((0..=300).contains(&lag), "{lag}");
-    // It stands still, with its link up, while the primary goes on.
+    // The replica stops at its offset, with its link up, while the primary continues.
     tell(&hands[0], |primary| primary.offset = 200);
     let stopped = Instant::now();
     let mut last = Duration::ZERO;
@@ -102,13 +102,13 @@ fn replica_serves_while_proven_within_staleness_bound() {
             last = begun;
         }
     }
-    assert!(last < 300 * MS, "still read from after {last:?}");
-    assert!(last > 50 * MS, "what was shown holds for a while: {last:?}");
+    assert!(last < 300 * MS, "still read after {last:?}");
+    assert!(last > 50 * MS, "the proof holds for a while: {last:?}");
     assert!(stat(&bounded, "reads_skipped_stale") > 0);
     assert_eq!(field(&bounded, fake.port(1), "lag_bytes"), "100");
-    // It is behind by no more than the bound: what it lacks is younger.
+    // It lags by less than the bound: the missing data is younger.
     tell(&hands[1], |replica| replica.offset = 200);
-    wait_for("it is read from again", || {
+    wait_for("the node is read again", || {
         run(&bounded, "GET k") == "replica"
     });
 }
@@ -119,7 +119,7 @@ fn lagging_replica_is_dated_by_its_reached_offset() {
     let bounded = client(&fake.url())
         .with("read_from", "replica")
         .with("max_staleness_ms", "400");
-    // The primary writes 100 bytes with every question, and the replica is behind by 150.
+    // The primary advances by 100 bytes with every probe, and the replica lags by 150.
     let (primary, replica) = (hands[0].clone(), hands[1].clone());
     let mut served = 0;
     let began = Instant::now();
@@ -150,11 +150,11 @@ fn unlinked_or_diverged_replica_serves_no_bounded_read() {
             .with("read_from", "replica")
             .with("max_staleness_ms", "10000");
         for _ in 0..40 {
-            assert_eq!(run(&bounded, "GET k"), "replica", "the other one");
+            assert_eq!(run(&bounded, "GET k"), "replica", "the other replica");
         }
         assert_eq!(asked(&fake, 3, "GET"), [0, 0, 40], "{what}");
     }
-    // And a primary that says it is none proves nothing at all.
+    // A node that reports another role than primary proves nothing.
     let (fake, hands) = told(1);
     tell(&hands[0], |primary| primary.role = "slave");
     let bounded = client(&fake.url())
@@ -180,11 +180,11 @@ fn reply_after_staleness_bound_is_rejected() {
     tell(&hands[0], |primary| primary.offset = 200);
     assert_eq!(run(&bounded, "GET k"), "primary");
     assert_eq!(stat(&bounded, "reads_stale_rejected"), 1);
-    // In a pipeline neither.
+    // The same in a pipeline.
     tell(&hands[0], |primary| primary.offset = 100);
     tell(&hands[1], |replica| replica.delay = Duration::ZERO);
     let bounded = Arc::new(bounded);
-    wait_for("it is shown to be fresh", || {
+    wait_for("the replica is proven to be fresh", || {
         run_all(&bounded, &["GET k", "GET k"]) == ["replica", "replica"]
     });
     tell(&hands[1], |replica| replica.delay = 400 * MS);
@@ -212,7 +212,7 @@ fn freshness_is_probed_only_for_bounded_reads() {
     };
     let before = commands();
     let idle = Instant::now();
-    wait_for("a while", || idle.elapsed() > 500 * MS);
+    wait_for("the time is over", || idle.elapsed() > 500 * MS);
     assert_eq!(commands(), before);
 }
 
@@ -223,7 +223,7 @@ fn silent_freshness_probe_is_not_repeated_for_every_read() {
         .with("read_from", "replica")
         .with("max_staleness_ms", "400")
         .with("attempt_timeout_ms", "400");
-    // It serves commands, but not this one (a rule of access, a proxy).
+    // It serves commands, but not this one (an access rule, a proxy).
     let mut other = fake.default_answer(1);
     fake.on(1, move |connection, command| {
         Some(match is_command(command, "INFO") {
@@ -236,7 +236,7 @@ fn silent_freshness_probe_is_not_repeated_for_every_read() {
     let (mut slow, mut reads, mut primary) = (0, 0, 0);
     while began.elapsed() < 2000 * MS {
         let begun = Instant::now();
-        // What the other was shown to have may have grown old while it was waited for.
+        // The proof of the other replica may expire during the wait.
         primary += usize::from(run(&bounded, "GET k") == "primary");
         slow += usize::from(begun.elapsed() > 90 * MS);
         reads += 1;
@@ -244,9 +244,9 @@ fn silent_freshness_probe_is_not_repeated_for_every_read() {
     assert_eq!(fake.node(1).calls("GET"), 0);
     assert!(
         primary * 10 < reads,
-        "{primary} of {reads} reads were the primary's"
+        "the primary served {primary} of {reads} reads"
     );
-    assert!(slow <= 8, "{slow} of {reads} reads waited for it");
+    assert!(slow <= 8, "{slow} of {reads} reads waited for the probe");
     assert!(stat(&bounded, "lag_probe_failures") >= 2);
 }
 
@@ -260,7 +260,7 @@ fn written_slot_reads_primary_until_replica_catches_up() {
     wait_for("nothing has been written", || {
         run(&reader, "GET k") == "replica"
     });
-    // A twin's write is one's own, and one whose reply was lost may have been executed.
+    // A write through a derived handle counts as the caller's own, and a write with a lost reply may have run.
     for lost in [false, true] {
         tell(&hands[0], |primary| primary.offset += 100);
         if lost {
@@ -295,7 +295,7 @@ fn written_slot_reads_primary_until_replica_catches_up() {
             run(&reader, "GET k") == "replica"
         });
     }
-    // A write to another slot is none to this one.
+    // A write to another slot does not affect this one.
     assert_ne!(slot_of(b"k"), slot_of(b"other"));
     tell(&hands[0], |primary| primary.offset += 1);
     assert_eq!(run(&plain, "SET other v"), "OK");
@@ -307,7 +307,7 @@ fn monotonic_reads_never_return_older_data() {
     let (fake, hands) = told(2);
     let plain = client(&fake.url());
     let monotonic = plain.with("read_from", "replica").with("monotonic", "yes");
-    // One node serves a slot, as long as it can.
+    // One node serves a slot for as long as it can.
     let used = |n: usize| (fake.node(1).calls("GET"), fake.node(2).calls("GET"), n);
     for _ in 0..30 {
         assert_eq!(run(&monotonic, "GET k"), "replica");
@@ -315,8 +315,8 @@ fn monotonic_reads_never_return_older_data() {
     let (one, two, _) = used(0);
     assert_eq!(one.max(two), 30, "{one} and {two}");
     let (mine, other) = if one == 30 { (1, 2) } else { (2, 1) };
-    assert_eq!(fake.calls("INFO"), 0, "which needs no proof");
-    // It goes, and the other is behind: only the primary has what was seen.
+    assert_eq!(fake.calls("INFO"), 0, "the primary needs no proof");
+    // It fails while the other replica lags: only the primary has the data that was read.
     tell(&hands[other], |behind| behind.offset = 50);
     fake.on(mine, |_, command| {
         is_command(command, "GET").then(|| Action::send("-LOADING the dataset\r\n"))
@@ -325,11 +325,11 @@ fn monotonic_reads_never_return_older_data() {
     while begun.elapsed() < 200 * MS {
         assert_eq!(run(&monotonic, "GET k"), "primary");
     }
-    // The other has caught up with the primary, of which the newest was seen meanwhile.
+    // The other replica has caught up with the primary, which served the newest data.
     tell(&hands[other], |behind| behind.offset = 100);
     wait_for("the other serves", || run(&monotonic, "GET k") == "replica");
     assert!(fake.node(other).calls("GET") > 0);
-    // A handle of its own for each thread changes nothing: what one saw the other has seen.
+    // The session is shared: handles of other threads see the same.
     let derived = plain.with("read_from", "any").with("monotonic", "yes");
     tell(&hands[other], |behind| behind.offset = 50);
     tell(&hands[other], |behind| behind.value = "old");
@@ -377,7 +377,7 @@ fn demoted_primary_is_not_trusted_as_fresh() {
     let there = format!("127.0.0.1:{}", fake.port(1));
     let mut readonly = std::collections::HashSet::new();
     let mut other = fake.default_answer(0);
-    // It serves what it has to those who said READONLY, as any replica does.
+    // It serves its data on READONLY connections, as any replica does.
     fake.on(0, move |connection, command| {
         if is_command(command, "READONLY") {
             readonly.insert(connection);
@@ -395,14 +395,14 @@ fn demoted_primary_is_not_trusted_as_fresh() {
         let get = is_command(command, "GET").then(|| Action::send("+new\r\n"));
         get.or(is_command(command, "SET").then(|| Action::send("+OK\r\n")))
     });
-    // Nothing is shown of either, so only the primary will do.
+    // Nothing is proven for either node, so only the primary is eligible.
     let bounded = client(&fake.url())
         .with("read_from", "any")
         .with("max_staleness_ms", "1000");
     for _ in 0..20 {
         assert_eq!(run(&bounded, "GET k"), "new");
     }
-    // And one's own write in a pipeline is read where it was written.
+    // A pipeline reads its own write where it was written.
     for _ in 0..5 {
         let any = Arc::new(client(&fake.url()).with("read_from", "any"));
         assert_eq!(run_all(&any, &["SET k v", "GET k"]), ["OK", "new"]);
@@ -421,7 +421,7 @@ fn freshness_proof_is_dropped_when_replica_may_have_restarted() {
     wait_for("both read from it", || {
         run(&bounded, "GET k") == "replica" && run(&monotonic, "GET k") == "replica"
     });
-    // Its process ends, and another begins with what was saved long ago, without a link.
+    // The process ends, and another starts with an old snapshot and no link.
     tell(&hands[1], |replica| replica.link = "down");
     let before = fake.node(1).received_text().len();
     let mut other = fake.default_answer(1);

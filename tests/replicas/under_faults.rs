@@ -1,5 +1,5 @@
-//! The promises on real servers, under everything that happens to them: replication that stands
-//! still, a replica that starts again with old data, failovers, migrations.
+//! Read consistency on real servers during faults: paused replication, a replica that restarts with old data,
+//! failovers, migrations.
 
 use crate::common::{client, key_of, run, stat, wait_for};
 use crate::redis;
@@ -12,7 +12,7 @@ use support::{Cluster, Failover, slot_of};
 const MS: Duration = Duration::from_millis(1);
 const BOUND_MS: u64 = 400;
 
-/// A counter that one thread counts up in the cluster, and when each number was known to be there.
+/// A counter in the cluster that one thread increments, with the time at which each number was acknowledged.
 struct Count {
     key: String,
     acknowledged: Mutex<Vec<Instant>>,
@@ -27,7 +27,7 @@ impl Count {
         }
     }
 
-    /// Counts until told to stop. What may not have been counted is asked for.
+    /// Increments until the flag is set. After an uncertain result it reads the counter.
     fn up(&self, client: &Client, finished: &AtomicBool) {
         while !finished.load(Ordering::SeqCst) {
             let got = run(client, &format!("INCR {}", self.key));
@@ -38,14 +38,14 @@ impl Count {
         }
     }
 
-    /// The last number that was there by this time.
+    /// The last number that was acknowledged by this time.
     fn at(&self, time: Instant) -> u64 {
         let acknowledged = self.acknowledged.lock().unwrap();
         (acknowledged.partition_point(|then| *then <= time) as u64).saturating_sub(1)
     }
 }
 
-/// What came of reading.
+/// The results of a reader.
 #[derive(Debug, Default)]
 struct Came {
     reads: usize,
@@ -53,7 +53,7 @@ struct Came {
     wrong: Vec<String>,
 }
 
-/// Reads a number again and again; `least` says, when a read begins, the least that it may give.
+/// Reads the number repeatedly; `least` returns the lowest number that is allowed when a read begins.
 fn watch(
     client: &Client,
     key: &str,
@@ -76,11 +76,11 @@ fn watch(
     came
 }
 
-/// Reads through these handles, each with its promise, while `days` come and go.
+/// Reads through these handles, each with its consistency options, while `days` runs the faults.
 fn promises_hold(cluster: &Cluster, shard: usize, days: &dyn Fn(&str)) {
     let plain = client(&cluster.url());
     let name = |n: usize| key_of(shard, 3, n);
-    // All in one slot, so that whatever happens to it happens to all.
+    // All keys are in one slot, so that every fault affects all of them.
     let tag = name(1);
     let counts: Vec<Count> = (0..3)
         .map(|n| Count::new(&plain, format!("{{{tag}}}{n}")))
@@ -106,7 +106,7 @@ fn promises_hold(cluster: &Cluster, shard: usize, days: &dyn Fn(&str)) {
             }),
         ));
         for client in &monotonic {
-            // What either handle has seen, neither may go back behind.
+            // Neither handle may return older data than the other has returned.
             watching.push((
                 "monotonic",
                 scope.spawn(|| {
@@ -123,7 +123,7 @@ fn promises_hold(cluster: &Cluster, shard: usize, days: &dyn Fn(&str)) {
                 let key = &counts[2].key;
                 let written = AtomicU64::new(0);
                 let last = Mutex::new(Instant::now());
-                // Between two writes there is time for a replica to be shown to have the first.
+                // The pause between two writes lets a replica be proven to have the first.
                 let write = || {
                     let mut last = last.lock().unwrap();
                     if last.elapsed() > 150 * MS {
@@ -174,7 +174,7 @@ fn gets(cluster: &Cluster, port: u16) -> u64 {
 
 fn pause(ms: u32) {
     let end = Instant::now() + ms * MS;
-    wait_for("a while", || Instant::now() > end);
+    wait_for("the time is over", || Instant::now() > end);
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn reads_without_consistency_option_may_go_back() {
             .collect()
     };
     let back = |got: &[String]| got.windows(2).any(|two| two == ["new", "old"]);
-    assert!(back(&read(&any)), "the hazard is real");
+    assert!(back(&read(&any)), "replicas returned old data");
     let monotonic = any.with("monotonic", "yes");
     let got = read(&monotonic);
     assert!(!back(&got), "{got:?}");
@@ -258,7 +258,7 @@ fn consistency_holds_when_replica_restarts_with_old_data() {
     promises_hold(cluster, 0, &|key| {
         let slot = slot_of(key.as_bytes());
         let replica = cluster.replicas_of(slot).unwrap()[0];
-        // What it will start with.
+        // The data that it will restart with.
         assert_eq!(cluster.command(replica, &["SAVE"]).unwrap().text(), "OK");
         pause(300);
         cluster.pause_replication(replica).unwrap();

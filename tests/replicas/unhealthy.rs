@@ -1,5 +1,5 @@
-//! Replicas that do not serve, in every way there is: the read goes to another node within the same
-//! call, and comes back within seconds of their recovery.
+//! Replicas that fail in every possible way: the read goes to another node within the same call, and returns within
+//! seconds after the recovery.
 
 use crate::common::{client, is_command, key_of, run, run_all, stat, timed, wait_for};
 use crate::{asked, redis};
@@ -12,7 +12,7 @@ const MS: Duration = Duration::from_millis(1);
 
 type Way = fn() -> Action;
 
-/// What a sick node does when it is read from.
+/// What an unhealthy node does on a read.
 const WAYS: &[(&str, Way)] = &[
     ("loads its data", || {
         Action::send("-LOADING Redis is loading the dataset in memory\r\n")
@@ -22,9 +22,9 @@ const WAYS: &[(&str, Way)] = &[
     }),
     ("is silent", || Action::Nothing),
     ("hangs", || Action::Hang),
-    ("hangs up", || Action::Close),
-    ("hangs up rudely", || Action::Reset),
-    ("talks nonsense", || Action::send("!nonsense\r\n")),
+    ("closes connections", || Action::Close),
+    ("resets connections", || Action::Reset),
+    ("sends invalid replies", || Action::send("!nonsense\r\n")),
 ];
 
 #[test]
@@ -58,7 +58,7 @@ fn unhealthy_replica_fails_no_read_and_returns_when_healthy() {
             }
             fake.node(1).calls("GET") >= before + 5
         });
-        // It is left alone for two seconds at most.
+        // It is ejected for two seconds at most.
         assert!(began.elapsed() < 3000 * MS, "{what}: {:?}", began.elapsed());
     }
 }
@@ -79,7 +79,7 @@ fn persistently_unhealthy_replica_is_probed_less_often() {
             tries.push(began.elapsed());
         }
     }
-    // 50, 100, 200, 400, 800, 1600 ms, each less up to a half.
+    // 50, 100, 200, 400, 800, 1600 ms, each shortened by up to a half.
     assert!((4..=9).contains(&tries.len()), "{tries:?}");
     let pauses: Vec<Duration> = tries.windows(2).map(|two| two[1] - two[0]).collect();
     let (first, last) = (pauses[0], pauses[pauses.len() - 1]);
@@ -104,11 +104,11 @@ fn primary_serves_when_all_replicas_are_unhealthy() {
     assert!(stat(&replica, "reads_fallback") >= 90);
 }
 
-/// Reads until it has been served by this node again, and says how long that took; none may fail.
+/// Reads until this node serves again and returns the elapsed time; no read may fail.
 fn back_at(cluster: &Cluster, port: u16, read: &dyn Fn()) -> Duration {
     let gets = || cluster.commandstats(port, "get").unwrap();
     let (before, began) = (gets(), Instant::now());
-    wait_for("it is read from again", || {
+    wait_for("the node is read again", || {
         (0..10).for_each(|_| read());
         gets() > before
     });
@@ -133,7 +133,7 @@ fn real_replica_failure_fails_no_read() {
         assert_eq!(got, "v");
         assert!(time < 1500 * MS, "{time:?}");
     };
-    // Whoever needs the primary notices nothing.
+    // Commands to the primary are not affected.
     let beside = || {
         let (got, time) = timed(|| [vec![run(&plain, &set)], run_all(&plain, &[&set, &get])]);
         assert_eq!(got.concat(), ["OK", "OK", "v"]);
@@ -147,7 +147,7 @@ fn real_replica_failure_fails_no_read() {
     for day in ["LOADING", "MASTERDOWN", "SIGSTOP", "SIGKILL"] {
         match day {
             "LOADING" => {
-                // So slowly that somebody sees it: all keys come anew, 3 ms for each.
+                // Loading is slowed to 3 ms for each key, so that it can be observed.
                 let sets: Vec<String> = (0..500)
                     .map(|n| format!("SET {{{key}}}{n} {n:0100}"))
                     .collect();
@@ -161,7 +161,7 @@ fn real_replica_failure_fails_no_read() {
                 ] {
                     assert!(!cluster.command(primary, words).unwrap().is_error());
                 }
-                wait_for("it loads", || {
+                wait_for("the server is loading", || {
                     let got = cluster.command(port, &["PING"]).unwrap();
                     got.text().starts_with("LOADING")
                 });
@@ -204,7 +204,7 @@ fn readonly_client_learns_of_promotion_and_demotion() {
     let key = key_of(1, 3, 5);
     assert_eq!(run(&plain, &format!("SET {key} v")), "OK");
     cluster.wait_replicas_in_sync().unwrap();
-    // A client of its own, which nobody's MOVED tells anything.
+    // A separate client, which learns nothing from MOVED errors of others.
     let replica = client(&cluster.url())
         .with("read_from", "replica")
         .readonly();
@@ -222,7 +222,7 @@ fn readonly_client_learns_of_promotion_and_demotion() {
     for _ in 0..50 {
         read();
     }
-    assert_eq!(gets(), before, "it is the primary now");
+    assert_eq!(gets(), before, "the client knows the new primary");
     println!("noticed after {took:?}");
     assert_eq!(stat(&replica, "moved"), 0);
 }

@@ -1,5 +1,4 @@
-//! The C ABI is what the header says: the header is what the sources say, and the library
-//! exports its functions and nothing else.
+//! The committed header is generated from the sources, and the library exports its functions and nothing else.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
@@ -7,7 +6,7 @@ use std::process::Command;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The parts of the header, in its order.
+/// The sections of the header, in order.
 const SOURCES: &[&str] = &["numbers", "client", "command", "pipeline", "reply", "look"];
 
 const PREAMBLE: &str = "\
@@ -43,7 +42,7 @@ const PREAMBLE: &str = "\
  *     rdc_close(c);
  */";
 
-/// What cbindgen has no words for.
+/// Declarations that cbindgen cannot generate.
 fn macros() -> String {
     let mut parts = env!("CARGO_PKG_VERSION").split('.');
     let mut part = || parts.next().unwrap();
@@ -66,7 +65,7 @@ fn macros() -> String {
     )
 }
 
-/// The header as the sources have it.
+/// The header as generated from the sources.
 fn header() -> String {
     let config = cbindgen::Config {
         language: cbindgen::Language::C,
@@ -95,7 +94,7 @@ fn header() -> String {
     tidy(&String::from_utf8(raw).unwrap())
 }
 
-/// Chapter headings, block comments, and no talk of Rust's own safety rules.
+/// Adds section headings and block comments, and removes Rust's safety sections.
 fn tidy(raw: &str) -> String {
     let mut out = String::new();
     let mut comment: Vec<String> = Vec::new();
@@ -164,8 +163,8 @@ fn committed_header_is_current() {
     );
 }
 
-/// The header for what has no preprocessor: LuaJIT's ffi.cdef, PHP's FFI::cdef, Python's cffi. No
-/// comments, and the numbers as an enum, which all of them understand.
+/// The header for readers without a preprocessor: LuaJIT's ffi.cdef, PHP's FFI::cdef, Python's cffi. It has no
+/// comments, and an enum instead of macros for numbers.
 fn cdef() -> String {
     let header = header();
     let mut numbers = String::new();
@@ -255,7 +254,7 @@ fn library_exports_exactly_the_header_functions() {
     assert_eq!(exported, declared(&header()));
 }
 
-/// Functions of the contract that this library has; the subscriber is not among them yet.
+/// Released functions. The subscriber does not exist yet.
 const CONTRACT: &str = "rdc_create rdc_create_with rdc_client_error rdc_with rdc_readonly rdc_pin \
     rdc_interrupt rdc_close rdc_options_new rdc_options_set rdc_options_list rdc_options_free \
     rdc_command rdc_command_resp rdc_command_to rdc_get rdc_set rdc_set_px rdc_del rdc_exists \

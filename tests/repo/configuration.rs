@@ -1,11 +1,11 @@
-//! CONFIGURATION.md is made of the option table, and its examples are tried.
+//! CONFIGURATION.md is generated from the option table, and its examples are valid.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use rediscluster::config::{Config, OptionRow, options, schemes};
 
-/// Examples of URLs, with what they mean.
+/// Example URLs with their meaning.
 const EXAMPLES: &[(&str, &str)] = &[
     (
         "redis://127.0.0.1:7000",
@@ -134,7 +134,7 @@ fn option_rows_fit_markdown_table() {
     }
 }
 
-/// With `cargo test --no-default-features --test repo configuration`, in a target folder of its own.
+/// Runs with `cargo test --no-default-features --test repo configuration`, in a separate target folder.
 #[cfg(not(feature = "tls"))]
 #[test]
 fn library_without_tls_rejects_tls_url() {

@@ -1,4 +1,4 @@
-//! README.md, RELIABILITY.md and docs/replica-reads.md name the tests that hold the library to its promises: they exist.
+//! The tests that README.md, RELIABILITY.md and docs/replica-reads.md name exist.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The name that a file goes by: its own, or its folder's where it is `mod.rs` or `tests.rs`.
+/// The module name of a file: its own name, or the name of its folder for `mod.rs`, `main.rs` and `tests.rs`.
 fn name(path: &Path) -> String {
     let own = path.file_stem().unwrap().to_str().unwrap();
     if own == "mod" || own == "main" || own == "tests" {
@@ -25,14 +25,14 @@ fn name(path: &Path) -> String {
 
 fn is_test(text: &str, function: &str) -> bool {
     let head = format!("fn {function}(");
-    // Those of programs in C are rows: `the_day_it_is_about = "program.c",`.
+    // Tests of C programs are rows: `subject_condition_result = "program.c",`.
     let row = format!("{function} = \"");
     let mut tests = text.split("#[test]").skip(1);
     tests.any(|test| test.lines().take(4).any(|l| l.trim().starts_with(&head)))
         || text.lines().any(|line| line.trim().starts_with(&row))
 }
 
-/// What a page names that does not exist, and how many tests it names.
+/// What a page names that does not exist, and the number of tests that it names.
 fn missing_in(page: &str) -> (Vec<String>, usize) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = root.join(page);
@@ -43,7 +43,7 @@ fn missing_in(page: &str) -> (Vec<String>, usize) {
     let mut seen = 0;
     let mut missing = Vec::new();
     for (file, test) in page.split('`').filter_map(|word| word.split_once("::")) {
-        // Of the page's own example of how tests are named nothing is asked.
+        // The page's own example of a test name.
         if (file, test) == ("file", "test") {
             continue;
         }
@@ -83,7 +83,7 @@ fn tests_and_files_named_in_replica_page_exist() {
         .lines()
         .filter(|l| l.starts_with("| `") && !l.contains("guarded by"));
     for row in promises {
-        assert!(row.contains("::"), "nothing guards it: {row}");
+        assert!(row.contains("::"), "no test guards it: {row}");
     }
 }
 
@@ -99,7 +99,7 @@ fn cells(row: &str) -> Vec<&str> {
     row.trim_matches('|').split(" | ").map(str::trim).collect()
 }
 
-/// What stands in backticks.
+/// The texts in backticks.
 fn names(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
@@ -134,11 +134,11 @@ fn every_guarantee_and_fault_has_a_test_or_a_reason() {
             }
         }
     }
-    // Of the promises some name an identifier or a function; those are no names for tests.
+    // Some guarantees name an identifier or a function; those are not tests.
     let unused: Vec<_> = short
         .difference(&used)
         .filter(|n| !n.contains('_'))
         .collect();
-    assert!(unused.is_empty(), "nothing is held by {unused:?}");
-    assert!(matrix.len() > 35, "the matrix is not where it was");
+    assert!(unused.is_empty(), "no row uses {unused:?}");
+    assert!(matrix.len() > 35, "too few rows in the matrix");
 }

@@ -1,4 +1,4 @@
-//! STATISTICS.md is made of the table of counters.
+//! STATISTICS.md is generated from the table of counters.
 
 use std::fmt::Write;
 use std::path::Path;

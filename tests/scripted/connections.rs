@@ -70,7 +70,7 @@ fn connections_per_node_is_never_exceeded() {
     assert_eq!(fake.value("n").unwrap(), b"480");
     let used = using.lock().unwrap().len();
     assert!(used <= 3, "{used} connections carried commands");
-    // One more learned the topology, and has gone.
+    // One more connection loaded the topology and was closed.
     assert!(
         fake.node(0).connections() <= 4 + 1,
         "{}",
@@ -90,7 +90,7 @@ fn interrupted_connector_does_not_fail_waiting_threads() {
         let (is_silent, greetings, is_busy) = (silent.clone(), greeted.clone(), busy.clone());
         fake.on(0, move |_, command| {
             if is_command(command, "INCR") {
-                // The one connection is in use, and then it is lost to all who wait for it.
+                // The only connection is busy, and is then lost for all waiting threads.
                 is_busy.store(true, Ordering::SeqCst);
                 support::wait_until(|| is_silent.load(Ordering::SeqCst), common::WAIT_LIMIT);
                 return Some(Action::Close);
@@ -110,7 +110,7 @@ fn interrupted_connector_does_not_fail_waiting_threads() {
         let leaver = client.with("timeout_ms", "20000");
         let waiting: Mutex<Vec<i32>> = Mutex::default();
         let wait = |client: &Client| {
-            // SAFETY: asks for a number.
+            // SAFETY: returns a number.
             waiting.lock().unwrap().push(unsafe { libc::gettid() });
             send(client, "GET k")
         };
@@ -139,7 +139,7 @@ fn interrupted_connector_does_not_fail_waiting_threads() {
                 assert!(!is_sent(left.view()), "{}", show(left.view()));
             }
             silent.store(false, Ordering::SeqCst);
-            // Nobody answers on those, should it have been the one who stays.
+            // If the remaining thread opened one of these connections, it gets no answer on it.
             fake.node(0).close_connections();
             assert_eq!(show(stays.join().unwrap().view()), "v");
         });
@@ -169,7 +169,7 @@ fn server_without_hello_is_used_with_resp2() {
         .map(|n| fake.node(n).received_text().concat())
         .concat();
     assert!(said.contains(&"AUTH app secret".to_string()), "{said:?}");
-    // AUTH goes alone: behind a closed door there may be no answer to what follows it.
+    // AUTH is sent alone: before a successful login nothing that follows may be answered.
     let asked = FakeCluster::new(1);
     let old = client(&(asked.url() + "?protocol=2"));
     assert_eq!(run(&old, "GET nothing"), "nil");
@@ -189,7 +189,7 @@ fn refused_handshake_command_fails_the_connection() {
             .unwrap_or_else(|| panic!("{refused} was refused"));
         assert!(error.message.contains("DENIED"), "{error}");
     }
-    // Only what is nice to know may be missing.
+    // Only optional handshake commands may fail.
     fake.on(0, |_, command| {
         is_command(command, "CLIENT SETINFO")
             .then(|| Action::send("-ERR unknown subcommand 'SETINFO'\r\n"))

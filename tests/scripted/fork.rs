@@ -1,4 +1,4 @@
-//! Forked children go on with the handles of their parent, on connections of their own.
+//! Forked children continue with the handles of their parent, on their own connections.
 
 use crate::common::serial::{in_child_process, in_forked_child};
 use crate::common::serial::{scripted_nodes, url_of};
@@ -122,7 +122,7 @@ fn child_can_log_when_parent_was_setting_the_logger() {
             });
             let healthy = (0..100).all(|_| {
                 in_forked_child(|| {
-                    // SAFETY: a call that never ends is to end the child.
+                    // SAFETY: ends a child whose call never returns.
                     unsafe { libc::alarm(20) };
                     run(&client, "SET k v") == "OK"
                 })

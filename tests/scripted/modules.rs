@@ -1,4 +1,4 @@
-//! Commands that no table has: a server is asked where their keys are, once.
+//! Commands that are not in the table: a server is asked once where their keys are.
 
 use crate::common::{
     client, code, is_command, is_sent, key_of, pipeline, run, run_all, send, show,
@@ -7,7 +7,7 @@ use rediscluster::error::Code;
 use std::sync::Arc;
 use support::{Action, FakeCluster};
 
-/// What COMMAND INFO says of a module's command: its flags and where its keys are.
+/// The COMMAND INFO reply for a module command: its flags and key positions.
 fn info(name: &str, flags: &[&str], keys: [i64; 3]) -> String {
     let flags: Vec<String> = flags.iter().map(|flag| format!("+{flag}\r\n")).collect();
     let [first, last, step] = keys;
@@ -19,12 +19,12 @@ fn info(name: &str, flags: &[&str], keys: [i64; 3]) -> String {
     )
 }
 
-/// Every node has these commands, and answers them with its number.
+/// Every node knows these commands and replies with its own number.
 fn with_module(fake: &FakeCluster, nodes: usize) {
     for node in 0..nodes {
         fake.on(node, move |_, command| {
             if is_command(command, "COMMAND GETKEYS MOD.MOVE") {
-                // Behind the word AT.
+                // The key follows the word AT.
                 let at = command.iter().position(|word| word == b"AT");
                 return Some(match at.and_then(|at| command.get(at + 1)) {
                     Some(key) => Action::Send(
@@ -73,7 +73,7 @@ fn module_command_is_looked_up_once_and_cached() {
         assert_eq!(run_all(&client, &[words]), [(n % 3).to_string()]);
     }
     assert_eq!(fake.calls("COMMAND"), 1);
-    // Keys that are not together, and keys that only a server can find.
+    // Keys in different slots, and keys that only a server can find.
     let (a, b) = (key_of(0, 3, 0), key_of(1, 3, 1));
     let apart = send(&client, &format!("MOD.ALL {a} {b}"));
     assert_eq!(
@@ -94,7 +94,7 @@ fn module_command_is_looked_up_once_and_cached() {
     }
     assert!(["0", "1", "2"].contains(&run(&client, "MOD.MOVE x y").as_str()));
     assert!(["0", "1", "2"].contains(&run(&client, &format!("MOD.LIST {a}")).as_str()));
-    // Many in one pipeline: each is asked about once.
+    // Many in one pipeline: each command is looked up once.
     let before = fake.calls("COMMAND");
     let commands: Vec<String> = (0..30)
         .map(|n| format!("MOD.GET {}", key_of(n % 3, 3, n)))
@@ -114,7 +114,7 @@ fn unknown_command_counts_as_write_until_looked_up() {
     let fake = FakeCluster::with_replicas(1, 1);
     with_module(&fake, 2);
     let client = Arc::new(client(&fake.url()));
-    // Through a read-only handle nothing is sent, not even a question, and what was learned opens no door.
+    // A read-only handle sends nothing, not even the lookup, and uses no cached lookup.
     let readonly = Arc::new(client.readonly());
     for _ in 0..2 {
         let refused = send(&readonly, "MOD.GET k");
@@ -134,7 +134,7 @@ fn unknown_command_counts_as_write_until_looked_up() {
         }
     }
     assert_eq!((fake.calls("COMMAND"), fake.calls("MOD.GET")), (1, 1));
-    // A handle that may write reads from replicas what a server calls a read, and nothing else.
+    // A handle that may write reads from replicas only what a server calls a read.
     let near = client.with("read_from", "replica");
     assert_eq!(run(&near, "MOD.GET k"), "1");
     assert_eq!(run(&near, "MOD.SET x k"), "0");
@@ -165,7 +165,7 @@ fn module_read_is_retried_after_lost_reply_and_write_is_not() {
 fn unknown_command_goes_to_slot_of_first_argument() {
     let fake = FakeCluster::new(3);
     let client = client(&fake.url());
-    // The fake cluster does not know COMMAND: it is asked once.
+    // The scripted nodes do not know COMMAND: the client asks once.
     for n in 0..9 {
         let key = key_of(n % 3, 3, n);
         let got = run(&client, &format!("NO.SUCH {key}"));
@@ -173,7 +173,7 @@ fn unknown_command_goes_to_slot_of_first_argument() {
         assert_eq!(fake.node(n % 3).calls("NO.SUCH"), n / 3 + 1);
     }
     assert_eq!(fake.calls("COMMAND"), 1);
-    // A server that does not know the command may know it tomorrow.
+    // An unknown command is looked up again: a module may be loaded later.
     with_module(&fake, 3);
     for _ in 0..2 {
         run(&client, "OTHER k");

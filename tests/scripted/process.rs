@@ -1,5 +1,4 @@
-//! What becomes of the process that uses the library, and what the library makes of what becomes of the process: forks,
-//! signals, threads, descriptors, memory, panics.
+//! The library and its host process: signals, threads, descriptors, memory and panics.
 
 use crate::common::process_info::is_asleep;
 use crate::common::serial::{in_child_process, in_forked_child};
@@ -23,7 +22,7 @@ use support::Action;
 fn frequent_signals_do_not_affect_calls() {
     let fake = scripted_nodes(2);
     if let Some(fake) = &fake {
-        // Slow enough that every wait is interrupted many times.
+        // Slow enough that signals interrupt every wait many times.
         let mut usual = fake.default_answer(0);
         fake.on(0, move |connection, command| {
             if is_command(command, "GETDEL") {
@@ -36,7 +35,7 @@ fn frequent_signals_do_not_affect_calls() {
     }
     in_child_process(&url_of(&fake), |url| {
         extern "C" fn nothing(_: libc::c_int) {}
-        // SAFETY: a handler that does nothing, without SA_RESTART, so that every call of the system is cut short.
+        // SAFETY: the handler does nothing. Without SA_RESTART it interrupts every system call.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
@@ -73,7 +72,7 @@ fn frequent_signals_do_not_affect_calls() {
                 });
             }
         });
-        // And the deadline stays where it is.
+        // The deadline is not extended.
         let short = Arc::new(client.with("timeout_ms", "100"));
         let words = format!("GETDEL {}", key_of(0, 2, 1));
         for together in [false, true] {
@@ -94,7 +93,7 @@ fn limit_descriptors(most: u64) {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: both pointers are those of a live struct.
+    // SAFETY: both pointers are to a live struct.
     unsafe {
         assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
         limit.rlim_cur = most.min(limit.rlim_max);
@@ -113,7 +112,7 @@ fn descriptor_exhaustion_is_reported_and_recovered() {
         while let Ok(file) = std::fs::File::open("/dev/null") {
             files.push(file);
         }
-        // Whichever nodes have no connection yet cannot get one.
+        // Nodes without a connection cannot get one now.
         let fresh = Client::create(&format!("{url}?timeout_ms=500"));
         let error = fresh.error().expect("a connection without a descriptor");
         assert!(error.message.contains("no file descriptor left"), "{error}");
@@ -147,7 +146,7 @@ fn open_connections_and_interrupts_work_without_descriptors() {
         let long_timeout = "timeout_ms=20000&attempt_timeout_ms=20000";
         let client = Arc::new(client(&format!("{url}?{long_timeout}")));
         let (here, there) = (key_of(0, 2, 1), key_of(1, 2, 1));
-        // One connection to the first node for each of these, and none to the second.
+        // Each of these has one connection to the first node and none to the second.
         let pinned = client.pin(here.as_bytes());
         assert_eq!(run(&client, &format!("SET {here} 1")), "OK");
         assert_eq!(run(&pinned, &format!("GET {here}")), "1");
@@ -155,19 +154,19 @@ fn open_connections_and_interrupts_work_without_descriptors() {
         let ready = [AtomicUsize::new(0), AtomicUsize::new(0)];
         let mut files = Vec::new();
         let wait = |n: usize, client: &Client| {
-            // SAFETY: asks for a number.
+            // SAFETY: returns a number.
             ready[n].store(unsafe { libc::gettid() } as usize, Ordering::SeqCst);
             go[n].wait();
             send(client, &format!("GETDEL {here}"))
         };
         std::thread::scope(|scope| {
-            // The first has the event that was made when the client connected; for the second there is none.
+            // The first call uses the eventfd that was made on connecting; the second has none.
             let waits = [
                 scope.spawn(|| wait(0, &client)),
                 scope.spawn(|| wait(1, &pinned)),
             ];
             let stats = [0, 1].map(|n| {
-                wait_for("the thread is there", || {
+                wait_for("the thread has started", || {
                     ready[n].load(Ordering::SeqCst) > 0
                 });
                 let thread = ready[n].load(Ordering::SeqCst);
@@ -187,7 +186,7 @@ fn open_connections_and_interrupts_work_without_descriptors() {
             assert!(refused, "{got:?}");
             for n in [0, 1] {
                 go[n].wait();
-                wait_for("it waits", || {
+                wait_for("the thread waits", || {
                     let mut text = [0; 512];
                     let len = stats[n].read_at(&mut text, 0).unwrap();
                     is_asleep(&String::from_utf8_lossy(&text[..len]))
@@ -230,7 +229,7 @@ fn descriptors_above_1024_work() {
     });
 }
 
-/// Lets this process map so many bytes more than it has.
+/// Limits the address space to `more` bytes beyond what is mapped now.
 fn limit_memory(more: usize) {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = statm.split(' ').next().unwrap().parse().unwrap();
@@ -239,12 +238,12 @@ fn limit_memory(more: usize) {
         rlim_cur: most,
         rlim_max: most,
     };
-    // SAFETY: the pointer is that of a live struct.
+    // SAFETY: the pointer is to a live struct.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
 }
 
-/// An allocation that fails ends the process, as it does in any program of Rust. So nothing may ask for what a
-/// peer has only announced, and the limits of a reply hold before there is no memory left.
+/// A failed allocation ends the process, as in any Rust program. So the library must not allocate what a peer only
+/// announces, and the limits of a reply must apply before memory runs out.
 #[test]
 fn announced_huge_replies_do_not_exhaust_memory() {
     const MIB: usize = 1 << 20;
@@ -275,7 +274,7 @@ fn announced_huge_replies_do_not_exhaust_memory() {
         limit_memory(96 * MIB);
         for n in 0..9 {
             let reply = send(&client, &format!("INCR {n}"));
-            // What only announces much is a node that falls silent.
+            // A node that only announces a large reply times out.
             let expected = match n {
                 2 | 4 => Code::Timeout,
                 _ => Code::Protocol,
@@ -331,7 +330,7 @@ fn panic_inside_a_call_does_not_block_other_threads() {
             "{url}?connections_per_node=1&timeout_ms=3000"
         )));
         let key = key_of(0, 2, 1);
-        // The only code of others that runs inside a call is the logger's: it panics when a node is left alone.
+        // The logger is the only foreign code that runs inside a call. It panics when a node is ejected.
         let panics = Arc::new(AtomicUsize::new(0));
         let counted = panics.clone();
         rediscluster::log::set(
@@ -360,11 +359,11 @@ fn panic_inside_a_call_does_not_block_other_threads() {
             .collect();
         assert!(
             panics.load(Ordering::SeqCst) > 0 && ended.contains(&true),
-            "nobody panicked"
+            "no logger call panicked"
         );
-        // The same through the C boundary: an error, and no word on the standard error of the host.
+        // The same through the C ABI: an error, and nothing on the standard error of the host.
         let c_url = CString::new(format!("{url}?attempt_timeout_ms=50&timeout_ms=500")).unwrap();
-        // SAFETY: the strings and the handles are live for as long as they are used.
+        // SAFETY: the strings and the handles are live while they are used.
         unsafe {
             let handle = rdc_create(c_url.as_ptr());
             let reply = rdc_get(handle, key.as_ptr().cast(), key.len());
@@ -373,7 +372,7 @@ fn panic_inside_a_call_does_not_block_other_threads() {
             rediscluster::log::set(None, 0);
             let other = key_of(1, 2, 2);
             let reply = rdc_get(handle, other.as_ptr().cast(), other.len());
-            assert_eq!(rdc_reply_error(reply), 0, "the handle is as good as before");
+            assert_eq!(rdc_reply_error(reply), 0, "the handle still works");
             rdc_reply_free(reply);
             rdc_close(handle);
         }
@@ -395,7 +394,7 @@ fn logger_may_call_the_library() {
         thread_local! {
             static INSIDE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
         }
-        // SAFETY: a call that never ends is to end the test.
+        // SAFETY: ends a test whose call never returns.
         unsafe { libc::alarm(60) };
         let shared = Arc::new(client(url));
         let told = Arc::new(Mutex::new(Vec::new()));
@@ -416,7 +415,7 @@ fn logger_may_call_the_library() {
         assert_eq!(show(fresh.refresh().view()), "OK");
         drop(fresh);
         assert!(in_forked_child(|| {
-            // SAFETY: as above; a child does not inherit it.
+            // SAFETY: as above; a child does not inherit the alarm.
             unsafe { libc::alarm(60) };
             run(&shared, "GET logged") == "v"
         }));

@@ -1,4 +1,4 @@
-//! Read-only clients: where their reads go, and what they refuse.
+//! Read-only clients: where reads go, and what is rejected.
 
 use crate::common::{
     client, code, is_command, is_sent, key_of, pipeline, run, run_all, send, show, stat, timed,
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use support::{Action, FakeCluster, slot_of};
 
-/// The commands of each connection that carried one of these names.
+/// The commands of each connection that carried one of these commands.
 fn connections_with(fake: &FakeCluster, nodes: usize, names: &[&str]) -> Vec<Vec<String>> {
     let used = |commands: &Vec<String>| {
         commands
@@ -47,7 +47,10 @@ fn readonly_is_sent_once_on_each_readonly_connection() {
         "{plain:#?}"
     );
     let reading = connections_with(&fake, 6, &["GET"]);
-    assert!(reading.len() >= 6, "all six nodes read: {reading:#?}");
+    assert!(
+        reading.len() >= 6,
+        "all six nodes serve reads: {reading:#?}"
+    );
     for commands in reading {
         let said = commands.iter().filter(|c| *c == "READONLY").count();
         let at = commands.iter().position(|c| c == "READONLY");
@@ -75,7 +78,7 @@ fn node_refusing_readonly_serves_no_read() {
     );
     assert!(!is_sent(reply.view()));
     assert_eq!(fake.calls("GET"), 0);
-    // Refused by one of several it costs an attempt and not the read.
+    // If one of several nodes refuses, the attempt fails but not the read.
     fake.on(1, |_, command| {
         is_command(command, "READONLY").then(|| Action::send("-ERR cannot\r\n"))
     });
@@ -86,7 +89,7 @@ fn node_refusing_readonly_serves_no_read() {
     assert_eq!(fake.node(1).calls("GET"), 0);
 }
 
-/// Arguments that give every command as many keys and options as it may want.
+/// Arguments with enough keys and options for every command.
 const ARGUMENTS: &[&[&str]] = &[
     &[],
     &["k"],
@@ -134,7 +137,7 @@ fn readonly_client_sends_only_known_reads() {
     ] {
         commands.push(support::words::split(words).unwrap());
     }
-    // The same in the other case, which servers do not mind.
+    // The same in the other case, which servers treat alike.
     let lower: Vec<Vec<Vec<u8>>> = commands
         .iter()
         .map(|c| c.iter().map(|w| w.to_ascii_lowercase()).collect())
@@ -158,7 +161,7 @@ fn readonly_client_sends_only_known_reads() {
             refused(&readonly.command_to(place, &args), command);
         }
         refused(&readonly.pin(b"k").command(&args), command);
-        // A pipeline with one of them in it is refused as a whole.
+        // A pipeline that contains one of them is rejected as a whole.
         let mut pipeline = Pipeline::new(readonly.clone());
         pipeline.command(&[b"GET", b"k"]);
         pipeline.resp(&support::encode(&args));
@@ -193,11 +196,7 @@ fn readonly_client_sends_only_known_reads() {
         show(reply.view())
     );
     assert_eq!(bytes(), before);
-    assert_eq!(
-        run(&readonly, "GET k"),
-        "nil",
-        "and the client is as good as before"
-    );
+    assert_eq!(run(&readonly, "GET k"), "nil", "the client still works");
 }
 
 #[test]
@@ -248,7 +247,7 @@ fn pipeline_reads_written_slot_at_primary() {
     assert_eq!(
         on_replicas(3, &other) + on_replicas(5, &other),
         20,
-        "and the other slot's not"
+        "reads of the other slot still go to replicas"
     );
 }
 
@@ -265,17 +264,17 @@ fn moved_from_replica_is_followed_and_keeps_replicas() {
     for _ in 0..60 {
         assert_eq!(run(&readonly, "GET k"), "v");
     }
-    assert!(fake.node(1).calls("GET") > 0, "it was never asked");
+    assert!(fake.node(1).calls("GET") > 0, "the replica was never asked");
     assert!(
         fake.node(2).calls("GET") > 5,
-        "the other replica is forgotten"
+        "the other replica is not used any more"
     );
 }
 
 #[test]
 fn unavailable_primary_keeps_replica_reads() {
     for says in [
-        // So it does for two seconds when it has just been started, and for longer when it is cut off.
+        // A server replies so for two seconds after its start, and for longer when it is cut off.
         "-CLUSTERDOWN The cluster is down\r\n",
         "-BUSY Redis is busy running a script.\r\n",
     ] {
@@ -286,7 +285,7 @@ fn unavailable_primary_keeps_replica_reads() {
         });
         let client = client(&fake.url());
         let usual = Arc::new(client.readonly());
-        // It believes a replica what it has, and asks the primary for what it lacks.
+        // It trusts the values of a replica and checks missing keys at the primary.
         let verifies = Arc::new(usual.with("nil", "verify"));
         for n in 0..80 {
             let client = [&usual, &verifies][n / 2 % 2];

@@ -1,4 +1,4 @@
-//! Slots that move while they are used: what nodes say then, and that each command runs once and in its order.
+//! Slots that move while they are used: each command runs once and in order.
 
 use crate::common::{
     client, code, is_command, is_sent, key_of, run, run_all, send, show, stat, timed, wait_for,
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::{Action, FakeCluster, slot_of};
 
-/// Lets a node answer `answer` to its first `times` commands of this beginning, and then behave.
+/// Makes a node reply `answer` to its first `times` commands that begin with `words`.
 fn answers(fake: &FakeCluster, node: usize, words: &'static str, times: usize, answer: String) {
     let mut left = times;
     fake.on(node, move |_, command| {
@@ -39,7 +39,7 @@ fn moved_slot_is_requested_once_from_old_owner() {
     assert_eq!(
         fake.node(0).calls("GET"),
         1,
-        "the old place, again and again"
+        "the old owner was asked more than once"
     );
     assert_eq!(fake.node(1).calls("GET"), 5);
     assert_eq!(stat(&client, "moved"), 1);
@@ -85,7 +85,7 @@ fn conflicting_redirections_of_one_slot_go_to_one_node() {
     let key = key_of(0, 3, 1);
     let slot = slot_of(key.as_bytes());
     fake.assign(slot..=slot, 1);
-    // In the middle of it the node hears of another owner.
+    // Between the two commands the node learns of another owner.
     let (first, second) = (port_of(&fake, 1), port_of(&fake, 2));
     fake.on(0, move |_, command| {
         let to = match () {
@@ -101,7 +101,11 @@ fn conflicting_redirections_of_one_slot_go_to_one_node() {
     let commands = [format!("GET {key}"), format!("SET {key} v")];
     assert_eq!(run_all(&client, &commands), ["nil", "OK"]);
     let calls = |node| (fake.node(node).calls("GET"), fake.node(node).calls("SET"));
-    assert_eq!((calls(1), calls(2)), ((1, 1), (0, 0)), "side by side");
+    assert_eq!(
+        (calls(1), calls(2)),
+        ((1, 1), (0, 0)),
+        "both commands go to one node"
+    );
 }
 
 #[test]
@@ -127,14 +131,14 @@ fn redirection_loop_ends_in_redirects_error() {
         "{}",
         show(reply.view())
     );
-    assert!(!is_sent(reply.view()), "it has not run anywhere");
+    assert!(!is_sent(reply.view()), "it has not run on any node");
     assert_eq!(
         fake.calls("SET"),
         6,
         "max_redirects=5 means one try and five more"
     );
     assert!(time < Duration::from_millis(2050));
-    // In a pipeline the others are not concerned.
+    // The other commands of a pipeline are not affected.
     let client = Arc::new(client);
     let other = key_of(1, 2, 2);
     fake.put(&other, "well");
@@ -165,7 +169,7 @@ fn self_redirection_is_limited_by_max_redirects() {
         show(reply.view())
     );
     assert_eq!(fake.calls("INCR"), 5);
-    // Or for a moment only, as after a failover.
+    // The same for a short time, as after a failover.
     answers(&fake, 0, "INCR", 3, format!("-MOVED {slot} {itself}"));
     assert_eq!(run(&client, "INCR k"), "1");
 }
@@ -181,7 +185,7 @@ fn redirection_to_unknown_node_is_followed_in_any_spelling() {
     ] {
         for kind in ["MOVED", "ASK"] {
             let fake = FakeCluster::new(2);
-            // Without slots node 1 is in nobody's view.
+            // Without slots node 1 is in no topology.
             fake.assign(0..=16383, 0);
             let client = client(&format!("redis://{}", port_of(&fake, 0)));
             let slot = slot_of(b"k");
@@ -225,7 +229,7 @@ fn asking_is_sent_with_its_command_and_keeps_slot_map() {
     fake.put(&key, "there");
     let there = port_of(&fake, 1);
     answers(&fake, 0, "GET", usize::MAX, format!("-ASK {slot} {there}"));
-    // It answers ASKING only when it has the command too.
+    // It answers ASKING only after it has received the command too.
     let mut asked = 0;
     fake.on(1, move |_, command| {
         if is_command(command, "ASKING") {
@@ -243,7 +247,7 @@ fn asking_is_sent_with_its_command_and_keeps_slot_map() {
         3,
         "ASK is for once: the slot has not moved"
     );
-    // In a pipeline each command has an ASKING of its own.
+    // In a pipeline each command has its own ASKING.
     let gets = vec![format!("GET {key}"); 3];
     fake.off(1);
     assert_eq!(run_all(&client, &gets), ["there"; 3]);
@@ -311,7 +315,7 @@ fn tryagain_is_retried_until_migration_ends() {
 
 #[test]
 fn answered_command_is_not_resent_with_pending_ones() {
-    // What is not answered yet waits for another round, several times over.
+    // Commands without a reply are retried, several times.
     for words in [
         "-TRYAGAIN Multiple keys request during rehashing of slot",
         "-CLUSTERDOWN Hash slot not served",
@@ -364,7 +368,7 @@ fn refused_command_not_retried_after_later_slot_command_ran() {
     );
     let told = "TRYAGAIN (not sent again: a later command of its slot has run) (SERVER)";
     assert!(got[0].ends_with(told), "{got:?}");
-    assert_eq!(got[1..], ["OK", "OK"], "another slot is not concerned");
+    assert_eq!(got[1..], ["OK", "OK"], "another slot is not affected");
     assert_eq!(fake.value(&key).unwrap(), b"second");
     assert_eq!(fake.node(0).calls("SET"), 2);
     assert_eq!(fake.node(1).calls("SET"), 2);
@@ -379,9 +383,11 @@ fn slot_commands_after_primary_failure_go_to_one_node() {
     });
     assert!(run(&client, "SET k lost").contains("TIMEOUT"));
     fake.off(0);
-    // Until it is tried again: by the first command, and the others would ask who has taken its place.
+    // Until the next probe of the node. The first command is the probe; the others would look for a promoted replica.
     let failed = Instant::now();
-    wait_for("a while", || failed.elapsed() > Duration::from_millis(60));
+    wait_for("the time is over", || {
+        failed.elapsed() > Duration::from_millis(60)
+    });
     let got = run_all(&client, &["GET k", "SET k v", "GET k"]);
     assert_eq!(got, ["nil", "OK", "v"]);
     assert_eq!(fake.node(1).calls("SET"), 0);
@@ -399,7 +405,7 @@ fn refused_command_not_retried_after_later_command_was_asked() {
         fake.port(1)
     );
     for early in ["SET", "GET"] {
-        // The first is refused for another reason; the others of its key are told that it has moved.
+        // The first command is refused for another reason; the others get ASK for the key.
         let (send, gone, mut refused) = (send.clone(), moved.clone(), false);
         fake.on(0, move |_, command| {
             if command.get(1).is_none_or(|key| *key != gone.as_bytes()) {
@@ -430,7 +436,7 @@ fn refused_command_not_retried_if_later_write_may_have_run() {
         let fake = FakeCluster::new(1);
         let client = Arc::new(client(&fake.url()));
         let mut left = vec![Action::SendClose(Vec::new()), Action::send("-TRYAGAIN\r\n")];
-        // The first is refused, and the reply to the second is lost.
+        // The first command is refused, and the reply to the second is lost.
         fake.on(0, move |_, command| {
             (is_command(command, "SET") || is_command(command, "GET"))
                 .then(|| left.pop())
@@ -524,7 +530,7 @@ fn loading_primary_is_retried_and_loading_replica_skipped() {
         let asked = fake.node(1).calls("GET") - before;
         assert!(
             (1..10).contains(&asked),
-            "asked {asked} times, and not left alone"
+            "asked {asked} times, and not ejected"
         );
     }
 }
@@ -587,11 +593,11 @@ fn pinned_handle_reports_moved_then_follows() {
     let pinned = client(&fake.url()).pin(key.as_bytes());
     assert_eq!(run(&pinned, &set), "OK");
     fake.assign(slot..=slot, 1);
-    // Nothing is sent twice behind the back of who may be counting on one connection.
+    // The pinned handle does not resend: its caller may rely on one connection.
     assert!(run(&pinned, &set).starts_with("MOVED"));
     assert_eq!(run(&pinned, &set), "OK");
     assert_eq!(fake.node(1).calls("SET"), 1);
-    // A transaction that was begun ends where it began.
+    // A transaction ends on the node where it began.
     assert_eq!(run(&pinned, "MULTI"), "OK");
     fake.assign(slot..=slot, 0);
     assert!(run(&pinned, &set).starts_with("MOVED"));
@@ -603,7 +609,7 @@ fn pinned_handle_reports_moved_then_follows() {
     assert_eq!(fake.node(1).calls("EXEC"), 1);
 }
 
-/// A slot that two nodes have given to each other, as between two SETSLOT commands.
+/// Two nodes that both redirect a slot to each other, as between two SETSLOT commands.
 #[test]
 fn temporary_redirection_loop_is_retried() {
     for ms in [150, 1200] {
@@ -638,7 +644,7 @@ fn temporary_redirection_loop_is_retried() {
         });
         for (n, (got, time)) in told.iter().enumerate() {
             assert_eq!(*got, ["1", "0", "v", "v"][n], "{ms} ms");
-            // It waits for about as long again as it has waited, and asks seldom.
+            // The delay doubles with the time already waited, so that few requests are sent.
             assert!(*time < Duration::from_millis(2 * ms + 200), "{n}: {time:?}");
         }
         for (name, most) in [("INCR", 20), ("DEL", 20), ("GET", 40)] {
@@ -651,7 +657,7 @@ fn temporary_redirection_loop_is_retried() {
     }
 }
 
-/// A node that was away comes back: it knows the present epoch, and not yet that another has its slots.
+/// A node that returns knows the current epoch, but not yet that another node owns its slots.
 #[test]
 fn stale_view_with_current_epoch_is_outvoted() {
     let fake = FakeCluster::new(3);
@@ -677,7 +683,11 @@ fn stale_view_with_current_epoch_is_outvoted() {
         assert_eq!(code(client.refresh().view()), Code::Ok);
         assert_eq!(run(&client, &format!("SET {key} v")), "OK");
     }
-    assert_eq!(fake.node(0).calls("SET"), 0, "the old view was believed");
+    assert_eq!(
+        fake.node(0).calls("SET"),
+        0,
+        "the client trusted the old view"
+    );
 }
 
 #[test]
@@ -691,7 +701,7 @@ fn node_without_slots_is_forgotten_immediately() {
     assert_eq!(run(&client, &format!("SET {key} v")), "OK");
     let named = || show(client.topology().view()).contains(&port_of(&fake, 2));
     assert!(named());
-    // The topology has been learned just now, and would not be learned again so soon for one slot that has moved.
+    // The topology was refreshed just now, so that one moved slot causes no new refresh.
     fake.assign(slot..=slot, 1);
     assert_eq!(run(&client, &format!("GET {key}")), "v");
     assert!(!named(), "{}", show(client.topology().view()));
@@ -731,12 +741,12 @@ fn thousand_moved_replies_cause_few_refreshes() {
     let fake = FakeCluster::new(3);
     let client = Arc::new(client(&fake.url()));
     let before = fake.calls("CLUSTER");
-    // The client has only just learned the topology, and would not learn it again so soon.
+    // The client has just loaded the topology and would not refresh it yet.
     let connected = std::time::Instant::now();
     wait_for("a refresh is due again", || {
         connected.elapsed() > Duration::from_millis(100)
     });
-    // Every slot has a new owner at once.
+    // Every slot changes its owner at once.
     fake.assign(0..=5460, 1);
     fake.assign(5461..=10922, 2);
     fake.assign(10923..=16383, 0);
@@ -756,14 +766,14 @@ fn thousand_moved_replies_cause_few_refreshes() {
         });
     });
     assert_eq!(calls.load(Ordering::Relaxed), 64 * 20);
-    // Two nodes a refresh, SLOTS and INFO each; at most one each 50 ms, and at least one.
+    // A refresh asks two nodes for SLOTS and INFO. At least one refresh, and at most one in 50 ms.
     let asked = (fake.calls("CLUSTER") - before) / 4;
     let most = 2 + time.as_millis() as usize / 50;
     assert!((1..=most).contains(&asked), "{asked} refreshes in {time:?}");
 }
 
-/// Until a dead primary has a successor, its replica goes on naming it. That is time to be waited
-/// out, not an odyssey: max_redirects is for nodes that live and disagree.
+/// Until a dead primary is replaced, its replica keeps naming it. The client waits and does not count these
+/// redirections: max_redirects limits live nodes that disagree.
 #[test]
 fn moved_to_dead_primary_does_not_count_as_redirect() {
     let mut cluster = FakeCluster::with_replicas(1, 1);

@@ -1,4 +1,4 @@
-//! Where a command would go, where its caller sends it, and what goes nowhere.
+//! Which nodes a command goes to, and which commands are rejected.
 
 use crate::common::{client, code, is_command, is_sent, key_of, run, send, show};
 use rediscluster::cluster::Client;
@@ -24,7 +24,7 @@ fn field(reply: &Reply, name: &str) -> String {
     reply.view().find(name).map_or("-".to_string(), show)
 }
 
-/// Two primaries (nodes 0 and 1) with a replica each (2 and 3), by their ports.
+/// Two primaries (nodes 0 and 1) with one replica each (2 and 3), by port.
 fn named(fake: &FakeCluster) -> [String; 4] {
     [0, 1, 2, 3].map(|node| format!("127.0.0.1:{}", fake.port(node)))
 }
@@ -140,7 +140,7 @@ fn explain_names_target_nodes_and_skip_reasons() {
     let told = explain(&plain, &format!("MGET {k} {l} {k}"));
     assert_eq!(field(&told, "keys"), format!("[{k}, {l}, {k}]"));
     assert_eq!(field(&told, "slots"), format!("[{slot_k}, {slot_l}]"));
-    // What would be refused says why, and would go nowhere.
+    // A rejected command has a reason and no target.
     for (client, words, error) in [
         (
             &readonly,
@@ -177,7 +177,7 @@ fn explain_names_target_nodes_and_skip_reasons() {
         assert_eq!(field(&told, "nodes"), nobody, "{words}");
         assert_eq!(field(&told, "policy"), "refused", "{words}");
     }
-    // A command of a module is a guess until a server has told.
+    // The route of a module command is a guess until a server was asked.
     let told = explain(&plain, &format!("MOD.GET {k}"));
     assert_eq!(
         (field(&told, "known"), field(&told, "access")),
@@ -187,7 +187,7 @@ fn explain_names_target_nodes_and_skip_reasons() {
     for name in ["SET", "GET", "MGET", "DBSIZE", "COMMAND", "MOD.GET"] {
         assert_eq!(fake.calls(name), 0, "{name} was sent");
     }
-    // A replica that does not answer is left alone, and so it is said.
+    // A silent replica is ejected, and the explanation says so.
     let mut fake = fake;
     fake.stop(2);
     for _ in 0..20 {
@@ -246,7 +246,7 @@ fn command_to_runs_on_the_named_target() {
     seen.sort();
     seen.dedup();
     assert_eq!(seen, ["0", "1"], "either primary");
-    // It is followed to where the key is, but not from a node of the caller's choice.
+    // Redirections are followed, unless the caller chose the node.
     assert_eq!(
         show(to(&client, "slot:0", &format!("GET {l}")).view()),
         "nil"

@@ -1,4 +1,4 @@
-//! EVALSHA at nodes that were never told the script, or have forgotten it.
+//! EVALSHA on nodes that do not know the script.
 
 use crate::common::{client, code, is_command, is_sent, key_of, run, run_all, send, show, stat};
 use rediscluster::error::Code;
@@ -8,7 +8,7 @@ use support::{Action, FakeCluster, slot_of};
 /// "return 1".
 const ONE: &str = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
 
-/// Every node has forgotten all scripts, and runs what it is sent in full.
+/// No node knows any script; every node runs EVAL.
 fn forgetful(nodes: usize) -> FakeCluster {
     let fake = FakeCluster::new(nodes);
     for node in 0..nodes {
@@ -56,7 +56,7 @@ fn known_script_body_is_resent_where_missing() {
         assert_eq!(stat(&client, "noscript"), 4);
         let full = format!("EVAL \"return 1\" 1 {} a b", key_of(1, 2, 1));
         assert!(fake.node(1).received_text().concat().contains(&full));
-        // What the caller has thrown away is not brought back.
+        // A flushed script is not restored.
         assert_eq!(run(&client, "SCRIPT FLUSH").split(' ').next(), Some("ERR"));
         let unknown = run(&client, &format!("EVALSHA {ONE} 1 {}", key_of(0, 2, 0)));
         assert!(unknown.starts_with("NOSCRIPT"), "{unknown}");

@@ -1,12 +1,13 @@
-//! Commands that are for several shards at once: split by slot, or sent to all; and what a shard that fails does to them.
+//! Commands to several shards: split by slot, or sent to all nodes. A failing shard fails the command.
 
+use crate::common::serial::in_child_process;
 use crate::common::{client, code, is_command, is_sent, key_of, run, run_all, send, show, stat};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use std::sync::Arc;
 use support::{Action, FakeCluster, slot_of};
 
-/// A cluster whose nodes answer `name` with this, each.
+/// A cluster whose nodes reply to `name` with these answers.
 fn answering(name: &'static str, answers: &[&'static str]) -> FakeCluster {
     let fake = FakeCluster::new(answers.len());
     for (node, answer) in answers.iter().copied().enumerate() {
@@ -17,7 +18,7 @@ fn answering(name: &'static str, answers: &[&'static str]) -> FakeCluster {
     fake
 }
 
-/// `MSET` of one key of each of three shards.
+/// `MSET` with one key in each of three shards.
 fn mset_over_three() -> String {
     format!(
         "MSET {} 0 {} 1 {} 2",
@@ -59,7 +60,7 @@ fn multi_slot_mset_requires_split_writes() {
         refused[0].contains("CROSSSLOT") && refused[1] == "nil",
         "{refused:?}"
     );
-    assert_eq!(fake.calls("MSET"), 0, "not a byte of it");
+    assert_eq!(fake.calls("MSET"), 0, "nothing was sent");
 
     let splitting = Arc::new(plain.with("split_writes", "yes"));
     assert_eq!(run(&splitting, &words), "OK");
@@ -70,13 +71,17 @@ fn multi_slot_mset_requires_split_writes() {
     };
     for node in 0..3 {
         let own = format!("MSET {} {node}", key_of(node, 3, node));
-        assert_eq!(of_node(node), [own.clone(), own], "each shard its own");
+        assert_eq!(
+            of_node(node),
+            [own.clone(), own],
+            "each shard gets its own keys"
+        );
     }
-    // The last value of a key wins, in one command to one shard.
+    // The last value of a repeated key wins, in one command to one shard.
     let (a, b) = (key_of(0, 3, 0), key_of(1, 3, 1));
     run(&splitting, &format!("MSET {a} 1 {b} 2 {a} 3"));
     assert_eq!(of_node(0)[2], format!("MSET {a} 1 {a} 3"));
-    // MSETNX promises more than anybody can give up.
+    // MSETNX is atomic, so that no option splits it.
     let (code, sent, text) = fails(&splitting, &format!("MSETNX {a} 1 {b} 2"));
     assert!(code == Code::CrossSlot && !sent, "{text}");
     assert!(!text.contains("split_writes"), "{text}");
@@ -244,7 +249,7 @@ fn failing_shard_is_named_and_fails_merged_reply() {
             "{words}"
         );
     }
-    // By name, the one that failed stands beside the others.
+    // In a map by node, the failed node stands beside the others.
     let fake = answering("INFO", &["$1\r\ni\r\n", "-ERR not today\r\n"]);
     let client = client(&fake.url());
     let info = send(&client, "INFO");
@@ -297,11 +302,11 @@ fn promoted_shard_named_by_moved_is_counted_once() {
             if is_command(command, "DBSIZE") {
                 return Some(Action::send(counts[node % 2]));
             }
-            // What is known of the cluster stays what it was.
+            // Refreshes fail, so that the known topology stays.
             is_command(command, "CLUSTER").then_some(Action::Close)
         });
     }
-    // The second shard has a new primary, and has got a slot of the first.
+    // The second shard has a new primary and owns a slot of the first.
     let key = key_of(0, 2, 1);
     let slot = slot_of(key.as_bytes());
     fake.assign(8192..=16383, 3);
@@ -314,7 +319,7 @@ fn promoted_shard_named_by_moved_is_counted_once() {
     assert_eq!(
         stat(&client, "moved"),
         1,
-        "all its slots are known to be there"
+        "all slots of the shard are updated"
     );
 }
 
@@ -334,18 +339,26 @@ fn moved_to_replica_is_undone_by_next_redirection() {
             is_command(command, "CLUSTER").then_some(Action::Close)
         });
     }
-    // It went to the second shard, whose replica, as that was primary once, is where its old owner sends to.
+    // The slot moved to the second shard. Its old owner redirects to the replica, which was the primary before.
     fake.assign(slot..=slot, 1);
     assert_eq!(run(&client, &format!("GET {key}")), "nil");
-    assert_eq!(stat(&client, "moved"), 2, "there, and from there");
+    assert_eq!(
+        stat(&client, "moved"),
+        2,
+        "one MOVED to the replica and one from it"
+    );
     for n in 1..4 {
         assert_eq!(run(&client, &format!("GET {}", key_of(1, 2, n))), "nil");
     }
     assert_eq!(run(&client, &format!("GET {key}")), "nil");
-    assert_eq!(stat(&client, "moved"), 2, "nobody is sent astray by it");
+    assert_eq!(
+        stat(&client, "moved"),
+        2,
+        "the replica is not used as owner"
+    );
 }
 
-/// Read as a C caller does: an element has no node of its own, and where one would be lie the bytes of the next element.
+/// Reads as a C caller does. An element stores no node; its place holds the bytes of the next element.
 #[test]
 fn reply_map_by_node_is_readable_with_silent_node() {
     use rediscluster::ffi::client::{rdc_close, rdc_create};
@@ -354,29 +367,32 @@ fn reply_map_by_node_is_readable_with_silent_node() {
         rdc_reply_at, rdc_reply_error, rdc_reply_free, rdc_reply_len, rdc_reply_node, rdc_reply_str,
     };
     use std::ffi::{CStr, CString};
-    let fake = FakeCluster::new(3);
-    fake.on(1, |_, command| {
-        is_command(command, "PING").then_some(Action::Nothing)
-    });
-    let url = CString::new(fake.url() + "?attempt_timeout_ms=60&timeout_ms=60").unwrap();
-    // SAFETY: the strings are C strings, and the handles are live until they are freed.
-    unsafe {
-        let handle = rdc_create(url.as_ptr());
-        let ping = [c"PING".as_ptr()];
-        let place = c"primaries".as_ptr();
-        let reply = rdc_command_to(handle, place, 1, ping.as_ptr(), std::ptr::null());
-        assert_eq!(rdc_reply_len(reply), 6);
-        let mut failed = Vec::new();
-        for i in 0..6 {
-            let element = rdc_reply_at(reply, i);
-            assert!(rdc_reply_node(element).is_null(), "element {i}");
-            if rdc_reply_error(element) == Code::Timeout as i32 {
-                let name = rdc_reply_str(rdc_reply_at(reply, i - 1));
-                failed.push(CStr::from_ptr(name).to_str().unwrap().to_string());
+    // In its own process: the C functions replace the panic hook, and failing tests would print nothing.
+    in_child_process("", |_| {
+        let fake = FakeCluster::new(3);
+        fake.on(1, |_, command| {
+            is_command(command, "PING").then_some(Action::Nothing)
+        });
+        let url = CString::new(fake.url() + "?attempt_timeout_ms=60&timeout_ms=60").unwrap();
+        // SAFETY: the strings are C strings, and the handles are live until they are freed.
+        unsafe {
+            let handle = rdc_create(url.as_ptr());
+            let ping = [c"PING".as_ptr()];
+            let place = c"primaries".as_ptr();
+            let reply = rdc_command_to(handle, place, 1, ping.as_ptr(), std::ptr::null());
+            assert_eq!(rdc_reply_len(reply), 6);
+            let mut failed = Vec::new();
+            for i in 0..6 {
+                let element = rdc_reply_at(reply, i);
+                assert!(rdc_reply_node(element).is_null(), "element {i}");
+                if rdc_reply_error(element) == Code::Timeout as i32 {
+                    let name = rdc_reply_str(rdc_reply_at(reply, i - 1));
+                    failed.push(CStr::from_ptr(name).to_str().unwrap().to_string());
+                }
             }
+            assert_eq!(failed, [format!("127.0.0.1:{}", fake.port(1))]);
+            rdc_reply_free(reply);
+            rdc_close(handle);
         }
-        assert_eq!(failed, [format!("127.0.0.1:{}", fake.port(1))]);
-        rdc_reply_free(reply);
-        rdc_close(handle);
-    }
+    });
 }

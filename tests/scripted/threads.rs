@@ -1,4 +1,4 @@
-//! Threads that meet on one handle.
+//! Threads that share one handle.
 
 use crate::common::{run, wait_for};
 use rediscluster::cluster::Client;
@@ -9,7 +9,7 @@ use support::{Action, FakeCluster};
 
 const LATE: Duration = Duration::from_millis(1500);
 
-/// A node that takes long to GET slow, and turns away every connection behind so many.
+/// A node that is slow to GET slow and refuses all connections above this number.
 fn node(connections: usize) -> (FakeCluster, Client, Arc<AtomicUsize>) {
     let fake = FakeCluster::new(1);
     fake.put("k", "v");
@@ -17,7 +17,7 @@ fn node(connections: usize) -> (FakeCluster, Client, Arc<AtomicUsize>) {
     let turned_away = Arc::new(AtomicUsize::new(0));
     let counter = turned_away.clone();
     fake.on(0, move |_, command| match &command[0][..] {
-        // The first connection is the one that looks whom it talks to.
+        // The first connection only identifies the server.
         b"HELLO" if seen.fetch_add(1, Ordering::SeqCst) > connections => {
             counter.fetch_add(1, Ordering::SeqCst);
             let words = b"-ERR max number of clients reached\r\n";
@@ -41,7 +41,7 @@ fn slow_command_does_not_block_other_threads() {
             assert_eq!(run(&client, "GET slow"), "slow");
             finished.store(true, Ordering::SeqCst);
         });
-        wait_for("it is under way", || fake.calls("GET") == 1);
+        wait_for("the call is in flight", || fake.calls("GET") == 1);
         let others: Vec<_> = (0..64)
             .map(|_| {
                 scope.spawn(|| {
@@ -54,7 +54,10 @@ fn slow_command_does_not_block_other_threads() {
         for one in others {
             one.join().unwrap();
         }
-        assert!(!finished.load(Ordering::SeqCst), "they waited for it");
+        assert!(
+            !finished.load(Ordering::SeqCst),
+            "other threads waited for the slow command"
+        );
     });
 }
 
@@ -63,7 +66,7 @@ fn threads_share_connection_if_second_is_refused() {
     let (fake, client, turned_away) = node(1);
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| run(&client, "GET slow"));
-        wait_for("it is under way", || fake.calls("GET") == 1);
+        wait_for("the call is in flight", || fake.calls("GET") == 1);
         assert_eq!(run(&client, "GET k"), "v");
         assert_eq!(slow.join().unwrap(), "slow");
     });

@@ -1,4 +1,4 @@
-//! Transactions: by hand on a pinned handle, and in one go by an atomic pipeline; while slots move and connections die.
+//! Transactions on pinned handles and in atomic pipelines, with moving slots and lost connections.
 
 use crate::common;
 use crate::common::atomic;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::{Action, FakeCluster, slot_of};
 
-/// A node that queues what comes after MULTI, and says this to EXEC.
+/// A node that queues commands after MULTI and replies to EXEC with this.
 fn queueing(fake: &FakeCluster, node: usize, exec: impl Fn() -> Action + Send + 'static) {
     fake.on(node, move |_, command| {
         if is_command(command, "MULTI") {
@@ -67,7 +67,7 @@ fn refused_transaction_reports_cause_and_nothing_sent() {
         "{text}"
     );
     assert!(!is_sent(reply.view()), "{text}");
-    // One that failed when it ran is one element; the others have run.
+    // A command that failed in EXEC is one element; the others have run.
     let fake = FakeCluster::new(1);
     queueing(&fake, 0, || {
         Action::send("*2\r\n:1\r\n-WRONGTYPE no number\r\n")
@@ -139,15 +139,19 @@ fn pinned_handle_outside_transaction_follows_moved() {
     );
     assert_eq!(run(&pinned, &format!("GET {key}")), "1");
     assert_eq!(fake.node(1).calls("GET"), 1);
-    // The map has it too.
+    // The slot map is updated too.
     assert_eq!(run(&client, &format!("GET {key}")), "1");
     assert_eq!(fake.node(0).calls("GET"), 1);
-    // Another key's redirection is not its own.
+    // A redirection of another key does not move the pinned handle.
     let other = key_of(0, 2, 7);
     let text = run(&pinned, &format!("GET {other}"));
     assert!(text.contains("pinned to another slot"), "{text}");
     assert_eq!(run(&pinned, &format!("GET {key}")), "1");
-    assert_eq!(fake.node(1).connections(), 2, "the pinned one is kept");
+    assert_eq!(
+        fake.node(1).connections(),
+        2,
+        "the pinned connection is kept"
+    );
 }
 
 #[test]
@@ -192,7 +196,7 @@ fn manual_transaction_with_moved_slot_is_discarded() {
             text.starts_with("MOVED") && text.contains("is void"),
             "{text}"
         );
-        // Not silently somewhere else: the transaction is where it was begun, and void.
+        // The commands do not run elsewhere: the transaction stays on its node and is discarded.
         let text = run(&pinned, &format!("SET {key} 3"));
         assert!(text.starts_with("MOVED"), "{text}");
         let text = run(&pinned, end);
@@ -202,7 +206,7 @@ fn manual_transaction_with_moved_slot_is_discarded() {
             "nil",
             "nothing has run"
         );
-        assert!(fake.node(1).calls("GET") > 0, "at the new place");
+        assert!(fake.node(1).calls("GET") > 0, "on the new owner");
     }
     drop(pinned);
 }

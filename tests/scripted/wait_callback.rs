@@ -1,4 +1,5 @@
-//! A thread that is asked whether its call shall go on waiting: what Ctrl-C and timeouts of other languages hang on.
+//! The wait callback of a thread, which decides whether its call goes on waiting. Ctrl-C and timeouts of other
+//! languages use it.
 
 use crate::common::{
     client, code, is_command, is_sent, key_of, pipeline, run, run_all, send, show, timed, wait_for,
@@ -14,16 +15,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use support::{Action, FakeCluster};
 
-/// What a user notices as a delay begins about here; a call asks every 25 ms.
+/// About the delay that users notice; a waiting call runs the callback every 25 ms.
 const PROMPT: Duration = Duration::from_millis(100);
 
-/// Runs what takes no longer than that in one of three tries: a machine that is busy otherwise may be late once.
+/// Fails unless one of three runs is faster than that: a busy machine may be late.
 fn assert_prompt(what: &str, mut f: impl FnMut() -> Duration) {
     let tries: Vec<Duration> = (0..3).map(|_| f()).collect();
     assert!(tries.iter().any(|took| *took < PROMPT), "{what}: {tries:?}");
 }
 
-/// The error that a reply is, or that its first element is.
+/// The reply itself if it is an error, else its first element.
 fn failed(view: View<'_>) -> View<'_> {
     match code(view) {
         Code::Ok => view.elements().next().expect("an element"),
@@ -31,7 +32,7 @@ fn failed(view: View<'_>) -> View<'_> {
     }
 }
 
-/// Lets this thread's calls ask: the `n`-th time the answer is no, and afterwards yes again. Returns the count.
+/// Sets a callback for this thread that returns false the `n`-th time. Returns the number of its calls.
 fn abort_at(n: usize) -> Rc<Cell<usize>> {
     let asked = Rc::new(Cell::new(0));
     let count = asked.clone();
@@ -42,7 +43,7 @@ fn abort_at(n: usize) -> Rc<Cell<usize>> {
     asked
 }
 
-/// A cluster in which the first node takes commands and says nothing, but for what sets connections up.
+/// A cluster whose first node answers handshakes but none of these commands.
 fn silent(primaries: usize) -> FakeCluster {
     let fake = FakeCluster::new(primaries);
     fake.on(0, |_, command| {
@@ -78,6 +79,10 @@ fn wait_callback_returning_zero_aborts_call_in_every_wait() {
     let mut sent = 0;
     for (way, call) in ways {
         assert_prompt(way, || {
+            // On open connections the command is sent before the first wait.
+            for (client, key) in [(&*client, &here), (&*client, &there), (&pinned, &here)] {
+                assert_eq!(run(client, &format!("SET {key} 0")), "OK", "{way}");
+            }
             let asked = abort_at(1);
             let (reply, took) = timed(call);
             set_question(None);
@@ -87,7 +92,7 @@ fn wait_callback_returning_zero_aborts_call_in_every_wait() {
             assert_eq!(
                 asked.get(),
                 1,
-                "{way}: no is no, however much there is to undo"
+                "{way}: the callback ran again after it returned false"
             );
             sent += match way {
                 "blocking" => 0,
@@ -105,7 +110,7 @@ fn wait_callback_returning_zero_aborts_call_in_every_wait() {
     assert_eq!(
         fake.calls("INCR"),
         sent,
-        "what was interrupted was not sent again"
+        "interrupted commands are not retried"
     );
 }
 
@@ -116,9 +121,7 @@ fn wait_callback_runs_while_waiting_for_connection() {
     let client = Arc::new(client(&url));
     std::thread::scope(|scope| {
         scope.spawn(|| run(&client, "GET silence"));
-        wait_for("somebody uses the only connection", || {
-            fake.calls("GET") == 1
-        });
+        wait_for("the only connection is in use", || fake.calls("GET") == 1);
         for way in ["SET k v", "a pipeline"] {
             assert_prompt(way, || {
                 let asked = abort_at(2);
@@ -140,7 +143,7 @@ fn wait_callback_runs_while_waiting_for_connection() {
     assert_eq!(
         fake.calls("SET"),
         1,
-        "what was interrupted in the queue was never sent"
+        "a command interrupted in the queue is never sent"
     );
 }
 
@@ -164,7 +167,7 @@ fn wait_callback_runs_while_connecting_and_backing_off() {
         took
     });
 
-    // It accepts connections and does not answer.
+    // It accepts connections and never answers.
     let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = deaf.local_addr().unwrap();
     let url = format!("redis://{address}?timeout_ms=20000&connect_timeout_ms=20000");
@@ -172,7 +175,7 @@ fn wait_callback_runs_while_connecting_and_backing_off() {
         abort_at(1);
         let (refused, took) = timed(|| Client::create(&url));
         set_question(None);
-        let error = refused.error().expect("nobody answered");
+        let error = refused.error().expect("an error, because no node answers");
         assert_eq!(error.code, Code::Interrupted, "{error}");
         took
     });
@@ -205,9 +208,9 @@ fn wait_callback_returning_one_keeps_call_and_queue_position() {
     );
     let before = asked.get();
     assert_eq!(run(&client, &format!("GET {quick}")), "1");
-    assert_eq!(asked.get(), before, "nobody is asked where nobody waits");
+    assert_eq!(asked.get(), before, "the callback ran without a wait");
     set_question(None);
-    assert_eq!(fake.calls("INCR"), 3, "each once");
+    assert_eq!(fake.calls("INCR"), 3, "each runs once");
 }
 
 #[test]
@@ -255,7 +258,7 @@ fn wait_callback_may_call_the_library() {
     let (inner, found) = (client.clone(), Rc::new(Cell::new(0)));
     let counted = found.clone();
     set_question(Some(Rc::new(move || {
-        // Its own calls ask as well, when they have to wait.
+        // These calls run the callback as well, when they wait.
         assert_eq!(run(&inner, "GET k"), "v");
         assert_eq!(run_all(&inner, &["GET k"]), ["v"]);
         assert_eq!(show(inner.refresh().view()), "OK");

@@ -1,4 +1,4 @@
-//! Real servers: that they form a cluster, break as told, and that none is left behind.
+//! Real servers: they form a cluster, break on request, and none is left behind.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -10,14 +10,14 @@ use support::{Cluster, Failover, Reply, Role, Server, control, find, slot_of, wa
 const TOOL: &str = env!("CARGO_BIN_EXE_cluster");
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// One cluster at a time: dozens of servers on two processors suspect each other of being dead.
+/// One cluster at a time: with dozens of servers on two processors, nodes call each other failed.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_alive(pid: u32) -> bool {
-    // A process that has ended but was not collected is a Z.
+    // A process that has ended but was not reaped has the state Z.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat
         .rsplit(')')
@@ -50,7 +50,7 @@ fn cluster_serves_fails_over_and_recovers() {
     cluster.reset_stats().unwrap();
     assert_eq!(cluster.commandstats(primary, "GET").unwrap(), 0);
 
-    // A replica that is cut off serves what it had.
+    // A replica that is cut off serves its old data.
     cluster.wait_replicas_in_sync().unwrap();
     cluster.pause_replication(replica).unwrap();
     text(&cluster, primary, &["SET", "foo", "new"]);
@@ -63,7 +63,7 @@ fn cluster_serves_fails_over_and_recovers() {
     cluster.resume_replication(replica).unwrap();
     assert_eq!(read_stale(), "new");
 
-    // A slot held half-way.
+    // A slot in the middle of a migration.
     let target = nodes[..3].iter().find(|n| n.port != primary).unwrap().port;
     text(&cluster, primary, &["SET", "{foo}2", "x"]);
     cluster.begin_migration(slot, target).unwrap();
@@ -81,14 +81,14 @@ fn cluster_serves_fails_over_and_recovers() {
     cluster.migrate_slot(slot, primary).unwrap();
     assert_eq!(text(&cluster, primary, &["GET", "foo"]), "new");
 
-    // A hand-over and back.
+    // A failover and back.
     cluster.wait_replicas_in_sync().unwrap();
     cluster.failover(replica, Failover::Plain).unwrap();
     assert_eq!(cluster.primary_of(slot).unwrap(), replica);
     cluster.failover(primary, Failover::Takeover).unwrap();
     cluster.wait_healthy().unwrap();
 
-    // A stopped node keeps its port and says nothing.
+    // A stopped node keeps its port and does not answer.
     let pid = cluster.node(primary).unwrap().pid;
     cluster.stop(primary).unwrap();
     assert_eq!(cluster.node(primary).unwrap().role, Role::Stopped);
@@ -96,7 +96,7 @@ fn cluster_serves_fails_over_and_recovers() {
     cluster.cont(primary).unwrap();
     assert_eq!(cluster.node(primary).unwrap().pid, pid);
 
-    // A dead primary is replaced, and comes back as a replica.
+    // A dead primary is replaced, and returns as a replica.
     cluster.wait_healthy().unwrap();
     cluster.kill(primary).unwrap();
     assert!(cluster.kill(primary).is_err());
@@ -110,7 +110,7 @@ fn cluster_serves_fails_over_and_recovers() {
     assert_eq!(cluster.replicas_of(slot).unwrap(), [primary]);
     assert_eq!(text(&cluster, replica, &["GET", "foo"]), "new");
 
-    // Nothing is left, not even of a stopped node.
+    // No process is left, not even a stopped one.
     cluster.stop(replica).unwrap();
     let pids: Vec<u32> = cluster.nodes().iter().filter_map(|n| n.pid).collect();
     assert_eq!(pids.len(), 6);
@@ -221,7 +221,7 @@ fn tool(args: &[&str]) -> Output {
     Command::new(TOOL).args(args).output().unwrap()
 }
 
-/// Starts the tool with a command that prints the servers' process ids, and then sleeps.
+/// Starts the tool with a command that prints the process ids of the servers and then sleeps.
 fn running_tool() -> (Child, Vec<u32>, BufReader<ChildStdout>) {
     let script = "\"$RDC_CLUSTER\" ctl nodes; echo end; exec sleep 100";
     let mut child = Command::new(TOOL)
@@ -246,7 +246,7 @@ fn running_tool() -> (Child, Vec<u32>, BufReader<ChildStdout>) {
 }
 
 fn signal(pid: u32, signal: libc::c_int) {
-    // SAFETY: kill takes numbers; the process is a child that was not waited for.
+    // SAFETY: kill takes numbers; the process is a child that was not reaped.
     assert_eq!(unsafe { libc::kill(pid as libc::pid_t, signal) }, 0);
 }
 
@@ -289,7 +289,7 @@ fn servers_end_when_tool_is_killed() {
         || !pids.iter().any(|&pid| is_alive(pid)),
         PATIENCE
     ));
-    // Its files stay until the next start.
+    // Its files remain until the next start.
     let left = |pid: u32| {
         let prefix = format!("rdc-test-{pid}-");
         let entries = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten();

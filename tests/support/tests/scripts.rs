@@ -1,4 +1,4 @@
-//! The scripted node and the fake cluster, by a client of plain sockets.
+//! The scripted node and the scripted cluster, tested with plain sockets.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -160,7 +160,7 @@ fn endless_script_loop_ends_when_client_disconnects() {
             assert_eq!(client.command(&["GET", "x"]).unwrap(), Reply::Int(1));
         }
     }
-    // The two that only said HELLO left the script in need of a GET.
+    // The two connections that sent only HELLO left the script waiting for a GET.
     let failure = node.finish().unwrap_err().to_string();
     assert_eq!(failure.lines().count(), 2, "{failure}");
 }
