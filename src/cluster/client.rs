@@ -12,14 +12,14 @@ use crate::config::{Config, ReadFrom};
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::{Alert, Call, Peer, Use};
-use crate::resp::{Answer, Body, Kind, Opening, Reply, flag, split};
+use crate::resp::{Answer, CommandBody, EncodedPrefix, Kind, Reply, flag, parse_command};
 use crate::route::{
-    Access, BlockingTimeout, Merge, Nodes, Pieces, Plan, Row, access, blocking_timeout, find,
-    is_early, merge, plan, shareable,
+    Access, BlockingTimeout, KeyGroups, Merge, Nodes, Route, Row, access, allows_early_send,
+    blocking_timeout, check_shareable, find, merge, plan,
 };
+use crate::sim_hooks::{rng, sim_panic_point};
 use crate::sync::lock;
-use crate::topology::{Node, Shard, Topology, of_key};
-use crate::world::{layer, rng};
+use crate::topology::{Node, Shard, Topology, key_slot};
 use rand::seq::SliceRandom;
 use std::sync::Arc;
 
@@ -147,7 +147,7 @@ impl Client {
             Err(error) => return Client::broken(error),
         };
         let mut client = Client::of(core, self.config.clone());
-        client.pin = Some(Pin::new(of_key(key)));
+        client.pin = Some(Pin::new(key_slot(key)));
         client
     }
 
@@ -199,7 +199,12 @@ impl Client {
     ) -> (Call<'a>, Manner) {
         let mut manner = self.manner;
         let more_ms = match row.and_then(|row| blocking_timeout(row, args)) {
-            None => return (self.call(core, 0).early(row.is_some_and(is_early)), manner),
+            None => {
+                return (
+                    self.call(core, 0).early(row.is_some_and(allows_early_send)),
+                    manner,
+                );
+            }
             Some(BlockingTimeout::Forever) => u64::MAX,
             Some(BlockingTimeout::After(time)) => time.as_millis() as u64,
         };
@@ -229,19 +234,19 @@ impl Client {
 
     /// Any command.
     pub fn command(&self, args: &[&[u8]]) -> Box<Reply> {
-        self.replied(|core| self.any(core, args, Body::Args(args)))
+        self.replied(|core| self.any(core, args, CommandBody::Args(args)))
     }
 
     /// Any command, already encoded.
     pub fn command_resp(&self, bytes: &[u8]) -> Box<Reply> {
         self.replied(|core| {
             let mut args = Vec::new();
-            if split(bytes, 0, &mut args)? != bytes.len() {
+            if parse_command(bytes, 0, &mut args)? != bytes.len() {
                 return Err(Error::invalid(
                     "the RESP buffer holds more than one command: use a pipeline",
                 ));
             }
-            self.any(core, &args, Body::Encoded(bytes))
+            self.any(core, &args, CommandBody::Encoded(bytes))
         })
     }
 
@@ -253,20 +258,20 @@ impl Client {
         row: &'static Row,
         access: Access,
         key: &[u8],
-        name: &'static Opening,
+        name: &'static EncodedPrefix,
         rest: &[&[u8]],
     ) -> Box<Reply> {
         self.replied(|core| {
             self.permit(row.name, access)?;
-            let body = Body::Named(name, rest);
+            let body = CommandBody::Named(name, rest);
             if let Some(pin) = &self.pin {
                 // No command of this kind cares for its arguments there.
                 let got = pin.call(core, Some(row), &[], &body, &self.call(core, 0));
                 self.remember(core, pin.slot(), access);
                 return got;
             }
-            let (slot, read) = (of_key(key), access == Access::Read);
-            let call = self.call(core, 0).early(is_early(row));
+            let (slot, read) = (key_slot(key), access == Access::Read);
+            let call = self.call(core, 0).early(allows_early_send(row));
             let part = || Part::new(body, row.name, Target::Slot(slot), read);
             if read && self.manner.read_from != ReadFrom::Primary {
                 return Ok(self.one(core, part(), &call, self.manner));
@@ -352,8 +357,8 @@ impl Client {
         reply.unwrap_or_default()
     }
 
-    fn any(&self, core: &Arc<Core>, args: &[&[u8]], body: Body<'_>) -> Result<Box<Reply>> {
-        layer!(Cluster);
+    fn any(&self, core: &Arc<Core>, args: &[&[u8]], body: CommandBody<'_>) -> Result<Box<Reply>> {
+        sim_panic_point!(Cluster);
         if args.is_empty() {
             return Err(Error::invalid("an empty command"));
         }
@@ -369,7 +374,7 @@ impl Client {
         }
         let planned = match row {
             Some(row) => {
-                shareable(row)?;
+                check_shareable(row)?;
                 let planned = plan(row, args, self.config.split_writes)?;
                 if scripts::concerns(row) {
                     lock(&core.process().scripts).note(row, args);
@@ -385,30 +390,30 @@ impl Client {
         let read = access == Access::Read;
         let part = |target| Part::new(body, name, target, read);
         Ok(match planned {
-            Plan::Slot(slot) => self.one(core, part(Target::Slot(slot)), &call, manner),
-            Plan::Primary(slot) => self.one(core, part(Target::Primary(slot)), &call, manner),
-            Plan::Anywhere => self.one(core, part(Target::Anywhere), &call, manner),
-            Plan::Scan => {
+            Route::Slot(slot) => self.one(core, part(Target::Slot(slot)), &call, manner),
+            Route::Primary(slot) => self.one(core, part(Target::Primary(slot)), &call, manner),
+            Route::AnyNode => self.one(core, part(Target::Anywhere), &call, manner),
+            Route::Scan => {
                 // Replicas would answer, and their cursors mean nothing to each other.
                 manner.read_from = ReadFrom::Primary;
-                if core.process().topology.load().alone {
+                if core.process().topology.load().standalone {
                     self.one(core, part(Target::Anywhere), &call, manner)
                 } else {
                     super::scan::scan(self, core, args, &call, manner)?
                 }
             }
-            Plan::Fan(nodes, merge) => {
+            Route::FanOut(nodes, merge) => {
                 let targets = targets(&core.process().topology.load(), nodes, merge)?;
                 let parts = targets.into_iter().map(part).collect();
                 self.fan(core, parts, merge, &call, manner)?
             }
-            Plan::Split(pieces, how) => {
-                self.split(core, args, name, read, &pieces, how, &call, manner)
+            Route::Split(groups, how) => {
+                self.split(core, args, name, read, &groups, how, &call, manner)
             }
         })
     }
 
-    /// A command in pieces, each to the shard of its keys.
+    /// A command in groups, each to the shard of its keys.
     #[allow(clippy::too_many_arguments)]
     fn split(
         &self,
@@ -416,31 +421,31 @@ impl Client {
         args: &[&[u8]],
         name: &'static str,
         read: bool,
-        pieces: &Pieces,
+        groups: &KeyGroups,
         how: Merge,
         call: &Call<'_>,
         manner: Manner,
     ) -> Box<Reply> {
-        // Most pieces have one key, and need not be encoded before they are where they go.
-        let opening = pieces.opening(args);
+        // Most groups have one key, and need not be encoded before they are where they go.
+        let opening = groups.opening(args);
         let mut encoded = Vec::new();
-        let mut parts = Vec::with_capacity(pieces.len());
+        let mut parts = Vec::with_capacity(groups.len());
         let part = |body, slot| Part::new(body, name, Target::Slot(slot), read);
-        let alone = |opening, key| Body::Named(opening, pieces.arguments(args, key));
-        match (&opening, pieces.lone()) {
+        let alone = |opening, key| CommandBody::Named(opening, groups.arguments(args, key));
+        match (&opening, groups.single_keys()) {
             (Some(opening), Some(lone)) => {
                 parts.extend(lone.map(|(slot, key)| part(alone(opening, key), slot)));
             }
             _ => {
                 let least = if opening.is_some() { 2 } else { 1 };
-                let mut ends = pieces.encode(args, least, &mut encoded).into_iter();
+                let mut ends = groups.encode(args, least, &mut encoded).into_iter();
                 let mut begin = 0;
-                for (slot, keys) in pieces.iter() {
+                for (slot, keys) in groups.iter() {
                     let body = match (&opening, keys) {
                         (Some(opening), [key]) => alone(opening, *key),
                         _ => {
                             let end = ends.next().unwrap_or(begin);
-                            Body::Encoded(&encoded[std::mem::replace(&mut begin, end)..end])
+                            CommandBody::Encoded(&encoded[std::mem::replace(&mut begin, end)..end])
                         }
                     };
                     parts.push(part(body, slot));
@@ -448,7 +453,7 @@ impl Client {
             }
         }
         let mut reply = self.several(core, &mut parts, call, manner);
-        merge(how, &mut reply, pieces);
+        merge(how, &mut reply, groups);
         reply
     }
 
@@ -482,7 +487,7 @@ impl Client {
             ));
         }
         let mut reply = self.several(core, &mut parts, call, manner);
-        merge(how, &mut reply, &Pieces::default());
+        merge(how, &mut reply, &KeyGroups::default());
         Ok(reply)
     }
 
@@ -503,13 +508,13 @@ impl Client {
             let name = row.map_or(UNKNOWN, |row| row.name);
             self.permit(name, access)?;
             if let Some(row) = row {
-                shareable(row)?;
+                check_shareable(row)?;
                 crate::route::check(row, args)?;
             }
             let read = access == Access::Read;
             let topology = core.process().topology.load();
             let (call, manner) = self.patient(core, row, args);
-            let part = |target| Part::new(Body::Args(args), name, target, read);
+            let part = |target| Part::new(CommandBody::Args(args), name, target, read);
             let one = |target| Ok(self.one(core, part(target), &call, manner));
             let several = |peers: Vec<Arc<Peer>>| {
                 let parts = peers.into_iter().map(|p| part(Target::Peer(p))).collect();
@@ -522,7 +527,7 @@ impl Client {
                         "{place} is no slot: slots are 0 to 16383"
                     ))),
                 },
-                Some(("key", key)) => one(Target::Slot(of_key(key.as_bytes()))),
+                Some(("key", key)) => one(Target::Slot(key_slot(key.as_bytes()))),
                 None if place == "random" => one(Target::Anywhere),
                 None if place == "all" => several(peers(&topology, Nodes::All)),
                 None if place == "primaries" => several(peers(&topology, Nodes::Primaries)),

@@ -13,15 +13,15 @@ use review::{Picked, Picks};
 use super::core::{Core, Process};
 use super::flight::{Flight, Landed, fly};
 use super::promise::Promise;
-use super::refresh::{backoff, to_and_fro};
+use super::refresh::{backoff, redirect_backoff};
 use super::stats::count;
 use crate::config::ReadFrom;
 use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::{Call, Uncancelled, Use};
 use crate::resp::{Answer, Kind, Reply, flag};
+use crate::sim_hooks::{rng, sim_panic_point};
 use crate::topology::{Node, Topology};
-use crate::world::{layer, rng};
 use rand::Rng;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -56,14 +56,14 @@ pub struct Exchange<'c> {
     /// When the present round began.
     round: Time,
     /// Nodes that were asked in vain.
-    shunned: Vec<usize>,
+    excluded: Vec<usize>,
     /// Slots that the pipeline writes: their reads go to the primary too.
     written: Option<Box<[u64; 256]>>,
     /// The topology should be learned again when there is time.
     stale: bool,
     wait: bool,
     /// How often one of the commands has been redirected beyond what a migration explains.
-    to_and_fro: u32,
+    redirect_loops: u32,
     refresh: bool,
     /// A read would have gone to a replica, had there been one.
     missed_replicas: Cell<bool>,
@@ -90,11 +90,11 @@ impl<'c> Exchange<'c> {
             seed: 0,
             tries: 0,
             round: call.began,
-            shunned: Vec::new(),
+            excluded: Vec::new(),
             written: None,
             stale: false,
             wait: false,
-            to_and_fro: 0,
+            redirect_loops: 0,
             refresh: false,
             missed_replicas: Cell::new(false),
             sounding: Cell::new(0),
@@ -113,7 +113,7 @@ impl<'c> Exchange<'c> {
         }
         loop {
             self.wait = false;
-            self.to_and_fro = 0;
+            self.redirect_loops = 0;
             self.refresh = false;
             {
                 let topology = self.process.topology.load();
@@ -148,7 +148,7 @@ impl<'c> Exchange<'c> {
 
     /// Between two rounds: learns and waits as is called for. False if the time is up.
     fn pause(&mut self, parts: &mut [Part<'_>], reply: &mut Slot) -> bool {
-        layer!(Cluster);
+        sim_panic_point!(Cluster);
         self.tries += 1;
         count(&self.core.stats.retries);
         let over = |call: &Call<'_>| {
@@ -163,9 +163,9 @@ impl<'c> Exchange<'c> {
             self.core.refresh_if_due(self.process, &self.call);
         }
         if end.is_none() && self.wait {
-            let until = match self.to_and_fro {
+            let until = match self.redirect_loops {
                 0 => backoff(self.tries - 1),
-                n => to_and_fro(n - 1),
+                n => redirect_backoff(n - 1),
             };
             let until = until.min(self.call.deadline);
             end = self.call.sleep(until).err();
@@ -239,7 +239,7 @@ impl<'c> Exchange<'c> {
         let before = connects.load(Ordering::Relaxed);
         let until = call.patience(began);
         let got = place.peer.call(place.kind, &part.body(), call, until);
-        // Opening a connection takes several round trips.
+        // EncodedPrefix a connection takes several round trips.
         if self.manner.read_from == ReadFrom::Nearest
             && place.choice
             && got.is_ok()

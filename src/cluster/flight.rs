@@ -8,7 +8,7 @@ use super::exchange::Part;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Error, Result};
 use crate::net::{Call, Chunk, Connection, OUT, Peer, PollFd, Recv, Taken, Use, interest};
-use crate::resp::{Answer, Body, Kind, Reply, Value, flag};
+use crate::resp::{Answer, CommandBody, Kind, Reply, Value, flag};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,7 +119,7 @@ impl Flight {
         for number in numbers {
             let part = &parts[number as usize];
             if part.is_asking() {
-                connection.push(&Body::Encoded(ASKING));
+                connection.push(&CommandBody::Encoded(ASKING));
                 self.order.push(NOBODY);
             }
             connection.push(&part.body());

@@ -9,10 +9,10 @@ use super::exchange::{Manner, Part, Target};
 use crate::config::ReadFrom;
 use crate::error::{Code, Result};
 use crate::net::Call;
-use crate::resp::{Body, Kind, Reply, View};
-use crate::route::{Access, Plan, crossslot, printable};
+use crate::resp::{CommandBody, Kind, Reply, View};
+use crate::route::{Access, Route, crossslot, printable};
 use crate::sync::lock;
-use crate::topology::of_key;
+use crate::topology::key_slot;
 use std::collections::HashMap;
 
 /// So many names are remembered; what is called beyond that is asked about each time.
@@ -59,7 +59,7 @@ pub fn plan(
     core: &Core,
     args: &[&[u8]],
     call: &Call<'_>,
-) -> Result<(Plan, Access)> {
+) -> Result<(Route, Access)> {
     let asker = Asker { client, core, call };
     let name = args.first().copied().unwrap_or_default();
     let known = lock(&core.process().learned).get(name);
@@ -91,7 +91,7 @@ pub fn plan(
 }
 
 /// The same without asking anybody: what is known, or a guess.
-pub fn plan_unasked(core: &Core, args: &[&[u8]]) -> (Result<Plan>, Access, Vec<Vec<u8>>) {
+pub fn plan_unasked(core: &Core, args: &[&[u8]]) -> (Result<Route>, Access, Vec<Vec<u8>>) {
     let name = args.first().copied().unwrap_or_default();
     let shape = lock(&core.process().learned).get(name);
     let Some(shape) = shape.filter(|shape| shape.keys != Keys::Movable) else {
@@ -103,16 +103,16 @@ pub fn plan_unasked(core: &Core, args: &[&[u8]]) -> (Result<Plan>, Access, Vec<V
 }
 
 /// To the slot of all keys.
-fn together(shape: Shape, name: &[u8], keys: &[Vec<u8>], args: &[&[u8]]) -> Result<Plan> {
+fn together(shape: Shape, name: &[u8], keys: &[Vec<u8>], args: &[&[u8]]) -> Result<Route> {
     let Some(first) = keys.first() else {
         return Ok(match shape.keys {
             Keys::Secret => guess(args),
-            _ => Plan::Anywhere,
+            _ => Route::AnyNode,
         });
     };
-    let slot = of_key(first);
-    match keys.iter().find(|key| of_key(key) != slot) {
-        None => Ok(Plan::Slot(slot)),
+    let slot = key_slot(first);
+    match keys.iter().find(|key| key_slot(key) != slot) {
+        None => Ok(Route::Slot(slot)),
         Some(stray) => Err(crossslot(&printable(name), first, stray)),
     }
 }
@@ -134,10 +134,10 @@ fn in_range<'a>(keys: Keys, args: &[&'a [u8]]) -> impl Iterator<Item = &'a [u8]>
 
 /// Where a command goes of which nothing is known: most have their key behind their name, and where
 /// that is wrong the server says MOVED to the right slot.
-pub fn guess(args: &[&[u8]]) -> Plan {
+pub fn guess(args: &[&[u8]]) -> Route {
     match args.get(1) {
-        Some(key) => Plan::Slot(of_key(key)),
-        None => Plan::Anywhere,
+        Some(key) => Route::Slot(key_slot(key)),
+        None => Route::AnyNode,
     }
 }
 
@@ -185,7 +185,7 @@ impl Asker<'_> {
             read_from: ReadFrom::Primary,
             ..self.client.manner()
         };
-        let part = Part::new(Body::Args(words), "COMMAND", Target::Anywhere, true);
+        let part = Part::new(CommandBody::Args(words), "COMMAND", Target::Anywhere, true);
         self.client.one(self.core, part, self.call, manner)
     }
 }

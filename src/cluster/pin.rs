@@ -12,8 +12,8 @@ use crate::address::Address;
 use crate::deadline::now;
 use crate::error::{Code, Error, Fault, Result};
 use crate::net::{Call, Connection, GLANCE, Peer, Uncancelled, Use};
-use crate::resp::{Body, Kind, Reply, Value, flag};
-use crate::route::{Facts, Row, Verdict, of_reply, table};
+use crate::resp::{CommandBody, Kind, Reply, Value, flag};
+use crate::route::{ErrorContext, RetryAction, Row, action_for_reply, table};
 use crate::sync::{Condvar, Mutex, lock, notify_one, wait};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ impl Pin {
         }
     }
 
-    /// The state of this process. That of a parent is left alone, locks and connection and all;
+    /// The state of this process. That of a parent is left standalone, locks and connection and all;
     /// a transaction that was begun there is lost to the child.
     fn own(&self, process: i32) -> Arc<Own> {
         let own = self.held.load_full();
@@ -126,7 +126,7 @@ impl Pin {
         core: &Arc<Core>,
         row: Option<&'static Row>,
         args: &[&[u8]],
-        body: &Body<'_>,
+        body: &CommandBody<'_>,
         call: &Call<'_>,
     ) -> Result<Box<Reply>> {
         let _uncancelled = Uncancelled::begin();
@@ -213,16 +213,16 @@ impl Pin {
     /// where it began.
     #[cold]
     fn told(&self, core: &Core, reply: &mut Reply, from: &Address, call: &Call<'_>) -> bool {
-        const FACTS: Facts = Facts {
+        const FACTS: ErrorContext = ErrorContext {
             repeatable: false,
-            fixed: false,
-            replica: false,
-            copy: false,
+            pinned_by_caller: false,
+            any_replica_ok: false,
+            is_not_primary: false,
         };
         let text = reply.view().text().unwrap_or_default().to_vec();
         let process = core.process();
-        let (code, words, stray) = match of_reply(&text, from, FACTS) {
-            Verdict::Deliver(code) => {
+        let (code, words, stray) = match action_for_reply(&text, from, FACTS) {
+            RetryAction::Deliver(code) => {
                 reply.root.value.code = code as u8;
                 if text.starts_with(b"EXECABORT") {
                     // Nothing that was queued has run.
@@ -230,8 +230,8 @@ impl Pin {
                 }
                 return false;
             }
-            Verdict::InFull => return false,
-            Verdict::Moved { slot, to } => {
+            RetryAction::ResendScript => return false,
+            RetryAction::Moved { slot, to } => {
                 count(&core.stats.moved);
                 core.patch(process, slot, &to);
                 let own = slot == self.slot;
@@ -243,14 +243,14 @@ impl Pin {
                 };
                 (Code::Redirects, words, own)
             }
-            Verdict::Ask { .. } => {
+            RetryAction::Ask { .. } => {
                 count(&core.stats.ask);
                 let words =
                     "the slot is just moving, and a pinned handle goes nowhere else in the middle";
                 (Code::Redirects, words, false)
             }
-            Verdict::Again(again) => {
-                if again.refresh {
+            RetryAction::Retry(plan) => {
+                if plan.refresh {
                     core.refresh_if_due(process, call);
                 }
                 let down = [&b"CLUSTERDOWN"[..], b"MASTERDOWN"];
@@ -259,7 +259,7 @@ impl Pin {
                     false => Code::Server,
                 };
                 // A node that was demoted, or that waits to be: it may be another's slot soon.
-                (code, "nothing of it ran; try again", again.refresh)
+                (code, "nothing of it ran; try again", plan.refresh)
             }
         };
         let node = reply.origin_of(reply.root).map(|o| o.name().to_owned());

@@ -15,9 +15,9 @@ use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error};
 use crate::log;
 use crate::net::{Call, Link, Peer, Sample, Use};
-use crate::resp::{Answer, Body, Reply, View};
+use crate::resp::{Answer, CommandBody, Reply, View};
+use crate::sim_hooks::rng;
 use crate::topology::{ReplicationView, Shard, replication};
-use crate::world::rng;
 use rand::Rng;
 use std::sync::Arc;
 use std::time::Duration;
@@ -170,7 +170,7 @@ fn ask(peers: &[Arc<Peer>], call: &Call<'_>) -> Vec<Result<ReplicationView, Erro
         .iter()
         .map(|peer| {
             Part::new(
-                Body::Encoded(INFO),
+                CommandBody::Encoded(INFO),
                 "INFO",
                 Target::Peer(peer.clone()),
                 true,

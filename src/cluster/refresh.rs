@@ -8,9 +8,9 @@ use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::log;
 use crate::net::{Call, GLANCE, Peer, Uncancelled};
+use crate::sim_hooks::rng;
 use crate::sync::{lock, notify_all, wait};
-use crate::topology::{Found, Topology, discover};
-use crate::world::rng;
+use crate::topology::{Discovered, Topology, discover};
 use rand::Rng;
 use rand::seq::SliceRandom;
 use std::sync::Arc;
@@ -125,8 +125,8 @@ impl Core {
         let found = self.ask_around(process, &peers, opinions, &call.attempt(time));
         count(&self.stats.refreshes);
         let news = match found {
-            Ok(Found::Single(peer)) => Ok(self.adopt(process, Topology::single(peer), None)),
-            Ok(Found::Cluster(view)) => {
+            Ok(Discovered::Single(peer)) => Ok(self.adopt(process, Topology::single(peer), None)),
+            Ok(Discovered::Cluster(view)) => {
                 if let Some(defect) = &view.defect {
                     log::log(log::WARN, || format!("topology: {defect}"));
                 }
@@ -140,7 +140,7 @@ impl Core {
                 Err(error)
             }
         };
-        let bare = process.topology.load().is_bare();
+        let bare = process.topology.load().has_shard_without_replicas();
         let mut refresh = lock(&process.refresh);
         refresh.bare = if bare { refresh.bare + 1 } else { 0 };
         let patience = (BARE_FIRST_MS << (refresh.bare.clamp(1, 10) - 1)).min(BARE_LAST_MS);
@@ -170,7 +170,7 @@ impl Core {
         peers: &[Arc<Peer>],
         opinions: usize,
         call: &Call<'_>,
-    ) -> Result<Found> {
+    ) -> Result<Discovered> {
         let mode = self.config.cluster;
         if process.topology.load().version > 0 {
             let far = peers.iter().map(|peer| peer.greeting_ms()).max();
@@ -325,7 +325,7 @@ pub fn backoff(n: u32) -> Deadline {
 }
 
 /// Until when a call sleeps that has been sent to and fro for the `n`-th time too often.
-pub fn to_and_fro(n: u32) -> Deadline {
-    let us = crate::route::to_and_fro_us(n, rng().random_range(0.0..1.0));
+pub fn redirect_backoff(n: u32) -> Deadline {
+    let us = crate::route::redirect_backoff_us(n, rng().random_range(0.0..1.0));
     Deadline::after_us(now(), us)
 }

@@ -14,10 +14,10 @@ use crate::address::Address;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::Call;
-use crate::resp::{Answer, Body, Kind, Reply, Value, View, command, flag};
+use crate::resp::{Answer, CommandBody, Kind, Reply, Value, View, encode_command, flag};
 use crate::route::{At, Next, Scan};
 use crate::sync::lock;
-use crate::topology::{OwnView, own};
+use crate::topology::{SelfReport, parse_self_report};
 use rand::Rng;
 use std::collections::HashMap;
 
@@ -74,7 +74,7 @@ impl Scans {
             }
             // At random, so that a cursor of another client is not taken for one of ours.
             while number == 0 || self.live.contains_key(&number) {
-                number = crate::world::rng().random_range(1..1 << 31);
+                number = crate::sim_hooks::rng().random_range(1..1 << 31);
             }
         }
         let used = self.time;
@@ -239,7 +239,7 @@ impl Step<'_> {
     fn ask(&self, target: Target, bodies: &[&[u8]]) -> Option<(Box<Reply>, String)> {
         let mut parts: Vec<Part<'_>> = bodies
             .iter()
-            .map(|body| Part::new(Body::Encoded(body), "SCAN", target.clone(), true))
+            .map(|body| Part::new(CommandBody::Encoded(body), "SCAN", target.clone(), true))
             .collect();
         let reply = self
             .client
@@ -254,7 +254,7 @@ impl Step<'_> {
         let cursor = cursor.to_string();
         let mut words: Vec<&[u8]> = vec![b"SCAN", cursor.as_bytes()];
         words.extend(self.rest);
-        command(&mut bytes, &words);
+        encode_command(&mut bytes, &words);
         bytes
     }
 
@@ -400,13 +400,13 @@ impl Step<'_> {
 }
 
 /// What a node said of itself: the first two answers.
-fn said(reply: &Reply, node: &str) -> Result<OwnView> {
+fn said(reply: &Reply, node: &str) -> Result<SelfReport> {
     let text = |n: usize| {
         View::new(reply, reply.answers[n].value)
             .str()
             .unwrap_or_default()
     };
-    own(text(0), text(1), &Address::parse(node)?)
+    parse_self_report(text(0), text(1), &Address::parse(node)?)
 }
 
 #[cfg(test)]

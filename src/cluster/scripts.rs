@@ -3,7 +3,7 @@
 //! Servers keep scripts in memory, each for itself: a node that was started anew, or is new, answers
 //! EVALSHA with NOSCRIPT. Nothing has run then, and whoever knows the body may send that instead.
 
-use crate::resp::{Body, command, split};
+use crate::resp::{CommandBody, encode_command, parse_command};
 use crate::route::{Flag, Row, find, table};
 use sha1_smol::Sha1;
 use std::collections::HashMap;
@@ -93,15 +93,15 @@ impl Scripts {
     }
 
     /// A command that named a script by its digest, encoded with the body in its place.
-    pub fn in_full(&mut self, body: &Body<'_>) -> Option<Vec<u8>> {
+    pub fn in_full(&mut self, body: &CommandBody<'_>) -> Option<Vec<u8>> {
         let mut split_args = Vec::new();
         let args = match body {
-            Body::Args(args) => *args,
-            Body::Encoded(bytes) => {
-                split(bytes, 0, &mut split_args).ok()?;
+            CommandBody::Args(args) => *args,
+            CommandBody::Encoded(bytes) => {
+                parse_command(bytes, 0, &mut split_args).ok()?;
                 &split_args
             }
-            Body::Named(..) => return None,
+            CommandBody::Named(..) => return None,
         };
         let row = find(args)?;
         let (_, name) = BY_DIGEST.iter().find(|(known, _)| *known == row)?;
@@ -112,7 +112,7 @@ impl Scripts {
         let mut words: Vec<&[u8]> = vec![name, &known.body];
         words.extend(args.get(2..)?);
         let mut bytes = Vec::new();
-        command(&mut bytes, &words);
+        encode_command(&mut bytes, &words);
         Some(bytes)
     }
 }
@@ -128,10 +128,10 @@ mod tests {
 
     fn in_full(scripts: &mut Scripts, words: &[&str]) -> Option<String> {
         let args: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-        let by_args = scripts.in_full(&Body::Args(&args));
+        let by_args = scripts.in_full(&CommandBody::Args(&args));
         let mut bytes = Vec::new();
-        command(&mut bytes, &args);
-        assert_eq!(scripts.in_full(&Body::Encoded(&bytes)), by_args);
+        encode_command(&mut bytes, &args);
+        assert_eq!(scripts.in_full(&CommandBody::Encoded(&bytes)), by_args);
         by_args.map(|bytes| String::from_utf8(bytes).unwrap())
     }
 

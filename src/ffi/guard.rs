@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::log;
 use crate::net::Uncancelled;
 use crate::resp::Reply;
-use crate::world::layer;
+use crate::sim_hooks::sim_panic_point;
 use once_cell::sync::Lazy;
 use std::ffi::{CStr, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,7 +64,7 @@ pub fn reply(f: impl FnOnce() -> Result<Box<Reply>>) -> *mut rdc_reply {
     let made = guarded(
         |words| Err(bug(words).sent(true)),
         || {
-            layer!(Ffi);
+            sim_panic_point!(Ffi);
             f()
         },
     );
@@ -174,8 +174,8 @@ mod tests {
     use super::super::command::rdc_command;
     use super::super::reply::{rdc_reply_error, rdc_reply_free, rdc_reply_sent};
     use crate::error::Code;
+    use crate::sim_hooks::Layer;
     use crate::simulation::panicking_once;
-    use crate::world::Layer;
 
     #[test]
     fn a_panic_becomes_an_error_that_says_so_and_the_next_call_is_itself_again() {

@@ -7,7 +7,7 @@ use super::reply::rdc_reply;
 use crate::error::Code;
 use crate::log;
 use crate::net::{Uncancelled, set_question};
-use crate::topology::of_key;
+use crate::topology::key_slot;
 use std::ffi::{CString, c_char, c_void};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ pub unsafe extern "C" fn rdc_key_slot(key: *const c_char, len: usize) -> i32 {
         |_| -(Code::Internal as i32),
         // SAFETY: header rule 3.
         || match unsafe { bytes(key, len, "key") } {
-            Ok(key) => i32::from(of_key(key)),
+            Ok(key) => i32::from(key_slot(key)),
             Err(error) => -(error.code as i32),
         },
     )

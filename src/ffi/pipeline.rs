@@ -6,7 +6,7 @@ use super::registry::enter;
 use super::reply::rdc_reply;
 use crate::cluster::{Client, Pipeline};
 use crate::error::{Error, Result};
-use crate::resp::{Opening, Reply};
+use crate::resp::{EncodedPrefix, Reply};
 use crate::route::{Access, Row, table};
 use std::ffi::c_char;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ unsafe fn keyed(
     pipeline: *mut rdc_pipeline,
     (row, access): (&'static Row, Access),
     (key, key_len): (*const c_char, usize),
-    more: impl FnOnce(&[u8], &mut dyn FnMut(&'static Opening, &[&[u8]])) -> Result<()>,
+    more: impl FnOnce(&[u8], &mut dyn FnMut(&'static EncodedPrefix, &[&[u8]])) -> Result<()>,
 ) {
     // SAFETY: header rules 1 and 3.
     unsafe {
@@ -128,7 +128,10 @@ pub unsafe extern "C" fn rdc_pipeline_get(
             (table::GET, Access::Read),
             (key, key_len),
             |key, add| {
-                add(const { &Opening::new(b"*2\r\n$3\r\nGET\r\n") }, &[key]);
+                add(
+                    const { &EncodedPrefix::new(b"*2\r\n$3\r\nGET\r\n") },
+                    &[key],
+                );
                 Ok(())
             },
         );
@@ -155,7 +158,7 @@ pub unsafe extern "C" fn rdc_pipeline_set(
             (key, key_len),
             |key, add| {
                 add(
-                    const { &Opening::new(b"*3\r\n$3\r\nSET\r\n") },
+                    const { &EncodedPrefix::new(b"*3\r\n$3\r\nSET\r\n") },
                     &[key, bytes(value, value_len, "value")?],
                 );
                 Ok(())
@@ -186,7 +189,7 @@ pub unsafe extern "C" fn rdc_pipeline_set_px(
             |key, add| {
                 let value = bytes(value, value_len, "value")?;
                 add(
-                    const { &Opening::new(b"*5\r\n$3\r\nSET\r\n") },
+                    const { &EncodedPrefix::new(b"*5\r\n$3\r\nSET\r\n") },
                     &[key, value, b"PX", ttl_ms.to_string().as_bytes()],
                 );
                 Ok(())
@@ -212,7 +215,10 @@ pub unsafe extern "C" fn rdc_pipeline_del(
             (table::DEL, Access::Write),
             (key, key_len),
             |key, add| {
-                add(const { &Opening::new(b"*2\r\n$3\r\nDEL\r\n") }, &[key]);
+                add(
+                    const { &EncodedPrefix::new(b"*2\r\n$3\r\nDEL\r\n") },
+                    &[key],
+                );
                 Ok(())
             },
         );
@@ -304,8 +310,8 @@ pub unsafe extern "C" fn rdc_pipeline_free(pipeline: *mut rdc_pipeline) {
 mod tests {
     use super::*;
     use crate::resp::Kind;
+    use crate::sim_hooks::Layer;
     use crate::simulation::panicking_once;
-    use crate::world::Layer;
 
     #[test]
     fn a_panic_while_a_command_is_appended_takes_no_place_from_the_others() {

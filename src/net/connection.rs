@@ -10,8 +10,8 @@ use super::stream::Stream;
 use super::wake::{Call, TICK_MS};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
-use crate::resp::{Body, Decoder, Kind, Limits, Origin, Reply, SMALL, Value, chunk_tag};
-use crate::world::layer;
+use crate::resp::{CommandBody, Decoder, Kind, Limits, Origin, Reply, SMALL, Value, chunk_tag};
+use crate::sim_hooks::sim_panic_point;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -100,15 +100,15 @@ impl Connection {
 
     /// Adds a command to what is to be sent.
     #[inline]
-    pub fn push(&mut self, body: &Body<'_>) {
-        layer!(Net);
+    pub fn push(&mut self, body: &CommandBody<'_>) {
+        sim_panic_point!(Net);
         body.write(&mut self.out);
     }
 
     /// Adds encoded commands to what is to be sent; where there is nothing yet, the buffers
     /// change places.
     pub fn push_all(&mut self, encoded: &mut Vec<u8>) {
-        layer!(Net);
+        sim_panic_point!(Net);
         if self.out.is_empty() {
             std::mem::swap(&mut self.out, encoded);
         } else {
@@ -415,7 +415,7 @@ impl Connection {
     /// Makes a reply of a decoded value and its bytes.
     #[inline]
     fn detach(&mut self, value: Value, start: usize, end: usize) -> Box<Reply> {
-        layer!(Net);
+        sim_panic_point!(Net);
         let mut reply = Box::new(Reply::from(value, self.origin.clone()));
         let len = value.len as usize;
         if value.in_chunk() && len < SMALL {
@@ -435,7 +435,7 @@ impl Connection {
 
     /// Begins to receive replies that become part of one large reply.
     pub fn begin_chunk(&mut self, reply: &mut Reply) -> Chunk {
-        layer!(Net);
+        sim_panic_point!(Net);
         self.gathers = true;
         Chunk {
             number: reply.add_chunk_later(),
@@ -534,7 +534,7 @@ impl Connection {
     /// sent; then the connection must be dropped.
     #[inline]
     pub fn rest(&mut self, used: Time) -> bool {
-        layer!(Net);
+        sim_panic_point!(Net);
         if (self.start != self.input.len() && !self.drop_pushes())
             || self.decoder.is_inside()
             || !self.is_flushed()

@@ -83,7 +83,7 @@ impl Door {
             Code::Auth => BARRED,
             _ => SHUT,
         };
-        let jitter = crate::world::rng().random_range(1.0..1.2);
+        let jitter = crate::sim_hooks::rng().random_range(1.0..1.2);
         *lock(&self.reason) = Some(Reason {
             until: time.plus(pause.mul_f64(jitter)),
             pause,

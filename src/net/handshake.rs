@@ -10,7 +10,7 @@ use super::wake::Call;
 use crate::config::{Config, Protocol};
 use crate::deadline::Deadline;
 use crate::error::{Code, Error, Result};
-use crate::resp::{Body, Kind, Reply};
+use crate::resp::{CommandBody, Kind, Reply};
 use std::borrow::Cow;
 
 /// Sets a new connection up; returns the availability zone that the node names, which Valkey does
@@ -21,7 +21,7 @@ pub fn handshake(
     connection: &mut Connection,
     config: &Config,
     readonly: bool,
-    first: &[Body<'_>],
+    first: &[CommandBody<'_>],
     call: &Call<'_>,
     until: Deadline,
 ) -> Result<Option<String>> {
@@ -55,7 +55,7 @@ impl Talk<'_> {
         &mut self,
         config: &Config,
         readonly: bool,
-        first: &[Body<'_>],
+        first: &[CommandBody<'_>],
     ) -> Result<Option<String>> {
         let password = config.password.as_ref().map(|p| p.reveal());
         let user = config.user.as_deref().unwrap_or("default");
@@ -66,7 +66,7 @@ impl Talk<'_> {
             if let Some(password) = password {
                 hello.extend([b"AUTH".as_slice(), user.as_bytes(), password.as_bytes()]);
             }
-            self.connection.push(&Body::Args(&hello));
+            self.connection.push(&CommandBody::Args(&hello));
             // Behind a password nothing is sent before the door is open.
             let said = match password {
                 None => self.say(config, readonly, first),
@@ -111,7 +111,7 @@ impl Talk<'_> {
     }
 
     fn ask(&mut self, args: &[&[u8]]) -> Result<Box<Reply>> {
-        self.connection.push(&Body::Args(args));
+        self.connection.push(&CommandBody::Args(args));
         self.reply()
     }
 
@@ -134,11 +134,11 @@ impl Talk<'_> {
     }
 
     /// Everything that can be said in one go.
-    fn say(&mut self, config: &Config, readonly: bool, first: &[Body<'_>]) -> Said {
+    fn say(&mut self, config: &Config, readonly: bool, first: &[CommandBody<'_>]) -> Said {
         let version = env!("CARGO_PKG_VERSION").as_bytes();
         let mut said = Vec::new();
         let mut say = |args: &[&[u8]], name, must| {
-            self.connection.push(&Body::Args(args));
+            self.connection.push(&CommandBody::Args(args));
             said.push((name, must));
         };
         if readonly {

@@ -28,9 +28,9 @@ use super::peer::{Peer, Use};
 use super::wake::Call;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
-use crate::resp::{Body, Kind, Reply};
+use crate::resp::{CommandBody, Kind, Reply};
+use crate::sim_hooks::sim_yield_point;
 use crate::sync::{Condvar, Mutex, lock};
-use crate::world::step;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -167,7 +167,7 @@ impl State {
     }
 
     /// Adds a command to the batch that gathers, or to a new one.
-    fn join(&mut self, body: &Body<'_>) -> (Arc<Batch>, usize) {
+    fn join(&mut self, body: &CommandBody<'_>) -> (Arc<Batch>, usize) {
         let full = |g: &Gathering| g.ends.len() >= MEMBERS || g.out.len() >= BYTES;
         if self.gathering.back().is_none_or(full) {
             let batch = self.fresh_batch();
@@ -255,7 +255,7 @@ impl Lane {
     pub fn call(
         &self,
         peer: &Peer,
-        body: &Body<'_>,
+        body: &CommandBody<'_>,
         call: &Call<'_>,
         until: Deadline,
     ) -> Result<Box<Reply>> {
@@ -264,7 +264,7 @@ impl Lane {
         }
         // Nearly always a connection is there, and was used just now. (In a statement of its own, so that the lock
         // is not held any longer.)
-        step!();
+        sim_yield_point!();
         let idle = lock(&self.state).pop_alone();
         if let Some(connection) = idle {
             let lead = Lead::new(self, Some(connection));
@@ -279,7 +279,7 @@ impl Lane {
     fn call_apart(
         &self,
         peer: &Peer,
-        body: &Body<'_>,
+        body: &CommandBody<'_>,
         call: &Call<'_>,
         until: Deadline,
     ) -> Result<Box<Reply>> {
@@ -300,12 +300,12 @@ impl Lane {
     fn join(
         &self,
         peer: &Peer,
-        body: &Body<'_>,
+        body: &CommandBody<'_>,
         call: &Call<'_>,
         until: Deadline,
     ) -> Result<Box<Reply>> {
         loop {
-            step!();
+            sim_yield_point!();
             match self.turn(peer, body) {
                 Turn::Alone(connection) => {
                     let lead = Lead::new(self, Some(connection));
@@ -340,14 +340,14 @@ impl Lane {
                     return self.lead(peer, &batch, member, Some(connection), call, until);
                 }
                 Turn::Member(batch, member, word) => {
-                    step!(Joined);
+                    sim_yield_point!(Joined);
                     return self.member(peer, &batch, (member, word), call, until);
                 }
             }
         }
     }
 
-    fn turn(&self, peer: &Peer, body: &Body<'_>) -> Turn {
+    fn turn(&self, peer: &Peer, body: &CommandBody<'_>) -> Turn {
         let mut state = lock(&self.state);
         if let Some(connection) = state.pop_alone() {
             Turn::Alone(connection)
@@ -389,7 +389,7 @@ impl Lane {
         until: Deadline,
     ) -> Result<Box<Reply>> {
         let mut lead = Lead::new(self, connection);
-        step!(Leads);
+        sim_yield_point!(Leads);
         let progress = lock(&batch.hand).progress.take();
         let progress = match progress {
             Some(progress) => {
@@ -399,7 +399,7 @@ impl Lane {
             }
             None => {
                 // Where there was a crowd there will be one again: let it come aboard.
-                step!();
+                sim_yield_point!();
                 if lock(&self.state).is_crowded() {
                     self.courtesy.let_others_run();
                 }
@@ -418,7 +418,7 @@ impl Lane {
 
     /// A connection for one user alone, if there is one to be had without waiting.
     pub fn try_take(&self, peer: &Peer, call: &Call<'_>) -> Taken {
-        step!();
+        sim_yield_point!();
         let mut state = lock(&self.state);
         while let Some(connection) = state.idle.pop() {
             if !connection.used.is_before(call.began, FRESH_MS) || !connection.is_stale() {

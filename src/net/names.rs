@@ -105,8 +105,8 @@ fn is_numeric(host: &str) -> bool {
 /// Looks a host up, by `until`.
 pub fn look_up(host: &str, call: &Call<'_>, until: Deadline) -> Result<Found> {
     #[cfg(test)]
-    if let Some(world) = crate::world::here() {
-        return match world.resolve(host, 0) {
+    if let Some(simulator) = crate::sim_hooks::current() {
+        return match simulator.resolve(host, 0) {
             Ok(found) => Ok(lasting(
                 found.iter().map(SocketAddr::ip).collect(),
                 u32::MAX,

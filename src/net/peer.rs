@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::log;
-use crate::resp::{Body, Limits, Origin, Reply};
+use crate::resp::{CommandBody, Limits, Origin, Reply};
 use crate::sync::{Mutex, lock};
 use arc_swap::ArcSwapOption;
 use std::os::fd::RawFd;
@@ -181,7 +181,7 @@ impl Peer {
     pub fn call(
         &self,
         kind: Use,
-        body: &Body<'_>,
+        body: &CommandBody<'_>,
         call: &Call<'_>,
         until: Deadline,
     ) -> Result<Box<Reply>> {
@@ -266,7 +266,7 @@ impl Peer {
     pub(super) fn open_with(
         &self,
         kind: Use,
-        body: &Body<'_>,
+        body: &CommandBody<'_>,
         call: &Call<'_>,
         until: Deadline,
     ) -> Result<Box<Connection>> {
@@ -283,7 +283,7 @@ impl Peer {
     pub fn open_and_ask(
         &self,
         kind: Use,
-        first: &[Body<'_>],
+        first: &[CommandBody<'_>],
         call: &Call<'_>,
         until: Deadline,
     ) -> Result<Box<Connection>> {
@@ -305,7 +305,7 @@ impl Peer {
     fn connect(
         &self,
         kind: Use,
-        first: &[Body<'_>],
+        first: &[CommandBody<'_>],
         call: &Call<'_>,
         until: Deadline,
     ) -> Result<Box<Connection>> {
@@ -383,8 +383,8 @@ pub(super) struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         #[cfg(test)]
-        if let Some(world) = crate::world::here() {
-            world.closed(self.fd);
+        if let Some(simulator) = crate::sim_hooks::current() {
+            simulator.closed(self.fd);
         }
         let mut all = lock(&self.descriptors);
         if let Some(at) = all.iter().position(|fd| *fd == self.fd) {

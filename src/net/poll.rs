@@ -11,7 +11,7 @@
 //! kernel without the C library, which costs nothing; what is rare holds an [`Uncancelled`].
 
 #[cfg(test)]
-use crate::world;
+use crate::sim_hooks;
 use socket2::{SockAddr, Socket};
 use std::io;
 use std::marker::PhantomData;
@@ -110,8 +110,8 @@ fn check(n: isize) -> io::Result<usize> {
 /// Begins to connect a socket that does not wait.
 pub fn connect(socket: &Socket, to: SocketAddr) -> io::Result<()> {
     #[cfg(test)]
-    if let Some(world) = world::here() {
-        return world.connect(socket.as_raw_fd(), to);
+    if let Some(simulator) = sim_hooks::current() {
+        return simulator.connect(socket.as_raw_fd(), to);
     }
     socket.connect(&SockAddr::from(to))
 }
@@ -119,8 +119,8 @@ pub fn connect(socket: &Socket, to: SocketAddr) -> io::Result<()> {
 /// What became of it.
 pub fn connected(socket: &Socket) -> io::Result<()> {
     #[cfg(test)]
-    if let Some(world) = world::here() {
-        return world.error_of(socket.as_raw_fd()).map_or(Ok(()), Err);
+    if let Some(simulator) = sim_hooks::current() {
+        return simulator.error_of(socket.as_raw_fd()).map_or(Ok(()), Err);
     }
     socket.take_error()?.map_or(Ok(()), Err)
 }
@@ -128,8 +128,8 @@ pub fn connected(socket: &Socket) -> io::Result<()> {
 /// The IP addresses of a host.
 pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     #[cfg(test)]
-    if let Some(world) = world::here() {
-        return world.resolve(host, port);
+    if let Some(simulator) = sim_hooks::current() {
+        return simulator.resolve(host, port);
     }
     (host, port).to_socket_addrs().map(Iterator::collect)
 }
@@ -138,8 +138,8 @@ pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 #[inline]
 pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     #[cfg(test)]
-    if let Some(world) = world::here() {
-        return world.send(fd, bytes);
+    if let Some(simulator) = sim_hooks::current() {
+        return simulator.send(fd, bytes);
     }
     // SAFETY: the pointer and the length are those of a live slice; there is no address.
     check(unsafe {
@@ -173,13 +173,13 @@ pub fn recv(fd: RawFd, buf: &mut Vec<u8>, room: usize, how: Recv) -> io::Result<
     let spare = buf.spare_capacity_mut();
     let room = room.min(spare.len());
     #[cfg(test)]
-    if let Some(world) = world::here() {
+    if let Some(simulator) = sim_hooks::current() {
         let wait = match how {
-            Recv::Now => world::Wait::No,
-            Recv::Some => world::Wait::First,
-            Recv::All => world::Wait::All,
+            Recv::Now => sim_hooks::Wait::No,
+            Recv::Some => sim_hooks::Wait::First,
+            Recv::All => sim_hooks::Wait::All,
         };
-        let bytes = world.recv(fd, room, wait)?;
+        let bytes = simulator.recv(fd, room, wait)?;
         buf.extend_from_slice(&bytes);
         return Ok(bytes.len());
     }
@@ -208,8 +208,8 @@ pub fn recv(fd: RawFd, buf: &mut Vec<u8>, room: usize, how: Recv) -> io::Result<
 /// Whether a connection that should be silent has something to say: bytes or its end.
 pub fn has_news(fd: RawFd) -> bool {
     #[cfg(test)]
-    if let Some(world) = world::here() {
-        return world.has_news(fd);
+    if let Some(simulator) = sim_hooks::current() {
+        return simulator.has_news(fd);
     }
     let mut byte = 0u8;
     // SAFETY: one byte of room is what the pointer has.
@@ -231,8 +231,8 @@ pub fn has_news(fd: RawFd) -> bool {
 /// are ready.
 pub fn poll(fds: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize> {
     #[cfg(test)]
-    if let Some(world) = world::here() {
-        return world.poll(fds, timeout);
+    if let Some(simulator) = sim_hooks::current() {
+        return simulator.poll(fds, timeout);
     }
     // The kernel writes what is left of it.
     let mut spec = timeout.map(timespec);
@@ -270,8 +270,8 @@ pub fn event() -> io::Result<RawFd> {
 /// Makes an event silent again.
 pub fn clear(fd: RawFd) {
     #[cfg(test)]
-    if let Some(world) = world::here() {
-        return world.clear(fd);
+    if let Some(simulator) = sim_hooks::current() {
+        return simulator.clear(fd);
     }
     let mut count = 0u64;
     // SAFETY: eight bytes are what a read of an eventfd writes. Its failure means that it was
@@ -282,8 +282,8 @@ pub fn clear(fd: RawFd) {
 /// Makes the event with this descriptor fire. Async-signal-safe.
 pub fn fire(fd: RawFd) {
     #[cfg(test)]
-    if let Some(world) = world::here() {
-        return world.fire(fd);
+    if let Some(simulator) = sim_hooks::current() {
+        return simulator.fire(fd);
     }
     let one = 1u64;
     // SAFETY: eight bytes are read from a live integer. It can only fail where the counter is
@@ -294,10 +294,10 @@ pub fn fire(fd: RawFd) {
 /// Sleeps while `word` is `expected`, until woken, `timeout` has passed or a signal came.
 pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
     #[cfg(test)]
-    if let Some(world) = world::here() {
+    if let Some(simulator) = sim_hooks::current() {
         // A word that has changed already is no reason to sleep.
         if word.load(Ordering::SeqCst) == expected {
-            world.futex_wait(word.as_ptr().addr(), timeout);
+            simulator.futex_wait(word.as_ptr().addr(), timeout);
         }
         return;
     }
@@ -321,8 +321,8 @@ pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
 /// Wakes up to `count` threads that sleep on `word`.
 pub fn futex_wake(word: &AtomicU32, count: i32) {
     #[cfg(test)]
-    if let Some(world) = world::here() {
-        return world.futex_wake(word.as_ptr().addr(), count);
+    if let Some(simulator) = sim_hooks::current() {
+        return simulator.futex_wake(word.as_ptr().addr(), count);
     }
     // SAFETY: the word is alive; a wake reads nothing.
     unsafe {
@@ -338,8 +338,8 @@ pub fn futex_wake(word: &AtomicU32, count: i32) {
 /// Lets another thread run.
 pub fn yield_now() {
     #[cfg(test)]
-    if let Some(world) = world::here() {
-        return world.yield_now();
+    if let Some(simulator) = sim_hooks::current() {
+        return simulator.yield_now();
     }
     std::thread::yield_now();
 }

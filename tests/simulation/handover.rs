@@ -30,8 +30,8 @@ use crate::deadline::now;
 use crate::error::{Error, Result};
 
 use crate::net::{Alert, Call, Memory, Peer, Taken, Use, Wakers};
-use crate::resp::{Body, Reply};
-use crate::world::Layer;
+use crate::resp::{CommandBody, Reply};
+use crate::sim_hooks::Layer;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -124,7 +124,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn once(peer: &Peer, caller: Caller, token: &str, call: &Call<'_>) -> Result<Box<Reply>> {
     let args = [b"INCRBY".as_slice(), KEY.as_bytes(), token.as_bytes()];
-    let (body, until) = (Body::Args(&args), call.patience(call.began));
+    let (body, until) = (CommandBody::Args(&args), call.patience(call.began));
     if !caller.takes {
         return peer.call(Use::Primary, &body, call, until);
     }

@@ -9,10 +9,13 @@ use crate::config::ReadFrom;
 use crate::deadline::now;
 use crate::error::{Code, Error, Fault};
 use crate::resp::{Kind, Value, View, flag};
-use crate::route::{Again, Facts, Verdict, each_key, find, is_hasty, of_failure, of_reply};
+use crate::route::{
+    ErrorContext, RetryAction, RetryPlan, action_for_failure, action_for_reply, each_key, find,
+    was_cut_short,
+};
+use crate::sim_hooks::{rng, sim_panic_point};
 use crate::sync::lock;
 use crate::topology::{Shard, Topology};
-use crate::world::{layer, rng};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use std::collections::HashMap;
@@ -45,7 +48,7 @@ impl Exchange<'_> {
         landed: &Landed,
         picks: &Picks,
     ) {
-        layer!(Cluster);
+        sim_panic_point!(Cluster);
         let mut left_open: Vec<(usize, bool)> = Vec::new();
         let read_from = self.manner.read_from;
         let place_of = |flight: usize, part: &Part<'_>| {
@@ -193,12 +196,12 @@ impl Exchange<'_> {
         }
     }
 
-    pub(super) fn facts(&self, part: &Part<'_>, place: &Place<'_>) -> Facts {
-        Facts {
+    pub(super) fn context(&self, part: &Part<'_>, place: &Place<'_>) -> ErrorContext {
+        ErrorContext {
             repeatable: part.read || self.manner.retry_writes,
-            fixed: matches!(part.target, Target::Peer(_)),
-            replica: place.choice,
-            copy: place.choice && !place.pick.primary,
+            pinned_by_caller: matches!(part.target, Target::Peer(_)),
+            any_replica_ok: place.choice,
+            is_not_primary: place.choice && !place.pick.primary,
         }
     }
 
@@ -228,10 +231,10 @@ impl Exchange<'_> {
                 text = format!("{text} ({reason})");
             }
         }
-        let facts = self.facts(part, place);
-        let mut verdict = of_reply(reason.as_bytes(), place.peer.address(), facts);
-        if verdict == Verdict::InFull && !self.put_in_full(part) {
-            verdict = Verdict::Deliver(Code::Server);
+        let context = self.context(part, place);
+        let mut action = action_for_reply(reason.as_bytes(), place.peer.address(), context);
+        if action == RetryAction::ResendScript && !self.put_in_full(part) {
+            action = RetryAction::Deliver(Code::Server);
         }
         let node = place.peer.origin().name().to_string();
         let said = |code, sent| {
@@ -242,8 +245,8 @@ impl Exchange<'_> {
                 node: Some(node.clone()),
             })
         };
-        match verdict {
-            Verdict::Deliver(code) => {
+        match action {
+            RetryAction::Deliver(code) => {
                 place.peer.worked();
                 if self.is_doubtful_error(part, reply, answer.value, place, topology) {
                     return;
@@ -256,7 +259,7 @@ impl Exchange<'_> {
                     self.answer(part, number, reply, answer);
                 }
             }
-            Verdict::Again(again) => {
+            RetryAction::Retry(plan) => {
                 let code = match reason.split(' ').next() {
                     Some("CLUSTERDOWN" | "MASTERDOWN") => Code::Down,
                     _ => Code::Server,
@@ -265,25 +268,25 @@ impl Exchange<'_> {
                     Code::Down => &self.core.stats.clusterdown,
                     _ => &self.core.stats.tryagain,
                 });
-                if code == Code::Server && !again.avoid && !again.refresh {
+                if code == Code::Server && !plan.eject && !plan.refresh {
                     // TRYAGAIN: its keys are on both sides of a migration.
                     self.process.moving.saw(part.slot(), now());
                 }
                 // What is wrong is not the node.
-                if !again.avoid {
+                if !plan.eject {
                     place.peer.worked();
                 }
-                self.again(part, place, again, said(code, false));
+                self.again(part, place, plan, said(code, false));
                 // A read that any of them may serve goes to the next one anyway, and as a read of a replica.
                 if reason.starts_with("CLUSTERDOWN") && !place.choice {
                     self.sound_out(part, place);
                 }
             }
-            Verdict::InFull => {
+            RetryAction::ResendScript => {
                 place.peer.health.worked();
                 part.trouble().last = Some(said(Code::Server, false));
             }
-            Verdict::Moved { slot, to } => {
+            RetryAction::Moved { slot, to } => {
                 count(&self.core.stats.moved);
                 place.peer.worked();
                 self.process.moving.saw([slot], now());
@@ -296,7 +299,7 @@ impl Exchange<'_> {
                 part.trouble().asking = false;
                 self.follow(part, number, reply, &to, said(Code::Redirects, false));
             }
-            Verdict::Ask { to } => {
+            RetryAction::Ask { to } => {
                 count(&self.core.stats.ask);
                 place.peer.worked();
                 self.process.moving.saw(part.slot(), now());
@@ -369,7 +372,7 @@ impl Exchange<'_> {
         // Nodes that disagree send a command to and fro until they have heard of each other.
         if redirections > 2 {
             self.wait = true;
-            self.to_and_fro = self.to_and_fro.max(redirections - 2);
+            self.redirect_loops = self.redirect_loops.max(redirections - 2);
         }
         part.trouble().toward = Some(peer);
     }
@@ -420,9 +423,9 @@ impl Exchange<'_> {
                 );
             }
         }
-        let facts = self.facts(part, place);
-        match of_failure(&error, facts) {
-            Verdict::Again(again) => self.again(part, place, again, error),
+        let context = self.context(part, place);
+        match action_for_failure(&error, context) {
+            RetryAction::Retry(plan) => self.again(part, place, plan, error),
             _ => {
                 if matches!(error.code, Code::Timeout | Code::Connect) {
                     self.avoid(place, &error);
@@ -445,24 +448,24 @@ impl Exchange<'_> {
         &mut self,
         part: &mut Part<'_>,
         place: &Place<'_>,
-        again: Again,
+        plan: RetryPlan,
         error: Error,
     ) {
-        if again.avoid {
+        if plan.eject {
             self.avoid(place, &error);
         }
         if let (Some(index), true) = (place.index, place.choice) {
-            if !self.shunned.contains(&index) {
-                self.shunned.push(index);
+            if !self.excluded.contains(&index) {
+                self.excluded.push(index);
             } else {
                 // Everybody has been asked in vain: from now on with a pause in between.
-                self.shunned.clear();
+                self.excluded.clear();
                 self.wait = true;
             }
         }
-        self.wait |= again.wait;
-        self.refresh |= again.refresh;
-        let (hasty, read) = (is_hasty(&error, self.took()), part.read);
+        self.wait |= plan.wait;
+        self.refresh |= plan.refresh;
+        let (hasty, read) = (was_cut_short(&error, self.took()), part.read);
         let trouble = part.trouble();
         trouble.toward = None;
         trouble.asking = false;
@@ -481,14 +484,14 @@ impl Exchange<'_> {
     /// Leaves a node alone for a while.
     pub(super) fn avoid(&self, place: &Place<'_>, error: &Error) {
         // That somebody had hardly any time says nothing about the node.
-        if is_hasty(error, self.took()) {
+        if was_cut_short(error, self.took()) {
             return;
         }
         let health = &place.peer.health;
         let (was_well, time) = (health.is_well(), now());
         count(&place.peer.counts.errors);
         // Of many calls that fail together only one counts, or it would be left alone for as long as
-        // if it had failed again and again.
+        // if it had failed again and plan.
         // But the one who was to find out whether it serves has found out.
         let found_out = self.sounding.take() == Arc::as_ptr(place.peer).addr();
         if !was_well && !health.is_due(time) && !found_out {

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::net::Peer;
-use crate::resp::Body;
+use crate::resp::CommandBody;
 use std::sync::Arc;
 
 /// Where a command is to go.
@@ -21,7 +21,7 @@ pub enum Target {
 
 /// One command for one node, and how it stands with it.
 pub struct Part<'a> {
-    pub(super) body: Body<'a>,
+    pub(super) body: CommandBody<'a>,
     /// For messages.
     pub name: &'static str,
     pub target: Target,
@@ -58,7 +58,7 @@ pub(super) struct Trouble {
 
 impl<'a> Part<'a> {
     #[inline]
-    pub fn new(body: Body<'a>, name: &'static str, target: Target, read: bool) -> Part<'a> {
+    pub fn new(body: CommandBody<'a>, name: &'static str, target: Target, read: bool) -> Part<'a> {
         Part {
             body,
             name,
@@ -81,10 +81,10 @@ impl<'a> Part<'a> {
 
     /// What is sent.
     #[inline]
-    pub fn body(&self) -> Body<'_> {
+    pub fn body(&self) -> CommandBody<'_> {
         match &self.trouble {
             Some(trouble) => match &trouble.instead {
-                Some(bytes) => Body::Encoded(bytes),
+                Some(bytes) => CommandBody::Encoded(bytes),
                 None => self.body,
             },
             None => self.body,
@@ -93,7 +93,7 @@ impl<'a> Part<'a> {
 
     /// What the caller gave: the same, unless [`Part::is_changed`].
     #[inline]
-    pub fn plain_body(&self) -> Body<'a> {
+    pub fn plain_body(&self) -> CommandBody<'a> {
         self.body
     }
 

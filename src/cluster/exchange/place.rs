@@ -8,9 +8,9 @@ use crate::config::ReadFrom;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::{Peer, Use};
-use crate::route::{Choice, Passed, Wish, choose};
+use crate::route::{Choice, SelectionCriteria, SkipReason, choose_node};
+use crate::sim_hooks::rng;
 use crate::topology::{Node, Shard, Topology};
-use crate::world::rng;
 use rand::Rng;
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(super) struct Pick {
     pub(super) need: Need,
     /// The life that it had; 0 where nobody cares.
     pub(super) life: u32,
-    passed: Option<Passed>,
+    skipped: Option<SkipReason>,
     fallback: bool,
     pub(super) primary: bool,
 }
@@ -46,7 +46,7 @@ impl Pick {
     const NONE: Pick = Pick {
         need: Need::NOTHING,
         life: 0,
-        passed: None,
+        skipped: None,
         fallback: false,
         primary: true,
     };
@@ -245,16 +245,16 @@ impl Exchange<'_> {
             .wrapping_mul(0xd6e8_feb8_6659_fd93)
             .rotate_left(32)
             .wrapping_mul(0xd6e8_feb8_6659_fd93);
-        let mut wish = Wish {
+        let mut criteria = SelectionCriteria {
             read_from: self.manner.read_from,
             zone: self.promise?.zone.as_deref(),
             random,
             time: self.call.began,
-            shunned: &self.shunned,
+            excluded: &self.excluded,
         };
         let need = bound.map(|(promise, slot)| {
-            wish.time = now();
-            self.need(promise, slot, wish.time)
+            criteria.time = now();
+            self.need(promise, slot, criteria.time)
         });
         let fits = |node: &Arc<Node>| match (&need, primary) {
             (None, _) => true,
@@ -262,23 +262,25 @@ impl Exchange<'_> {
             (Some(need), Some(primary)) => need.is_met(&node.peer, &primary.peer),
             (Some(_), None) => false,
         };
-        let same = |wish: &Wish<'_>| need.and_then(|need| self.same_as_before(shard, need, wish));
-        let mut choice = match same(&wish).filter(|node| fits(node)) {
+        let same = |criteria: &SelectionCriteria<'_>| {
+            need.and_then(|need| self.same_as_before(shard, need, criteria))
+        };
+        let mut choice = match same(&criteria).filter(|node| fits(node)) {
             Some(node) => Choice {
                 node,
-                passed: None,
+                skipped: None,
                 fallback: false,
             },
-            None => choose(shard, &wish, &fits)?,
+            None => choose_node(shard, &criteria, &fits)?,
         };
         if let Some((promise, _)) = bound
-            && (choice.passed == Some(Passed::Stale)
-                || is_wearing(promise, choice.node, primary, wish.time))
+            && (choice.skipped == Some(SkipReason::Stale)
+                || is_wearing(promise, choice.node, primary, criteria.time))
             && (self.core).prove(self.process, shard, kind, &self.call, promise)
         {
-            choice = match same(&wish).filter(|node| fits(node)) {
+            choice = match same(&criteria).filter(|node| fits(node)) {
                 Some(node) => Choice { node, ..choice },
-                None => choose(shard, &wish, &fits)?,
+                None => choose_node(shard, &criteria, &fits)?,
             };
         }
         // A node that has been demoted would serve this as a replica, if it was asked as one.
@@ -297,8 +299,8 @@ impl Exchange<'_> {
             && choice.node.peer.health.is_due(now())
             && !self.probe(&choice.node.peer)
         {
-            wish.time = now();
-            choice = choose(shard, &wish, &fits)?;
+            criteria.time = now();
+            choice = choose_node(shard, &criteria, &fits)?;
         }
         let mut pick = pick_of(&choice, is_primary(choice.node));
         if let Some(need) = need {
@@ -342,7 +344,7 @@ impl Exchange<'_> {
         &self,
         shard: &'t Shard,
         need: Need,
-        wish: &Wish<'_>,
+        criteria: &SelectionCriteria<'_>,
     ) -> Option<&'t Arc<Node>> {
         if need.seen.life() == 0 {
             return None;
@@ -350,7 +352,7 @@ impl Exchange<'_> {
         shard.replicas.iter().find(|node| {
             node.peer.standing.known_life() == need.seen.life()
                 && node.peer.health.is_well()
-                && !wish.shunned.contains(&node.index)
+                && !criteria.excluded.contains(&node.index)
         })
     }
 
@@ -361,10 +363,10 @@ impl Exchange<'_> {
             false => &stats.replica_reads,
         });
         count(&node.peer.counts.reads);
-        match pick.passed {
+        match pick.skipped {
             None => {}
-            Some(Passed::Ejected) => count(&stats.reads_skipped_ejected),
-            Some(Passed::Stale) => count(&stats.reads_skipped_stale),
+            Some(SkipReason::Ejected) => count(&stats.reads_skipped_ejected),
+            Some(SkipReason::Stale) => count(&stats.reads_skipped_stale),
         }
         if pick.fallback {
             count(match self.manner.read_from {
@@ -387,7 +389,7 @@ impl Exchange<'_> {
             .filter(|s| {
                 s.primary
                     .as_ref()
-                    .is_some_and(|p| p.peer.health.is_well() && !self.shunned.contains(&p.index))
+                    .is_some_and(|p| p.peer.health.is_well() && !self.excluded.contains(&p.index))
             })
             .collect();
         let random: usize = rng().random_range(0..usize::MAX);
@@ -415,7 +417,7 @@ impl Exchange<'_> {
 
 fn pick_of(choice: &Choice<'_>, primary: bool) -> Pick {
     Pick {
-        passed: choice.passed,
+        skipped: choice.skipped,
         fallback: choice.fallback,
         primary,
         ..Pick::NONE

@@ -8,7 +8,7 @@ use crate::cluster::stats::count;
 use crate::deadline::now;
 use crate::net::Peer;
 use crate::resp::{Kind, Value, View};
-use crate::route::is_doubtful;
+use crate::route::may_be_missing_key;
 use crate::topology::Topology;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Exchange<'_> {
             }
         }
         if (promise.verifies() || self.process.moving.has(slot, time))
-            && part.body.with_args(|args| is_doubtful(args, reply))
+            && part.body.with_args(|args| may_be_missing_key(args, reply))
         {
             count(&self.core.stats.reads_rechecked);
             self.doubt(part);

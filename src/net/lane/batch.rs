@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::net::connection::Connection;
 use crate::net::poll;
 use crate::resp::Reply;
+use crate::sim_hooks::sim_yield_point;
 use crate::sync::{Mutex, lock};
-use crate::world::step;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
@@ -96,10 +96,10 @@ impl Batch {
 
     /// Wakes so many of the members that sleep, if any do.
     pub(super) fn nudge(&self, members: i32) {
-        step!();
+        sim_yield_point!();
         // Whoever is about to sleep and not counted yet finds that the word has changed.
         self.word.fetch_add(1, Ordering::SeqCst);
-        step!();
+        sim_yield_point!();
         if self.sleepers.load(Ordering::SeqCst) > 0 {
             poll::futex_wake(&self.word, members);
         }
@@ -107,7 +107,7 @@ impl Batch {
 
     /// The members have their outcomes: wakes them all.
     pub(super) fn land(&self) {
-        step!();
+        sim_yield_point!();
         self.landed.store(true, Ordering::SeqCst);
         self.nudge(i32::MAX);
     }
@@ -137,9 +137,9 @@ impl Batch {
 
     /// Sleeps until nudged since the word was `seen`, or for as long as `most`.
     pub(super) fn sleep(&self, seen: u32, most: Option<Duration>) {
-        step!();
+        sim_yield_point!();
         self.sleepers.fetch_add(1, Ordering::SeqCst);
-        step!();
+        sim_yield_point!();
         poll::futex_wait(&self.word, seen, most);
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
@@ -147,14 +147,14 @@ impl Batch {
     /// Gives a member its outcome, if it still waits for one.
     pub(super) fn settle(&self, member: usize, outcome: Result<Box<Reply>>) {
         let place = &self.places[member];
-        step!();
+        sim_yield_point!();
         *lock(&place.reply) = Some(outcome);
-        step!();
+        sim_yield_point!();
         let settled = place
             .state
             .compare_exchange(SENT, DONE, Ordering::AcqRel, Ordering::Acquire);
         if settled.is_err() {
-            step!();
+            sim_yield_point!();
             lock(&place.reply).take();
         }
     }
@@ -165,17 +165,17 @@ impl Batch {
         if place.state.load(Ordering::Acquire) != DONE {
             return None;
         }
-        step!();
+        sim_yield_point!();
         lock(&place.reply).take()
     }
 
     /// Gives a place up; returns what it was.
     pub(super) fn abandon(&self, member: usize) -> u8 {
         let place = &self.places[member];
-        step!();
+        sim_yield_point!();
         let mut state = place.state.load(Ordering::Acquire);
         while state != DONE {
-            step!();
+            sim_yield_point!();
             match place.state.compare_exchange(
                 state,
                 ABANDONED,

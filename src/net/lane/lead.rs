@@ -7,9 +7,9 @@ use crate::error::{Code, Error, Result};
 use crate::net::connection::Connection;
 use crate::net::peer::Peer;
 use crate::net::wake::Call;
-use crate::resp::{Body, Reply};
+use crate::resp::{CommandBody, Reply};
+use crate::sim_hooks::sim_yield_point;
 use crate::sync::{MutexGuard, lock, notify_one};
-use crate::world::step;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -51,7 +51,7 @@ impl<'a> Lead<'a> {
     #[inline(always)]
     pub(super) fn alone(
         mut self,
-        body: Option<&Body<'_>>,
+        body: Option<&CommandBody<'_>>,
         call: &Call<'_>,
         until: Deadline,
     ) -> Result<Box<Reply>> {
@@ -107,7 +107,7 @@ impl<'a> Lead<'a> {
 
     /// Takes the batch's commands aboard, without those whose members have given up.
     pub(super) fn board(&mut self, batch: &Arc<Batch>) -> Progress {
-        step!();
+        sim_yield_point!();
         let gathering = lock(&self.lane.state).detach(batch);
         let Some(Gathering { mut out, ends, .. }) = gathering else {
             return Progress {
@@ -120,7 +120,7 @@ impl<'a> Lead<'a> {
         let mut from = 0;
         let mut cut = 0;
         for (member, end) in ends.iter().copied().enumerate() {
-            step!();
+            sim_yield_point!();
             let aboard = batch.places[member]
                 .state
                 .compare_exchange(WAITING, SENT, Ordering::AcqRel, Ordering::Acquire)
@@ -141,7 +141,7 @@ impl<'a> Lead<'a> {
             members: kept.len(),
         };
         self.departed = Some(departure);
-        step!();
+        sim_yield_point!();
         let mut state = lock(&self.lane.state);
         // Those that have been away for so long are not waited for.
         state
@@ -185,7 +185,7 @@ impl<'a> Lead<'a> {
             match reply {
                 Ok(reply) if member == own => outcome = Some(Ok(reply)),
                 Ok(reply) => {
-                    step!(ReadForAnother);
+                    sim_yield_point!(ReadForAnother);
                     batch.settle(member, Ok(reply));
                 }
                 Err(error) => return self.fail(progress, member, own, error, outcome),
@@ -246,7 +246,7 @@ impl<'a> Lead<'a> {
     /// Gives a batch that is under way, and the connection, to whichever member takes them; false if nobody
     /// waits for a reply any more.
     fn hand_over(&mut self, batch: &Batch, progress: Progress) -> bool {
-        step!();
+        sim_yield_point!();
         let mut hand = lock(&batch.hand);
         // Under the lock: a member that gives up meanwhile looks for what was handed to it.
         if !batch.is_alive() {
@@ -284,7 +284,7 @@ impl<'a> Lead<'a> {
             return;
         };
         self.holds = false;
-        step!();
+        sim_yield_point!();
         let mut state = lock(&self.lane.state);
         if let Some(departed) = self.departed.take() {
             state.under_way.retain(|other| *other != departed);
@@ -317,7 +317,7 @@ impl<'a> Lead<'a> {
             None => {
                 state.idle.push(connection);
                 drop(state);
-                step!();
+                sim_yield_point!();
                 notify_one(&self.lane.freed);
             }
         }
@@ -376,7 +376,7 @@ impl Drop for Lead<'_> {
         if !self.holds {
             return;
         }
-        step!();
+        sim_yield_point!();
         let mut state = lock(&self.lane.state);
         if let Some(departed) = self.departed {
             state.under_way.retain(|other| *other != departed);
@@ -401,7 +401,7 @@ impl Drop for Lead<'_> {
         // Not led yet: whoever of it wakes up first opens a connection.
         let next = state.next_batch().map(|g| g.batch.clone());
         drop(state);
-        step!();
+        sim_yield_point!();
         match next {
             Some(batch) => batch.nudge(1),
             None => notify_one(&self.lane.freed),

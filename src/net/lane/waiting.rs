@@ -10,8 +10,8 @@ use crate::net::connection::Connection;
 use crate::net::peer::Peer;
 use crate::net::wake::{Call, GLANCE};
 use crate::resp::Reply;
+use crate::sim_hooks::sim_yield_point;
 use crate::sync::{lock, notify_one, wait};
-use crate::world::step;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -98,7 +98,7 @@ impl Lane {
         // How often it has woken up by itself.
         let mut alone = 0u32;
         loop {
-            step!();
+            sim_yield_point!();
             if let Some(outcome) = batch.outcome(member) {
                 // Others may have relied on this one to wake them.
                 if !batch.has_landed() {
@@ -108,7 +108,7 @@ impl Lane {
             }
             // In a statement of its own, so that the lock is not held while leading. A leader
             // that has given this member its reply and then gave up has nothing for it to do.
-            step!();
+            sim_yield_point!();
             let handed = {
                 let mut hand = lock(&batch.hand);
                 match batch.places[member].state.load(Ordering::Acquire) {
@@ -193,7 +193,7 @@ impl Lane {
     /// that was handed to the batch meanwhile.
     fn give_up(&self, batch: &Arc<Batch>, member: usize) -> u8 {
         let was = batch.abandon(member);
-        step!();
+        sim_yield_point!();
         let mut state = lock(&self.state);
         let mut hand = lock(&batch.hand);
         if batch.is_alive() {
@@ -210,7 +210,7 @@ impl Lane {
         state.detach(batch);
         drop(hand);
         drop(state);
-        step!();
+        sim_yield_point!();
         let mut lead = Lead::new(self, Some(connection));
         match progress {
             Some(progress) => lead.departed = progress.departed,
@@ -222,7 +222,7 @@ impl Lane {
     /// A connection for a batch that has waited long enough and that nobody leads. The right to
     /// open one is counted already; `may_open` says whether there is any hope in it.
     fn one_more(&self, batch: &Arc<Batch>, may_open: bool) -> Option<More> {
-        step!();
+        sim_yield_point!();
         let mut state = lock(&self.state);
         let opens = state.open < self.most && (may_open || state.open == 0);
         if state.idle.is_empty() && !opens {
@@ -248,7 +248,7 @@ impl Lane {
     /// A connection for one user alone.
     pub fn take(&self, peer: &Peer, call: &Call<'_>, until: Deadline) -> Result<Box<Connection>> {
         loop {
-            step!();
+            sim_yield_point!();
             let mut state = lock(&self.state);
             let idle = loop {
                 if let Some(connection) = state.idle.pop() {
@@ -278,7 +278,7 @@ impl Lane {
                 state.takers -= 1;
                 // What is asked of the caller's thread is asked with no lock held.
                 drop(state);
-                step!();
+                sim_yield_point!();
                 if let Err(error) = call.look() {
                     // It may have been woken for what has come free, and an interrupt seldom ends one call alone: so
                     // each tells the next, and nobody finds out by a glance.

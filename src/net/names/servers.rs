@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::dns::{Answer, Record, answer, question};
 use crate::net::poll;
 use crate::net::wake::Call;
-use crate::world::rng;
+use crate::sim_hooks::rng;
 use rand::Rng;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};

@@ -38,24 +38,28 @@ fn at(ms: u64) -> Time {
     Time::of_nanos(ms * 1_000_000)
 }
 
-fn wish(read_from: ReadFrom) -> Wish<'static> {
-    Wish {
+fn criteria(read_from: ReadFrom) -> SelectionCriteria<'static> {
+    SelectionCriteria {
         read_from,
         zone: Some("a"),
         random: 0,
         time: at(1000),
-        shunned: &[],
+        excluded: &[],
     }
 }
 
 /// How often each node is chosen by many numbers.
-fn spread(shard: &Shard, wish: Wish<'_>, stale: &[usize]) -> BTreeMap<usize, usize> {
+fn spread(
+    shard: &Shard,
+    criteria: SelectionCriteria<'_>,
+    stale: &[usize],
+) -> BTreeMap<usize, usize> {
     let mut counts = BTreeMap::new();
     for random in 0..840u64 {
         // Both halves count up.
         let random = random | random << 32;
-        let wish = Wish { random, ..wish };
-        let choice = choose(shard, &wish, &|node| !stale.contains(&node.index)).unwrap();
+        let criteria = SelectionCriteria { random, ..criteria };
+        let choice = choose_node(shard, &criteria, &|node| !stale.contains(&node.index)).unwrap();
         *counts.entry(choice.node.index).or_default() += 1;
     }
     counts
@@ -74,7 +78,7 @@ fn everybody_well_is_read_from_as_the_mode_says() {
         (ReadFrom::Replica, &[1, 2, 3]),
         (ReadFrom::Zone, &[1, 2]),
     ] {
-        let counts = spread(&zones, wish(read_from), &[]);
+        let counts = spread(&zones, criteria(read_from), &[]);
         assert_eq!(nodes(&counts), expected, "{read_from:?}");
         let share = 840 / expected.len();
         assert!(
@@ -87,7 +91,7 @@ fn everybody_well_is_read_from_as_the_mode_says() {
 #[test]
 fn a_zone_is_left_only_when_nobody_there_can_serve() {
     let zones = shard(&["a", "a", "b", "c"]);
-    let zone = wish(ReadFrom::Zone);
+    let zone = criteria(ReadFrom::Zone);
     for (gone, expected) in [
         (&[][..], &[1][..]),
         (&[1], &[0]),
@@ -96,8 +100,8 @@ fn a_zone_is_left_only_when_nobody_there_can_serve() {
     ] {
         let counts = spread(
             &zones,
-            Wish {
-                shunned: gone,
+            SelectionCriteria {
+                excluded: gone,
                 ..zone
             },
             &[],
@@ -108,27 +112,28 @@ fn a_zone_is_left_only_when_nobody_there_can_serve() {
     assert_eq!(nodes(&spread(&elsewhere, zone, &[])), [1, 2]);
     // Nobody has named a zone: each is tried, because it may be ours.
     assert_eq!(nodes(&spread(&shard(&["", "", ""]), zone, &[])), [1, 2]);
-    for (shunned, fallback) in [(&[1][..], false), (&[0, 1], true)] {
-        let choice = choose(&zones, &Wish { shunned, ..zone }, &|_| true).unwrap();
-        assert_eq!(choice.fallback, fallback, "without {shunned:?}");
-        assert_eq!(choice.passed, Some(Passed::Ejected));
+    for (excluded, fallback) in [(&[1][..], false), (&[0, 1], true)] {
+        let choice =
+            choose_node(&zones, &SelectionCriteria { excluded, ..zone }, &|_| true).unwrap();
+        assert_eq!(choice.fallback, fallback, "without {excluded:?}");
+        assert_eq!(choice.skipped, Some(SkipReason::Ejected));
     }
 }
 
 #[test]
 fn a_stale_replica_and_one_that_is_left_alone_are_passed_over() {
     let four = shard(&["", "", "", ""]);
-    let any = wish(ReadFrom::Any);
+    let any = criteria(ReadFrom::Any);
     assert_eq!(nodes(&spread(&four, any, &[1, 3])), [0, 2]);
-    let replica = wish(ReadFrom::Replica);
+    let replica = criteria(ReadFrom::Replica);
     assert_eq!(nodes(&spread(&four, replica, &[1])), [2, 3]);
     assert_eq!(nodes(&spread(&four, replica, &[1, 2, 3])), [0]);
-    let choice = choose(&four, &replica, &|node| node.index == 0).unwrap();
-    assert_eq!(choice.passed, Some(Passed::Stale));
+    let choice = choose_node(&four, &replica, &|node| node.index == 0).unwrap();
+    assert_eq!(choice.skipped, Some(SkipReason::Stale));
     assert!(choice.fallback);
     four.replicas[0].peer.health.failed(at(1000), 1.0);
     assert_eq!(nodes(&spread(&four, replica, &[])), [2, 3]);
-    let later = Wish {
+    let later = SelectionCriteria {
         time: at(2000),
         ..replica
     };
@@ -141,21 +146,21 @@ fn where_nobody_is_well_the_primary_is_asked_and_never_a_stale_replica() {
     for node in three.nodes() {
         node.peer.health.failed(at(1000), 1.0);
     }
-    let any = wish(ReadFrom::Any);
+    let any = criteria(ReadFrom::Any);
     assert_eq!(nodes(&spread(&three, any, &[])), [0]);
-    let shunned = Wish {
-        shunned: &[0],
+    let excluded = SelectionCriteria {
+        excluded: &[0],
         ..any
     };
-    assert_eq!(nodes(&spread(&three, shunned, &[])), [1]);
-    assert_eq!(nodes(&spread(&three, shunned, &[1])), [2]);
-    assert_eq!(nodes(&spread(&three, shunned, &[1, 2])), [0]);
+    assert_eq!(nodes(&spread(&three, excluded, &[])), [1]);
+    assert_eq!(nodes(&spread(&three, excluded, &[1])), [2]);
+    assert_eq!(nodes(&spread(&three, excluded, &[1, 2])), [0]);
 }
 
 #[test]
 fn of_two_the_one_with_less_to_do_is_taken() {
     let three = shard(&["", "", ""]);
-    let any = wish(ReadFrom::Any);
+    let any = criteria(ReadFrom::Any);
     let _busy = three.replicas[0].peer.pace.under_way(3);
     let counts = spread(&three, any, &[]);
     assert_eq!(nodes(&counts), [0, 2], "{counts:?}");
@@ -174,7 +179,7 @@ fn the_nearest_are_read_from_and_the_others_measured_once_a_second() {
     for (node, us) in four.nodes().zip(trips) {
         node.peer.pace.took(at(500), Duration::from_micros(us));
     }
-    let near = wish(ReadFrom::Nearest);
+    let near = criteria(ReadFrom::Nearest);
     let counts = spread(&four, near, &[]);
     assert_eq!(
         nodes(&counts),
@@ -182,7 +187,7 @@ fn the_nearest_are_read_from_and_the_others_measured_once_a_second() {
         "250 and 300 us are as good as equal"
     );
     assert!(counts.values().all(|n| n.abs_diff(420) <= 1), "{counts:?}");
-    let later = Wish {
+    let later = SelectionCriteria {
         time: at(1501),
         ..near
     };
@@ -206,7 +211,7 @@ fn the_nearest_are_read_from_and_the_others_measured_once_a_second() {
         .pace
         .took(at(1502), Duration::from_micros(1));
     assert!(nodes(&spread(&four, later, &[])).contains(&0));
-    // A near one that fails is passed over.
+    // A near one that fails is skipped over.
     four.replicas[0].peer.health.failed(at(1501), 1.0);
     assert!(!nodes(&spread(&four, later, &[])).contains(&1));
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// What a read wishes for.
 #[derive(Clone, Copy, Debug)]
-pub struct Wish<'a> {
+pub struct SelectionCriteria<'a> {
     pub read_from: ReadFrom,
     /// Our availability zone.
     pub zone: Option<&'a str>,
@@ -16,12 +16,12 @@ pub struct Wish<'a> {
     pub random: u64,
     pub time: Time,
     /// Nodes that this call has asked in vain.
-    pub shunned: &'a [usize],
+    pub excluded: &'a [usize],
 }
 
 /// Why a read does not go to the node that it would have gone to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passed {
+pub enum SkipReason {
     /// It is left alone after failures.
     Ejected,
     /// It is not shown to be as fresh as it must be.
@@ -32,8 +32,8 @@ pub enum Passed {
 #[derive(Clone, Copy, Debug)]
 pub struct Choice<'a> {
     pub node: &'a Arc<Node>,
-    /// Why another one was passed over.
-    pub passed: Option<Passed>,
+    /// Why another one was skipped over.
+    pub skipped: Option<SkipReason>,
     /// It is none of those that are wished for: the primary for `replica`, a node of another zone
     /// for `zone`.
     pub fallback: bool,
@@ -48,32 +48,32 @@ const NEAR: Duration = Duration::from_micros(100);
 /// Among equals two are drawn, and the one with less to do is taken; so an idle cluster is read
 /// from uniformly. A node that is left alone is chosen only if it is time to try it again, or if
 /// it is the primary and nobody else is there.
-pub fn choose<'a>(
+pub fn choose_node<'a>(
     shard: &'a Shard,
-    wish: &Wish<'_>,
+    criteria: &SelectionCriteria<'_>,
     fits: &dyn Fn(&Arc<Node>) -> bool,
 ) -> Option<Choice<'a>> {
     let primary = shard.primary.as_ref();
-    if wish.read_from == ReadFrom::Primary {
+    if criteria.read_from == ReadFrom::Primary {
         return primary.map(|node| Choice {
             node,
-            passed: None,
+            skipped: None,
             fallback: false,
         });
     }
     let is_primary = |node: &Arc<Node>| primary.is_some_and(|p| Arc::ptr_eq(p, node));
-    let tier = |node: &Arc<Node>| tier(node, is_primary(node), wish);
+    let tier = |node: &Arc<Node>| tier(node, is_primary(node), criteria);
     let is_well = |node: &Arc<Node>| {
-        !wish.shunned.contains(&node.index)
-            && (node.peer.health.is_well() || node.peer.health.is_due(wish.time))
+        !criteria.excluded.contains(&node.index)
+            && (node.peer.health.is_well() || node.peer.health.is_due(criteria.time))
     };
     let best = shard.nodes().map(tier).min()?;
     // In the usual case everybody is well and fits: no list is made.
-    let first = draw(shard.nodes().filter(|n| tier(n) == best), wish.random)?;
-    let passed = if !is_well(first) {
-        Some(Passed::Ejected)
+    let first = draw(shard.nodes().filter(|n| tier(n) == best), criteria.random)?;
+    let skipped = if !is_well(first) {
+        Some(SkipReason::Ejected)
     } else if !fits(first) {
-        Some(Passed::Stale)
+        Some(SkipReason::Stale)
     } else {
         None
     };
@@ -82,38 +82,42 @@ pub fn choose<'a>(
         // Nobody is well: the primary, then whoever has not failed this very call, then anybody.
         let fitting = || shard.nodes().filter(|node| fits(node));
         return primary
-            .filter(|node| !wish.shunned.contains(&node.index))
-            .or_else(|| fitting().find(|n| !wish.shunned.contains(&n.index)))
+            .filter(|node| !criteria.excluded.contains(&node.index))
+            .or_else(|| fitting().find(|n| !criteria.excluded.contains(&n.index)))
             .or(primary)
             .or_else(|| fitting().next())
             .map(|node| Choice {
                 node,
-                passed,
-                fallback: is_fallback(tier(node), wish),
+                skipped,
+                fallback: is_fallback(tier(node), criteria),
             });
     };
     let equals = shard.nodes().filter(good).filter(|n| tier(n) == level);
-    let node = if wish.read_from == ReadFrom::Nearest {
-        nearest(equals, wish)?
-    } else if passed.is_none() && level == best {
-        less_busy(first, equals, wish.random)?
+    let node = if criteria.read_from == ReadFrom::Nearest {
+        nearest(equals, criteria)?
+    } else if skipped.is_none() && level == best {
+        less_busy(first, equals, criteria.random)?
     } else {
-        less_busy(draw(equals.clone(), wish.random)?, equals, wish.random)?
+        less_busy(
+            draw(equals.clone(), criteria.random)?,
+            equals,
+            criteria.random,
+        )?
     };
     Some(Choice {
         node,
-        passed,
-        fallback: is_fallback(level, wish),
+        skipped,
+        fallback: is_fallback(level, criteria),
     })
 }
 
 /// How gladly a node is read from: 0 first.
-fn tier(node: &Node, is_primary: bool, wish: &Wish<'_>) -> u8 {
-    match wish.read_from {
+fn tier(node: &Node, is_primary: bool, criteria: &SelectionCriteria<'_>) -> u8 {
+    match criteria.read_from {
         ReadFrom::Primary => u8::from(!is_primary),
         ReadFrom::Any | ReadFrom::Nearest => 0,
         ReadFrom::Replica => u8::from(is_primary),
-        ReadFrom::Zone => match (is_ours(node, wish.zone), is_primary) {
+        ReadFrom::Zone => match (is_ours(node, criteria.zone), is_primary) {
             (true, false) => 0,
             (true, true) => 1,
             (false, false) => 2,
@@ -123,8 +127,8 @@ fn tier(node: &Node, is_primary: bool, wish: &Wish<'_>) -> u8 {
 }
 
 /// Whether a tier is none of those that are wished for.
-fn is_fallback(tier: u8, wish: &Wish<'_>) -> bool {
-    match wish.read_from {
+fn is_fallback(tier: u8, criteria: &SelectionCriteria<'_>) -> bool {
+    match criteria.read_from {
         ReadFrom::Zone => tier > 1,
         _ => tier > 0,
     }
@@ -172,9 +176,11 @@ fn less_busy<'a>(
 /// second is for that.
 fn nearest<'a>(
     nodes: impl Iterator<Item = &'a Arc<Node>> + Clone,
-    wish: &Wish<'_>,
+    criteria: &SelectionCriteria<'_>,
 ) -> Option<&'a Arc<Node>> {
-    let unsure = nodes.clone().find(|node| node.peer.pace.explore(wish.time));
+    let unsure = nodes
+        .clone()
+        .find(|node| node.peer.pace.explore(criteria.time));
     if unsure.is_some() {
         return unsure;
     }
@@ -184,9 +190,9 @@ fn nearest<'a>(
     let near = nodes
         .clone()
         .filter(|node| trip(node).is_some_and(|trip| trip <= limit));
-    match draw(near.clone(), wish.random) {
-        Some(first) => less_busy(first, near, wish.random),
-        None => draw(nodes, wish.random),
+    match draw(near.clone(), criteria.random) {
+        Some(first) => less_busy(first, near, criteria.random),
+        None => draw(nodes, criteria.random),
     }
 }
 

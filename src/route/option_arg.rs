@@ -2,7 +2,7 @@
 
 /// Which word to look for, and how: compared without case, like servers do.
 #[derive(Debug)]
-pub struct Search {
+pub struct OptionArg {
     pub words: &'static [&'static str],
     /// The first argument that can be one of them.
     pub from: u8,
@@ -14,7 +14,7 @@ pub struct Search {
     pub last: bool,
 }
 
-impl Search {
+impl OptionArg {
     /// The index of the argument after the word.
     pub fn find(&self, args: &[&[u8]]) -> Option<usize> {
         let mut found = None;

@@ -1,6 +1,6 @@
 //! Which shard serves which slot: an immutable snapshot.
 
-use super::slot::SLOTS;
+use super::key_slot::SLOTS;
 use super::view::{ClusterView, NodeView};
 use crate::address::Address;
 use crate::net::Peer;
@@ -31,7 +31,7 @@ impl Shard {
     }
 }
 
-const NOBODY: u16 = u16::MAX;
+const NO_OWNER: u16 = u16::MAX;
 
 /// A snapshot of the cluster. A new one replaces it; this one never changes.
 #[derive(Clone, Debug)]
@@ -41,8 +41,8 @@ pub struct Topology {
     pub shards: Vec<Shard>,
     pub nodes: Vec<Arc<Node>>,
     /// One server, and no cluster.
-    pub alone: bool,
-    /// The shard of each slot, or [`NOBODY`].
+    pub standalone: bool,
+    /// The shard of each slot, or [`NO_OWNER`].
     owners: Box<[u16]>,
 }
 
@@ -53,35 +53,35 @@ impl Topology {
             version: 0,
             shards: Vec::new(),
             nodes: Vec::new(),
-            alone: false,
+            standalone: false,
             owners: Box::default(),
         }
     }
 
     /// The same with room for owners.
-    fn unowned() -> Topology {
+    fn without_owners() -> Topology {
         Topology {
-            owners: vec![NOBODY; SLOTS].into_boxed_slice(),
+            owners: vec![NO_OWNER; SLOTS].into_boxed_slice(),
             ..Topology::empty()
         }
     }
 
     /// One server that has all slots: no cluster.
     pub fn single(peer: Arc<Peer>) -> Topology {
-        let mut topology = Topology::unowned();
+        let mut topology = Topology::without_owners();
         let node = topology.add_node(peer.address().to_string(), None, peer);
         topology.shards.push(Shard {
             primary: Some(node),
             replicas: Vec::new(),
         });
         topology.owners.fill(0);
-        topology.alone = true;
+        topology.standalone = true;
         topology
     }
 
     /// What a view says, with the peers that `peer` knows by address.
     pub fn of_view(view: &ClusterView, peer: impl Fn(&Address) -> Arc<Peer>) -> Topology {
-        let mut topology = Topology::unowned();
+        let mut topology = Topology::without_owners();
         for shard in &view.shards {
             let mut add = |node: &NodeView| {
                 topology.add_node(node.id.clone(), node.zone.clone(), peer(&node.address))
@@ -109,18 +109,18 @@ impl Topology {
                 })
             })
             .collect();
-        let twin = |node: &Arc<Node>| nodes[node.index].clone();
+        let with_peer = |node: &Arc<Node>| nodes[node.index].clone();
         Topology {
             version: self.version,
             shards: self
                 .shards
                 .iter()
                 .map(|shard| Shard {
-                    primary: shard.primary.as_ref().map(twin),
-                    replicas: shard.replicas.iter().map(twin).collect(),
+                    primary: shard.primary.as_ref().map(with_peer),
+                    replicas: shard.replicas.iter().map(with_peer).collect(),
                 })
                 .collect(),
-            alone: self.alone,
+            standalone: self.standalone,
             owners: self.owners.clone(),
             nodes: nodes.clone(),
         }
@@ -185,7 +185,7 @@ impl Topology {
     }
 
     /// Whether a shard has no replica.
-    pub fn is_bare(&self) -> bool {
+    pub fn has_shard_without_replicas(&self) -> bool {
         self.shards.iter().any(|s| s.replicas.is_empty())
     }
 
@@ -204,13 +204,13 @@ impl Topology {
 
     /// Whether any slot is served.
     pub fn serves(&self) -> bool {
-        self.owners.iter().any(|o| *o != NOBODY)
+        self.owners.iter().any(|o| *o != NO_OWNER)
     }
 
     /// How many slots are served.
     pub fn covered(&self) -> usize {
         // A check for overflow at each slot would keep it from taking several at a time.
-        let count = |n: usize, owner: &u16| n.wrapping_add(usize::from(*owner != NOBODY));
+        let count = |n: usize, owner: &u16| n.wrapping_add(usize::from(*owner != NO_OWNER));
         self.owners.iter().fold(0, count)
     }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 ///
 /// Strict, because what passes here goes to a server as it is: only arrays of bulk strings, with
 /// at least one argument, whose lengths are what they say.
-pub fn split<'a>(bytes: &'a [u8], at: usize, args: &mut Vec<&'a [u8]>) -> Result<usize> {
+pub fn parse_command<'a>(bytes: &'a [u8], at: usize, args: &mut Vec<&'a [u8]>) -> Result<usize> {
     args.clear();
     let (count, mut at) = length(bytes, at, b'*')?;
     if count == 0 {
@@ -75,9 +75,9 @@ mod tests {
     fn commands_are_split_one_after_the_other() {
         let bytes = b"*1\r\n$4\r\nPING\r\n*2\r\n$3\r\nGET\r\n$2\r\n\r\n\r\n";
         let mut args = Vec::new();
-        let next = split(bytes, 0, &mut args).unwrap();
+        let next = parse_command(bytes, 0, &mut args).unwrap();
         assert_eq!(args, [b"PING"]);
-        assert_eq!(split(bytes, next, &mut args).unwrap(), bytes.len());
+        assert_eq!(parse_command(bytes, next, &mut args).unwrap(), bytes.len());
         assert_eq!(args, [b"GET".as_slice(), b"\r\n"]);
     }
 
@@ -100,7 +100,7 @@ mod tests {
             b"*+1\r\n$4\r\nPING\r\n",
         ] {
             let mut args = Vec::new();
-            let error = split(bytes, 0, &mut args).unwrap_err();
+            let error = parse_command(bytes, 0, &mut args).unwrap_err();
             assert_eq!(error.code, crate::error::Code::Invalid, "{bytes:?}");
         }
     }

@@ -11,7 +11,7 @@ use crate::resp::{Kind, View};
 
 /// Whether the primary might answer otherwise because a key is missing: the answer is one that
 /// there is for a key that does not exist, or says too little to tell.
-pub fn is_doubtful(args: &[&[u8]], reply: View<'_>) -> bool {
+pub fn may_be_missing_key(args: &[&[u8]], reply: View<'_>) -> bool {
     let row = find(args);
     let mut keys = 0;
     if let Some(row) = row
@@ -139,7 +139,11 @@ mod tests {
             ("NOSUCH k", text("v"), true),
         ] {
             let args: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
-            assert_eq!(is_doubtful(&args, reply.view()), doubtful, "{command}");
+            assert_eq!(
+                may_be_missing_key(&args, reply.view()),
+                doubtful,
+                "{command}"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A set of slots.
 
-use super::slot::SLOTS;
+use super::key_slot::SLOTS;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotSet(pub(super) [u64; SLOTS / 64]);

@@ -20,7 +20,7 @@ static TABLES: Lazy<[[u16; 256]; 8]> = Lazy::new(|| {
 /// The tag is what lies between the first `{` and the first `}` behind it, unless that is
 /// nothing: then the whole key counts.
 #[inline]
-pub fn of_key(key: &[u8]) -> u16 {
+pub fn key_slot(key: &[u8]) -> u16 {
     let (crc, has_brace) = crc(key);
     let crc = if has_brace { crc_of_tag(key) } else { crc };
     crc % SLOTS as u16
@@ -130,7 +130,7 @@ mod tests {
             (b"\x00", 0),
             (b"\xff\xfe{\x00\xff}\r\n", 7920),
         ] {
-            assert_eq!(of_key(key), slot, "{:?}", key.escape_ascii().to_string());
+            assert_eq!(key_slot(key), slot, "{:?}", key.escape_ascii().to_string());
         }
     }
 
@@ -158,7 +158,7 @@ mod tests {
         ] {
             let name = key.escape_ascii().to_string();
             assert_eq!(hashed(key), part, "{name}");
-            assert_eq!(of_key(key), crc_by_the_book(part) % 16384, "{name}");
+            assert_eq!(key_slot(key), crc_by_the_book(part) % 16384, "{name}");
         }
     }
 
@@ -168,7 +168,7 @@ mod tests {
             let plain: Vec<u8> = (0..length)
                 .map(|i| (i * 31 + length) as u8 & 0x5f)
                 .collect();
-            assert_eq!(of_key(&plain), crc_by_the_book(&plain) % 16384);
+            assert_eq!(key_slot(&plain), crc_by_the_book(&plain) % 16384);
             for open in 0..length {
                 for close in open + 2..length {
                     let mut key = plain.clone();

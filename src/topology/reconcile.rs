@@ -1,6 +1,6 @@
 //! Which of several nodes to believe.
 
-use crate::world::layer;
+use crate::sim_hooks::sim_panic_point;
 use std::collections::HashSet;
 
 use super::view::ClusterView;
@@ -19,8 +19,8 @@ use super::view::ClusterView;
 /// 5. Those of the largest party that agrees on who owns what. So a single view without an epoch
 ///    does not prevail over two that cover as much.
 /// 6. The first, so that callers put those whom they trust most in front.
-pub fn choose(mut views: Vec<ClusterView>) -> Option<ClusterView> {
-    layer!(Topology);
+pub fn reconcile(mut views: Vec<ClusterView>) -> Option<ClusterView> {
+    sim_panic_point!(Topology);
     if views.len() == 1 {
         return views.pop();
     }
@@ -195,10 +195,10 @@ mod tests {
                 })
                 .collect();
             // The number of conflicts tells views apart that are equal otherwise.
-            let chosen = choose(given).map(|view| view.conflicts);
+            let chosen = reconcile(given).map(|view| view.conflicts);
             assert_eq!(chosen, Some(believed), "{day}");
         }
-        assert_eq!(choose(Vec::new()), None);
+        assert_eq!(reconcile(Vec::new()), None);
     }
 
     #[test]

@@ -1,44 +1,46 @@
 //! Time, chance and sockets come from the system, and nowhere else.
 //!
-//! In the library's own tests a thread may live in another [`World`] instead, where a seed decides
+//! In the library's own tests a thread may live in another [`Simulator`] instead, where a seed decides
 //! what happens and when (tests/simulation). What is shipped knows nothing of it.
 
 #[cfg(test)]
-pub use inside::{Layer, Step, Wait, World, enter, here, point, reached, rng};
+pub use inside::{
+    Layer, Simulator, Wait, YieldPoint, current, enter, panic_point, rng, yield_point,
+};
 /// Random numbers.
 #[cfg(not(test))]
 pub use rand::rng;
 
 /// Marks a place at which a test can make a layer panic.
 #[cfg(not(test))]
-macro_rules! layer {
+macro_rules! sim_panic_point {
     ($layer:ident) => {};
 }
 #[cfg(test)]
-macro_rules! layer {
+macro_rules! sim_panic_point {
     ($layer:ident) => {
-        $crate::world::point($crate::world::Layer::$layer)
+        $crate::sim_hooks::panic_point($crate::sim_hooks::Layer::$layer)
     };
 }
-pub(crate) use layer;
+pub(crate) use sim_panic_point;
 
 /// Marks a place between two looks at what threads share, with no lock held: a test may let
 /// another thread come first there.
 #[cfg(not(test))]
-macro_rules! step {
+macro_rules! sim_yield_point {
     () => {};
     ($what:ident) => {};
 }
 #[cfg(test)]
-macro_rules! step {
+macro_rules! sim_yield_point {
     () => {
-        $crate::world::reached($crate::world::Step::Between)
+        $crate::sim_hooks::yield_point($crate::sim_hooks::YieldPoint::Between)
     };
     ($what:ident) => {
-        $crate::world::reached($crate::world::Step::$what)
+        $crate::sim_hooks::yield_point($crate::sim_hooks::YieldPoint::$what)
     };
 }
-pub(crate) use step;
+pub(crate) use sim_yield_point;
 
 #[cfg(test)]
 mod inside {
@@ -70,7 +72,7 @@ mod inside {
 
     /// What a thread is about to do, or has just done, where others may come first.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum Step {
+    pub enum YieldPoint {
         Between,
         /// It has joined a batch.
         Joined,
@@ -81,7 +83,7 @@ mod inside {
     }
 
     /// What the system is asked for, with the meaning that its calls have.
-    pub trait World {
+    pub trait Simulator {
         /// Nanoseconds.
         fn now(&self) -> u64;
         fn random(&self) -> u64;
@@ -100,53 +102,56 @@ mod inside {
         fn futex_wake(&self, word: usize, count: i32);
         fn yield_now(&self);
         /// May panic.
-        fn point(&self, layer: Layer);
+        fn panic_point(&self, layer: Layer);
         /// May let others come first.
-        fn step(&self, what: Step);
+        fn yield_point(&self, what: YieldPoint);
     }
 
     thread_local! {
-        static HERE: RefCell<Option<Rc<dyn World>>> = const { RefCell::new(None) };
+        static CURRENT: RefCell<Option<Rc<dyn Simulator>>> = const { RefCell::new(None) };
     }
 
     /// The world that this thread lives in, if it is not the real one.
-    pub fn here() -> Option<Rc<dyn World>> {
+    pub fn current() -> Option<Rc<dyn Simulator>> {
         // A thread that ends has left already.
-        HERE.try_with(|here| here.borrow().clone()).ok().flatten()
+        CURRENT
+            .try_with(|current| current.borrow().clone())
+            .ok()
+            .flatten()
     }
 
     /// Puts this thread into a world, or back into the real one.
-    pub fn enter(world: Option<Rc<dyn World>>) {
-        HERE.with(|here| *here.borrow_mut() = world);
+    pub fn enter(simulator: Option<Rc<dyn Simulator>>) {
+        CURRENT.with(|current| *current.borrow_mut() = simulator);
     }
 
-    pub fn point(layer: Layer) {
-        if let Some(world) = here() {
-            world.point(layer);
+    pub fn panic_point(layer: Layer) {
+        if let Some(simulator) = current() {
+            simulator.panic_point(layer);
         }
     }
 
-    pub fn reached(what: Step) {
-        if let Some(world) = here() {
-            world.step(what);
+    pub fn yield_point(what: YieldPoint) {
+        if let Some(simulator) = current() {
+            simulator.yield_point(what);
         }
     }
 
     /// Random numbers of the world that this thread lives in.
-    pub struct Chance;
+    pub struct SimRng;
 
-    pub fn rng() -> Chance {
-        Chance
+    pub fn rng() -> SimRng {
+        SimRng
     }
 
-    impl rand::RngCore for Chance {
+    impl rand::RngCore for SimRng {
         fn next_u32(&mut self) -> u32 {
             self.next_u64() as u32
         }
 
         fn next_u64(&mut self) -> u64 {
-            match here() {
-                Some(world) => world.random(),
+            match current() {
+                Some(simulator) => simulator.random(),
                 None => rand::rng().next_u64(),
             }
         }

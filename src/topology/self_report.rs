@@ -1,13 +1,13 @@
 //! What a node says of itself, in CLUSTER NODES and INFO: more exactly than others can know it.
 
-use super::slots::SlotSet;
+use super::slot_set::SlotSet;
 use super::view::place;
 use crate::address::Address;
 use crate::error::{Code, Error, Result};
 
 /// A node by its own word.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnView {
+pub struct SelfReport {
     pub id: String,
     /// Of this run of its process: another after a restart.
     pub run: String,
@@ -18,7 +18,7 @@ pub struct OwnView {
     /// The slots that it serves.
     pub slots: SlotSet,
     /// Those of them whose keys are on their way to another node.
-    pub leaving: Vec<Leaving>,
+    pub leaving: Vec<MigratingOut>,
     /// Those of others whose keys are on their way here.
     pub coming: SlotSet,
     /// Who serves the rest: first slot, last slot, id.
@@ -27,7 +27,7 @@ pub struct OwnView {
 
 /// A slot that is on its way to another node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leaving {
+pub struct MigratingOut {
     pub slot: u16,
     /// The node's id, and its address where it has one.
     pub to: String,
@@ -35,7 +35,7 @@ pub struct Leaving {
 }
 
 /// Reads the answers of the node at `from` to INFO and CLUSTER NODES.
-pub fn own(info: &str, nodes: &str, from: &Address) -> Result<OwnView> {
+pub fn parse_self_report(info: &str, nodes: &str, from: &Address) -> Result<SelfReport> {
     let broken = |why| Error::new(Code::Protocol, format_args!("{from} {why}"));
     let mut view = None;
     let mut others = Vec::new();
@@ -62,7 +62,7 @@ pub fn own(info: &str, nodes: &str, from: &Address) -> Result<OwnView> {
             others.extend(runs.map(|(first, last)| (first, last, (*id).to_owned())));
             continue;
         }
-        let mut own = OwnView {
+        let mut own = SelfReport {
             id: (*id).to_owned(),
             run: String::new(),
             primary: flags.split(',').any(|flag| flag == "master"),
@@ -76,7 +76,7 @@ pub fn own(info: &str, nodes: &str, from: &Address) -> Result<OwnView> {
             if let Some((first, last)) = run(word) {
                 own.slots.add(first, last);
             } else if let Some((slot, to)) = open(word, "->-") {
-                own.leaving.push(Leaving {
+                own.leaving.push(MigratingOut {
                     slot,
                     to: to.to_owned(),
                     address: None,
@@ -140,7 +140,7 @@ mod tests {
         let nodes = "aa 10.0.0.1:7001@17001,h1 master - 0 1 8 connected 7-9 11 [5-<-bb]\n\
                      bb 10.0.0.9:7000@17000 myself,master - 0 0 12 connected 0-5 10 [5->-aa] [6-<-cc] [4->-dd]\n\
                      cc :0@17002,?,shard-id=x slave,fail? aa 0 1 8 disconnected\n";
-        let view = own(INFO, nodes, &from()).unwrap();
+        let view = parse_self_report(INFO, nodes, &from()).unwrap();
         assert_eq!((view.id.as_str(), view.run.as_str()), ("bb", "ab12"));
         assert!(view.primary && view.epoch == 12);
         assert_eq!(view.slots.runs(), [(0, 5), (10, 10)]);
@@ -155,18 +155,22 @@ mod tests {
         assert_eq!(view.others, [(7, 9, "aa".into()), (11, 11, "aa".into())]);
         // An address without a host is on the host that was asked.
         let alone = "bb :7000@1 myself,slave aa 0 0 3 connected\n";
-        let view = own(INFO, alone, &from()).unwrap();
+        let view = parse_self_report(INFO, alone, &from()).unwrap();
         assert!(!view.primary && view.slots.runs().is_empty());
     }
 
     #[test]
     fn what_makes_no_sense_is_an_error_or_is_passed_over() {
-        assert!(own(INFO, "", &from()).is_err());
-        assert!(own(INFO, "aa 10.0.0.1:1 master - 0 0 1 connected 0-5", &from()).is_err());
-        assert!(own("", "aa h:1 myself,master - 0 0 1 connected", &from()).is_err());
-        assert!(own(INFO, "aa h:1 myself,master - 0 0 x connected", &from()).is_err());
+        assert!(parse_self_report(INFO, "", &from()).is_err());
+        assert!(
+            parse_self_report(INFO, "aa 10.0.0.1:1 master - 0 0 1 connected 0-5", &from()).is_err()
+        );
+        assert!(parse_self_report("", "aa h:1 myself,master - 0 0 1 connected", &from()).is_err());
+        assert!(
+            parse_self_report(INFO, "aa h:1 myself,master - 0 0 x connected", &from()).is_err()
+        );
         let odd = "aa h:1 myself,master - 0 0 1 connected 9-1 16384 x [z->-b] [99999->-b] [1->] 3";
-        let view = own(INFO, odd, &from()).unwrap();
+        let view = parse_self_report(INFO, odd, &from()).unwrap();
         assert_eq!(view.slots.runs(), [(3, 3)]);
         assert!(view.leaving.is_empty());
     }
