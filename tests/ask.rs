@@ -4,7 +4,7 @@ mod say;
 
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
-use rediscluster::net::set_question;
+use rediscluster::net::set_wait_callback;
 use rediscluster::resp::View;
 use say::{ask, client, code, is, is_sent, key_of, pipeline, say, say_all, show, timed, until};
 use std::cell::Cell;
@@ -38,7 +38,7 @@ fn failed(view: View<'_>) -> View<'_> {
 fn no_at(n: usize) -> Rc<Cell<usize>> {
     let asked = Rc::new(Cell::new(0));
     let count = asked.clone();
-    set_question(Some(Rc::new(move || {
+    set_wait_callback(Some(Rc::new(move || {
         count.set(count.get() + 1);
         count.get() != n
     })));
@@ -83,7 +83,7 @@ fn a_no_ends_the_call_wherever_it_waits() {
         at_once(way, || {
             let asked = no_at(1);
             let (reply, took) = timed(call);
-            set_question(None);
+            set_wait_callback(None);
             let failed = failed(reply.view());
             assert_eq!(code(failed), Code::Interrupted, "{way}: {}", show(failed));
             assert!(is_sent(failed), "{way}: {}", show(failed));
@@ -129,7 +129,7 @@ fn a_call_that_waits_for_others_is_asked_too() {
                     "a pipeline" => pipeline(&client, &["SET k v"]),
                     _ => ask(&client, way),
                 });
-                set_question(None);
+                set_wait_callback(None);
                 let failed = failed(reply.view());
                 assert_eq!(code(failed), Code::Interrupted, "{way}: {}", show(failed));
                 assert!(!is_sent(failed), "{way}: {}", show(failed));
@@ -157,7 +157,7 @@ fn connecting_and_waiting_for_better_times_are_asked_too() {
     at_once("between two tries", || {
         no_at(2);
         let (reply, took) = timed(|| ask(&client, "GET k"));
-        set_question(None);
+        set_wait_callback(None);
         assert_eq!(
             code(reply.view()),
             Code::Interrupted,
@@ -174,7 +174,7 @@ fn connecting_and_waiting_for_better_times_are_asked_too() {
     at_once("connecting", || {
         no_at(1);
         let (refused, took) = timed(|| Client::create(&url));
-        set_question(None);
+        set_wait_callback(None);
         let error = refused.error().expect("nobody answered");
         assert_eq!(error.code, Code::Interrupted, "{error}");
         took
@@ -208,7 +208,7 @@ fn who_says_yes_waits_on_at_the_same_place() {
     let before = asked.get();
     assert_eq!(say(&client, &format!("GET {quick}")), "1");
     assert_eq!(asked.get(), before, "nobody is asked where nobody waits");
-    set_question(None);
+    set_wait_callback(None);
     assert_eq!(fake.calls("INCR"), 3, "each once");
 }
 
@@ -226,7 +226,7 @@ fn a_late_reply_to_an_interrupted_command_is_nobody_elses() {
     for _ in 0..5 {
         no_at(1);
         let reply = ask(&client, "GET late");
-        set_question(None);
+        set_wait_callback(None);
         assert_eq!(
             code(reply.view()),
             Code::Interrupted,
@@ -255,7 +255,7 @@ fn who_is_asked_may_use_the_library() {
     ));
     let (inner, found) = (client.clone(), Rc::new(Cell::new(0)));
     let counted = found.clone();
-    set_question(Some(Rc::new(move || {
+    set_wait_callback(Some(Rc::new(move || {
         // Its own calls ask as well, when they have to wait.
         assert_eq!(say(&inner, "GET k"), "v");
         assert_eq!(say_all(&inner, &["GET k"]), ["v"]);
@@ -264,7 +264,7 @@ fn who_is_asked_may_use_the_library() {
         counted.get() < 3
     })));
     let reply = ask(&client, "INCR n");
-    set_question(None);
+    set_wait_callback(None);
     assert_eq!(
         code(reply.view()),
         Code::Interrupted,
@@ -294,5 +294,5 @@ fn a_question_is_its_own_threads_alone() {
         }
     });
     assert_eq!((done.into_inner(), asked.get()), (3, 0));
-    set_question(None);
+    set_wait_callback(None);
 }

@@ -11,7 +11,7 @@ use crate::address::Address;
 use crate::config::{Config, ReadFrom};
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
-use crate::net::{Alert, Call, Peer, Use};
+use crate::net::{Call, CancelFlag, ConnectionKind, Peer};
 use crate::resp::{Answer, CommandBody, EncodedPrefix, Kind, Reply, flag, parse_command};
 use crate::route::{
     Access, BlockingTimeout, KeyGroups, Merge, Nodes, Route, Row, access, allows_early_send,
@@ -30,7 +30,7 @@ pub struct Client {
     manner: Manner,
     /// Of a handle that reads from replicas.
     promise: Option<Promise>,
-    pub(super) alert: Alert,
+    pub(super) cancel_flag: CancelFlag,
     error: Option<Error>,
     pin: Option<Pin>,
 }
@@ -42,9 +42,9 @@ fn manner(config: &Config) -> Manner {
     let read_from = config.read_from();
     Manner {
         kind: if config.readonly || read_from != ReadFrom::Primary {
-            Use::Replicas
+            ConnectionKind::Replicas
         } else {
-            Use::Primary
+            ConnectionKind::Primary
         },
         read_from,
         retry_writes: config.retry_writes,
@@ -87,7 +87,7 @@ impl Client {
             manner: manner(&config),
             promise: None,
             config: Arc::new(config),
-            alert: Alert::default(),
+            cancel_flag: CancelFlag::default(),
             error: Some(error),
             pin: None,
         }
@@ -108,7 +108,7 @@ impl Client {
             manner: manner(&config),
             promise,
             config,
-            alert: Alert::default(),
+            cancel_flag: CancelFlag::default(),
             error: None,
             pin: None,
         }
@@ -153,7 +153,7 @@ impl Client {
 
     /// Ends the calls under way on this handle. Async-signal-safe.
     pub fn interrupt(&self) {
-        self.alert.interrupt();
+        self.cancel_flag.interrupt();
         if let Some(core) = &self.core {
             core.wakers.fire();
         }
@@ -161,7 +161,7 @@ impl Client {
 
     /// Ends all calls on this handle, now and later.
     pub fn close(&self) {
-        self.alert.close();
+        self.cancel_flag.close();
         if let Some(core) = &self.core {
             core.wakers.fire();
         }
@@ -170,7 +170,7 @@ impl Client {
     #[inline]
     pub(super) fn ready(&self) -> Result<&Arc<Core>> {
         match (&self.error, &self.core) {
-            (None, Some(core)) if !self.alert.is_closed() => Ok(core),
+            (None, Some(core)) if !self.cancel_flag.is_closed() => Ok(core),
             (None, Some(_)) => Err(Error::new(Code::Closed, "the client handle was closed")),
             (Some(error), _) => Err(error.clone()),
             (None, None) => Err(Error::new(Code::Internal, "a client without a cluster")),
@@ -184,7 +184,7 @@ impl Client {
             now(),
             self.manner.timeout_ms.saturating_add(more_ms),
             self.manner.attempt_ms.saturating_add(more_ms),
-            &self.alert,
+            &self.cancel_flag,
             &core.wakers,
         )
     }
@@ -280,12 +280,15 @@ impl Client {
             let process = core.process();
             let topology = process.topology.load();
             let primary = topology.shard(slot).and_then(|s| s.primary.as_ref());
-            let Some(primary) = primary.filter(|p| p.peer.health.is_well()) else {
+            let Some(primary) = primary.filter(|p| p.peer.health.is_healthy()) else {
                 return Ok(self.one(core, part(), &call, self.manner));
             };
-            let until = call.patience(call.began);
+            let until = call.attempt_deadline(call.began);
             // A write, or a read of a handle that reads from primaries alone.
-            match primary.peer.call(Use::Primary, &body, &call, until) {
+            match primary
+                .peer
+                .call(ConnectionKind::Primary, &body, &call, until)
+            {
                 Ok(mut reply) if reply.root.value.kind != Kind::Error => {
                     reply.root.value.flags |= flag::ANSWER | flag::SENT;
                     if !read && core.session.is_on() {

@@ -11,7 +11,7 @@ use crate::address::Address;
 use crate::config::Config;
 use crate::error::Result;
 use crate::log;
-use crate::net::{Descriptors, ForkMark, Memory, Peer, Tls, Wakers, close};
+use crate::net::{Descriptors, ForkMark, MemoryBudget, Peer, Tls, Wakers, close};
 use crate::sync::{Condvar, Mutex, lock};
 use crate::topology::Topology;
 use arc_swap::ArcSwap;
@@ -40,7 +40,7 @@ pub struct Process {
     pub topology: ArcSwap<Topology>,
     peers: Mutex<BTreeMap<Address, Arc<Peer>>>,
     descriptors: Arc<Descriptors>,
-    memory: Arc<Memory>,
+    memory: Arc<MemoryBudget>,
     pub refresh: Mutex<Refresh>,
     /// When a reader that finds a shard without replicas may look for some, in
     /// [`Time::millis`](crate::deadline::Time::millis).
@@ -65,7 +65,7 @@ impl Process {
             topology: ArcSwap::from_pointee(Topology::empty()),
             peers: Mutex::new(BTreeMap::new()),
             descriptors: Arc::new(Mutex::new(Vec::new())),
-            memory: Memory::new(config.max_memory_bytes),
+            memory: MemoryBudget::new(config.max_memory_bytes),
             refresh: Mutex::new(Refresh::default()),
             look_for_replicas: AtomicU64::new(0),
             relearn: AtomicU64::new(0),

@@ -18,7 +18,7 @@ use super::stats::count;
 use crate::config::ReadFrom;
 use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
-use crate::net::{Call, Uncancelled, Use};
+use crate::net::{Call, CancelDisabled, ConnectionKind};
 use crate::resp::{Answer, Kind, Reply, flag};
 use crate::sim_hooks::{rng, sim_panic_point};
 use crate::topology::{Node, Topology};
@@ -35,7 +35,7 @@ pub type Slot = Option<Box<Reply>>;
 /// How a handle's commands are treated.
 #[derive(Clone, Copy, Debug)]
 pub struct Manner {
-    pub kind: Use,
+    pub kind: ConnectionKind,
     pub read_from: ReadFrom,
     pub retry_writes: bool,
     pub max_redirects: u32,
@@ -69,7 +69,7 @@ pub struct Exchange<'c> {
     missed_replicas: Cell<bool>,
     /// The node that this call finds out about, as the first after a while; 0 for none.
     sounding: Cell<usize>,
-    _uncancelled: Uncancelled,
+    _uncancelled: CancelDisabled,
 }
 
 impl<'c> Exchange<'c> {
@@ -98,7 +98,7 @@ impl<'c> Exchange<'c> {
             refresh: false,
             missed_replicas: Cell::new(false),
             sounding: Cell::new(0),
-            _uncancelled: Uncancelled::begin(),
+            _uncancelled: CancelDisabled::begin(),
         }
     }
 
@@ -152,7 +152,7 @@ impl<'c> Exchange<'c> {
         self.tries += 1;
         count(&self.core.stats.retries);
         let over = |call: &Call<'_>| {
-            call.look().err().or_else(|| {
+            call.check_cancelled().err().or_else(|| {
                 call.deadline.passed(now()).then(|| {
                     Error::new(Code::Timeout, format_args!("the call ran out of its time"))
                 })
@@ -221,7 +221,7 @@ impl<'c> Exchange<'c> {
         } else {
             self.call.attempt(now())
         };
-        let until = call.patience(call.began);
+        let until = call.attempt_deadline(call.began);
         let got = match self.promise {
             None => place.peer.call(place.kind, &part.body(), &call, until),
             Some(_) => self.paced(part, &place, &call),
@@ -231,13 +231,13 @@ impl<'c> Exchange<'c> {
 
     /// The same for a handle that chooses among nodes by how fast and how busy they are.
     fn paced(&self, part: &Part<'_>, place: &Place<'_>, call: &Call<'_>) -> Result<Box<Reply>> {
-        let pace = &place.peer.pace;
-        let _under_way = pace.under_way(1);
+        let load = &place.peer.load;
+        let _under_way = load.track_in_flight(1);
         // Choosing may have taken its time.
         let began = now();
-        let connects = &place.peer.counts.connects;
+        let connects = &place.peer.counters.connects;
         let before = connects.load(Ordering::Relaxed);
-        let until = call.patience(began);
+        let until = call.attempt_deadline(began);
         let got = place.peer.call(place.kind, &part.body(), call, until);
         // EncodedPrefix a connection takes several round trips.
         if self.manner.read_from == ReadFrom::Nearest
@@ -246,7 +246,7 @@ impl<'c> Exchange<'c> {
             && before == connects.load(Ordering::Relaxed)
         {
             let time = now();
-            pace.took(time, time.since(began));
+            load.record_rtt(time, time.since(began));
         }
         got
     }
@@ -265,7 +265,7 @@ impl<'c> Exchange<'c> {
                 got.root.value.flags |= flag::ANSWER | flag::SENT;
                 let failed = got.root.value.kind == Kind::Error;
                 if !failed && !self.review(part, got.view(), place, topology) {
-                    place.peer.worked();
+                    place.peer.record_success();
                     return;
                 }
                 match reply {
@@ -277,7 +277,7 @@ impl<'c> Exchange<'c> {
                 if failed {
                     self.judge(part, 0, reply, place, topology, None);
                 } else {
-                    place.peer.worked();
+                    place.peer.record_success();
                     part.open = false;
                 }
             }
@@ -451,14 +451,14 @@ impl<'c> Exchange<'c> {
             .collect();
         let under_way: Vec<_> = peers
             .iter()
-            .map(|(peer, commands)| peer.pace.under_way(*commands))
+            .map(|(peer, commands)| peer.load.track_in_flight(*commands))
             .collect();
         let landed = fly(flights, parts, reply, call);
         drop(under_way);
         if self.manner.read_from == ReadFrom::Nearest {
             for flight in flights.iter().filter(|f| f.kind().is_readonly()) {
-                if let Some(trip) = flight.round_trip() {
-                    flight.peer.pace.took(now(), trip);
+                if let Some(trip) = flight.rtt() {
+                    flight.peer.load.record_rtt(now(), trip);
                 }
             }
         }

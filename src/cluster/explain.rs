@@ -166,12 +166,12 @@ fn why_not(
     if asked.iter().any(is) {
         let instead = |peer: &Arc<Peer>| {
             let mut others = shard.nodes().filter(|n| Arc::ptr_eq(&n.peer, peer));
-            peer.health.is_well() && others.next().is_some()
+            peer.health.is_healthy() && others.next().is_some()
         };
         let away = node
             .peer
             .health
-            .away(now())
+            .ejected_for(now())
             .filter(|_| asked.iter().any(instead));
         return away.map(|time| {
             format!(

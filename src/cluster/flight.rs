@@ -7,7 +7,9 @@
 use super::exchange::Part;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Error, Result};
-use crate::net::{Call, Chunk, Connection, OUT, Peer, PollFd, Recv, Taken, Use, interest};
+use crate::net::{
+    Call, Chunk, Connection, ConnectionKind, OUT, Peer, PollFd, Recv, TryAcquire, interest,
+};
 use crate::resp::{Answer, CommandBody, Kind, Reply, Value, flag};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +22,7 @@ const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 /// The commands for one node.
 pub struct Flight {
     pub peer: Arc<Peer>,
-    kind: Use,
+    kind: ConnectionKind,
     connection: Option<Box<Connection>>,
     /// Whether the peer counts a connection as ours, be it there or about to be opened: then it is
     /// told what becomes of it, also when a panic passes through.
@@ -65,7 +67,7 @@ impl Landed {
 
 impl Flight {
     /// With room for so many commands.
-    pub fn new(peer: Arc<Peer>, kind: Use, room: usize) -> Flight {
+    pub fn new(peer: Arc<Peer>, kind: ConnectionKind, room: usize) -> Flight {
         Flight {
             peer,
             kind,
@@ -166,8 +168,8 @@ impl Flight {
         let done = took?;
         if done {
             // A node that can serve nobody still tells of itself.
-            if self.kind != Use::Standing {
-                self.peer.worked();
+            if self.kind != ConnectionKind::FreshnessProbe {
+                self.peer.record_success();
             }
             self.give_back(call.began);
         }
@@ -190,7 +192,7 @@ impl Flight {
     fn give_back(&mut self, used: Time) {
         if let Some(connection) = self.connection.take() {
             self.holds = false;
-            self.peer.give(self.kind, connection, used);
+            self.peer.release(self.kind, connection, used);
         }
     }
 
@@ -198,7 +200,7 @@ impl Flight {
     fn let_go(&mut self) {
         self.connection = None;
         if std::mem::take(&mut self.holds) {
-            self.peer.lost(self.kind);
+            self.peer.forget_lost(self.kind);
         }
     }
 
@@ -224,7 +226,7 @@ impl Flight {
         }
     }
 
-    pub fn kind(&self) -> Use {
+    pub fn kind(&self) -> ConnectionKind {
         self.kind
     }
 
@@ -240,7 +242,7 @@ impl Flight {
     }
 
     /// From when it left until its first reply came, if that was seen.
-    pub fn round_trip(&self) -> Option<Duration> {
+    pub fn rtt(&self) -> Option<Duration> {
         Some(self.first?.since(self.left?))
     }
 
@@ -279,8 +281,8 @@ pub fn fly(
     });
     if !at_once(flights, parts, reply, call) {
         for flight in flights.iter_mut() {
-            let until = call.patience(now());
-            match flight.peer.take(flight.kind, call, until) {
+            let until = call.attempt_deadline(now());
+            match flight.peer.acquire(flight.kind, call, until) {
                 Ok(connection) => {
                     flight.holds = true;
                     flight.connection = Some(connection);
@@ -293,7 +295,7 @@ pub fn fly(
     // Only now does everybody's silence begin: opening connections to some took its time.
     let left = now();
     for flight in flights.iter_mut() {
-        flight.silent_until = call.patience(left);
+        flight.silent_until = call.attempt_deadline(left);
         flight.left = Some(left);
     }
     loop {
@@ -322,10 +324,10 @@ pub fn fly(
 fn at_once(flights: &mut [Flight], parts: &[Part<'_>], reply: &mut Reply, call: &Call<'_>) -> bool {
     for at in 0..flights.len() {
         let flight = &mut flights[at];
-        match flight.peer.try_take(flight.kind, call) {
-            Taken::Idle(connection) => flight.connection = Some(connection),
-            Taken::Right => {}
-            Taken::Busy => {
+        match flight.peer.try_acquire(flight.kind, call) {
+            TryAcquire::Idle(connection) => flight.connection = Some(connection),
+            TryAcquire::MayOpen => {}
+            TryAcquire::Busy => {
                 for flight in &mut flights[..at] {
                     if let Some(used) = flight.connection.as_ref().map(|c| c.used) {
                         flight.give_back(used);
@@ -347,10 +349,10 @@ fn at_once(flights: &mut [Flight], parts: &[Part<'_>], reply: &mut Reply, call: 
     }
     let mut to_open = closed.len() as u32;
     // Those that have been failing come last: they have most to wait for.
-    closed.sort_by_key(|flight| !flight.peer.health.is_well());
+    closed.sort_by_key(|flight| !flight.peer.health.is_healthy());
     for flight in closed {
         let time = now();
-        let until = call.patience(time).share(time, to_open);
+        let until = call.attempt_deadline(time).share(time, to_open);
         to_open -= 1;
         match flight.peer.open(flight.kind, call, until) {
             Ok(connection) => {
@@ -374,20 +376,20 @@ fn last_one(
     let mut rounds = 0;
     while let Some(connection) = &mut flight.connection {
         let pumped = if rounds > 0 && call.deadline.passed(now()) {
-            Err(connection.late())
+            Err(connection.timeout_error())
         } else if rounds > 0
-            && let Err(error) = call.look()
+            && let Err(error) = call.check_cancelled()
         {
             Err(error.at(flight.peer.origin().name().to_string()))
         } else {
-            connection.pump(call, flight.silent_until)
+            connection.send_and_recv(call, flight.silent_until)
         };
         if let Err(error) = pumped.and_then(|()| flight.take(reply, landed, call)) {
             flight.fail(error, parts, reply);
             return;
         }
         let time = now();
-        flight.silent_until = call.patience(time);
+        flight.silent_until = call.attempt_deadline(time);
         flight.heard(time);
         rounds += 1;
     }
@@ -407,7 +409,7 @@ fn several(
     for flight in flights.iter() {
         match &flight.connection {
             Some(connection) => {
-                holds |= connection.holds();
+                holds |= connection.has_buffered();
                 fds.push(interest(connection.fd(), connection.interest()));
                 until = until.min(flight.silent_until);
             }
@@ -417,7 +419,7 @@ fn several(
     fds.push(interest(-1, 0));
     // What is here already is taken first: no poll tells of it.
     if holds {
-        call.look()?;
+        call.check_cancelled()?;
     } else {
         call.wait(&mut fds, until)?;
     }
@@ -430,12 +432,12 @@ fn several(
         let mut outcome = Ok(());
         if ready.revents & OUT != 0 {
             outcome = connection.send();
-            flight.silent_until = call.patience(time);
+            flight.silent_until = call.attempt_deadline(time);
         }
-        if (ready.revents & !OUT != 0 || connection.holds()) && outcome.is_ok() {
+        if (ready.revents & !OUT != 0 || connection.has_buffered()) && outcome.is_ok() {
             outcome = match connection.receive(Recv::Now) {
                 Ok(true) => {
-                    flight.silent_until = call.patience(time);
+                    flight.silent_until = call.attempt_deadline(time);
                     flight.heard(time);
                     flight.take(reply, landed, call)
                 }
@@ -447,7 +449,7 @@ fn several(
             && (over || flight.silent_until.passed(time))
             && let Some(connection) = &flight.connection
         {
-            outcome = Err(connection.late());
+            outcome = Err(connection.timeout_error());
         }
         if let Err(error) = outcome {
             flight.fail(error, parts, reply);

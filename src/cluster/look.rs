@@ -57,24 +57,28 @@ fn node(out: &mut Builder, node: &Arc<Node>, of: Option<&Shard>) {
         (None, None) => out.nil(),
     };
     out.text("health").text(health(peer));
-    let away = peer.health.away(time).map_or(0, |d| d.as_millis() as i64);
+    let away = peer
+        .health
+        .ejected_for(time)
+        .map_or(0, |d| d.as_millis() as i64);
     out.text("ejected_ms").int(away);
     out.text("connections").int(peer.connections() as i64);
-    let reads = peer.counts.reads.load(Ordering::Relaxed);
+    let reads = peer.counters.reads.load(Ordering::Relaxed);
     out.text("reads").int(reads as i64);
-    let trip = peer.pace.round_trip().map_or(-1, |d| d.as_micros() as i64);
+    let trip = peer.load.rtt().map_or(-1, |d| d.as_micros() as i64);
     out.text("rtt_us").int(trip);
-    out.text("in_flight").int(i64::from(peer.pace.load()));
+    out.text("in_flight").int(i64::from(peer.load.in_flight()));
     if let Some(shard) = of {
-        let standing = &peer.standing;
-        out.text("link").text(match standing.link() {
+        let freshness = &peer.freshness;
+        out.text("link").text(match freshness.link() {
             Link::Unknown => "unknown",
             Link::Up => "up",
             Link::Down => "down",
         });
-        out.text("lag_bytes").int(standing.behind().unwrap_or(-1));
+        out.text("lag_bytes")
+            .int(freshness.lag_bytes().unwrap_or(-1));
         let primary = shard.primary.as_ref();
-        let proven = primary.and_then(|p| standing.proven(&p.peer));
+        let proven = primary.and_then(|p| freshness.fresh_as_of(&p.peer));
         let lag = proven.map_or(-1, |since| time.since(since).as_millis() as i64);
         out.text("lag_ms").int(lag);
     }
@@ -82,7 +86,7 @@ fn node(out: &mut Builder, node: &Arc<Node>, of: Option<&Shard>) {
 }
 
 fn health(peer: &Peer) -> &'static str {
-    if peer.health.is_well() {
+    if peer.health.is_healthy() {
         "healthy"
     } else {
         "unhealthy"
@@ -104,14 +108,14 @@ pub fn stats(core: &Core) -> Reply {
     for peer in process.peers() {
         out.text(peer.address().to_string());
         let at = out.depth();
-        let counts = &peer.counts;
+        let counters = &peer.counters;
         out.text("connections").int(peer.connections() as i64);
         out.text("connects")
-            .int(counts.connects.load(Ordering::Relaxed) as i64);
+            .int(counters.connects.load(Ordering::Relaxed) as i64);
         out.text("failures")
-            .int(counts.errors.load(Ordering::Relaxed) as i64);
+            .int(counters.errors.load(Ordering::Relaxed) as i64);
         out.text("reads")
-            .int(counts.reads.load(Ordering::Relaxed) as i64);
+            .int(counters.reads.load(Ordering::Relaxed) as i64);
         out.text("health").text(health(&peer));
         out.gather(Kind::Map, at);
     }

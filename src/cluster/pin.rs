@@ -11,7 +11,7 @@ use super::stats::count;
 use crate::address::Address;
 use crate::deadline::now;
 use crate::error::{Code, Error, Fault, Result};
-use crate::net::{Call, Connection, GLANCE, Peer, Uncancelled, Use};
+use crate::net::{Call, CancelDisabled, Connection, ConnectionKind, POLL_INTERVAL, Peer};
 use crate::resp::{CommandBody, Kind, Reply, Value, flag};
 use crate::route::{ErrorContext, RetryAction, Row, action_for_reply, table};
 use crate::sync::{Condvar, Mutex, lock, notify_one, wait};
@@ -129,7 +129,7 @@ impl Pin {
         body: &CommandBody<'_>,
         call: &Call<'_>,
     ) -> Result<Box<Reply>> {
-        let _uncancelled = Uncancelled::begin();
+        let _uncancelled = CancelDisabled::begin();
         if let Some(row) = row
             && REFUSED.contains(&row)
         {
@@ -169,7 +169,7 @@ impl Pin {
             return Err(Error::new(Code::Internal, "a pin without a connection"));
         };
         held.connection.push(body);
-        let until = call.patience(call.began);
+        let until = call.attempt_deadline(call.began);
         let outcome = if silent {
             flush(&mut held.connection, call)
         } else {
@@ -185,7 +185,7 @@ impl Pin {
                 } else {
                     begun || (is(BEGIN) && !refused)
                 };
-                if held.connection.rest(call.began) {
+                if held.connection.reset_for_reuse(call.began) {
                     turn.leave(begun);
                 }
                 Ok(reply)
@@ -286,7 +286,10 @@ impl Pin {
                 format_args!("no node serves slot {}", self.slot),
             ));
         };
-        match primary.peer.open(Use::Primary, call, call.deadline) {
+        match primary
+            .peer
+            .open(ConnectionKind::Primary, call, call.deadline)
+        {
             Ok(connection) => Ok(Held {
                 peer: primary.peer.clone(),
                 connection,
@@ -306,17 +309,17 @@ impl Own {
         let mut state = lock(&self.state);
         while state.busy {
             call.check()?;
-            let left = call.deadline.left(now()).unwrap_or(GLANCE);
+            let left = call.deadline.left(now()).unwrap_or(POLL_INTERVAL);
             if left.is_zero() {
                 return Err(Error::new(
                     Code::Timeout,
                     "another thread is using this pinned handle",
                 ));
             }
-            state = wait(&self.free, &self.state, state, left.min(GLANCE));
+            state = wait(&self.free, &self.state, state, left.min(POLL_INTERVAL));
             // What is asked of the caller's thread is asked with no lock held.
             drop(state);
-            call.look()?;
+            call.check_cancelled()?;
             state = lock(&self.state);
         }
         state.busy = true;

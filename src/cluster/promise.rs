@@ -85,12 +85,12 @@ impl Need {
 
     /// Whether a replica of `primary` has it.
     pub fn is_met(&self, replica: &Peer, primary: &Arc<Peer>) -> bool {
-        let standing = &replica.standing;
-        let proven = standing.proven(primary);
+        let freshness = &replica.freshness;
+        let proven = freshness.fresh_as_of(primary);
         let by = |time: Time| proven.is_some_and(|proven| proven >= time);
         let seen = self.seen == Seen::NOTHING
             || by(self.seen.by())
-            || (self.seen.life() != 0 && self.seen.life() == standing.known_life());
+            || (self.seen.incarnation() != 0 && self.seen.incarnation() == freshness.incarnation());
         seen && self.since.is_none_or(by)
     }
 }

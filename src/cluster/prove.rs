@@ -14,7 +14,7 @@ use super::stats::count;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error};
 use crate::log;
-use crate::net::{Call, Link, Peer, Sample, Use};
+use crate::net::{Call, ConnectionKind, Link, OffsetSample, Peer};
 use crate::resp::{Answer, CommandBody, Reply, View};
 use crate::sim_hooks::rng;
 use crate::topology::{ReplicationView, Shard, replication};
@@ -33,7 +33,7 @@ struct Turn<'a>(&'a Peer, Duration);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.standing.release(now().plus(self.1));
+        self.0.freshness.release_probe(now().plus(self.1));
     }
 }
 
@@ -45,7 +45,7 @@ impl Core {
         &self,
         process: &Process,
         shard: &Shard,
-        kind: Use,
+        kind: ConnectionKind,
         call: &Call<'_>,
         promise: &Promise,
     ) -> bool {
@@ -58,7 +58,7 @@ impl Core {
             .min(promise.patience_ms());
         // The turn ends by itself, should this thread be lost.
         let held = time.plus(Duration::from_millis(2 * most));
-        if !ready(primary, time) || !primary.standing.claim(time, held) {
+        if !ready(primary, time) || !primary.freshness.claim_probe(time, held) {
             return false;
         }
         let _turn = Turn(primary, Duration::from_millis(promise.interval_ms()));
@@ -70,8 +70,8 @@ impl Core {
         let said = ask(std::slice::from_ref(primary), &call);
         match said.into_iter().next() {
             Some(Ok(view)) if view.primary => {
-                primary.standing.health.worked();
-                primary.standing.sampled(Sample {
+                primary.freshness.health.record_success();
+                primary.freshness.record_offset(OffsetSample {
                     since: time,
                     history: view.history,
                     offset: view.offset,
@@ -93,18 +93,21 @@ impl Core {
             .replicas
             .iter()
             .map(|node| node.peer.clone())
-            .filter(|peer| peer.health.is_well() && ready(peer, time))
+            .filter(|peer| peer.health.is_healthy() && ready(peer, time))
             .collect();
         // Opened after the proof they would undo it; one that cannot be opened is of no use to the
         // proof, and the command that wants it finds out why.
         for peer in &replicas {
-            let _ = peer.warm(kind, &call, call.deadline);
+            let _ = peer.ensure_connected(kind, &call, call.deadline);
         }
-        let births: Vec<u32> = replicas.iter().map(|peer| peer.standing.births()).collect();
+        let generation: Vec<u32> = replicas
+            .iter()
+            .map(|peer| peer.freshness.generation())
+            .collect();
         let said = ask(&replicas, &call);
-        for ((peer, births), said) in replicas.iter().zip(births).zip(said) {
+        for ((peer, generation), said) in replicas.iter().zip(generation).zip(said) {
             match said {
-                Ok(view) => judge(peer, births, primary, &view),
+                Ok(view) => judge(peer, generation, primary, &view),
                 Err(error) => self.failed(peer, &error),
             }
         }
@@ -119,9 +122,9 @@ impl Core {
         }
         count(&self.stats.lag_probe_failures);
         let news = peer
-            .standing
+            .freshness
             .health
-            .failed(now(), rng().random_range(0.0..1.0));
+            .record_failure(now(), rng().random_range(0.0..1.0));
         if news {
             log::log(log::WARN, || {
                 format!("{} does not tell its replication: {error}", peer.address())
@@ -131,30 +134,32 @@ impl Core {
 }
 
 fn ready(peer: &Peer, time: Time) -> bool {
-    let health = &peer.standing.health;
-    health.is_well() || health.is_due(time)
+    let health = &peer.freshness.health;
+    health.is_healthy() || health.is_probe_due(time)
 }
 
 /// What a replica's word is worth.
-fn judge(peer: &Arc<Peer>, births: u32, primary: &Arc<Peer>, view: &ReplicationView) {
-    let standing = &peer.standing;
-    standing.health.worked();
+fn judge(peer: &Arc<Peer>, generation: u32, primary: &Arc<Peer>, view: &ReplicationView) {
+    let freshness = &peer.freshness;
+    freshness.health.record_success();
     let (since, behind) = match view.primary {
         // Promoted: it has its own history now.
         true => (None, -1),
-        false => primary.standing.date(&view.history, view.offset),
+        false => primary
+            .freshness
+            .fresh_as_of_offset(&view.history, view.offset),
     };
     let link = match view.link_up && !view.primary {
         true => Link::Up,
         false => Link::Down,
     };
     match (link, since) {
-        (Link::Up, Some(since)) => standing.prove(since, primary, births),
+        (Link::Up, Some(since)) => freshness.record_proof(since, primary, generation),
         // Behind by more than anybody remembers; what was shown before still holds.
         (Link::Up, None) => {}
-        _ => standing.disprove(),
+        _ => freshness.invalidate(),
     }
-    let before = standing.said(link, behind);
+    let before = freshness.record_link(link, behind);
     if before != link && !(before == Link::Unknown && link == Link::Up) {
         let words = match link {
             Link::Up => "is connected to its primary again",
@@ -181,7 +186,7 @@ fn ask(peers: &[Arc<Peer>], call: &Call<'_>) -> Vec<Result<ReplicationView, Erro
         .iter()
         .enumerate()
         .map(|(number, peer)| {
-            let mut flight = Flight::new(peer.clone(), Use::Standing, 1);
+            let mut flight = Flight::new(peer.clone(), ConnectionKind::FreshnessProbe, 1);
             flight.add(number as u32, false);
             flight
         })

@@ -7,7 +7,7 @@ use crate::address::Address;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::log;
-use crate::net::{Call, GLANCE, Peer, Uncancelled};
+use crate::net::{Call, CancelDisabled, POLL_INTERVAL, Peer};
 use crate::sim_hooks::rng;
 use crate::sync::{lock, notify_all, wait};
 use crate::topology::{Discovered, Topology, discover};
@@ -86,7 +86,7 @@ impl Core {
         let mut refresh = lock(&process.refresh);
         while refresh.running {
             call.check()?;
-            let left = call.deadline.left(now()).unwrap_or(GLANCE);
+            let left = call.deadline.left(now()).unwrap_or(POLL_INTERVAL);
             if left.is_zero() {
                 return Err(Error::new(
                     Code::Timeout,
@@ -97,7 +97,7 @@ impl Core {
                 &process.refreshed,
                 &process.refresh,
                 refresh,
-                left.min(GLANCE),
+                left.min(POLL_INTERVAL),
             );
             // One that had begun before may have asked before whatever the caller knows of.
             if refresh.last.is_some_and(|last| last >= began) {
@@ -109,7 +109,7 @@ impl Core {
             }
             // What is asked of the caller's thread is asked with no lock held.
             drop(refresh);
-            call.look()?;
+            call.check_cancelled()?;
             refresh = lock(&process.refresh);
         }
         refresh.running = true;
@@ -119,7 +119,7 @@ impl Core {
 
     fn learn(&self, process: &Process, call: &Call<'_>, opinions: usize) -> Result<()> {
         let _running = Running(process);
-        let _uncancelled = Uncancelled::begin();
+        let _uncancelled = CancelDisabled::begin();
         let time = now();
         let peers = self.whom_to_ask(process, time);
         let found = self.ask_around(process, &peers, opinions, &call.attempt(time));
@@ -173,9 +173,9 @@ impl Core {
     ) -> Result<Discovered> {
         let mode = self.config.cluster;
         if process.topology.load().version > 0 {
-            let far = peers.iter().map(|peer| peer.greeting_ms()).max();
+            let far = peers.iter().map(|peer| peer.handshake_ms()).max();
             let moment = (call.attempt_ms / 4).max(far.unwrap_or_default() * 4);
-            let hasty = call.hasty(moment.min(call.attempt_ms));
+            let hasty = call.with_attempt_timeout(moment.min(call.attempt_ms));
             match discover(peers, opinions, mode, &hasty) {
                 Err(error) if error.code == Code::Timeout => {}
                 found => return found,
@@ -191,7 +191,7 @@ impl Core {
         let mut known: Vec<Arc<Peer>> = topology.nodes.iter().map(|n| n.peer.clone()).collect();
         known.shuffle(&mut rng());
         let (mut order, sick): (Vec<_>, Vec<_>) =
-            known.into_iter().partition(|p| p.health.is_well());
+            known.into_iter().partition(|p| p.health.is_healthy());
         let mut add = |peers: &mut dyn Iterator<Item = Arc<Peer>>| {
             for peer in peers {
                 if !order.iter().any(|p| Arc::ptr_eq(p, &peer)) {
@@ -207,7 +207,7 @@ impl Core {
         add(&mut seeds.iter().map(|seed| process.peer(seed, &self.config)));
         add(&mut sick.into_iter());
         if topology.version > 0 {
-            order.sort_by_key(|p| !p.health.is_well() && !p.health.is_due(time));
+            order.sort_by_key(|p| !p.health.is_healthy() && !p.health.is_probe_due(time));
         }
         order
     }

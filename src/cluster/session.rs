@@ -22,39 +22,39 @@ pub struct Session {
     written_everywhere: AtomicU64,
     /// What was last seen of each slot: see [`Seen`].
     seen: OnceCell<Words>,
-    lives: AtomicU32,
+    incarnations: AtomicU32,
 }
 
-/// What was seen of a slot: nothing that its primary executed after `by`, and, if `life` is not 0,
-/// nothing that the node with this life does not have.
+/// What was seen of a slot: nothing that its primary executed after `by`, and, if `incarnation` is not 0,
+/// nothing that the node with this incarnation does not have.
 ///
-/// One word: 42 bits of time, in units of 65.5 us (for nine years), and 22 of the life.
+/// One word: 42 bits of time, in units of 65.5 us (for nine years), and 22 of the incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen(u64);
 
-const LIFE_BITS: u32 = 22;
+const INCARNATION_BITS: u32 = 22;
 const UNIT_BITS: u32 = 16;
 /// Lives are numbers from 1 to this, and then from 1 again.
-const LIVES: u32 = (1 << LIFE_BITS) - 1;
+const MAX_INCARNATION: u32 = (1 << INCARNATION_BITS) - 1;
 
 impl Seen {
     pub const NOTHING: Seen = Seen(0);
 
-    fn new(by: Time, life: u32) -> Seen {
+    fn new(by: Time, incarnation: u32) -> Seen {
         // Rounded up: a proof that is older than the unit's end proves nothing.
         let units = match by.nanos() {
             0 => 0,
             ns => (ns >> UNIT_BITS) + 1,
         };
-        Seen(units << LIFE_BITS | u64::from(life & LIVES))
+        Seen(units << INCARNATION_BITS | u64::from(incarnation & MAX_INCARNATION))
     }
 
     pub fn by(self) -> Time {
-        Time::of_nanos((self.0 >> LIFE_BITS) << UNIT_BITS)
+        Time::of_nanos((self.0 >> INCARNATION_BITS) << UNIT_BITS)
     }
 
-    pub fn life(self) -> u32 {
-        (self.0 & u64::from(LIVES)) as u32
+    pub fn incarnation(self) -> u32 {
+        (self.0 & u64::from(MAX_INCARNATION)) as u32
     }
 }
 
@@ -113,9 +113,9 @@ impl Session {
         word.map_or(Seen::NOTHING, |word| Seen(word.load(Ordering::SeqCst)))
     }
 
-    /// A reply of a slot has come, from the node with this life (0: its primary). `before` is what
+    /// A reply of a slot has come, from the node with this incarnation (0: its primary). `before` is what
     /// had been seen when the node was chosen.
-    pub fn saw(&self, slot: u16, before: Seen, life: u32, time: Time) {
+    pub fn saw(&self, slot: u16, before: Seen, incarnation: u32, time: Time) {
         let Some(word) = self
             .seen
             .get()
@@ -127,11 +127,11 @@ impl Session {
         loop {
             // Somebody else has seen the slot meanwhile, through another node: which of the two is
             // ahead is not known, so neither stands for both.
-            let alone = present == before || present.life() == life;
-            let mut next = Seen::new(time, if alone { life } else { 0 });
+            let alone = present == before || present.incarnation() == incarnation;
+            let mut next = Seen::new(time, if alone { incarnation } else { 0 });
             if next.by() < present.by() {
-                next = Seen::new(Time::ZERO, next.life());
-                next.0 |= present.0 >> LIFE_BITS << LIFE_BITS;
+                next = Seen::new(Time::ZERO, next.incarnation());
+                next.0 |= present.0 >> INCARNATION_BITS << INCARNATION_BITS;
             }
             match word.compare_exchange(present.0, next.0, Ordering::SeqCst, Ordering::SeqCst) {
                 Ok(_) => return,
@@ -140,9 +140,9 @@ impl Session {
         }
     }
 
-    /// A life that no node has.
-    pub fn life(&self) -> u32 {
-        self.lives.fetch_add(1, Ordering::Relaxed) % LIVES + 1
+    /// A incarnation that no node has.
+    pub fn next_incarnation(&self) -> u32 {
+        self.incarnations.fetch_add(1, Ordering::Relaxed) % MAX_INCARNATION + 1
     }
 }
 
@@ -184,13 +184,13 @@ mod tests {
         session.keep_seen();
         session.saw(7, session.seen(7), 3, at(100));
         let first = session.seen(7);
-        assert_eq!(first.life(), 3);
+        assert_eq!(first.incarnation(), 3);
         assert!(first.by() >= at(100) && first.by() < at(101));
         // The primary, and then another: each has what was seen before, or it was not asked.
         session.saw(7, first, 0, at(200));
-        assert_eq!(session.seen(7).life(), 0);
+        assert_eq!(session.seen(7).incarnation(), 0);
         session.saw(7, session.seen(7), 4, at(300));
-        assert_eq!(session.seen(7).life(), 4);
+        assert_eq!(session.seen(7).incarnation(), 4);
         assert_eq!(session.seen(8), Seen::NOTHING);
     }
 
@@ -201,7 +201,7 @@ mod tests {
         let both = session.seen(7);
         session.saw(7, both, 3, at(100));
         session.saw(7, both, 4, at(90));
-        assert_eq!(session.seen(7).life(), 0);
+        assert_eq!(session.seen(7).incarnation(), 0);
         assert!(
             session.seen(7).by() >= at(100),
             "time does not run backwards"
@@ -210,14 +210,19 @@ mod tests {
         let both = session.seen(8);
         session.saw(8, both, 3, at(100));
         session.saw(8, both, 3, at(90));
-        assert_eq!(session.seen(8).life(), 3);
+        assert_eq!(session.seen(8).incarnation(), 3);
         assert!(session.seen(8).by() >= at(100));
     }
 
     #[test]
     fn lives_are_never_nobody() {
         let session = Session::default();
-        session.lives.store(LIVES - 1, Ordering::Relaxed);
-        assert_eq!([session.life(), session.life()], [LIVES, 1]);
+        session
+            .incarnations
+            .store(MAX_INCARNATION - 1, Ordering::Relaxed);
+        assert_eq!(
+            [session.next_incarnation(), session.next_incarnation()],
+            [MAX_INCARNATION, 1]
+        );
     }
 }

@@ -4,7 +4,7 @@ use super::reply::rdc_reply;
 use super::seal;
 use crate::error::{Code, Error, Result};
 use crate::log;
-use crate::net::Uncancelled;
+use crate::net::CancelDisabled;
 use crate::resp::Reply;
 use crate::sim_hooks::sim_panic_point;
 use once_cell::sync::Lazy;
@@ -54,7 +54,7 @@ pub fn bug(words: &str) -> Error {
 /// The same for what may wait or takes long: a pthread_cancel() of the thread takes effect behind it.
 /// Commands see to that themselves, where it costs nothing.
 pub fn whole<T>(failed: impl FnOnce(&str) -> T, f: impl FnOnce() -> T) -> T {
-    let _uncancelled = Uncancelled::begin();
+    let _uncancelled = CancelDisabled::begin();
     guarded(failed, f)
 }
 

@@ -6,7 +6,7 @@ use super::registry::enter;
 use super::reply::rdc_reply;
 use crate::error::Code;
 use crate::log;
-use crate::net::{Uncancelled, set_question};
+use crate::net::{CancelDisabled, set_wait_callback};
 use crate::topology::key_slot;
 use std::ffi::{CString, c_char, c_void};
 use std::rc::Rc;
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn rdc_set_logger(r#fn: rdc_log_fn, arg: *mut c_void, leve
             let logger = r#fn.map(|f| -> log::Logger {
                 Arc::new(move |level, words: &str| {
                     // What the function does may be where a thread can be cancelled.
-                    let _uncancelled = Uncancelled::begin();
+                    let _uncancelled = CancelDisabled::begin();
                     let words = CString::new(words.replace('\0', "?")).unwrap_or_default();
                     // SAFETY: as the caller promised.
                     unsafe {
@@ -150,9 +150,9 @@ pub unsafe extern "C" fn rdc_set_wait_callback(r#fn: rdc_wait_fn, arg: *mut c_vo
     guarded(
         |_| (),
         || {
-            set_question(r#fn.map(|f| -> Rc<dyn Fn() -> bool> {
+            set_wait_callback(r#fn.map(|f| -> Rc<dyn Fn() -> bool> {
                 Rc::new(move || {
-                    let _uncancelled = Uncancelled::begin();
+                    let _uncancelled = CancelDisabled::begin();
                     // SAFETY: as the caller promised.
                     unsafe { f(arg) != 0 }
                 })

@@ -63,21 +63,21 @@ pub fn choose_node<'a>(
     }
     let is_primary = |node: &Arc<Node>| primary.is_some_and(|p| Arc::ptr_eq(p, node));
     let tier = |node: &Arc<Node>| tier(node, is_primary(node), criteria);
-    let is_well = |node: &Arc<Node>| {
+    let is_healthy = |node: &Arc<Node>| {
         !criteria.excluded.contains(&node.index)
-            && (node.peer.health.is_well() || node.peer.health.is_due(criteria.time))
+            && (node.peer.health.is_healthy() || node.peer.health.is_probe_due(criteria.time))
     };
     let best = shard.nodes().map(tier).min()?;
     // In the usual case everybody is well and fits: no list is made.
     let first = draw(shard.nodes().filter(|n| tier(n) == best), criteria.random)?;
-    let skipped = if !is_well(first) {
+    let skipped = if !is_healthy(first) {
         Some(SkipReason::Ejected)
     } else if !fits(first) {
         Some(SkipReason::Stale)
     } else {
         None
     };
-    let good = |node: &&Arc<Node>| is_well(node) && fits(node);
+    let good = |node: &&Arc<Node>| is_healthy(node) && fits(node);
     let Some(level) = shard.nodes().filter(good).map(tier).min() else {
         // Nobody is well: the primary, then whoever has not failed this very call, then anybody.
         let fitting = || shard.nodes().filter(|node| fits(node));
@@ -140,7 +140,7 @@ fn is_ours(node: &Node, zone: Option<&str>) -> bool {
     match (&node.zone, node.peer.zone()) {
         (Some(named), _) => Some(named.as_str()) == zone,
         (None, Some(named)) => Some(named.as_str()) == zone,
-        (None, None) => !node.peer.was_greeted(),
+        (None, None) => !node.peer.was_connected(),
     }
 }
 
@@ -159,7 +159,7 @@ fn less_busy<'a>(
     nodes: impl Iterator<Item = &'a Arc<Node>> + Clone,
     random: u64,
 ) -> Option<&'a Arc<Node>> {
-    let load = first.peer.pace.load();
+    let load = first.peer.load.in_flight();
     if load == 0 {
         return Some(first);
     }
@@ -167,7 +167,7 @@ fn less_busy<'a>(
     let second = draw(others, random.rotate_left(32));
     Some(
         second
-            .filter(|s| s.peer.pace.load() < load)
+            .filter(|s| s.peer.load.in_flight() < load)
             .unwrap_or(first),
     )
 }
@@ -180,11 +180,11 @@ fn nearest<'a>(
 ) -> Option<&'a Arc<Node>> {
     let unsure = nodes
         .clone()
-        .find(|node| node.peer.pace.explore(criteria.time));
+        .find(|node| node.peer.load.claim_probe(criteria.time));
     if unsure.is_some() {
         return unsure;
     }
-    let trip = |node: &&Arc<Node>| node.peer.pace.round_trip();
+    let trip = |node: &&Arc<Node>| node.peer.load.rtt();
     let least = nodes.clone().filter_map(|node| trip(&node)).min();
     let limit = least.map_or(Duration::MAX, |least| least + least / 4 + NEAR);
     let near = nodes

@@ -8,7 +8,7 @@ use super::view::ClusterView;
 use crate::config::ClusterMode;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
-use crate::net::{Call, Peer, Use};
+use crate::net::{Call, ConnectionKind, Peer};
 use crate::resp::{CommandBody, Kind};
 use std::sync::Arc;
 
@@ -98,15 +98,15 @@ fn nobody(asked: usize, reasons: &[Error], call: &Call<'_>) -> Error {
 /// One node's view.
 fn ask(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Discovered> {
     if mode == ClusterMode::No {
-        peer.open(Use::Primary, call, call.deadline)?;
+        peer.open(ConnectionKind::Primary, call, call.deadline)?;
         return Ok(Discovered::Single(peer.clone()));
     }
-    let until = call.patience(call.began);
+    let until = call.attempt_deadline(call.began);
     let asked = [
         CommandBody::Args(&[b"CLUSTER", b"SLOTS"]),
         CommandBody::Args(&[b"CLUSTER", b"INFO"]),
     ];
-    let opened = peer.open_and_ask(Use::Primary, &asked, call, until);
+    let opened = peer.open_with_commands(ConnectionKind::Primary, &asked, call, until);
     // What was sent is nobody's command.
     let mut connection = opened.map_err(|e| e.sent(false))?;
     let said = connection.reply(call, until)?;

@@ -247,7 +247,7 @@ impl Exchange<'_> {
         };
         match action {
             RetryAction::Deliver(code) => {
-                place.peer.worked();
+                place.peer.record_success();
                 if self.is_doubtful_error(part, reply, answer.value, place, topology) {
                     return;
                 }
@@ -274,7 +274,7 @@ impl Exchange<'_> {
                 }
                 // What is wrong is not the node.
                 if !plan.eject {
-                    place.peer.worked();
+                    place.peer.record_success();
                 }
                 self.again(part, place, plan, said(code, false));
                 // A read that any of them may serve goes to the next one anyway, and as a read of a replica.
@@ -283,12 +283,12 @@ impl Exchange<'_> {
                 }
             }
             RetryAction::ResendScript => {
-                place.peer.health.worked();
+                place.peer.health.record_success();
                 part.trouble().last = Some(said(Code::Server, false));
             }
             RetryAction::Moved { slot, to } => {
                 count(&self.core.stats.moved);
-                place.peer.worked();
+                place.peer.record_success();
                 self.process.moving.saw([slot], now());
                 self.core.patch(self.process, slot, &to);
                 self.stale = true;
@@ -301,7 +301,7 @@ impl Exchange<'_> {
             }
             RetryAction::Ask { to } => {
                 count(&self.core.stats.ask);
-                place.peer.worked();
+                place.peer.record_success();
                 self.process.moving.saw(part.slot(), now());
                 part.trouble().asking = true;
                 self.follow(part, number, reply, &to, said(Code::Redirects, false));
@@ -334,7 +334,8 @@ impl Exchange<'_> {
     ) {
         let peer = self.process.peer(to, &self.core.config);
         let health = &peer.health;
-        let lives = health.is_well() || (health.is_called_for(now()) && self.probe(&peer));
+        let lives =
+            health.is_healthy() || (health.is_required_probe_due(now()) && self.probe(&peer));
         if !lives {
             // Sent to a node that does not answer: it will be somebody else's soon. That is not
             // followed, so it is not counted either.
@@ -344,7 +345,7 @@ impl Exchange<'_> {
             let name = part.name;
             let mut words =
                 format!("{node} does not answer, nobody has taken its place, and {name} needs it");
-            if let Some(reason) = peer.why_shut() {
+            if let Some(reason) = peer.last_connect_error() {
                 words += &format!(": {reason}");
             }
             let error = Error::new(Code::Down, words).at(node);
@@ -392,7 +393,7 @@ impl Exchange<'_> {
             return;
         }
         let replicas = shard.replicas.iter();
-        let well: Vec<_> = replicas.filter(|n| n.peer.health.is_well()).collect();
+        let well: Vec<_> = replicas.filter(|n| n.peer.health.is_healthy()).collect();
         if let Some(replica) = well.choose(&mut rng()) {
             let trouble = part.trouble();
             trouble.toward = Some(replica.peer.clone());
@@ -488,16 +489,16 @@ impl Exchange<'_> {
             return;
         }
         let health = &place.peer.health;
-        let (was_well, time) = (health.is_well(), now());
-        count(&place.peer.counts.errors);
+        let (was_well, time) = (health.is_healthy(), now());
+        count(&place.peer.counters.errors);
         // Of many calls that fail together only one counts, or it would be left alone for as long as
         // if it had failed again and plan.
         // But the one who was to find out whether it serves has found out.
         let found_out = self.sounding.take() == Arc::as_ptr(place.peer).addr();
-        if !was_well && !health.is_due(time) && !found_out {
+        if !was_well && !health.is_probe_due(time) && !found_out {
             return;
         }
-        if health.failed(time, rng().random_range(0.0..1.0)) {
+        if health.record_failure(time, rng().random_range(0.0..1.0)) {
             crate::log::log(crate::log::WARN, || {
                 format!(
                     "{} is left alone for a while: {error}",

@@ -7,7 +7,7 @@ use crate::cluster::stats::count;
 use crate::config::ReadFrom;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
-use crate::net::{Peer, Use};
+use crate::net::{ConnectionKind, Peer};
 use crate::route::{Choice, SelectionCriteria, SkipReason, choose_node};
 use crate::sim_hooks::rng;
 use crate::topology::{Node, Shard, Topology};
@@ -24,7 +24,7 @@ pub(super) struct Place<'t> {
     pub(super) peer: &'t Arc<Peer>,
     pub(super) index: Option<usize>,
     /// On which connection: a replica serves only those that say READONLY.
-    pub(super) kind: Use,
+    pub(super) kind: ConnectionKind,
     /// One of several that could be asked.
     pub(super) choice: bool,
     pub(super) pick: Pick,
@@ -35,8 +35,8 @@ pub(super) struct Place<'t> {
 pub(super) struct Pick {
     /// What it had to be shown to have.
     pub(super) need: Need,
-    /// The life that it had; 0 where nobody cares.
-    pub(super) life: u32,
+    /// The incarnation that it had; 0 where nobody cares.
+    pub(super) incarnation: u32,
     skipped: Option<SkipReason>,
     fallback: bool,
     pub(super) primary: bool,
@@ -45,7 +45,7 @@ pub(super) struct Pick {
 impl Pick {
     const NONE: Pick = Pick {
         need: Need::NOTHING,
-        life: 0,
+        incarnation: 0,
         skipped: None,
         fallback: false,
         primary: true,
@@ -54,7 +54,7 @@ impl Pick {
 
 impl<'t> Place<'t> {
     #[inline]
-    pub(super) fn of_node(node: &'t Node, choice: bool, kind: Use) -> Place<'t> {
+    pub(super) fn of_node(node: &'t Node, choice: bool, kind: ConnectionKind) -> Place<'t> {
         Place {
             index: Some(node.index),
             choice,
@@ -63,7 +63,7 @@ impl<'t> Place<'t> {
     }
 
     #[inline]
-    pub(super) fn of_peer(peer: &'t Arc<Peer>, kind: Use) -> Place<'t> {
+    pub(super) fn of_peer(peer: &'t Arc<Peer>, kind: ConnectionKind) -> Place<'t> {
         Place {
             peer,
             index: None,
@@ -141,7 +141,7 @@ impl Exchange<'_> {
         let Some(primary) = &shard.primary else {
             return Err(nobody());
         };
-        if primary.peer.health.is_well() {
+        if primary.peer.health.is_healthy() {
             return Ok(Place::of_node(primary, false, home));
         }
         Ok(self.instead(shard, &primary.peer))
@@ -155,9 +155,9 @@ impl Exchange<'_> {
             return Err(unserved(slot, name));
         };
         let health = &primary.peer.health;
-        let asked = health.is_well()
+        let asked = health.is_healthy()
             || shard.replicas.is_empty()
-            || (health.is_called_for(now()) && self.probe(&primary.peer));
+            || (health.is_required_probe_due(now()) && self.probe(&primary.peer));
         if asked {
             let home = self.manner.kind.at_primary();
             return Ok(Place::of_node(primary, false, home));
@@ -177,12 +177,12 @@ impl Exchange<'_> {
     #[cold]
     pub(super) fn instead<'t>(&self, shard: &'t Shard, primary: &'t Arc<Peer>) -> Place<'t> {
         let (time, home) = (now(), self.manner.kind.at_primary());
-        let ready = |peer: &Peer| peer.health.is_well() || peer.health.is_due(time);
+        let ready = |peer: &Peer| peer.health.is_healthy() || peer.health.is_probe_due(time);
         // Where there is nobody else, there is nothing to find out first.
         if !shard.replicas.iter().any(|n| ready(&n.peer)) {
             return Place::of_peer(primary, home);
         }
-        if primary.health.is_called_for(time) && self.probe(primary) {
+        if primary.health.is_required_probe_due(time) && self.probe(primary) {
             return Place::of_peer(primary, home);
         }
         let (before, after) = shard
@@ -190,7 +190,7 @@ impl Exchange<'_> {
             .split_at(self.tries as usize % shard.replicas.len());
         for node in after.iter().chain(before) {
             let health = &node.peer.health;
-            if health.is_well() || (health.is_due(time) && self.probe(&node.peer)) {
+            if health.is_healthy() || (health.is_probe_due(time) && self.probe(&node.peer)) {
                 return Place::of_peer(&node.peer, home);
             }
         }
@@ -204,17 +204,18 @@ impl Exchange<'_> {
     #[cold]
     pub(super) fn probe(&self, peer: &Peer) -> bool {
         let time = now();
-        peer.health.probed(time);
+        peer.health.record_probe(time);
         let most = (self.manner.attempt_ms / 4)
             .clamp(PROBE_LEAST_MS, PROBE_MOST_MS)
-            .max(peer.greeting_ms() * 4)
+            .max(peer.handshake_ms() * 4)
             .min(self.manner.attempt_ms.max(PROBE_LEAST_MS));
         let until = Deadline::after(time, most).min(self.call.deadline);
         let lives = peer.open(self.manner.kind, &self.call, until).is_ok();
         if lives {
             self.sounding.set(std::ptr::from_ref(peer).addr());
         } else {
-            peer.health.failed(now(), rng().random_range(0.0..1.0));
+            peer.health
+                .record_failure(now(), rng().random_range(0.0..1.0));
         }
         lives
     }
@@ -287,7 +288,7 @@ impl Exchange<'_> {
         if is_primary(choice.node) && self.promise?.verifies() {
             let pick = pick_of(&choice, true);
             self.count_read(choice.node, &pick);
-            let place = match choice.node.peer.health.is_well() {
+            let place = match choice.node.peer.health.is_healthy() {
                 true => Place::of_node(choice.node, true, kind.at_primary()),
                 false => self.instead(shard, &choice.node.peer),
             };
@@ -295,8 +296,8 @@ impl Exchange<'_> {
         }
         // One that has been failing is asked whether it lives before it gets the command. It is
         // not due again at once, so this ends.
-        while !choice.node.peer.health.is_well()
-            && choice.node.peer.health.is_due(now())
+        while !choice.node.peer.health.is_healthy()
+            && choice.node.peer.health.is_probe_due(now())
             && !self.probe(&choice.node.peer)
         {
             criteria.time = now();
@@ -307,8 +308,9 @@ impl Exchange<'_> {
             pick.need = need;
             // A connection that is opened only for the command would be to a process that nobody
             // knows.
-            self.warm(&choice.node.peer);
-            pick.life = (choice.node.peer.standing).life(|| self.core.session.life());
+            self.ensure_connected(&choice.node.peer);
+            pick.incarnation = (choice.node.peer.freshness)
+                .incarnation_or_assign(|| self.core.session.next_incarnation());
         }
         self.count_read(choice.node, &pick);
         Some(Place {
@@ -319,9 +321,13 @@ impl Exchange<'_> {
 
     /// Opens the first connection for reads to a node, so that what is shown of it and what is seen
     /// there is of the process behind it. Should that fail, the command finds out why.
-    fn warm(&self, peer: &Peer) {
-        if peer.standing.known_life() == 0 {
-            let _ = peer.warm(self.manner.kind, &self.call, self.call.patience(now()));
+    fn ensure_connected(&self, peer: &Peer) {
+        if peer.freshness.incarnation() == 0 {
+            let _ = peer.ensure_connected(
+                self.manner.kind,
+                &self.call,
+                self.call.attempt_deadline(now()),
+            );
         }
     }
 
@@ -346,12 +352,12 @@ impl Exchange<'_> {
         need: Need,
         criteria: &SelectionCriteria<'_>,
     ) -> Option<&'t Arc<Node>> {
-        if need.seen.life() == 0 {
+        if need.seen.incarnation() == 0 {
             return None;
         }
         shard.replicas.iter().find(|node| {
-            node.peer.standing.known_life() == need.seen.life()
-                && node.peer.health.is_well()
+            node.peer.freshness.incarnation() == need.seen.incarnation()
+                && node.peer.health.is_healthy()
                 && !criteria.excluded.contains(&node.index)
         })
     }
@@ -362,7 +368,7 @@ impl Exchange<'_> {
             true => &stats.primary_reads,
             false => &stats.replica_reads,
         });
-        count(&node.peer.counts.reads);
+        count(&node.peer.counters.reads);
         match pick.skipped {
             None => {}
             Some(SkipReason::Ejected) => count(&stats.reads_skipped_ejected),
@@ -387,9 +393,9 @@ impl Exchange<'_> {
         let well: Vec<&&Shard> = shards
             .iter()
             .filter(|s| {
-                s.primary
-                    .as_ref()
-                    .is_some_and(|p| p.peer.health.is_well() && !self.excluded.contains(&p.index))
+                s.primary.as_ref().is_some_and(|p| {
+                    p.peer.health.is_healthy() && !self.excluded.contains(&p.index)
+                })
             })
             .collect();
         let random: usize = rng().random_range(0..usize::MAX);
@@ -436,6 +442,6 @@ fn is_wearing(
         return false;
     };
     promise.max_staleness_ms > 0
-        && (node.peer.standing.proven(&primary.peer))
+        && (node.peer.freshness.fresh_as_of(&primary.peer))
             .is_none_or(|since| since.is_before(time, promise.max_staleness_ms / 2))
 }

@@ -40,7 +40,9 @@ impl Exchange<'_> {
             return true;
         }
         let time = now();
-        let Pick { need, life, .. } = place.pick;
+        let Pick {
+            need, incarnation, ..
+        } = place.pick;
         if promise.needs_proof() {
             let primary = topology.shard(slot).and_then(|s| s.primary.as_ref());
             let mut need = need;
@@ -60,9 +62,9 @@ impl Exchange<'_> {
         }
         if promise.monotonic && reply.kind() != Kind::Error {
             // Another process may have answered than was chosen.
-            let same = place.peer.standing.known_life() == life;
-            let life = if same { life } else { 0 };
-            self.core.session.saw(slot, need.seen, life, time);
+            let same = place.peer.freshness.incarnation() == incarnation;
+            let incarnation = if same { incarnation } else { 0 };
+            self.core.session.saw(slot, need.seen, incarnation, time);
             part.seen = true;
         }
         true

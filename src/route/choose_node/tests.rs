@@ -3,7 +3,7 @@
 use super::*;
 use crate::address::Address;
 use crate::config::Config;
-use crate::net::{Memory, Peer};
+use crate::net::{MemoryBudget, Peer};
 use std::collections::BTreeMap;
 
 /// A shard whose first node is the primary; each with its zone.
@@ -18,7 +18,7 @@ fn shard(zones: &[&str]) -> Shard {
                 Arc::new(Config::new()),
                 None,
                 Arc::default(),
-                Memory::new(0),
+                MemoryBudget::new(0),
             );
             Arc::new(Node {
                 id: index.to_string(),
@@ -131,7 +131,7 @@ fn a_stale_replica_and_one_that_is_left_alone_are_passed_over() {
     let choice = choose_node(&four, &replica, &|node| node.index == 0).unwrap();
     assert_eq!(choice.skipped, Some(SkipReason::Stale));
     assert!(choice.fallback);
-    four.replicas[0].peer.health.failed(at(1000), 1.0);
+    four.replicas[0].peer.health.record_failure(at(1000), 1.0);
     assert_eq!(nodes(&spread(&four, replica, &[])), [2, 3]);
     let later = SelectionCriteria {
         time: at(2000),
@@ -144,7 +144,7 @@ fn a_stale_replica_and_one_that_is_left_alone_are_passed_over() {
 fn where_nobody_is_well_the_primary_is_asked_and_never_a_stale_replica() {
     let three = shard(&["", "", ""]);
     for node in three.nodes() {
-        node.peer.health.failed(at(1000), 1.0);
+        node.peer.health.record_failure(at(1000), 1.0);
     }
     let any = criteria(ReadFrom::Any);
     assert_eq!(nodes(&spread(&three, any, &[])), [0]);
@@ -161,12 +161,12 @@ fn where_nobody_is_well_the_primary_is_asked_and_never_a_stale_replica() {
 fn of_two_the_one_with_less_to_do_is_taken() {
     let three = shard(&["", "", ""]);
     let any = criteria(ReadFrom::Any);
-    let _busy = three.replicas[0].peer.pace.under_way(3);
+    let _busy = three.replicas[0].peer.load.track_in_flight(3);
     let counts = spread(&three, any, &[]);
     assert_eq!(nodes(&counts), [0, 2], "{counts:?}");
     let _all = [
-        three.primary.as_ref().unwrap().peer.pace.under_way(3),
-        three.replicas[1].peer.pace.under_way(3),
+        three.primary.as_ref().unwrap().peer.load.track_in_flight(3),
+        three.replicas[1].peer.load.track_in_flight(3),
     ];
     let counts = spread(&three, any, &[]);
     assert!(counts.values().all(|n| n.abs_diff(280) <= 1), "{counts:?}");
@@ -177,7 +177,9 @@ fn the_nearest_are_read_from_and_the_others_measured_once_a_second() {
     let four = shard(&["", "", "", ""]);
     let trips = [900, 250, 300, 5000];
     for (node, us) in four.nodes().zip(trips) {
-        node.peer.pace.took(at(500), Duration::from_micros(us));
+        node.peer
+            .load
+            .record_rtt(at(500), Duration::from_micros(us));
     }
     let near = criteria(ReadFrom::Nearest);
     let counts = spread(&four, near, &[]);
@@ -202,16 +204,16 @@ fn the_nearest_are_read_from_and_the_others_measured_once_a_second() {
         .as_ref()
         .unwrap()
         .peer
-        .pace
-        .took(at(1502), Duration::from_micros(1));
+        .load
+        .record_rtt(at(1502), Duration::from_micros(1));
     four.primary
         .as_ref()
         .unwrap()
         .peer
-        .pace
-        .took(at(1502), Duration::from_micros(1));
+        .load
+        .record_rtt(at(1502), Duration::from_micros(1));
     assert!(nodes(&spread(&four, later, &[])).contains(&0));
     // A near one that fails is skipped over.
-    four.replicas[0].peer.health.failed(at(1501), 1.0);
+    four.replicas[0].peer.health.record_failure(at(1501), 1.0);
     assert!(!nodes(&spread(&four, later, &[])).contains(&1));
 }

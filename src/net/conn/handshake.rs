@@ -5,11 +5,11 @@
 //! without an answer (redis#15640). Any refusal but that of an unknown CLIENT SETINFO fails the
 //! connection: none is used half set up.
 
-use super::connection::Connection;
-use super::wake::Call;
 use crate::config::{Config, Protocol};
 use crate::deadline::Deadline;
 use crate::error::{Code, Error, Result};
+use crate::net::conn::Connection;
+use crate::net::wait::Call;
 use crate::resp::{CommandBody, Kind, Reply};
 use std::borrow::Cow;
 
@@ -25,7 +25,7 @@ pub fn handshake(
     call: &Call<'_>,
     until: Deadline,
 ) -> Result<Option<String>> {
-    let mut talk = Talk {
+    let mut talk = Handshake {
         connection,
         call,
         until,
@@ -42,7 +42,7 @@ pub fn handshake(
 /// What was said: the command, and whether its refusal matters.
 type Said = Vec<(&'static str, bool)>;
 
-struct Talk<'a> {
+struct Handshake<'a> {
     connection: &'a mut Connection,
     call: &'a Call<'a>,
     until: Deadline,
@@ -50,7 +50,7 @@ struct Talk<'a> {
     greeting: usize,
 }
 
-impl Talk<'_> {
+impl Handshake<'_> {
     fn greet(
         &mut self,
         config: &Config,
@@ -69,7 +69,7 @@ impl Talk<'_> {
             self.connection.push(&CommandBody::Args(&hello));
             // Behind a password nothing is sent before the door is open.
             let said = match password {
-                None => self.say(config, readonly, first),
+                None => self.send_setup(config, readonly, first),
                 Some(_) => Vec::new(),
             };
             let reply = self.reply()?;
@@ -93,7 +93,7 @@ impl Talk<'_> {
                 zone = named.filter(|name| !name.is_empty()).map(str::to_string);
             }
             if !said.is_empty() {
-                return self.hear(&said).map(|()| zone);
+                return self.read_setup_replies(&said).map(|()| zone);
             }
         }
         if !resp3 && let Some(password) = password {
@@ -106,8 +106,8 @@ impl Talk<'_> {
                 return Err(error);
             }
         }
-        let said = self.say(config, readonly, first);
-        self.hear(&said).map(|()| zone)
+        let said = self.send_setup(config, readonly, first);
+        self.read_setup_replies(&said).map(|()| zone)
     }
 
     fn ask(&mut self, args: &[&[u8]]) -> Result<Box<Reply>> {
@@ -121,7 +121,7 @@ impl Talk<'_> {
         // Each may take a tick of the kernel's clock in which no interrupt is noticed: no more than one of them.
         self.connection.check(self.call)?;
         match self.connection.reply(self.call, self.until) {
-            Err(error) if error.code == Code::Io => Err(match self.connection.last_words() {
+            Err(error) if error.code == Code::Io => Err(match self.connection.read_final_error() {
                 Some(text) => {
                     let node = self.connection.origin().name().to_string();
                     let words = format_args!("{node} refused a new connection: {text}");
@@ -134,26 +134,26 @@ impl Talk<'_> {
     }
 
     /// Everything that can be said in one go.
-    fn say(&mut self, config: &Config, readonly: bool, first: &[CommandBody<'_>]) -> Said {
+    fn send_setup(&mut self, config: &Config, readonly: bool, first: &[CommandBody<'_>]) -> Said {
         let version = env!("CARGO_PKG_VERSION").as_bytes();
         let mut said = Vec::new();
-        let mut say = |args: &[&[u8]], name, must| {
+        let mut send_setup = |args: &[&[u8]], name, must| {
             self.connection.push(&CommandBody::Args(args));
             said.push((name, must));
         };
         if readonly {
-            say(&[b"READONLY"], "READONLY", true);
+            send_setup(&[b"READONLY"], "READONLY", true);
         }
         if let Some(name) = &config.client_name {
             let name = name.as_bytes();
-            say(&[b"CLIENT", b"SETNAME", name], "CLIENT SETNAME", true);
+            send_setup(&[b"CLIENT", b"SETNAME", name], "CLIENT SETNAME", true);
         }
         // Known from Redis 7.2 and Valkey on; of use to whoever reads CLIENT LIST.
         for (what, value) in [
             (b"LIB-NAME".as_slice(), b"librediscluster".as_slice()),
             (b"LIB-VER", version),
         ] {
-            say(
+            send_setup(
                 &[b"CLIENT", b"SETINFO", what, value],
                 "CLIENT SETINFO",
                 false,
@@ -166,7 +166,7 @@ impl Talk<'_> {
         said
     }
 
-    fn hear(&mut self, said: &Said) -> Result<()> {
+    fn read_setup_replies(&mut self, said: &Said) -> Result<()> {
         for (name, must) in said {
             let reply = self.reply()?;
             let Some(words) = words(&reply) else {

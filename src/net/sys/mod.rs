@@ -8,7 +8,7 @@
 //! cancelled, and a cancellation unwinds the stack: past Rust's functions that ends the process,
 //! and it would leave the others of a batch without their leader. So a call is always carried out,
 //! and a cancelled thread ends behind it. What every command does (send, receive, poll) goes to the
-//! kernel without the C library, which costs nothing; what is rare holds an [`Uncancelled`].
+//! kernel without the C library, which costs nothing; what is rare holds an [`CancelDisabled`].
 
 #[cfg(test)]
 use crate::sim_hooks;
@@ -50,25 +50,25 @@ unsafe extern "C" {
 
 /// While it lives, a pthread_cancel() of this thread waits.
 #[derive(Debug)]
-pub struct Uncancelled {
+pub struct CancelDisabled {
     before: libc::c_int,
     /// It is this thread's.
     _here: PhantomData<*const ()>,
 }
 
-impl Uncancelled {
-    pub fn begin() -> Uncancelled {
+impl CancelDisabled {
+    pub fn begin() -> CancelDisabled {
         let mut before = 0;
         // SAFETY: the pointer is that of a live integer.
         unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &raw mut before) };
-        Uncancelled {
+        CancelDisabled {
             before,
             _here: PhantomData,
         }
     }
 }
 
-impl Drop for Uncancelled {
+impl Drop for CancelDisabled {
     fn drop(&mut self) {
         // SAFETY: it was the state before, and a NULL is not written to.
         unsafe { pthread_setcancelstate(self.before, std::ptr::null_mut()) };
@@ -96,7 +96,7 @@ impl<T> Deref for Dropped<T> {
 
 impl<T> Drop for Dropped<T> {
     fn drop(&mut self) {
-        let _uncancelled = Uncancelled::begin();
+        let _uncancelled = CancelDisabled::begin();
         // SAFETY: dropped here, once, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.0) };
     }

@@ -1,14 +1,14 @@
 //! How a waiting call learns that it should not wait any longer.
 //!
-//! A call waits for a socket first for [`PATIENCE_MS`] in the receive itself, which costs nothing,
+//! A call waits for a socket first for [`RECV_TIMEOUT_MS`] in the receive itself, which costs nothing,
 //! and then in a poll together with an event of its own, which an interrupt fires. Nothing here
 //! takes a lock, so that an interrupt may come from a signal handler and a forked child never
 //! waits for one that its parent held.
 
-use super::ask;
-use super::poll::{self, PollFd};
+use super::wait_callback;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
+use crate::net::sys::{self, PollFd};
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
@@ -17,23 +17,23 @@ use std::time::Duration;
 /// How long a receive waits before anything else is looked at, and so the longest time that an
 /// interrupt can go unnoticed there. The kernel counts it in ticks, of 4 ms or even 10 ms, and
 /// rounds up: more than one tick would be too long.
-pub const PATIENCE_MS: u64 = 1;
+pub const RECV_TIMEOUT_MS: u64 = 1;
 
 /// The longest that one tick of a kernel's clock takes. A deadline nearer than that is waited for in
 /// a poll, which is exact.
 pub const TICK_MS: u64 = 10;
 
 /// How often a call looks up that has no event to be woken by.
-pub const GLANCE: Duration = Duration::from_millis(10);
+pub const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Whether the calls of one handle should end: told by another thread or a signal handler.
 #[derive(Debug, Default)]
-pub struct Alert(AtomicU32);
+pub struct CancelFlag(AtomicU32);
 
 const CLOSED: u32 = 1;
 const INTERRUPT: u32 = 2;
 
-impl Alert {
+impl CancelFlag {
     /// The calls under way end as interrupted; later ones are not concerned.
     pub fn interrupt(&self) {
         self.0.fetch_add(INTERRUPT, Ordering::SeqCst);
@@ -57,13 +57,13 @@ pub struct Call<'a> {
     /// When the call, or its present attempt, began.
     pub began: Time,
     /// When the call itself began.
-    born: Time,
+    started: Time,
     pub deadline: Deadline,
     /// How long one node may stay silent.
     pub attempt_ms: u64,
     /// Whether its command may go out with the greeting of a connection that is opened for it.
     pub early: bool,
-    alert: &'a Alert,
+    cancel_flag: &'a CancelFlag,
     wakers: &'a Wakers,
     seen: u32,
 }
@@ -73,18 +73,18 @@ impl<'a> Call<'a> {
         began: Time,
         timeout_ms: u64,
         attempt_ms: u64,
-        alert: &'a Alert,
+        cancel_flag: &'a CancelFlag,
         wakers: &'a Wakers,
     ) -> Self {
         Call {
             began,
-            born: began,
+            started: began,
             deadline: Deadline::after(began, timeout_ms),
             attempt_ms,
             early: false,
-            alert,
+            cancel_flag,
             wakers,
-            seen: alert.0.load(Ordering::SeqCst) & !CLOSED,
+            seen: cancel_flag.0.load(Ordering::SeqCst) & !CLOSED,
         }
     }
 
@@ -94,7 +94,7 @@ impl<'a> Call<'a> {
     }
 
     /// The same call, that a node may be silent in for less time.
-    pub fn hasty(self, attempt_ms: u64) -> Call<'a> {
+    pub fn with_attempt_timeout(self, attempt_ms: u64) -> Call<'a> {
         Call { attempt_ms, ..self }
     }
 
@@ -114,14 +114,14 @@ impl<'a> Call<'a> {
 
     /// Until when a node may be silent that was last heard of at `time`.
     #[inline]
-    pub fn patience(&self, time: Time) -> Deadline {
+    pub fn attempt_deadline(&self, time: Time) -> Deadline {
         Deadline::after(time, self.attempt_ms).min(self.deadline)
     }
 
     /// Fails if the call has been interrupted or its handle closed.
     #[inline]
     pub fn check(&self) -> Result<()> {
-        let state = self.alert.0.load(Ordering::SeqCst);
+        let state = self.cancel_flag.0.load(Ordering::SeqCst);
         if state == self.seen {
             return Ok(());
         }
@@ -134,16 +134,16 @@ impl<'a> Call<'a> {
 
     /// The same, and asks the thread, if it is time to, whether the call shall go on. With no
     /// lock held.
-    pub fn look(&self) -> Result<()> {
+    pub fn check_cancelled(&self) -> Result<()> {
         self.check()?;
-        if !ask::is_asked() {
+        if !wait_callback::is_wait_callback_set() {
             return Ok(());
         }
         self.ask(now(), false)
     }
 
     fn ask(&self, time: Time, at_once: bool) -> Result<()> {
-        if ask::goes_on(self.born, time, at_once) {
+        if wait_callback::call_wait_callback(self.started, time, at_once) {
             return Ok(());
         }
         Err(Error::new(
@@ -156,7 +156,7 @@ impl<'a> Call<'a> {
     /// not the caller's: the event goes there.
     pub fn wait(&self, fds: &mut [PollFd], until: Deadline) -> Result<bool> {
         let waker = self.wakers.enter();
-        let asked = ask::is_asked();
+        let asked = wait_callback::is_wait_callback_set();
         let mut signalled = false;
         loop {
             // Only after entering: an interrupt before that fires no event of ours.
@@ -169,15 +169,15 @@ impl<'a> Call<'a> {
                 return Ok(false);
             }
             if let Some(last) = fds.last_mut() {
-                *last = poll::interest(waker.as_ref().map_or(-1, Waker::fd), poll::IN);
+                *last = sys::interest(waker.as_ref().map_or(-1, Waker::fd), sys::IN);
             }
             let most = match &waker {
-                Some(_) if asked => Some(ask::EVERY),
+                Some(_) if asked => Some(wait_callback::INTERVAL),
                 Some(_) => None,
-                None => Some(GLANCE),
+                None => Some(POLL_INTERVAL),
             };
             let slice = left.into_iter().chain(most).min();
-            match poll::poll(fds, slice) {
+            match sys::poll(fds, slice) {
                 Ok(0) => {}
                 Ok(_) => {
                     let (last, others) = match fds.split_last() {
@@ -187,7 +187,7 @@ impl<'a> Call<'a> {
                     if last.revents != 0
                         && let Some(waker) = &waker
                     {
-                        poll::clear(waker.fd());
+                        sys::clear(waker.fd());
                     }
                     if others.iter().any(|p| p.revents != 0) {
                         self.check()?;
@@ -202,12 +202,12 @@ impl<'a> Call<'a> {
 
     /// Sleeps until `until`, or until interrupted.
     pub fn sleep(&self, until: Deadline) -> Result<()> {
-        self.wait(&mut [poll::interest(-1, 0)], until).map(drop)
+        self.wait(&mut [sys::interest(-1, 0)], until).map(drop)
     }
 }
 
 /// Calls that wait in a poll at the same time and can be woken at once; more of them look up
-/// every [`GLANCE`].
+/// every [`POLL_INTERVAL`].
 const WAKERS: usize = 128;
 
 /// The events of the calls that wait, for an interrupt to fire.
@@ -247,17 +247,17 @@ impl Wakers {
         // It may still be firing for a call that has gone: then the first poll clears it.
         if slot.event.load(Ordering::SeqCst) == 0 {
             // No descriptor to be had: the caller looks up now and then instead.
-            slot.event.store(poll::event().ok()? + 1, Ordering::SeqCst);
+            slot.event.store(sys::event().ok()? + 1, Ordering::SeqCst);
         }
         Some(waker)
     }
 
-    /// Wakes every call that waits, so that it looks at its alert. Async-signal-safe.
+    /// Wakes every call that waits, so that it looks at its cancel_flag. Async-signal-safe.
     pub fn fire(&self) {
         for slot in &self.slots {
             let event = slot.event.load(Ordering::SeqCst);
             if event != 0 {
-                poll::fire(event - 1);
+                sys::fire(event - 1);
             }
         }
     }
@@ -267,7 +267,7 @@ impl Wakers {
         for slot in &self.slots {
             let event = slot.event.swap(0, Ordering::SeqCst);
             if event != 0 {
-                poll::close(event - 1);
+                sys::close(event - 1);
             }
             slot.busy.store(false, Ordering::SeqCst);
         }
@@ -312,23 +312,23 @@ mod tests {
 
     #[test]
     fn an_interrupt_ends_the_calls_under_way_and_no_later_one() {
-        let (alert, wakers) = (Alert::default(), Wakers::default());
-        let call = Call::new(now(), u64::MAX, 1000, &alert, &wakers);
+        let (cancel_flag, wakers) = (CancelFlag::default(), Wakers::default());
+        let call = Call::new(now(), u64::MAX, 1000, &cancel_flag, &wakers);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| call.sleep(Deadline::NEVER).unwrap_err().code);
             while !wakers.slots[0].busy.load(Ordering::SeqCst) {
                 std::thread::yield_now();
             }
-            alert.interrupt();
+            cancel_flag.interrupt();
             wakers.fire();
             assert_eq!(waiting.join().unwrap(), Code::Interrupted);
         });
-        let later = Call::new(now(), u64::MAX, 1000, &alert, &wakers);
+        let later = Call::new(now(), u64::MAX, 1000, &cancel_flag, &wakers);
         later.sleep(Deadline::after(now(), 1)).unwrap();
-        alert.close();
+        cancel_flag.close();
         assert_eq!(later.check().unwrap_err().code, Code::Closed);
         assert_eq!(
-            Call::new(now(), u64::MAX, 1000, &alert, &wakers)
+            Call::new(now(), u64::MAX, 1000, &cancel_flag, &wakers)
                 .check()
                 .unwrap_err()
                 .code,

@@ -1,8 +1,8 @@
 //! What stands in for TLS where the library is built without it: nothing that could exist, and one error.
 
-use super::poll::Recv;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::net::sys::Recv;
 use std::io;
 use std::os::fd::RawFd;
 
@@ -40,7 +40,7 @@ impl Session {
         match *self {}
     }
 
-    pub fn holds(&self) -> bool {
+    pub fn has_buffered(&self) -> bool {
         match *self {}
     }
 

@@ -1,14 +1,14 @@
 //! One stream of bytes to one node: TCP, and TLS over it where that is asked for.
 
-use super::names::Names;
-use super::peer::{Descriptors, Registered, register};
-use super::poll::{self, Dropped, Recv};
 use super::tls::{Session, Tls};
-use super::wake::{Call, PATIENCE_MS};
 use crate::address::Address;
 use crate::config::Config;
 use crate::deadline::{Deadline, now};
 use crate::error::{Code, Error, Result};
+use crate::net::names::Names;
+use crate::net::node::{Descriptors, Registered, register};
+use crate::net::sys::{self, Dropped, Recv};
+use crate::net::wait::{Call, RECV_TIMEOUT_MS};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use std::time::Duration;
 /// A TCP connection, with or without TLS.
 #[derive(Debug)]
 pub struct Stream {
-    // Taken off the list before the socket closes and its number can be another's.
+    // TryAcquire off the list before the socket closes and its number can be another's.
     _registered: Registered,
     socket: Dropped<Socket>,
     tls: Option<Box<Session>>,
@@ -85,16 +85,16 @@ impl Stream {
         let socket = Socket::new(Domain::for_address(ip), kind, Some(Protocol::TCP))?;
         // A child that is forked while it connects closes it like any other.
         let registered = register(descriptors, socket.as_raw_fd());
-        match poll::connect(&socket, ip) {
+        match sys::connect(&socket, ip) {
             Ok(()) => {}
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
                 let mut fds = [
-                    poll::interest(socket.as_raw_fd(), poll::OUT),
-                    poll::interest(-1, 0),
+                    sys::interest(socket.as_raw_fd(), sys::OUT),
+                    sys::interest(-1, 0),
                 ];
                 let answered = call.wait(&mut fds, until).map_err(Failed::Call)?;
                 // Also where the time is up: a refusal may have come at once, and the thread only now.
-                poll::connected(&socket)?;
+                sys::connected(&socket)?;
                 if !answered {
                     return Err(Failed::Late);
                 }
@@ -113,8 +113,8 @@ impl Stream {
             )?;
         }
         // From now on a receive may wait, for a moment; a send never does.
-        poll::let_wait(socket.as_raw_fd())?;
-        poll::set_receive_timeout(socket.as_raw_fd(), Duration::from_millis(PATIENCE_MS))?;
+        sys::let_wait(socket.as_raw_fd())?;
+        sys::set_receive_timeout(socket.as_raw_fd(), Duration::from_millis(RECV_TIMEOUT_MS))?;
         Ok(Stream {
             _registered: registered,
             socket: Dropped::whole(socket),
@@ -147,10 +147,10 @@ impl Stream {
                     return Err(fail(Code::Connect, &words));
                 }
             }
-            let owed = if session.owes() { poll::OUT } else { 0 };
+            let owed = if session.owes() { sys::OUT } else { 0 };
             let mut fds = [
-                poll::interest(self.fd(), poll::IN | owed),
-                poll::interest(-1, 0),
+                sys::interest(self.fd(), sys::IN | owed),
+                sys::interest(-1, 0),
             ];
             if !call.wait(&mut fds, until)? {
                 let words = "did not end the handshake of TLS in time (is it a port for TLS?)";
@@ -174,7 +174,7 @@ impl Stream {
     /// Sends what fits without waiting.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        poll::send(self.fd(), bytes)
+        sys::send(self.fd(), bytes)
     }
 
     /// The same over TLS; returns how many bytes count as sent.
@@ -188,14 +188,16 @@ impl Stream {
 
     /// Whether something has been received that a poll does not tell of.
     #[inline]
-    pub fn holds(&self) -> bool {
-        self.tls.as_ref().is_some_and(|session| session.holds())
+    pub fn has_buffered(&self) -> bool {
+        self.tls
+            .as_ref()
+            .is_some_and(|session| session.has_buffered())
     }
 
     /// Receives into the spare capacity of `buf`, `room` bytes at most; 0 is the end.
     #[inline]
     pub fn recv(&mut self, buf: &mut Vec<u8>, room: usize, how: Recv) -> io::Result<usize> {
-        poll::recv(self.fd(), buf, room, how)
+        sys::recv(self.fd(), buf, room, how)
     }
 
     /// The same over TLS; an error of the kind `InvalidData` is one of TLS.
@@ -209,7 +211,7 @@ impl Stream {
 
     /// Whether there is something to read, or the end, when nothing is owed to us.
     pub fn has_news(&self) -> bool {
-        poll::has_news(self.fd())
+        sys::has_news(self.fd())
     }
 }
 
@@ -241,14 +243,14 @@ fn refused(node: &Address, error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{Alert, Wakers};
+    use crate::net::{CancelFlag, Wakers};
     use std::net::TcpListener;
 
     /// What becomes of a connection that nobody has time to wait for.
     fn hurried(port: u16) -> Error {
-        let (alert, wakers) = (Alert::default(), Wakers::default());
+        let (cancel_flag, wakers) = (CancelFlag::default(), Wakers::default());
         let began = now();
-        let call = Call::new(began, 0, 0, &alert, &wakers);
+        let call = Call::new(began, 0, 0, &cancel_flag, &wakers);
         let outcome = Stream::connect(
             &Address::new("127.0.0.1", port).unwrap(),
             &Config::new(),

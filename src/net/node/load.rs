@@ -8,46 +8,46 @@ use std::time::Duration;
 const STALE_NS: u64 = 1_000_000_000;
 
 #[derive(Debug, Default)]
-pub struct Pace {
+pub struct NodeLoad {
     /// The smoothed round trip in nanoseconds; 0 while none has been measured.
-    round_trip: AtomicU64,
+    rtt: AtomicU64,
     /// When it was measured last, or somebody set out to.
     measured: AtomicU64,
     /// Commands under way, of handles that read from replicas.
-    load: AtomicU32,
+    in_flight: AtomicU32,
 }
 
-impl Pace {
+impl NodeLoad {
     /// The round trip, if it is known.
-    pub fn round_trip(&self) -> Option<Duration> {
-        let ns = self.round_trip.load(Ordering::Relaxed);
+    pub fn rtt(&self) -> Option<Duration> {
+        let ns = self.rtt.load(Ordering::Relaxed);
         (ns > 0).then(|| Duration::from_nanos(ns))
     }
 
     /// A command took this long. What is faster than thought counts for a half, what is slower for
     /// an eighth: a slow command says little of the way to the node, a fast one much.
-    pub fn took(&self, time: Time, took: Duration) {
+    pub fn record_rtt(&self, time: Time, took: Duration) {
         let sample = (took.as_nanos() as u64).max(1);
-        let old = self.round_trip.load(Ordering::Relaxed);
+        let old = self.rtt.load(Ordering::Relaxed);
         let new = match old {
             0 => sample,
             _ if sample < old => old - (old - sample) / 2,
             _ => old + (sample - old) / 8,
         };
         // Of two that measure at once one is lost, which does no harm.
-        self.round_trip.store(new.max(1), Ordering::Relaxed);
+        self.rtt.store(new.max(1), Ordering::Relaxed);
         self.measured.store(time.nanos().max(1), Ordering::Relaxed);
     }
 
     /// A first estimate, by whoever opens a connection; it may lie.
-    pub fn greeted(&self, time: Time, took: Duration) {
-        if self.round_trip.load(Ordering::Relaxed) == 0 {
-            self.took(time, took);
+    pub fn seed_rtt(&self, time: Time, took: Duration) {
+        if self.rtt.load(Ordering::Relaxed) == 0 {
+            self.record_rtt(time, took);
         }
     }
 
     /// Whether it is time to measure again, and the caller is the one to do it.
-    pub fn explore(&self, time: Time) -> bool {
+    pub fn claim_probe(&self, time: Time) -> bool {
         let measured = self.measured.load(Ordering::Relaxed);
         let due = measured == 0 || time.nanos().saturating_sub(measured) > STALE_NS;
         due && self
@@ -61,23 +61,23 @@ impl Pace {
             .is_ok()
     }
 
-    pub fn load(&self) -> u32 {
-        self.load.load(Ordering::Relaxed)
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Counts commands as under way until the guard is dropped.
-    pub fn under_way(&self, commands: u32) -> UnderWay<'_> {
-        self.load.fetch_add(commands, Ordering::Relaxed);
-        UnderWay(self, commands)
+    /// NodeCounters commands as under way until the guard is dropped.
+    pub fn track_in_flight(&self, commands: u32) -> InFlightGuard<'_> {
+        self.in_flight.fetch_add(commands, Ordering::Relaxed);
+        InFlightGuard(self, commands)
     }
 }
 
 /// Commands that are under way.
-pub struct UnderWay<'a>(&'a Pace, u32);
+pub struct InFlightGuard<'a>(&'a NodeLoad, u32);
 
-impl Drop for UnderWay<'_> {
+impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
-        self.0.load.fetch_sub(self.1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(self.1, Ordering::Relaxed);
     }
 }
 
@@ -95,42 +95,42 @@ mod tests {
 
     #[test]
     fn one_slow_command_moves_the_estimate_little_and_a_fast_one_much() {
-        let pace = Pace::default();
-        assert_eq!(pace.round_trip(), None);
-        pace.greeted(at(1), us(900));
-        pace.greeted(at(1), us(100));
-        assert_eq!(pace.round_trip(), Some(us(900)));
-        pace.took(at(2), us(100));
-        assert_eq!(pace.round_trip(), Some(us(500)));
-        pace.took(at(3), us(8500));
-        assert_eq!(pace.round_trip(), Some(us(1500)));
+        let load = NodeLoad::default();
+        assert_eq!(load.rtt(), None);
+        load.seed_rtt(at(1), us(900));
+        load.seed_rtt(at(1), us(100));
+        assert_eq!(load.rtt(), Some(us(900)));
+        load.record_rtt(at(2), us(100));
+        assert_eq!(load.rtt(), Some(us(500)));
+        load.record_rtt(at(3), us(8500));
+        assert_eq!(load.rtt(), Some(us(1500)));
         for n in 0..60 {
-            pace.took(at(4 + n), us(200));
+            load.record_rtt(at(4 + n), us(200));
         }
-        let settled = pace.round_trip().unwrap();
+        let settled = load.rtt().unwrap();
         assert!(settled < us(201) && settled >= us(200), "{settled:?}");
     }
 
     #[test]
     fn one_caller_a_second_measures_again() {
-        let pace = Pace::default();
-        assert!(pace.explore(at(5)), "nothing is known");
-        assert!(!pace.explore(at(6)), "somebody is at it");
-        pace.took(at(7), us(100));
-        assert!(!pace.explore(at(1000)));
-        assert!(pace.explore(at(1008)));
-        assert!(!pace.explore(at(1009)));
+        let load = NodeLoad::default();
+        assert!(load.claim_probe(at(5)), "nothing is known");
+        assert!(!load.claim_probe(at(6)), "somebody is at it");
+        load.record_rtt(at(7), us(100));
+        assert!(!load.claim_probe(at(1000)));
+        assert!(load.claim_probe(at(1008)));
+        assert!(!load.claim_probe(at(1009)));
     }
 
     #[test]
     fn what_is_under_way_is_counted_until_it_ends() {
-        let pace = Pace::default();
-        let one = pace.under_way(1);
-        let two = pace.under_way(2);
-        assert_eq!(pace.load(), 3);
+        let load = NodeLoad::default();
+        let one = load.track_in_flight(1);
+        let two = load.track_in_flight(2);
+        assert_eq!(load.in_flight(), 3);
         drop(one);
-        assert_eq!(pace.load(), 2);
+        assert_eq!(load.in_flight(), 2);
         drop(two);
-        assert_eq!(pace.load(), 0);
+        assert_eq!(load.in_flight(), 0);
     }
 }

@@ -14,15 +14,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The account.
 #[derive(Debug)]
-pub struct Memory {
+pub struct MemoryBudget {
     most: usize,
     held: AtomicUsize,
 }
 
-impl Memory {
+impl MemoryBudget {
     /// Of which so many bytes may be taken at a time; any number of them, if that is 0.
-    pub fn new(most: usize) -> Arc<Memory> {
-        Arc::new(Memory {
+    pub fn new(most: usize) -> Arc<MemoryBudget> {
+        Arc::new(MemoryBudget {
             most: if most == 0 { usize::MAX } else { most },
             held: AtomicUsize::new(0),
         })
@@ -31,14 +31,14 @@ impl Memory {
 
 /// What one connection has taken, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Share {
-    memory: Arc<Memory>,
+pub(super) struct MemoryLease {
+    memory: Arc<MemoryBudget>,
     held: usize,
 }
 
-impl Share {
-    pub fn of(memory: &Arc<Memory>) -> Share {
-        Share {
+impl MemoryLease {
+    pub fn of(memory: &Arc<MemoryBudget>) -> MemoryLease {
+        MemoryLease {
             memory: memory.clone(),
             held: 0,
         }
@@ -87,7 +87,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for MemoryLease {
     fn drop(&mut self) {
         self.give_back();
     }
@@ -99,8 +99,8 @@ mod tests {
 
     #[test]
     fn what_all_take_together_is_bounded_and_comes_back() {
-        let memory = Memory::new(1000);
-        let (mut one, mut other) = (Share::of(&memory), Share::of(&memory));
+        let memory = MemoryBudget::new(1000);
+        let (mut one, mut other) = (MemoryLease::of(&memory), MemoryLease::of(&memory));
         one.take(600).unwrap();
         let error = other.take(401).unwrap_err();
         assert_eq!((error.code, error.node.is_none()), (Code::Protocol, true));
@@ -115,6 +115,8 @@ mod tests {
         one.take(300).unwrap();
         drop(one);
         assert_eq!(memory.held.load(Ordering::Relaxed), 0);
-        Share::of(&Memory::new(0)).take(usize::MAX / 2).unwrap();
+        MemoryLease::of(&MemoryBudget::new(0))
+            .take(usize::MAX / 2)
+            .unwrap();
     }
 }

@@ -1,33 +1,33 @@
 //! The connections of one kind to one node, and how threads share them.
 //!
 //! A thread that finds an idle connection uses it alone. One that finds them all busy joins the
-//! batch that is gathering: its command is appended to the batch's bytes, and it sleeps. Whoever
+//! batch that is open_batch: its command is appended to the batch's bytes, and it sleeps. Whoever
 //! is done with a connection hands it to the next batch, and the member that wakes up leads: it
 //! sends what has gathered, reads the replies of all members and wakes them with one system
 //! call. So many threads cost a few system calls a burst, as in a pipeline, and no thread of
 //! ours is needed.
 //!
-//! A batch that has waited for [`SIDE`] opens a connection of its own, up to the limit; so a
+//! A batch that has waited for [`EXTRA_CONNECTION_AFTER`] opens a connection of its own, up to the limit; so a
 //! slow command, a large reply or a leader that died hold nobody up for long. A member whose
 //! deadline passes abandons its place; its command is cut out if it has not been sent, and its
 //! reply is thrown away by position if it has. A leader whose own deadline passes hands the lead,
 //! connection and position to another member.
 
 mod batch;
-mod courtesy;
-mod lead;
-mod waiting;
+mod follower;
+mod leader;
+mod yield_policy;
 
-use batch::{BYTES, Batch, Gathering, MEMBERS, WAITING};
-use courtesy::Courtesy;
-use lead::Lead;
-use waiting::Occupied;
+use batch::{Batch, MAX_BYTES, MAX_COMMANDS, OpenBatch, WAITING};
+use follower::EntryGuard;
+use leader::LeaderGuard;
+use yield_policy::YieldPolicy;
 
-use super::connection::Connection;
-use super::peer::{Peer, Use};
-use super::wake::Call;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
+use crate::net::conn::Connection;
+use crate::net::node::{ConnectionKind, Peer};
+use crate::net::wait::Call;
 use crate::resp::{CommandBody, Kind, Reply};
 use crate::sim_hooks::sim_yield_point;
 use crate::sync::{Condvar, Mutex, lock};
@@ -39,36 +39,36 @@ use std::time::Duration;
 /// How long a batch waits for a busy connection before it opens one more. Longer than threads
 /// wait for a processor where there are many of them: a connection more for each such wait, and
 /// soon every thread has one of its own and nothing is combined any more.
-const SIDE: Duration = Duration::from_millis(5);
-/// So few commands at a time have a connection each, unless there is a crowd: for threads that meet now
-/// and then, a hand-over costs more than the socket.
-const APART: usize = 4;
+const EXTRA_CONNECTION_AFTER: Duration = Duration::from_millis(5);
+/// So few commands at a time have a connection each, unless there is a contention: for threads that meet now
+/// and then, a handoff-over costs more than the socket.
+const UNCONTENDED_CONNECTIONS: usize = 4;
 /// Whether there is a crowd is judged by so many commands of late.
-const OF_LATE: usize = 32;
+const CONTENTION_WINDOW: usize = 32;
 /// A crowd is where a command finds more than 1.8 others on average: as eight threads do that share
 /// three nodes, and four do not.
-const CROWD: usize = 9 * SHARE / 5;
+const CONTENTION_ENTER: usize = 9 * CONTENTION_UNIT / 5;
 /// It is one until a command finds half as many: those who have just been woken are not found, and would be
 /// on their way if each had a connection.
-const DISPERSED: usize = CROWD / 2;
+const CONTENTION_EXIT: usize = CONTENTION_ENTER / 2;
 /// What one other counts for.
-const SHARE: usize = 1024;
+const CONTENTION_UNIT: usize = 1024;
 /// An idle connection is asked for news before use if it has been idle for this long.
-const FRESH_MS: u64 = 1000;
+const STALE_CHECK_AFTER_MS: u64 = 1000;
 
 #[derive(Debug)]
-pub struct Lane {
-    kind: Use,
+pub struct Pool {
+    kind: ConnectionKind,
     most: usize,
     state: Mutex<State>,
     /// A connection or the right to open one has become free.
     freed: Condvar,
-    courtesy: Courtesy,
+    yield_policy: YieldPolicy,
 }
 
 /// A batch that has been sent, or is just being.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Departure {
+struct InFlightBatch {
     at: Time,
     members: usize,
 }
@@ -80,53 +80,53 @@ struct State {
     idle: Vec<Box<Connection>>,
     /// Connections that exist or are being opened, idle ones included.
     open: usize,
-    gathering: VecDeque<Gathering>,
+    open_batches: VecDeque<OpenBatch>,
     /// Finished batches, to be used again.
     spare: Vec<Arc<Batch>>,
     /// Threads that wait for a connection of their own.
-    takers: usize,
+    exclusive_waiters: usize,
     /// Whether the last connection that came free went to a batch.
     last_to_batch: bool,
-    /// How many others a command has found here, on average of late, by [`SHARE`].
-    crowd: usize,
-    /// Whether that is a crowd: see [`CROWD`] and [`DISPERSED`].
-    crowded: bool,
+    /// How many others a command has found here, on average of late, by [`CONTENTION_UNIT`].
+    contention: usize,
+    /// Whether that is a contention: see [`CONTENTION_ENTER`] and [`CONTENTION_EXIT`].
+    contended: bool,
     /// The batches that are under way.
-    under_way: Vec<Departure>,
+    in_flight: Vec<InFlightBatch>,
 }
 
 /// What a try to take a connection found.
 #[derive(Debug)]
-pub enum Taken {
+pub enum TryAcquire {
     Idle(Box<Connection>),
     /// The right to open a connection, which is counted already.
-    Right,
+    MayOpen,
     /// All connections there may be are in use.
     Busy,
 }
 
-enum Turn {
+enum AcquireDecision {
     /// Alone with an idle connection.
     Alone(Box<Connection>),
     /// Nobody to wait for: open the first.
-    Open,
+    OpenFirst,
     /// One could wait for the other, but need not: open another.
-    OneMore,
-    /// A member, and what the batch's word was when it joined.
-    Member(Arc<Batch>, usize, u32),
+    OpenExtra,
+    /// A member, and what the batch's wake_epoch was when it joined.
+    Follow(Arc<Batch>, usize, u32),
     /// The first of a batch that need not wait for a connection.
-    Leader(Box<Connection>, Arc<Batch>, usize),
+    Lead(Box<Connection>, Arc<Batch>, usize),
 }
 
 impl State {
     /// An idle connection for one command alone.
     #[inline(always)]
-    fn pop_alone(&mut self) -> Option<Box<Connection>> {
+    fn try_checkout(&mut self) -> Option<Box<Connection>> {
         let busy = self.open - self.idle.len();
-        if busy > 0 || self.crowd > 0 {
-            self.meet(busy);
-            // In a crowd it is better to wait for the others than to go alone.
-            if self.is_crowded() {
+        if busy > 0 || self.contention > 0 {
+            self.record_contention(busy);
+            // In a contention it is better to wait for the others than to go alone.
+            if self.is_contended() {
                 return None;
             }
         }
@@ -135,58 +135,63 @@ impl State {
 
     /// One more command has come, where others are on their way on so many connections.
     #[inline(never)]
-    fn meet(&mut self, busy: usize) {
-        let gathered = self.gathering.iter().map(|g| g.ends.len());
+    fn record_contention(&mut self, busy: usize) {
+        let gathered = self.open_batches.iter().map(|g| g.ends.len());
         // Of a batch under way, the connection is counted among the busy ones.
-        let aboard = self.under_way.iter().map(|d| d.members.saturating_sub(1));
+        let aboard = self.in_flight.iter().map(|d| d.members.saturating_sub(1));
         let others = busy + aboard.sum::<usize>() + gathered.sum::<usize>();
         // Rounded so that it comes to nothing where nobody meets.
-        self.crowd -= self.crowd.div_ceil(OF_LATE);
-        self.crowd += others * SHARE / OF_LATE;
-        self.crowded = self.crowd > if self.crowded { DISPERSED } else { CROWD };
+        self.contention -= self.contention.div_ceil(CONTENTION_WINDOW);
+        self.contention += others * CONTENTION_UNIT / CONTENTION_WINDOW;
+        self.contended = self.contention
+            > if self.contended {
+                CONTENTION_EXIT
+            } else {
+                CONTENTION_ENTER
+            };
     }
 
     /// From now on there is a crowd, however few have met.
-    fn crowd_together(&mut self) {
-        self.crowd = MEMBERS * SHARE;
-        self.crowded = true;
+    fn force_contended(&mut self) {
+        self.contention = MAX_COMMANDS * CONTENTION_UNIT;
+        self.contended = true;
     }
 
-    fn is_crowded(&self) -> bool {
-        self.crowded
+    fn is_contended(&self) -> bool {
+        self.contended
     }
 
-    /// Whether a batch is under way that will be back soon. More than one at a time only makes them
+    /// Whether a batch is under way that will be back soon. AcquiredSlot than one at a time only makes them
     /// smaller.
-    fn one_is_back_soon(&self) -> bool {
-        self.is_crowded() && !self.under_way.is_empty() && {
+    fn batch_in_flight_soon_done(&self) -> bool {
+        self.is_contended() && !self.in_flight.is_empty() && {
             let time = now();
-            let mut departed = self.under_way.iter();
-            departed.any(|departed| time.since(departed.at) < SIDE)
+            let mut in_flight = self.in_flight.iter();
+            in_flight.any(|in_flight| time.since(in_flight.at) < EXTRA_CONNECTION_AFTER)
         }
     }
 
     /// Adds a command to the batch that gathers, or to a new one.
     fn join(&mut self, body: &CommandBody<'_>) -> (Arc<Batch>, usize) {
-        let full = |g: &Gathering| g.ends.len() >= MEMBERS || g.out.len() >= BYTES;
-        if self.gathering.back().is_none_or(full) {
+        let full = |g: &OpenBatch| g.ends.len() >= MAX_COMMANDS || g.out.len() >= MAX_BYTES;
+        if self.open_batches.back().is_none_or(full) {
             let batch = self.fresh_batch();
-            self.gathering.push_back(Gathering {
+            self.open_batches.push_back(OpenBatch {
                 batch,
                 out: Vec::new(),
                 ends: Vec::new(),
                 led: false,
             });
         }
-        let last = self.gathering.len() - 1;
-        let gathering = &mut self.gathering[last];
-        body.write(&mut gathering.out);
-        gathering.ends.push(gathering.out.len());
-        let member = gathering.ends.len() - 1;
-        gathering.batch.places[member]
+        let last = self.open_batches.len() - 1;
+        let open_batch = &mut self.open_batches[last];
+        body.write(&mut open_batch.out);
+        open_batch.ends.push(open_batch.out.len());
+        let member = open_batch.ends.len() - 1;
+        open_batch.batch.entries[member]
             .state
             .store(WAITING, Ordering::Release);
-        (gathering.batch.clone(), member)
+        (open_batch.batch.clone(), member)
     }
 
     fn fresh_batch(&mut self) -> Arc<Batch> {
@@ -205,44 +210,44 @@ impl State {
     }
 
     /// Takes a batch out of those that gather.
-    fn detach(&mut self, batch: &Arc<Batch>) -> Option<Gathering> {
+    fn detach(&mut self, batch: &Arc<Batch>) -> Option<OpenBatch> {
         let at = self
-            .gathering
+            .open_batches
             .iter()
             .position(|g| Arc::ptr_eq(&g.batch, batch))?;
-        self.gathering.remove(at)
+        self.open_batches.remove(at)
     }
 
     /// The batch that should get what has come free, unless somebody waits for a connection of
     /// their own whose turn it is.
-    fn next_batch(&mut self) -> Option<&mut Gathering> {
-        if self.takers > 0 && self.last_to_batch {
+    fn next_batch(&mut self) -> Option<&mut OpenBatch> {
+        if self.exclusive_waiters > 0 && self.last_to_batch {
             self.last_to_batch = false;
             return None;
         }
         // Those that all members have given up are nobody's.
-        self.gathering.retain(|g| g.led || g.batch.is_alive());
-        let next = self.gathering.iter_mut().find(|g| !g.led)?;
+        self.open_batches.retain(|g| g.led || g.batch.is_alive());
+        let next = self.open_batches.iter_mut().find(|g| !g.led)?;
         self.last_to_batch = true;
         Some(next)
     }
 }
 
-impl Lane {
-    pub fn new(kind: Use, most: usize) -> Lane {
-        Lane {
+impl Pool {
+    pub fn new(kind: ConnectionKind, most: usize) -> Pool {
+        Pool {
             kind,
             most,
             state: Mutex::new(State::default()),
             freed: Condvar::new(),
-            courtesy: Courtesy::default(),
+            yield_policy: YieldPolicy::default(),
         }
     }
 
     /// As where many have been here of late.
     #[cfg(test)]
-    pub fn crowd(&self) {
-        lock(&self.state).crowd_together();
+    pub fn force_contended(&self) {
+        lock(&self.state).force_contended();
     }
 
     /// How many connections there are.
@@ -260,38 +265,38 @@ impl Lane {
         until: Deadline,
     ) -> Result<Box<Reply>> {
         if self.kind.is_blocking() {
-            return self.call_apart(peer, body, call, until);
+            return self.call_exclusive(peer, body, call, until);
         }
         // Nearly always a connection is there, and was used just now. (In a statement of its own, so that the lock
         // is not held any longer.)
         sim_yield_point!();
-        let idle = lock(&self.state).pop_alone();
+        let idle = lock(&self.state).try_checkout();
         if let Some(connection) = idle {
-            let lead = Lead::new(self, Some(connection));
-            if !lead.is_stale(call.began) {
-                return lead.alone(Some(body), call, until);
+            let leader = LeaderGuard::new(self, Some(connection));
+            if !leader.is_stale(call.began) {
+                return leader.alone(Some(body), call, until);
             }
         }
         self.join(peer, body, call, until)
     }
 
     #[cold]
-    fn call_apart(
+    fn call_exclusive(
         &self,
         peer: &Peer,
         body: &CommandBody<'_>,
         call: &Call<'_>,
         until: Deadline,
     ) -> Result<Box<Reply>> {
-        let mut lead = Lead::new(self, Some(self.take(peer, call, until)?));
-        let Some(connection) = &mut lead.connection else {
+        let mut leader = LeaderGuard::new(self, Some(self.acquire(peer, call, until)?));
+        let Some(connection) = &mut leader.connection else {
             return Err(Error::new(Code::Internal, "no connection to use"));
         };
         connection.push(body);
         let reply = connection.reply(call, until)?;
         // A node that steps down says so to those who are blocked, and hangs up behind it.
-        if reply.root.value.kind != Kind::Error && connection.rest(call.began) {
-            lead.pass_on();
+        if reply.root.value.kind != Kind::Error && connection.reset_for_reuse(call.began) {
+            leader.release();
         }
         Ok(reply)
     }
@@ -306,74 +311,79 @@ impl Lane {
     ) -> Result<Box<Reply>> {
         loop {
             sim_yield_point!();
-            match self.turn(peer, body) {
-                Turn::Alone(connection) => {
-                    let lead = Lead::new(self, Some(connection));
-                    if lead.is_stale(call.began) {
+            match self.decide(peer, body) {
+                AcquireDecision::Alone(connection) => {
+                    let leader = LeaderGuard::new(self, Some(connection));
+                    if leader.is_stale(call.began) {
                         continue;
                     }
-                    return lead.alone(Some(body), call, until);
+                    return leader.alone(Some(body), call, until);
                 }
-                Turn::Open => {
-                    let mut lead = Lead::new(self, None);
-                    lead.connection = Some(peer.open_with(self.kind, body, call, until)?);
-                    return lead.alone(None, call, until);
+                AcquireDecision::OpenFirst => {
+                    let mut leader = LeaderGuard::new(self, None);
+                    leader.connection = Some(peer.open_with(self.kind, body, call, until)?);
+                    return leader.alone(None, call, until);
                 }
-                Turn::OneMore => {
-                    let mut lead = Lead::new(self, None);
-                    match peer.open_with(self.kind, body, call, peer.soon(now()).min(until)) {
-                        Ok(connection) => lead.connection = Some(connection),
+                AcquireDecision::OpenExtra => {
+                    let mut leader = LeaderGuard::new(self, None);
+                    match peer.open_with(
+                        self.kind,
+                        body,
+                        call,
+                        peer.extra_connection_deadline(now()).min(until),
+                    ) {
+                        Ok(connection) => leader.connection = Some(connection),
                         // Then they share what there is, and nobody is told of it.
                         Err(_) => {
-                            lock(&self.state).crowd_together();
+                            lock(&self.state).force_contended();
                             continue;
                         }
                     }
-                    return lead.alone(None, call, until);
+                    return leader.alone(None, call, until);
                 }
-                Turn::Leader(connection, batch, member) => {
-                    let _occupied = Occupied {
-                        lane: self,
+                AcquireDecision::Lead(connection, batch, member) => {
+                    let _occupied = EntryGuard {
+                        pool: self,
                         batch: &batch,
                         member,
                     };
                     return self.lead(peer, &batch, member, Some(connection), call, until);
                 }
-                Turn::Member(batch, member, word) => {
+                AcquireDecision::Follow(batch, member, wake_epoch) => {
                     sim_yield_point!(Joined);
-                    return self.member(peer, &batch, (member, word), call, until);
+                    return self.follow(peer, &batch, (member, wake_epoch), call, until);
                 }
             }
         }
     }
 
-    fn turn(&self, peer: &Peer, body: &CommandBody<'_>) -> Turn {
+    fn decide(&self, peer: &Peer, body: &CommandBody<'_>) -> AcquireDecision {
         let mut state = lock(&self.state);
-        if let Some(connection) = state.pop_alone() {
-            Turn::Alone(connection)
+        if let Some(connection) = state.try_checkout() {
+            AcquireDecision::Alone(connection)
         } else if state.idle.len() == state.open
-            && state.gathering.is_empty()
+            && state.open_batches.is_empty()
             && let Some(connection) = state.idle.pop()
         {
             let (batch, member) = state.join(body);
-            if let Some(gathering) = state.gathering.back_mut() {
-                gathering.led = true;
+            if let Some(open_batch) = state.open_batches.back_mut() {
+                open_batch.led = true;
             }
-            Turn::Leader(connection, batch, member)
+            AcquireDecision::Lead(connection, batch, member)
         } else if state.open == 0 {
             state.open = 1;
-            Turn::Open
-        } else if state.open < APART.min(self.most)
-            && !state.is_crowded()
-            && state.gathering.is_empty()
-            && !peer.is_shut(self.kind)
+            AcquireDecision::OpenFirst
+        } else if state.open < UNCONTENDED_CONNECTIONS.min(self.most)
+            && !state.is_contended()
+            && state.open_batches.is_empty()
+            && !peer.is_backing_off(self.kind)
         {
             state.open += 1;
-            Turn::OneMore
+            AcquireDecision::OpenExtra
         } else {
             let (batch, member) = state.join(body);
-            let word = batch.word.load(Ordering::Acquire);
-            Turn::Member(batch, member, word)
+            let wake_epoch = batch.wake_epoch.load(Ordering::Acquire);
+            AcquireDecision::Follow(batch, member, wake_epoch)
         }
     }
 
@@ -388,67 +398,73 @@ impl Lane {
         call: &Call<'_>,
         until: Deadline,
     ) -> Result<Box<Reply>> {
-        let mut lead = Lead::new(self, connection);
+        let mut leader = LeaderGuard::new(self, connection);
         sim_yield_point!(Leads);
-        let progress = lock(&batch.hand).progress.take();
+        let progress = lock(&batch.handoff).progress.take();
         let progress = match progress {
             Some(progress) => {
                 // It is back when this leader is.
-                lead.departed = progress.departed;
+                leader.in_flight = progress.in_flight;
                 progress
             }
             None => {
                 // Where there was a crowd there will be one again: let it come aboard.
                 sim_yield_point!();
-                if lock(&self.state).is_crowded() {
-                    self.courtesy.let_others_run();
+                if lock(&self.state).is_contended() {
+                    self.yield_policy.maybe_yield();
                 }
-                lead.batch = Some((batch.clone(), 0..0));
-                if lead.connection.is_none() || lead.is_stale(call.began) {
-                    lead.ensure(peer, member, call, until)?;
+                leader.batch = Some((batch.clone(), 0..0));
+                if leader.connection.is_none() || leader.is_stale(call.began) {
+                    leader.ensure(peer, member, call, until)?;
                 }
-                lead.board(batch)
+                leader.seal_and_collect(batch)
             }
         };
-        lead.batch = Some((batch.clone(), progress.next..progress.ends.len()));
-        let outcome = lead.replies(&progress, member, call, until);
-        lead.land(call.began);
+        leader.batch = Some((batch.clone(), progress.next..progress.ends.len()));
+        let outcome = leader.replies(&progress, member, call, until);
+        leader.complete(call.began);
         outcome
     }
 
     /// A connection for one user alone, if there is one to be had without waiting.
-    pub fn try_take(&self, peer: &Peer, call: &Call<'_>) -> Taken {
+    pub fn try_acquire(&self, peer: &Peer, call: &Call<'_>) -> TryAcquire {
         sim_yield_point!();
         let mut state = lock(&self.state);
         while let Some(connection) = state.idle.pop() {
-            if !connection.used.is_before(call.began, FRESH_MS) || !connection.is_stale() {
-                return Taken::Idle(connection);
+            if !connection.used.is_before(call.began, STALE_CHECK_AFTER_MS)
+                || !connection.is_stale()
+            {
+                return TryAcquire::Idle(connection);
             }
             state.open -= 1;
         }
         if self.may_open(&state, peer) {
             state.open += 1;
-            return Taken::Right;
+            return TryAcquire::MayOpen;
         }
-        Taken::Busy
+        TryAcquire::Busy
     }
 
     /// Whether one more may be opened. While that fails, those that there are have to do.
     fn may_open(&self, state: &State, peer: &Peer) -> bool {
-        state.open < self.most && (state.open == 0 || !peer.is_shut(self.kind))
+        state.open < self.most && (state.open == 0 || !peer.is_backing_off(self.kind))
     }
 
     /// Takes a connection back that nothing is in flight on, or drops it.
-    pub fn give(&self, connection: Box<Connection>, used: Time) {
-        let mut lead = Lead::new(self, Some(connection));
-        if lead.connection.as_mut().is_some_and(|c| c.rest(used)) {
-            lead.pass_on();
+    pub fn release(&self, connection: Box<Connection>, used: Time) {
+        let mut leader = LeaderGuard::new(self, Some(connection));
+        if leader
+            .connection
+            .as_mut()
+            .is_some_and(|c| c.reset_for_reuse(used))
+        {
+            leader.release();
         }
     }
 
     /// A connection that was taken is no more.
-    pub fn lost(&self) {
-        drop(Lead::new(self, None));
+    pub fn forget_lost(&self) {
+        drop(LeaderGuard::new(self, None));
     }
 }
 
@@ -456,11 +472,11 @@ impl Lane {
 mod tests {
     use super::*;
 
-    /// Commands that find so many others, until there is a crowd or none; how many it took.
-    fn commands(state: &mut State, others: usize, crowded: bool) -> Option<usize> {
+    /// Commands that find so many others, until there is a contention or none; how many it took.
+    fn commands(state: &mut State, others: usize, contended: bool) -> Option<usize> {
         (0..1000).find(|_| {
-            state.meet(others);
-            state.is_crowded() == crowded
+            state.record_contention(others);
+            state.is_contended() == contended
         })
     }
 
@@ -468,11 +484,14 @@ mod tests {
     fn a_crowd_stays_one_until_there_are_clearly_fewer() {
         let mut state = State::default();
         assert_eq!(commands(&mut state, 1, true), None);
-        assert!(commands(&mut state, 2, true).is_some_and(|n| n > OF_LATE));
+        assert!(commands(&mut state, 2, true).is_some_and(|n| n > CONTENTION_WINDOW));
         assert_eq!(commands(&mut state, 1, false), None);
         assert!(commands(&mut state, 0, false).is_some());
         assert_eq!(commands(&mut state, 1, true), None);
         assert_eq!(commands(&mut state, 0, true), None);
-        assert_eq!(state.crowd, 0, "it comes to nothing where nobody meets");
+        assert_eq!(
+            state.contention, 0,
+            "it comes to nothing where nobody meets"
+        );
     }
 }

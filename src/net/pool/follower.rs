@@ -1,14 +1,14 @@
-//! Waiting in a lane: for the outcome of a place in a batch, or for a connection of one's own.
+//! Waiting in a pool: for the outcome of a place in a batch, or for a connection of one's own.
 
 use super::batch::{Batch, DONE, SENT};
-use super::lead::Lead;
-use super::{Lane, SIDE};
+use super::leader::LeaderGuard;
+use super::{EXTRA_CONNECTION_AFTER, Pool};
 use crate::deadline::{Deadline, now};
 use crate::error::{Code, Error, Result};
-use crate::net::ask;
-use crate::net::connection::Connection;
-use crate::net::peer::Peer;
-use crate::net::wake::{Call, GLANCE};
+use crate::net::conn::Connection;
+use crate::net::node::Peer;
+use crate::net::wait::is_wait_callback_set;
+use crate::net::wait::{Call, POLL_INTERVAL};
 use crate::resp::Reply;
 use crate::sim_hooks::sim_yield_point;
 use crate::sync::{lock, notify_one, wait};
@@ -17,92 +17,92 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// So often a member lets others run before it sleeps. (All orders of more would be too many for a test.)
-const TURNS: u32 = if cfg!(test) { 2 } else { 4 };
+const FOLLOWER_YIELDS: u32 = if cfg!(test) { 2 } else { 4 };
 
 /// A connection for a batch that has waited for a busy one.
-enum More {
+enum AcquiredSlot {
     Idle(Box<Connection>),
     /// The right to open one where there is none.
-    First,
+    OpenFirst,
     /// The right to open one beside others.
-    Beside,
+    OpenExtra,
 }
 
 /// The right of a batch to open a connection beside others: given back unless it was used, and then
 /// the batch waits as before.
-struct Right<'a> {
-    lane: &'a Lane,
+struct OpenPermit<'a> {
+    pool: &'a Pool,
     batch: &'a Arc<Batch>,
     used: bool,
 }
 
-impl<'a> Right<'a> {
-    fn new(lane: &'a Lane, batch: &'a Arc<Batch>) -> Right<'a> {
-        Right {
-            lane,
+impl<'a> OpenPermit<'a> {
+    fn new(pool: &'a Pool, batch: &'a Arc<Batch>) -> OpenPermit<'a> {
+        OpenPermit {
+            pool,
             batch,
             used: false,
         }
     }
 }
 
-impl Drop for Right<'_> {
+impl Drop for OpenPermit<'_> {
     fn drop(&mut self) {
         if self.used {
             return;
         }
-        let mut state = lock(&self.lane.state);
+        let mut state = lock(&self.pool.state);
         state.open -= 1;
         let batch = self.batch;
-        for waiting in (state.gathering.iter_mut()).filter(|g| Arc::ptr_eq(&g.batch, batch)) {
+        for waiting in (state.open_batches.iter_mut()).filter(|g| Arc::ptr_eq(&g.batch, batch)) {
             waiting.led = false;
         }
         drop(state);
-        notify_one(&self.lane.freed);
+        notify_one(&self.pool.freed);
     }
 }
 
 /// A place in a batch, as long as its thread is there. One that a panic passes through gives it up: nobody else would,
 /// and the batch would seem alive for ever, with whatever connection is handed to it.
-pub(super) struct Occupied<'a> {
-    pub(super) lane: &'a Lane,
+pub(super) struct EntryGuard<'a> {
+    pub(super) pool: &'a Pool,
     pub(super) batch: &'a Arc<Batch>,
     pub(super) member: usize,
 }
 
-impl Drop for Occupied<'_> {
+impl Drop for EntryGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.lane.give_up(self.batch, self.member);
+            self.pool.give_up(self.batch, self.member);
         }
     }
 }
 
-impl Lane {
+impl Pool {
     /// Waits for the outcome of a place in a batch, and leads the batch if it comes to that.
-    pub(super) fn member(
+    pub(super) fn follow(
         &self,
         peer: &Peer,
         batch: &Arc<Batch>,
-        (member, mut word): (usize, u32),
+        (member, mut wake_epoch): (usize, u32),
         call: &Call<'_>,
         until: Deadline,
     ) -> Result<Box<Reply>> {
-        let _occupied = Occupied {
-            lane: self,
+        let _occupied = EntryGuard {
+            pool: self,
             batch,
             member,
         };
         let mut waited = false;
-        let mut patience = TURNS;
+        let mut patience = FOLLOWER_YIELDS;
         // How often it has woken up by itself.
         let mut alone = 0u32;
         loop {
             sim_yield_point!();
             if let Some(outcome) = batch.outcome(member) {
                 // Others may have relied on this one to wake them.
-                if !batch.has_landed() {
-                    batch.nudge(i32::MAX);
+                if !batch.is_complete() {
+                    batch.wake(i32::MAX);
                 }
                 return outcome;
             }
@@ -110,17 +110,17 @@ impl Lane {
             // that has given this member its reply and then gave up has nothing for it to do.
             sim_yield_point!();
             let handed = {
-                let mut hand = lock(&batch.hand);
-                match batch.places[member].state.load(Ordering::Acquire) {
+                let mut handoff = lock(&batch.handoff);
+                match batch.entries[member].state.load(Ordering::Acquire) {
                     DONE => continue,
-                    _ => hand.connection.take(),
+                    _ => handoff.connection.take(),
                 }
             };
             if let Some(connection) = handed {
                 return self.lead(peer, batch, member, Some(connection), call, until);
             }
             let time = now();
-            let over = match call.look() {
+            let over = match call.check_cancelled() {
                 Err(error) => Some(error),
                 Ok(()) if until.passed(time) => Some(
                     Error::new(
@@ -137,13 +137,18 @@ impl Lane {
                     state => Err(error.sent(state == SENT)),
                 };
             }
-            if waited && let Some(more) = self.one_more(batch, !peer.is_shut(self.kind)) {
+            if waited && let Some(more) = self.acquire_slot(batch, !peer.is_backing_off(self.kind))
+            {
                 let connection = match more {
-                    More::Idle(connection) => Some(connection),
-                    More::First => None,
-                    More::Beside => {
-                        let mut right = Right::new(self, batch);
-                        match peer.open(self.kind, call, peer.soon(time).min(until)) {
+                    AcquiredSlot::Idle(connection) => Some(connection),
+                    AcquiredSlot::OpenFirst => None,
+                    AcquiredSlot::OpenExtra => {
+                        let mut right = OpenPermit::new(self, batch);
+                        match peer.open(
+                            self.kind,
+                            call,
+                            peer.extra_connection_deadline(time).min(until),
+                        ) {
                             Ok(connection) => {
                                 right.used = true;
                                 Some(connection)
@@ -159,31 +164,35 @@ impl Lane {
                 return self.lead(peer, batch, member, connection, call, until);
             }
             // Who brings about what it waits for may be waiting for nothing but a processor.
-            while patience > 0 && batch.word.load(Ordering::Acquire) == word {
-                patience = match self.courtesy.let_others_run() {
+            while patience > 0 && batch.wake_epoch.load(Ordering::Acquire) == wake_epoch {
+                patience = match self.yield_policy.maybe_yield() {
                     true => patience - 1,
                     false => 0,
                 };
             }
             waited = true;
-            let seen = batch.word.load(Ordering::Acquire);
-            if seen != word {
+            let seen = batch.wake_epoch.load(Ordering::Acquire);
+            if seen != wake_epoch {
                 // There has been something to look at since it joined or woke up.
-                word = seen;
+                wake_epoch = seen;
                 continue;
             }
             let left = until.left(time).unwrap_or(Duration::MAX);
-            let watches = left < GLANCE * 2 || ask::is_asked() || batch.is_watched_by(member);
-            batch.sleep(word, watches.then_some(SIDE.min(left)));
-            let seen = word;
-            word = batch.word.load(Ordering::Acquire);
-            if word == seen {
+            let watches =
+                left < POLL_INTERVAL * 2 || is_wait_callback_set() || batch.has_timer(member);
+            batch.sleep(
+                wake_epoch,
+                watches.then_some(EXTRA_CONNECTION_AFTER.min(left)),
+            );
+            let seen = wake_epoch;
+            wake_epoch = batch.wake_epoch.load(Ordering::Acquire);
+            if wake_epoch == seen {
                 // Nobody has woken the others meanwhile. Once in a glance is enough: where this one finds that it has
                 // to end, they are told of it at once.
                 alone += 1;
                 if alone.is_multiple_of(2) {
-                    batch.nudge(i32::MAX);
-                    word = word.wrapping_add(1);
+                    batch.wake(i32::MAX);
+                    wake_epoch = wake_epoch.wrapping_add(1);
                 }
             }
         }
@@ -195,33 +204,33 @@ impl Lane {
         let was = batch.abandon(member);
         sim_yield_point!();
         let mut state = lock(&self.state);
-        let mut hand = lock(&batch.hand);
+        let mut handoff = lock(&batch.handoff);
         if batch.is_alive() {
             // It may have been the one that was woken to lead, or that others relied on to wake them.
-            drop(hand);
+            drop(handoff);
             drop(state);
-            batch.nudge(i32::MAX);
+            batch.wake(i32::MAX);
             return was;
         }
-        let Some(connection) = hand.connection.take() else {
+        let Some(connection) = handoff.connection.take() else {
             return was;
         };
-        let progress = hand.progress.take();
+        let progress = handoff.progress.take();
         state.detach(batch);
-        drop(hand);
+        drop(handoff);
         drop(state);
         sim_yield_point!();
-        let mut lead = Lead::new(self, Some(connection));
+        let mut leader = LeaderGuard::new(self, Some(connection));
         match progress {
-            Some(progress) => lead.departed = progress.departed,
-            None => lead.pass_on(),
+            Some(progress) => leader.in_flight = progress.in_flight,
+            None => leader.release(),
         }
         was
     }
 
     /// A connection for a batch that has waited long enough and that nobody leads. The right to
     /// open one is counted already; `may_open` says whether there is any hope in it.
-    fn one_more(&self, batch: &Arc<Batch>, may_open: bool) -> Option<More> {
+    fn acquire_slot(&self, batch: &Arc<Batch>, may_open: bool) -> Option<AcquiredSlot> {
         sim_yield_point!();
         let mut state = lock(&self.state);
         let opens = state.open < self.most && (may_open || state.open == 0);
@@ -229,24 +238,29 @@ impl Lane {
             return None;
         }
         let waiting = state
-            .gathering
+            .open_batches
             .iter_mut()
             .find(|g| Arc::ptr_eq(&g.batch, batch) && !g.led)?;
         waiting.led = true;
         Some(match state.idle.pop() {
-            Some(connection) => More::Idle(connection),
+            Some(connection) => AcquiredSlot::Idle(connection),
             None => {
                 state.open += 1;
                 match state.open {
-                    1 => More::First,
-                    _ => More::Beside,
+                    1 => AcquiredSlot::OpenFirst,
+                    _ => AcquiredSlot::OpenExtra,
                 }
             }
         })
     }
 
     /// A connection for one user alone.
-    pub fn take(&self, peer: &Peer, call: &Call<'_>, until: Deadline) -> Result<Box<Connection>> {
+    pub fn acquire(
+        &self,
+        peer: &Peer,
+        call: &Call<'_>,
+        until: Deadline,
+    ) -> Result<Box<Connection>> {
         loop {
             sim_yield_point!();
             let mut state = lock(&self.state);
@@ -259,7 +273,7 @@ impl Lane {
                     break None;
                 }
                 call.check()?;
-                let left = until.left(now()).unwrap_or(GLANCE);
+                let left = until.left(now()).unwrap_or(POLL_INTERVAL);
                 if left.is_zero() {
                     drop(state);
                     notify_one(&self.freed);
@@ -273,13 +287,13 @@ impl Lane {
                     )
                     .at(peer.origin().name()));
                 }
-                state.takers += 1;
-                state = wait(&self.freed, &self.state, state, left.min(GLANCE));
-                state.takers -= 1;
+                state.exclusive_waiters += 1;
+                state = wait(&self.freed, &self.state, state, left.min(POLL_INTERVAL));
+                state.exclusive_waiters -= 1;
                 // What is asked of the caller's thread is asked with no lock held.
                 drop(state);
                 sim_yield_point!();
-                if let Err(error) = call.look() {
+                if let Err(error) = call.check_cancelled() {
                     // It may have been woken for what has come free, and an interrupt seldom ends one call alone: so
                     // each tells the next, and nobody finds out by a glance.
                     notify_one(&self.freed);
@@ -288,13 +302,13 @@ impl Lane {
                 state = lock(&self.state);
             };
             drop(state);
-            let mut lead = Lead::new(self, idle);
-            if lead.connection.is_none() {
-                lead.connection = Some(peer.open(self.kind, call, until)?);
-            } else if lead.is_stale(call.began) {
+            let mut leader = LeaderGuard::new(self, idle);
+            if leader.connection.is_none() {
+                leader.connection = Some(peer.open(self.kind, call, until)?);
+            } else if leader.is_stale(call.began) {
                 continue;
             }
-            if let Some(connection) = lead.leave() {
+            if let Some(connection) = leader.leave() {
                 return Ok(connection);
             }
         }

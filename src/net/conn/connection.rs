@@ -4,12 +4,12 @@
 //! doubt (a deadline passed, the protocol was broken, bytes came that nobody asked for) is never
 //! used again: whoever holds it drops it.
 
-use super::memory::{Memory, Share};
-use super::poll::{self, Recv};
+use super::memory_budget::{MemoryBudget, MemoryLease};
 use super::stream::Stream;
-use super::wake::{Call, TICK_MS};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
+use crate::net::sys::{self, Recv};
+use crate::net::wait::{Call, TICK_MS};
 use crate::resp::{CommandBody, Decoder, Kind, Limits, Origin, Reply, SMALL, Value, chunk_tag};
 use crate::sim_hooks::sim_panic_point;
 use std::io;
@@ -46,11 +46,11 @@ pub struct Connection {
     /// reads on may be another than who began.
     values: Vec<Value>,
     /// Of the memory for replies; and the room for values that it covers.
-    share: Share,
+    share: MemoryLease,
     valued: usize,
     /// The replies of a pipeline lie before `start`, known by their place there: nothing of the
     /// buffer may move.
-    gathers: bool,
+    collects: bool,
     /// Whether push frames may come between replies: RESP3 was agreed upon.
     pub pushes: bool,
     /// When it was last given back.
@@ -71,7 +71,7 @@ impl Connection {
         stream: Stream,
         origin: Arc<Origin>,
         limits: Limits,
-        memory: &Arc<Memory>,
+        memory: &Arc<MemoryBudget>,
     ) -> Connection {
         Connection {
             stream,
@@ -82,9 +82,9 @@ impl Connection {
             start: 0,
             decoder: Decoder::new(limits),
             values: Vec::new(),
-            share: Share::of(memory),
+            share: MemoryLease::of(memory),
             valued: 0,
-            gathers: false,
+            collects: false,
             pushes: false,
             used: now(),
         }
@@ -118,7 +118,7 @@ impl Connection {
     }
 
     /// Takes these bytes, none of which has been sent, out of what is to be sent.
-    pub fn cut(&mut self, bytes: std::ops::Range<usize>) {
+    pub fn remove_unsent(&mut self, bytes: std::ops::Range<usize>) {
         self.out.drain(bytes);
     }
 
@@ -139,16 +139,16 @@ impl Connection {
     }
 
     /// Whether something has been received that a poll does not tell of: to be taken before the next one.
-    pub fn holds(&self) -> bool {
-        self.stream.holds()
+    pub fn has_buffered(&self) -> bool {
+        self.stream.has_buffered()
     }
 
     /// What a poll should wait for.
     pub fn interest(&self) -> i16 {
         if self.is_flushed() {
-            poll::IN
+            sys::IN
         } else {
-            poll::IN | poll::OUT
+            sys::IN | sys::OUT
         }
     }
 
@@ -174,7 +174,7 @@ impl Connection {
                 Ok(n) => self.written += n,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(self.broke(&e)),
+                Err(e) => return Err(self.io_error(&e)),
             }
         }
         Ok(())
@@ -216,7 +216,7 @@ impl Connection {
             .at(self.origin.name())
             .sent(self.written > 0)),
             Err(e) if matches!(e.kind(), WouldBlock | Interrupted) => Ok(false),
-            Err(e) => Err(self.broke(&e)),
+            Err(e) => Err(self.io_error(&e)),
         }
     }
 
@@ -224,7 +224,7 @@ impl Connection {
     /// (or a little), so that memory follows the bytes received.
     #[inline(always)]
     fn make_room(&mut self) -> Result<Room> {
-        if self.start == self.input.len() && !self.gathers {
+        if self.start == self.input.len() && !self.collects {
             self.input.clear();
             self.start = 0;
         }
@@ -249,7 +249,7 @@ impl Connection {
         if self.input.capacity() - self.input.len() >= more {
             return Ok(());
         }
-        if self.gathers && self.start > 0 {
+        if self.collects && self.start > 0 {
             let more = more.max(have);
             self.hold(self.input.len() + more)?;
             self.input.reserve_exact(more);
@@ -270,7 +270,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Counts a receive buffer of `size` bytes that takes the place of the present one. One of the size that
+    /// NodeCounters a receive buffer of `size` bytes that takes the place of the present one. One of the size that
     /// idle connections keep is not worth it.
     fn hold(&mut self, size: usize) -> Result<()> {
         let beyond = |size: usize| if size > KEEP { size } else { 0 };
@@ -280,7 +280,7 @@ impl Connection {
 
     /// Sends and receives until something has been received, by `until`.
     #[inline(always)]
-    pub fn pump(&mut self, call: &Call<'_>, until: Deadline) -> Result<()> {
+    pub fn send_and_recv(&mut self, call: &Call<'_>, until: Deadline) -> Result<()> {
         self.send()?;
         // A receive that waits is one system call; a poll before it would be a second.
         let short = until.is_near(call.began, TICK_MS);
@@ -292,25 +292,25 @@ impl Connection {
         if self.receive(first)? {
             return Ok(());
         }
-        self.pump_in_polls(call, until)
+        self.poll_send_and_recv(call, until)
     }
 
     #[cold]
-    fn pump_in_polls(&mut self, call: &Call<'_>, until: Deadline) -> Result<()> {
+    fn poll_send_and_recv(&mut self, call: &Call<'_>, until: Deadline) -> Result<()> {
         loop {
             let mut fds = [
-                poll::interest(self.fd(), self.interest()),
-                poll::interest(-1, 0),
+                sys::interest(self.fd(), self.interest()),
+                sys::interest(-1, 0),
             ];
             match call.wait(&mut fds, until) {
                 Ok(true) => {}
-                Ok(false) => return Err(self.late()),
+                Ok(false) => return Err(self.timeout_error()),
                 Err(error) => return Err(error.at(self.origin.name()).sent(self.written > 0)),
             }
-            if fds[0].revents & poll::OUT != 0 {
+            if fds[0].revents & sys::OUT != 0 {
                 self.send()?;
             }
-            if fds[0].revents & !poll::OUT != 0 && self.receive(Recv::Now)? {
+            if fds[0].revents & !sys::OUT != 0 && self.receive(Recv::Now)? {
                 return Ok(());
             }
         }
@@ -323,10 +323,10 @@ impl Connection {
             if self.is_flushed() {
                 return Ok(());
             }
-            let mut fds = [poll::interest(self.fd(), poll::OUT), poll::interest(-1, 0)];
+            let mut fds = [sys::interest(self.fd(), sys::OUT), sys::interest(-1, 0)];
             match call.wait(&mut fds, call.deadline) {
                 Ok(true) => {}
-                Ok(false) => return Err(self.late()),
+                Ok(false) => return Err(self.timeout_error()),
                 Err(error) => return Err(error.at(self.origin.name()).sent(self.written > 0)),
             }
         }
@@ -334,7 +334,7 @@ impl Connection {
 
     /// Fails if the call has been interrupted: where bytes keep coming, nothing else would look.
     pub fn check(&self, call: &Call<'_>) -> Result<()> {
-        call.look()
+        call.check_cancelled()
             .map_err(|e| e.at(self.origin.name()).sent(self.written > 0))
     }
 
@@ -352,18 +352,18 @@ impl Connection {
             if rounds > 1 {
                 let time = now();
                 if call.deadline.passed(time) {
-                    return Err(self.late());
+                    return Err(self.timeout_error());
                 }
                 self.check(call)?;
-                until = call.patience(time);
+                until = call.attempt_deadline(time);
             }
-            self.pump(call, until)?;
+            self.send_and_recv(call, until)?;
         }
     }
 
     /// The error that a peer sent before it hung up on a connection that is just being set up.
     #[cold]
-    pub fn last_words(&mut self) -> Option<String> {
+    pub fn read_final_error(&mut self) -> Option<String> {
         // That nothing has come is no other error than that it broke.
         let _ = self.receive(Recv::Now);
         let line = self.input[self.start..].strip_prefix(b"-")?;
@@ -380,7 +380,7 @@ impl Connection {
             let decoded = self
                 .decoder
                 .decode(&mut self.input, start, bias, &mut self.values)
-                .map_err(|e| doubt(&self.origin, self.written, e))?;
+                .map_err(|e| decode_error(&self.origin, self.written, e))?;
             let Some((value, end)) = decoded else {
                 self.hold_own_values()?;
                 return Ok(None);
@@ -398,7 +398,7 @@ impl Connection {
         Ok(None)
     }
 
-    /// Counts the room for values of a reply by itself, beyond what is counted already.
+    /// NodeCounters the room for values of a reply by itself, beyond what is counted already.
     fn hold_own_values(&mut self) -> Result<()> {
         let room = self.values.capacity();
         self.hold_values(self.valued, room)?;
@@ -406,7 +406,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Counts what has been added to `before`: `room` is that of the values that are done with.
+    /// NodeCounters what has been added to `before`: `room` is that of the values that are done with.
     fn hold_values(&mut self, before: usize, room: usize) -> Result<()> {
         let held = self.share.take_values(before, room + self.decoder.room());
         held.map_err(|e| e.sent(self.written > 0))
@@ -436,7 +436,7 @@ impl Connection {
     /// Begins to receive replies that become part of one large reply.
     pub fn begin_chunk(&mut self, reply: &mut Reply) -> Chunk {
         sim_panic_point!(Net);
-        self.gathers = true;
+        self.collects = true;
         Chunk {
             number: reply.add_chunk_later(),
             size: ROOM,
@@ -478,7 +478,7 @@ impl Connection {
             let decoded = self
                 .decoder
                 .decode_more(&mut self.input, self.start, tag, &mut reply.values)
-                .map_err(|e| doubt(&self.origin, self.written, e))?;
+                .map_err(|e| decode_error(&self.origin, self.written, e))?;
             let Some((value, end)) = decoded else {
                 break;
             };
@@ -515,7 +515,7 @@ impl Connection {
     /// Gives the bytes of the replies taken so far to `reply`. What is still undecoded is not
     /// looked at again: either nothing is left, or the connection is about to be dropped.
     pub fn end_chunk(&mut self, reply: &mut Reply, chunk: &Chunk) {
-        self.gathers = false;
+        self.collects = false;
         let whole = &self.input[..self.start];
         if whole.is_empty() {
             return;
@@ -533,12 +533,12 @@ impl Connection {
     /// Ready for the next user? False if bytes are there that nobody asked for, or not all was
     /// sent; then the connection must be dropped.
     #[inline]
-    pub fn rest(&mut self, used: Time) -> bool {
+    pub fn reset_for_reuse(&mut self, used: Time) -> bool {
         sim_panic_point!(Net);
         if (self.start != self.input.len() && !self.drop_pushes())
             || self.decoder.is_inside()
             || !self.is_flushed()
-            || self.stream.holds()
+            || self.stream.has_buffered()
         {
             return false;
         }
@@ -585,7 +585,7 @@ impl Connection {
             && self.pushes
             && self.input[self.start] == b'>'
         {
-            self.pump(call, until)?;
+            self.send_and_recv(call, until)?;
         }
         Ok(())
     }
@@ -595,7 +595,7 @@ impl Connection {
         self.stream.has_news()
     }
 
-    pub fn late(&self) -> Error {
+    pub fn timeout_error(&self) -> Error {
         Error::new(
             Code::Timeout,
             format_args!("{} did not answer in time", self.origin.name()),
@@ -605,7 +605,7 @@ impl Connection {
     }
 
     #[cold]
-    fn broke(&self, error: &io::Error) -> Error {
+    fn io_error(&self, error: &io::Error) -> Error {
         let node = self.origin.name();
         let error = match error.kind() {
             io::ErrorKind::InvalidData => Error::new(Code::Tls, format_args!("{node} {error}")),
@@ -619,7 +619,7 @@ impl Connection {
 }
 
 /// A decoder's error, with the node that caused it.
-fn doubt(origin: &Origin, written: usize, error: Error) -> Error {
+fn decode_error(origin: &Origin, written: usize, error: Error) -> Error {
     let words = error.message.trim_start_matches("PROTOCOL the peer sent ");
     Error::new(
         Code::Protocol,

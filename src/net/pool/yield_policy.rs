@@ -7,23 +7,23 @@
 //! much of the time, nobody lets others run for a while.
 
 use crate::deadline::{Time, now};
-use crate::net::poll;
+use crate::net::sys;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Whoever is away for longer has let run what does not stop: threads that wait for each other take
 /// some 10 us a turn, slices are of 1.4 to 4 ms.
-const LATE: Duration = Duration::from_millis(1);
+const LATE_AFTER: Duration = Duration::from_millis(1);
 /// For so much of a [`WINDOW`] any thread may be late: now and then something else has to run. Beside what
 /// computes all the time, some thread is late for half of it.
-const OFTEN: Duration = Duration::from_millis(25);
+const MAX_LATE: Duration = Duration::from_millis(25);
 const WINDOW: Duration = Duration::from_millis(100);
 /// For how long nobody lets others run then. Whoever tries it again loses such a slice, at worst.
-const WHILE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Times are those of the clock, in nanoseconds; two threads that come back at the same moment may count as one.
 #[derive(Debug, Default)]
-pub(super) struct Courtesy {
+pub(super) struct YieldPolicy {
     /// Until when nobody lets others run; 0 where that is well.
     until: AtomicU64,
     /// When the present window began.
@@ -33,21 +33,21 @@ pub(super) struct Courtesy {
     counted: AtomicU64,
 }
 
-impl Courtesy {
+impl YieldPolicy {
     /// Lets others run, if it has been well of late: false if it has not, or is not any more.
-    pub(super) fn let_others_run(&self) -> bool {
+    pub(super) fn maybe_yield(&self) -> bool {
         let began = now();
         let until = self.until.load(Ordering::Relaxed);
-        if until != 0 && !self.is_tried(began, until) {
+        if until != 0 && !self.try_resume(began, until) {
             return false;
         }
-        poll::yield_now();
-        self.came_back(began, now(), until != 0)
+        sys::yield_now();
+        self.record_yield(began, now(), until != 0)
     }
 
     /// Whether it is time to try it again, and this thread is the one to.
-    fn is_tried(&self, time: Time, until: u64) -> bool {
-        let next = time.plus(WHILE).nanos();
+    fn try_resume(&self, time: Time, until: u64) -> bool {
+        let next = time.plus(PAUSE).nanos();
         time.nanos() >= until
             && self
                 .until
@@ -56,20 +56,20 @@ impl Courtesy {
     }
 
     #[inline]
-    fn came_back(&self, began: Time, time: Time, tried: bool) -> bool {
-        let late = time.since(began) > LATE;
+    fn record_yield(&self, began: Time, time: Time, tried: bool) -> bool {
+        let late = time.since(began) > LATE_AFTER;
         if !late && !tried {
             return true;
         }
-        self.judge(began.nanos(), time, late, tried)
+        self.update(began.nanos(), time, late, tried)
     }
 
     #[cold]
-    fn judge(&self, began: u64, time: Time, late: bool, tried: bool) -> bool {
-        let (often, window) = (OFTEN.as_nanos() as u64, WINDOW.as_nanos() as u64);
+    fn update(&self, began: u64, time: Time, late: bool, tried: bool) -> bool {
+        let (often, window) = (MAX_LATE.as_nanos() as u64, WINDOW.as_nanos() as u64);
         let at = time.nanos();
         if !late {
-            // A try that went well is a new beginning, but it may end soon.
+            // A try that went ok is a new beginning, but it may end soon.
             self.since.store(at, Ordering::Relaxed);
             self.lost.store(often * 3 / 4, Ordering::Relaxed);
             self.until.store(0, Ordering::Relaxed);
@@ -83,12 +83,12 @@ impl Courtesy {
             lost += self.lost.load(Ordering::Relaxed);
         }
         self.lost.store(lost, Ordering::Relaxed);
-        let well = !tried && lost <= often;
-        if !well {
+        let ok = !tried && lost <= often;
+        if !ok {
             self.until
-                .store(time.plus(WHILE).nanos(), Ordering::Relaxed);
+                .store(time.plus(PAUSE).nanos(), Ordering::Relaxed);
         }
-        well
+        ok
     }
 }
 
@@ -96,23 +96,23 @@ impl Courtesy {
 mod tests {
     use super::*;
 
-    const WELL: u64 = 10;
+    const QUICK: u64 = 10;
     const SLICE: u64 = 1001;
 
     /// Threads that come back one after the other, each after so many microseconds, until one is told that it is
-    /// not well any more.
+    /// not ok any more.
     fn turns(
-        courtesy: &Courtesy,
+        yield_policy: &YieldPolicy,
         mut time: u64,
         away: impl IntoIterator<Item = u64>,
     ) -> (u64, bool) {
         for away in away {
-            let until = courtesy.until.load(Ordering::Relaxed);
-            if until != 0 && !courtesy.is_tried(at(time), until) {
+            let until = yield_policy.until.load(Ordering::Relaxed);
+            if until != 0 && !yield_policy.try_resume(at(time), until) {
                 return (time, false);
             }
             time += away;
-            if !courtesy.came_back(at(time - away), at(time), until != 0) {
+            if !yield_policy.record_yield(at(time - away), at(time), until != 0) {
                 return (time, false);
             }
         }
@@ -125,40 +125,46 @@ mod tests {
 
     #[test]
     fn nobody_lets_others_run_where_threads_are_late_for_much_of_the_time() {
-        let courtesy = Courtesy::default();
-        let seldom = (0..10_000).map(|turn| if turn % 1000 == 0 { 2 * SLICE } else { WELL });
-        let (time, well) = turns(&courtesy, 0, seldom);
-        assert!(well, "now and then is well");
-        let (time, well) = turns(&courtesy, time + 200_000, [WELL, SLICE].repeat(23));
-        assert!(well);
-        let (time, well) = turns(&courtesy, time, [SLICE; 5]);
-        assert!(!well);
-        assert!(!turns(&courtesy, time + 99_999, [WELL]).1, "for a while");
-        assert!(!turns(&courtesy, time + 100_001, [SLICE]).1, "one tries it");
-        assert!(!turns(&courtesy, time + 102_000, [WELL]).1, "in vain");
-        let (time, well) = turns(&courtesy, time + 300_000, [WELL, WELL, SLICE, WELL]);
-        assert!(well, "and the next with luck");
-        let (_, well) = turns(&courtesy, time, [SLICE; 8]);
-        assert!(!well, "which ends sooner than it began");
+        let yield_policy = YieldPolicy::default();
+        let seldom = (0..10_000).map(|turn| if turn % 1000 == 0 { 2 * SLICE } else { QUICK });
+        let (time, ok) = turns(&yield_policy, 0, seldom);
+        assert!(ok, "now and then is ok");
+        let (time, ok) = turns(&yield_policy, time + 200_000, [QUICK, SLICE].repeat(23));
+        assert!(ok);
+        let (time, ok) = turns(&yield_policy, time, [SLICE; 5]);
+        assert!(!ok);
+        assert!(
+            !turns(&yield_policy, time + 99_999, [QUICK]).1,
+            "for a while"
+        );
+        assert!(
+            !turns(&yield_policy, time + 100_001, [SLICE]).1,
+            "one tries it"
+        );
+        assert!(!turns(&yield_policy, time + 102_000, [QUICK]).1, "in vain");
+        let (time, ok) = turns(&yield_policy, time + 300_000, [QUICK, QUICK, SLICE, QUICK]);
+        assert!(ok, "and the next with luck");
+        let (_, ok) = turns(&yield_policy, time, [SLICE; 8]);
+        assert!(!ok, "which ends sooner than it began");
     }
 
     #[test]
     fn threads_that_are_late_together_lose_their_time_once() {
-        let courtesy = Courtesy::default();
+        let yield_policy = YieldPolicy::default();
         for thread in 0..64 {
-            assert!(courtesy.came_back(at(thread), at(20_000 + thread), false));
+            assert!(yield_policy.record_yield(at(thread), at(20_000 + thread), false));
         }
-        assert!(!courtesy.came_back(at(20_100), at(26_000), false));
+        assert!(!yield_policy.record_yield(at(20_100), at(26_000), false));
     }
 
     #[test]
     fn while_one_tries_it_the_others_wait_for_what_comes_of_it() {
-        let courtesy = Courtesy::default();
-        let (time, _) = turns(&courtesy, 0, [SLICE; 30]);
-        let until = courtesy.until.load(Ordering::Relaxed);
-        assert!(!courtesy.is_tried(at(time), until));
-        assert!(courtesy.is_tried(at(time + 100_001), until));
-        let until = courtesy.until.load(Ordering::Relaxed);
-        assert!(!courtesy.is_tried(at(time + 100_002), until));
+        let yield_policy = YieldPolicy::default();
+        let (time, _) = turns(&yield_policy, 0, [SLICE; 30]);
+        let until = yield_policy.until.load(Ordering::Relaxed);
+        assert!(!yield_policy.try_resume(at(time), until));
+        assert!(yield_policy.try_resume(at(time + 100_001), until));
+        let until = yield_policy.until.load(Ordering::Relaxed);
+        assert!(!yield_policy.try_resume(at(time + 100_002), until));
     }
 }

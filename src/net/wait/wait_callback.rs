@@ -15,13 +15,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// How often a call asks, where no signal gives it a reason to ask at once.
-pub const EVERY: Duration = Duration::from_millis(25);
+pub const INTERVAL: Duration = Duration::from_millis(25);
 
 /// Says whether to go on.
-pub type Question = Rc<dyn Fn() -> bool>;
+pub type WaitCallback = Rc<dyn Fn() -> bool>;
 
 struct Asked {
-    question: Option<Question>,
+    question: Option<WaitCallback>,
     /// When it was last put.
     last: Option<Time>,
     /// The call, known by its beginning, that it was answered with no for.
@@ -39,7 +39,7 @@ thread_local! {
 }
 
 /// Leaves a question for this thread's calls, or none.
-pub fn set_question(question: Option<Question>) {
+pub fn set_wait_callback(question: Option<WaitCallback>) {
     // A thread that is ending waits for nothing any more.
     let _ = ASKED.try_with(|asked| {
         // Dropped outside the borrow.
@@ -49,23 +49,23 @@ pub fn set_question(question: Option<Question>) {
 }
 
 /// Whether this thread has one.
-pub fn is_asked() -> bool {
+pub fn is_wait_callback_set() -> bool {
     ASKED
         .try_with(|asked| asked.borrow().question.is_some())
         .unwrap_or(false)
 }
 
-/// Whether the call that began at `born` is to go on, as far as this thread is concerned. Asked
+/// Whether the call that began at `started` is to go on, as far as this thread is concerned. Asked
 /// only if it is time to, or `at_once`. With no lock held: the answer may come from a function
 /// that calls the library.
-pub fn goes_on(born: Time, time: Time, at_once: bool) -> bool {
+pub fn call_wait_callback(started: Time, time: Time, at_once: bool) -> bool {
     let question = ASKED.try_with(|asked| {
         let mut asked = asked.borrow_mut();
-        if asked.ended == Some(born) {
+        if asked.ended == Some(started) {
             return Some(None);
         }
-        let last = asked.last.map_or(born, |last| last.max(born));
-        if !at_once && time.since(last) < EVERY {
+        let last = asked.last.map_or(started, |last| last.max(started));
+        if !at_once && time.since(last) < INTERVAL {
             return None;
         }
         asked.last = Some(time);
@@ -73,11 +73,11 @@ pub fn goes_on(born: Time, time: Time, at_once: bool) -> bool {
     });
     match question {
         Ok(Some(Some(question))) => {
-            let goes_on = question();
-            if !goes_on {
-                let _ = ASKED.try_with(|asked| asked.borrow_mut().ended = Some(born));
+            let call_wait_callback = question();
+            if !call_wait_callback {
+                let _ = ASKED.try_with(|asked| asked.borrow_mut().ended = Some(started));
             }
-            goes_on
+            call_wait_callback
         }
         // It has been answered, and the answer holds for all that the call has still to undo.
         Ok(Some(None)) => false,

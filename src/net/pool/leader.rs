@@ -1,12 +1,12 @@
 //! A connection in use: whatever happens to its holder, the next in line gets its turn.
 
-use super::batch::{Batch, Gathering, MANY, Progress, SENT, WAITING};
-use super::{Departure, FRESH_MS, Lane, SIDE, State};
+use super::batch::{Batch, EARLY_SEND_COMMANDS, OpenBatch, Progress, SENT, WAITING};
+use super::{EXTRA_CONNECTION_AFTER, InFlightBatch, Pool, STALE_CHECK_AFTER_MS, State};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
-use crate::net::connection::Connection;
-use crate::net::peer::Peer;
-use crate::net::wake::Call;
+use crate::net::conn::Connection;
+use crate::net::node::Peer;
+use crate::net::wait::Call;
 use crate::resp::{CommandBody, Reply};
 use crate::sim_hooks::sim_yield_point;
 use crate::sync::{MutexGuard, lock, notify_one};
@@ -15,26 +15,26 @@ use std::sync::atomic::Ordering;
 
 /// A connection in use, or the right to open one. Whatever happens to its holder, the next in
 /// line gets its turn.
-pub(super) struct Lead<'a> {
-    pub(super) lane: &'a Lane,
+pub(super) struct LeaderGuard<'a> {
+    pub(super) pool: &'a Pool,
     pub(super) connection: Option<Box<Connection>>,
     /// The batch that is led, and its members that have no outcome yet.
     pub(super) batch: Option<(Arc<Batch>, std::ops::Range<usize>)>,
     /// Whether there is still something to pass on.
     pub(super) holds: bool,
     /// The batch's entry among those under way.
-    pub(super) departed: Option<Departure>,
+    pub(super) in_flight: Option<InFlightBatch>,
 }
 
-impl<'a> Lead<'a> {
+impl<'a> LeaderGuard<'a> {
     #[inline]
-    pub(super) fn new(lane: &'a Lane, connection: Option<Box<Connection>>) -> Lead<'a> {
-        Lead {
-            lane,
+    pub(super) fn new(pool: &'a Pool, connection: Option<Box<Connection>>) -> LeaderGuard<'a> {
+        LeaderGuard {
+            pool,
             connection,
             batch: None,
             holds: true,
-            departed: None,
+            in_flight: None,
         }
     }
 
@@ -44,7 +44,7 @@ impl<'a> Lead<'a> {
     pub(super) fn is_stale(&self, time: Time) -> bool {
         self.connection
             .as_ref()
-            .is_some_and(|c| c.used.is_before(time, FRESH_MS) && c.is_stale())
+            .is_some_and(|c| c.used.is_before(time, STALE_CHECK_AFTER_MS) && c.is_stale())
     }
 
     /// One command by itself; or the reply to one that is on the connection already.
@@ -62,8 +62,8 @@ impl<'a> Lead<'a> {
             connection.push(body);
         }
         let reply = connection.reply(call, until)?;
-        if connection.rest(call.began) {
-            self.pass_on();
+        if connection.reset_for_reuse(call.began) {
+            self.release();
             // Nothing is held any more: there is nothing to drop, and no need to find that out.
             std::mem::forget(self);
         }
@@ -80,7 +80,7 @@ impl<'a> Lead<'a> {
         until: Deadline,
     ) -> Result<()> {
         self.connection = None;
-        match peer.open(self.lane.kind, call, until) {
+        match peer.open(self.pool.kind, call, until) {
             Ok(connection) => {
                 self.connection = Some(connection);
                 Ok(())
@@ -94,11 +94,11 @@ impl<'a> Lead<'a> {
                         batch.abandon(own);
                     }
                 } else if let Some((batch, _)) = self.batch.take() {
-                    let progress = self.board(&batch);
+                    let progress = self.seal_and_collect(&batch);
                     for member in 0..progress.ends.len() {
-                        batch.settle(member, Err(error.clone()));
+                        batch.set_result(member, Err(error.clone()));
                     }
-                    batch.land();
+                    batch.complete();
                 }
                 Err(error)
             }
@@ -106,14 +106,14 @@ impl<'a> Lead<'a> {
     }
 
     /// Takes the batch's commands aboard, without those whose members have given up.
-    pub(super) fn board(&mut self, batch: &Arc<Batch>) -> Progress {
+    pub(super) fn seal_and_collect(&mut self, batch: &Arc<Batch>) -> Progress {
         sim_yield_point!();
-        let gathering = lock(&self.lane.state).detach(batch);
-        let Some(Gathering { mut out, ends, .. }) = gathering else {
+        let open_batch = lock(&self.pool.state).detach(batch);
+        let Some(OpenBatch { mut out, ends, .. }) = open_batch else {
             return Progress {
                 ends: Vec::new(),
                 next: 0,
-                departed: None,
+                in_flight: None,
             };
         };
         let mut kept = Vec::with_capacity(ends.len());
@@ -121,7 +121,7 @@ impl<'a> Lead<'a> {
         let mut cut = 0;
         for (member, end) in ends.iter().copied().enumerate() {
             sim_yield_point!();
-            let aboard = batch.places[member]
+            let aboard = batch.entries[member]
                 .state
                 .compare_exchange(WAITING, SENT, Ordering::AcqRel, Ordering::Acquire)
                 .is_ok();
@@ -136,18 +136,18 @@ impl<'a> Lead<'a> {
             *left = 0..kept.len();
         }
         let time = now();
-        let departure = Departure {
+        let in_flight = InFlightBatch {
             at: time,
             members: kept.len(),
         };
-        self.departed = Some(departure);
+        self.in_flight = Some(in_flight);
         sim_yield_point!();
-        let mut state = lock(&self.lane.state);
+        let mut state = lock(&self.pool.state);
         // Those that have been away for so long are not waited for.
         state
-            .under_way
-            .retain(|departed| time.since(departed.at) < SIDE);
-        state.under_way.push(departure);
+            .in_flight
+            .retain(|in_flight| time.since(in_flight.at) < EXTRA_CONNECTION_AFTER);
+        state.in_flight.push(in_flight);
         drop(state);
         if let Some(connection) = &mut self.connection {
             connection.push_all(&mut out);
@@ -155,7 +155,7 @@ impl<'a> Lead<'a> {
         Progress {
             ends: kept,
             next: 0,
-            departed: self.departed,
+            in_flight: self.in_flight,
         }
     }
 
@@ -186,7 +186,7 @@ impl<'a> Lead<'a> {
                 Ok(reply) if member == own => outcome = Some(Ok(reply)),
                 Ok(reply) => {
                     sim_yield_point!(ReadForAnother);
-                    batch.settle(member, Ok(reply));
+                    batch.set_result(member, Ok(reply));
                 }
                 Err(error) => return self.fail(progress, member, own, error, outcome),
             }
@@ -218,26 +218,26 @@ impl<'a> Lead<'a> {
             batch.abandon(own);
             let mut ends = progress.ends.clone();
             if let Some(connection) = &mut self.connection {
-                cut_out(connection, &mut ends, own);
+                remove_unsent(connection, &mut ends, own);
             }
             let progress = Progress {
                 ends,
                 next: member,
-                departed: self.departed,
+                in_flight: self.in_flight,
             };
-            if self.hand_over(&batch, progress) {
-                batch.nudge(i32::MAX);
+            if self.hand_off(&batch, progress) {
+                batch.wake(i32::MAX);
                 return outcome.unwrap_or(Err(own_error));
             }
             // Nobody waits for a reply any more, but some may not know yet that they have theirs.
-            batch.land();
+            batch.complete();
         } else {
             let written = self.connection.as_ref().map_or(0, |c| c.written());
             for other in member..progress.ends.len() {
                 let begin = other.checked_sub(1).map_or(0, |m| progress.ends[m]);
-                batch.settle(other, Err(error.clone().sent(written > begin)));
+                batch.set_result(other, Err(error.clone().sent(written > begin)));
             }
-            batch.land();
+            batch.complete();
         }
         self.connection = None;
         outcome.unwrap_or(Err(own_error))
@@ -245,33 +245,33 @@ impl<'a> Lead<'a> {
 
     /// Gives a batch that is under way, and the connection, to whichever member takes them; false if nobody
     /// waits for a reply any more.
-    fn hand_over(&mut self, batch: &Batch, progress: Progress) -> bool {
+    fn hand_off(&mut self, batch: &Batch, progress: Progress) -> bool {
         sim_yield_point!();
-        let mut hand = lock(&batch.hand);
+        let mut handoff = lock(&batch.handoff);
         // Under the lock: a member that gives up meanwhile looks for what was handed to it.
         if !batch.is_alive() {
             return false;
         }
-        hand.progress = Some(progress);
-        hand.connection = self.connection.take();
+        handoff.progress = Some(progress);
+        handoff.connection = self.connection.take();
         self.holds = false;
         true
     }
 
     /// The batch has its replies: its members are woken, and the next one gets the connection.
-    pub(super) fn land(&mut self, used: Time) {
+    pub(super) fn complete(&mut self, used: Time) {
         let Some((batch, _)) = self.batch.take() else {
             return;
         };
-        batch.land();
+        batch.complete();
         if let Some(connection) = &mut self.connection
-            && connection.rest(used)
+            && connection.reset_for_reuse(used)
         {
-            self.pass_on();
+            self.release();
         }
     }
 
-    /// Leaves the lane with the connection, which stays counted.
+    /// Leaves the pool with the connection, which stays counted.
     pub(super) fn leave(mut self) -> Option<Box<Connection>> {
         self.holds = false;
         self.connection.take()
@@ -279,88 +279,92 @@ impl<'a> Lead<'a> {
 
     /// Gives the connection to the next in line.
     #[inline(always)]
-    pub(super) fn pass_on(&mut self) {
+    pub(super) fn release(&mut self) {
         let Some(connection) = self.connection.take() else {
             return;
         };
         self.holds = false;
         sim_yield_point!();
-        let mut state = lock(&self.lane.state);
-        if let Some(departed) = self.departed.take() {
-            state.under_way.retain(|other| *other != departed);
+        let mut state = lock(&self.pool.state);
+        if let Some(in_flight) = self.in_flight.take() {
+            state.in_flight.retain(|other| *other != in_flight);
         }
-        if state.gathering.is_empty() && state.takers == 0 {
+        if state.open_batches.is_empty() && state.exclusive_waiters == 0 {
             state.idle.push(connection);
             return;
         }
-        self.pass_to_others(state, connection);
+        self.release_to_waiters(state, connection);
     }
 
-    fn pass_to_others(&mut self, mut state: MutexGuard<'_, State>, connection: Box<Connection>) {
-        let waits = state.one_is_back_soon();
-        let crowded = state.is_crowded();
+    fn release_to_waiters(
+        &mut self,
+        mut state: MutexGuard<'_, State>,
+        connection: Box<Connection>,
+    ) {
+        let waits = state.batch_in_flight_soon_done();
+        let contended = state.is_contended();
         match state.next_batch().filter(|_| !waits) {
             Some(next) => {
                 next.led = true;
                 let batch = next.batch.clone();
-                if crowded && next.ends.len() >= MANY {
+                if contended && next.ends.len() >= EARLY_SEND_COMMANDS {
                     drop(state);
                     self.connection = Some(connection);
                     self.holds = true;
-                    self.send_off(&batch);
+                    self.send_for_next_leader(&batch);
                 } else {
-                    lock(&batch.hand).connection = Some(connection);
+                    lock(&batch.handoff).connection = Some(connection);
                     drop(state);
-                    batch.nudge(1);
+                    batch.wake(1);
                 }
             }
             None => {
                 state.idle.push(connection);
                 drop(state);
                 sim_yield_point!();
-                notify_one(&self.lane.freed);
+                notify_one(&self.pool.freed);
             }
         }
     }
 
     /// Sends a batch before any of its members is awake to lead it: what that one will have to do is to read the
     /// replies. Costs whoever does it the time of a send that does not wait.
-    fn send_off(&mut self, batch: &Arc<Batch>) {
+    fn send_for_next_leader(&mut self, batch: &Arc<Batch>) {
         self.batch = Some((batch.clone(), 0..0));
-        let progress = self.board(batch);
+        let progress = self.seal_and_collect(batch);
         if let Some(connection) = &mut self.connection {
             // Whoever leads finds out by itself what fails of it.
             let _ = connection.send();
         }
-        let handed = self.hand_over(batch, progress);
+        let handed = self.hand_off(batch, progress);
         self.batch = None;
         if handed {
-            batch.nudge(1);
+            batch.wake(1);
             return;
         }
         // All have given up meanwhile, and nobody will read what comes: it is lost, here and now, since whoever
         // passed it on thinks that nothing is held any more.
-        let mut lost = Lead::new(self.lane, self.connection.take());
-        lost.departed = self.departed.take();
+        let mut lost = LeaderGuard::new(self.pool, self.connection.take());
+        lost.in_flight = self.in_flight.take();
         self.holds = false;
     }
 }
 
 /// Takes the command of a member out of what is still to be sent, if no byte of it has been: it
 /// is told that it was not sent, so whoever leads next must not send it.
-fn cut_out(connection: &mut Connection, ends: &mut [usize], member: usize) {
+fn remove_unsent(connection: &mut Connection, ends: &mut [usize], member: usize) {
     let begin = member.checked_sub(1).map_or(0, |m| ends[m]);
     let size = ends[member] - begin;
     if connection.written() > begin {
         return;
     }
-    connection.cut(begin..begin + size);
+    connection.remove_unsent(begin..begin + size);
     for end in &mut ends[member..] {
         *end -= size;
     }
 }
 
-impl Drop for Lead<'_> {
+impl Drop for LeaderGuard<'_> {
     /// The connection is lost, or a panic passes through: the members get an error rather than
     /// none, and whoever waits may open a connection.
     fn drop(&mut self) {
@@ -368,23 +372,23 @@ impl Drop for Lead<'_> {
         if let Some((batch, left)) = self.batch.take() {
             let error = Error::new(Code::Io, "the thread that led the call failed").sent(true);
             for member in left {
-                batch.settle(member, Err(error.clone()));
+                batch.set_result(member, Err(error.clone()));
             }
-            batch.nudge(i32::MAX);
+            batch.wake(i32::MAX);
             unsent = Some(batch);
         }
         if !self.holds {
             return;
         }
         sim_yield_point!();
-        let mut state = lock(&self.lane.state);
-        if let Some(departed) = self.departed {
-            state.under_way.retain(|other| *other != departed);
+        let mut state = lock(&self.pool.state);
+        if let Some(in_flight) = self.in_flight {
+            state.in_flight.retain(|other| *other != in_flight);
         }
         if let Some(batch) = &unsent {
             // Its members are still there, and one of them may lead it.
-            let gathering = &mut state.gathering;
-            for waiting in gathering
+            let open_batch = &mut state.open_batches;
+            for waiting in open_batch
                 .iter_mut()
                 .filter(|g| Arc::ptr_eq(&g.batch, batch))
             {
@@ -403,8 +407,8 @@ impl Drop for Lead<'_> {
         drop(state);
         sim_yield_point!();
         match next {
-            Some(batch) => batch.nudge(1),
-            None => notify_one(&self.lane.freed),
+            Some(batch) => batch.wake(1),
+            None => notify_one(&self.pool.freed),
         }
     }
 }

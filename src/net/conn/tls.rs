@@ -7,9 +7,9 @@
 //! No close_notify is sent when a connection is dropped: a forked child that drops what its parent uses would end the
 //! parent's session with it. Nothing is lost, since RESP says by itself what is whole.
 
-use super::poll::{self, Recv};
 use crate::config::{Config, Secret};
 use crate::error::{Code, Error, Result};
+use crate::net::sys::{self, Recv};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, ClientConnection, Resumption};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -29,7 +29,7 @@ use zeroize::Zeroize;
 
 /// Plain text that is encrypted in one go, and so the most that counts as sent before it has left.
 const PLAIN: usize = 64 * 1024;
-/// Encrypted bytes that are received in one go. Memory is touched only as far as bytes come.
+/// Encrypted bytes that are received in one go. MemoryBudget is touched only as far as bytes come.
 const WIRE: usize = 64 * 1024;
 /// A larger file is none of certificates.
 const FILE: u64 = 16 * 1024 * 1024;
@@ -314,7 +314,7 @@ impl Session {
     }
 
     /// Whether there may be plain text that no poll of the socket tells of.
-    pub fn holds(&self) -> bool {
+    pub fn has_buffered(&self) -> bool {
         self.plain > 0 || self.fed < self.wire.len()
     }
 
@@ -397,7 +397,7 @@ impl Session {
 
     /// Receives encrypted bytes, all earlier ones having been taken; returns how many.
     fn fill(&mut self, fd: RawFd, how: Recv) -> io::Result<usize> {
-        poll::recv(fd, &mut self.wire, WIRE, how)
+        sys::recv(fd, &mut self.wire, WIRE, how)
     }
 
     /// Gives rustls some of what was received. There must be no plain text that waits.
@@ -410,7 +410,7 @@ impl Session {
             self.fed = 0;
         }
         let outcome = self.client.process_new_packets();
-        // An answer to what was received, or the alert that says what is wrong with it.
+        // An answer to what was received, or the cancel_flag that says what is wrong with it.
         self.collect()?;
         match outcome {
             Ok(state) => {
@@ -444,7 +444,7 @@ impl Session {
     /// Sends what has been collected, as far as it fits.
     fn flush(&mut self, fd: RawFd) -> io::Result<()> {
         while self.sent < self.out.len() {
-            match poll::send(fd, &self.out[self.sent..]) {
+            match sys::send(fd, &self.out[self.sent..]) {
                 Ok(n) => self.sent += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
@@ -457,7 +457,7 @@ impl Session {
 
     /// Why nothing more can be sent: a node that refuses us says so before it hangs up.
     fn reason(&mut self, fd: RawFd, error: io::Error) -> io::Error {
-        if error.kind() == io::ErrorKind::WouldBlock || self.holds() {
+        if error.kind() == io::ErrorKind::WouldBlock || self.has_buffered() {
             return error;
         }
         match self.fill(fd, Recv::Now).map(|_| self.feed_all(fd)) {
@@ -503,7 +503,7 @@ fn words(error: &rustls::Error) -> String {
             // Among them an authority's own certificate, which is none for a server.
             other => certificate(&format!("cannot be used: {other}")),
         },
-        E::AlertReceived(alert) => match alert {
+        E::AlertReceived(cancel_flag) => match cancel_flag {
             AlertDescription::CertificateRequired => {
                 "wants a certificate of ours (see tls_cert_file)".to_owned()
             }
@@ -514,14 +514,14 @@ fn words(error: &rustls::Error) -> String {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
             | AlertDescription::AccessDenied => {
-                format!("does not accept our certificate ({alert:?}; see tls_cert_file)")
+                format!("does not accept our certificate ({cancel_flag:?}; see tls_cert_file)")
             }
             // What OpenSSL says to TLS 1.2 without the certificate that it wants, among others.
             AlertDescription::HandshakeFailure => {
                 "refused the handshake: it may want a certificate of ours (see tls_cert_file)"
                     .to_owned()
             }
-            other => format!("ended the session with the alert {other:?}"),
+            other => format!("ended the session with the cancel_flag {other:?}"),
         },
         E::InvalidMessage(_) => "sent what is no TLS (is it a port for plain text?)".to_owned(),
         E::DecryptError => "sent a record that has been damaged on its way".to_owned(),
