@@ -1,13 +1,13 @@
 //! A cluster and a way of using it.
 
-use super::core::{Core, Process};
-use super::exchange::{Exchange, Manner, Part, Target};
-use super::learned;
-use super::pin::Pin;
-use super::promise::Promise;
-use super::scripts;
-use super::stats::count;
+use super::module_commands;
+use super::pinned_connection::PinnedConnection;
 use crate::address::Address;
+use crate::cluster::execute::{ExecPolicy, Execution, RoutedCommand, Target};
+use crate::cluster::reads::ReadConsistency;
+use crate::cluster::state::concerns;
+use crate::cluster::state::count;
+use crate::cluster::state::{Core, ProcessState};
 use crate::config::{Config, ReadFrom};
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
@@ -27,20 +27,20 @@ use std::sync::Arc;
 pub struct Client {
     pub(super) core: Option<Arc<Core>>,
     pub(super) config: Arc<Config>,
-    manner: Manner,
+    policy: ExecPolicy,
     /// Of a handle that reads from replicas.
-    promise: Option<Promise>,
+    consistency: Option<ReadConsistency>,
     pub(super) cancel_flag: CancelFlag,
     error: Option<Error>,
-    pin: Option<Pin>,
+    pin: Option<PinnedConnection>,
 }
 
 /// What a command without a row is called in messages.
 const UNKNOWN: &str = "the command";
 
-fn manner(config: &Config) -> Manner {
+fn policy(config: &Config) -> ExecPolicy {
     let read_from = config.read_from();
-    Manner {
+    ExecPolicy {
         kind: if config.readonly || read_from != ReadFrom::Primary {
             ConnectionKind::Replicas
         } else {
@@ -59,18 +59,18 @@ impl Client {
     pub fn create(url: &str) -> Client {
         match Config::from_url(url) {
             Ok(config) => Client::create_with(config),
-            Err(error) => Client::broken(error),
+            Err(error) => Client::failed(error),
         }
     }
 
     /// Connects as the options say.
     pub fn create_with(config: Config) -> Client {
         if let Err(error) = config.check() {
-            return Client::broken(error);
+            return Client::failed(error);
         }
         let core = match Core::new(config) {
             Ok(core) => Arc::new(core),
-            Err(error) => return Client::broken(error),
+            Err(error) => return Client::failed(error),
         };
         let mut client = Client::of(core.clone(), core.config.clone());
         let call = client.call(&core, 0);
@@ -80,12 +80,12 @@ impl Client {
     }
 
     /// A client that answers every command with this error.
-    pub fn broken(error: Error) -> Client {
+    pub fn failed(error: Error) -> Client {
         let config = Config::new();
         Client {
             core: None,
-            manner: manner(&config),
-            promise: None,
+            policy: policy(&config),
+            consistency: None,
             config: Arc::new(config),
             cancel_flag: CancelFlag::default(),
             error: Some(error),
@@ -94,19 +94,19 @@ impl Client {
     }
 
     fn of(core: Arc<Core>, config: Arc<Config>) -> Client {
-        let promise = Promise::of(&config);
-        if let Some(promise) = &promise {
-            if promise.read_your_writes {
+        let consistency = ReadConsistency::of(&config);
+        if let Some(consistency) = &consistency {
+            if consistency.read_your_writes {
                 core.session.keep_writes();
             }
-            if promise.monotonic {
+            if consistency.monotonic {
                 core.session.keep_seen();
             }
         }
         Client {
             core: Some(core),
-            manner: manner(&config),
-            promise,
+            policy: policy(&config),
+            consistency,
             config,
             cancel_flag: CancelFlag::default(),
             error: None,
@@ -123,7 +123,7 @@ impl Client {
     pub fn with(&self, name: &str, value: &str) -> Client {
         let core = match self.ready() {
             Ok(core) => core.clone(),
-            Err(error) => return Client::broken(error),
+            Err(error) => return Client::failed(error),
         };
         let mut config = Config::clone(&self.config);
         let changed = config
@@ -131,7 +131,7 @@ impl Client {
             .and_then(|()| config.check());
         match changed {
             Ok(()) => Client::of(core, Arc::new(config)),
-            Err(error) => Client::broken(error),
+            Err(error) => Client::failed(error),
         }
     }
 
@@ -144,10 +144,10 @@ impl Client {
     pub fn pin(&self, key: &[u8]) -> Client {
         let core = match self.ready() {
             Ok(core) => core.clone(),
-            Err(error) => return Client::broken(error),
+            Err(error) => return Client::failed(error),
         };
         let mut client = Client::of(core, self.config.clone());
-        client.pin = Some(Pin::new(key_slot(key)));
+        client.pin = Some(PinnedConnection::new(key_slot(key)));
         client
     }
 
@@ -182,8 +182,8 @@ impl Client {
     pub(super) fn call<'a>(&'a self, core: &'a Core, more_ms: u64) -> Call<'a> {
         Call::new(
             now(),
-            self.manner.timeout_ms.saturating_add(more_ms),
-            self.manner.attempt_ms.saturating_add(more_ms),
+            self.policy.timeout_ms.saturating_add(more_ms),
+            self.policy.attempt_ms.saturating_add(more_ms),
             &self.cancel_flag,
             &core.wakers,
         )
@@ -191,28 +191,28 @@ impl Client {
 
     /// A call that begins now, and how its command is treated: one that blocks has its own time
     /// besides, and a connection to itself.
-    fn patient<'a>(
+    fn blocking_call<'a>(
         &'a self,
         core: &'a Core,
         row: Option<&'static Row>,
         args: &[&[u8]],
-    ) -> (Call<'a>, Manner) {
-        let mut manner = self.manner;
+    ) -> (Call<'a>, ExecPolicy) {
+        let mut policy = self.policy;
         let more_ms = match row.and_then(|row| blocking_timeout(row, args)) {
             None => {
                 return (
                     self.call(core, 0).early(row.is_some_and(allows_early_send)),
-                    manner,
+                    policy,
                 );
             }
             Some(BlockingTimeout::Forever) => u64::MAX,
             Some(BlockingTimeout::After(time)) => time.as_millis() as u64,
         };
         let call = self.call(core, more_ms);
-        manner.kind = manner.kind.blocking();
-        manner.attempt_ms = call.attempt_ms;
-        manner.timeout_ms = manner.timeout_ms.saturating_add(more_ms);
-        (call, manner)
+        policy.kind = policy.kind.blocking();
+        policy.attempt_ms = call.attempt_ms;
+        policy.timeout_ms = policy.timeout_ms.saturating_add(more_ms);
+        (call, policy)
     }
 
     /// Refuses a write on a read-only handle.
@@ -234,19 +234,19 @@ impl Client {
 
     /// Any command.
     pub fn command(&self, args: &[&[u8]]) -> Box<Reply> {
-        self.replied(|core| self.any(core, args, CommandBody::Args(args)))
+        self.counted(|core| self.run_command(core, args, CommandBody::Args(args)))
     }
 
     /// Any command, already encoded.
     pub fn command_resp(&self, bytes: &[u8]) -> Box<Reply> {
-        self.replied(|core| {
+        self.counted(|core| {
             let mut args = Vec::new();
             if parse_command(bytes, 0, &mut args)? != bytes.len() {
                 return Err(Error::invalid(
                     "the RESP buffer holds more than one command: use a pipeline",
                 ));
             }
-            self.any(core, &args, CommandBody::Encoded(bytes))
+            self.run_command(core, &args, CommandBody::Encoded(bytes))
         })
     }
 
@@ -261,27 +261,27 @@ impl Client {
         name: &'static EncodedPrefix,
         rest: &[&[u8]],
     ) -> Box<Reply> {
-        self.replied(|core| {
+        self.counted(|core| {
             self.permit(row.name, access)?;
             let body = CommandBody::Named(name, rest);
             if let Some(pin) = &self.pin {
                 // No command of this kind cares for its arguments there.
                 let got = pin.call(core, Some(row), &[], &body, &self.call(core, 0));
-                self.remember(core, pin.slot(), access);
+                self.record_session(core, pin.slot(), access);
                 return got;
             }
             let (slot, read) = (key_slot(key), access == Access::Read);
             let call = self.call(core, 0).early(allows_early_send(row));
-            let part = || Part::new(body, row.name, Target::Slot(slot), read);
-            if read && self.manner.read_from != ReadFrom::Primary {
-                return Ok(self.one(core, part(), &call, self.manner));
+            let part = || RoutedCommand::new(body, row.name, Target::Slot(slot), read);
+            if read && self.policy.read_from != ReadFrom::Primary {
+                return Ok(self.run_one(core, part(), &call, self.policy));
             }
             // Nearly always the first attempt is the only one: the exchange is for the rest.
             let process = core.process();
             let topology = process.topology.load();
             let primary = topology.shard(slot).and_then(|s| s.primary.as_ref());
             let Some(primary) = primary.filter(|p| p.peer.health.is_healthy()) else {
-                return Ok(self.one(core, part(), &call, self.manner));
+                return Ok(self.run_one(core, part(), &call, self.policy));
             };
             let until = call.attempt_deadline(call.began);
             // A write, or a read of a handle that reads from primaries alone.
@@ -292,13 +292,13 @@ impl Client {
                 Ok(mut reply) if reply.root.value.kind != Kind::Error => {
                     reply.root.value.flags |= flag::ANSWER | flag::SENT;
                     if !read && core.session.is_on() {
-                        self.remember(core, slot, access);
+                        self.record_session(core, slot, access);
                     }
                     Ok(reply)
                 }
                 got => {
-                    let exchange = self.exchange(core, process, self.manner, call);
-                    Ok(exchange.resume(part(), got, primary))
+                    let exchange = self.exchange(core, process, self.policy, call);
+                    Ok(exchange.resume_after_first(part(), got, primary))
                 }
             }
         })
@@ -306,12 +306,12 @@ impl Client {
 
     /// A command of a slot has been answered by its primary.
     #[cold]
-    fn remember(&self, core: &Core, slot: u16, access: Access) {
+    fn record_session(&self, core: &Core, slot: u16, access: Access) {
         let session = &core.session;
         if access == Access::Write {
             session.wrote(Some(slot));
         }
-        if self.promise.as_ref().is_some_and(|p| p.monotonic) {
+        if self.consistency.as_ref().is_some_and(|p| p.monotonic) {
             session.saw(slot, session.seen(slot), 0, now());
         }
     }
@@ -320,15 +320,15 @@ impl Client {
     fn exchange<'c>(
         &'c self,
         core: &'c Core,
-        process: &'c Process,
-        manner: Manner,
+        process: &'c ProcessState,
+        policy: ExecPolicy,
         call: Call<'c>,
-    ) -> Exchange<'c> {
-        Exchange::new(core, process, manner, self.promise.as_ref(), call)
+    ) -> Execution<'c> {
+        Execution::new(core, process, policy, self.consistency.as_ref(), call)
     }
 
     #[inline]
-    fn replied(&self, f: impl FnOnce(&Arc<Core>) -> Result<Box<Reply>>) -> Box<Reply> {
+    fn counted(&self, f: impl FnOnce(&Arc<Core>) -> Result<Box<Reply>>) -> Box<Reply> {
         let reply = match self.ready() {
             Ok(core) => {
                 count(&core.stats.commands);
@@ -346,21 +346,26 @@ impl Client {
     }
 
     #[inline]
-    pub(super) fn one(
+    pub(super) fn run_one(
         &self,
         core: &Core,
-        part: Part<'_>,
+        part: RoutedCommand<'_>,
         call: &Call<'_>,
-        manner: Manner,
+        policy: ExecPolicy,
     ) -> Box<Reply> {
         let process = core.process();
         let mut reply = None;
-        self.exchange(core, process, manner, *call)
+        self.exchange(core, process, policy, *call)
             .run(&mut [part], &mut reply);
         reply.unwrap_or_default()
     }
 
-    fn any(&self, core: &Arc<Core>, args: &[&[u8]], body: CommandBody<'_>) -> Result<Box<Reply>> {
+    fn run_command(
+        &self,
+        core: &Arc<Core>,
+        args: &[&[u8]],
+        body: CommandBody<'_>,
+    ) -> Result<Box<Reply>> {
         sim_panic_point!(Cluster);
         if args.is_empty() {
             return Err(Error::invalid("an empty command"));
@@ -369,49 +374,49 @@ impl Client {
         let mut access = row.map_or(Access::Write, |row| access(row, args));
         let name = row.map_or(UNKNOWN, |row| row.name);
         self.permit(name, access)?;
-        let (call, mut manner) = self.patient(core, row, args);
+        let (call, mut policy) = self.blocking_call(core, row, args);
         if let Some(pin) = &self.pin {
             let got = pin.call(core, row, args, &body, &call);
-            self.remember(core, pin.slot(), access);
+            self.record_session(core, pin.slot(), access);
             return got;
         }
         let planned = match row {
             Some(row) => {
                 check_shareable(row)?;
                 let planned = plan(row, args, self.config.split_writes)?;
-                if scripts::concerns(row) {
+                if concerns(row) {
                     lock(&core.process().scripts).note(row, args);
                 }
                 planned
             }
             None => {
-                let learned = learned::plan(self, core, args, &call)?;
-                access = learned.1;
-                learned.0
+                let module_commands = module_commands::plan(self, core, args, &call)?;
+                access = module_commands.1;
+                module_commands.0
             }
         };
         let read = access == Access::Read;
-        let part = |target| Part::new(body, name, target, read);
+        let part = |target| RoutedCommand::new(body, name, target, read);
         Ok(match planned {
-            Route::Slot(slot) => self.one(core, part(Target::Slot(slot)), &call, manner),
-            Route::Primary(slot) => self.one(core, part(Target::Primary(slot)), &call, manner),
-            Route::AnyNode => self.one(core, part(Target::Anywhere), &call, manner),
+            Route::Slot(slot) => self.run_one(core, part(Target::Slot(slot)), &call, policy),
+            Route::Primary(slot) => self.run_one(core, part(Target::Primary(slot)), &call, policy),
+            Route::AnyNode => self.run_one(core, part(Target::Anywhere), &call, policy),
             Route::Scan => {
                 // Replicas would answer, and their cursors mean nothing to each other.
-                manner.read_from = ReadFrom::Primary;
+                policy.read_from = ReadFrom::Primary;
                 if core.process().topology.load().standalone {
-                    self.one(core, part(Target::Anywhere), &call, manner)
+                    self.run_one(core, part(Target::Anywhere), &call, policy)
                 } else {
-                    super::scan::scan(self, core, args, &call, manner)?
+                    super::scan::scan(self, core, args, &call, policy)?
                 }
             }
             Route::FanOut(nodes, merge) => {
                 let targets = targets(&core.process().topology.load(), nodes, merge)?;
                 let parts = targets.into_iter().map(part).collect();
-                self.fan(core, parts, merge, &call, manner)?
+                self.fan_out(core, parts, merge, &call, policy)?
             }
             Route::Split(groups, how) => {
-                self.split(core, args, name, read, &groups, how, &call, manner)
+                self.split(core, args, name, read, &groups, how, &call, policy)
             }
         })
     }
@@ -427,13 +432,13 @@ impl Client {
         groups: &KeyGroups,
         how: Merge,
         call: &Call<'_>,
-        manner: Manner,
+        policy: ExecPolicy,
     ) -> Box<Reply> {
-        // Most groups have one key, and need not be encoded before they are where they go.
+        // Most groups have one key, and requirement not be encoded before they are where they go.
         let opening = groups.opening(args);
         let mut encoded = Vec::new();
         let mut parts = Vec::with_capacity(groups.len());
-        let part = |body, slot| Part::new(body, name, Target::Slot(slot), read);
+        let part = |body, slot| RoutedCommand::new(body, name, Target::Slot(slot), read);
         let alone = |opening, key| CommandBody::Named(opening, groups.arguments(args, key));
         match (&opening, groups.single_keys()) {
             (Some(opening), Some(lone)) => {
@@ -455,33 +460,33 @@ impl Client {
                 }
             }
         }
-        let mut reply = self.several(core, &mut parts, call, manner);
+        let mut reply = self.run_many(core, &mut parts, call, policy);
         merge(how, &mut reply, groups);
         reply
     }
 
-    pub(super) fn several(
+    pub(super) fn run_many(
         &self,
         core: &Core,
-        parts: &mut [Part<'_>],
+        parts: &mut [RoutedCommand<'_>],
         call: &Call<'_>,
-        manner: Manner,
+        policy: ExecPolicy,
     ) -> Box<Reply> {
         let mut reply = Box::<Reply>::default();
         reply.answers = vec![Answer::NIL; parts.len()];
         let mut reply = Some(reply);
-        self.exchange(core, core.process(), manner, *call)
+        self.exchange(core, core.process(), policy, *call)
             .run(parts, &mut reply);
         reply.unwrap_or_default()
     }
 
-    fn fan(
+    fn fan_out(
         &self,
         core: &Core,
-        mut parts: Vec<Part<'_>>,
+        mut parts: Vec<RoutedCommand<'_>>,
         how: Merge,
         call: &Call<'_>,
-        manner: Manner,
+        policy: ExecPolicy,
     ) -> Result<Box<Reply>> {
         if parts.is_empty() {
             return Err(Error::new(
@@ -489,7 +494,7 @@ impl Client {
                 "there is no such node in the cluster",
             ));
         }
-        let mut reply = self.several(core, &mut parts, call, manner);
+        let mut reply = self.run_many(core, &mut parts, call, policy);
         merge(how, &mut reply, &KeyGroups::default());
         Ok(reply)
     }
@@ -497,7 +502,7 @@ impl Client {
     /// A command to a place of the caller's choice: "host:port", "slot:N", "key:K", "random",
     /// or a map of replies from "all", "primaries", "replicas".
     pub fn command_to(&self, place: &str, args: &[&[u8]]) -> Box<Reply> {
-        self.replied(|core| {
+        self.counted(|core| {
             if args.is_empty() {
                 return Err(Error::invalid("an empty command"));
             }
@@ -516,12 +521,12 @@ impl Client {
             }
             let read = access == Access::Read;
             let topology = core.process().topology.load();
-            let (call, manner) = self.patient(core, row, args);
-            let part = |target| Part::new(CommandBody::Args(args), name, target, read);
-            let one = |target| Ok(self.one(core, part(target), &call, manner));
+            let (call, policy) = self.blocking_call(core, row, args);
+            let part = |target| RoutedCommand::new(CommandBody::Args(args), name, target, read);
+            let one = |target| Ok(self.run_one(core, part(target), &call, policy));
             let several = |peers: Vec<Arc<Peer>>| {
                 let parts = peers.into_iter().map(|p| part(Target::Peer(p))).collect();
-                self.fan(core, parts, Merge::ByNode, &call, manner)
+                self.fan_out(core, parts, Merge::ByNode, &call, policy)
             };
             match place.split_once(':') {
                 Some(("slot", slot)) => match slot.parse::<u16>() {
@@ -548,7 +553,7 @@ impl Client {
                     .and_then(|a| topology.node_at(&a).cloned())
                 {
                     Some(node) => one(Target::Peer(node.peer.clone())),
-                    None => Err(nowhere(place, &topology)),
+                    None => Err(no_such_place(place, &topology)),
                 },
             }
         })
@@ -556,38 +561,38 @@ impl Client {
 
     /// What would be done with a command, without doing it.
     pub fn explain(&self, args: &[&[u8]]) -> Box<Reply> {
-        self.replied(|core| Ok(Box::new(super::explain::explain(self, core, args)?)))
+        self.counted(|core| Ok(Box::new(super::explain::explain(self, core, args)?)))
     }
 
     /// The cluster as it is known.
     pub fn topology(&self) -> Box<Reply> {
-        self.replied(|core| Ok(Box::new(super::look::topology(core.process()))))
+        self.counted(|core| Ok(Box::new(super::introspect::topology(core.process()))))
     }
 
     /// What has happened so far.
     pub fn stats(&self) -> Box<Reply> {
-        self.replied(|core| Ok(Box::new(super::look::stats(core))))
+        self.counted(|core| Ok(Box::new(super::introspect::stats(core))))
     }
 
     /// Learns the topology again, now.
     pub fn refresh(&self) -> Box<Reply> {
-        self.replied(|core| {
+        self.counted(|core| {
             let call = self.call(core, 0);
             core.refresh_now(core.process(), &call, 2)?;
             Ok(Box::new(Reply::of(crate::resp::Value::ok())))
         })
     }
 
-    pub(super) fn manner(&self) -> Manner {
-        self.manner
+    pub(super) fn policy(&self) -> ExecPolicy {
+        self.policy
     }
 
     pub(super) fn read_from(&self) -> ReadFrom {
-        self.manner.read_from
+        self.policy.read_from
     }
 
     pub(super) fn pinned_slot(&self) -> Option<u16> {
-        self.pin.as_ref().map(Pin::slot)
+        self.pin.as_ref().map(PinnedConnection::slot)
     }
 }
 
@@ -642,7 +647,7 @@ pub(super) fn peers(topology: &Topology, nodes: Nodes) -> Vec<Arc<Peer>> {
     }
 }
 
-fn nowhere(place: &str, topology: &Topology) -> Error {
+fn no_such_place(place: &str, topology: &Topology) -> Error {
     let known: Vec<String> = topology
         .nodes
         .iter()

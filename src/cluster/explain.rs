@@ -1,8 +1,8 @@
 //! What would be done with a command, without doing it: for those who wonder why.
 
 use super::client::{Client, peers};
-use super::core::Core;
-use super::learned;
+use super::module_commands;
+use crate::cluster::state::Core;
 use crate::config::ReadFrom;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
@@ -30,8 +30,8 @@ pub fn explain(client: &Client, core: &Core, args: &[&[u8]]) -> Result<Reply> {
             .and_then(|()| each_key(row, args, &mut |at, _| keys.push(args[at].to_vec())))
             .and_then(|()| plan(row, args, client.config.split_writes)),
         None => {
-            let (planned, learned, found) = learned::plan_unasked(core, args);
-            (access, keys) = (learned, found);
+            let (planned, module_commands, found) = module_commands::plan_unasked(core, args);
+            (access, keys) = (module_commands, found);
             planned
         }
     };

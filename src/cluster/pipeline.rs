@@ -1,11 +1,11 @@
 //! Commands that are sent together.
 
 use super::client::{Client, targets};
-use super::core::Core;
-use super::exchange::{Part, Target};
-use super::learned;
-use super::scripts;
-use super::stats::count;
+use super::module_commands;
+use crate::cluster::execute::{RoutedCommand, Target};
+use crate::cluster::state::Core;
+use crate::cluster::state::concerns;
+use crate::cluster::state::count;
 use crate::error::{Code, Error, Result};
 use crate::net::Call;
 use crate::resp::{
@@ -168,7 +168,7 @@ impl Pipeline {
         }
         let Some(row) = row else {
             // Who knows better is asked when the pipeline is executed.
-            return Ok(learned::guess(args));
+            return Ok(module_commands::guess(args));
         };
         check_shareable(row)?;
         if let Some(wait) = blocking_timeout(row, args)
@@ -180,7 +180,7 @@ impl Pipeline {
             )));
         }
         let planned = plan(row, args, self.client.config.split_writes)?;
-        if scripts::concerns(row)
+        if concerns(row)
             && let Some(core) = &self.client.core
         {
             lock(&core.process().scripts).note(row, args);
@@ -270,8 +270,8 @@ impl Pipeline {
         let topology = core.process().topology.load_full();
         let mut parts = Vec::new();
         let fans = self.parts(&topology, &mut parts);
-        let manner = self.client.manner();
-        let mut reply = self.client.several(&core, &mut parts, &call, manner);
+        let policy = self.client.policy();
+        let mut reply = self.client.run_many(&core, &mut parts, &call, policy);
         if !self.is_plain {
             self.merge(&mut reply, fans);
         }
@@ -287,9 +287,9 @@ impl Pipeline {
                 continue;
             }
             let mut args = Vec::new();
-            let learned = split_at(&self.bytes, &entry, &mut args)
-                .and_then(|_| learned::plan(&self.client, core, &args, call));
-            match learned {
+            let module_commands = split_at(&self.bytes, &entry, &mut args)
+                .and_then(|_| module_commands::plan(&self.client, core, &args, call));
+            match module_commands {
                 Ok((Route::Slot(slot), access)) => {
                     (self.entries[at].route, self.entries[at].access) =
                         (EntryRoute::Slot(slot), access);
@@ -304,10 +304,14 @@ impl Pipeline {
     }
 
     /// The parts of all commands. Of each command that goes to several nodes: to how many, or why to none.
-    fn parts<'a>(&'a self, topology: &Topology, parts: &mut Vec<Part<'a>>) -> Vec<Result<usize>> {
-        fn part<'a>(entry: &Entry, body: &'a [u8], target: Target) -> Part<'a> {
+    fn parts<'a>(
+        &'a self,
+        topology: &Topology,
+        parts: &mut Vec<RoutedCommand<'a>>,
+    ) -> Vec<Result<usize>> {
+        fn part<'a>(entry: &Entry, body: &'a [u8], target: Target) -> RoutedCommand<'a> {
             let read = entry.access == Access::Read;
-            Part::new(CommandBody::Encoded(body), entry.name(), target, read)
+            RoutedCommand::new(CommandBody::Encoded(body), entry.name(), target, read)
         }
         let body = |entry: &Entry| &self.bytes[entry.begin..entry.end];
         let whole = |entry: &Entry| match entry.route {
@@ -523,15 +527,15 @@ impl Pipeline {
         }
         encode_command(&mut bytes, &[b"EXEC"]);
         let read = self.entries.iter().all(|e| e.access == Access::Read);
-        let mut part = Part::new(
+        let mut part = RoutedCommand::new(
             CommandBody::Encoded(&bytes),
             "EXEC",
             Target::Slot(slot),
             read,
         );
         part.preludes = self.entries.len() as u32 + 1;
-        let manner = client.manner();
-        let mut reply = client.several(&core, &mut [part], &call, manner);
+        let policy = client.policy();
+        let mut reply = client.run_many(&core, &mut [part], &call, policy);
         reply.root = reply.answers[0];
         reply.answers.clear();
         if reply.root.value.kind == Kind::Error {

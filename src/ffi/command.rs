@@ -1,7 +1,7 @@
 //! ## Commands
 
 use super::client::rdc_client;
-use super::guard::{bytes, reply, text, with_args};
+use super::panic_boundary::{bytes, reply, text, with_args};
 use super::registry::enter;
 use super::reply::rdc_reply;
 use crate::error::Result;

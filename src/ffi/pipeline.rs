@@ -1,7 +1,9 @@
 //! ## Pipelines
 
 use super::client::rdc_client;
-use super::guard::{bug, bytes, guarded, reply, whole, with_args};
+use super::panic_boundary::{
+    bytes, catch_panic, catch_panic_uncancelled, panic_error, reply, with_args,
+};
 use super::registry::enter;
 use super::reply::rdc_reply;
 use crate::cluster::{Client, Pipeline};
@@ -28,7 +30,7 @@ pub struct rdc_pipeline(Pipeline);
 pub unsafe extern "C" fn rdc_pipeline_new(client: *const rdc_client) -> *mut rdc_pipeline {
     let client = match enter(client) {
         Ok(used) => used.client.clone(),
-        Err(error) => Arc::new(Client::broken(error)),
+        Err(error) => Arc::new(Client::failed(error)),
     };
     Box::into_raw(Box::new(rdc_pipeline(Pipeline::new(client))))
 }
@@ -40,9 +42,9 @@ unsafe fn append(pipeline: *mut rdc_pipeline, f: impl FnOnce(&mut Pipeline) -> R
     let Some(rdc_pipeline(pipeline)) = (unsafe { pipeline.as_mut() }) else {
         return;
     };
-    let outcome = guarded(|words| Err(bug(words)), || f(pipeline));
+    let outcome = catch_panic(|words| Err(panic_error(words)), || f(pipeline));
     if let Err(error) = outcome {
-        guarded(|_| (), || pipeline.fail(error));
+        catch_panic(|_| (), || pipeline.fail(error));
     }
 }
 
@@ -302,7 +304,7 @@ pub unsafe extern "C" fn rdc_pipeline_free(pipeline: *mut rdc_pipeline) {
     if !pipeline.is_null() {
         // SAFETY: header rule 1: made by rdc_pipeline_new and not freed before. What is dropped
         // may be the last reference on a client.
-        whole(|_| (), || drop(unsafe { Box::from_raw(pipeline) }));
+        catch_panic_uncancelled(|_| (), || drop(unsafe { Box::from_raw(pipeline) }));
     }
 }
 
@@ -316,7 +318,7 @@ mod tests {
     #[test]
     fn a_panic_while_a_command_is_appended_takes_no_place_from_the_others() {
         panicking_once(Layer::Route, || {
-            let mut pipeline = rdc_pipeline(Pipeline::new(Arc::new(Client::broken(
+            let mut pipeline = rdc_pipeline(Pipeline::new(Arc::new(Client::failed(
                 Error::invalid("nowhere"),
             ))));
             let get = |pipeline: &mut rdc_pipeline| {

@@ -410,7 +410,7 @@ impl Session {
             self.fed = 0;
         }
         let outcome = self.client.process_new_packets();
-        // An answer to what was received, or the cancel_flag that says what is wrong with it.
+        // An answer to what was received, or the alert that says what is wrong with it.
         self.collect()?;
         match outcome {
             Ok(state) => {
@@ -503,7 +503,7 @@ fn words(error: &rustls::Error) -> String {
             // Among them an authority's own certificate, which is none for a server.
             other => certificate(&format!("cannot be used: {other}")),
         },
-        E::AlertReceived(cancel_flag) => match cancel_flag {
+        E::AlertReceived(alert) => match alert {
             AlertDescription::CertificateRequired => {
                 "wants a certificate of ours (see tls_cert_file)".to_owned()
             }
@@ -514,14 +514,14 @@ fn words(error: &rustls::Error) -> String {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
             | AlertDescription::AccessDenied => {
-                format!("does not accept our certificate ({cancel_flag:?}; see tls_cert_file)")
+                format!("does not accept our certificate ({alert:?}; see tls_cert_file)")
             }
             // What OpenSSL says to TLS 1.2 without the certificate that it wants, among others.
             AlertDescription::HandshakeFailure => {
                 "refused the handshake: it may want a certificate of ours (see tls_cert_file)"
                     .to_owned()
             }
-            other => format!("ended the session with the cancel_flag {other:?}"),
+            other => format!("ended the session with the alert {other:?}"),
         },
         E::InvalidMessage(_) => "sent what is no TLS (is it a port for plain text?)".to_owned(),
         E::DecryptError => "sent a record that has been damaged on its way".to_owned(),

@@ -97,7 +97,7 @@ impl Batch {
     /// Wakes so many of the members that sleep, if any do.
     pub(super) fn wake(&self, members: i32) {
         sim_yield_point!();
-        // Whoever is about to sleep and not counted yet finds that the wake_epoch has changed.
+        // Whoever is about to sleep and not counted yet finds that the word has changed.
         self.wake_epoch.fetch_add(1, Ordering::SeqCst);
         sim_yield_point!();
         if self.sleepers.load(Ordering::SeqCst) > 0 {
@@ -135,7 +135,7 @@ impl Batch {
         earlier.filter(waits).nth(TIMERS_PER_BATCH - 1).is_none()
     }
 
-    /// Sleeps until nudged since the wake_epoch was `seen`, or for as long as `most`.
+    /// Sleeps until nudged since the word was `seen`, or for as long as `most`.
     pub(super) fn sleep(&self, seen: u32, most: Option<Duration>) {
         sim_yield_point!();
         self.sleepers.fetch_add(1, Ordering::SeqCst);

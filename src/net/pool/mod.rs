@@ -1,7 +1,7 @@
 //! The connections of one kind to one node, and how threads share them.
 //!
 //! A thread that finds an idle connection uses it alone. One that finds them all busy joins the
-//! batch that is open_batch: its command is appended to the batch's bytes, and it sleeps. Whoever
+//! batch that is open batch: its command is appended to the batch's bytes, and it sleeps. Whoever
 //! is done with a connection hands it to the next batch, and the member that wakes up leads: it
 //! sends what has gathered, reads the replies of all members and wakes them with one system
 //! call. So many threads cost a few system calls a burst, as in a pipeline, and no thread of
@@ -112,7 +112,7 @@ enum AcquireDecision {
     OpenFirst,
     /// One could wait for the other, but need not: open another.
     OpenExtra,
-    /// A member, and what the batch's wake_epoch was when it joined.
+    /// A member, and what the batch's word was when it joined.
     Follow(Arc<Batch>, usize, u32),
     /// The first of a batch that need not wait for a connection.
     Lead(Box<Connection>, Arc<Batch>, usize),

@@ -128,7 +128,7 @@ mod tests {
         let yield_policy = YieldPolicy::default();
         let seldom = (0..10_000).map(|turn| if turn % 1000 == 0 { 2 * SLICE } else { QUICK });
         let (time, ok) = turns(&yield_policy, 0, seldom);
-        assert!(ok, "now and then is ok");
+        assert!(ok, "now and then is well");
         let (time, ok) = turns(&yield_policy, time + 200_000, [QUICK, SLICE].repeat(23));
         assert!(ok);
         let (time, ok) = turns(&yield_policy, time, [SLICE; 5]);

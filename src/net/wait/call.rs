@@ -252,7 +252,7 @@ impl Wakers {
         Some(waker)
     }
 
-    /// Wakes every call that waits, so that it looks at its cancel_flag. Async-signal-safe.
+    /// Wakes every call that waits, so that it looks at its cancel flag. Async-signal-safe.
     pub fn fire(&self) {
         for slot in &self.slots {
             let event = slot.event.load(Ordering::SeqCst);

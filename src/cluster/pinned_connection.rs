@@ -6,9 +6,9 @@
 //! begun. A slot that has moved is an error too; as soon as nothing is begun any more, the next
 //! command opens a connection to whoever serves it now.
 
-use super::core::Core;
-use super::stats::count;
 use crate::address::Address;
+use crate::cluster::state::Core;
+use crate::cluster::state::count;
 use crate::deadline::now;
 use crate::error::{Code, Error, Fault, Result};
 use crate::net::{Call, CancelDisabled, Connection, ConnectionKind, POLL_INTERVAL, Peer};
@@ -18,21 +18,21 @@ use crate::sync::{Condvar, Mutex, lock, notify_one, wait};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 
-pub struct Pin {
+pub struct PinnedConnection {
     slot: u16,
-    held: ArcSwap<Own>,
+    held: ArcSwap<PinState>,
 }
 
 /// What belongs to one process.
-struct Own {
+struct PinState {
     process: i32,
     state: Mutex<State>,
     free: Condvar,
 }
 
-impl Own {
-    fn new(process: i32, lost: bool) -> Own {
-        Own {
+impl PinState {
+    fn new(process: i32, lost: bool) -> PinState {
+        PinState {
             process,
             state: Mutex::new(State {
                 lost,
@@ -52,7 +52,7 @@ struct State {
     /// The connection was lost with something begun on it.
     lost: bool,
     /// The connection leads to a node that does not serve the slot any more.
-    stray: bool,
+    slot_moved: bool,
     replies: Replies,
 }
 
@@ -88,24 +88,24 @@ const REFUSED: &[&Row] = &[
     table::SUNSUBSCRIBE,
 ];
 
-impl Pin {
-    pub fn new(slot: u16) -> Pin {
-        Pin {
+impl PinnedConnection {
+    pub fn new(slot: u16) -> PinnedConnection {
+        PinnedConnection {
             slot,
             // No process has this number: the first call makes it its own.
-            held: ArcSwap::from_pointee(Own::new(0, false)),
+            held: ArcSwap::from_pointee(PinState::new(0, false)),
         }
     }
 
     /// The state of this process. That of a parent is left standalone, locks and connection and all;
     /// a transaction that was begun there is lost to the child.
-    fn own(&self, process: i32) -> Arc<Own> {
+    fn own(&self, process: i32) -> Arc<PinState> {
         let own = self.held.load_full();
         if own.process == process {
             return own;
         }
         let begun = own.state.try_lock().is_ok_and(|state| state.begun);
-        let fresh = Arc::new(Own::new(process, begun));
+        let fresh = Arc::new(PinState::new(process, begun));
         let before = self.held.compare_and_swap(&own, fresh);
         if Arc::ptr_eq(&before, &own) {
             if own.process != 0 {
@@ -140,32 +140,32 @@ impl Pin {
         }
         let is = |rows: &[&Row]| row.is_some_and(|row| rows.contains(&row));
         let own = self.own(core.process().number());
-        let (held, lost, stray, replies) = own.enter(call)?;
-        let mut turn = Turn {
+        let (held, lost, slot_moved, replies) = own.enter(call)?;
+        let mut guard = CallGuard {
             own: &own,
             held,
             lost,
-            stray,
+            slot_moved,
             replies,
             was_begun: false,
         };
         if lost {
             if is(END) {
-                turn.lost = false;
-                turn.leave(false);
+                guard.lost = false;
+                guard.leave(false);
             }
             return Err(Error::new(
                 Code::Io,
                 "the connection of this pinned handle was lost, and its transaction with it: nothing that was queued has run",
             ));
         }
-        if turn.held.is_none() {
-            turn.held = Some(self.open(core, call)?);
+        if guard.held.is_none() {
+            guard.held = Some(self.open(core, call)?);
         }
-        let begun = turn.begun();
-        turn.was_begun = begun || is(BEGIN);
-        let silent = turn.tell(row, args);
-        let Some(held) = &mut turn.held else {
+        let begun = guard.begun();
+        guard.was_begun = begun || is(BEGIN);
+        let silent = guard.tell(row, args);
+        let Some(held) = &mut guard.held else {
             return Err(Error::new(Code::Internal, "a pin without a connection"));
         };
         held.connection.push(body);
@@ -179,14 +179,15 @@ impl Pin {
             Ok(mut reply) => {
                 let refused = reply.root.value.kind == Kind::Error;
                 reply.root.value.flags |= flag::ANSWER | flag::SENT;
-                turn.stray |= refused && self.told(core, &mut reply, held.peer.address(), call);
+                guard.slot_moved |=
+                    refused && self.told(core, &mut reply, held.peer.address(), call);
                 let begun = if is(END) {
                     false
                 } else {
                     begun || (is(BEGIN) && !refused)
                 };
                 if held.connection.reset_for_reuse(call.began) {
-                    turn.leave(begun);
+                    guard.leave(begun);
                 }
                 Ok(reply)
             }
@@ -202,7 +203,7 @@ impl Pin {
                     );
                 }
                 // EXEC ends the transaction whatever becomes of it.
-                turn.was_begun &= !is(END);
+                guard.was_begun &= !is(END);
                 Err(error)
             }
         }
@@ -221,7 +222,7 @@ impl Pin {
         };
         let text = reply.view().text().unwrap_or_default().to_vec();
         let process = core.process();
-        let (code, words, stray) = match action_for_reply(&text, from, FACTS) {
+        let (code, words, slot_moved) = match action_for_reply(&text, from, FACTS) {
             RetryAction::Deliver(code) => {
                 reply.root.value.code = code as u8;
                 if text.starts_with(b"EXECABORT") {
@@ -245,8 +246,7 @@ impl Pin {
             }
             RetryAction::Ask { .. } => {
                 count(&core.stats.ask);
-                let words =
-                    "the slot is just moving, and a pinned handle goes nowhere else in the middle";
+                let words = "the slot is just moving, and a pinned handle goes nowhere else in the middle";
                 (Code::Redirects, words, false)
             }
             RetryAction::Retry(plan) => {
@@ -270,7 +270,7 @@ impl Pin {
             node,
         };
         reply.root = reply.store_error(&Error::from(fault));
-        stray
+        slot_moved
     }
 
     fn open(&self, core: &Core, call: &Call<'_>) -> Result<Held> {
@@ -303,7 +303,7 @@ impl Pin {
     }
 }
 
-impl Own {
+impl PinState {
     /// Waits until no other thread uses the handle.
     fn enter(&self, call: &Call<'_>) -> Result<(Option<Held>, bool, bool, Replies)> {
         let mut state = lock(&self.state);
@@ -323,21 +323,26 @@ impl Own {
             state = lock(&self.state);
         }
         state.busy = true;
-        Ok((state.held.take(), state.lost, state.stray, state.replies))
+        Ok((
+            state.held.take(),
+            state.lost,
+            state.slot_moved,
+            state.replies,
+        ))
     }
 }
 
 /// The use of the handle by one call.
-struct Turn<'a> {
-    own: &'a Own,
+struct CallGuard<'a> {
+    own: &'a PinState,
     held: Option<Held>,
     lost: bool,
-    stray: bool,
+    slot_moved: bool,
     replies: Replies,
     was_begun: bool,
 }
 
-impl Turn<'_> {
+impl CallGuard<'_> {
     fn begun(&self) -> bool {
         lock(&self.own.state).begun
     }
@@ -365,12 +370,12 @@ impl Turn<'_> {
         }
     }
 
-    /// Ends the turn with the connection as good as before.
+    /// Ends the guard with the connection as good as before.
     fn leave(&mut self, begun: bool) {
         let held = self.held.take();
         let mut state = lock(&self.own.state);
-        state.stray = self.stray && begun;
-        if !self.stray || begun {
+        state.slot_moved = self.slot_moved && begun;
+        if !self.slot_moved || begun {
             state.held = held;
         }
         state.begun = begun;
@@ -380,7 +385,7 @@ impl Turn<'_> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         let mut state = lock(&self.own.state);
         if self.was_begun {
@@ -388,7 +393,7 @@ impl Drop for Turn<'_> {
         }
         if state.held.is_none() {
             state.begun = false;
-            state.stray = false;
+            state.slot_moved = false;
             state.replies = Replies::On;
         }
         state.busy = false;

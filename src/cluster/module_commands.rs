@@ -4,8 +4,8 @@
 //! Whether such a command may go through a read-only handle is not asked: it may not.
 
 use super::client::Client;
-use super::core::Core;
-use super::exchange::{Manner, Part, Target};
+use crate::cluster::execute::{ExecPolicy, RoutedCommand, Target};
+use crate::cluster::state::Core;
 use crate::config::ReadFrom;
 use crate::error::{Code, Result};
 use crate::net::Call;
@@ -20,7 +20,7 @@ const MOST: usize = 1024;
 
 /// By name, in capitals.
 #[derive(Clone, Debug, Default)]
-pub struct Learned(HashMap<Vec<u8>, Shape>);
+pub struct ModuleCommands(HashMap<Vec<u8>, Shape>);
 
 /// What a server says of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub enum Keys {
     Secret,
 }
 
-impl Learned {
+impl ModuleCommands {
     pub fn get(&self, name: &[u8]) -> Option<Shape> {
         self.0.get(&name.to_ascii_uppercase()).copied()
     }
@@ -62,7 +62,7 @@ pub fn plan(
 ) -> Result<(Route, Access)> {
     let asker = Asker { client, core, call };
     let name = args.first().copied().unwrap_or_default();
-    let known = lock(&core.process().learned).get(name);
+    let known = lock(&core.process().module_commands).get(name);
     let shape = match known {
         Some(shape) => shape,
         None => {
@@ -71,7 +71,7 @@ pub fn plan(
                 // It says that there is no such command, or nothing at all: let it say so itself.
                 return Ok((guess(args), Access::Write));
             };
-            lock(&core.process().learned).put(name, shape);
+            lock(&core.process().module_commands).put(name, shape);
             shape
         }
     };
@@ -93,7 +93,7 @@ pub fn plan(
 /// The same without asking anybody: what is known, or a guess.
 pub fn plan_unasked(core: &Core, args: &[&[u8]]) -> (Result<Route>, Access, Vec<Vec<u8>>) {
     let name = args.first().copied().unwrap_or_default();
-    let shape = lock(&core.process().learned).get(name);
+    let shape = lock(&core.process().module_commands).get(name);
     let Some(shape) = shape.filter(|shape| shape.keys != Keys::Movable) else {
         let key = args.get(1).map(|key| key.to_vec());
         return (Ok(guess(args)), Access::Write, key.into_iter().collect());
@@ -181,11 +181,11 @@ struct Asker<'a> {
 impl Asker<'_> {
     /// Asks any primary.
     fn ask(&self, words: &[&[u8]]) -> Box<Reply> {
-        let manner = Manner {
+        let policy = ExecPolicy {
             read_from: ReadFrom::Primary,
-            ..self.client.manner()
+            ..self.client.policy()
         };
-        let part = Part::new(CommandBody::Args(words), "COMMAND", Target::Anywhere, true);
-        self.client.one(self.core, part, self.call, manner)
+        let part = RoutedCommand::new(CommandBody::Args(words), "COMMAND", Target::Anywhere, true);
+        self.client.run_one(self.core, part, self.call, policy)
     }
 }

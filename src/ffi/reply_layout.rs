@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// Gives a reply to the caller.
 #[inline]
-pub fn hand_over(mut reply: Box<Reply>) -> *mut rdc_reply {
+pub fn into_raw(mut reply: Box<Reply>) -> *mut rdc_reply {
     let root = reply.root.value;
     if reply.root.node == 1 && reply.answers.is_empty() {
         // These need no memory: the node keeps one of each.

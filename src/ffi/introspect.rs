@@ -1,7 +1,7 @@
 //! ## Looking inside
 
 use super::client::rdc_client;
-use super::guard::{bytes, guarded, reply, with_args};
+use super::panic_boundary::{bytes, catch_panic, reply, with_args};
 use super::registry::enter;
 use super::reply::rdc_reply;
 use crate::error::Code;
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn rdc_refresh(client: *const rdc_client) -> *mut rdc_repl
 /// Header rule 3.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_key_slot(key: *const c_char, len: usize) -> i32 {
-    guarded(
+    catch_panic(
         |_| -(Code::Internal as i32),
         // SAFETY: header rule 3.
         || match unsafe { bytes(key, len, "key") } {
@@ -102,7 +102,7 @@ pub type rdc_log_fn =
 /// fn may be called with arg until it has been replaced and all calls under way have ended.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_set_logger(r#fn: rdc_log_fn, arg: *mut c_void, level: i32) {
-    guarded(
+    catch_panic(
         |_| (),
         || {
             let arg = arg.expose_provenance();
@@ -147,7 +147,7 @@ pub type rdc_wait_fn = Option<unsafe extern "C" fn(arg: *mut c_void) -> i32>;
 /// fn may be called with arg on this thread until it has been replaced, or the thread has ended.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_set_wait_callback(r#fn: rdc_wait_fn, arg: *mut c_void) {
-    guarded(
+    catch_panic(
         |_| (),
         || {
             set_wait_callback(r#fn.map(|f| -> Rc<dyn Fn() -> bool> {

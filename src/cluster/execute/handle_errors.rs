@@ -1,10 +1,10 @@
 //! What becomes of commands that were not simply answered: `route` decides, here it is done.
 
-use super::place::Place;
-use super::review::{Picks, pick_up};
-use super::{Exchange, Part, Slot, Target};
-use crate::cluster::flight::{Flight, Landed};
-use crate::cluster::stats::count;
+use super::check_freshness::{ReplicaChoices, destination_of};
+use super::destination::Destination;
+use super::node_batch::{BatchErrors, NodeBatch};
+use super::{Execution, PendingReply, RoutedCommand, Target};
+use crate::cluster::state::count;
 use crate::config::ReadFrom;
 use crate::deadline::now;
 use crate::error::{Code, Error, Fault};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The keys of a command; of one that no row describes, what is most likely one.
-fn keys(part: &Part<'_>) -> Vec<Vec<u8>> {
+fn keys(part: &RoutedCommand<'_>) -> Vec<Vec<u8>> {
     part.body.with_args(|args| {
         let mut keys = Vec::new();
         match find(args) {
@@ -37,77 +37,81 @@ fn keys(part: &Part<'_>) -> Vec<Vec<u8>> {
     })
 }
 
-impl Exchange<'_> {
+impl Execution<'_> {
     /// Gives every part of a round its answer, or leaves it open.
-    pub(super) fn settle(
+    pub(super) fn apply_outcomes(
         &mut self,
-        parts: &mut [Part<'_>],
+        parts: &mut [RoutedCommand<'_>],
         topology: &Topology,
-        reply: &mut Slot,
-        flights: &[Flight],
-        landed: &Landed,
-        picks: &Picks,
+        reply: &mut PendingReply,
+        batches: &[NodeBatch],
+        batch_errors: &BatchErrors,
+        picks: &ReplicaChoices,
     ) {
         sim_panic_point!(Cluster);
         let mut left_open: Vec<(usize, bool)> = Vec::new();
-        let read_from = self.manner.read_from;
-        let place_of = |flight: usize, part: &Part<'_>| {
-            let peer = &flights[flight].peer;
+        let read_from = self.policy.read_from;
+        let place_of = |batch: usize, part: &RoutedCommand<'_>| {
+            let peer = &batches[batch].peer;
             let node = topology.nodes.iter().find(|n| Arc::ptr_eq(&n.peer, peer));
             let is_primary = |s: &Shard| {
                 s.primary
                     .as_ref()
                     .is_some_and(|p| Arc::ptr_eq(&p.peer, peer))
             };
-            Place {
+            Destination {
                 index: node.map(|n| n.index),
-                choice: read_from != ReadFrom::Primary && !topology.shards.iter().any(is_primary),
-                ..pick_up(peer, &flights[flight], part, picks)
+                any_replica_ok: read_from != ReadFrom::Primary
+                    && !topology.shards.iter().any(is_primary),
+                ..destination_of(peer, &batches[batch], part, picks)
             }
         };
         let mut failures: Vec<(usize, usize, Error)> = Vec::new();
-        for (at, flight) in flights.iter().enumerate() {
-            if let Some(error) = &flight.failed {
-                for (number, sent) in flight.unanswered() {
+        for (at, batch) in batches.iter().enumerate() {
+            if let Some(error) = &batch.failed {
+                for (number, sent) in batch.unanswered() {
                     failures.push((number as usize, at, error.clone().sent(sent)));
                 }
             }
         }
         let mut errors: Vec<(usize, usize)> = Vec::new();
-        for number in &landed.errors {
+        for number in &batch_errors.errors {
             if let Some(reply) = reply
                 && let Some(origin) = reply.origin_of(reply.answers[*number as usize])
-                && let Some(flight) = flights
+                && let Some(batch) = batches
                     .iter()
                     .position(|f| Arc::ptr_eq(f.peer.origin(), origin))
             {
-                errors.push((*number as usize, flight));
+                errors.push((*number as usize, batch));
             }
         }
         if failures.is_empty() && errors.is_empty() {
             // What had no place is still open; all others are answered.
             for part in parts.iter_mut().filter(|p| p.open) {
-                part.open = part.homeless || part.doubted;
+                part.open = part.unroutable || part.recheck;
             }
             return;
         }
         let mut judged: Vec<usize> = Vec::new();
-        for (number, flight, error) in failures {
-            let place = place_of(flight, &parts[number]);
-            self.judge_failure(&mut parts[number], number, reply, &place, error);
+        for (number, batch, error) in failures {
+            let place = place_of(batch, &parts[number]);
+            self.handle_io_error(&mut parts[number], number, reply, &place, error);
             judged.push(number);
         }
-        for (number, flight) in errors {
-            let place = place_of(flight, &parts[number]);
-            let cause = landed.causes.iter().find(|(n, _)| *n as usize == number);
+        for (number, batch) in errors {
+            let place = place_of(batch, &parts[number]);
+            let cause = batch_errors
+                .causes
+                .iter()
+                .find(|(n, _)| *n as usize == number);
             let cause = cause.map(|(_, value)| *value);
-            self.judge(&mut parts[number], number, reply, &place, topology, cause);
+            self.handle_error_reply(&mut parts[number], number, reply, &place, topology, cause);
             judged.push(number);
         }
         judged.sort_unstable();
         for (number, part) in parts.iter_mut().enumerate() {
-            let judged = judged.binary_search(&number).is_ok() || part.homeless;
-            if part.open && part.doubted {
+            let judged = judged.binary_search(&number).is_ok() || part.unroutable;
+            if part.open && part.recheck {
                 // It is asked again, which changes nothing: its place in the order is no matter.
             } else if part.open && !judged {
                 part.open = false;
@@ -115,7 +119,7 @@ impl Exchange<'_> {
                 left_open.push((number, part.is_asking()));
             }
         }
-        self.keep_order(parts, reply, &left_open);
+        self.enforce_slot_order(parts, reply, &left_open);
     }
 
     /// Commands of one slot run in the caller's order or not at all.
@@ -123,10 +127,10 @@ impl Exchange<'_> {
     /// A command that was refused is not sent again when a later one of its slot has run, or a
     /// later write may have: it would run late. (For ASK this is said of commands of one key: keys that have moved
     /// and keys that have not are different keys.) And no write follows one whose fate is unknown: it might run first.
-    pub(super) fn keep_order(
+    pub(super) fn enforce_slot_order(
         &self,
-        parts: &mut [Part<'_>],
-        reply: &mut Slot,
+        parts: &mut [RoutedCommand<'_>],
+        reply: &mut PendingReply,
         open: &[(usize, bool)],
     ) {
         if open.is_empty() || parts.len() == 1 {
@@ -196,23 +200,27 @@ impl Exchange<'_> {
         }
     }
 
-    pub(super) fn context(&self, part: &Part<'_>, place: &Place<'_>) -> ErrorContext {
+    pub(super) fn context(
+        &self,
+        part: &RoutedCommand<'_>,
+        place: &Destination<'_>,
+    ) -> ErrorContext {
         ErrorContext {
-            repeatable: part.read || self.manner.retry_writes,
+            repeatable: part.read || self.policy.retry_writes,
             pinned_by_caller: matches!(part.target, Target::Peer(_)),
-            any_replica_ok: place.choice,
-            is_not_primary: place.choice && !place.pick.primary,
+            any_replica_ok: place.any_replica_ok,
+            is_not_primary: place.any_replica_ok && !place.selection.primary,
         }
     }
 
     /// A server answered with an error. `cause` is the one that a transaction failed for.
     #[cold]
-    pub(super) fn judge(
+    pub(super) fn handle_error_reply(
         &mut self,
-        part: &mut Part<'_>,
+        part: &mut RoutedCommand<'_>,
         number: usize,
-        reply: &mut Slot,
-        place: &Place<'_>,
+        reply: &mut PendingReply,
+        place: &Destination<'_>,
         topology: &Topology,
         cause: Option<Value>,
     ) {
@@ -233,7 +241,7 @@ impl Exchange<'_> {
         }
         let context = self.context(part, place);
         let mut action = action_for_reply(reason.as_bytes(), place.peer.address(), context);
-        if action == RetryAction::ResendScript && !self.put_in_full(part) {
+        if action == RetryAction::ResendScript && !self.resend_script_body(part) {
             action = RetryAction::Deliver(Code::Server);
         }
         let node = place.peer.origin().name().to_string();
@@ -270,65 +278,65 @@ impl Exchange<'_> {
                 });
                 if code == Code::Server && !plan.eject && !plan.refresh {
                     // TRYAGAIN: its keys are on both sides of a migration.
-                    self.process.moving.saw(part.slot(), now());
+                    self.process.migrating_slots.mark(part.slot(), now());
                 }
                 // What is wrong is not the node.
                 if !plan.eject {
                     place.peer.record_success();
                 }
-                self.again(part, place, plan, said(code, false));
+                self.schedule_retry(part, place, plan, said(code, false));
                 // A read that any of them may serve goes to the next one anyway, and as a read of a replica.
-                if reason.starts_with("CLUSTERDOWN") && !place.choice {
-                    self.sound_out(part, place);
+                if reason.starts_with("CLUSTERDOWN") && !place.any_replica_ok {
+                    self.try_promoted_replica(part, place);
                 }
             }
             RetryAction::ResendScript => {
                 place.peer.health.record_success();
-                part.trouble().last = Some(said(Code::Server, false));
+                part.retry_state().last = Some(said(Code::Server, false));
             }
             RetryAction::Moved { slot, to } => {
                 count(&self.core.stats.moved);
                 place.peer.record_success();
-                self.process.moving.saw([slot], now());
+                self.process.migrating_slots.mark([slot], now());
                 self.core.patch(self.process, slot, &to);
                 self.stale = true;
                 if part.slot().is_none() || part.slot() != Some(slot) {
                     // An unknown command whose key is elsewhere than we thought.
                     part.target = Target::Slot(slot);
                 }
-                part.trouble().asking = false;
-                self.follow(part, number, reply, &to, said(Code::Redirects, false));
+                part.retry_state().asking = false;
+                self.follow_redirect(part, number, reply, &to, said(Code::Redirects, false));
             }
             RetryAction::Ask { to } => {
                 count(&self.core.stats.ask);
                 place.peer.record_success();
-                self.process.moving.saw(part.slot(), now());
-                part.trouble().asking = true;
-                self.follow(part, number, reply, &to, said(Code::Redirects, false));
+                self.process.migrating_slots.mark(part.slot(), now());
+                part.retry_state().asking = true;
+                self.follow_redirect(part, number, reply, &to, said(Code::Redirects, false));
             }
         }
     }
 
     /// Puts the script that a command names in place of its digest, if it is known.
-    fn put_in_full(&self, part: &mut Part<'_>) -> bool {
+    fn resend_script_body(&self, part: &mut RoutedCommand<'_>) -> bool {
         // Once: a script may end with the same words itself. And not inside a transaction.
-        if part.trouble().instead.is_some() || part.preludes > 0 {
+        if part.retry_state().replacement.is_some() || part.preludes > 0 {
             return false;
         }
-        let instead = lock(&self.process.scripts).in_full(&part.body);
-        let known = instead.is_some();
+        let replacement = lock(&self.process.scripts).with_script_body(&part.body);
+        let known = replacement.is_some();
         if known {
             count(&self.core.stats.noscript);
         }
-        part.trouble().instead = instead;
+        part.retry_state().replacement = replacement;
         known
     }
 
-    pub(super) fn follow(
+    pub(super) fn follow_redirect(
         &mut self,
-        part: &mut Part<'_>,
+        part: &mut RoutedCommand<'_>,
         number: usize,
-        reply: &mut Slot,
+        reply: &mut PendingReply,
         to: &crate::address::Address,
         error: Error,
     ) {
@@ -349,39 +357,39 @@ impl Exchange<'_> {
                 words += &format!(": {reason}");
             }
             let error = Error::new(Code::Down, words).at(node);
-            let trouble = part.trouble();
-            trouble.toward = None;
-            trouble.asking = false;
-            trouble.last = Some(error);
+            let retry_state = part.retry_state();
+            retry_state.redirect_target = None;
+            retry_state.asking = false;
+            retry_state.last = Some(error);
             return;
         }
-        part.trouble().redirections += 1;
-        let redirections = part.trouble().redirections;
-        if redirections > self.manner.max_redirects {
+        part.retry_state().redirections += 1;
+        let redirections = part.retry_state().redirections;
+        if redirections > self.policy.max_redirects {
             let words = format!(
                 "{} {} (after max_redirects = {})",
                 Code::Redirects.name(),
                 error.message,
-                self.manner.max_redirects
+                self.policy.max_redirects
             );
             let mut error = error;
             error.message = words;
             self.close(part, number, reply, &error);
             return;
         }
-        part.trouble().last = Some(error);
+        part.retry_state().last = Some(error);
         // Nodes that disagree send a command to and fro until they have heard of each other.
         if redirections > 2 {
             self.wait = true;
             self.redirect_loops = self.redirect_loops.max(redirections - 2);
         }
-        part.trouble().toward = Some(peer);
+        part.retry_state().redirect_target = Some(peer);
     }
 
     /// A primary has said that the cluster is down. So it does when it is cut off from the others,
     /// who may have promoted one of its replicas: that one is asked next, and serves the command or
     /// says MOVED or the same. It is no journey, so it is not counted as one.
-    fn sound_out(&self, part: &mut Part<'_>, place: &Place<'_>) {
+    fn try_promoted_replica(&self, part: &mut RoutedCommand<'_>, place: &Destination<'_>) {
         let Target::Slot(slot) = part.target else {
             return;
         };
@@ -395,20 +403,20 @@ impl Exchange<'_> {
         let replicas = shard.replicas.iter();
         let well: Vec<_> = replicas.filter(|n| n.peer.health.is_healthy()).collect();
         if let Some(replica) = well.choose(&mut rng()) {
-            let trouble = part.trouble();
-            trouble.toward = Some(replica.peer.clone());
-            trouble.redirections = 0;
+            let retry_state = part.retry_state();
+            retry_state.redirect_target = Some(replica.peer.clone());
+            retry_state.redirections = 0;
         }
     }
 
     /// No reply came.
     #[cold]
-    pub(super) fn judge_failure(
+    pub(super) fn handle_io_error(
         &mut self,
-        part: &mut Part<'_>,
+        part: &mut RoutedCommand<'_>,
         number: usize,
-        reply: &mut Slot,
-        place: &Place<'_>,
+        reply: &mut PendingReply,
+        place: &Destination<'_>,
         error: Error,
     ) {
         let mut error = error;
@@ -416,7 +424,7 @@ impl Exchange<'_> {
             count(&self.core.stats.timeouts);
             if error.message.ends_with("did not answer in time") {
                 // The last attempt may have had less than any is allowed.
-                let ms = self.took().as_millis();
+                let ms = self.attempt_elapsed().as_millis();
                 error.message = format!(
                     "TIMEOUT {} did not answer {} within {ms} ms",
                     place.peer.origin().name(),
@@ -426,10 +434,10 @@ impl Exchange<'_> {
         }
         let context = self.context(part, place);
         match action_for_failure(&error, context) {
-            RetryAction::Retry(plan) => self.again(part, place, plan, error),
+            RetryAction::Retry(plan) => self.schedule_retry(part, place, plan, error),
             _ => {
                 if matches!(error.code, Code::Timeout | Code::Connect) {
-                    self.avoid(place, &error);
+                    self.eject(place, &error);
                 }
                 // One with another's certificate may have another's address by now.
                 self.stale |= matches!(error.code, Code::Timeout | Code::Connect | Code::Tls);
@@ -439,23 +447,23 @@ impl Exchange<'_> {
     }
 
     /// How long the present attempt has taken, of the time that it had.
-    fn took(&self) -> Duration {
-        let most = self.manner.attempt_ms.min(self.manner.timeout_ms);
+    fn attempt_elapsed(&self) -> Duration {
+        let most = self.policy.attempt_ms.min(self.policy.timeout_ms);
         now().since(self.round).min(Duration::from_millis(most))
     }
 
     /// Leaves a part open for another round.
-    pub(super) fn again(
+    pub(super) fn schedule_retry(
         &mut self,
-        part: &mut Part<'_>,
-        place: &Place<'_>,
+        part: &mut RoutedCommand<'_>,
+        place: &Destination<'_>,
         plan: RetryPlan,
         error: Error,
     ) {
         if plan.eject {
-            self.avoid(place, &error);
+            self.eject(place, &error);
         }
-        if let (Some(index), true) = (place.index, place.choice) {
+        if let (Some(index), true) = (place.index, place.any_replica_ok) {
             if !self.excluded.contains(&index) {
                 self.excluded.push(index);
             } else {
@@ -466,26 +474,26 @@ impl Exchange<'_> {
         }
         self.wait |= plan.wait;
         self.refresh |= plan.refresh;
-        let (hasty, read) = (was_cut_short(&error, self.took()), part.read);
-        let trouble = part.trouble();
-        trouble.toward = None;
-        trouble.asking = false;
+        let (hasty, read) = (was_cut_short(&error, self.attempt_elapsed()), part.read);
+        let retry_state = part.retry_state();
+        retry_state.redirect_target = None;
+        retry_state.asking = false;
         // What the end of the call cut short tells less than what came of the attempt before.
-        let replaces = match &trouble.last {
+        let replaces = match &retry_state.last {
             None => true,
             // A write that may have run is still in doubt, whatever comes of the attempts behind it.
             Some(last) if last.sent && !read => error.sent,
             Some(_) => error.sent || !hasty,
         };
         if replaces {
-            trouble.last = Some(error);
+            retry_state.last = Some(error);
         }
     }
 
     /// Leaves a node alone for a while.
-    pub(super) fn avoid(&self, place: &Place<'_>, error: &Error) {
+    pub(super) fn eject(&self, place: &Destination<'_>, error: &Error) {
         // That somebody had hardly any time says nothing about the node.
-        if was_cut_short(error, self.took()) {
+        if was_cut_short(error, self.attempt_elapsed()) {
             return;
         }
         let health = &place.peer.health;
@@ -494,7 +502,7 @@ impl Exchange<'_> {
         // Of many calls that fail together only one counts, or it would be left alone for as long as
         // if it had failed again and plan.
         // But the one who was to find out whether it serves has found out.
-        let found_out = self.sounding.take() == Arc::as_ptr(place.peer).addr();
+        let found_out = self.probing.take() == Arc::as_ptr(place.peer).addr();
         if !was_well && !health.is_probe_due(time) && !found_out {
             return;
         }

@@ -1,9 +1,9 @@
 //! To which node a command goes, in this round.
 
-use super::{Exchange, Part, Target};
-use crate::cluster::promise::{Need, Promise};
-use crate::cluster::session::Seen;
-use crate::cluster::stats::count;
+use super::{Execution, RoutedCommand, Target};
+use crate::cluster::reads::Seen;
+use crate::cluster::reads::{FreshnessRequirement, ReadConsistency};
+use crate::cluster::state::count;
 use crate::config::ReadFrom;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
@@ -20,21 +20,21 @@ const PROBE_LEAST_MS: u64 = 50;
 const PROBE_MOST_MS: u64 = 250;
 
 /// A node to ask.
-pub(super) struct Place<'t> {
+pub(super) struct Destination<'t> {
     pub(super) peer: &'t Arc<Peer>,
     pub(super) index: Option<usize>,
     /// On which connection: a replica serves only those that say READONLY.
     pub(super) kind: ConnectionKind,
     /// One of several that could be asked.
-    pub(super) choice: bool,
-    pub(super) pick: Pick,
+    pub(super) any_replica_ok: bool,
+    pub(super) selection: ReplicaChoice,
 }
 
 /// How a read's node was chosen.
 #[derive(Clone, Copy)]
-pub(super) struct Pick {
+pub(super) struct ReplicaChoice {
     /// What it had to be shown to have.
-    pub(super) need: Need,
+    pub(super) requirement: FreshnessRequirement,
     /// The incarnation that it had; 0 where nobody cares.
     pub(super) incarnation: u32,
     skipped: Option<SkipReason>,
@@ -42,9 +42,9 @@ pub(super) struct Pick {
     pub(super) primary: bool,
 }
 
-impl Pick {
-    const NONE: Pick = Pick {
-        need: Need::NOTHING,
+impl ReplicaChoice {
+    const NONE: ReplicaChoice = ReplicaChoice {
+        requirement: FreshnessRequirement::NOTHING,
         incarnation: 0,
         skipped: None,
         fallback: false,
@@ -52,24 +52,28 @@ impl Pick {
     };
 }
 
-impl<'t> Place<'t> {
+impl<'t> Destination<'t> {
     #[inline]
-    pub(super) fn of_node(node: &'t Node, choice: bool, kind: ConnectionKind) -> Place<'t> {
-        Place {
+    pub(super) fn of_node(
+        node: &'t Node,
+        any_replica_ok: bool,
+        kind: ConnectionKind,
+    ) -> Destination<'t> {
+        Destination {
             index: Some(node.index),
-            choice,
-            ..Place::of_peer(&node.peer, kind)
+            any_replica_ok,
+            ..Destination::of_peer(&node.peer, kind)
         }
     }
 
     #[inline]
-    pub(super) fn of_peer(peer: &'t Arc<Peer>, kind: ConnectionKind) -> Place<'t> {
-        Place {
+    pub(super) fn of_peer(peer: &'t Arc<Peer>, kind: ConnectionKind) -> Destination<'t> {
+        Destination {
             peer,
             index: None,
             kind,
-            choice: false,
-            pick: Pick::NONE,
+            any_replica_ok: false,
+            selection: ReplicaChoice::NONE,
         }
     }
 }
@@ -83,8 +87,8 @@ pub(super) fn unserved(slot: u16, name: &str) -> Error {
     )
 }
 
-impl Exchange<'_> {
-    pub(super) fn note_writes(&mut self, parts: &[Part<'_>]) {
+impl Execution<'_> {
+    pub(super) fn note_writes(&mut self, parts: &[RoutedCommand<'_>]) {
         let mut written: Option<Box<[u64; 256]>> = None;
         for part in parts.iter().filter(|p| !p.read) {
             if let Some(slot) = part.slot() {
@@ -104,10 +108,11 @@ impl Exchange<'_> {
     /// Whether a replica may answer the part, as far as is known before it is asked. What a
     /// transaction of reads says does not tell whether a key is missing.
     #[inline]
-    pub(super) fn may_roam(&self, part: &Part<'_>) -> bool {
-        part.may_roam()
+    pub(super) fn replica_eligible(&self, part: &RoutedCommand<'_>) -> bool {
+        part.replica_eligible()
             && (part.preludes == 0
-                || self.promise.is_none_or(|p| !p.verifies()) && self.process.moving.is_nothing())
+                || self.consistency.is_none_or(|p| !p.rechecks_missing_keys())
+                    && self.process.migrating_slots.is_empty())
     }
 
     /// The node that a part goes to.
@@ -115,24 +120,24 @@ impl Exchange<'_> {
     pub(super) fn place<'t>(
         &self,
         target: &'t Target,
-        toward: Option<&'t Arc<Peer>>,
+        redirect_target: Option<&'t Arc<Peer>>,
         (read, name): (bool, &str),
         topology: &'t Topology,
-    ) -> Result<Place<'t>> {
-        let home = self.manner.kind.at_primary();
-        if let Some(peer) = toward {
-            return Ok(Place::of_peer(peer, home));
+    ) -> Result<Destination<'t>> {
+        let home = self.policy.kind.at_primary();
+        if let Some(peer) = redirect_target {
+            return Ok(Destination::of_peer(peer, home));
         }
         let slot = match target {
             Target::Slot(slot) => *slot,
             Target::Primary(slot) => return self.primary(*slot, name, topology),
             Target::Anywhere => return self.anywhere(read, topology),
-            Target::Peer(peer) => return Ok(Place::of_peer(peer, self.manner.kind)),
+            Target::Peer(peer) => return Ok(Destination::of_peer(peer, self.policy.kind)),
         };
         let nobody = || unserved(slot, name);
         let shard = topology.shard(slot).ok_or_else(nobody)?;
         if read
-            && self.manner.read_from != ReadFrom::Primary
+            && self.policy.read_from != ReadFrom::Primary
             && !self.is_written(slot)
             && let Some(place) = self.read_place(shard, Some(slot), u64::from(slot))
         {
@@ -142,14 +147,19 @@ impl Exchange<'_> {
             return Err(nobody());
         };
         if primary.peer.health.is_healthy() {
-            return Ok(Place::of_node(primary, false, home));
+            return Ok(Destination::of_node(primary, false, home));
         }
-        Ok(self.instead(shard, &primary.peer))
+        Ok(self.route_around_failed_primary(shard, &primary.peer))
     }
 
     /// The primary of a slot: where it has been failing and has replicas, one of them may take its
     /// place, which the next refresh tells.
-    fn primary<'t>(&self, slot: u16, name: &str, topology: &'t Topology) -> Result<Place<'t>> {
+    fn primary<'t>(
+        &self,
+        slot: u16,
+        name: &str,
+        topology: &'t Topology,
+    ) -> Result<Destination<'t>> {
         let shard = topology.shard(slot);
         let Some((shard, primary)) = shard.and_then(|s| s.primary.as_ref().map(|p| (s, p))) else {
             return Err(unserved(slot, name));
@@ -159,8 +169,8 @@ impl Exchange<'_> {
             || shard.replicas.is_empty()
             || (health.is_required_probe_due(now()) && self.probe(&primary.peer));
         if asked {
-            let home = self.manner.kind.at_primary();
-            return Ok(Place::of_node(primary, false, home));
+            let home = self.policy.kind.at_primary();
+            return Ok(Destination::of_node(primary, false, home));
         }
         let node = primary.peer.origin().name();
         Err(Error::new(
@@ -175,15 +185,19 @@ impl Exchange<'_> {
     /// otherwise says MOVED without executing it. Also those that have been failing themselves:
     /// the primary that was lost before this one may be its successor.
     #[cold]
-    pub(super) fn instead<'t>(&self, shard: &'t Shard, primary: &'t Arc<Peer>) -> Place<'t> {
-        let (time, home) = (now(), self.manner.kind.at_primary());
+    pub(super) fn route_around_failed_primary<'t>(
+        &self,
+        shard: &'t Shard,
+        primary: &'t Arc<Peer>,
+    ) -> Destination<'t> {
+        let (time, home) = (now(), self.policy.kind.at_primary());
         let ready = |peer: &Peer| peer.health.is_healthy() || peer.health.is_probe_due(time);
         // Where there is nobody else, there is nothing to find out first.
         if !shard.replicas.iter().any(|n| ready(&n.peer)) {
-            return Place::of_peer(primary, home);
+            return Destination::of_peer(primary, home);
         }
         if primary.health.is_required_probe_due(time) && self.probe(primary) {
-            return Place::of_peer(primary, home);
+            return Destination::of_peer(primary, home);
         }
         let (before, after) = shard
             .replicas
@@ -191,10 +205,10 @@ impl Exchange<'_> {
         for node in after.iter().chain(before) {
             let health = &node.peer.health;
             if health.is_healthy() || (health.is_probe_due(time) && self.probe(&node.peer)) {
-                return Place::of_peer(&node.peer, home);
+                return Destination::of_peer(&node.peer, home);
             }
         }
-        Place::of_peer(primary, home)
+        Destination::of_peer(primary, home)
     }
 
     /// Whether a node that has been failing lives: a new connection and its greeting tell, and a
@@ -205,14 +219,14 @@ impl Exchange<'_> {
     pub(super) fn probe(&self, peer: &Peer) -> bool {
         let time = now();
         peer.health.record_probe(time);
-        let most = (self.manner.attempt_ms / 4)
+        let most = (self.policy.attempt_ms / 4)
             .clamp(PROBE_LEAST_MS, PROBE_MOST_MS)
             .max(peer.handshake_ms() * 4)
-            .min(self.manner.attempt_ms.max(PROBE_LEAST_MS));
+            .min(self.policy.attempt_ms.max(PROBE_LEAST_MS));
         let until = Deadline::after(time, most).min(self.call.deadline);
-        let lives = peer.open(self.manner.kind, &self.call, until).is_ok();
+        let lives = peer.open(self.policy.kind, &self.call, until).is_ok();
         if lives {
-            self.sounding.set(std::ptr::from_ref(peer).addr());
+            self.probing.set(std::ptr::from_ref(peer).addr());
         } else {
             peer.health
                 .record_failure(now(), rng().random_range(0.0..1.0));
@@ -226,15 +240,17 @@ impl Exchange<'_> {
         shard: &'t Shard,
         slot: Option<u16>,
         salt: u64,
-    ) -> Option<Place<'t>> {
+    ) -> Option<Destination<'t>> {
         if shard.replicas.is_empty() {
             self.missed_replicas.set(true);
         }
-        let kind = self.manner.kind;
+        let kind = self.policy.kind;
         let primary = shard.primary.as_ref();
         let is_primary = |node: &Arc<Node>| primary.is_some_and(|p| Arc::ptr_eq(p, node));
-        let bound = match (self.promise?, slot) {
-            (promise, Some(slot)) if promise.needs_proof() => Some((promise, slot)),
+        let bound = match (self.consistency?, slot) {
+            (consistency, Some(slot)) if consistency.needs_freshness_proof() => {
+                Some((consistency, slot))
+            }
             _ => None,
         };
         // Nobody knows how fresh a replica will be when the wait is over.
@@ -247,24 +263,24 @@ impl Exchange<'_> {
             .rotate_left(32)
             .wrapping_mul(0xd6e8_feb8_6659_fd93);
         let mut criteria = SelectionCriteria {
-            read_from: self.manner.read_from,
-            zone: self.promise?.zone.as_deref(),
+            read_from: self.policy.read_from,
+            zone: self.consistency?.zone.as_deref(),
             random,
             time: self.call.began,
             excluded: &self.excluded,
         };
-        let need = bound.map(|(promise, slot)| {
+        let requirement = bound.map(|(consistency, slot)| {
             criteria.time = now();
-            self.need(promise, slot, criteria.time)
+            self.requirement(consistency, slot, criteria.time)
         });
-        let fits = |node: &Arc<Node>| match (&need, primary) {
+        let fits = |node: &Arc<Node>| match (&requirement, primary) {
             (None, _) => true,
             (Some(_), Some(primary)) if Arc::ptr_eq(primary, node) => true,
-            (Some(need), Some(primary)) => need.is_met(&node.peer, &primary.peer),
+            (Some(requirement), Some(primary)) => requirement.is_met(&node.peer, &primary.peer),
             (Some(_), None) => false,
         };
         let same = |criteria: &SelectionCriteria<'_>| {
-            need.and_then(|need| self.same_as_before(shard, need, criteria))
+            requirement.and_then(|requirement| self.same_as_before(shard, requirement, criteria))
         };
         let mut choice = match same(&criteria).filter(|node| fits(node)) {
             Some(node) => Choice {
@@ -274,10 +290,10 @@ impl Exchange<'_> {
             },
             None => choose_node(shard, &criteria, &fits)?,
         };
-        if let Some((promise, _)) = bound
+        if let Some((consistency, _)) = bound
             && (choice.skipped == Some(SkipReason::Stale)
-                || is_wearing(promise, choice.node, primary, criteria.time))
-            && (self.core).prove(self.process, shard, kind, &self.call, promise)
+                || is_wearing(consistency, choice.node, primary, criteria.time))
+            && (self.core).probe_freshness(self.process, shard, kind, &self.call, consistency)
         {
             choice = match same(&criteria).filter(|node| fits(node)) {
                 Some(node) => Choice { node, ..choice },
@@ -285,14 +301,14 @@ impl Exchange<'_> {
             };
         }
         // A node that has been demoted would serve this as a replica, if it was asked as one.
-        if is_primary(choice.node) && self.promise?.verifies() {
-            let pick = pick_of(&choice, true);
-            self.count_read(choice.node, &pick);
+        if is_primary(choice.node) && self.consistency?.rechecks_missing_keys() {
+            let selection = selection_of(&choice, true);
+            self.count_read(choice.node, &selection);
             let place = match choice.node.peer.health.is_healthy() {
-                true => Place::of_node(choice.node, true, kind.at_primary()),
-                false => self.instead(shard, &choice.node.peer),
+                true => Destination::of_node(choice.node, true, kind.at_primary()),
+                false => self.route_around_failed_primary(shard, &choice.node.peer),
             };
-            return Some(Place { pick, ..place });
+            return Some(Destination { selection, ..place });
         }
         // One that has been failing is asked whether it lives before it gets the command. It is
         // not due again at once, so this ends.
@@ -303,19 +319,19 @@ impl Exchange<'_> {
             criteria.time = now();
             choice = choose_node(shard, &criteria, &fits)?;
         }
-        let mut pick = pick_of(&choice, is_primary(choice.node));
-        if let Some(need) = need {
-            pick.need = need;
+        let mut selection = selection_of(&choice, is_primary(choice.node));
+        if let Some(requirement) = requirement {
+            selection.requirement = requirement;
             // A connection that is opened only for the command would be to a process that nobody
             // knows.
             self.ensure_connected(&choice.node.peer);
-            pick.incarnation = (choice.node.peer.freshness)
+            selection.incarnation = (choice.node.peer.freshness)
                 .incarnation_or_assign(|| self.core.session.next_incarnation());
         }
-        self.count_read(choice.node, &pick);
-        Some(Place {
-            pick,
-            ..Place::of_node(choice.node, true, kind)
+        self.count_read(choice.node, &selection);
+        Some(Destination {
+            selection,
+            ..Destination::of_node(choice.node, true, kind)
         })
     }
 
@@ -324,7 +340,7 @@ impl Exchange<'_> {
     fn ensure_connected(&self, peer: &Peer) {
         if peer.freshness.incarnation() == 0 {
             let _ = peer.ensure_connected(
-                self.manner.kind,
+                self.policy.kind,
                 &self.call,
                 self.call.attempt_deadline(now()),
             );
@@ -332,13 +348,18 @@ impl Exchange<'_> {
     }
 
     /// What a replica must be shown to have for a read of a slot at this time.
-    pub(super) fn need(&self, promise: &Promise, slot: u16, time: Time) -> Need {
+    pub(super) fn requirement(
+        &self,
+        consistency: &ReadConsistency,
+        slot: u16,
+        time: Time,
+    ) -> FreshnessRequirement {
         let session = &self.core.session;
-        let written = promise.read_your_writes.then(|| session.written(slot));
-        let since = written.max(promise.oldest(time));
-        Need {
+        let written = consistency.read_your_writes.then(|| session.written(slot));
+        let since = written.max(consistency.oldest(time));
+        FreshnessRequirement {
             since,
-            seen: match promise.monotonic {
+            seen: match consistency.monotonic {
                 true => session.seen(slot),
                 false => Seen::NOTHING,
             },
@@ -349,33 +370,33 @@ impl Exchange<'_> {
     fn same_as_before<'t>(
         &self,
         shard: &'t Shard,
-        need: Need,
+        requirement: FreshnessRequirement,
         criteria: &SelectionCriteria<'_>,
     ) -> Option<&'t Arc<Node>> {
-        if need.seen.incarnation() == 0 {
+        if requirement.seen.incarnation() == 0 {
             return None;
         }
         shard.replicas.iter().find(|node| {
-            node.peer.freshness.incarnation() == need.seen.incarnation()
+            node.peer.freshness.incarnation() == requirement.seen.incarnation()
                 && node.peer.health.is_healthy()
                 && !criteria.excluded.contains(&node.index)
         })
     }
 
-    pub(super) fn count_read(&self, node: &Node, pick: &Pick) {
+    pub(super) fn count_read(&self, node: &Node, selection: &ReplicaChoice) {
         let stats = &self.core.stats;
-        count(match pick.primary {
+        count(match selection.primary {
             true => &stats.primary_reads,
             false => &stats.replica_reads,
         });
         count(&node.peer.counters.reads);
-        match pick.skipped {
+        match selection.skipped {
             None => {}
             Some(SkipReason::Ejected) => count(&stats.reads_skipped_ejected),
             Some(SkipReason::Stale) => count(&stats.reads_skipped_stale),
         }
-        if pick.fallback {
-            count(match self.manner.read_from {
+        if selection.fallback {
+            count(match self.policy.read_from {
                 ReadFrom::Zone => &stats.reads_out_of_zone,
                 _ => &stats.reads_fallback,
             });
@@ -383,7 +404,11 @@ impl Exchange<'_> {
     }
 
     /// Any shard's node that is well.
-    pub(super) fn anywhere<'t>(&self, read: bool, topology: &'t Topology) -> Result<Place<'t>> {
+    pub(super) fn anywhere<'t>(
+        &self,
+        read: bool,
+        topology: &'t Topology,
+    ) -> Result<Destination<'t>> {
         let nobody = || Error::new(Code::Down, "no node of the cluster is known");
         let shards: Vec<&Shard> = topology
             .shards
@@ -404,36 +429,40 @@ impl Exchange<'_> {
             (0, n) => shards[random % n],
             (n, _) => well[random % n],
         };
-        if read && self.manner.read_from != ReadFrom::Primary {
+        if read && self.policy.read_from != ReadFrom::Primary {
             return self
                 .read_place(shard, None, random as u64)
                 .or_else(|| {
                     let primary = shard.primary.as_ref()?;
-                    Some(Place::of_node(primary, true, self.manner.kind.at_primary()))
+                    Some(Destination::of_node(
+                        primary,
+                        true,
+                        self.policy.kind.at_primary(),
+                    ))
                 })
                 .ok_or_else(nobody);
         }
         shard
             .primary
             .as_ref()
-            .map(|primary| Place::of_node(primary, true, self.manner.kind.at_primary()))
+            .map(|primary| Destination::of_node(primary, true, self.policy.kind.at_primary()))
             .ok_or_else(nobody)
     }
 }
 
-fn pick_of(choice: &Choice<'_>, primary: bool) -> Pick {
-    Pick {
+fn selection_of(choice: &Choice<'_>, primary: bool) -> ReplicaChoice {
+    ReplicaChoice {
         skipped: choice.skipped,
         fallback: choice.fallback,
         primary,
-        ..Pick::NONE
+        ..ReplicaChoice::NONE
     }
 }
 
 /// Whether what is shown of a replica will soon be too old: it is renewed before it is, by one
 /// caller, so that nobody has to wait for it.
 fn is_wearing(
-    promise: &Promise,
+    consistency: &ReadConsistency,
     node: &Arc<Node>,
     primary: Option<&Arc<Node>>,
     time: Time,
@@ -441,7 +470,7 @@ fn is_wearing(
     let Some(primary) = primary.filter(|p| !Arc::ptr_eq(p, node)) else {
         return false;
     };
-    promise.max_staleness_ms > 0
+    consistency.max_staleness_ms > 0
         && (node.peer.freshness.fresh_as_of(&primary.peer))
-            .is_none_or(|since| since.is_before(time, promise.max_staleness_ms / 2))
+            .is_none_or(|since| since.is_before(time, consistency.max_staleness_ms / 2))
 }

@@ -93,7 +93,7 @@ impl Scripts {
     }
 
     /// A command that named a script by its digest, encoded with the body in its place.
-    pub fn in_full(&mut self, body: &CommandBody<'_>) -> Option<Vec<u8>> {
+    pub fn with_script_body(&mut self, body: &CommandBody<'_>) -> Option<Vec<u8>> {
         let mut split_args = Vec::new();
         let args = match body {
             CommandBody::Args(args) => *args,
@@ -126,12 +126,15 @@ mod tests {
         scripts.note(find(&args).unwrap(), &args);
     }
 
-    fn in_full(scripts: &mut Scripts, words: &[&str]) -> Option<String> {
+    fn with_script_body(scripts: &mut Scripts, words: &[&str]) -> Option<String> {
         let args: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-        let by_args = scripts.in_full(&CommandBody::Args(&args));
+        let by_args = scripts.with_script_body(&CommandBody::Args(&args));
         let mut bytes = Vec::new();
         encode_command(&mut bytes, &args);
-        assert_eq!(scripts.in_full(&CommandBody::Encoded(&bytes)), by_args);
+        assert_eq!(
+            scripts.with_script_body(&CommandBody::Encoded(&bytes)),
+            by_args
+        );
         by_args.map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
@@ -147,11 +150,11 @@ mod tests {
         ] {
             let mut scripts = Scripts::default();
             note(&mut scripts, how);
-            let full = in_full(&mut scripts, &["EVALSHA", ONE, "1", "k", "a"]);
+            let full = with_script_body(&mut scripts, &["EVALSHA", ONE, "1", "k", "a"]);
             let expected =
                 "*5\r\n$4\r\nEVAL\r\n$8\r\nreturn 1\r\n$1\r\n1\r\n$1\r\nk\r\n$1\r\na\r\n";
             assert_eq!(full.as_deref(), Some(expected));
-            let full = in_full(&mut scripts, &["evalsha_ro", &ONE.to_uppercase(), "0"]);
+            let full = with_script_body(&mut scripts, &["evalsha_ro", &ONE.to_uppercase(), "0"]);
             let expected = "*3\r\n$7\r\nEVAL_RO\r\n$8\r\nreturn 1\r\n$1\r\n0\r\n";
             assert_eq!(full.as_deref(), Some(expected));
             for other in [
@@ -159,10 +162,10 @@ mod tests {
                 ["FCALL", ONE, "0"],
                 ["GET", ONE, "0"],
             ] {
-                assert_eq!(in_full(&mut scripts, &other), None);
+                assert_eq!(with_script_body(&mut scripts, &other), None);
             }
             note(&mut scripts, &["SCRIPT", "FLUSH"]);
-            assert_eq!(in_full(&mut scripts, &["EVALSHA", ONE, "0"]), None);
+            assert_eq!(with_script_body(&mut scripts, &["EVALSHA", ONE, "0"]), None);
         }
     }
 
@@ -172,7 +175,7 @@ mod tests {
         note(&mut scripts, &["EVAL", "return 1", "0"]);
         for n in 0..2 * MOST {
             note(&mut scripts, &["EVAL", &format!("return {n}0"), "0"]);
-            assert!(in_full(&mut scripts, &["EVALSHA", ONE, "0"]).is_some());
+            assert!(with_script_body(&mut scripts, &["EVALSHA", ONE, "0"]).is_some());
         }
         assert_eq!((scripts.bodies.len(), scripts.digests.len()), (MOST, MOST));
         for n in 0..40 {

@@ -6,11 +6,11 @@
 //! derivation. One caller asks for all, others go on with what is known; a shard that nobody reads
 //! from is never asked.
 
-use super::core::{Core, Process};
-use super::exchange::{Part, Target};
-use super::flight::{Flight, fly};
-use super::promise::Promise;
-use super::stats::count;
+use crate::cluster::execute::{NodeBatch, send_and_receive};
+use crate::cluster::execute::{RoutedCommand, Target};
+use crate::cluster::reads::ReadConsistency;
+use crate::cluster::state::count;
+use crate::cluster::state::{Core, ProcessState};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error};
 use crate::log;
@@ -29,9 +29,9 @@ const MOST_MS: u64 = 250;
 const INFO: &[u8] = b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n";
 
 /// Lets the next caller in, whatever happens to this one.
-struct Turn<'a>(&'a Peer, Duration);
+struct ProbeGuard<'a>(&'a Peer, Duration);
 
-impl Drop for Turn<'_> {
+impl Drop for ProbeGuard<'_> {
     fn drop(&mut self) {
         self.0.freshness.release_probe(now().plus(self.1));
     }
@@ -41,13 +41,13 @@ impl Core {
     /// Finds out about the replicas of a shard, for connections of this kind, unless somebody else
     /// does or has just done so; returns whether something was found out.
     #[cold]
-    pub fn prove(
+    pub fn probe_freshness(
         &self,
-        process: &Process,
+        process: &ProcessState,
         shard: &Shard,
         kind: ConnectionKind,
         call: &Call<'_>,
-        promise: &Promise,
+        consistency: &ReadConsistency,
     ) -> bool {
         let Some(primary) = shard.primary.as_ref().map(|node| &node.peer) else {
             return false;
@@ -55,13 +55,16 @@ impl Core {
         let time = now();
         let most = (call.attempt_ms / 4)
             .clamp(LEAST_MS, MOST_MS)
-            .min(promise.patience_ms());
+            .min(consistency.probe_timeout_ms());
         // The turn ends by itself, should this thread be lost.
         let held = time.plus(Duration::from_millis(2 * most));
         if !ready(primary, time) || !primary.freshness.claim_probe(time, held) {
             return false;
         }
-        let _turn = Turn(primary, Duration::from_millis(promise.interval_ms()));
+        let _turn = ProbeGuard(
+            primary,
+            Duration::from_millis(consistency.probe_interval_ms()),
+        );
         count(&self.stats.lag_probes);
         let mut call = call
             .attempt(time)
@@ -80,7 +83,7 @@ impl Core {
             // Demoted, and nobody here has heard of it.
             Some(Ok(_)) => {
                 count(&self.stats.lag_probe_failures);
-                self.relearn(process);
+                self.request_replica_refresh(process);
                 return false;
             }
             Some(Err(error)) => {
@@ -171,10 +174,10 @@ fn judge(peer: &Arc<Peer>, generation: u32, primary: &Arc<Peer>, view: &Replicat
 
 /// Asks these at once.
 fn ask(peers: &[Arc<Peer>], call: &Call<'_>) -> Vec<Result<ReplicationView, Error>> {
-    let parts: Vec<Part<'_>> = peers
+    let parts: Vec<RoutedCommand<'_>> = peers
         .iter()
         .map(|peer| {
-            Part::new(
+            RoutedCommand::new(
                 CommandBody::Encoded(INFO),
                 "INFO",
                 Target::Peer(peer.clone()),
@@ -182,24 +185,24 @@ fn ask(peers: &[Arc<Peer>], call: &Call<'_>) -> Vec<Result<ReplicationView, Erro
             )
         })
         .collect();
-    let mut flights: Vec<Flight> = peers
+    let mut batches: Vec<NodeBatch> = peers
         .iter()
         .enumerate()
         .map(|(number, peer)| {
-            let mut flight = Flight::new(peer.clone(), ConnectionKind::FreshnessProbe, 1);
-            flight.add(number as u32, false);
-            flight
+            let mut batch = NodeBatch::new(peer.clone(), ConnectionKind::FreshnessProbe, 1);
+            batch.add(number as u32, false);
+            batch
         })
         .collect();
     let mut reply = Reply::default();
     reply.answers = vec![Answer::NIL; peers.len()];
-    fly(&mut flights, &parts, &mut reply, call);
+    send_and_receive(&mut batches, &parts, &mut reply, call);
     peers
         .iter()
         .enumerate()
         .map(|(number, peer)| {
-            let flight = flights.iter().find(|f| Arc::ptr_eq(&f.peer, peer));
-            match flight.and_then(|flight| flight.failed.clone()) {
+            let batch = batches.iter().find(|f| Arc::ptr_eq(&f.peer, peer));
+            match batch.and_then(|batch| batch.failed.clone()) {
                 Some(error) => Err(error),
                 None => replication(View::new(&reply, reply.answers[number].value)),
             }

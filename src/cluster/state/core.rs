@@ -1,13 +1,13 @@
 //! What all handles on one cluster share, and how a forked child gets its own.
 
-use super::learned::Learned;
-use super::moving::Moving;
-use super::refresh::Refresh;
-use super::scan::Scans;
-use super::scripts::Scripts;
-use super::session::Session;
-use super::stats::Stats;
 use crate::address::Address;
+use crate::cluster::module_commands::ModuleCommands;
+use crate::cluster::reads::MigratingSlots;
+use crate::cluster::reads::Session;
+use crate::cluster::scan::Scans;
+use crate::cluster::state::Refresh;
+use crate::cluster::state::Scripts;
+use crate::cluster::state::Stats;
 use crate::config::Config;
 use crate::error::Result;
 use crate::log;
@@ -30,11 +30,11 @@ pub struct Core {
     pub session: Session,
     /// Of the process that created it; a forked child's hangs on its parent's. Boxed, and always
     /// there but while it is dropped.
-    process: Option<Box<Process>>,
+    process: Option<Box<ProcessState>>,
 }
 
 /// What belongs to one process: everything with a lock or a connection in it.
-pub struct Process {
+pub struct ProcessState {
     number: i32,
     tls: Option<Tls>,
     pub topology: ArcSwap<Topology>,
@@ -44,22 +44,22 @@ pub struct Process {
     pub refresh: Mutex<Refresh>,
     /// When a reader that finds a shard without replicas may look for some, in
     /// [`Time::millis`](crate::deadline::Time::millis).
-    pub look_for_replicas: AtomicU64,
+    pub find_replicas_at: AtomicU64,
     /// When whoever reads from replicas learns the topology again, in the same unit: replicas come and
     /// change their roles without a word to those who are content with any of them.
-    pub relearn: AtomicU64,
-    pub moving: Moving,
+    pub refresh_replicas_at: AtomicU64,
+    pub migrating_slots: MigratingSlots,
     pub refreshed: Condvar,
     pub scans: Mutex<Scans>,
     pub scripts: Mutex<Scripts>,
-    pub learned: Mutex<Learned>,
+    pub module_commands: Mutex<ModuleCommands>,
     /// That of a child which was forked from this process.
-    child: OnceCell<Box<Process>>,
+    child: OnceCell<Box<ProcessState>>,
 }
 
-impl Process {
-    fn new(number: i32, tls: Option<Tls>, config: &Config) -> Process {
-        Process {
+impl ProcessState {
+    fn new(number: i32, tls: Option<Tls>, config: &Config) -> ProcessState {
+        ProcessState {
             number,
             tls,
             topology: ArcSwap::from_pointee(Topology::empty()),
@@ -67,13 +67,13 @@ impl Process {
             descriptors: Arc::new(Mutex::new(Vec::new())),
             memory: MemoryBudget::new(config.max_memory_bytes),
             refresh: Mutex::new(Refresh::default()),
-            look_for_replicas: AtomicU64::new(0),
-            relearn: AtomicU64::new(0),
-            moving: Moving::default(),
+            find_replicas_at: AtomicU64::new(0),
+            refresh_replicas_at: AtomicU64::new(0),
+            migrating_slots: MigratingSlots::default(),
             refreshed: Condvar::new(),
             scans: Mutex::default(),
             scripts: Mutex::default(),
-            learned: Mutex::default(),
+            module_commands: Mutex::default(),
             child: OnceCell::new(),
         }
     }
@@ -121,14 +121,14 @@ impl Core {
             wakers: Wakers::default(),
             stats: Stats::default(),
             session: Session::default(),
-            process: Some(Box::new(Process::new(MARK.process(), tls, &config))),
+            process: Some(Box::new(ProcessState::new(MARK.process(), tls, &config))),
             config: Arc::new(config),
         })
     }
 
     /// The state of this process.
     #[inline]
-    pub fn process(&self) -> &Process {
+    pub fn process(&self) -> &ProcessState {
         let number = MARK.process();
         match &self.process {
             Some(process) if process.number == number => process,
@@ -141,7 +141,7 @@ impl Core {
     /// threads may have locked is neither touched nor freed; its connections are closed without
     /// a word to the server.
     #[cold]
-    fn forked<'a>(&'a self, parent: &'a Process, number: i32) -> &'a Process {
+    fn forked<'a>(&'a self, parent: &'a ProcessState, number: i32) -> &'a ProcessState {
         let mut last = parent;
         while let Some(child) = last.child.get() {
             if child.number == number {
@@ -152,7 +152,7 @@ impl Core {
         let parent = last;
         let mut made = false;
         let fresh = parent.child.get_or_init(|| {
-            let new = Process::new(number, parent.tls.clone(), &self.config);
+            let new = ProcessState::new(number, parent.tls.clone(), &self.config);
             let known = parent.topology.load_full();
             new.topology.store(Arc::new(
                 known.with_peers(|address| new.peer(address, &self.config)),
@@ -164,8 +164,8 @@ impl Core {
             if let Ok(scripts) = parent.scripts.try_lock() {
                 *lock(&new.scripts) = scripts.clone();
             }
-            if let Ok(learned) = parent.learned.try_lock() {
-                *lock(&new.learned) = learned.clone();
+            if let Ok(module_commands) = parent.module_commands.try_lock() {
+                *lock(&new.module_commands) = module_commands.clone();
             }
             self.wakers.forget();
             // The lock may have been held at the fork; then a few descriptors stay open in the

@@ -4,7 +4,7 @@
 //! read from as they are ready, because a node that is not read from stops reading, and a write
 //! that waits for it would keep the others idle.
 
-use super::exchange::Part;
+use crate::cluster::execute::RoutedCommand;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Error, Result};
 use crate::net::{
@@ -14,13 +14,13 @@ use crate::resp::{Answer, CommandBody, Kind, Reply, Value, flag};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// In [`Flight::order`]: a reply that is nobody's answer.
-const NOBODY: u32 = u32::MAX;
+/// In [`NodeBatch::order`]: a reply that is nobody's answer.
+const NO_OWNER: u32 = u32::MAX;
 
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
 /// The commands for one node.
-pub struct Flight {
+pub struct NodeBatch {
     pub peer: Arc<Peer>,
     kind: ConnectionKind,
     connection: Option<Box<Connection>>,
@@ -42,22 +42,22 @@ pub struct Flight {
     pub failed: Option<Error>,
 }
 
-/// What came of a flight's commands, beside the answers that are in the reply.
+/// What came of a batch's commands, beside the answers that are in the reply.
 #[derive(Default)]
-pub struct Landed {
+pub struct BatchErrors {
     /// Commands that were answered with an error.
     pub errors: Vec<u32>,
     /// The first error among the replies that precede a transaction's own.
     pub causes: Vec<(u32, Value)>,
 }
 
-impl Landed {
+impl BatchErrors {
     /// A command, or what precedes the one that is next in `due`, was answered with an error.
     #[cold]
     fn failed(&mut self, number: u32, due: &[u32], value: Value) {
-        if number != NOBODY {
+        if number != NO_OWNER {
             self.errors.push(number);
-        } else if let Some(owner) = due.iter().find(|n| **n != NOBODY)
+        } else if let Some(owner) = due.iter().find(|n| **n != NO_OWNER)
             && self.causes.last().is_none_or(|(last, _)| last != owner)
         {
             self.causes.push((*owner, value));
@@ -65,10 +65,10 @@ impl Landed {
     }
 }
 
-impl Flight {
+impl NodeBatch {
     /// With room for so many commands.
-    pub fn new(peer: Arc<Peer>, kind: ConnectionKind, room: usize) -> Flight {
-        Flight {
+    pub fn new(peer: Arc<Peer>, kind: ConnectionKind, room: usize) -> NodeBatch {
+        NodeBatch {
             peer,
             kind,
             connection: None,
@@ -98,9 +98,9 @@ impl Flight {
     }
 
     /// Puts the commands on a connection.
-    fn board(&mut self, parts: &[Part<'_>], reply: &mut Reply) {
+    fn encode(&mut self, parts: &[RoutedCommand<'_>], reply: &mut Reply) {
         if self.mixed {
-            self.board_mixed(parts);
+            self.encode_mixed(parts);
         } else if let Some(connection) = &mut self.connection {
             for number in &self.order {
                 connection.push(&parts[*number as usize].plain_body());
@@ -112,7 +112,7 @@ impl Flight {
         }
     }
 
-    fn board_mixed(&mut self, parts: &[Part<'_>]) {
+    fn encode_mixed(&mut self, parts: &[RoutedCommand<'_>]) {
         let Some(connection) = &mut self.connection else {
             return;
         };
@@ -122,19 +122,19 @@ impl Flight {
             let part = &parts[number as usize];
             if part.is_asking() {
                 connection.push(&CommandBody::Encoded(ASKING));
-                self.order.push(NOBODY);
+                self.order.push(NO_OWNER);
             }
             connection.push(&part.body());
             for _ in 0..part.preludes {
-                self.order.push(NOBODY);
+                self.order.push(NO_OWNER);
             }
             self.order.push(number);
         }
     }
 
     /// Puts the commands on a connection and begins to send them.
-    fn depart(&mut self, parts: &[Part<'_>], reply: &mut Reply) {
-        self.board(parts, reply);
+    fn start(&mut self, parts: &[RoutedCommand<'_>], reply: &mut Reply) {
+        self.encode(parts, reply);
         if let Some(connection) = &mut self.connection
             && let Err(error) = connection.send()
         {
@@ -143,19 +143,24 @@ impl Flight {
     }
 
     /// Takes what has been received; gives the connection back when all has.
-    fn take(&mut self, reply: &mut Reply, landed: &mut Landed, call: &Call<'_>) -> Result<()> {
+    fn take(
+        &mut self,
+        reply: &mut Reply,
+        batch_errors: &mut BatchErrors,
+        call: &Call<'_>,
+    ) -> Result<()> {
         let (Some(connection), Some(chunk)) = (&mut self.connection, &mut self.chunk) else {
             return Ok(());
         };
         let origin = self.origin;
         let mut due = self.order[self.arrived..].iter();
         let took = connection.take_into(reply, chunk, |reply, mut value| {
-            let number = due.next().copied().unwrap_or(NOBODY);
+            let number = due.next().copied().unwrap_or(NO_OWNER);
             if value.kind == Kind::Error {
-                landed.failed(number, due.as_slice(), value);
+                batch_errors.failed(number, due.as_slice(), value);
             }
             value.flags |= flag::ANSWER | flag::SENT;
-            // NOBODY has no place there.
+            // NO_OWNER has no place there.
             if let Some(place) = reply.answers.get_mut(number as usize) {
                 *place = Answer {
                     value,
@@ -177,18 +182,18 @@ impl Flight {
     }
 
     /// The connection is lost, with whatever has not been answered on it.
-    fn fail(&mut self, error: Error, parts: &[Part<'_>], reply: &mut Reply) {
+    fn fail(&mut self, error: Error, parts: &[RoutedCommand<'_>], reply: &mut Reply) {
         if let Some(mut connection) = self.connection.take() {
             if let Some(chunk) = &self.chunk {
                 connection.end_chunk(reply, chunk);
             }
             self.note_sent(parts, connection.written());
         }
-        self.let_go();
+        self.drop_connection();
         self.failed = Some(error);
     }
 
-    /// The connection goes back to its peer, and is used again if nothing is in flight on it.
+    /// The connection goes back to its peer, and is used again if nothing is in batch on it.
     fn give_back(&mut self, used: Time) {
         if let Some(connection) = self.connection.take() {
             self.holds = false;
@@ -197,7 +202,7 @@ impl Flight {
     }
 
     /// Whatever is held of a connection is no more.
-    fn let_go(&mut self) {
+    fn drop_connection(&mut self) {
         self.connection = None;
         if std::mem::take(&mut self.holds) {
             self.peer.forget_lost(self.kind);
@@ -205,13 +210,13 @@ impl Flight {
     }
 
     /// Works out which commands the bytes that were written belong to.
-    fn note_sent(&mut self, parts: &[Part<'_>], written: usize) {
+    fn note_sent(&mut self, parts: &[RoutedCommand<'_>], written: usize) {
         let mut end = 0;
         let mut reply = 0;
         while reply < self.order.len() {
             let begin = end;
             // Whatever precedes a command's own reply was sent with it or not at all.
-            let owner = self.order[reply..].iter().position(|n| *n != NOBODY);
+            let owner = self.order[reply..].iter().position(|n| *n != NO_OWNER);
             let last = reply + owner.unwrap_or(self.order.len() - 1 - reply);
             if let Some(part) = parts.get(self.order[last] as usize) {
                 end += part.body().len();
@@ -233,7 +238,7 @@ impl Flight {
     /// The commands that have an answer.
     pub fn answered(&self) -> impl Iterator<Item = u32> {
         let answered = self.order[..self.arrived].iter().copied();
-        answered.filter(|number| *number != NOBODY)
+        answered.filter(|number| *number != NO_OWNER)
     }
 
     /// How many commands go with it.
@@ -247,171 +252,176 @@ impl Flight {
     }
 
     /// Something has come.
-    fn heard(&mut self, time: Time) {
+    fn record_first_reply(&mut self, time: Time) {
         self.first.get_or_insert(time);
     }
 
-    /// The commands of a failed flight that have no answer, and whether each may have run.
+    /// The commands of a failed batch that have no answer, and whether each may have run.
     pub fn unanswered(&self) -> impl Iterator<Item = (u32, bool)> {
         let sent = |at: usize| self.sent.get(at).is_some_and(|s| *s);
         (self.arrived..self.order.len())
             .map(move |at| (self.order[at], sent(at)))
-            .filter(|(number, _)| *number != NOBODY)
+            .filter(|(number, _)| *number != NO_OWNER)
     }
 }
 
-impl Drop for Flight {
+impl Drop for NodeBatch {
     fn drop(&mut self) {
-        self.let_go();
+        self.drop_connection();
     }
 }
 
-/// Sends all flights and waits for all their replies, or their failure.
-pub fn fly(
-    flights: &mut [Flight],
-    parts: &[Part<'_>],
+/// Sends all batches and waits for all their replies, or their failure.
+pub fn send_and_receive(
+    batches: &mut [NodeBatch],
+    parts: &[RoutedCommand<'_>],
     reply: &mut Reply,
     call: &Call<'_>,
-) -> Landed {
-    let mut landed = Landed::default();
+) -> BatchErrors {
+    let mut batch_errors = BatchErrors::default();
     // Everybody takes connections in the same order, so that no two wait for each other.
-    flights.sort_by(|a, b| {
+    batches.sort_by(|a, b| {
         let addresses = a.peer.address().cmp(b.peer.address());
         addresses.then((a.kind as u8).cmp(&(b.kind as u8)))
     });
-    if !at_once(flights, parts, reply, call) {
-        for flight in flights.iter_mut() {
+    if !try_acquire_all(batches, parts, reply, call) {
+        for batch in batches.iter_mut() {
             let until = call.attempt_deadline(now());
-            match flight.peer.acquire(flight.kind, call, until) {
+            match batch.peer.acquire(batch.kind, call, until) {
                 Ok(connection) => {
-                    flight.holds = true;
-                    flight.connection = Some(connection);
-                    flight.depart(parts, reply);
+                    batch.holds = true;
+                    batch.connection = Some(connection);
+                    batch.start(parts, reply);
                 }
-                Err(error) => flight.fail(error, parts, reply),
+                Err(error) => batch.fail(error, parts, reply),
             }
         }
     }
     // Only now does everybody's silence begin: opening connections to some took its time.
     let left = now();
-    for flight in flights.iter_mut() {
-        flight.silent_until = call.attempt_deadline(left);
-        flight.left = Some(left);
+    for batch in batches.iter_mut() {
+        batch.silent_until = call.attempt_deadline(left);
+        batch.left = Some(left);
     }
     loop {
-        let mut under_way = flights.iter_mut().filter(|f| !f.is_over());
-        let (Some(first), second) = (under_way.next(), under_way.next()) else {
-            return landed;
+        let mut in_flight = batches.iter_mut().filter(|f| !f.is_over());
+        let (Some(first), second) = (in_flight.next(), in_flight.next()) else {
+            return batch_errors;
         };
         if second.is_none() {
-            last_one(first, parts, reply, &mut landed, call);
-            return landed;
+            finish_single(first, parts, reply, &mut batch_errors, call);
+            return batch_errors;
         }
-        if let Err(error) = several(flights, parts, reply, &mut landed, call) {
-            for flight in flights.iter_mut().filter(|f| !f.is_over()) {
-                let at = flight.peer.origin().name().to_string();
-                flight.fail(error.clone().at(at), parts, reply);
+        if let Err(error) = poll_many(batches, parts, reply, &mut batch_errors, call) {
+            for batch in batches.iter_mut().filter(|f| !f.is_over()) {
+                let at = batch.peer.origin().name().to_string();
+                batch.fail(error.clone().at(at), parts, reply);
             }
         }
     }
 }
 
-/// Takes a connection for each flight without waiting for another's; false, and nothing taken, if
+/// Takes a connection for each batch without waiting for another's; false, and nothing taken, if
 /// that cannot be done.
 ///
 /// Those that are there already leave first. Those that have to be opened share the time that is
 /// left, so that a node that does not answer leaves the others theirs.
-fn at_once(flights: &mut [Flight], parts: &[Part<'_>], reply: &mut Reply, call: &Call<'_>) -> bool {
-    for at in 0..flights.len() {
-        let flight = &mut flights[at];
-        match flight.peer.try_acquire(flight.kind, call) {
-            TryAcquire::Idle(connection) => flight.connection = Some(connection),
+fn try_acquire_all(
+    batches: &mut [NodeBatch],
+    parts: &[RoutedCommand<'_>],
+    reply: &mut Reply,
+    call: &Call<'_>,
+) -> bool {
+    for at in 0..batches.len() {
+        let batch = &mut batches[at];
+        match batch.peer.try_acquire(batch.kind, call) {
+            TryAcquire::Idle(connection) => batch.connection = Some(connection),
             TryAcquire::MayOpen => {}
             TryAcquire::Busy => {
-                for flight in &mut flights[..at] {
-                    if let Some(used) = flight.connection.as_ref().map(|c| c.used) {
-                        flight.give_back(used);
+                for batch in &mut batches[..at] {
+                    if let Some(used) = batch.connection.as_ref().map(|c| c.used) {
+                        batch.give_back(used);
                     }
-                    flight.let_go();
+                    batch.drop_connection();
                 }
                 return false;
             }
         }
-        flight.holds = true;
+        batch.holds = true;
     }
-    let mut closed: Vec<&mut Flight> = Vec::with_capacity(flights.len());
-    for flight in flights.iter_mut() {
-        if flight.connection.is_some() {
-            flight.depart(parts, reply);
+    let mut closed: Vec<&mut NodeBatch> = Vec::with_capacity(batches.len());
+    for batch in batches.iter_mut() {
+        if batch.connection.is_some() {
+            batch.start(parts, reply);
         } else {
-            closed.push(flight);
+            closed.push(batch);
         }
     }
     let mut to_open = closed.len() as u32;
     // Those that have been failing come last: they have most to wait for.
-    closed.sort_by_key(|flight| !flight.peer.health.is_healthy());
-    for flight in closed {
+    closed.sort_by_key(|batch| !batch.peer.health.is_healthy());
+    for batch in closed {
         let time = now();
         let until = call.attempt_deadline(time).share(time, to_open);
         to_open -= 1;
-        match flight.peer.open(flight.kind, call, until) {
+        match batch.peer.open(batch.kind, call, until) {
             Ok(connection) => {
-                flight.connection = Some(connection);
-                flight.depart(parts, reply);
+                batch.connection = Some(connection);
+                batch.start(parts, reply);
             }
-            Err(error) => flight.fail(error, parts, reply),
+            Err(error) => batch.fail(error, parts, reply),
         }
     }
     true
 }
 
 /// Only one is under way: its receive may wait by itself.
-fn last_one(
-    flight: &mut Flight,
-    parts: &[Part<'_>],
+fn finish_single(
+    batch: &mut NodeBatch,
+    parts: &[RoutedCommand<'_>],
     reply: &mut Reply,
-    landed: &mut Landed,
+    batch_errors: &mut BatchErrors,
     call: &Call<'_>,
 ) {
     let mut rounds = 0;
-    while let Some(connection) = &mut flight.connection {
+    while let Some(connection) = &mut batch.connection {
         let pumped = if rounds > 0 && call.deadline.passed(now()) {
             Err(connection.timeout_error())
         } else if rounds > 0
             && let Err(error) = call.check_cancelled()
         {
-            Err(error.at(flight.peer.origin().name().to_string()))
+            Err(error.at(batch.peer.origin().name().to_string()))
         } else {
-            connection.send_and_recv(call, flight.silent_until)
+            connection.send_and_recv(call, batch.silent_until)
         };
-        if let Err(error) = pumped.and_then(|()| flight.take(reply, landed, call)) {
-            flight.fail(error, parts, reply);
+        if let Err(error) = pumped.and_then(|()| batch.take(reply, batch_errors, call)) {
+            batch.fail(error, parts, reply);
             return;
         }
         let time = now();
-        flight.silent_until = call.attempt_deadline(time);
-        flight.heard(time);
+        batch.silent_until = call.attempt_deadline(time);
+        batch.record_first_reply(time);
         rounds += 1;
     }
 }
 
 /// Waits for any of several, and does what can be done.
-fn several(
-    flights: &mut [Flight],
-    parts: &[Part<'_>],
+fn poll_many(
+    batches: &mut [NodeBatch],
+    parts: &[RoutedCommand<'_>],
     reply: &mut Reply,
-    landed: &mut Landed,
+    batch_errors: &mut BatchErrors,
     call: &Call<'_>,
 ) -> Result<()> {
-    let mut fds: Vec<PollFd> = Vec::with_capacity(flights.len() + 1);
+    let mut fds: Vec<PollFd> = Vec::with_capacity(batches.len() + 1);
     let mut until = call.deadline;
     let mut holds = false;
-    for flight in flights.iter() {
-        match &flight.connection {
+    for batch in batches.iter() {
+        match &batch.connection {
             Some(connection) => {
                 holds |= connection.has_buffered();
                 fds.push(interest(connection.fd(), connection.interest()));
-                until = until.min(flight.silent_until);
+                until = until.min(batch.silent_until);
             }
             None => fds.push(interest(-1, 0)),
         }
@@ -425,34 +435,34 @@ fn several(
     }
     let time = now();
     let over = call.deadline.passed(time);
-    for (flight, ready) in flights.iter_mut().zip(&fds) {
-        let Some(connection) = &mut flight.connection else {
+    for (batch, ready) in batches.iter_mut().zip(&fds) {
+        let Some(connection) = &mut batch.connection else {
             continue;
         };
         let mut outcome = Ok(());
         if ready.revents & OUT != 0 {
             outcome = connection.send();
-            flight.silent_until = call.attempt_deadline(time);
+            batch.silent_until = call.attempt_deadline(time);
         }
         if (ready.revents & !OUT != 0 || connection.has_buffered()) && outcome.is_ok() {
             outcome = match connection.receive(Recv::Now) {
                 Ok(true) => {
-                    flight.silent_until = call.attempt_deadline(time);
-                    flight.heard(time);
-                    flight.take(reply, landed, call)
+                    batch.silent_until = call.attempt_deadline(time);
+                    batch.record_first_reply(time);
+                    batch.take(reply, batch_errors, call)
                 }
                 Ok(false) => Ok(()),
                 Err(error) => Err(error),
             };
         }
         if outcome.is_ok()
-            && (over || flight.silent_until.passed(time))
-            && let Some(connection) = &flight.connection
+            && (over || batch.silent_until.passed(time))
+            && let Some(connection) = &batch.connection
         {
             outcome = Err(connection.timeout_error());
         }
         if let Err(error) = outcome {
-            flight.fail(error, parts, reply);
+            batch.fail(error, parts, reply);
         }
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! Learning the topology: one thread at a time, seldom, and without holding anybody up. The old
 //! map serves meanwhile.
 
-use super::core::{Core, Process};
-use super::stats::count;
 use crate::address::Address;
+use crate::cluster::state::count;
+use crate::cluster::state::{Core, ProcessState};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::log;
@@ -57,7 +57,7 @@ pub struct Refresh {
 }
 
 /// Ends a refresh however it ends.
-struct Running<'a>(&'a Process);
+struct Running<'a>(&'a ProcessState);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
@@ -68,7 +68,7 @@ impl Drop for Running<'_> {
 
 impl Core {
     /// Learns the topology if it is time to; otherwise the present one has to do.
-    pub fn refresh_if_due(&self, process: &Process, call: &Call<'_>) {
+    pub fn refresh_if_due(&self, process: &ProcessState, call: &Call<'_>) {
         {
             let mut refresh = lock(&process.refresh);
             if refresh.running || refresh.next.is_some_and(|next| now() < next) {
@@ -77,11 +77,16 @@ impl Core {
             refresh.running = true;
         }
         // A failure is counted and logged; the call goes on with what is known.
-        let _ = self.learn(process, call, OPINIONS);
+        let _ = self.discover_topology(process, call, OPINIONS);
     }
 
     /// Learns the topology now, or takes part in what another thread has begun to learn since.
-    pub fn refresh_now(&self, process: &Process, call: &Call<'_>, opinions: usize) -> Result<()> {
+    pub fn refresh_now(
+        &self,
+        process: &ProcessState,
+        call: &Call<'_>,
+        opinions: usize,
+    ) -> Result<()> {
         let began = now();
         let mut refresh = lock(&process.refresh);
         while refresh.running {
@@ -114,15 +119,20 @@ impl Core {
         }
         refresh.running = true;
         drop(refresh);
-        self.learn(process, call, opinions)
+        self.discover_topology(process, call, opinions)
     }
 
-    fn learn(&self, process: &Process, call: &Call<'_>, opinions: usize) -> Result<()> {
+    fn discover_topology(
+        &self,
+        process: &ProcessState,
+        call: &Call<'_>,
+        opinions: usize,
+    ) -> Result<()> {
         let _running = Running(process);
         let _uncancelled = CancelDisabled::begin();
         let time = now();
-        let peers = self.whom_to_ask(process, time);
-        let found = self.ask_around(process, &peers, opinions, &call.attempt(time));
+        let peers = self.refresh_order(process, time);
+        let found = self.discover_from(process, &peers, opinions, &call.attempt(time));
         count(&self.stats.refreshes);
         let news = match found {
             Ok(Discovered::Single(peer)) => Ok(self.adopt(process, Topology::single(peer), None)),
@@ -145,10 +155,12 @@ impl Core {
         refresh.bare = if bare { refresh.bare + 1 } else { 0 };
         let patience = (BARE_FIRST_MS << (refresh.bare.clamp(1, 10) - 1)).min(BARE_LAST_MS);
         process
-            .look_for_replicas
+            .find_replicas_at
             .store(now().millis() + patience, Ordering::Relaxed);
         let relearn = now().millis() + rng().random_range(RELEARN_MS..RELEARN_MS * 3 / 2);
-        process.relearn.store(relearn, Ordering::Relaxed);
+        process
+            .refresh_replicas_at
+            .store(relearn, Ordering::Relaxed);
         refresh.fruitless = match news {
             Ok(true) => 0,
             _ => refresh.fruitless.saturating_add(1),
@@ -164,9 +176,9 @@ impl Core {
 
     /// Asks until so many have answered. Once the cluster is known, a node that hangs costs a moment,
     /// unless all do: somebody's command is waiting.
-    fn ask_around(
+    fn discover_from(
         &self,
-        process: &Process,
+        process: &ProcessState,
         peers: &[Arc<Peer>],
         opinions: usize,
         call: &Call<'_>,
@@ -186,7 +198,7 @@ impl Core {
 
     /// Nodes in an order of trust: those that are well, at random, then the seeds, then those
     /// that have been failing. So a node that causes a refresh is not the one to be asked.
-    fn whom_to_ask(&self, process: &Process, time: Time) -> Vec<Arc<Peer>> {
+    fn refresh_order(&self, process: &ProcessState, time: Time) -> Vec<Arc<Peer>> {
         let topology = process.topology.load();
         let mut known: Vec<Arc<Peer>> = topology.nodes.iter().map(|n| n.peer.clone()).collect();
         known.shuffle(&mut rng());
@@ -213,12 +225,12 @@ impl Core {
     }
 
     /// Whoever reads from replicas next learns the topology again.
-    pub fn relearn(&self, process: &Process) {
-        process.relearn.store(0, Ordering::Relaxed);
+    pub fn request_replica_refresh(&self, process: &ProcessState) {
+        process.refresh_replicas_at.store(0, Ordering::Relaxed);
     }
 
     /// Makes a topology the present one, if it may be; returns whether it is news.
-    fn adopt(&self, process: &Process, topology: Topology, epoch: Option<u64>) -> bool {
+    fn adopt(&self, process: &ProcessState, topology: Topology, epoch: Option<u64>) -> bool {
         // Said with no lock held: the logger may call the library.
         match self.judge(process, topology, epoch) {
             Judged::Old(epoch) => log::log(log::WARN, || {
@@ -243,7 +255,7 @@ impl Core {
         false
     }
 
-    fn judge(&self, process: &Process, mut topology: Topology, epoch: Option<u64>) -> Judged {
+    fn judge(&self, process: &ProcessState, mut topology: Topology, epoch: Option<u64>) -> Judged {
         let mut refresh = lock(&process.refresh);
         if let Some(epoch) = epoch.filter(|e| *e > 0) {
             if epoch < refresh.epoch && refresh.disbelieved < DISBELIEF {
@@ -261,7 +273,9 @@ impl Core {
         process.keep_only(&topology);
         // A new owner's replicas may be behind it.
         if present.version > 0 {
-            process.moving.saw(topology.moved(&present), now());
+            process
+                .migrating_slots
+                .mark(topology.moved(&present), now());
         }
         let topology = Arc::new(topology);
         process.topology.store(topology.clone());
@@ -269,7 +283,7 @@ impl Core {
     }
 
     /// Remembers what a MOVED said.
-    pub fn patch(&self, process: &Process, slot: u16, to: &Address) {
+    pub fn patch(&self, process: &ProcessState, slot: u16, to: &Address) {
         // Serialised by the refresh's lock, which is never held while waiting for a socket.
         let mut refresh = lock(&process.refresh);
         let present = process.topology.load();

@@ -6,12 +6,12 @@ use crate::sync::{Mutex, lock};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// So long after the last sign of it a slot is taken to be moving still, and a replica of its new
+/// So long after the last sign of it a slot is taken to be migrating_slots still, and a replica of its new
 /// owner to be behind.
 const MEMORY_MS: u64 = 10_000;
 
 #[derive(Default)]
-pub struct Moving {
+pub struct MigratingSlots {
     /// How many slots are known: usually none, and then nobody takes the lock.
     known: AtomicUsize,
     signs: Mutex<Signs>,
@@ -24,9 +24,9 @@ struct Signs {
     sorted: Option<Time>,
 }
 
-impl Moving {
-    /// A sign that the slot is moving, or has just moved: ASK, TRYAGAIN, MOVED, another owner.
-    pub fn saw(&self, slots: impl IntoIterator<Item = u16>, time: Time) {
+impl MigratingSlots {
+    /// A sign that the slot is migrating_slots, or has just moved: ASK, TRYAGAIN, MOVED, another owner.
+    pub fn mark(&self, slots: impl IntoIterator<Item = u16>, time: Time) {
         let mut signs = lock(&self.signs);
         if signs.sorted.is_none_or(|s| s.is_before(time, MEMORY_MS)) {
             signs
@@ -41,13 +41,13 @@ impl Moving {
     }
 
     #[inline]
-    pub fn is_nothing(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.known.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether a slot is moving, as far as anybody knows.
-    pub fn has(&self, slot: u16, time: Time) -> bool {
-        if self.is_nothing() {
+    /// Whether a slot is migrating_slots, as far as anybody knows.
+    pub fn contains(&self, slot: u16, time: Time) -> bool {
+        if self.is_empty() {
             return false;
         }
         let mut signs = lock(&self.signs);
@@ -70,13 +70,17 @@ mod tests {
     #[test]
     fn a_slot_is_moving_until_nobody_has_said_so_for_a_while() {
         let at = |ms: u64| Time::of_nanos(ms * 1_000_000);
-        let moving = Moving::default();
-        assert!(!moving.has(7, at(1)));
-        moving.saw([7, 8], at(1000));
-        moving.saw([8], at(6000));
-        assert!(moving.has(7, at(11_000)) && !moving.has(9, at(11_000)));
-        assert!(!moving.has(7, at(11_001)) && moving.has(8, at(11_001)));
-        assert!(!moving.has(8, at(16_001)));
-        assert!(moving.is_nothing(), "nothing is kept for ever");
+        let migrating_slots = MigratingSlots::default();
+        assert!(!migrating_slots.contains(7, at(1)));
+        migrating_slots.mark([7, 8], at(1000));
+        migrating_slots.mark([8], at(6000));
+        assert!(
+            migrating_slots.contains(7, at(11_000)) && !migrating_slots.contains(9, at(11_000))
+        );
+        assert!(
+            !migrating_slots.contains(7, at(11_001)) && migrating_slots.contains(8, at(11_001))
+        );
+        assert!(!migrating_slots.contains(8, at(16_001)));
+        assert!(migrating_slots.is_empty(), "nothing is kept for ever");
     }
 }

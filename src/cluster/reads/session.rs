@@ -1,7 +1,7 @@
-//! What the handles of a client have written and seen, slot by slot, for reads that promise not to
+//! What the handles of a client have written and seen, slot by slot, for reads that consistency not to
 //! go back behind it.
 //!
-//! Nothing is kept until a handle asks for such a promise, and then two words for each slot. No
+//! Nothing is kept until a handle asks for such a consistency, and then two words for each slot. No
 //! locks: a forked child goes on with what its parent knew.
 
 use crate::deadline::{Time, now};

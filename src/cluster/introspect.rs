@@ -1,7 +1,7 @@
 //! Looking inside: the topology and the counters, as ordinary replies.
 
-use super::core::{Core, Process};
-use super::stats::ROWS;
+use crate::cluster::state::ROWS;
+use crate::cluster::state::{Core, ProcessState};
 use crate::deadline::now;
 use crate::net::{Link, Peer};
 use crate::resp::{Builder, Kind, Reply};
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// An array of shards.
-pub fn topology(process: &Process) -> Reply {
+pub fn topology(process: &ProcessState) -> Reply {
     let topology = process.topology.load();
     let ranges = topology.ranges();
     let mut out = Builder::new();

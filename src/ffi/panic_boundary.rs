@@ -1,7 +1,7 @@
 //! What every function does at the edge: no panic leaves, and no pointer is believed.
 
 use super::reply::rdc_reply;
-use super::seal;
+use super::reply_layout;
 use crate::error::{Code, Error, Result};
 use crate::log;
 use crate::net::CancelDisabled;
@@ -23,13 +23,13 @@ static QUIET: Lazy<()> = Lazy::new(|| {
 });
 
 /// Called by whatever makes a handle, so before anything that could panic.
-pub fn be_quiet() {
+pub fn install_panic_hook() {
     Lazy::force(&QUIET);
 }
 
 /// Runs `f`; a panic in it becomes `failed`.
 #[inline]
-pub fn guarded<T>(failed: impl FnOnce(&str) -> T, f: impl FnOnce() -> T) -> T {
+pub fn catch_panic<T>(failed: impl FnOnce(&str) -> T, f: impl FnOnce() -> T) -> T {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(value) => value,
         Err(panic) => {
@@ -44,7 +44,7 @@ pub fn guarded<T>(failed: impl FnOnce(&str) -> T, f: impl FnOnce() -> T) -> T {
 }
 
 /// What a panic becomes for the caller.
-pub fn bug(words: &str) -> Error {
+pub fn panic_error(words: &str) -> Error {
     Error::new(
         Code::Internal,
         format_args!("a bug in librediscluster: {words}"),
@@ -53,22 +53,22 @@ pub fn bug(words: &str) -> Error {
 
 /// The same for what may wait or takes long: a pthread_cancel() of the thread takes effect behind it.
 /// Commands see to that themselves, where it costs nothing.
-pub fn whole<T>(failed: impl FnOnce(&str) -> T, f: impl FnOnce() -> T) -> T {
+pub fn catch_panic_uncancelled<T>(failed: impl FnOnce(&str) -> T, f: impl FnOnce() -> T) -> T {
     let _uncancelled = CancelDisabled::begin();
-    guarded(failed, f)
+    catch_panic(failed, f)
 }
 
 /// Runs what makes a reply, and hands it over.
 #[inline]
 pub fn reply(f: impl FnOnce() -> Result<Box<Reply>>) -> *mut rdc_reply {
-    let made = guarded(
-        |words| Err(bug(words).sent(true)),
+    let made = catch_panic(
+        |words| Err(panic_error(words).sent(true)),
         || {
             sim_panic_point!(Ffi);
             f()
         },
     );
-    seal::hand_over(made.unwrap_or_else(|error| Box::new(Reply::error(&error))))
+    reply_layout::into_raw(made.unwrap_or_else(|error| Box::new(Reply::error(&error))))
 }
 
 /// The bytes that a caller's pointer and length name.
@@ -83,14 +83,14 @@ pub unsafe fn bytes<'a>(pointer: *const c_char, len: usize, what: &str) -> Resul
         return Ok(unsafe { std::slice::from_raw_parts(pointer.cast(), len) });
     }
     // SAFETY: passed on.
-    unsafe { odd_bytes(pointer, len, what) }
+    unsafe { checked_bytes(pointer, len, what) }
 }
 
 /// The same where there are none, or a C string, or a mistake.
 ///
 /// # Safety
 /// As [`bytes`].
-unsafe fn odd_bytes<'a>(pointer: *const c_char, len: usize, what: &str) -> Result<&'a [u8]> {
+unsafe fn checked_bytes<'a>(pointer: *const c_char, len: usize, what: &str) -> Result<&'a [u8]> {
     if len == 0 {
         return Ok(&[]);
     }

@@ -20,7 +20,7 @@ pub enum Target {
 }
 
 /// One command for one node, and how it stands with it.
-pub struct Part<'a> {
+pub struct RoutedCommand<'a> {
     pub(super) body: CommandBody<'a>,
     /// For messages.
     pub name: &'static str,
@@ -32,49 +32,54 @@ pub struct Part<'a> {
     pub preludes: u32,
     pub(super) open: bool,
     /// There was nobody to send it to in this round.
-    pub(super) homeless: bool,
+    pub(super) unroutable: bool,
     /// What a replica answered is not good enough: the primary is asked.
-    pub(super) doubted: bool,
+    pub(super) recheck: bool,
     /// The answer is a replica's, and has been noted as seen.
     pub(super) seen: bool,
     /// What has come in its way; most have nothing.
-    pub(super) trouble: Option<Box<Trouble>>,
+    pub(super) retry_state: Option<Box<RetryState>>,
 }
 
 #[derive(Default)]
-pub(super) struct Trouble {
+pub(super) struct RetryState {
     /// The next time ASKING precedes it.
     pub(super) asking: bool,
     /// Where a redirection sends it.
-    pub(super) toward: Option<Arc<Peer>>,
+    pub(super) redirect_target: Option<Arc<Peer>>,
     pub(super) redirections: u32,
     /// Only a primary may answer.
-    pub(super) home: bool,
+    pub(super) primary_only: bool,
     /// Why it is still open.
     pub(super) last: Option<Error>,
     /// What is sent in place of its body: a script in full.
-    pub(super) instead: Option<Vec<u8>>,
+    pub(super) replacement: Option<Vec<u8>>,
 }
 
-impl<'a> Part<'a> {
+impl<'a> RoutedCommand<'a> {
     #[inline]
-    pub fn new(body: CommandBody<'a>, name: &'static str, target: Target, read: bool) -> Part<'a> {
-        Part {
+    pub fn new(
+        body: CommandBody<'a>,
+        name: &'static str,
+        target: Target,
+        read: bool,
+    ) -> RoutedCommand<'a> {
+        RoutedCommand {
             body,
             name,
             target,
             read,
             preludes: 0,
             open: true,
-            homeless: false,
-            doubted: false,
+            unroutable: false,
+            recheck: false,
             seen: false,
-            trouble: None,
+            retry_state: None,
         }
     }
 
     /// A part that has its answer already.
-    pub fn closed(mut self) -> Part<'a> {
+    pub fn closed(mut self) -> RoutedCommand<'a> {
         self.open = false;
         self
     }
@@ -82,8 +87,8 @@ impl<'a> Part<'a> {
     /// What is sent.
     #[inline]
     pub fn body(&self) -> CommandBody<'_> {
-        match &self.trouble {
-            Some(trouble) => match &trouble.instead {
+        match &self.retry_state {
+            Some(retry_state) => match &retry_state.replacement {
                 Some(bytes) => CommandBody::Encoded(bytes),
                 None => self.body,
             },
@@ -91,7 +96,7 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// What the caller gave: the same, unless [`Part::is_changed`].
+    /// What the caller gave: the same, unless [`RoutedCommand::is_changed`].
     #[inline]
     pub fn plain_body(&self) -> CommandBody<'a> {
         self.body
@@ -99,32 +104,34 @@ impl<'a> Part<'a> {
 
     /// Whether something else is sent than what the caller gave.
     pub fn is_changed(&self) -> bool {
-        let changed = |t: &Trouble| t.asking || t.instead.is_some();
-        self.trouble.as_deref().is_some_and(changed)
+        let changed = |t: &RetryState| t.asking || t.replacement.is_some();
+        self.retry_state.as_deref().is_some_and(changed)
     }
 
     #[inline]
     pub fn is_asking(&self) -> bool {
-        self.trouble.as_ref().is_some_and(|t| t.asking)
+        self.retry_state.as_ref().is_some_and(|t| t.asking)
     }
 
     #[inline]
-    pub(super) fn toward(&self) -> Option<&Arc<Peer>> {
-        self.trouble.as_ref().and_then(|t| t.toward.as_ref())
+    pub(super) fn redirect_target(&self) -> Option<&Arc<Peer>> {
+        self.retry_state
+            .as_ref()
+            .and_then(|t| t.redirect_target.as_ref())
     }
 
     /// Whether a replica may answer, as far as it is up to the command.
     #[inline]
-    pub(super) fn may_roam(&self) -> bool {
-        self.read && self.trouble.as_ref().is_none_or(|t| !t.home)
+    pub(super) fn replica_eligible(&self) -> bool {
+        self.read && self.retry_state.as_ref().is_none_or(|t| !t.primary_only)
     }
 
     pub(super) fn last(&self) -> Option<&Error> {
-        self.trouble.as_ref().and_then(|t| t.last.as_ref())
+        self.retry_state.as_ref().and_then(|t| t.last.as_ref())
     }
 
-    pub(super) fn trouble(&mut self) -> &mut Trouble {
-        self.trouble.get_or_insert_default()
+    pub(super) fn retry_state(&mut self) -> &mut RetryState {
+        self.retry_state.get_or_insert_default()
     }
 
     pub(super) fn slot(&self) -> Option<u16> {
