@@ -30,7 +30,7 @@ STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
 .PHONY: build help demo test test-c asan tsan soak gates test-go test-ruby test-python test-examples bench bench-bindings header lint
-.PHONY: fuzz leaks wheel gem stage install uninstall clean setup-demo setup-test setup-bench
+.PHONY: check unit scripted fuzz leaks wheel gem stage install uninstall clean setup-demo setup-test setup-bench
 
 build: ## the shared and the static library, optimised, in target/release
 	$(CARGO) build --release --lib
@@ -142,6 +142,17 @@ bench-bindings: setup-bench setup-test stage ## Go, Ruby and Python beside their
 
 header: ## write include/rediscluster.h and .cdef.h anew from the sources
 	RDC_BLESS=1 $(CARGO) test -q --test abi
+
+check: ## formatting, clippy and cargo check: the first step of the inner loop
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) check --workspace --all-targets
+
+unit: ## the unit tests: no server, no simulation
+	$(CARGO) test --lib -- --skip simulation
+
+scripted: ## the tests against scripted nodes: no server
+	$(CARGO) test --test scripted
 
 lint: ## formatting, clippy, C and C++ warnings
 	$(CARGO) fmt --all --check

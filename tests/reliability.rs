@@ -56,13 +56,37 @@ fn missing_in(page: &str) -> (Vec<String>, usize) {
             missing.push(format!("{file}::{test}"));
         }
     }
-    for link in page.split("](").skip(1) {
-        let target = link.split([')', '#']).next().unwrap();
-        if !target.is_empty() && !path.parent().unwrap().join(target).exists() {
-            missing.push(target.to_string());
+    missing.extend(dead_links(&path, &page));
+    (missing, seen)
+}
+
+/// The links of a page to files that do not exist.
+fn dead_links(path: &Path, page: &str) -> Vec<String> {
+    page.split("](")
+        .skip(1)
+        .map(|link| link.split([')', '#']).next().unwrap())
+        .filter(|target| !target.is_empty() && !target.starts_with("https://"))
+        .filter(|target| !path.parent().unwrap().join(target).exists())
+        .map(|target| format!("{}: {target}", path.display()))
+        .collect()
+}
+
+#[test]
+fn links_of_every_page_lead_to_existing_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = 0;
+    let mut missing = Vec::new();
+    for folder in ["", "docs", "docs/benchmarks", "docs/decisions", "examples-c"] {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "md") {
+                pages += 1;
+                missing.extend(dead_links(&path, &std::fs::read_to_string(&path).unwrap()));
+            }
         }
     }
-    (missing, seen)
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(pages > 20, "only {pages} pages found");
 }
 
 #[test]
@@ -76,7 +100,7 @@ fn every_test_and_file_that_reliability_md_names_exists() {
 fn every_test_and_file_that_the_page_on_replicas_names_exists() {
     let (missing, seen) = missing_in("docs/replica-reads.md");
     assert!(missing.is_empty(), "{missing:#?}");
-    assert!(seen > 30, "only {seen} tests are named");
+    assert!(seen > 60, "only {seen} tests are named");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("docs/replica-reads.md")).unwrap();
     let promises = page
@@ -89,9 +113,9 @@ fn every_test_and_file_that_the_page_on_replicas_names_exists() {
 
 #[test]
 fn every_test_and_file_that_the_readme_names_exists() {
-    let (missing, seen) = missing_in("README.md");
+    // The table of tests that the README once had is the summary of docs/replica-reads.md.
+    let (missing, _) = missing_in("README.md");
     assert!(missing.is_empty(), "{missing:#?}");
-    assert!(seen > 12, "only {seen} tests are named");
 }
 
 /// The cells of a row.
