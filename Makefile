@@ -29,8 +29,8 @@ STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 # Runs the command that follows in a cluster of its own, unless one is running already (RDC_URL names it).
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
-.PHONY: build help demo check unit scripted test test-c asan tsan soak gates test-go test-ruby test-python test-examples bench bench-bindings header lint
-.PHONY: fuzz leaks wheel gem stage install uninstall clean setup-demo setup-test setup-bench
+.PHONY: build help demo test test-c asan tsan soak gates test-go test-ruby test-python test-examples bench bench-bindings header lint
+.PHONY: check unit scripted fuzz leaks wheel gem stage install uninstall clean setup-demo setup-test setup-bench
 
 build: ## the shared and the static library, optimised, in target/release
 	$(CARGO) build --release --lib
@@ -41,16 +41,6 @@ help: ## this list
 demo: setup-demo stage ## start a cluster of six, run the C example in it, stop it
 	$(CC) $(C_FLAGS) examples-c/readonly.c -o $(TARGET)/demo -L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lrediscluster
 	$(IN_CLUSTER) $(TARGET)/demo
-
-check: ## formatting and clippy, which compiles all targets: the first thing to run after an edit
-	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
-
-unit: ## the unit tests without the simulation: no server, seconds
-	$(CARGO) test --lib -- --skip simulation::
-
-scripted: ## the tests against scripted nodes: no server, less than a minute
-	$(CARGO) test --test scripted
 
 test: setup-test check build ## everything: Rust, C, installation, Go, Ruby, Python, examples (installs what is missing)
 	CARGO_TARGET_DIR=$(TARGET) CARGO=$(CARGO) tools/test.sh
@@ -152,6 +142,17 @@ bench-bindings: setup-bench setup-test stage ## Go, Ruby and Python beside their
 
 header: ## write include/rediscluster.h and .cdef.h anew from the sources
 	RDC_BLESS=1 $(CARGO) test -q --test repo abi::
+
+check: ## formatting, clippy and cargo check: the first step of the inner loop
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) check --workspace --all-targets
+
+unit: ## the unit tests: no server, no simulation
+	$(CARGO) test --lib -- --skip simulation
+
+scripted: ## the tests against scripted nodes: no server
+	$(CARGO) test --test scripted
 
 lint: check ## check, and the other workspaces, no default features, C and C++ warnings
 	$(CARGO) clippy --lib --no-default-features -- -D warnings

@@ -7,7 +7,14 @@ use std::process::Command;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The sections of the header, in order.
-const SOURCES: &[&str] = &["numbers", "client", "command", "pipeline", "reply", "look"];
+const SOURCES: &[&str] = &[
+    "constants",
+    "client",
+    "command",
+    "pipeline",
+    "reply",
+    "introspect",
+];
 
 const PREAMBLE: &str = "\
 /*

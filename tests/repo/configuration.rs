@@ -1,4 +1,4 @@
-//! CONFIGURATION.md is generated from the option table, and its examples are valid.
+//! CONFIGURATION.md is generated from the option table, and its example URLs are parsed.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -9,15 +9,15 @@ use rediscluster::config::{Config, OptionRow, options, schemes};
 const EXAMPLES: &[(&str, &str)] = &[
     (
         "redis://127.0.0.1:7000",
-        "one node; the others are learned from it",
+        "one seed; the other nodes are discovered from it",
     ),
     (
         "redis://node1:7000,node2:7000,node3",
-        "three nodes, in case one is down; the port of the third is 6379",
+        "three seeds, in case one is down; the port of the third is 6379",
     ),
     (
         "redis://:s3cret@node1:7000",
-        "a password, of the user `default`",
+        "the password of the user `default`",
     ),
     (
         "redis://app:p%40ss@node1:7000",
@@ -47,11 +47,15 @@ fn rendered() -> String {
          \n\
          # Configuration\n\
          \n\
-         Every option has a name and takes text: in `rdc_options_set(options, name, value)`, in the \
-         query of a URL, and, if it is marked *per handle*, in `rdc_with(client, name, value)`, which gives \
-         another handle on the same connections. A value that is not understood is an error when it \
-         is set. Numbers are decimal; booleans are `yes` or `no` (`true` or `false`, `1` or `0`); an \
-         empty text means none.\n\
+         Every option has a name, and its value is given as text. There are three places to set one:\n\
+         \n\
+         - `rdc_options_set(options, name, value)`;\n\
+         - the query of a URL;\n\
+         - `rdc_with(client, name, value)`, if the option is marked *per handle*. It returns a derived handle \
+         on the same\n  connections.\n\
+         \n\
+         An invalid value is an error when it is set. Numbers are decimal. Booleans are `yes` or `no` (also \
+         `true` or `false`,\n`1` or `0`). An empty text means that the option is not set.\n\
          \n\
          | Option | Type | Default | Range | Per handle | What it does |\n\
          |---|---|---|---|---|---|\n",
@@ -68,15 +72,15 @@ fn rendered() -> String {
          redis://[user[:password]@]host[:port][,host[:port]...][/0][?option=value[&option=value...]]\n\
          ```\n\
          \n\
-         - The scheme is {}; those with an `s` behind them are TLS.\n\
-         - The hosts are those to learn the cluster from, tried until one answers. The port is 6379 \
-         unless it is said; an IPv6 address stands in brackets, with its scope if it has one. A host \
-         that is named twice counts once.\n\
-         - User and password stand once, before the first host, and hold for every node. In them, `@` \
-         is written `%40`, `/` `%2F`, `?` `%3F`, `#` `%23`, `%` `%25`, and a `:` in the user `%3A`.\n\
-         - The path is `/`, `/0` or nothing: a cluster has only database 0.\n\
-         - The query sets options, in order, so that the last of a name holds. In a value, `&` is \
-         written `%26`, `#` `%23`, `@` `%40`, `%` `%25`; `+` means itself.\n\
+         - The scheme is {}. Those with an additional `s` at the end use TLS.\n\
+         - The hosts are the seeds. They are tried until one replies. The default port is 6379. An IPv6 \
+         address is written in\n  brackets, with its scope if it has one. A host that is listed twice \
+         counts once.\n\
+         - User and password are written once, before the first host, and apply to every node. In them, \
+         `@` is written `%40`,\n  `/` `%2F`, `?` `%3F`, `#` `%23`, `%` `%25`, and a `:` in the user `%3A`.\n\
+         - The path is `/`, `/0` or empty: a cluster has only database 0.\n\
+         - The query sets options, in order. If an option is repeated, the last value applies. In a value, \
+         `&` is written\n  `%26`, `#` `%23`, `@` `%40`, `%` `%25`; `+` means itself.\n\
          - A URL is at most 65536 bytes of UTF-8 without control characters.\n\
          \n\
          | URL | Meaning |\n\

@@ -11,9 +11,13 @@ fn rendered() -> String {
          \n\
          # Statistics\n\
          \n\
-         `rdc_stats(client)` returns a map from a name to an integer. The counters begin at 0 when the \
-         client is created, are shared by all its twins, and never hold a key, a value or a password. \
-         A forked child goes on counting from where its parent was. New ones may be added.\n\
+         `rdc_stats(client)` returns a map from a counter's name to an integer. All counters start at 0 when\n\
+         the client is created. A client and the handles derived from it share one set of counters. A forked\n\
+         child continues from its parent's values. No counter contains a key, a value or a password. Later\n\
+         versions may add counters.\n\
+         \n\
+         The counters from `reads_fallback` to `reads_skipped_stale` say why a read counted in `primary_reads`\n\
+         or `replica_reads` went where it did.\n\
          \n\
          | Counter | What it counts |\n\
          |---|---|\n",
@@ -23,13 +27,18 @@ fn rendered() -> String {
     }
     page.push_str(
         "\n\
-         Beside them there are\n\
+         The map has two more entries:\n\
          \n\
-         - `topology_version`: how often the map of the cluster has changed, patches included;\n\
-         - `nodes`: a map from each known node's `host:port` to a map of `connections` (open now), \
-         `connects` (ever opened), `failures` (how often it was left alone for a while), `reads` (that went \
-         to it because it was chosen among several) and `health` \
-         (`healthy` or `unhealthy`).\n",
+         - `topology_version`: the number of topology changes so far, single-slot patches included;\n\
+         - `nodes`: a map from the `host:port` of each known node to a map with these fields:\n\
+         \n\
+         | Field | Meaning |\n\
+         |---|---|\n\
+         | `connections` | Connections that are open now. |\n\
+         | `connects` | Connections opened since the node became known. |\n\
+         | `failures` | Times the node was ejected. |\n\
+         | `reads` | Reads sent to this node because it was selected among several. |\n\
+         | `health` | `healthy` or `unhealthy`. |\n",
     );
     page
 }

@@ -6,7 +6,7 @@ use crate::common::{
 };
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
-use rediscluster::net::set_question;
+use rediscluster::net::set_wait_callback;
 use rediscluster::resp::View;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -36,7 +36,7 @@ fn failed(view: View<'_>) -> View<'_> {
 fn abort_at(n: usize) -> Rc<Cell<usize>> {
     let asked = Rc::new(Cell::new(0));
     let count = asked.clone();
-    set_question(Some(Rc::new(move || {
+    set_wait_callback(Some(Rc::new(move || {
         count.set(count.get() + 1);
         count.get() != n
     })));
@@ -85,7 +85,7 @@ fn wait_callback_returning_zero_aborts_call_in_every_wait() {
             }
             let asked = abort_at(1);
             let (reply, took) = timed(call);
-            set_question(None);
+            set_wait_callback(None);
             let failed = failed(reply.view());
             assert_eq!(code(failed), Code::Interrupted, "{way}: {}", show(failed));
             assert!(is_sent(failed), "{way}: {}", show(failed));
@@ -129,7 +129,7 @@ fn wait_callback_runs_while_waiting_for_connection() {
                     "a pipeline" => pipeline(&client, &["SET k v"]),
                     _ => send(&client, way),
                 });
-                set_question(None);
+                set_wait_callback(None);
                 let failed = failed(reply.view());
                 assert_eq!(code(failed), Code::Interrupted, "{way}: {}", show(failed));
                 assert!(!is_sent(failed), "{way}: {}", show(failed));
@@ -157,7 +157,7 @@ fn wait_callback_runs_while_connecting_and_backing_off() {
     assert_prompt("between two tries", || {
         abort_at(2);
         let (reply, took) = timed(|| send(&client, "GET k"));
-        set_question(None);
+        set_wait_callback(None);
         assert_eq!(
             code(reply.view()),
             Code::Interrupted,
@@ -174,7 +174,7 @@ fn wait_callback_runs_while_connecting_and_backing_off() {
     assert_prompt("connecting", || {
         abort_at(1);
         let (refused, took) = timed(|| Client::create(&url));
-        set_question(None);
+        set_wait_callback(None);
         let error = refused.error().expect("an error, because no node answers");
         assert_eq!(error.code, Code::Interrupted, "{error}");
         took
@@ -209,7 +209,7 @@ fn wait_callback_returning_one_keeps_call_and_queue_position() {
     let before = asked.get();
     assert_eq!(run(&client, &format!("GET {quick}")), "1");
     assert_eq!(asked.get(), before, "the callback ran without a wait");
-    set_question(None);
+    set_wait_callback(None);
     assert_eq!(fake.calls("INCR"), 3, "each runs once");
 }
 
@@ -228,7 +228,7 @@ fn late_reply_of_interrupted_command_is_discarded() {
     for _ in 0..5 {
         abort_at(1);
         let reply = send(&client, "GET late");
-        set_question(None);
+        set_wait_callback(None);
         assert_eq!(
             code(reply.view()),
             Code::Interrupted,
@@ -257,7 +257,7 @@ fn wait_callback_may_call_the_library() {
     ));
     let (inner, found) = (client.clone(), Rc::new(Cell::new(0)));
     let counted = found.clone();
-    set_question(Some(Rc::new(move || {
+    set_wait_callback(Some(Rc::new(move || {
         // These calls run the callback as well, when they wait.
         assert_eq!(run(&inner, "GET k"), "v");
         assert_eq!(run_all(&inner, &["GET k"]), ["v"]);
@@ -266,7 +266,7 @@ fn wait_callback_may_call_the_library() {
         counted.get() < 3
     })));
     let reply = send(&client, "INCR n");
-    set_question(None);
+    set_wait_callback(None);
     assert_eq!(
         code(reply.view()),
         Code::Interrupted,
@@ -297,5 +297,5 @@ fn wait_callback_belongs_to_its_own_thread() {
         }
     });
     assert_eq!((done.into_inner(), asked.get()), (3, 0));
-    set_question(None);
+    set_wait_callback(None);
 }
