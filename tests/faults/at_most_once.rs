@@ -9,6 +9,7 @@ use crate::common::history::{
 };
 use crate::common::proxies::{Proxies, connect_with_retries, seed};
 use crate::common::serial::serial;
+use crate::common::shared::wait_promotion;
 use crate::common::{code, is_command, key_of, pause, pipeline, send, show, wait_for};
 use rediscluster::error::Code;
 use std::sync::Arc;
@@ -72,9 +73,7 @@ fn primary_faults_run_each_write_once_or_report_sent() {
     let unhealthy = slot(&tags[0]);
     let primary = || cluster.primary_of(unhealthy).unwrap();
     let successor = |old: u16| {
-        wait_for("a replica is promoted", || {
-            cluster.primary_of(unhealthy).is_ok_and(|p| p != old)
-        });
+        wait_promotion(cluster, unhealthy, old);
     };
     type Fault<'a> = (&'a str, bool, Box<dyn Fn() + 'a>);
     let faults: Vec<Fault> = vec![

@@ -4,6 +4,7 @@ use crate::common::history::{
     SetOnDrop, Shape, append_tokens, healthy_cluster, p99, paced_reads, read_latencies,
     verify_history,
 };
+use crate::common::shared::wait_promotion;
 use crate::common::{WAIT_LIMIT, client, code, key_of, pause, run, show, timed, wait_for};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
@@ -235,9 +236,7 @@ fn primary_loss_does_not_slow_other_shards() {
                 true => cluster.stop(old).unwrap(),
                 false => cluster.kill(old).unwrap(),
             }
-            wait_for("a replica is promoted", || {
-                cluster.primary_of(slot).is_ok_and(|p| p != old)
-            });
+            wait_promotion(cluster, slot, old);
             finished.store(true, Ordering::SeqCst);
             let times = watching.join().unwrap();
             println!(
@@ -270,9 +269,7 @@ fn returned_old_primary_is_read_as_replica_and_not_written() {
         assert_eq!(get(&readonly), Code::Ok);
     }
     cluster.kill(old).unwrap();
-    wait_for("a replica is promoted", || {
-        cluster.primary_of(slot).is_ok_and(|p| p != old)
-    });
+    wait_promotion(cluster, slot, old);
     // The client now knows the new primary.
     assert_eq!(
         code(client.command(&[b"SET", tag.as_bytes(), b"v"]).view()),

@@ -1,6 +1,7 @@
 //! Consistency of replica reads: bounded staleness, read your writes, monotonic reads. The scripted nodes report their
 //! replication offsets.
 
+use crate::common::load::assert_pairs_are_current_while_replication_is_paused;
 use crate::common::{client, code, is_command, run, run_all, send, stat, wait_for};
 use crate::{asked, field, redis};
 use rediscluster::error::Code;
@@ -347,28 +348,8 @@ fn monotonic_reads_never_return_older_data() {
 fn read_your_writes_holds_while_replication_is_paused() {
     let cluster = &redis();
     let any = Arc::new(client(&cluster.url()).with("read_from", "replica"));
-    let replicas: Vec<u16> = [0, 8000, 16000]
-        .map(|slot| cluster.replicas_of(slot).unwrap()[0])
-        .to_vec();
-    for replica in &replicas {
-        cluster.pause_replication(*replica).unwrap();
-    }
-    let mut pairs = 0;
-    for round in 0..50 {
-        let commands: Vec<String> = (0..2000)
-            .flat_map(|n| [format!("SET pair{n} {round}"), format!("GET pair{n}")])
-            .collect();
-        let got = run_all(&any, &commands);
-        for pair in got.chunks(2) {
-            assert_eq!(pair, ["OK", &round.to_string()]);
-            pairs += 1;
-        }
-    }
-    assert_eq!(pairs, 100_000);
-    for replica in &replicas {
-        cluster.resume_replication(*replica).unwrap();
-    }
-    cluster.wait_replicas_in_sync().unwrap();
+    // 100,000 pairs.
+    assert_pairs_are_current_while_replication_is_paused(cluster, &any, 2000);
 }
 
 #[test]
