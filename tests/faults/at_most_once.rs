@@ -4,7 +4,7 @@
 use crate::common;
 use crate::common::history;
 use crate::common::history::{
-    History, SetOnDrop, Shape, append_tokens, healthy_cluster, paced_reads, shard_tags, slot,
+    History, SetOnDrop, WriteMode, append_tokens, healthy_cluster, paced_reads, shard_tags, slot,
     verify_history,
 };
 use crate::common::proxies::{Proxies, connect_with_retries, seed};
@@ -32,11 +32,11 @@ fn writes(cluster: &Cluster, options: &str, tags: &[String], what: impl FnOnce()
     std::thread::scope(|scope| {
         let _finish = SetOnDrop(&finished);
         let writers: Vec<_> = [
-            (&apart, 3, Shape::Single),
-            (&apart, 2, Shape::Pipeline(20)),
-            (&apart, 1, Shape::Atomic(4)),
-            (&apart, 1, Shape::Pinned),
-            (&shared, 12, Shape::Single),
+            (&apart, 3, WriteMode::Single),
+            (&apart, 2, WriteMode::Pipeline(20)),
+            (&apart, 1, WriteMode::Atomic(4)),
+            (&apart, 1, WriteMode::Pinned),
+            (&shared, 12, WriteMode::Single),
         ]
         .into_iter()
         .map(|(client, threads, shape)| {
@@ -56,7 +56,7 @@ fn writes(cluster: &Cluster, options: &str, tags: &[String], what: impl FnOnce()
 }
 
 /// Errors that callers may get while nodes are silent, die and change roles.
-const EXPLAINED: &[Code] = &[
+const EXPECTED_ERRORS: &[Code] = &[
     Code::Timeout,
     Code::Io,
     Code::Connect,
@@ -144,7 +144,7 @@ fn primary_faults_run_each_write_once_or_report_sent() {
         let history = writes(cluster, "", &tags, fault);
         cluster.wait_healthy().unwrap();
         history.print(what);
-        history.assert_errors_among(what, EXPLAINED);
+        history.assert_errors_among(what, EXPECTED_ERRORS);
         assert!(history.acknowledged.len() > 100, "{what}");
         history.assert_calls_within(what, 1200);
         verify_history(cluster, &history, lost, what);
@@ -181,7 +181,7 @@ fn cut_connections_run_no_write_twice() {
         drop(proxies);
         history.print(what);
         println!("{what}: {cuts} cuts");
-        history.assert_errors_among(what, EXPLAINED);
+        history.assert_errors_among(what, EXPECTED_ERRORS);
         assert!(
             cuts > 10 && !history.uncertain.is_empty(),
             "{what}: {cuts} cuts"
@@ -337,9 +337,10 @@ fn network_latency_adds_only_round_trips() {
             scope.spawn(|| paced_reads("reads from the primary", &client, &tags[0], &finished));
         let around =
             scope.spawn(|| paced_reads("reads from any node", &readonly, &tags[0], &finished));
-        let writing = scope.spawn(|| append_tokens(&client, one(1), 1, Shape::Single, &finished));
+        let writing =
+            scope.spawn(|| append_tokens(&client, one(1), 1, WriteMode::Single, &finished));
         let piping =
-            scope.spawn(|| append_tokens(&client, one(2), 1, Shape::Pipeline(50), &finished));
+            scope.spawn(|| append_tokens(&client, one(2), 1, WriteMode::Pipeline(50), &finished));
         pause(2500 * MS);
         finished.store(true, Ordering::SeqCst);
         for times in [reading.join().unwrap(), around.join().unwrap()] {
