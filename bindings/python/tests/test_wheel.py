@@ -25,7 +25,7 @@ print([line.split()[-1] for line in loaded.splitlines() if "librediscluster" in 
 def run(*command: object, **environment: str) -> str:
     found = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
-        [str(word) for word in command],
+        [str(arg) for arg in command],
         env={**found, **environment},
         cwd="/",
         capture_output=True,
