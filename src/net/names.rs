@@ -11,10 +11,10 @@ mod servers;
 use files::{HOSTS, SERVERS, SOURCES, Settings, has_other_sources, listed, read};
 use servers::{ask, socket_to};
 
-use super::poll;
-use super::wake::Call;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
+use crate::net::sys;
+use crate::net::wait::Call;
 use crate::sync::{Mutex, lock};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -61,7 +61,7 @@ impl Names {
         }
         if is_numeric(host) {
             // The system reads them without asking anybody.
-            return poll::resolve(host, port).map_err(|e| unknown(host, e));
+            return sys::resolve(host, port).map_err(|e| unknown(host, e));
         }
         let time = now();
         let known = lock(&self.known).clone();
@@ -105,8 +105,8 @@ fn is_numeric(host: &str) -> bool {
 /// Looks a host up, by `until`.
 pub fn look_up(host: &str, call: &Call<'_>, until: Deadline) -> Result<Found> {
     #[cfg(test)]
-    if let Some(world) = crate::world::here() {
-        return match world.resolve(host, 0) {
+    if let Some(simulator) = crate::sim_hooks::current() {
+        return match simulator.resolve(host, 0) {
             Ok(found) => Ok(lasting(
                 found.iter().map(SocketAddr::ip).collect(),
                 u32::MAX,
@@ -126,7 +126,7 @@ pub fn look_up(host: &str, call: &Call<'_>, until: Deadline) -> Result<Found> {
     let asked = ask(host, &Settings::parse(&read(SERVERS)), call, until);
     match asked {
         Err(error) if error.code == Code::Connect && has_other_sources(&read(SOURCES)) => {
-            match poll::resolve(host, 0) {
+            match sys::resolve(host, 0) {
                 Ok(found) => Ok(lasting(found.iter().map(SocketAddr::ip).collect(), 0)),
                 Err(e) => Err(unknown(host, e)),
             }

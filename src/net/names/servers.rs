@@ -5,9 +5,9 @@ use super::{Found, lasting, unknown};
 use crate::deadline::{Deadline, now};
 use crate::error::{Code, Error, Result};
 use crate::net::dns::{Answer, Record, answer, question};
-use crate::net::poll;
-use crate::net::wake::Call;
-use crate::world::rng;
+use crate::net::sys;
+use crate::net::wait::Call;
+use crate::sim_hooks::rng;
 use rand::Rng;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -83,8 +83,8 @@ fn ask_one(name: &str, server: SocketAddr, call: &Call<'_>, until: Deadline) -> 
     let mut buffer = [0; MESSAGE];
     while questions.iter().any(|(_, said)| said.is_none()) {
         let mut fds = [
-            poll::interest(socket.as_raw_fd(), poll::IN),
-            poll::interest(-1, 0),
+            sys::interest(socket.as_raw_fd(), sys::IN),
+            sys::interest(-1, 0),
         ];
         if !call.wait(&mut fds, until)? {
             // Half an answer is better than none.
@@ -145,7 +145,7 @@ pub(super) fn socket_to(to: SocketAddr) -> io::Result<UdpSocket> {
 mod tests {
     use super::*;
     use crate::net::dns::tests::said;
-    use crate::net::wake::{Alert, Wakers};
+    use crate::net::wait::{CancelFlag, Wakers};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::{Duration, Instant};
@@ -194,8 +194,8 @@ mod tests {
 
     /// Asks for this host within so many milliseconds.
     fn asks(host: &str, settings: &Settings, ms: u64) -> Result<Vec<IpAddr>> {
-        let (alert, wakers) = (Alert::default(), Wakers::default());
-        let call = Call::new(now(), ms, ms, &alert, &wakers);
+        let (cancel_flag, wakers) = (CancelFlag::default(), Wakers::default());
+        let call = Call::new(now(), ms, ms, &cancel_flag, &wakers);
         ask(host, settings, &call, call.deadline).map(|found| found.addresses)
     }
 
@@ -257,8 +257,8 @@ mod tests {
         let took = began.elapsed();
         assert_eq!(error.code, Code::Timeout, "{error}");
         assert!(took < Duration::from_millis(350), "{took:?}");
-        let (alert, wakers) = (Alert::default(), Wakers::default());
-        let call = Call::new(now(), 60_000, 60_000, &alert, &wakers);
+        let (cancel_flag, wakers) = (CancelFlag::default(), Wakers::default());
+        let call = Call::new(now(), 60_000, 60_000, &cancel_flag, &wakers);
         let (asked_of, asked) = server(|_, _| None);
         let mut patient = settings(&[asked_of], &[]);
         patient.patience = Duration::from_secs(30);
@@ -271,7 +271,7 @@ mod tests {
                 std::thread::yield_now();
             }
             let fired = Instant::now();
-            alert.interrupt();
+            cancel_flag.interrupt();
             wakers.fire();
             let (code, ended) = looking.join().unwrap();
             assert_eq!(code, Code::Interrupted);
