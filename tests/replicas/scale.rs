@@ -2,7 +2,7 @@
 //! are the limit; `RDC_BLESS=1 cargo test --test replicas scale` writes docs/benchmarks/replica-reads.md
 //! and its plot.
 
-use crate::say::{client, is, say};
+use crate::common::{client, is, say};
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -47,9 +47,9 @@ fn throughput(replicas: usize, read_from: &str) -> f64 {
             });
         }
         // Connections are open when the clock starts.
-        crate::say::until("the first reads", || reads.load(Ordering::SeqCst) > 50);
+        crate::common::until("the first reads", || reads.load(Ordering::SeqCst) > 50);
         let (began, before) = (Instant::now(), reads.load(Ordering::SeqCst));
-        crate::say::until("a while", || began.elapsed() > Duration::from_millis(500));
+        crate::common::until("a while", || began.elapsed() > Duration::from_millis(500));
         let counted = reads.load(Ordering::SeqCst) - before;
         let rate = counted as f64 / began.elapsed().as_secs_f64();
         over.store(true, Ordering::SeqCst);
