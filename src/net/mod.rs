@@ -15,4 +15,4 @@ pub use node::{
 };
 pub use pool::TryAcquire;
 pub use sys::{CancelDisabled, ForkMark, OUT, PollFd, Recv, close, interest};
-pub use wait::{Call, CancelFlag, POLL_INTERVAL, Wakers, set_wait_callback};
+pub use wait::{Attempt, Call, CancelFlag, POLL_INTERVAL, Wakers, set_wait_callback};

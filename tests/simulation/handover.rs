@@ -124,13 +124,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn once(peer: &Peer, caller: Caller, token: &str, call: &Call<'_>) -> Result<Box<Reply>> {
     let args = [b"INCRBY".as_slice(), KEY.as_bytes(), token.as_bytes()];
-    let (body, until) = (CommandBody::Args(&args), call.attempt_deadline(call.began));
+    let (body, attempt) = (CommandBody::Args(&args), call.attempt_at(call.began));
     if !caller.takes {
-        return peer.call(ConnectionKind::Primary, &body, call, until);
+        return peer.call(ConnectionKind::Primary, &body, attempt);
     }
-    let mut connection = peer.acquire(ConnectionKind::Primary, call, until)?;
+    let mut connection = peer.acquire(ConnectionKind::Primary, attempt)?;
     connection.push(&body);
-    let reply = connection.reply(call, until);
+    let reply = connection.reply(attempt);
     match &reply {
         Ok(_) => peer.release(ConnectionKind::Primary, connection, call.began),
         Err(_) => {
@@ -177,7 +177,8 @@ fn run(it: &Scenario, script: Script, told: bool) -> Ran {
     let calm = CancelFlag::default();
     shared.run(vec![Box::new(|_: &Thread| {
         let call = Call::new(now(), 2000, 2000, &calm, &wakers);
-        let warm = peer.ensure_connected(ConnectionKind::Primary, &call, call.deadline);
+        let warm =
+            peer.ensure_connected(ConnectionKind::Primary, call.attempt_until(call.deadline));
         warm.expect("the node is well");
         if it.contended {
             peer.force_contended(ConnectionKind::Primary);

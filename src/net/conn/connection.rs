@@ -6,10 +6,10 @@
 
 use super::memory_budget::{MemoryBudget, MemoryLease};
 use super::stream::Stream;
-use crate::deadline::{Deadline, Time, now};
+use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, Recv};
-use crate::net::wait::{Call, TICK_MS};
+use crate::net::wait::{Attempt, Call, TICK_MS};
 use crate::resp::{CommandBody, Decoder, Kind, Limits, Origin, Reply, SMALL, Value, chunk_tag};
 use crate::sim_hooks::sim_panic_point;
 use std::io;
@@ -280,10 +280,10 @@ impl Connection {
 
     /// Sends and receives until something has been received, by `until`.
     #[inline(always)]
-    pub fn send_and_recv(&mut self, call: &Call<'_>, until: Deadline) -> Result<()> {
+    pub fn send_and_recv(&mut self, attempt: Attempt<'_>) -> Result<()> {
         self.send()?;
         // A receive that waits is one system call; a poll before it would be a second.
-        let short = until.is_near(call.began, TICK_MS);
+        let short = attempt.until.is_near(attempt.call.began, TICK_MS);
         let first = if self.is_flushed() && !short {
             Recv::Some
         } else {
@@ -292,19 +292,19 @@ impl Connection {
         if self.receive(first)? {
             return Ok(());
         }
-        self.poll_send_and_recv(call, until)
+        self.poll_send_and_recv(attempt)
     }
 
     #[cold]
-    fn poll_send_and_recv(&mut self, call: &Call<'_>, until: Deadline) -> Result<()> {
+    fn poll_send_and_recv(&mut self, attempt: Attempt<'_>) -> Result<()> {
         loop {
             let mut fds = [
                 sys::interest(self.fd(), self.interest()),
                 sys::interest(-1, 0),
             ];
-            match call.wait(&mut fds, until) {
+            match attempt.wait(&mut fds) {
                 Ok(true) => {}
-                Ok(false) => return Err(self.timeout_error()),
+                Ok(false) => return Err(self.timeout_error(attempt)),
                 Err(error) => return Err(error.at(self.origin.name()).sent(self.written > 0)),
             }
             if fds[0].revents & sys::OUT != 0 {
@@ -324,9 +324,10 @@ impl Connection {
                 return Ok(());
             }
             let mut fds = [sys::interest(self.fd(), sys::OUT), sys::interest(-1, 0)];
-            match call.wait(&mut fds, call.deadline) {
+            let attempt = call.attempt_until(call.deadline);
+            match attempt.wait(&mut fds) {
                 Ok(true) => {}
-                Ok(false) => return Err(self.timeout_error()),
+                Ok(false) => return Err(self.timeout_error(attempt)),
                 Err(error) => return Err(error.at(self.origin.name()).sent(self.written > 0)),
             }
         }
@@ -339,8 +340,9 @@ impl Connection {
     }
 
     /// The next reply, by `until`.
-    pub fn reply(&mut self, call: &Call<'_>, until: Deadline) -> Result<Box<Reply>> {
-        let mut until = until;
+    pub fn reply(&mut self, attempt: Attempt<'_>) -> Result<Box<Reply>> {
+        let call = attempt.call;
+        let mut attempt = attempt;
         let mut rounds = 0;
         loop {
             if let Some(reply) = self.take()? {
@@ -352,12 +354,12 @@ impl Connection {
             if rounds > 1 {
                 let time = now();
                 if call.deadline.passed(time) {
-                    return Err(self.timeout_error());
+                    return Err(self.timeout_error(attempt));
                 }
                 self.check(call)?;
-                until = call.attempt_deadline(time);
+                attempt = call.attempt_at(time);
             }
-            self.send_and_recv(call, until)?;
+            self.send_and_recv(attempt)?;
         }
     }
 
@@ -579,13 +581,13 @@ impl Connection {
     }
 
     /// Reads on where a push frame has come in part, by `until`: for a connection that has just been greeted.
-    pub fn finish_pushes(&mut self, call: &Call<'_>, until: Deadline) -> Result<()> {
+    pub fn finish_pushes(&mut self, attempt: Attempt<'_>) -> Result<()> {
         while self.start != self.input.len()
             && !self.drop_pushes()
             && self.pushes
             && self.input[self.start] == b'>'
         {
-            self.send_and_recv(call, until)?;
+            self.send_and_recv(attempt)?;
         }
         Ok(())
     }
@@ -595,13 +597,9 @@ impl Connection {
         self.stream.has_news()
     }
 
-    pub fn timeout_error(&self) -> Error {
-        Error::new(
-            Code::Timeout,
-            format_args!("{} did not answer in time", self.origin.name()),
-        )
-        .at(self.origin.name())
-        .sent(self.written > 0)
+    pub fn timeout_error(&self, attempt: Attempt<'_>) -> Error {
+        let error = attempt.timeout_error(self.origin.name());
+        error.sent(self.written > 0)
     }
 
     #[cold]

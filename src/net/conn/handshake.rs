@@ -6,10 +6,9 @@
 //! connection: none is used half set up.
 
 use crate::config::{Config, Protocol};
-use crate::deadline::Deadline;
 use crate::error::{Code, Error, Result};
 use crate::net::conn::Connection;
-use crate::net::wait::Call;
+use crate::net::wait::Attempt;
 use crate::resp::{CommandBody, Kind, Reply};
 use std::borrow::Cow;
 
@@ -22,13 +21,11 @@ pub fn handshake(
     config: &Config,
     readonly: bool,
     first: &[CommandBody<'_>],
-    call: &Call<'_>,
-    until: Deadline,
+    attempt: Attempt<'_>,
 ) -> Result<Option<String>> {
     let mut talk = Handshake {
         connection,
-        call,
-        until,
+        attempt,
         greeting: usize::MAX,
     };
     let outcome = talk.greet(config, readonly, first);
@@ -44,8 +41,7 @@ type Said = Vec<(&'static str, bool)>;
 
 struct Handshake<'a> {
     connection: &'a mut Connection,
-    call: &'a Call<'a>,
-    until: Deadline,
+    attempt: Attempt<'a>,
     /// How many bytes the greeting has, once all of it has been said.
     greeting: usize,
 }
@@ -119,8 +115,8 @@ impl Handshake<'_> {
     /// although what we said could not be sent.
     fn reply(&mut self) -> Result<Box<Reply>> {
         // Each may take a tick of the kernel's clock in which no interrupt is noticed: no more than one of them.
-        self.connection.check(self.call)?;
-        match self.connection.reply(self.call, self.until) {
+        self.connection.check(self.attempt.call)?;
+        match self.connection.reply(self.attempt) {
             Err(error) if error.code == Code::Io => Err(match self.connection.read_final_error() {
                 Some(text) => {
                     let node = self.connection.origin().name().to_string();

@@ -3,12 +3,12 @@
 use super::tls::{Session, Tls};
 use crate::address::Address;
 use crate::config::Config;
-use crate::deadline::{Deadline, now};
+use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::names::Names;
 use crate::net::node::{Descriptors, Registered, register};
 use crate::net::sys::{self, Dropped, Recv};
-use crate::net::wait::{Call, RECV_TIMEOUT_MS};
+use crate::net::wait::{Attempt, RECV_TIMEOUT_MS};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -32,8 +32,7 @@ impl Stream {
         address: &Address,
         config: &Config,
         tls: Option<&Tls>,
-        call: &Call<'_>,
-        until: Deadline,
+        attempt: Attempt<'_>,
         descriptors: &Arc<Descriptors>,
         names: &Names,
     ) -> Result<Stream> {
@@ -43,16 +42,16 @@ impl Stream {
             format_args!("{address} has a name that leads to no IP address"),
         );
         let ips = names
-            .of(&host, port, call, until)
+            .of(&host, port, attempt.call, attempt.until)
             .map_err(|e| e.at(address.to_string()))?;
         for (tried, ip) in ips.iter().enumerate() {
             // One that is silent leaves the others their time.
             let began = now();
-            let share = until.share(began, (ips.len() - tried) as u32);
-            match Stream::connect_ip(*ip, config, call, share, descriptors) {
+            let share = attempt.until.share(began, (ips.len() - tried) as u32);
+            match Stream::connect_ip(*ip, config, attempt.limited_to(share), descriptors) {
                 Ok(mut stream) => {
                     if let Some(tls) = tls {
-                        stream.secure(tls, &host, address, call, until)?;
+                        stream.secure(tls, &host, address, attempt)?;
                     }
                     return Ok(stream);
                 }
@@ -76,8 +75,7 @@ impl Stream {
     fn connect_ip(
         ip: SocketAddr,
         config: &Config,
-        call: &Call<'_>,
-        until: Deadline,
+        attempt: Attempt<'_>,
         descriptors: &Arc<Descriptors>,
     ) -> std::result::Result<Stream, Failed> {
         // socket2 makes it close-on-exec.
@@ -92,7 +90,7 @@ impl Stream {
                     sys::interest(socket.as_raw_fd(), sys::OUT),
                     sys::interest(-1, 0),
                 ];
-                let answered = call.wait(&mut fds, until).map_err(Failed::Call)?;
+                let answered = attempt.wait(&mut fds).map_err(Failed::Call)?;
                 // Also where the time is up: a refusal may have come at once, and the thread only now.
                 sys::connected(&socket)?;
                 if !answered {
@@ -128,8 +126,7 @@ impl Stream {
         tls: &Tls,
         host: &str,
         node: &Address,
-        call: &Call<'_>,
-        until: Deadline,
+        attempt: Attempt<'_>,
     ) -> Result<()> {
         let fail = |code, words: &dyn std::fmt::Display| {
             Error::new(code, format_args!("{node} {words}")).at(node.to_string())
@@ -152,7 +149,7 @@ impl Stream {
                 sys::interest(self.fd(), sys::IN | owed),
                 sys::interest(-1, 0),
             ];
-            if !call.wait(&mut fds, until)? {
+            if !attempt.wait(&mut fds)? {
                 let words = "did not end the handshake of TLS in time (is it a port for TLS?)";
                 return Err(fail(Code::Timeout, &words));
             }
@@ -243,7 +240,8 @@ fn refused(node: &Address, error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{CancelFlag, Wakers};
+    use crate::deadline::Deadline;
+    use crate::net::wait::{Call, CancelFlag, Wakers};
     use std::net::TcpListener;
 
     /// What becomes of a connection that nobody has time to wait for.
@@ -255,8 +253,7 @@ mod tests {
             &Address::new("127.0.0.1", port).unwrap(),
             &Config::new(),
             None,
-            &call,
-            Deadline::after(began, 0),
+            call.attempt_until(Deadline::after(began, 0)),
             &Arc::default(),
             &Names::default(),
         );

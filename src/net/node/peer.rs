@@ -16,7 +16,7 @@ use crate::net::conn::handshake;
 use crate::net::names::Names;
 use crate::net::pool::{Pool, TryAcquire};
 use crate::net::sys::CancelDisabled;
-use crate::net::wait::Call;
+use crate::net::wait::{Attempt, Call};
 use crate::resp::{CommandBody, Limits, Origin, Reply};
 use crate::sync::{Mutex, lock};
 use arc_swap::ArcSwapOption;
@@ -188,20 +188,14 @@ impl Peer {
         &self,
         kind: ConnectionKind,
         body: &CommandBody<'_>,
-        call: &Call<'_>,
-        until: Deadline,
+        attempt: Attempt<'_>,
     ) -> Result<Box<Reply>> {
-        self.pool(kind).call(self, body, call, until)
+        self.pool(kind).call(self, body, attempt)
     }
 
     /// A connection for one user alone, counted among those that the pool may have.
-    pub fn acquire(
-        &self,
-        kind: ConnectionKind,
-        call: &Call<'_>,
-        until: Deadline,
-    ) -> Result<Box<Connection>> {
-        self.pool(kind).acquire(self, call, until)
+    pub fn acquire(&self, kind: ConnectionKind, attempt: Attempt<'_>) -> Result<Box<Connection>> {
+        self.pool(kind).acquire(self, attempt)
     }
 
     /// The same, if it can be had without waiting.
@@ -220,16 +214,11 @@ impl Peer {
     }
 
     /// Opens a connection, where there is none yet.
-    pub fn ensure_connected(
-        &self,
-        kind: ConnectionKind,
-        call: &Call<'_>,
-        until: Deadline,
-    ) -> Result<()> {
+    pub fn ensure_connected(&self, kind: ConnectionKind, attempt: Attempt<'_>) -> Result<()> {
         if self.pool(kind).open() > 0 {
             return Ok(());
         }
-        let connection = self.acquire(kind, call, until)?;
+        let connection = self.acquire(kind, attempt)?;
         let used = connection.used;
         self.release(kind, connection, used);
         Ok(())
@@ -262,13 +251,8 @@ impl Peer {
 
     /// A new connection, set up, that no pool counts. Where one has just failed, the same error, at
     /// once: so that not every call of every thread knocks at a backoff that does not open.
-    pub fn open(
-        &self,
-        kind: ConnectionKind,
-        call: &Call<'_>,
-        until: Deadline,
-    ) -> Result<Box<Connection>> {
-        let mut connection = self.open_with_commands(kind, &[], call, until)?;
+    pub fn open(&self, kind: ConnectionKind, attempt: Attempt<'_>) -> Result<Box<Connection>> {
+        let mut connection = self.open_with_commands(kind, &[], attempt)?;
         if !connection.reset_for_reuse(now()) {
             return Err(Error::new(
                 Code::Io,
@@ -288,13 +272,12 @@ impl Peer {
         &self,
         kind: ConnectionKind,
         body: &CommandBody<'_>,
-        call: &Call<'_>,
-        until: Deadline,
+        attempt: Attempt<'_>,
     ) -> Result<Box<Connection>> {
-        if call.early && !kind.is_readonly() {
-            return self.open_with_commands(kind, &[*body], call, until);
+        if attempt.call.early && !kind.is_readonly() {
+            return self.open_with_commands(kind, &[*body], attempt);
         }
-        let mut connection = self.open(kind, call, until)?;
+        let mut connection = self.open(kind, attempt)?;
         connection.push(body);
         Ok(connection)
     }
@@ -305,12 +288,11 @@ impl Peer {
         &self,
         kind: ConnectionKind,
         first: &[CommandBody<'_>],
-        call: &Call<'_>,
-        until: Deadline,
+        attempt: Attempt<'_>,
     ) -> Result<Box<Connection>> {
         let (backoff, began) = (self.backoff(kind), now());
         backoff.try_start(began)?;
-        let opened = self.connect(kind, first, call, until);
+        let opened = self.connect(kind, first, attempt);
         match &opened {
             Ok(_) => backoff.on_success(began, now()),
             // Credentials that are refused at one are refused at the other.
@@ -327,17 +309,15 @@ impl Peer {
         &self,
         kind: ConnectionKind,
         first: &[CommandBody<'_>],
-        call: &Call<'_>,
-        until: Deadline,
+        attempt: Attempt<'_>,
     ) -> Result<Box<Connection>> {
         let _uncancelled = CancelDisabled::begin();
-        let connect = Deadline::after(now(), self.config.connect_timeout_ms).min(until);
+        let attempt = attempt.limited_to(Deadline::after(now(), self.config.connect_timeout_ms));
         let stream = Stream::connect(
             &self.address,
             &self.config,
             self.tls.as_ref(),
-            call,
-            connect,
+            attempt,
             &self.descriptors,
             &self.names,
         )?;
@@ -358,15 +338,14 @@ impl Peer {
             &self.config,
             kind.is_readonly(),
             first,
-            call,
-            connect,
+            attempt,
         )
         .and_then(|zone| {
             if first.is_empty() {
-                connection.finish_pushes(call, connect)?;
+                connection.finish_pushes(attempt)?;
             }
             // Before anything else of the caller's is sent on it.
-            connection.check(call)?;
+            connection.check(attempt.call)?;
             Ok(zone)
         })
         .map_err(|e| {

@@ -3,12 +3,11 @@
 use super::batch::{Batch, DONE, SENT};
 use super::leader::LeaderGuard;
 use super::{EXTRA_CONNECTION_AFTER, Pool};
-use crate::deadline::{Deadline, now};
+use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::conn::Connection;
 use crate::net::node::Peer;
-use crate::net::wait::is_wait_callback_set;
-use crate::net::wait::{Call, POLL_INTERVAL};
+use crate::net::wait::{Attempt, POLL_INTERVAL, is_wait_callback_set};
 use crate::resp::Reply;
 use crate::sim_hooks::sim_yield_point;
 use crate::sync::{lock, notify_one, wait};
@@ -85,8 +84,7 @@ impl Pool {
         peer: &Peer,
         batch: &Arc<Batch>,
         (member, mut wake_epoch): (usize, u32),
-        call: &Call<'_>,
-        until: Deadline,
+        attempt: Attempt<'_>,
     ) -> Result<Box<Reply>> {
         let _occupied = EntryGuard {
             pool: self,
@@ -117,18 +115,14 @@ impl Pool {
                 }
             };
             if let Some(connection) = handed {
-                return self.lead(peer, batch, member, Some(connection), call, until);
+                return self.lead(peer, batch, member, Some(connection), attempt);
             }
             let time = now();
-            let over = match call.check_cancelled() {
+            let over = match attempt.call.check_cancelled() {
                 Err(error) => Some(error),
-                Ok(()) if until.passed(time) => Some(
-                    Error::new(
-                        Code::Timeout,
-                        format_args!("{} did not answer in time", peer.origin().name()),
-                    )
-                    .at(peer.origin().name()),
-                ),
+                Ok(()) if attempt.until.passed(time) => {
+                    Some(attempt.timeout_error(peer.origin().name()))
+                }
                 Ok(()) => None,
             };
             if let Some(error) = over {
@@ -146,8 +140,7 @@ impl Pool {
                         let mut right = OpenPermit::new(self, batch);
                         match peer.open(
                             self.kind,
-                            call,
-                            peer.extra_connection_deadline(time).min(until),
+                            attempt.limited_to(peer.extra_connection_deadline(time)),
                         ) {
                             Ok(connection) => {
                                 right.used = true;
@@ -161,7 +154,7 @@ impl Pool {
                         }
                     }
                 };
-                return self.lead(peer, batch, member, connection, call, until);
+                return self.lead(peer, batch, member, connection, attempt);
             }
             // Who brings about what it waits for may be waiting for nothing but a processor.
             while patience > 0 && batch.wake_epoch.load(Ordering::Acquire) == wake_epoch {
@@ -177,7 +170,7 @@ impl Pool {
                 wake_epoch = seen;
                 continue;
             }
-            let left = until.left(time).unwrap_or(Duration::MAX);
+            let left = attempt.until.left(time).unwrap_or(Duration::MAX);
             let watches =
                 left < POLL_INTERVAL * 2 || is_wait_callback_set() || batch.has_timer(member);
             batch.sleep(
@@ -255,12 +248,7 @@ impl Pool {
     }
 
     /// A connection for one user alone.
-    pub fn acquire(
-        &self,
-        peer: &Peer,
-        call: &Call<'_>,
-        until: Deadline,
-    ) -> Result<Box<Connection>> {
+    pub fn acquire(&self, peer: &Peer, attempt: Attempt<'_>) -> Result<Box<Connection>> {
         loop {
             sim_yield_point!();
             let mut state = lock(&self.state);
@@ -272,8 +260,8 @@ impl Pool {
                     state.open += 1;
                     break None;
                 }
-                call.check()?;
-                let left = until.left(now()).unwrap_or(POLL_INTERVAL);
+                attempt.call.check()?;
+                let left = attempt.until.left(now()).unwrap_or(POLL_INTERVAL);
                 if left.is_zero() {
                     drop(state);
                     notify_one(&self.freed);
@@ -293,7 +281,7 @@ impl Pool {
                 // What is asked of the caller's thread is asked with no lock held.
                 drop(state);
                 sim_yield_point!();
-                if let Err(error) = call.check_cancelled() {
+                if let Err(error) = attempt.call.check_cancelled() {
                     // It may have been woken for what has come free, and an interrupt seldom ends one call alone: so
                     // each tells the next, and nobody finds out by a glance.
                     notify_one(&self.freed);
@@ -304,8 +292,8 @@ impl Pool {
             drop(state);
             let mut leader = LeaderGuard::new(self, idle);
             if leader.connection.is_none() {
-                leader.connection = Some(peer.open(self.kind, call, until)?);
-            } else if leader.is_stale(call.began) {
+                leader.connection = Some(peer.open(self.kind, attempt)?);
+            } else if leader.is_stale(attempt.call.began) {
                 continue;
             }
             if let Some(connection) = leader.leave() {

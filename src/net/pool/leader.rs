@@ -2,11 +2,11 @@
 
 use super::batch::{Batch, EARLY_SEND_COMMANDS, OpenBatch, Progress, SENT, WAITING};
 use super::{EXTRA_CONNECTION_AFTER, InFlightBatch, Pool, STALE_CHECK_AFTER_MS, State};
-use crate::deadline::{Deadline, Time, now};
+use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::conn::Connection;
 use crate::net::node::Peer;
-use crate::net::wait::Call;
+use crate::net::wait::Attempt;
 use crate::resp::{CommandBody, Reply};
 use crate::sim_hooks::sim_yield_point;
 use crate::sync::{MutexGuard, lock, notify_one};
@@ -52,8 +52,7 @@ impl<'a> LeaderGuard<'a> {
     pub(super) fn alone(
         mut self,
         body: Option<&CommandBody<'_>>,
-        call: &Call<'_>,
-        until: Deadline,
+        attempt: Attempt<'_>,
     ) -> Result<Box<Reply>> {
         let Some(connection) = &mut self.connection else {
             return Err(Error::new(Code::Internal, "no connection to use"));
@@ -61,8 +60,8 @@ impl<'a> LeaderGuard<'a> {
         if let Some(body) = body {
             connection.push(body);
         }
-        let reply = connection.reply(call, until)?;
-        if connection.reset_for_reuse(call.began) {
+        let reply = connection.reply(attempt)?;
+        if connection.reset_for_reuse(attempt.call.began) {
             self.release();
             // Nothing is held any more: there is nothing to drop, and no need to find that out.
             std::mem::forget(self);
@@ -72,22 +71,16 @@ impl<'a> LeaderGuard<'a> {
 
     /// Opens a connection for the batch; its members share the error if that fails, unless it is
     /// only that `own` has to go: then another of them opens one.
-    pub(super) fn ensure(
-        &mut self,
-        peer: &Peer,
-        own: usize,
-        call: &Call<'_>,
-        until: Deadline,
-    ) -> Result<()> {
+    pub(super) fn ensure(&mut self, peer: &Peer, own: usize, attempt: Attempt<'_>) -> Result<()> {
         self.connection = None;
-        match peer.open(self.pool.kind, call, until) {
+        match peer.open(self.pool.kind, attempt) {
             Ok(connection) => {
                 self.connection = Some(connection);
                 Ok(())
             }
             Err(error) => {
-                let leaves =
-                    matches!(error.code, Code::Interrupted | Code::Closed) || until.passed(now());
+                let leaves = matches!(error.code, Code::Interrupted | Code::Closed)
+                    || attempt.until.passed(now());
                 if leaves {
                     if let Some((batch, _)) = &self.batch {
                         // The others hear of it when this is dropped.
@@ -164,8 +157,7 @@ impl<'a> LeaderGuard<'a> {
         &mut self,
         progress: &Progress,
         own: usize,
-        call: &Call<'_>,
-        until: Deadline,
+        attempt: Attempt<'_>,
     ) -> Result<Box<Reply>> {
         let (Some(connection), Some((batch, left))) = (&mut self.connection, &mut self.batch)
         else {
@@ -180,8 +172,8 @@ impl<'a> LeaderGuard<'a> {
                 continue;
             }
             let reply = connection
-                .check(call)
-                .and_then(|()| connection.reply(call, until));
+                .check(attempt.call)
+                .and_then(|()| connection.reply(attempt));
             match reply {
                 Ok(reply) if member == own => outcome = Some(Ok(reply)),
                 Ok(reply) => {

@@ -23,11 +23,11 @@ use follower::EntryGuard;
 use leader::LeaderGuard;
 use yield_policy::YieldPolicy;
 
-use crate::deadline::{Deadline, Time, now};
+use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::conn::Connection;
 use crate::net::node::{ConnectionKind, Peer};
-use crate::net::wait::Call;
+use crate::net::wait::{Attempt, Call};
 use crate::resp::{CommandBody, Kind, Reply};
 use crate::sim_hooks::sim_yield_point;
 use crate::sync::{Condvar, Mutex, lock};
@@ -261,11 +261,10 @@ impl Pool {
         &self,
         peer: &Peer,
         body: &CommandBody<'_>,
-        call: &Call<'_>,
-        until: Deadline,
+        attempt: Attempt<'_>,
     ) -> Result<Box<Reply>> {
         if self.kind.is_blocking() {
-            return self.call_exclusive(peer, body, call, until);
+            return self.call_exclusive(peer, body, attempt);
         }
         // Nearly always a connection is there, and was used just now. (In a statement of its own, so that the lock
         // is not held any longer.)
@@ -273,11 +272,11 @@ impl Pool {
         let idle = lock(&self.state).try_checkout();
         if let Some(connection) = idle {
             let leader = LeaderGuard::new(self, Some(connection));
-            if !leader.is_stale(call.began) {
-                return leader.alone(Some(body), call, until);
+            if !leader.is_stale(attempt.call.began) {
+                return leader.alone(Some(body), attempt);
             }
         }
-        self.join(peer, body, call, until)
+        self.join(peer, body, attempt)
     }
 
     #[cold]
@@ -285,17 +284,16 @@ impl Pool {
         &self,
         peer: &Peer,
         body: &CommandBody<'_>,
-        call: &Call<'_>,
-        until: Deadline,
+        attempt: Attempt<'_>,
     ) -> Result<Box<Reply>> {
-        let mut leader = LeaderGuard::new(self, Some(self.acquire(peer, call, until)?));
+        let mut leader = LeaderGuard::new(self, Some(self.acquire(peer, attempt)?));
         let Some(connection) = &mut leader.connection else {
             return Err(Error::new(Code::Internal, "no connection to use"));
         };
         connection.push(body);
-        let reply = connection.reply(call, until)?;
+        let reply = connection.reply(attempt)?;
         // A node that steps down says so to those who are blocked, and hangs up behind it.
-        if reply.root.value.kind != Kind::Error && connection.reset_for_reuse(call.began) {
+        if reply.root.value.kind != Kind::Error && connection.reset_for_reuse(attempt.call.began) {
             leader.release();
         }
         Ok(reply)
@@ -306,31 +304,29 @@ impl Pool {
         &self,
         peer: &Peer,
         body: &CommandBody<'_>,
-        call: &Call<'_>,
-        until: Deadline,
+        attempt: Attempt<'_>,
     ) -> Result<Box<Reply>> {
         loop {
             sim_yield_point!();
             match self.decide(peer, body) {
                 AcquireDecision::Alone(connection) => {
                     let leader = LeaderGuard::new(self, Some(connection));
-                    if leader.is_stale(call.began) {
+                    if leader.is_stale(attempt.call.began) {
                         continue;
                     }
-                    return leader.alone(Some(body), call, until);
+                    return leader.alone(Some(body), attempt);
                 }
                 AcquireDecision::OpenFirst => {
                     let mut leader = LeaderGuard::new(self, None);
-                    leader.connection = Some(peer.open_with(self.kind, body, call, until)?);
-                    return leader.alone(None, call, until);
+                    leader.connection = Some(peer.open_with(self.kind, body, attempt)?);
+                    return leader.alone(None, attempt);
                 }
                 AcquireDecision::OpenExtra => {
                     let mut leader = LeaderGuard::new(self, None);
                     match peer.open_with(
                         self.kind,
                         body,
-                        call,
-                        peer.extra_connection_deadline(now()).min(until),
+                        attempt.limited_to(peer.extra_connection_deadline(now())),
                     ) {
                         Ok(connection) => leader.connection = Some(connection),
                         // Then they share what there is, and nobody is told of it.
@@ -339,7 +335,7 @@ impl Pool {
                             continue;
                         }
                     }
-                    return leader.alone(None, call, until);
+                    return leader.alone(None, attempt);
                 }
                 AcquireDecision::Lead(connection, batch, member) => {
                     let _occupied = EntryGuard {
@@ -347,11 +343,11 @@ impl Pool {
                         batch: &batch,
                         member,
                     };
-                    return self.lead(peer, &batch, member, Some(connection), call, until);
+                    return self.lead(peer, &batch, member, Some(connection), attempt);
                 }
                 AcquireDecision::Follow(batch, member, wake_epoch) => {
                     sim_yield_point!(Joined);
-                    return self.follow(peer, &batch, (member, wake_epoch), call, until);
+                    return self.follow(peer, &batch, (member, wake_epoch), attempt);
                 }
             }
         }
@@ -395,8 +391,7 @@ impl Pool {
         batch: &Arc<Batch>,
         member: usize,
         connection: Option<Box<Connection>>,
-        call: &Call<'_>,
-        until: Deadline,
+        attempt: Attempt<'_>,
     ) -> Result<Box<Reply>> {
         let mut leader = LeaderGuard::new(self, connection);
         sim_yield_point!(Leads);
@@ -414,15 +409,15 @@ impl Pool {
                     self.yield_policy.maybe_yield();
                 }
                 leader.batch = Some((batch.clone(), 0..0));
-                if leader.connection.is_none() || leader.is_stale(call.began) {
-                    leader.ensure(peer, member, call, until)?;
+                if leader.connection.is_none() || leader.is_stale(attempt.call.began) {
+                    leader.ensure(peer, member, attempt)?;
                 }
                 leader.seal_and_collect(batch)
             }
         };
         leader.batch = Some((batch.clone(), progress.next..progress.ends.len()));
-        let outcome = leader.replies(&progress, member, call, until);
-        leader.complete(call.began);
+        let outcome = leader.replies(&progress, member, attempt);
+        leader.complete(attempt.call.began);
         outcome
     }
 

@@ -89,7 +89,7 @@ impl<'a> Call<'a> {
     }
 
     /// The same call with another deadline.
-    pub fn until(self, deadline: Deadline) -> Call<'a> {
+    pub fn with_deadline(self, deadline: Deadline) -> Call<'a> {
         Call { deadline, ..self }
     }
 
@@ -105,11 +105,16 @@ impl<'a> Call<'a> {
     }
 
     /// The same call, in an attempt that begins at `time`.
-    pub fn attempt(self, time: Time) -> Call<'a> {
+    pub fn with_start(self, time: Time) -> Call<'a> {
         Call {
             began: time,
             ..self
         }
+    }
+
+    /// How long the call has taken, with all of its attempts.
+    pub fn elapsed(&self, time: Time) -> Duration {
+        time.since(self.started)
     }
 
     /// Until when a node may be silent that was last heard of at `time`.
