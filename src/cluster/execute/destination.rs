@@ -469,6 +469,6 @@ fn is_wearing(
         return false;
     };
     consistency.max_staleness_ms > 0
-        && (node.peer.freshness.fresh_as_of(&primary.peer))
+        && (node.peer.freshness.fresh_as_of(primary.peer.origin()))
             .is_none_or(|since| since.is_before(time, consistency.max_staleness_ms / 2))
 }

@@ -157,7 +157,7 @@ fn judge(peer: &Arc<Peer>, generation: u32, primary: &Arc<Peer>, view: &Replicat
         false => Link::Down,
     };
     match (link, since) {
-        (Link::Up, Some(since)) => freshness.record_proof(since, primary, generation),
+        (Link::Up, Some(since)) => freshness.record_proof(since, primary.origin(), generation),
         // Behind by more than anybody remembers; what was shown before still holds.
         (Link::Up, None) => {}
         _ => freshness.invalidate(),

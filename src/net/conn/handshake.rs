@@ -5,9 +5,10 @@
 //! without an answer (redis#15640). Any refusal but that of an unknown CLIENT SETINFO fails the
 //! connection: none is used half set up.
 
+use super::connection::Connection;
+use super::connection_kind::ConnectionKind;
 use crate::config::{Config, Protocol};
 use crate::error::{Code, Error, Result};
-use crate::net::conn::Connection;
 use crate::net::wait::Attempt;
 use crate::resp::{CommandBody, Kind, Reply};
 use std::borrow::Cow;
@@ -19,7 +20,7 @@ use std::borrow::Cow;
 pub fn handshake(
     connection: &mut Connection,
     config: &Config,
-    readonly: bool,
+    kind: ConnectionKind,
     first: &[CommandBody<'_>],
     attempt: Attempt<'_>,
 ) -> Result<Option<String>> {
@@ -28,7 +29,7 @@ pub fn handshake(
         attempt,
         greeting: usize::MAX,
     };
-    let outcome = talk.greet(config, readonly, first);
+    let outcome = talk.greet(config, kind, first);
     let sent = talk.connection.written() > talk.greeting;
     outcome.map_err(|e| {
         let sent = sent && e.sent;
@@ -50,7 +51,7 @@ impl Handshake<'_> {
     fn greet(
         &mut self,
         config: &Config,
-        readonly: bool,
+        kind: ConnectionKind,
         first: &[CommandBody<'_>],
     ) -> Result<Option<String>> {
         let password = config.password.as_ref().map(|p| p.reveal());
@@ -65,7 +66,7 @@ impl Handshake<'_> {
             self.connection.push(&CommandBody::Args(&hello));
             // Behind a password nothing is sent before the door is open.
             let said = match password {
-                None => self.send_setup(config, readonly, first),
+                None => self.send_setup(config, kind, first),
                 Some(_) => Vec::new(),
             };
             let reply = self.reply()?;
@@ -102,7 +103,7 @@ impl Handshake<'_> {
                 return Err(error);
             }
         }
-        let said = self.send_setup(config, readonly, first);
+        let said = self.send_setup(config, kind, first);
         self.read_setup_replies(&said).map(|()| zone)
     }
 
@@ -130,14 +131,19 @@ impl Handshake<'_> {
     }
 
     /// Everything that can be said in one go.
-    fn send_setup(&mut self, config: &Config, readonly: bool, first: &[CommandBody<'_>]) -> Said {
+    fn send_setup(
+        &mut self,
+        config: &Config,
+        kind: ConnectionKind,
+        first: &[CommandBody<'_>],
+    ) -> Said {
         let version = env!("CARGO_PKG_VERSION").as_bytes();
         let mut said = Vec::new();
         let mut send_setup = |args: &[&[u8]], name, must| {
             self.connection.push(&CommandBody::Args(args));
             said.push((name, must));
         };
-        if readonly {
+        if kind.is_readonly() {
             send_setup(&[b"READONLY"], "READONLY", true);
         }
         if let Some(name) = &config.client_name {

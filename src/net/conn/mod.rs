@@ -1,6 +1,8 @@
 //! One connection: the byte stream, TLS, the handshake, and what is in flight on it.
 
 mod connection;
+mod connection_kind;
+mod endpoint;
 mod handshake;
 mod memory_budget;
 mod stream;
@@ -8,6 +10,8 @@ mod stream;
 mod tls;
 
 pub use connection::{Chunk, Connection};
+pub use connection_kind::ConnectionKind;
+pub use endpoint::Endpoint;
 pub use handshake::handshake;
 pub use memory_budget::MemoryBudget;
 pub use stream::Stream;

@@ -19,7 +19,7 @@ impl Tls {
         Ok(None)
     }
 
-    pub fn of_peer(&self) -> Tls {
+    pub fn for_node(&self) -> Tls {
         match *self {}
     }
 

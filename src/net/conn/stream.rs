@@ -1,54 +1,51 @@
 //! One stream of bytes to one node: TCP, and TLS over it where that is asked for.
 
+use super::endpoint::Endpoint;
 use super::tls::{Session, Tls};
 use crate::address::Address;
-use crate::config::Config;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
-use crate::net::names::Names;
-use crate::net::node::{Descriptors, Registered, register};
-use crate::net::sys::{self, Dropped, Recv};
+use crate::net::sys::{self, DropUncancelled, Recv, RegisteredFd};
 use crate::net::wait::{Attempt, RECV_TIMEOUT_MS};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A TCP connection, with or without TLS.
 #[derive(Debug)]
 pub struct Stream {
-    // TryAcquire off the list before the socket closes and its number can be another's.
-    _registered: Registered,
-    socket: Dropped<Socket>,
+    // Declared first, so dropped before the socket: see `RegisteredFd`.
+    _registered: RegisteredFd,
+    socket: DropUncancelled<Socket>,
     tls: Option<Box<Session>>,
 }
 
 impl Stream {
     /// Connects to the first of the node's IP addresses that accepts, by `until`; with `tls`, the session is there
     /// and the node is who it should be.
-    pub fn connect(
-        address: &Address,
-        config: &Config,
-        tls: Option<&Tls>,
-        attempt: Attempt<'_>,
-        descriptors: &Arc<Descriptors>,
-        names: &Names,
-    ) -> Result<Stream> {
+    pub fn connect(endpoint: &Endpoint, attempt: Attempt<'_>) -> Result<Stream> {
+        let Endpoint {
+            address,
+            config,
+            tls,
+            resolver,
+            ..
+        } = endpoint;
         let Address { host, port } = config.address_map.apply(address);
         let mut last = Error::new(
             Code::Connect,
             format_args!("{address} has a name that leads to no IP address"),
         );
-        let ips = names
+        let ips = resolver
             .of(&host, port, attempt.call, attempt.until)
             .map_err(|e| e.at(address.to_string()))?;
         for (tried, ip) in ips.iter().enumerate() {
             // One that is silent leaves the others their time.
             let began = now();
             let share = attempt.until.share(began, (ips.len() - tried) as u32);
-            match Stream::connect_ip(*ip, config, attempt.limited_to(share), descriptors) {
+            match Stream::connect_ip(*ip, endpoint, attempt.limited_to(share)) {
                 Ok(mut stream) => {
                     if let Some(tls) = tls {
                         stream.secure(tls, &host, address, attempt)?;
@@ -68,21 +65,20 @@ impl Stream {
                 }
             }
         }
-        names.doubt();
+        resolver.doubt();
         Err(last.at(address.to_string()))
     }
 
     fn connect_ip(
         ip: SocketAddr,
-        config: &Config,
+        endpoint: &Endpoint,
         attempt: Attempt<'_>,
-        descriptors: &Arc<Descriptors>,
     ) -> std::result::Result<Stream, Failed> {
         // socket2 makes it close-on-exec.
         let kind = Type::STREAM.nonblocking();
         let socket = Socket::new(Domain::for_address(ip), kind, Some(Protocol::TCP))?;
         // A child that is forked while it connects closes it like any other.
-        let registered = register(descriptors, socket.as_raw_fd());
+        let registered = endpoint.descriptors.register(socket.as_raw_fd());
         match sys::connect(&socket, ip) {
             Ok(()) => {}
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
@@ -92,7 +88,7 @@ impl Stream {
                 ];
                 let answered = attempt.wait(&mut fds).map_err(Failed::Call)?;
                 // Also where the time is up: a refusal may have come at once, and the thread only now.
-                sys::connected(&socket)?;
+                sys::connect_result(&socket)?;
                 if !answered {
                     return Err(Failed::Late);
                 }
@@ -100,8 +96,9 @@ impl Stream {
             Err(e) => return Err(Failed::Io(e)),
         }
         socket.set_tcp_nodelay(true)?;
-        if config.keepalive_ms > 0 {
-            let idle = Duration::from_millis(config.keepalive_ms).max(Duration::from_secs(1));
+        let keepalive_ms = endpoint.config.keepalive_ms;
+        if keepalive_ms > 0 {
+            let idle = Duration::from_millis(keepalive_ms).max(Duration::from_secs(1));
             let probe = (idle / 3).max(Duration::from_secs(1));
             socket.set_tcp_keepalive(
                 &TcpKeepalive::new()
@@ -111,11 +108,11 @@ impl Stream {
             )?;
         }
         // From now on a receive may wait, for a moment; a send never does.
-        sys::let_wait(socket.as_raw_fd())?;
+        sys::set_blocking(socket.as_raw_fd())?;
         sys::set_receive_timeout(socket.as_raw_fd(), Duration::from_millis(RECV_TIMEOUT_MS))?;
         Ok(Stream {
             _registered: registered,
-            socket: Dropped::whole(socket),
+            socket: DropUncancelled::new(socket),
             tls: None,
         })
     }
@@ -208,7 +205,7 @@ impl Stream {
 
     /// Whether there is something to read, or the end, when nothing is owed to us.
     pub fn has_news(&self) -> bool {
-        sys::has_news(self.fd())
+        sys::is_readable(self.fd())
     }
 }
 
@@ -240,24 +237,21 @@ fn refused(node: &Address, error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::deadline::Deadline;
     use crate::net::wait::{Call, CancelFlag, Wakers};
     use std::net::TcpListener;
+    use std::sync::Arc;
 
     /// What becomes of a connection that nobody has time to wait for.
     fn hurried(port: u16) -> Error {
         let (cancel_flag, wakers) = (CancelFlag::default(), Wakers::default());
         let began = now();
         let call = Call::new(began, 0, 0, &cancel_flag, &wakers);
-        let outcome = Stream::connect(
-            &Address::new("127.0.0.1", port).unwrap(),
-            &Config::new(),
-            None,
-            call.attempt_until(Deadline::after(began, 0)),
-            &Arc::default(),
-            &Names::default(),
-        );
-        outcome.unwrap_err()
+        let address = Address::new("127.0.0.1", port).unwrap();
+        let endpoint = Endpoint::new(address, Arc::new(Config::new()), None, Arc::default());
+        let attempt = call.attempt_until(Deadline::after(began, 0));
+        Stream::connect(&endpoint, attempt).unwrap_err()
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Tls {
             }
             _ => builder.with_no_client_auth(),
         };
-        // Each node has its own, see `of_peer`.
+        // Each node has its own, see `for_node`.
         client.resumption = Resumption::disabled();
         Ok(Some(Tls {
             config: Arc::new(client),
@@ -82,7 +82,7 @@ impl Tls {
 
     /// The same for one node, with sessions to be resumed that no other node and no other process knows: a forked
     /// child must not wait for a lock that its parent held.
-    pub fn of_peer(&self) -> Tls {
+    pub fn for_node(&self) -> Tls {
         let mut config = ClientConfig::clone(&self.config);
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
         Tls {

@@ -4,8 +4,9 @@
 //! certain moment. How it is come by stands in docs/replica-reads.md; here it is kept, with the
 //! node that it is about, and forgotten as soon as the node may be another process than it was.
 
+use super::health::Health;
 use crate::deadline::Time;
-use crate::net::node::{Health, Peer};
+use crate::resp::Origin;
 use crate::sync::{Mutex, lock};
 use arc_swap::ArcSwapOption;
 use std::collections::VecDeque;
@@ -20,11 +21,11 @@ const SAMPLES: usize = 64;
 #[derive(Debug)]
 pub struct FreshnessProof {
     pub since: Time,
-    of: Weak<Peer>,
+    of: Weak<Origin>,
 }
 
 impl FreshnessProof {
-    pub fn new(since: Time, primary: &Arc<Peer>) -> FreshnessProof {
+    pub fn new(since: Time, primary: &Arc<Origin>) -> FreshnessProof {
         FreshnessProof {
             since,
             of: Arc::downgrade(primary),
@@ -32,7 +33,7 @@ impl FreshnessProof {
     }
 
     /// Whether it is about copying this primary.
-    pub fn is_of(&self, primary: &Arc<Peer>) -> bool {
+    pub fn is_of(&self, primary: &Arc<Origin>) -> bool {
         std::ptr::eq(self.of.as_ptr(), Arc::as_ptr(primary))
     }
 }
@@ -90,7 +91,7 @@ impl Default for ReplicaFreshness {
 
 impl ReplicaFreshness {
     /// Until when the node is known to have everything that `primary` had executed.
-    pub fn fresh_as_of(&self, primary: &Arc<Peer>) -> Option<Time> {
+    pub fn fresh_as_of(&self, primary: &Arc<Origin>) -> Option<Time> {
         let proof = self.proof.load();
         proof
             .as_ref()
@@ -100,7 +101,7 @@ impl ReplicaFreshness {
 
     /// Keeps a proof, unless a newer one of the same primary is there. `generation` is what it was
     /// before the node was asked.
-    pub fn record_proof(&self, since: Time, primary: &Arc<Peer>, generation: u32) {
+    pub fn record_proof(&self, since: Time, primary: &Arc<Origin>, generation: u32) {
         if self.fresh_as_of(primary).is_none_or(|old| old < since) {
             self.proof
                 .store(Some(Arc::new(FreshnessProof::new(since, primary))));
