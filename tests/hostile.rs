@@ -358,8 +358,7 @@ fn memory_follows_what_has_come_and_not_what_was_announced() {
 
 #[test]
 fn what_all_threads_and_pipelines_receive_stays_within_one_bound() {
-    const WORDS: &str =
-        "PROTOCOL replies that are being received would take more than max_memory_bytes";
+    const WORDS: &str = "PROTOCOL incomplete replies would use more than max_memory_bytes";
     let _alone = alone();
     let fake = FakeCluster::new(4);
     let limit = 8 << 20;

@@ -501,10 +501,10 @@ impl Connection {
 
 /// The error of the decoder, with the node's name.
 fn decode_error(origin: &Origin, written: usize, error: Error) -> Error {
-    let words = error.message.trim_start_matches("PROTOCOL the peer sent ");
+    let problem = error.message.trim_start_matches("PROTOCOL the peer sent ");
     Error::new(
         Code::Protocol,
-        format_args!("{} sent {words}", origin.name()),
+        format_args!("{} sent {problem}", origin.name()),
     )
     .at(origin.name())
     .sent(written > 0)

@@ -1,9 +1,9 @@
 //! Connections for one caller alone, and connections for a batch that has waited long enough.
 
+use super::Pool;
 use super::batch::Batch;
-use super::leader::LeaderGuard;
+use super::leader::{LeaderGuard, STALE_CHECK_AFTER_MS};
 use super::state::State;
-use super::{Pool, STALE_CHECK_AFTER_MS};
 use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::conn::Connection;

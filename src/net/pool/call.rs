@@ -1,9 +1,9 @@
 //! One command and its reply: alone on a connection, or in a batch.
 
+use super::Pool;
 use super::batch::Batch;
 use super::follower::{EntryGuard, Follower};
 use super::leader::LeaderGuard;
-use super::{Pool, UNCONTENDED_CONNECTIONS};
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::conn::Connection;
@@ -13,6 +13,10 @@ use crate::sim_hooks::sim_yield_point;
 use crate::sync::lock;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// An uncontended pool opens up to this many connections at once instead of combining commands. For threads that meet
+/// rarely, handing over a connection costs more than another socket.
+const UNCONTENDED_CONNECTIONS: usize = 4;
 
 /// How a command gets to a connection.
 enum AcquireDecision {

@@ -1,9 +1,10 @@
 //! Waiting for the outcome of a command in a batch.
 
+use super::Pool;
 use super::acquire::BatchConnection;
 use super::batch::{Batch, DONE, SENT};
 use super::leader::LeaderGuard;
-use super::{EXTRA_CONNECTION_AFTER, Pool};
+use super::state::EXTRA_CONNECTION_AFTER;
 use crate::deadline::{Time, now};
 use crate::error::{Error, Result};
 use crate::net::conn::Connection;

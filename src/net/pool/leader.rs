@@ -1,10 +1,10 @@
 //! A connection in use, alone or by the leader of a batch.
 
+use super::Pool;
 use super::batch::{
     Batch, EARLY_SEND_COMMANDS, InFlightBatch, OpenBatch, Progress, SENT, WAITING, start_of,
 };
-use super::state::State;
-use super::{EXTRA_CONNECTION_AFTER, Pool, STALE_CHECK_AFTER_MS};
+use super::state::{EXTRA_CONNECTION_AFTER, State};
 use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::conn::Connection;
@@ -14,6 +14,9 @@ use crate::sim_hooks::sim_yield_point;
 use crate::sync::{MutexGuard, lock, notify_one};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// A connection that has been idle for longer is checked for being closed before use.
+pub(super) const STALE_CHECK_AFTER_MS: u64 = 1000;
 
 /// A connection in use, or the permit to open one. Dropping the guard gives the permit to the next waiting thread,
 /// whatever happens to the holder.

@@ -6,7 +6,7 @@
 //! replies of all members and wakes them with one system call. So many threads cost a few system calls per burst, as in
 //! a pipeline, and the library needs no thread of its own.
 //!
-//! A batch that has waited for [`EXTRA_CONNECTION_AFTER`] opens another connection, up to the limit. So a slow command,
+//! A batch that has waited for [`state::EXTRA_CONNECTION_AFTER`] opens another connection, up to the limit. So a slow command,
 //! a large reply or a dead leader does not delay others for long. A member whose deadline passes abandons its entry: a
 //! command that has not been sent is removed, and the reply to one that has been sent is read and discarded. A leader
 //! whose deadline passes hands the connection and its progress to another member.
@@ -33,16 +33,6 @@ use yield_policy::YieldPolicy;
 use crate::net::conn::ConnectionKind;
 use crate::sync::{Condvar, Mutex, lock};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// The time that a batch waits for a busy connection before it opens one more. Longer than many threads wait for a
-/// processor: otherwise each such wait would add a connection, until every thread had its own and nothing was combined.
-const EXTRA_CONNECTION_AFTER: Duration = Duration::from_millis(5);
-/// An uncontended pool opens up to this many connections at once instead of combining commands. For threads that meet
-/// rarely, handing over a connection costs more than another socket.
-const UNCONTENDED_CONNECTIONS: usize = 4;
-/// A connection that has been idle for longer is checked for being closed before use.
-const STALE_CHECK_AFTER_MS: u64 = 1000;
 
 #[derive(Debug)]
 pub struct Pool {

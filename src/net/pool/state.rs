@@ -1,6 +1,5 @@
 //! The state of a pool that its lock guards.
 
-use super::EXTRA_CONNECTION_AFTER;
 use super::batch::{Batch, InFlightBatch, MAX_BYTES, MAX_COMMANDS, OpenBatch, WAITING};
 use super::contention::Contention;
 use crate::deadline::now;
@@ -9,7 +8,11 @@ use crate::resp::CommandBody;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+/// The time that a batch waits for a busy connection before it opens one more. Longer than many threads wait for a
+/// processor: otherwise each such wait would add a connection, until every thread had its own and nothing was combined.
+pub(super) const EXTRA_CONNECTION_AFTER: Duration = Duration::from_millis(5);
 /// The number of finished batches that are kept for reuse.
 const MAX_SPARE_BATCHES: usize = 8;
 
