@@ -223,8 +223,10 @@ impl Execution<'_> {
             .clamp(PROBE_LEAST_MS, PROBE_MOST_MS)
             .max(peer.handshake_ms() * 4)
             .min(self.policy.attempt_ms.max(PROBE_LEAST_MS));
-        let until = Deadline::after(time, most).min(self.call.deadline);
-        let lives = peer.open(self.policy.kind, &self.call, until).is_ok();
+        let attempt = (self.call)
+            .attempt_until(self.call.deadline)
+            .limited_to(Deadline::after(time, most));
+        let lives = peer.open(self.policy.kind, attempt).is_ok();
         if lives {
             self.probing.set(std::ptr::from_ref(peer).addr());
         } else {
@@ -339,11 +341,7 @@ impl Execution<'_> {
     /// there is of the process behind it. Should that fail, the command finds out why.
     fn ensure_connected(&self, peer: &Peer) {
         if peer.freshness.incarnation() == 0 {
-            let _ = peer.ensure_connected(
-                self.policy.kind,
-                &self.call,
-                self.call.attempt_deadline(now()),
-            );
+            let _ = peer.ensure_connected(self.policy.kind, self.call.attempt_at(now()));
         }
     }
 
@@ -471,6 +469,6 @@ fn is_wearing(
         return false;
     };
     consistency.max_staleness_ms > 0
-        && (node.peer.freshness.fresh_as_of(&primary.peer))
+        && (node.peer.freshness.fresh_as_of(primary.peer.origin()))
             .is_none_or(|since| since.is_before(time, consistency.max_staleness_ms / 2))
 }

@@ -422,7 +422,7 @@ impl Execution<'_> {
         let mut error = error;
         if error.code == Code::Timeout {
             count(&self.core.stats.timeouts);
-            if error.message.ends_with("did not answer in time") {
+            if error.message.contains(" did not answer") {
                 // The last attempt may have had less than any is allowed.
                 let ms = self.attempt_elapsed().as_millis();
                 error.message = format!(

@@ -241,11 +241,11 @@ impl<'c> Execution<'c> {
         let call = if self.tries == 0 {
             self.call
         } else {
-            self.call.attempt(now())
+            self.call.with_start(now())
         };
-        let until = call.attempt_deadline(call.began);
+        let attempt = call.attempt_at(call.began);
         let got = match self.consistency {
-            None => place.peer.call(place.kind, &part.body(), &call, until),
+            None => place.peer.call(place.kind, &part.body(), attempt),
             Some(_) => self.run_timed(part, &place, &call),
         };
         self.take(part, got, &place, topology, reply);
@@ -264,8 +264,8 @@ impl<'c> Execution<'c> {
         let began = now();
         let connects = &place.peer.counters.connects;
         let before = connects.load(Ordering::Relaxed);
-        let until = call.attempt_deadline(began);
-        let got = place.peer.call(place.kind, &part.body(), call, until);
+        let attempt = call.attempt_at(began);
+        let got = place.peer.call(place.kind, &part.body(), attempt);
         // EncodedPrefix a connection takes several round trips.
         if self.policy.read_from == ReadFrom::Nearest
             && place.any_replica_ok
@@ -457,7 +457,7 @@ impl<'c> Execution<'c> {
         let call = if self.tries == 0 {
             self.call
         } else {
-            self.call.attempt(now())
+            self.call.with_start(now())
         };
         let batch_errors = match self.consistency {
             None => send_and_receive(&mut batches, parts, reply, &call),

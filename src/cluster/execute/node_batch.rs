@@ -286,8 +286,8 @@ pub fn send_and_receive(
     });
     if !try_acquire_all(batches, parts, reply, call) {
         for batch in batches.iter_mut() {
-            let until = call.attempt_deadline(now());
-            match batch.peer.acquire(batch.kind, call, until) {
+            let attempt = call.attempt_at(now());
+            match batch.peer.acquire(batch.kind, attempt) {
                 Ok(connection) => {
                     batch.holds = true;
                     batch.connection = Some(connection);
@@ -363,8 +363,9 @@ fn try_acquire_all(
     for batch in closed {
         let time = now();
         let until = call.attempt_deadline(time).share(time, to_open);
+        let attempt = call.attempt_until(until);
         to_open -= 1;
-        match batch.peer.open(batch.kind, call, until) {
+        match batch.peer.open(batch.kind, attempt) {
             Ok(connection) => {
                 batch.connection = Some(connection);
                 batch.start(parts, reply);
@@ -386,13 +387,13 @@ fn finish_single(
     let mut rounds = 0;
     while let Some(connection) = &mut batch.connection {
         let pumped = if rounds > 0 && call.deadline.passed(now()) {
-            Err(connection.timeout_error())
+            Err(connection.timeout_error(call.attempt_until(call.deadline)))
         } else if rounds > 0
             && let Err(error) = call.check_cancelled()
         {
             Err(error.at(batch.peer.origin().name().to_string()))
         } else {
-            connection.send_and_recv(call, batch.silent_until)
+            connection.send_and_recv(call.attempt_until(batch.silent_until))
         };
         if let Err(error) = pumped.and_then(|()| batch.take(reply, batch_errors, call)) {
             batch.fail(error, parts, reply);
@@ -459,7 +460,7 @@ fn poll_many(
             && (over || batch.silent_until.passed(time))
             && let Some(connection) = &batch.connection
         {
-            outcome = Err(connection.timeout_error());
+            outcome = Err(connection.timeout_error(call.attempt_until(call.deadline)));
         }
         if let Err(error) = outcome {
             batch.fail(error, parts, reply);

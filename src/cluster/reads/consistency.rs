@@ -86,7 +86,7 @@ impl FreshnessRequirement {
     /// Whether a replica of `primary` has it.
     pub fn is_met(&self, replica: &Peer, primary: &Arc<Peer>) -> bool {
         let freshness = &replica.freshness;
-        let proven = freshness.fresh_as_of(primary);
+        let proven = freshness.fresh_as_of(primary.origin());
         let by = |time: Time| proven.is_some_and(|proven| proven >= time);
         let seen = self.seen == Seen::NOTHING
             || by(self.seen.by())

@@ -67,8 +67,8 @@ impl Core {
         );
         count(&self.stats.lag_probes);
         let mut call = call
-            .attempt(time)
-            .until(Deadline::after(time, most).min(call.deadline));
+            .with_start(time)
+            .with_deadline(Deadline::after(time, most).min(call.deadline));
         call.attempt_ms = most;
         let said = ask(std::slice::from_ref(primary), &call);
         match said.into_iter().next() {
@@ -101,7 +101,7 @@ impl Core {
         // Opened after the proof they would undo it; one that cannot be opened is of no use to the
         // proof, and the command that wants it finds out why.
         for peer in &replicas {
-            let _ = peer.ensure_connected(kind, &call, call.deadline);
+            let _ = peer.ensure_connected(kind, call.attempt_until(call.deadline));
         }
         let generation: Vec<u32> = replicas
             .iter()
@@ -157,7 +157,7 @@ fn judge(peer: &Arc<Peer>, generation: u32, primary: &Arc<Peer>, view: &Replicat
         false => Link::Down,
     };
     match (link, since) {
-        (Link::Up, Some(since)) => freshness.record_proof(since, primary, generation),
+        (Link::Up, Some(since)) => freshness.record_proof(since, primary.origin(), generation),
         // Behind by more than anybody remembers; what was shown before still holds.
         (Link::Up, None) => {}
         _ => freshness.invalidate(),
