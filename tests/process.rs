@@ -624,7 +624,7 @@ fn a_thread_that_ends_inside_a_call_takes_nobody_with_it() {
             let counted = panics.clone();
             rediscluster::log::set(
                 Some(Arc::new(move |level, words| {
-                    if level == rediscluster::log::WARN && words.contains("left alone") {
+                    if level == rediscluster::log::WARN && words.contains("ejected") {
                         counted.fetch_add(1, Ordering::SeqCst);
                         panic!("the logger cannot go on");
                     }

@@ -84,7 +84,7 @@ fn a_node_that_goes_and_comes_back_is_told_of_once_each_time() {
     log::set(None, 0);
     let told = told.lock().unwrap().clone();
     assert_eq!(told.len(), 2, "{told:#?}");
-    assert!(told[0].contains("is left alone for a while: "), "{told:?}");
+    assert!(told[0].contains("is ejected for a while: "), "{told:?}");
     assert!(told[0].contains("LOADING"), "{told:?}");
     assert!(told[1].ends_with("answers again"), "{told:?}");
 }

@@ -1,7 +1,6 @@
 //! What reads from replicas guarantee, and how it is verified.
 
 mod consistency;
-mod freshness_probe;
 mod migrating_slots;
 mod session;
 
