@@ -124,26 +124,10 @@ impl<'t> BatchTable<'t> {
         number: usize,
         command: &RoutedCommand<'_>,
     ) -> Result<()> {
-        let (number, special) = (number as u32, command.preludes > 0 || command.is_changed());
         let replica_eligible = state.replica_eligible(command);
         let rules = self.rules(state, command, replica_eligible);
-        match self.entry(rules) {
-            Some(SlotEntry::Batch {
-                batch,
-                index,
-                choice,
-            }) => {
-                if let Some(index) = index {
-                    state.count_read(&self.topology.nodes[index], &choice);
-                }
-                self.batches[batch].add(number, special);
-                return Ok(());
-            }
-            Some(SlotEntry::Unroutable) => {
-                let slot = command.slot().unwrap_or_default();
-                return Err(unowned_slot(slot, command.name));
-            }
-            None => {}
+        if let Some(entry) = self.entry(rules) {
+            return self.join(state, entry, number, command);
         }
         let shard = self.plain_shard(command);
         let request = RouteRequest::new(command, replica_eligible);
@@ -155,7 +139,7 @@ impl<'t> BatchTable<'t> {
             }
         };
         let batch = self.batch_to(&destination);
-        self.batches[batch].add(number, special);
+        self.batches[batch].add(number as u32, is_special(command));
         // A node without an index is a stand-in, or the target of a redirection.
         let stand_in = rules.stand_in.filter(|_| destination.index.is_none());
         let entry = |index, choice| SlotEntry::Batch {
@@ -177,6 +161,30 @@ impl<'t> BatchTable<'t> {
             let entry = entry(destination.index, destination.choice);
             self.slots.insert((slot, SlotRule::ReplicaRead), entry);
         }
+        Ok(())
+    }
+
+    /// Adds a command where an earlier one went.
+    fn join(
+        &mut self,
+        state: &ExecState<'_>,
+        entry: SlotEntry,
+        number: usize,
+        command: &RoutedCommand<'_>,
+    ) -> Result<()> {
+        let SlotEntry::Batch {
+            batch,
+            index,
+            choice,
+        } = entry
+        else {
+            let slot = command.slot().unwrap_or_default();
+            return Err(unowned_slot(slot, command.name));
+        };
+        if let Some(index) = index {
+            state.count_read(&self.topology.nodes[index], &choice);
+        }
+        self.batches[batch].add(number as u32, is_special(command));
         Ok(())
     }
 
@@ -280,4 +288,9 @@ impl<'t> BatchTable<'t> {
             ..self.destination_of(batch, command)
         }
     }
+}
+
+/// Whether a command has more than one reply, or is not sent as the caller gave it.
+fn is_special(command: &RoutedCommand<'_>) -> bool {
+    command.preludes > 0 || command.is_changed()
 }

@@ -1,4 +1,4 @@
-//! What reads from replicas guarantee, and how it is verified.
+//! What reads from replicas guarantee, and the state that the guarantees depend on.
 
 mod consistency;
 mod migrating_slots;
