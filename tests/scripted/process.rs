@@ -335,7 +335,7 @@ fn panic_inside_a_call_does_not_block_other_threads() {
         let counted = panics.clone();
         rediscluster::log::set(
             Some(Arc::new(move |level, words| {
-                if level == rediscluster::log::WARN && words.contains("left alone") {
+                if level == rediscluster::log::WARN && words.contains("ejected") {
                     counted.fetch_add(1, Ordering::SeqCst);
                     panic!("the logger cannot go on");
                 }
