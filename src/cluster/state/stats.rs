@@ -1,8 +1,8 @@
-//! What has happened so far, counted.
+//! The counters of a cluster.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counters of a cluster, shared by all its handles.
+/// The counters of a cluster, shared by all its handles.
 #[derive(Debug, Default)]
 pub struct Stats {
     pub commands: AtomicU64,
@@ -30,43 +30,43 @@ pub struct Stats {
     pub refresh_failures: AtomicU64,
 }
 
-/// A counter: its name, where it is, and one sentence of documentation.
-type Row = (&'static str, fn(&Stats) -> &AtomicU64, &'static str);
+/// The name of a counter, the counter, and one sentence of documentation.
+type CounterRow = (&'static str, fn(&Stats) -> &AtomicU64, &'static str);
 
 /// Every counter, as in STATISTICS.md.
-pub const ROWS: &[Row] = &[
+pub const COUNTERS: &[CounterRow] = &[
     (
         "commands",
         |s| &s.commands,
-        "Commands called, those of pipelines included.",
+        "Commands executed, including the commands of pipelines.",
     ),
     ("pipelines", |s| &s.pipelines, "Pipelines executed."),
     (
         "errors",
         |s| &s.errors,
-        "Commands that ended with an error, of a server or of ours.",
+        "Commands that failed with an error of a server or of the client.",
     ),
     (
         "retries",
         |s| &s.retries,
-        "Times that commands were sent again, for whatever reason.",
+        "Times that commands were sent again, for any reason.",
     ),
     ("moved", |s| &s.moved, "MOVED redirections followed."),
     ("ask", |s| &s.ask, "ASK redirections followed."),
     (
         "tryagain",
         |s| &s.tryagain,
-        "TRYAGAIN and LOADING replies waited out.",
+        "TRYAGAIN and LOADING replies after which the command was retried.",
     ),
     (
         "clusterdown",
         |s| &s.clusterdown,
-        "Times that no node served the slot.",
+        "Times that no node served the slot of a command.",
     ),
     (
         "noscript",
         |s| &s.noscript,
-        "Times that a node did not have a script, and was sent its body.",
+        "Times that a node did not have a script and its body was sent instead.",
     ),
     (
         "timeouts",
@@ -81,7 +81,7 @@ pub const ROWS: &[Row] = &[
     (
         "primary_reads",
         |s| &s.primary_reads,
-        "Reads that might have gone to a replica and went to the primary.",
+        "Reads that could have gone to a replica but went to the primary.",
     ),
     (
         "replica_reads",
@@ -96,53 +96,53 @@ pub const ROWS: &[Row] = &[
     (
         "reads_out_of_zone",
         |s| &s.reads_out_of_zone,
-        "Of these, reads sent to another zone with `read_from=zone`, because nobody in ours could serve them.",
+        "Of these, reads sent to another zone with `read_from=zone`, because no node of the client's zone could serve them.",
     ),
     (
         "reads_skipped_ejected",
         |s| &s.reads_skipped_ejected,
-        "Of these, reads that would have gone to another node, had it not been left alone after failures.",
+        "Of these, reads that skipped a node because it was ejected after failures.",
     ),
     (
         "reads_skipped_stale",
         |s| &s.reads_skipped_stale,
-        "Of these, reads that would have gone to another node, had it been shown to be fresh enough.",
+        "Of these, reads that skipped a node because it was not known to be fresh enough.",
     ),
     (
         "reads_stale_rejected",
         |s| &s.reads_stale_rejected,
-        "Replies of replicas that were no longer shown to be fresh enough when they came; the primary was asked.",
+        "Replies of replicas that were rejected because the replica was not known to be fresh enough when they arrived; the read was repeated at the primary.",
     ),
     (
         "reads_rechecked",
         |s| &s.reads_rechecked,
-        "Replies of replicas that lacked a key, and were asked for again at the primary.",
+        "Replies of replicas that lacked a key, after which the read was repeated at the primary.",
     ),
     (
         "lag_probes",
         |s| &s.lag_probes,
-        "Times that a shard was asked how far its replicas are behind.",
+        "Times that the replication lag of a shard was measured.",
     ),
     (
         "lag_probe_failures",
         |s| &s.lag_probe_failures,
-        "Nodes that did not tell.",
+        "Nodes that did not answer such a measurement.",
     ),
     (
         "refreshes",
         |s| &s.refreshes,
-        "Times that the topology was learned again.",
+        "Times that the topology was refreshed.",
     ),
     (
         "refresh_failures",
         |s| &s.refresh_failures,
-        "Times that no node could tell it.",
+        "Refreshes that failed on every node.",
     ),
 ];
 
-/// The name of each counter and what it counts, for STATISTICS.md.
+/// The name and the documentation of each counter, for STATISTICS.md.
 pub fn statistics() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ROWS.iter().map(|(name, _, help)| (*name, *help))
+    COUNTERS.iter().map(|(name, _, help)| (*name, *help))
 }
 
 #[inline]
