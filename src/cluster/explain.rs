@@ -12,8 +12,8 @@ use crate::route::{Access, Nodes, Route, classify};
 use crate::topology::{Node, Shard, Topology, key_slot};
 use std::sync::Arc;
 
-/// Everything that is explained of one command.
-struct Plan<'a> {
+/// How one command would be executed.
+struct Explanation<'a> {
     context: &'a ExecContext<'a>,
     access: Access,
     route: Result<Route>,
@@ -38,7 +38,7 @@ pub fn explain(context: &ExecContext<'_>, args: &[&[u8]]) -> Reply {
         None => module_commands::route_offline(context.core, args),
     };
     let slots = slots_of(&keys);
-    let plan = Plan {
+    let explanation = Explanation {
         context,
         access,
         // A refused command goes nowhere.
@@ -65,12 +65,12 @@ pub fn explain(context: &ExecContext<'_>, args: &[&[u8]]) -> Reply {
         Access::Write => "write",
     });
     out.text("read_from").text(context.policy.read_from.name());
-    plan.write_nodes(&mut out);
-    out.text("policy").text(policy_name(&plan.route));
+    explanation.write_nodes(&mut out);
+    out.text("policy").text(policy_name(&explanation.route));
     let unserved = slots.iter().find(|s| topology.shard(**s).is_none());
     let unserved =
         unserved.map(|slot| Error::new(Code::Down, format_args!("no node serves slot {slot}")));
-    if let Some(error) = plan.route.err().or(unserved) {
+    if let Some(error) = explanation.route.err().or(unserved) {
         out.text("error").text(&error.message);
     }
     out.gather(Kind::Map, 0);
@@ -106,7 +106,7 @@ fn policy_name(route: &Result<Route>) -> &'static str {
     }
 }
 
-impl Plan<'_> {
+impl Explanation<'_> {
     /// The fields "nodes" and "others".
     fn write_nodes(&self, out: &mut Builder) {
         let mut addresses = Vec::new();

@@ -154,16 +154,7 @@ impl PinnedConnection {
         }
         let state = self.state_of(context.process.number());
         let mut guard = CallGuard::enter(&state, &context.call)?;
-        if guard.saved.lost {
-            if is_one_of(command.row, END) {
-                guard.saved.lost = false;
-                guard.put_back(false);
-            }
-            return Err(Error::new(
-                Code::Io,
-                "the connection of this pinned handle was lost, and its transaction with it: no queued command has run",
-            ));
-        }
+        guard.check_not_lost(command)?;
         if guard.held.is_none() {
             guard.held = Some(self.open(context)?);
         }
@@ -216,8 +207,7 @@ impl PinnedConnection {
             is_not_primary: false,
         };
         let text = reply.view().text().unwrap_or_default().to_vec();
-        let (core, process) = (context.core, context.process);
-        let (code, advice, slot_moved) = match action_for_reply(&text, from, NOT_REPEATABLE) {
+        let refusal = match action_for_reply(&text, from, NOT_REPEATABLE) {
             RetryAction::Deliver(code) => {
                 reply.root.value.code = code as u8;
                 if text.starts_with(b"EXECABORT") {
@@ -227,45 +217,58 @@ impl PinnedConnection {
                 return false;
             }
             RetryAction::ResendScript => return false,
-            RetryAction::Moved { slot, to } => {
-                count(&core.stats.moved);
-                core.patch(process, slot, &to);
-                let is_pinned_slot = slot == self.slot;
-                let advice = match is_pinned_slot {
-                    true => {
-                        "the slot has moved, and the transaction is void: end it, and the next command goes to the new owner"
-                    }
-                    false => "this handle is pinned to another slot",
-                };
-                (Code::Redirects, advice, is_pinned_slot)
-            }
+            RetryAction::Moved { slot, to } => self.moved(context, slot, &to),
             RetryAction::Ask { .. } => {
-                count(&core.stats.ask);
-                let advice = "the slot is being migrated, and a pinned handle does not follow ASK redirections";
-                (Code::Redirects, advice, false)
+                count(&context.core.stats.ask);
+                Refusal {
+                    code: Code::Redirects,
+                    advice: "the slot is being migrated, and a pinned handle does not follow ASK",
+                    slot_moved: false,
+                }
             }
             RetryAction::Retry(plan) => {
                 if plan.refresh {
-                    core.refresh_if_due(process, &context.call);
+                    let call = &context.call;
+                    context.core.refresh_if_due(context.process, call);
                 }
                 let down = [&b"CLUSTERDOWN"[..], b"MASTERDOWN"];
-                let code = match down.iter().any(|prefix| text.starts_with(prefix)) {
-                    true => Code::Down,
-                    false => Code::Server,
-                };
-                // A demoted node: another node may own the slot soon.
-                (code, "the command did not run; try again", plan.refresh)
+                Refusal {
+                    code: match down.iter().any(|prefix| text.starts_with(prefix)) {
+                        true => Code::Down,
+                        false => Code::Server,
+                    },
+                    advice: "the command did not run; try again",
+                    // A demoted node: another node may own the slot soon.
+                    slot_moved: plan.refresh,
+                }
             }
         };
         let node = reply.origin_of(reply.root).map(|o| o.name().to_owned());
         let fault = Fault {
-            code,
-            message: format!("{} ({advice})", String::from_utf8_lossy(&text)),
+            code: refusal.code,
+            message: format!("{} ({})", String::from_utf8_lossy(&text), refusal.advice),
             sent: false,
             node,
         };
         reply.root = reply.store_error(&Error::from(fault));
-        slot_moved
+        refusal.slot_moved
+    }
+
+    fn moved(&self, context: &ExecContext<'_>, slot: u16, to: &Address) -> Refusal {
+        count(&context.core.stats.moved);
+        context.core.patch(context.process, slot, to);
+        let slot_moved = slot == self.slot;
+        let advice = match slot_moved {
+            true => {
+                "the slot has moved, and the transaction is void: end it to continue at the new owner"
+            }
+            false => "this handle is pinned to another slot",
+        };
+        Refusal {
+            code: Code::Redirects,
+            advice,
+            slot_moved,
+        }
     }
 
     fn open(&self, context: &ExecContext<'_>) -> Result<HeldConnection> {
@@ -289,6 +292,13 @@ impl PinnedConnection {
             }
         }
     }
+}
+
+/// An error reply after which the command has not run.
+struct Refusal {
+    code: Code,
+    advice: &'static str,
+    slot_moved: bool,
 }
 
 impl HeldConnection {
@@ -365,6 +375,21 @@ impl<'a> CallGuard<'a> {
             saved: state.saved,
             in_transaction: false,
         })
+    }
+
+    /// Fails if the connection was lost during a transaction, until a command ends the transaction.
+    fn check_not_lost(&mut self, command: &Classified<'_>) -> Result<()> {
+        if !self.saved.lost {
+            return Ok(());
+        }
+        if is_one_of(command.row, END) {
+            self.saved.lost = false;
+            self.put_back(false);
+        }
+        Err(Error::new(
+            Code::Io,
+            "the connection of this pinned handle was lost, and its transaction with it: no queued command has run",
+        ))
     }
 
     /// Applies CLIENT REPLY; returns whether this command gets a reply.

@@ -92,7 +92,7 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Repeats until there is a page; seldom more than once.
+    /// Repeats until there is a page; mostly once.
     fn page(&mut self) -> Result<Page> {
         loop {
             let topology = self.context.process.topology.load();

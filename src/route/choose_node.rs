@@ -78,18 +78,11 @@ pub fn choose_node<'a>(
     };
     let is_usable = |node: &&Arc<Node>| is_healthy(node) && is_fresh(node);
     let Some(rank_of_usable) = shard.nodes().filter(is_usable).map(rank).min() else {
-        // No node is usable: the primary, then a fresh node that has not failed in this call, then any.
-        let fresh = || shard.nodes().filter(|node| is_fresh(node));
-        return primary
-            .filter(|node| !criteria.excluded.contains(&node.index))
-            .or_else(|| fresh().find(|n| !criteria.excluded.contains(&n.index)))
-            .or(primary)
-            .or_else(|| fresh().next())
-            .map(|node| Choice {
-                node,
-                skipped,
-                fallback: is_fallback(rank(node), criteria),
-            });
+        return last_resort(shard, criteria, is_fresh).map(|node| Choice {
+            node,
+            skipped,
+            fallback: is_fallback(rank(node), criteria),
+        });
     };
     let equals = shard
         .nodes()
@@ -111,6 +104,22 @@ pub fn choose_node<'a>(
         skipped,
         fallback: is_fallback(rank_of_usable, criteria),
     })
+}
+
+/// The node if none is usable: the primary, then a fresh node that has not failed in this call, then any.
+fn last_resort<'a>(
+    shard: &'a Shard,
+    criteria: &SelectionCriteria<'_>,
+    is_fresh: &dyn Fn(&Arc<Node>) -> bool,
+) -> Option<&'a Arc<Node>> {
+    let primary = shard.primary.as_ref();
+    let fresh = || shard.nodes().filter(|node| is_fresh(node));
+    let has_failed = |node: &Node| criteria.excluded.contains(&node.index);
+    primary
+        .filter(|node| !has_failed(node))
+        .or_else(|| fresh().find(|node| !has_failed(node)))
+        .or(primary)
+        .or_else(|| fresh().next())
 }
 
 /// The preference for a node: 0 is read from first.

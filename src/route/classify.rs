@@ -1,4 +1,4 @@
-//! What a command is: one look-up answers everything that is asked about it before it is sent.
+//! The properties of a command that decide how it is executed, from one look-up of its name.
 
 use super::access::{BlockingTimeout, access, allows_early_send, blocking_timeout};
 use super::command::{Access, Flag, Row};
@@ -73,7 +73,8 @@ impl<'a> Classified<'a> {
         }
     }
 
-    /// The route over shared connections, after [`Classified::check`]. `None` without a row: only a server knows the keys then.
+    /// The route over shared connections; refuses the same commands as [`Classified::check`]. `None` without a row: only a
+    /// server can tell the keys then.
     #[inline]
     pub fn route(&self, options: RouteOptions) -> Result<Option<Route>> {
         let Some(row) = self.row else {

@@ -60,7 +60,7 @@ pub fn merge_of(row: &Row) -> Option<Merge> {
     })
 }
 
-/// Merges the answers of `reply` into its root. `groups` says which keys each answer is about.
+/// Merges the answers of `reply` into its root. `groups` has the keys of each answer.
 ///
 /// If one node fails, its error is the reply, with the node's name: a partial result is never returned
 /// as the complete one.

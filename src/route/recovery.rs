@@ -72,7 +72,7 @@ pub fn action_for_reply(text: &[u8], from: &Address, context: ErrorContext) -> R
                 to: r.to,
             },
             // The redirection has no usable address ("?" as the host, an invalid port): another node
-            // may know it.
+            // may have it.
             None => RetryAction::Retry(RetryPlan {
                 refresh: true,
                 ..refused

@@ -3,14 +3,14 @@
 use crate::route::Access;
 use std::collections::HashMap;
 
-/// The most names that are kept; a server is asked about others each time.
+/// The most names that are kept; a server describes other commands on each call.
 const MAX_COMMANDS: usize = 1024;
 
 /// Command descriptions, by name in upper case.
 #[derive(Clone, Debug, Default)]
 pub struct ModuleCommands(HashMap<Vec<u8>, CommandInfo>);
 
-/// What COMMAND INFO says of a command.
+/// The description of a command by COMMAND INFO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommandInfo {
     pub access: Access,

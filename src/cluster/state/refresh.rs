@@ -1,5 +1,5 @@
 //! Refreshing the topology: one thread at a time and at a limited rate. Other calls go on with the
-//! old topology meanwhile.
+//! old topology in the meantime.
 
 use super::core::{Core, ProcessState};
 use super::stats::count;
