@@ -6,8 +6,8 @@ use rediscluster::config::Config;
 use rediscluster::net::dns::{Answer, Record, answer, question};
 use rediscluster::resp::{Decoder, Kind, Limits, Reply, View, encode_command, parse_command};
 use rediscluster::route::{
-    Access, ErrorContext, KeyAccess, Route, access, action_for_reply, blocking_timeout, check,
-    each_key, find, first_key, plan,
+    Access, ErrorContext, KeyAccess, Route, RouteOptions, access, action_for_reply,
+    blocking_timeout, check, each_key, find, first_key, route,
 };
 use rediscluster::topology::{
     ClusterView, SLOTS, info, key_slot, redirection, replication, shards, slots,
@@ -201,7 +201,7 @@ pub fn keys(data: &[u8]) {
     if let Ok(first) = first_key(row, &args) {
         assert_eq!(first, found.first().map(|(at, _)| *at), "{}", row.name);
     }
-    if let Ok(Route::Slot(slot)) = plan(row, &args, false) {
+    if let Ok(Route::Slot(slot)) = route(row, &args, RouteOptions::default()) {
         for (at, _) in &found {
             assert_eq!(
                 key_slot(args[*at]),
