@@ -246,7 +246,8 @@ impl PinnedConnection {
             }
             RetryAction::Ask { .. } => {
                 count(&core.stats.ask);
-                let words = "the slot is just moving, and a pinned handle goes nowhere else in the middle";
+                let words =
+                    "the slot is just moving, and a pinned handle goes nowhere else in the middle";
                 (Code::Redirects, words, false)
             }
             RetryAction::Retry(plan) => {
