@@ -2,15 +2,14 @@
 
 mod ask;
 mod connection;
-pub mod dns;
 mod door;
 mod handshake;
 mod lane;
 mod memory;
-mod names;
 mod pace;
 mod peer;
 mod poll;
+pub mod resolver;
 mod standing;
 mod stream;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]

@@ -5,9 +5,9 @@ use super::door::Door;
 use super::handshake::handshake;
 use super::lane::{Lane, Taken};
 use super::memory::Memory;
-use super::names::Names;
 use super::pace::Pace;
 use super::poll::Uncancelled;
+use super::resolver::Resolver;
 use super::standing::Standing;
 use super::stream::Stream;
 use super::tls::Tls;
@@ -85,7 +85,7 @@ pub struct Peer {
     memory: Arc<Memory>,
     /// For connections on which READONLY is said, which may be refused alone, and for the others.
     doors: [Door; 2],
-    names: Names,
+    resolver: Resolver,
     pub health: Health,
     pub pace: Pace,
     pub standing: Standing,
@@ -119,7 +119,7 @@ impl Peer {
             descriptors,
             memory,
             doors: Default::default(),
-            names: Names::default(),
+            resolver: Resolver::default(),
             health: Health::default(),
             pace: Pace::default(),
             standing: Standing::default(),
@@ -318,7 +318,7 @@ impl Peer {
             call,
             connect,
             &self.descriptors,
-            &self.names,
+            &self.resolver,
         )?;
         let limits = Limits {
             bytes: self.config.max_reply_bytes,

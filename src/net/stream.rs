@@ -1,8 +1,8 @@
 //! One stream of bytes to one node: TCP, and TLS over it where that is asked for.
 
-use super::names::Names;
 use super::peer::{Descriptors, Registered, register};
 use super::poll::{self, Dropped, Recv};
+use super::resolver::Resolver;
 use super::tls::{Session, Tls};
 use super::wake::{Call, PATIENCE_MS};
 use crate::address::Address;
@@ -35,15 +35,15 @@ impl Stream {
         call: &Call<'_>,
         until: Deadline,
         descriptors: &Arc<Descriptors>,
-        names: &Names,
+        resolver: &Resolver,
     ) -> Result<Stream> {
         let Address { host, port } = config.address_map.apply(address);
         let mut last = Error::new(
             Code::Connect,
-            format_args!("{address} has a name that leads to no IP address"),
+            format_args!("{address} does not resolve to an address"),
         );
-        let ips = names
-            .of(&host, port, call, until)
+        let ips = resolver
+            .resolve(&host, port, call, until)
             .map_err(|e| e.at(address.to_string()))?;
         for (tried, ip) in ips.iter().enumerate() {
             // One that is silent leaves the others their time.
@@ -69,7 +69,7 @@ impl Stream {
                 }
             }
         }
-        names.doubt();
+        resolver.invalidate();
         Err(last.at(address.to_string()))
     }
 
@@ -256,7 +256,7 @@ mod tests {
             &call,
             Deadline::after(began, 0),
             &Arc::default(),
-            &Names::default(),
+            &Resolver::default(),
         );
         outcome.unwrap_err()
     }
