@@ -10,9 +10,9 @@ pub mod log;
 pub mod net;
 pub mod resp;
 pub mod route;
+pub mod sim_hooks;
 pub mod sync;
 pub mod topology;
-pub mod world;
 
 #[cfg(test)]
 #[path = "../tests/simulation/mod.rs"]

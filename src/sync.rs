@@ -26,9 +26,9 @@ pub fn wait<'a, T>(
     timeout: Duration,
 ) -> MutexGuard<'a, T> {
     #[cfg(test)]
-    if let Some(world) = crate::world::here() {
+    if let Some(simulator) = crate::sim_hooks::current() {
         drop(guard);
-        world.futex_wait(std::ptr::from_ref(condvar).addr(), Some(timeout));
+        simulator.futex_wait(std::ptr::from_ref(condvar).addr(), Some(timeout));
         return lock(mutex);
     }
     // What to lock again is known to the guard.
@@ -40,8 +40,8 @@ pub fn wait<'a, T>(
 /// Wakes one of those that wait on `condvar`.
 pub fn notify_one(condvar: &Condvar) {
     #[cfg(test)]
-    if let Some(world) = crate::world::here() {
-        world.futex_wake(std::ptr::from_ref(condvar).addr(), 1);
+    if let Some(simulator) = crate::sim_hooks::current() {
+        simulator.futex_wake(std::ptr::from_ref(condvar).addr(), 1);
     }
     condvar.notify_one();
 }
@@ -49,8 +49,8 @@ pub fn notify_one(condvar: &Condvar) {
 /// Wakes all that wait on `condvar`.
 pub fn notify_all(condvar: &Condvar) {
     #[cfg(test)]
-    if let Some(world) = crate::world::here() {
-        world.futex_wake(std::ptr::from_ref(condvar).addr(), i32::MAX);
+    if let Some(simulator) = crate::sim_hooks::current() {
+        simulator.futex_wake(std::ptr::from_ref(condvar).addr(), i32::MAX);
     }
     condvar.notify_all();
 }

@@ -80,10 +80,11 @@ def go(program: str, rounds: int) -> list[dict]:
 
 
 def page(rows: list[dict], load: float) -> str:
-    text = """# The bindings beside the clients of their languages
+    text = """# The bindings compared with other clients of their languages
 
-Microseconds for one command, in a cluster of six on the same machine; medians. The clients of a row take turns, and "times as fast" is
-the median of the ratios of their wall times within a turn, then the ratio of the CPU times. `make bench-bindings` writes this page anew.
+Median time per command in microseconds, in a cluster of six nodes on the same machine. The two clients of a row run
+alternately. "Times as fast" is the median of the ratios of their wall times within a turn; "by CPU" is the ratio of the
+CPU times. `make bench-bindings` regenerates this page.
 
 | | | binding: wall | CPU | other client: wall | CPU | times as fast | by CPU |
 |---|---|---|---|---|---|---|---|
@@ -96,9 +97,9 @@ the median of the ratios of their wall times within a turn, then the ratio of th
             f"| {row['their_cpu'] / row['cpu']:.1f} |\n"
         )
     text += f"""
-{os.cpu_count()} processors, with a load of {load:.1f} when it began. The servers share them, so wall times are those of a busy
-machine; CPU times and ratios are what to look at. In Go a goroutine alone pays for crossing into C and back, which the
-others do not; where many call at once their commands cross together.
+Measured on {os.cpu_count()} processors; the load average at the start was {load:.1f}. The servers share the processors, so wall times are
+those of a busy machine: compare CPU times and ratios. In Go, a single goroutine pays for each call into C and back,
+which the other clients do not. Commands of concurrent goroutines are combined into one call into C.
 """
     return text
 

@@ -1,25 +1,25 @@
 //! A cluster and a way of using it.
 
-use super::core::{Core, Process};
-use super::exchange::{Exchange, Manner, Part, Target};
-use super::learned;
-use super::pin::Pin;
-use super::promise::Promise;
-use super::scripts;
-use super::stats::count;
+use super::module_commands;
+use super::pinned_connection::PinnedConnection;
 use crate::address::Address;
+use crate::cluster::execute::{ExecPolicy, Execution, RoutedCommand, Target};
+use crate::cluster::reads::ReadConsistency;
+use crate::cluster::state::concerns;
+use crate::cluster::state::count;
+use crate::cluster::state::{Core, ProcessState};
 use crate::config::{Config, ReadFrom};
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
-use crate::net::{Alert, Call, Peer, Use};
-use crate::resp::{Answer, Body, Kind, Opening, Reply, flag, split};
+use crate::net::{Call, CancelFlag, ConnectionKind, Peer};
+use crate::resp::{Answer, CommandBody, EncodedPrefix, Kind, Reply, flag, parse_command};
 use crate::route::{
-    Access, BlockingTimeout, Merge, Nodes, Pieces, Plan, Row, access, blocking_timeout, find,
-    is_early, merge, plan, shareable,
+    Access, BlockingTimeout, KeyGroups, Merge, Nodes, Route, Row, access, allows_early_send,
+    blocking_timeout, check_shareable, find, merge, plan,
 };
+use crate::sim_hooks::{rng, sim_panic_point};
 use crate::sync::lock;
-use crate::topology::{Node, Shard, Topology, of_key};
-use crate::world::{layer, rng};
+use crate::topology::{Node, Shard, Topology, key_slot};
 use rand::seq::SliceRandom;
 use std::sync::Arc;
 
@@ -27,24 +27,24 @@ use std::sync::Arc;
 pub struct Client {
     pub(super) core: Option<Arc<Core>>,
     pub(super) config: Arc<Config>,
-    manner: Manner,
+    policy: ExecPolicy,
     /// Of a handle that reads from replicas.
-    promise: Option<Promise>,
-    pub(super) alert: Alert,
+    consistency: Option<ReadConsistency>,
+    pub(super) cancel_flag: CancelFlag,
     error: Option<Error>,
-    pin: Option<Pin>,
+    pin: Option<PinnedConnection>,
 }
 
 /// What a command without a row is called in messages.
 const UNKNOWN: &str = "the command";
 
-fn manner(config: &Config) -> Manner {
+fn policy(config: &Config) -> ExecPolicy {
     let read_from = config.read_from();
-    Manner {
+    ExecPolicy {
         kind: if config.readonly || read_from != ReadFrom::Primary {
-            Use::Replicas
+            ConnectionKind::Replicas
         } else {
-            Use::Primary
+            ConnectionKind::Primary
         },
         read_from,
         retry_writes: config.retry_writes,
@@ -59,18 +59,18 @@ impl Client {
     pub fn create(url: &str) -> Client {
         match Config::from_url(url) {
             Ok(config) => Client::create_with(config),
-            Err(error) => Client::broken(error),
+            Err(error) => Client::failed(error),
         }
     }
 
     /// Connects as the options say.
     pub fn create_with(config: Config) -> Client {
         if let Err(error) = config.check() {
-            return Client::broken(error);
+            return Client::failed(error);
         }
         let core = match Core::new(config) {
             Ok(core) => Arc::new(core),
-            Err(error) => return Client::broken(error),
+            Err(error) => return Client::failed(error),
         };
         let mut client = Client::of(core.clone(), core.config.clone());
         let call = client.call(&core, 0);
@@ -80,35 +80,35 @@ impl Client {
     }
 
     /// A client that answers every command with this error.
-    pub fn broken(error: Error) -> Client {
+    pub fn failed(error: Error) -> Client {
         let config = Config::new();
         Client {
             core: None,
-            manner: manner(&config),
-            promise: None,
+            policy: policy(&config),
+            consistency: None,
             config: Arc::new(config),
-            alert: Alert::default(),
+            cancel_flag: CancelFlag::default(),
             error: Some(error),
             pin: None,
         }
     }
 
     fn of(core: Arc<Core>, config: Arc<Config>) -> Client {
-        let promise = Promise::of(&config);
-        if let Some(promise) = &promise {
-            if promise.read_your_writes {
+        let consistency = ReadConsistency::of(&config);
+        if let Some(consistency) = &consistency {
+            if consistency.read_your_writes {
                 core.session.keep_writes();
             }
-            if promise.monotonic {
+            if consistency.monotonic {
                 core.session.keep_seen();
             }
         }
         Client {
             core: Some(core),
-            manner: manner(&config),
-            promise,
+            policy: policy(&config),
+            consistency,
             config,
-            alert: Alert::default(),
+            cancel_flag: CancelFlag::default(),
             error: None,
             pin: None,
         }
@@ -123,7 +123,7 @@ impl Client {
     pub fn with(&self, name: &str, value: &str) -> Client {
         let core = match self.ready() {
             Ok(core) => core.clone(),
-            Err(error) => return Client::broken(error),
+            Err(error) => return Client::failed(error),
         };
         let mut config = Config::clone(&self.config);
         let changed = config
@@ -131,7 +131,7 @@ impl Client {
             .and_then(|()| config.check());
         match changed {
             Ok(()) => Client::of(core, Arc::new(config)),
-            Err(error) => Client::broken(error),
+            Err(error) => Client::failed(error),
         }
     }
 
@@ -144,16 +144,16 @@ impl Client {
     pub fn pin(&self, key: &[u8]) -> Client {
         let core = match self.ready() {
             Ok(core) => core.clone(),
-            Err(error) => return Client::broken(error),
+            Err(error) => return Client::failed(error),
         };
         let mut client = Client::of(core, self.config.clone());
-        client.pin = Some(Pin::new(of_key(key)));
+        client.pin = Some(PinnedConnection::new(key_slot(key)));
         client
     }
 
     /// Ends the calls under way on this handle. Async-signal-safe.
     pub fn interrupt(&self) {
-        self.alert.interrupt();
+        self.cancel_flag.interrupt();
         if let Some(core) = &self.core {
             core.wakers.fire();
         }
@@ -161,7 +161,7 @@ impl Client {
 
     /// Ends all calls on this handle, now and later.
     pub fn close(&self) {
-        self.alert.close();
+        self.cancel_flag.close();
         if let Some(core) = &self.core {
             core.wakers.fire();
         }
@@ -170,7 +170,7 @@ impl Client {
     #[inline]
     pub(super) fn ready(&self) -> Result<&Arc<Core>> {
         match (&self.error, &self.core) {
-            (None, Some(core)) if !self.alert.is_closed() => Ok(core),
+            (None, Some(core)) if !self.cancel_flag.is_closed() => Ok(core),
             (None, Some(_)) => Err(Error::new(Code::Closed, "the client handle was closed")),
             (Some(error), _) => Err(error.clone()),
             (None, None) => Err(Error::new(Code::Internal, "a client without a cluster")),
@@ -182,32 +182,37 @@ impl Client {
     pub(super) fn call<'a>(&'a self, core: &'a Core, more_ms: u64) -> Call<'a> {
         Call::new(
             now(),
-            self.manner.timeout_ms.saturating_add(more_ms),
-            self.manner.attempt_ms.saturating_add(more_ms),
-            &self.alert,
+            self.policy.timeout_ms.saturating_add(more_ms),
+            self.policy.attempt_ms.saturating_add(more_ms),
+            &self.cancel_flag,
             &core.wakers,
         )
     }
 
     /// A call that begins now, and how its command is treated: one that blocks has its own time
     /// besides, and a connection to itself.
-    fn patient<'a>(
+    fn blocking_call<'a>(
         &'a self,
         core: &'a Core,
         row: Option<&'static Row>,
         args: &[&[u8]],
-    ) -> (Call<'a>, Manner) {
-        let mut manner = self.manner;
+    ) -> (Call<'a>, ExecPolicy) {
+        let mut policy = self.policy;
         let more_ms = match row.and_then(|row| blocking_timeout(row, args)) {
-            None => return (self.call(core, 0).early(row.is_some_and(is_early)), manner),
+            None => {
+                return (
+                    self.call(core, 0).early(row.is_some_and(allows_early_send)),
+                    policy,
+                );
+            }
             Some(BlockingTimeout::Forever) => u64::MAX,
             Some(BlockingTimeout::After(time)) => time.as_millis() as u64,
         };
         let call = self.call(core, more_ms);
-        manner.kind = manner.kind.blocking();
-        manner.attempt_ms = call.attempt_ms;
-        manner.timeout_ms = manner.timeout_ms.saturating_add(more_ms);
-        (call, manner)
+        policy.kind = policy.kind.blocking();
+        policy.attempt_ms = call.attempt_ms;
+        policy.timeout_ms = policy.timeout_ms.saturating_add(more_ms);
+        (call, policy)
     }
 
     /// Refuses a write on a read-only handle.
@@ -229,19 +234,19 @@ impl Client {
 
     /// Any command.
     pub fn command(&self, args: &[&[u8]]) -> Box<Reply> {
-        self.replied(|core| self.any(core, args, Body::Args(args)))
+        self.counted(|core| self.run_command(core, args, CommandBody::Args(args)))
     }
 
     /// Any command, already encoded.
     pub fn command_resp(&self, bytes: &[u8]) -> Box<Reply> {
-        self.replied(|core| {
+        self.counted(|core| {
             let mut args = Vec::new();
-            if split(bytes, 0, &mut args)? != bytes.len() {
+            if parse_command(bytes, 0, &mut args)? != bytes.len() {
                 return Err(Error::invalid(
                     "the RESP buffer holds more than one command: use a pipeline",
                 ));
             }
-            self.any(core, &args, Body::Encoded(bytes))
+            self.run_command(core, &args, CommandBody::Encoded(bytes))
         })
     }
 
@@ -253,44 +258,47 @@ impl Client {
         row: &'static Row,
         access: Access,
         key: &[u8],
-        name: &'static Opening,
+        name: &'static EncodedPrefix,
         rest: &[&[u8]],
     ) -> Box<Reply> {
-        self.replied(|core| {
+        self.counted(|core| {
             self.permit(row.name, access)?;
-            let body = Body::Named(name, rest);
+            let body = CommandBody::Named(name, rest);
             if let Some(pin) = &self.pin {
                 // No command of this kind cares for its arguments there.
                 let got = pin.call(core, Some(row), &[], &body, &self.call(core, 0));
-                self.remember(core, pin.slot(), access);
+                self.record_session(core, pin.slot(), access);
                 return got;
             }
-            let (slot, read) = (of_key(key), access == Access::Read);
-            let call = self.call(core, 0).early(is_early(row));
-            let part = || Part::new(body, row.name, Target::Slot(slot), read);
-            if read && self.manner.read_from != ReadFrom::Primary {
-                return Ok(self.one(core, part(), &call, self.manner));
+            let (slot, read) = (key_slot(key), access == Access::Read);
+            let call = self.call(core, 0).early(allows_early_send(row));
+            let part = || RoutedCommand::new(body, row.name, Target::Slot(slot), read);
+            if read && self.policy.read_from != ReadFrom::Primary {
+                return Ok(self.run_one(core, part(), &call, self.policy));
             }
             // Nearly always the first attempt is the only one: the exchange is for the rest.
             let process = core.process();
             let topology = process.topology.load();
             let primary = topology.shard(slot).and_then(|s| s.primary.as_ref());
-            let Some(primary) = primary.filter(|p| p.peer.health.is_well()) else {
-                return Ok(self.one(core, part(), &call, self.manner));
+            let Some(primary) = primary.filter(|p| p.peer.health.is_healthy()) else {
+                return Ok(self.run_one(core, part(), &call, self.policy));
             };
-            let until = call.patience(call.began);
+            let until = call.attempt_deadline(call.began);
             // A write, or a read of a handle that reads from primaries alone.
-            match primary.peer.call(Use::Primary, &body, &call, until) {
+            match primary
+                .peer
+                .call(ConnectionKind::Primary, &body, &call, until)
+            {
                 Ok(mut reply) if reply.root.value.kind != Kind::Error => {
                     reply.root.value.flags |= flag::ANSWER | flag::SENT;
                     if !read && core.session.is_on() {
-                        self.remember(core, slot, access);
+                        self.record_session(core, slot, access);
                     }
                     Ok(reply)
                 }
                 got => {
-                    let exchange = self.exchange(core, process, self.manner, call);
-                    Ok(exchange.resume(part(), got, primary))
+                    let exchange = self.exchange(core, process, self.policy, call);
+                    Ok(exchange.resume_after_first(part(), got, primary))
                 }
             }
         })
@@ -298,12 +306,12 @@ impl Client {
 
     /// A command of a slot has been answered by its primary.
     #[cold]
-    fn remember(&self, core: &Core, slot: u16, access: Access) {
+    fn record_session(&self, core: &Core, slot: u16, access: Access) {
         let session = &core.session;
         if access == Access::Write {
             session.wrote(Some(slot));
         }
-        if self.promise.as_ref().is_some_and(|p| p.monotonic) {
+        if self.consistency.as_ref().is_some_and(|p| p.monotonic) {
             session.saw(slot, session.seen(slot), 0, now());
         }
     }
@@ -312,15 +320,15 @@ impl Client {
     fn exchange<'c>(
         &'c self,
         core: &'c Core,
-        process: &'c Process,
-        manner: Manner,
+        process: &'c ProcessState,
+        policy: ExecPolicy,
         call: Call<'c>,
-    ) -> Exchange<'c> {
-        Exchange::new(core, process, manner, self.promise.as_ref(), call)
+    ) -> Execution<'c> {
+        Execution::new(core, process, policy, self.consistency.as_ref(), call)
     }
 
     #[inline]
-    fn replied(&self, f: impl FnOnce(&Arc<Core>) -> Result<Box<Reply>>) -> Box<Reply> {
+    fn counted(&self, f: impl FnOnce(&Arc<Core>) -> Result<Box<Reply>>) -> Box<Reply> {
         let reply = match self.ready() {
             Ok(core) => {
                 count(&core.stats.commands);
@@ -338,22 +346,27 @@ impl Client {
     }
 
     #[inline]
-    pub(super) fn one(
+    pub(super) fn run_one(
         &self,
         core: &Core,
-        part: Part<'_>,
+        part: RoutedCommand<'_>,
         call: &Call<'_>,
-        manner: Manner,
+        policy: ExecPolicy,
     ) -> Box<Reply> {
         let process = core.process();
         let mut reply = None;
-        self.exchange(core, process, manner, *call)
+        self.exchange(core, process, policy, *call)
             .run(&mut [part], &mut reply);
         reply.unwrap_or_default()
     }
 
-    fn any(&self, core: &Arc<Core>, args: &[&[u8]], body: Body<'_>) -> Result<Box<Reply>> {
-        layer!(Cluster);
+    fn run_command(
+        &self,
+        core: &Arc<Core>,
+        args: &[&[u8]],
+        body: CommandBody<'_>,
+    ) -> Result<Box<Reply>> {
+        sim_panic_point!(Cluster);
         if args.is_empty() {
             return Err(Error::invalid("an empty command"));
         }
@@ -361,54 +374,54 @@ impl Client {
         let mut access = row.map_or(Access::Write, |row| access(row, args));
         let name = row.map_or(UNKNOWN, |row| row.name);
         self.permit(name, access)?;
-        let (call, mut manner) = self.patient(core, row, args);
+        let (call, mut policy) = self.blocking_call(core, row, args);
         if let Some(pin) = &self.pin {
             let got = pin.call(core, row, args, &body, &call);
-            self.remember(core, pin.slot(), access);
+            self.record_session(core, pin.slot(), access);
             return got;
         }
         let planned = match row {
             Some(row) => {
-                shareable(row)?;
+                check_shareable(row)?;
                 let planned = plan(row, args, self.config.split_writes)?;
-                if scripts::concerns(row) {
+                if concerns(row) {
                     lock(&core.process().scripts).note(row, args);
                 }
                 planned
             }
             None => {
-                let learned = learned::plan(self, core, args, &call)?;
-                access = learned.1;
-                learned.0
+                let module_commands = module_commands::plan(self, core, args, &call)?;
+                access = module_commands.1;
+                module_commands.0
             }
         };
         let read = access == Access::Read;
-        let part = |target| Part::new(body, name, target, read);
+        let part = |target| RoutedCommand::new(body, name, target, read);
         Ok(match planned {
-            Plan::Slot(slot) => self.one(core, part(Target::Slot(slot)), &call, manner),
-            Plan::Primary(slot) => self.one(core, part(Target::Primary(slot)), &call, manner),
-            Plan::Anywhere => self.one(core, part(Target::Anywhere), &call, manner),
-            Plan::Scan => {
+            Route::Slot(slot) => self.run_one(core, part(Target::Slot(slot)), &call, policy),
+            Route::Primary(slot) => self.run_one(core, part(Target::Primary(slot)), &call, policy),
+            Route::AnyNode => self.run_one(core, part(Target::Anywhere), &call, policy),
+            Route::Scan => {
                 // Replicas would answer, and their cursors mean nothing to each other.
-                manner.read_from = ReadFrom::Primary;
-                if core.process().topology.load().alone {
-                    self.one(core, part(Target::Anywhere), &call, manner)
+                policy.read_from = ReadFrom::Primary;
+                if core.process().topology.load().standalone {
+                    self.run_one(core, part(Target::Anywhere), &call, policy)
                 } else {
-                    super::scan::scan(self, core, args, &call, manner)?
+                    super::scan::scan(self, core, args, &call, policy)?
                 }
             }
-            Plan::Fan(nodes, merge) => {
+            Route::FanOut(nodes, merge) => {
                 let targets = targets(&core.process().topology.load(), nodes, merge)?;
                 let parts = targets.into_iter().map(part).collect();
-                self.fan(core, parts, merge, &call, manner)?
+                self.fan_out(core, parts, merge, &call, policy)?
             }
-            Plan::Split(pieces, how) => {
-                self.split(core, args, name, read, &pieces, how, &call, manner)
+            Route::Split(groups, how) => {
+                self.split(core, args, name, read, &groups, how, &call, policy)
             }
         })
     }
 
-    /// A command in pieces, each to the shard of its keys.
+    /// A command in groups, each to the shard of its keys.
     #[allow(clippy::too_many_arguments)]
     fn split(
         &self,
@@ -416,64 +429,64 @@ impl Client {
         args: &[&[u8]],
         name: &'static str,
         read: bool,
-        pieces: &Pieces,
+        groups: &KeyGroups,
         how: Merge,
         call: &Call<'_>,
-        manner: Manner,
+        policy: ExecPolicy,
     ) -> Box<Reply> {
-        // Most pieces have one key, and need not be encoded before they are where they go.
-        let opening = pieces.opening(args);
+        // Most groups have one key, and requirement not be encoded before they are where they go.
+        let opening = groups.opening(args);
         let mut encoded = Vec::new();
-        let mut parts = Vec::with_capacity(pieces.len());
-        let part = |body, slot| Part::new(body, name, Target::Slot(slot), read);
-        let alone = |opening, key| Body::Named(opening, pieces.arguments(args, key));
-        match (&opening, pieces.lone()) {
+        let mut parts = Vec::with_capacity(groups.len());
+        let part = |body, slot| RoutedCommand::new(body, name, Target::Slot(slot), read);
+        let alone = |opening, key| CommandBody::Named(opening, groups.arguments(args, key));
+        match (&opening, groups.single_keys()) {
             (Some(opening), Some(lone)) => {
                 parts.extend(lone.map(|(slot, key)| part(alone(opening, key), slot)));
             }
             _ => {
                 let least = if opening.is_some() { 2 } else { 1 };
-                let mut ends = pieces.encode(args, least, &mut encoded).into_iter();
+                let mut ends = groups.encode(args, least, &mut encoded).into_iter();
                 let mut begin = 0;
-                for (slot, keys) in pieces.iter() {
+                for (slot, keys) in groups.iter() {
                     let body = match (&opening, keys) {
                         (Some(opening), [key]) => alone(opening, *key),
                         _ => {
                             let end = ends.next().unwrap_or(begin);
-                            Body::Encoded(&encoded[std::mem::replace(&mut begin, end)..end])
+                            CommandBody::Encoded(&encoded[std::mem::replace(&mut begin, end)..end])
                         }
                     };
                     parts.push(part(body, slot));
                 }
             }
         }
-        let mut reply = self.several(core, &mut parts, call, manner);
-        merge(how, &mut reply, pieces);
+        let mut reply = self.run_many(core, &mut parts, call, policy);
+        merge(how, &mut reply, groups);
         reply
     }
 
-    pub(super) fn several(
+    pub(super) fn run_many(
         &self,
         core: &Core,
-        parts: &mut [Part<'_>],
+        parts: &mut [RoutedCommand<'_>],
         call: &Call<'_>,
-        manner: Manner,
+        policy: ExecPolicy,
     ) -> Box<Reply> {
         let mut reply = Box::<Reply>::default();
         reply.answers = vec![Answer::NIL; parts.len()];
         let mut reply = Some(reply);
-        self.exchange(core, core.process(), manner, *call)
+        self.exchange(core, core.process(), policy, *call)
             .run(parts, &mut reply);
         reply.unwrap_or_default()
     }
 
-    fn fan(
+    fn fan_out(
         &self,
         core: &Core,
-        mut parts: Vec<Part<'_>>,
+        mut parts: Vec<RoutedCommand<'_>>,
         how: Merge,
         call: &Call<'_>,
-        manner: Manner,
+        policy: ExecPolicy,
     ) -> Result<Box<Reply>> {
         if parts.is_empty() {
             return Err(Error::new(
@@ -481,15 +494,15 @@ impl Client {
                 "there is no such node in the cluster",
             ));
         }
-        let mut reply = self.several(core, &mut parts, call, manner);
-        merge(how, &mut reply, &Pieces::default());
+        let mut reply = self.run_many(core, &mut parts, call, policy);
+        merge(how, &mut reply, &KeyGroups::default());
         Ok(reply)
     }
 
     /// A command to a place of the caller's choice: "host:port", "slot:N", "key:K", "random",
     /// or a map of replies from "all", "primaries", "replicas".
     pub fn command_to(&self, place: &str, args: &[&[u8]]) -> Box<Reply> {
-        self.replied(|core| {
+        self.counted(|core| {
             if args.is_empty() {
                 return Err(Error::invalid("an empty command"));
             }
@@ -503,17 +516,17 @@ impl Client {
             let name = row.map_or(UNKNOWN, |row| row.name);
             self.permit(name, access)?;
             if let Some(row) = row {
-                shareable(row)?;
+                check_shareable(row)?;
                 crate::route::check(row, args)?;
             }
             let read = access == Access::Read;
             let topology = core.process().topology.load();
-            let (call, manner) = self.patient(core, row, args);
-            let part = |target| Part::new(Body::Args(args), name, target, read);
-            let one = |target| Ok(self.one(core, part(target), &call, manner));
+            let (call, policy) = self.blocking_call(core, row, args);
+            let part = |target| RoutedCommand::new(CommandBody::Args(args), name, target, read);
+            let one = |target| Ok(self.run_one(core, part(target), &call, policy));
             let several = |peers: Vec<Arc<Peer>>| {
                 let parts = peers.into_iter().map(|p| part(Target::Peer(p))).collect();
-                self.fan(core, parts, Merge::ByNode, &call, manner)
+                self.fan_out(core, parts, Merge::ByNode, &call, policy)
             };
             match place.split_once(':') {
                 Some(("slot", slot)) => match slot.parse::<u16>() {
@@ -522,7 +535,7 @@ impl Client {
                         "{place} is no slot: slots are 0 to 16383"
                     ))),
                 },
-                Some(("key", key)) => one(Target::Slot(of_key(key.as_bytes()))),
+                Some(("key", key)) => one(Target::Slot(key_slot(key.as_bytes()))),
                 None if place == "random" => one(Target::Anywhere),
                 None if place == "all" => several(peers(&topology, Nodes::All)),
                 None if place == "primaries" => several(peers(&topology, Nodes::Primaries)),
@@ -540,7 +553,7 @@ impl Client {
                     .and_then(|a| topology.node_at(&a).cloned())
                 {
                     Some(node) => one(Target::Peer(node.peer.clone())),
-                    None => Err(nowhere(place, &topology)),
+                    None => Err(no_such_place(place, &topology)),
                 },
             }
         })
@@ -548,38 +561,38 @@ impl Client {
 
     /// What would be done with a command, without doing it.
     pub fn explain(&self, args: &[&[u8]]) -> Box<Reply> {
-        self.replied(|core| Ok(Box::new(super::explain::explain(self, core, args)?)))
+        self.counted(|core| Ok(Box::new(super::explain::explain(self, core, args)?)))
     }
 
     /// The cluster as it is known.
     pub fn topology(&self) -> Box<Reply> {
-        self.replied(|core| Ok(Box::new(super::look::topology(core.process()))))
+        self.counted(|core| Ok(Box::new(super::introspect::topology(core.process()))))
     }
 
     /// What has happened so far.
     pub fn stats(&self) -> Box<Reply> {
-        self.replied(|core| Ok(Box::new(super::look::stats(core))))
+        self.counted(|core| Ok(Box::new(super::introspect::stats(core))))
     }
 
     /// Learns the topology again, now.
     pub fn refresh(&self) -> Box<Reply> {
-        self.replied(|core| {
+        self.counted(|core| {
             let call = self.call(core, 0);
             core.refresh_now(core.process(), &call, 2)?;
             Ok(Box::new(Reply::of(crate::resp::Value::ok())))
         })
     }
 
-    pub(super) fn manner(&self) -> Manner {
-        self.manner
+    pub(super) fn policy(&self) -> ExecPolicy {
+        self.policy
     }
 
     pub(super) fn read_from(&self) -> ReadFrom {
-        self.manner.read_from
+        self.policy.read_from
     }
 
     pub(super) fn pinned_slot(&self) -> Option<u16> {
-        self.pin.as_ref().map(Pin::slot)
+        self.pin.as_ref().map(PinnedConnection::slot)
     }
 }
 
@@ -634,7 +647,7 @@ pub(super) fn peers(topology: &Topology, nodes: Nodes) -> Vec<Arc<Peer>> {
     }
 }
 
-fn nowhere(place: &str, topology: &Topology) -> Error {
+fn no_such_place(place: &str, topology: &Topology) -> Error {
     let known: Vec<String> = topology
         .nodes
         .iter()

@@ -1,15 +1,15 @@
 //! What would be done with a command, without doing it: for those who wonder why.
 
 use super::client::{Client, peers};
-use super::core::Core;
-use super::learned;
+use super::module_commands;
+use crate::cluster::state::Core;
 use crate::config::ReadFrom;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::Peer;
 use crate::resp::{Builder, Kind, Reply};
-use crate::route::{Access, Nodes, Plan, access, check, each_key, find, plan, shareable};
-use crate::topology::{Node, Shard, Topology, of_key};
+use crate::route::{Access, Nodes, Route, access, check, check_shareable, each_key, find, plan};
+use crate::topology::{Node, Shard, Topology, key_slot};
 use std::sync::Arc;
 
 /// A map that says what would be done with a command.
@@ -25,13 +25,13 @@ pub fn explain(client: &Client, core: &Core, args: &[&[u8]]) -> Result<Reply> {
     let allowed = client.permit(row.map_or("the command", |r| r.name), access);
     let mut keys: Vec<Vec<u8>> = Vec::new();
     let planned = match row {
-        Some(row) => shareable(row)
+        Some(row) => check_shareable(row)
             .and_then(|()| check(row, args))
             .and_then(|()| each_key(row, args, &mut |at, _| keys.push(args[at].to_vec())))
             .and_then(|()| plan(row, args, client.config.split_writes)),
         None => {
-            let (planned, learned, found) = learned::plan_unasked(core, args);
-            (access, keys) = (learned, found);
+            let (planned, module_commands, found) = module_commands::plan_unasked(core, args);
+            (access, keys) = (module_commands, found);
             planned
         }
     };
@@ -48,7 +48,7 @@ pub fn explain(client: &Client, core: &Core, args: &[&[u8]]) -> Result<Reply> {
         out.text(key);
     }
     out.gather(Kind::Array, at);
-    let mut slots: Vec<u16> = keys.iter().map(|k| of_key(k)).collect();
+    let mut slots: Vec<u16> = keys.iter().map(|k| key_slot(k)).collect();
     slots.sort_unstable();
     slots.dedup();
     out.text("slots");
@@ -89,13 +89,13 @@ pub fn explain(client: &Client, core: &Core, args: &[&[u8]]) -> Result<Reply> {
     out.text("policy").text(match &planned {
         Err(_) => "refused",
         Ok(_) if allowed.is_err() => "refused",
-        Ok(Plan::Slot(_)) => "one slot",
-        Ok(Plan::Primary(_)) => "one slot, at its primary",
-        Ok(Plan::Scan) => "all primaries, one after another",
-        Ok(Plan::Anywhere) => "any node",
-        Ok(Plan::Fan(Nodes::All, _)) => "all nodes",
-        Ok(Plan::Fan(Nodes::Primaries, _)) => "all primaries",
-        Ok(Plan::Split(..)) => "split by slot",
+        Ok(Route::Slot(_)) => "one slot",
+        Ok(Route::Primary(_)) => "one slot, at its primary",
+        Ok(Route::Scan) => "all primaries, one after another",
+        Ok(Route::AnyNode) => "any node",
+        Ok(Route::FanOut(Nodes::All, _)) => "all nodes",
+        Ok(Route::FanOut(Nodes::Primaries, _)) => "all primaries",
+        Ok(Route::Split(..)) => "split by slot",
     });
     let unserved = slots.iter().find(|s| topology.shard(**s).is_none());
     let error =
@@ -112,7 +112,7 @@ pub fn explain(client: &Client, core: &Core, args: &[&[u8]]) -> Result<Reply> {
 }
 
 /// Every node that might be asked.
-fn asked(plan: &Plan, topology: &Topology, read_from: ReadFrom, may_read: bool) -> Vec<Arc<Peer>> {
+fn asked(plan: &Route, topology: &Topology, read_from: ReadFrom, may_read: bool) -> Vec<Arc<Peer>> {
     let of_shard = |shard: &Shard| -> Vec<Arc<Peer>> {
         let replicas = shard.replicas.iter();
         let nodes: Vec<&Arc<Node>> = if !may_read {
@@ -125,19 +125,19 @@ fn asked(plan: &Plan, topology: &Topology, read_from: ReadFrom, may_read: bool) 
         nodes.into_iter().map(|n| n.peer.clone()).collect()
     };
     let mut found: Vec<Arc<Peer>> = match plan {
-        Plan::Slot(slot) => topology.shard(*slot).map(of_shard).unwrap_or_default(),
-        Plan::Primary(slot) => {
+        Route::Slot(slot) => topology.shard(*slot).map(of_shard).unwrap_or_default(),
+        Route::Primary(slot) => {
             let primary = topology.shard(*slot).and_then(|s| s.primary.as_ref());
             primary.map(|node| node.peer.clone()).into_iter().collect()
         }
-        Plan::Scan => peers(topology, Nodes::Primaries),
-        Plan::Split(pieces, _) => pieces
+        Route::Scan => peers(topology, Nodes::Primaries),
+        Route::Split(groups, _) => groups
             .iter()
             .filter_map(|(slot, _)| topology.shard(slot))
             .flat_map(of_shard)
             .collect(),
-        Plan::Anywhere => topology.shards.iter().flat_map(of_shard).collect(),
-        Plan::Fan(nodes, _) => peers(topology, *nodes),
+        Route::AnyNode => topology.shards.iter().flat_map(of_shard).collect(),
+        Route::FanOut(nodes, _) => peers(topology, *nodes),
     };
     let mut seen: Vec<Arc<Peer>> = Vec::new();
     found.retain(|peer| {
@@ -153,7 +153,7 @@ fn asked(plan: &Plan, topology: &Topology, read_from: ReadFrom, may_read: bool) 
 /// Why a node would not be asked; `None` if it might be.
 fn why_not(
     node: &Node,
-    plan: &Plan,
+    plan: &Route,
     topology: &Topology,
     asked: &[Arc<Peer>],
     access: Access,
@@ -166,12 +166,12 @@ fn why_not(
     if asked.iter().any(is) {
         let instead = |peer: &Arc<Peer>| {
             let mut others = shard.nodes().filter(|n| Arc::ptr_eq(&n.peer, peer));
-            peer.health.is_well() && others.next().is_some()
+            peer.health.is_healthy() && others.next().is_some()
         };
         let away = node
             .peer
             .health
-            .away(now())
+            .ejected_for(now())
             .filter(|_| asked.iter().any(instead));
         return away.map(|time| {
             format!(
@@ -185,16 +185,16 @@ fn why_not(
         primary.unwrap_or_default()
     };
     let elsewhere = match plan {
-        Plan::Slot(slot) | Plan::Primary(slot) => !serves(*slot),
-        Plan::Split(pieces, _) => !pieces.iter().any(|(slot, _)| serves(slot)),
+        Route::Slot(slot) | Route::Primary(slot) => !serves(*slot),
+        Route::Split(groups, _) => !groups.iter().any(|(slot, _)| serves(slot)),
         _ => false,
     };
     let is_primary = shard.primary.as_ref().is_some_and(|n| is(&n.peer));
     let why = match (plan, access) {
         _ if elsewhere => "it serves other slots",
         _ if is_primary => "the primary, asked only if no replica answers",
-        (Plan::Primary(_), _) => "a replica, and the cursor is the primary's",
-        (Plan::Scan | Plan::Fan(..), _) => "a replica, and this is for primaries",
+        (Route::Primary(_), _) => "a replica, and the cursor is the primary's",
+        (Route::Scan | Route::FanOut(..), _) => "a replica, and this is for primaries",
         (_, Access::Write) => "a replica, and this is a write",
         _ => "a replica, and read_from is primary",
     };

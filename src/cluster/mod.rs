@@ -1,23 +1,16 @@
-//! The client: plan, exchange with all nodes at once, recover, repeat.
+//! The client: route a command, send it to all its nodes at once, handle errors, repeat.
 
 mod client;
-mod core;
-mod exchange;
+mod execute;
 mod explain;
-mod flight;
-mod learned;
-mod look;
-mod moving;
-mod pin;
+mod introspect;
+mod module_commands;
+mod pinned_connection;
 mod pipeline;
-mod promise;
-mod prove;
-mod refresh;
+mod reads;
 mod scan;
-mod scripts;
-mod session;
-mod stats;
+mod state;
 
 pub use client::Client;
 pub use pipeline::Pipeline;
-pub use stats::statistics;
+pub use state::statistics;

@@ -1,20 +1,23 @@
 //! Commands that are sent together.
 
 use super::client::{Client, targets};
-use super::core::Core;
-use super::exchange::{Part, Target};
-use super::learned;
-use super::scripts;
-use super::stats::count;
+use super::module_commands;
+use crate::cluster::execute::{RoutedCommand, Target};
+use crate::cluster::state::Core;
+use crate::cluster::state::concerns;
+use crate::cluster::state::count;
 use crate::error::{Code, Error, Result};
 use crate::net::Call;
-use crate::resp::{Answer, Body, Kind, Opening, Reply, Value, View, command, flag, named, split};
+use crate::resp::{
+    Answer, CommandBody, EncodedPrefix, Kind, Reply, Value, View, encode_command,
+    encode_with_prefix, flag, parse_command,
+};
 use crate::route::{
-    Access, BlockingTimeout, Merge, Nodes, Pieces, Plan, Row, access, blocking_timeout, crossslot,
-    find, merge, plan, printable, shareable,
+    Access, BlockingTimeout, KeyGroups, Merge, Nodes, Route, Row, access, blocking_timeout,
+    check_shareable, crossslot, find, merge, plan, printable,
 };
 use crate::sync::lock;
-use crate::topology::{Topology, of_key};
+use crate::topology::{Topology, key_slot};
 use std::sync::Arc;
 
 /// Commands of one handle, gathered to be sent together.
@@ -36,27 +39,27 @@ pub struct Pipeline {
 struct Entry {
     row: Option<&'static Row>,
     access: Access,
-    route: Route,
+    route: EntryRoute,
     /// The command's own bytes begin here.
     begin: usize,
-    /// And end here; pieces of a split command lie behind them.
+    /// And end here; groups of a split command lie behind them.
     end: usize,
 }
 
 #[derive(Clone, Copy)]
-enum Route {
+enum EntryRoute {
     Slot(u16),
     Primary(u16),
-    Anywhere,
-    Fan(Nodes, Merge),
-    /// In pieces: which of [`Pipeline::splits`].
+    AnyNode,
+    FanOut(Nodes, Merge),
+    /// In groups: which of [`Pipeline::splits`].
     Split(u32),
     /// Malformed: which of [`Pipeline::failures`] is its answer.
     Failed(u32),
 }
 
 struct Split {
-    pieces: Pieces,
+    groups: KeyGroups,
     merge: Merge,
     /// Where each piece ends.
     ends: Vec<usize>,
@@ -115,28 +118,31 @@ impl Pipeline {
         let planned = self.plan(row, args);
         // Of what failed, for its message only: enough of it to know it by.
         let most = if planned.is_ok() { args.len() } else { 2 };
-        command(&mut self.bytes, &args[..args.len().min(most)]);
+        encode_command(&mut self.bytes, &args[..args.len().min(most)]);
         let end = self.bytes.len();
         let route = match planned {
-            Ok(Plan::Slot(slot)) => Route::Slot(slot),
-            Ok(Plan::Primary(slot)) => Route::Primary(slot),
-            Ok(Plan::Anywhere) => Route::Anywhere,
-            Ok(Plan::Fan(nodes, merge)) => Route::Fan(nodes, merge),
-            Ok(Plan::Split(pieces, merge)) => {
-                let ends = pieces.encode(args, 1, &mut self.bytes);
+            Ok(Route::Slot(slot)) => EntryRoute::Slot(slot),
+            Ok(Route::Primary(slot)) => EntryRoute::Primary(slot),
+            Ok(Route::AnyNode) => EntryRoute::AnyNode,
+            Ok(Route::FanOut(nodes, merge)) => EntryRoute::FanOut(nodes, merge),
+            Ok(Route::Split(groups, merge)) => {
+                let ends = groups.encode(args, 1, &mut self.bytes);
                 self.splits.push(Split {
-                    pieces,
+                    groups,
                     merge,
                     ends,
                 });
-                Route::Split(self.splits.len() as u32 - 1)
+                EntryRoute::Split(self.splits.len() as u32 - 1)
             }
-            Ok(Plan::Scan) => self.failed(Error::invalid(
+            Ok(Route::Scan) => self.failed(Error::invalid(
                 "SCAN goes from node to node, a step with each reply: call it by itself",
             )),
             Err(error) => self.failed(error),
         };
-        self.is_plain &= matches!(route, Route::Slot(_) | Route::Primary(_) | Route::Anywhere);
+        self.is_plain &= matches!(
+            route,
+            EntryRoute::Slot(_) | EntryRoute::Primary(_) | EntryRoute::AnyNode
+        );
         self.entries.push(Entry {
             row,
             access,
@@ -146,25 +152,25 @@ impl Pipeline {
         });
     }
 
-    fn failed(&mut self, error: Error) -> Route {
+    fn failed(&mut self, error: Error) -> EntryRoute {
         self.is_plain = false;
         self.failures.push(error);
-        Route::Failed(self.failures.len() as u32 - 1)
+        EntryRoute::Failed(self.failures.len() as u32 - 1)
     }
 
-    fn plan(&self, row: Option<&'static Row>, args: &[&[u8]]) -> Result<Plan> {
+    fn plan(&self, row: Option<&'static Row>, args: &[&[u8]]) -> Result<Route> {
         if args.is_empty() {
             return Err(Error::invalid("an empty command"));
         }
         if self.client.pinned_slot().is_some() {
             // Sent one by one to the one node there is, which judges for itself.
-            return Ok(Plan::Anywhere);
+            return Ok(Route::AnyNode);
         }
         let Some(row) = row else {
             // Who knows better is asked when the pipeline is executed.
-            return Ok(learned::guess(args));
+            return Ok(module_commands::guess(args));
         };
-        shareable(row)?;
+        check_shareable(row)?;
         if let Some(wait) = blocking_timeout(row, args)
             && wait != BlockingTimeout::After(std::time::Duration::ZERO)
         {
@@ -174,7 +180,7 @@ impl Pipeline {
             )));
         }
         let planned = plan(row, args, self.client.config.split_writes)?;
-        if scripts::concerns(row)
+        if concerns(row)
             && let Some(core) = &self.client.core
         {
             lock(&core.process().scripts).note(row, args);
@@ -189,15 +195,15 @@ impl Pipeline {
         row: &'static Row,
         access: Access,
         key: &[u8],
-        name: &'static Opening,
+        name: &'static EncodedPrefix,
         rest: &[&[u8]],
     ) {
         let begin = self.bytes.len();
-        named(&mut self.bytes, name, rest);
+        encode_with_prefix(&mut self.bytes, name, rest);
         self.entries.push(Entry {
             row: Some(row),
             access,
-            route: Route::Slot(of_key(key)),
+            route: EntryRoute::Slot(key_slot(key)),
             begin,
             end: self.bytes.len(),
         });
@@ -222,7 +228,7 @@ impl Pipeline {
         let mut at = 0;
         let mut args = Vec::new();
         loop {
-            match split(bytes, at, &mut args) {
+            match parse_command(bytes, at, &mut args) {
                 Ok(next) => {
                     self.command(&args);
                     at = next;
@@ -264,8 +270,8 @@ impl Pipeline {
         let topology = core.process().topology.load_full();
         let mut parts = Vec::new();
         let fans = self.parts(&topology, &mut parts);
-        let manner = self.client.manner();
-        let mut reply = self.client.several(&core, &mut parts, &call, manner);
+        let policy = self.client.policy();
+        let mut reply = self.client.run_many(&core, &mut parts, &call, policy);
         if !self.is_plain {
             self.merge(&mut reply, fans);
         }
@@ -277,18 +283,20 @@ impl Pipeline {
     fn learn(&mut self, core: &Core, call: &Call<'_>) {
         for at in 0..self.entries.len() {
             let entry = self.entries[at];
-            if entry.row.is_some() || matches!(entry.route, Route::Failed(_)) {
+            if entry.row.is_some() || matches!(entry.route, EntryRoute::Failed(_)) {
                 continue;
             }
             let mut args = Vec::new();
-            let learned = split_at(&self.bytes, &entry, &mut args)
-                .and_then(|_| learned::plan(&self.client, core, &args, call));
-            match learned {
-                Ok((Plan::Slot(slot), access)) => {
-                    (self.entries[at].route, self.entries[at].access) = (Route::Slot(slot), access);
+            let module_commands = split_at(&self.bytes, &entry, &mut args)
+                .and_then(|_| module_commands::plan(&self.client, core, &args, call));
+            match module_commands {
+                Ok((Route::Slot(slot), access)) => {
+                    (self.entries[at].route, self.entries[at].access) =
+                        (EntryRoute::Slot(slot), access);
                 }
                 Ok((_, access)) => {
-                    (self.entries[at].route, self.entries[at].access) = (Route::Anywhere, access);
+                    (self.entries[at].route, self.entries[at].access) =
+                        (EntryRoute::AnyNode, access);
                 }
                 Err(error) => self.entries[at].route = self.failed(error),
             }
@@ -296,15 +304,19 @@ impl Pipeline {
     }
 
     /// The parts of all commands. Of each command that goes to several nodes: to how many, or why to none.
-    fn parts<'a>(&'a self, topology: &Topology, parts: &mut Vec<Part<'a>>) -> Vec<Result<usize>> {
-        fn part<'a>(entry: &Entry, body: &'a [u8], target: Target) -> Part<'a> {
+    fn parts<'a>(
+        &'a self,
+        topology: &Topology,
+        parts: &mut Vec<RoutedCommand<'a>>,
+    ) -> Vec<Result<usize>> {
+        fn part<'a>(entry: &Entry, body: &'a [u8], target: Target) -> RoutedCommand<'a> {
             let read = entry.access == Access::Read;
-            Part::new(Body::Encoded(body), entry.name(), target, read)
+            RoutedCommand::new(CommandBody::Encoded(body), entry.name(), target, read)
         }
         let body = |entry: &Entry| &self.bytes[entry.begin..entry.end];
         let whole = |entry: &Entry| match entry.route {
-            Route::Slot(slot) => part(entry, body(entry), Target::Slot(slot)),
-            Route::Primary(slot) => part(entry, body(entry), Target::Primary(slot)),
+            EntryRoute::Slot(slot) => part(entry, body(entry), Target::Slot(slot)),
+            EntryRoute::Primary(slot) => part(entry, body(entry), Target::Primary(slot)),
             _ => part(entry, body(entry), Target::Anywhere),
         };
         let mut fans = Vec::new();
@@ -314,9 +326,11 @@ impl Pipeline {
         }
         for entry in &self.entries {
             match entry.route {
-                Route::Slot(_) | Route::Primary(_) | Route::Anywhere => parts.push(whole(entry)),
-                Route::Failed(_) => parts.push(whole(entry).closed()),
-                Route::Fan(nodes, how) => {
+                EntryRoute::Slot(_) | EntryRoute::Primary(_) | EntryRoute::AnyNode => {
+                    parts.push(whole(entry))
+                }
+                EntryRoute::Failed(_) => parts.push(whole(entry).closed()),
+                EntryRoute::FanOut(nodes, how) => {
                     fans.push(targets(topology, nodes, how).map(|targets| {
                         let count = targets.len();
                         let targets = targets.into_iter();
@@ -324,10 +338,10 @@ impl Pipeline {
                         count
                     }));
                 }
-                Route::Split(at) => {
+                EntryRoute::Split(at) => {
                     let split = &self.splits[at as usize];
                     let mut begin = entry.end;
-                    for ((slot, _), end) in split.pieces.iter().zip(&split.ends) {
+                    for ((slot, _), end) in split.groups.iter().zip(&split.ends) {
                         let body = &self.bytes[begin..*end];
                         parts.push(part(entry, body, Target::Slot(slot)));
                         begin = *end;
@@ -346,12 +360,12 @@ impl Pipeline {
         );
         let mut answers = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
-            let none = Pieces::default();
-            let (count, how, pieces) = match entry.route {
-                Route::Fan(_, how) => (fans.next().unwrap_or(Ok(0)), how, &none),
-                Route::Split(at) => {
+            let none = KeyGroups::default();
+            let (count, how, groups) = match entry.route {
+                EntryRoute::FanOut(_, how) => (fans.next().unwrap_or(Ok(0)), how, &none),
+                EntryRoute::Split(at) => {
                     let split = &self.splits[at as usize];
-                    (Ok(split.pieces.len()), split.merge, &split.pieces)
+                    (Ok(split.groups.len()), split.merge, &split.groups)
                 }
                 _ => {
                     answers.extend(rest.next());
@@ -361,7 +375,7 @@ impl Pipeline {
             match count {
                 Ok(count) => {
                     reply.answers = rest.by_ref().take(count).collect();
-                    merge(how, reply, pieces);
+                    merge(how, reply, groups);
                 }
                 Err(error) => reply.root = reply.store_error(&error),
             }
@@ -374,7 +388,7 @@ impl Pipeline {
     /// it, and makes the whole an array.
     fn finish(&self, reply: &mut Reply, core: &Core) {
         for (number, entry) in self.entries.iter().enumerate() {
-            if let Route::Failed(at) = entry.route {
+            if let EntryRoute::Failed(at) = entry.route {
                 reply.answers[number] = reply.store_error(&self.failures[at as usize]);
             }
             let value = &mut reply.answers[number].value;
@@ -410,7 +424,7 @@ impl Pipeline {
     fn title(&self, number: usize) -> String {
         let entry = &self.entries[number];
         let mut args = Vec::new();
-        let shown = match split(&self.bytes[..entry.end], entry.begin, &mut args) {
+        let shown = match parse_command(&self.bytes[..entry.end], entry.begin, &mut args) {
             Err(_) => "?".to_string(),
             Ok(_) => {
                 let words = entry.name().split(' ').count();
@@ -465,7 +479,7 @@ impl Pipeline {
         reply.answers = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
             let got = match entry.route {
-                Route::Failed(at) => Box::new(Reply::error(&self.failures[at as usize])),
+                EntryRoute::Failed(at) => Box::new(Reply::error(&self.failures[at as usize])),
                 _ => self
                     .client
                     .command_resp(&self.bytes[entry.begin..entry.end]),
@@ -507,16 +521,21 @@ impl Pipeline {
         }
         let slot = self.one_slot()?;
         let mut bytes = Vec::with_capacity(self.bytes.len() + 40);
-        command(&mut bytes, &[b"MULTI"]);
+        encode_command(&mut bytes, &[b"MULTI"]);
         for entry in &self.entries {
             bytes.extend_from_slice(&self.bytes[entry.begin..entry.end]);
         }
-        command(&mut bytes, &[b"EXEC"]);
+        encode_command(&mut bytes, &[b"EXEC"]);
         let read = self.entries.iter().all(|e| e.access == Access::Read);
-        let mut part = Part::new(Body::Encoded(&bytes), "EXEC", Target::Slot(slot), read);
+        let mut part = RoutedCommand::new(
+            CommandBody::Encoded(&bytes),
+            "EXEC",
+            Target::Slot(slot),
+            read,
+        );
         part.preludes = self.entries.len() as u32 + 1;
-        let manner = client.manner();
-        let mut reply = client.several(&core, &mut [part], &call, manner);
+        let policy = client.policy();
+        let mut reply = client.run_many(&core, &mut [part], &call, policy);
         reply.root = reply.answers[0];
         reply.answers.clear();
         if reply.root.value.kind == Kind::Error {
@@ -550,7 +569,7 @@ impl Pipeline {
         let mut found: Option<(u16, usize)> = None;
         for (number, entry) in self.entries.iter().enumerate() {
             match entry.route {
-                Route::Slot(slot) | Route::Primary(slot) => match found {
+                EntryRoute::Slot(slot) | EntryRoute::Primary(slot) => match found {
                     None => found = Some((slot, number)),
                     Some((first, _)) if first == slot => {}
                     Some((_, other)) => {
@@ -561,23 +580,23 @@ impl Pipeline {
                         ));
                     }
                 },
-                Route::Anywhere => {}
-                Route::Failed(at) => {
+                EntryRoute::AnyNode => {}
+                EntryRoute::Failed(at) => {
                     let mut error = self.failures[at as usize].clone();
                     error.message = format!("{}{}", self.title(number), error.message);
                     return Err(error);
                 }
-                Route::Fan(..) => {
+                EntryRoute::FanOut(..) => {
                     return Err(Error::invalid(format_args!(
                         "{}goes to several nodes, and a transaction to one",
                         self.title(number)
                     )));
                 }
-                Route::Split(at) => {
+                EntryRoute::Split(at) => {
                     let mut args = Vec::new();
                     split_at(&self.bytes, entry, &mut args)?;
-                    let pieces = &self.splits[at as usize].pieces;
-                    let mut keys = pieces.iter().map(|(_, keys)| args[keys[0] as usize]);
+                    let groups = &self.splits[at as usize].groups;
+                    let mut keys = groups.iter().map(|(_, keys)| args[keys[0] as usize]);
                     let (a, b) = (keys.next(), keys.next());
                     return Err(crossslot(
                         entry.name(),
@@ -608,5 +627,5 @@ impl Pipeline {
 
 /// Reads an entry's arguments back.
 fn split_at<'a>(bytes: &'a [u8], entry: &Entry, args: &mut Vec<&'a [u8]>) -> Result<usize> {
-    split(&bytes[..entry.end], entry.begin, args)
+    parse_command(&bytes[..entry.end], entry.begin, args)
 }

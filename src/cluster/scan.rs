@@ -6,18 +6,18 @@
 //! why no key is missed.
 
 use super::client::Client;
-use super::core::Core;
-use super::exchange::{Manner, Part, Target};
-use super::refresh::backoff;
-use super::stats::count;
 use crate::address::Address;
+use crate::cluster::execute::{ExecPolicy, RoutedCommand, Target};
+use crate::cluster::state::Core;
+use crate::cluster::state::backoff;
+use crate::cluster::state::count;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::Call;
-use crate::resp::{Answer, Body, Kind, Reply, Value, View, command, flag};
+use crate::resp::{Answer, CommandBody, Kind, Reply, Value, View, encode_command, flag};
 use crate::route::{At, Next, Scan};
 use crate::sync::lock;
-use crate::topology::{OwnView, own};
+use crate::topology::{SelfReport, parse_self_report};
 use rand::Rng;
 use std::collections::HashMap;
 
@@ -74,7 +74,7 @@ impl Scans {
             }
             // At random, so that a cursor of another client is not taken for one of ours.
             while number == 0 || self.live.contains_key(&number) {
-                number = crate::world::rng().random_range(1..1 << 31);
+                number = crate::sim_hooks::rng().random_range(1..1 << 31);
             }
         }
         let used = self.time;
@@ -110,7 +110,7 @@ pub fn scan(
     core: &Core,
     args: &[&[u8]],
     call: &Call<'_>,
-    manner: Manner,
+    policy: ExecPolicy,
 ) -> Result<Box<Reply>> {
     let cursor = args.get(1).and_then(|arg| std::str::from_utf8(arg).ok());
     let cursor = cursor.and_then(|text| text.parse::<u64>().ok());
@@ -125,7 +125,7 @@ pub fn scan(
         client,
         core,
         call,
-        manner,
+        policy,
         rest: args.get(2..).unwrap_or_default(),
         scan,
         tries: 0,
@@ -173,7 +173,7 @@ struct Step<'a> {
     client: &'a Client,
     core: &'a Core,
     call: &'a Call<'a>,
-    manner: Manner,
+    policy: ExecPolicy,
     /// MATCH, COUNT, TYPE and whatever else the caller said.
     rest: &'a [&'a [u8]],
     scan: Scan,
@@ -237,13 +237,15 @@ impl Step<'_> {
 
     /// Asks one node several things in order; `None` if not all of them were answered by the same.
     fn ask(&self, target: Target, bodies: &[&[u8]]) -> Option<(Box<Reply>, String)> {
-        let mut parts: Vec<Part<'_>> = bodies
+        let mut parts: Vec<RoutedCommand<'_>> = bodies
             .iter()
-            .map(|body| Part::new(Body::Encoded(body), "SCAN", target.clone(), true))
+            .map(|body| {
+                RoutedCommand::new(CommandBody::Encoded(body), "SCAN", target.clone(), true)
+            })
             .collect();
         let reply = self
             .client
-            .several(self.core, &mut parts, self.call, self.manner);
+            .run_many(self.core, &mut parts, self.call, self.policy);
         let node = reply.origin_of(reply.answers[0])?.name().to_owned();
         let same = |a: &Answer| reply.origin_of(*a).is_some_and(|o| o.name() == node);
         reply.answers.iter().all(same).then_some((reply, node))
@@ -254,7 +256,7 @@ impl Step<'_> {
         let cursor = cursor.to_string();
         let mut words: Vec<&[u8]> = vec![b"SCAN", cursor.as_bytes()];
         words.extend(self.rest);
-        command(&mut bytes, &words);
+        encode_command(&mut bytes, &words);
         bytes
     }
 
@@ -273,7 +275,7 @@ impl Step<'_> {
                     None => {
                         self.scan.drop_halves(at);
                         self.wait(format_args!(
-                            "node {id}, to which keys are moving, has no address"
+                            "node {id}, to which keys are migrating_slots, has no address"
                         ))?;
                         return Ok(None);
                     }
@@ -400,13 +402,13 @@ impl Step<'_> {
 }
 
 /// What a node said of itself: the first two answers.
-fn said(reply: &Reply, node: &str) -> Result<OwnView> {
+fn said(reply: &Reply, node: &str) -> Result<SelfReport> {
     let text = |n: usize| {
         View::new(reply, reply.answers[n].value)
             .str()
             .unwrap_or_default()
     };
-    own(text(0), text(1), &Address::parse(node)?)
+    parse_self_report(text(0), text(1), &Address::parse(node)?)
 }
 
 #[cfg(test)]

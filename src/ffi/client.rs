@@ -1,6 +1,6 @@
 //! ## Connecting
 
-use super::guard::{bytes, guarded, reply, text, whole};
+use super::panic_boundary::{bytes, catch_panic, catch_panic_uncancelled, reply, text};
 use super::registry::{close, enter, register};
 use super::reply::rdc_reply;
 use crate::cluster::Client;
@@ -22,8 +22,8 @@ pub struct rdc_options {
 #[allow(non_camel_case_types)]
 pub struct rdc_client(());
 
-fn broken(words: &str) -> *mut rdc_client {
-    register(Client::broken(Error::new(Code::Internal, words)))
+fn failed_client(words: &str) -> *mut rdc_client {
+    register(Client::failed(Error::new(Code::Internal, words)))
 }
 
 /// ## Connecting
@@ -44,11 +44,11 @@ fn broken(words: &str) -> *mut rdc_client {
 /// Header rule 3.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_create(url: *const c_char) -> *mut rdc_client {
-    whole(broken, || {
+    catch_panic_uncancelled(failed_client, || {
         // SAFETY: header rule 3.
         register(match unsafe { text(url, "url") } {
             Ok(url) => Client::create(url),
-            Err(error) => Client::broken(error),
+            Err(error) => Client::failed(error),
         })
     })
 }
@@ -59,13 +59,13 @@ pub unsafe extern "C" fn rdc_create(url: *const c_char) -> *mut rdc_client {
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_create_with(options: *const rdc_options) -> *mut rdc_client {
-    whole(broken, || {
+    catch_panic_uncancelled(failed_client, || {
         // SAFETY: header rule 1: NULL or made by rdc_options_new and not freed.
         register(match unsafe { options.as_ref() } {
-            None => Client::broken(Error::invalid("options is NULL")),
+            None => Client::failed(Error::invalid("options is NULL")),
             Some(rdc_options {
                 error: Some(error), ..
-            }) => Client::broken(error.clone()),
+            }) => Client::failed(error.clone()),
             Some(options) => Client::create_with(options.config.clone()),
         })
     })
@@ -79,7 +79,7 @@ pub unsafe extern "C" fn rdc_create_with(options: *const rdc_options) -> *mut rd
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_client_error(client: *const rdc_client) -> *const c_char {
-    guarded(
+    catch_panic(
         |_| c"INTERNAL a bug in librediscluster".as_ptr(),
         || match enter(client) {
             Ok(used) => used
@@ -94,10 +94,13 @@ pub unsafe extern "C" fn rdc_client_error(client: *const rdc_client) -> *const c
     )
 }
 
-fn twin(client: *const rdc_client, f: impl FnOnce(&Client) -> Result<Client>) -> *mut rdc_client {
-    whole(broken, || {
-        let twin = enter(client).and_then(|used| f(&used.client));
-        register(twin.unwrap_or_else(Client::broken))
+fn derived(
+    client: *const rdc_client,
+    f: impl FnOnce(&Client) -> Result<Client>,
+) -> *mut rdc_client {
+    catch_panic_uncancelled(failed_client, || {
+        let derived = enter(client).and_then(|used| f(&used.client));
+        register(derived.unwrap_or_else(Client::failed))
     })
 }
 
@@ -114,7 +117,7 @@ pub unsafe extern "C" fn rdc_with(
     option: *const c_char,
     value: *const c_char,
 ) -> *mut rdc_client {
-    twin(client, |client| {
+    derived(client, |client| {
         // SAFETY: header rule 3.
         let (option, value) = unsafe { (text(option, "option")?, text(value, "value")?) };
         Ok(client.with(option, value))
@@ -130,7 +133,7 @@ pub unsafe extern "C" fn rdc_with(
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_readonly(client: *const rdc_client) -> *mut rdc_client {
-    twin(client, |client| Ok(client.readonly()))
+    derived(client, |client| Ok(client.readonly()))
 }
 
 /// Another handle on the same cluster, bound to one connection of its own to the primary that
@@ -146,7 +149,7 @@ pub unsafe extern "C" fn rdc_pin(
     key: *const c_char,
     key_len: usize,
 ) -> *mut rdc_client {
-    twin(client, |client| {
+    derived(client, |client| {
         // SAFETY: header rule 3.
         Ok(client.pin(unsafe { bytes(key, key_len, "key") }?))
     })
@@ -173,7 +176,7 @@ pub unsafe extern "C" fn rdc_interrupt(client: *const rdc_client) {
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_close(client: *mut rdc_client) {
-    whole(|_| (), || close(client));
+    catch_panic_uncancelled(|_| (), || close(client));
 }
 
 /// New options, all at their defaults. To be freed with rdc_options_free().
@@ -197,7 +200,7 @@ pub unsafe extern "C" fn rdc_options_set(
     name: *const c_char,
     value: *const c_char,
 ) -> i32 {
-    guarded(
+    catch_panic(
         |_| Code::Internal as i32,
         || {
             // SAFETY: header rule 1, and rule 4: by one thread at a time.

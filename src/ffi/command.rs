@@ -1,11 +1,11 @@
 //! ## Commands
 
 use super::client::rdc_client;
-use super::guard::{bytes, reply, text, with_args};
+use super::panic_boundary::{bytes, reply, text, with_args};
 use super::registry::enter;
 use super::reply::rdc_reply;
 use crate::error::Result;
-use crate::resp::{Opening, Reply};
+use crate::resp::{EncodedPrefix, Reply};
 use crate::route::{Access, Row, table};
 use std::ffi::c_char;
 
@@ -94,7 +94,7 @@ unsafe fn keyed(
     (key, key_len): (*const c_char, usize),
     more: impl FnOnce(
         &[u8],
-        &mut dyn FnMut(&'static Opening, &[&[u8]]) -> Box<Reply>,
+        &mut dyn FnMut(&'static EncodedPrefix, &[&[u8]]) -> Box<Reply>,
     ) -> Result<Box<Reply>>,
 ) -> *mut rdc_reply {
     reply(|| {
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn rdc_get(
             (key, key_len),
             |key, send| {
                 Ok(send(
-                    const { &Opening::new(b"*2\r\n$3\r\nGET\r\n") },
+                    const { &EncodedPrefix::new(b"*2\r\n$3\r\nGET\r\n") },
                     &[key],
                 ))
             },
@@ -153,7 +153,7 @@ pub unsafe extern "C" fn rdc_set(
             (key, key_len),
             |key, send| {
                 Ok(send(
-                    const { &Opening::new(b"*3\r\n$3\r\nSET\r\n") },
+                    const { &EncodedPrefix::new(b"*3\r\n$3\r\nSET\r\n") },
                     &[key, bytes(value, value_len, "value")?],
                 ))
             },
@@ -184,7 +184,7 @@ pub unsafe extern "C" fn rdc_set_px(
                 let value = bytes(value, value_len, "value")?;
                 let ttl = ttl_ms.to_string();
                 Ok(send(
-                    const { &Opening::new(b"*5\r\n$3\r\nSET\r\n") },
+                    const { &EncodedPrefix::new(b"*5\r\n$3\r\nSET\r\n") },
                     &[key, value, b"PX", ttl.as_bytes()],
                 ))
             },
@@ -210,7 +210,7 @@ pub unsafe extern "C" fn rdc_del(
             (key, key_len),
             |key, send| {
                 Ok(send(
-                    const { &Opening::new(b"*2\r\n$3\r\nDEL\r\n") },
+                    const { &EncodedPrefix::new(b"*2\r\n$3\r\nDEL\r\n") },
                     &[key],
                 ))
             },
@@ -236,7 +236,7 @@ pub unsafe extern "C" fn rdc_exists(
             (key, key_len),
             |key, send| {
                 Ok(send(
-                    const { &Opening::new(b"*2\r\n$6\r\nEXISTS\r\n") },
+                    const { &EncodedPrefix::new(b"*2\r\n$6\r\nEXISTS\r\n") },
                     &[key],
                 ))
             },
@@ -264,7 +264,7 @@ pub unsafe extern "C" fn rdc_incrby(
             (key, key_len),
             |key, send| {
                 Ok(send(
-                    const { &Opening::new(b"*3\r\n$6\r\nINCRBY\r\n") },
+                    const { &EncodedPrefix::new(b"*3\r\n$6\r\nINCRBY\r\n") },
                     &[key, by.to_string().as_bytes()],
                 ))
             },
@@ -291,7 +291,7 @@ pub unsafe extern "C" fn rdc_pexpire(
             (key, key_len),
             |key, send| {
                 Ok(send(
-                    const { &Opening::new(b"*3\r\n$7\r\nPEXPIRE\r\n") },
+                    const { &EncodedPrefix::new(b"*3\r\n$7\r\nPEXPIRE\r\n") },
                     &[key, ttl_ms.to_string().as_bytes()],
                 ))
             },

@@ -3,15 +3,15 @@
 //! The doc comments of this floor are the manual: cbindgen puts them into
 //! include/rediscluster.h, in the order of the modules below.
 
-mod guard;
-mod numbers;
+mod constants;
+mod panic_boundary;
 mod registry;
-mod seal;
+mod reply_layout;
 
 // The chapters of the header, in their order there.
 pub mod client;
 pub mod command;
-pub mod look;
+pub mod introspect;
 pub mod pipeline;
 pub mod reply;
 

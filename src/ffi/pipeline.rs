@@ -1,12 +1,14 @@
 //! ## Pipelines
 
 use super::client::rdc_client;
-use super::guard::{bug, bytes, guarded, reply, whole, with_args};
+use super::panic_boundary::{
+    bytes, catch_panic, catch_panic_uncancelled, panic_error, reply, with_args,
+};
 use super::registry::enter;
 use super::reply::rdc_reply;
 use crate::cluster::{Client, Pipeline};
 use crate::error::{Error, Result};
-use crate::resp::{Opening, Reply};
+use crate::resp::{EncodedPrefix, Reply};
 use crate::route::{Access, Row, table};
 use std::ffi::c_char;
 use std::sync::Arc;
@@ -28,7 +30,7 @@ pub struct rdc_pipeline(Pipeline);
 pub unsafe extern "C" fn rdc_pipeline_new(client: *const rdc_client) -> *mut rdc_pipeline {
     let client = match enter(client) {
         Ok(used) => used.client.clone(),
-        Err(error) => Arc::new(Client::broken(error)),
+        Err(error) => Arc::new(Client::failed(error)),
     };
     Box::into_raw(Box::new(rdc_pipeline(Pipeline::new(client))))
 }
@@ -40,9 +42,9 @@ unsafe fn append(pipeline: *mut rdc_pipeline, f: impl FnOnce(&mut Pipeline) -> R
     let Some(rdc_pipeline(pipeline)) = (unsafe { pipeline.as_mut() }) else {
         return;
     };
-    let outcome = guarded(|words| Err(bug(words)), || f(pipeline));
+    let outcome = catch_panic(|words| Err(panic_error(words)), || f(pipeline));
     if let Err(error) = outcome {
-        guarded(|_| (), || pipeline.fail(error));
+        catch_panic(|_| (), || pipeline.fail(error));
     }
 }
 
@@ -98,7 +100,7 @@ unsafe fn keyed(
     pipeline: *mut rdc_pipeline,
     (row, access): (&'static Row, Access),
     (key, key_len): (*const c_char, usize),
-    more: impl FnOnce(&[u8], &mut dyn FnMut(&'static Opening, &[&[u8]])) -> Result<()>,
+    more: impl FnOnce(&[u8], &mut dyn FnMut(&'static EncodedPrefix, &[&[u8]])) -> Result<()>,
 ) {
     // SAFETY: header rules 1 and 3.
     unsafe {
@@ -128,7 +130,10 @@ pub unsafe extern "C" fn rdc_pipeline_get(
             (table::GET, Access::Read),
             (key, key_len),
             |key, add| {
-                add(const { &Opening::new(b"*2\r\n$3\r\nGET\r\n") }, &[key]);
+                add(
+                    const { &EncodedPrefix::new(b"*2\r\n$3\r\nGET\r\n") },
+                    &[key],
+                );
                 Ok(())
             },
         );
@@ -155,7 +160,7 @@ pub unsafe extern "C" fn rdc_pipeline_set(
             (key, key_len),
             |key, add| {
                 add(
-                    const { &Opening::new(b"*3\r\n$3\r\nSET\r\n") },
+                    const { &EncodedPrefix::new(b"*3\r\n$3\r\nSET\r\n") },
                     &[key, bytes(value, value_len, "value")?],
                 );
                 Ok(())
@@ -186,7 +191,7 @@ pub unsafe extern "C" fn rdc_pipeline_set_px(
             |key, add| {
                 let value = bytes(value, value_len, "value")?;
                 add(
-                    const { &Opening::new(b"*5\r\n$3\r\nSET\r\n") },
+                    const { &EncodedPrefix::new(b"*5\r\n$3\r\nSET\r\n") },
                     &[key, value, b"PX", ttl_ms.to_string().as_bytes()],
                 );
                 Ok(())
@@ -212,7 +217,10 @@ pub unsafe extern "C" fn rdc_pipeline_del(
             (table::DEL, Access::Write),
             (key, key_len),
             |key, add| {
-                add(const { &Opening::new(b"*2\r\n$3\r\nDEL\r\n") }, &[key]);
+                add(
+                    const { &EncodedPrefix::new(b"*2\r\n$3\r\nDEL\r\n") },
+                    &[key],
+                );
                 Ok(())
             },
         );
@@ -296,7 +304,7 @@ pub unsafe extern "C" fn rdc_pipeline_free(pipeline: *mut rdc_pipeline) {
     if !pipeline.is_null() {
         // SAFETY: header rule 1: made by rdc_pipeline_new and not freed before. What is dropped
         // may be the last reference on a client.
-        whole(|_| (), || drop(unsafe { Box::from_raw(pipeline) }));
+        catch_panic_uncancelled(|_| (), || drop(unsafe { Box::from_raw(pipeline) }));
     }
 }
 
@@ -304,13 +312,13 @@ pub unsafe extern "C" fn rdc_pipeline_free(pipeline: *mut rdc_pipeline) {
 mod tests {
     use super::*;
     use crate::resp::Kind;
+    use crate::sim_hooks::Layer;
     use crate::simulation::panicking_once;
-    use crate::world::Layer;
 
     #[test]
     fn a_panic_while_a_command_is_appended_takes_no_place_from_the_others() {
         panicking_once(Layer::Route, || {
-            let mut pipeline = rdc_pipeline(Pipeline::new(Arc::new(Client::broken(
+            let mut pipeline = rdc_pipeline(Pipeline::new(Arc::new(Client::failed(
                 Error::invalid("nowhere"),
             ))));
             let get = |pipeline: &mut rdc_pipeline| {

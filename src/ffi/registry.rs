@@ -1,12 +1,12 @@
 //! Client handles: numbers that look like pointers.
 //!
-//! A handle names a slot and the generation of what lived there. Nothing is dereferenced before
+//! A handle names a entry and the generation of what lived there. Nothing is dereferenced before
 //! both have been checked, so a handle that was closed, or never was one, gives an error and not
 //! a crash; and a client that is closed while other threads use it goes when the last of them
 //! leaves. No lock is taken, so that a forked child and a signal handler may pass.
 
 use super::client::rdc_client;
-use super::guard::be_quiet;
+use super::panic_boundary::install_panic_hook;
 use crate::cluster::Client;
 use crate::error::{Code, Error, Result};
 use std::ffi::CString;
@@ -31,30 +31,30 @@ const CLOSED: u64 = 1 << 30;
 const LIVE: u64 = 1 << 31;
 const GENERATION: u32 = 32;
 
-struct Slot {
+struct Entry {
     state: AtomicU64,
     handle: AtomicPtr<Handle>,
 }
 
-static SLOTS: [AtomicPtr<[Slot; CHUNK]>; CHUNKS] =
+static ENTRIES: [AtomicPtr<[Entry; CHUNK]>; CHUNKS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS];
-/// Where a free slot may be found.
+/// Where a free entry may be found.
 static HINT: AtomicUsize = AtomicUsize::new(0);
 
-fn slot(index: usize) -> Option<&'static Slot> {
-    let chunk = SLOTS.get(index / CHUNK)?.load(Ordering::Acquire);
+fn entry(index: usize) -> Option<&'static Entry> {
+    let chunk = ENTRIES.get(index / CHUNK)?.load(Ordering::Acquire);
     // SAFETY: a chunk is published whole and never freed.
     let chunk = unsafe { chunk.as_ref() }?;
     Some(&chunk[index % CHUNK])
 }
 
-/// The slot, its chunk made if need be.
-fn slot_or_new(index: usize) -> Option<&'static Slot> {
-    let place = SLOTS.get(index / CHUNK)?;
+/// The entry, its chunk made if need be.
+fn entry_or_new(index: usize) -> Option<&'static Entry> {
+    let place = ENTRIES.get(index / CHUNK)?;
     if place.load(Ordering::Acquire).is_null() {
         let fresh = Box::into_raw(Box::new(
             [const {
-                Slot {
+                Entry {
                     state: AtomicU64::new(0),
                     handle: AtomicPtr::new(ptr::null_mut()),
                 }
@@ -68,12 +68,12 @@ fn slot_or_new(index: usize) -> Option<&'static Slot> {
             drop(unsafe { Box::from_raw(fresh) });
         }
     }
-    slot(index)
+    entry(index)
 }
 
 /// Makes a handle; never NULL.
 pub fn register(client: Client) -> *mut rdc_client {
-    be_quiet();
+    install_panic_hook();
     let error = client
         .error()
         .map(|e| CString::new(e.message.replace('\0', "?")).unwrap_or_default());
@@ -84,25 +84,25 @@ pub fn register(client: Client) -> *mut rdc_client {
     let begin = HINT.load(Ordering::Relaxed);
     for turn in 0..CHUNK * CHUNKS {
         let index = (begin + turn) % (CHUNK * CHUNKS);
-        let Some(slot) = slot_or_new(index) else {
+        let Some(entry) = entry_or_new(index) else {
             continue;
         };
-        let state = slot.state.load(Ordering::Acquire);
+        let state = entry.state.load(Ordering::Acquire);
         if state & (LIVE | CLOSED | USERS) != 0 {
             continue;
         }
         // Generation 0 is skipped, so that no handle is a small number.
         let generation = ((state >> GENERATION) as u32).wrapping_add(1).max(1);
         let claimed = (u64::from(generation) << GENERATION) | CLOSED;
-        if slot
+        if entry
             .state
             .compare_exchange(state, claimed, Ordering::AcqRel, Ordering::Relaxed)
             .is_err()
         {
             continue;
         }
-        slot.handle.store(handle, Ordering::Release);
-        slot.state.fetch_xor(CLOSED | LIVE, Ordering::AcqRel);
+        entry.handle.store(handle, Ordering::Release);
+        entry.state.fetch_xor(CLOSED | LIVE, Ordering::AcqRel);
         HINT.store(index + 1, Ordering::Relaxed);
         let number = (u64::from(generation) << GENERATION) | (index as u64 + 1);
         return ptr::without_provenance_mut(number as usize);
@@ -115,13 +115,13 @@ pub fn register(client: Client) -> *mut rdc_client {
 }
 
 /// The use of a client by one call.
-pub struct Use {
-    slot: &'static Slot,
+pub struct HandleGuard {
+    entry: &'static Entry,
     index: usize,
     handle: *const Handle,
 }
 
-impl Deref for Use {
+impl Deref for HandleGuard {
     type Target = Handle;
 
     #[inline]
@@ -131,18 +131,18 @@ impl Deref for Use {
     }
 }
 
-impl Drop for Use {
+impl Drop for HandleGuard {
     #[inline]
     fn drop(&mut self) {
-        leave(self.slot, self.index);
+        leave(self.entry, self.index);
     }
 }
 
-/// The slot that a handle names, its index, and the generation.
-fn parts(client: *const rdc_client) -> Option<(&'static Slot, usize, u64)> {
+/// The entry that a handle names, its index, and the generation.
+fn parts(client: *const rdc_client) -> Option<(&'static Entry, usize, u64)> {
     let number = client.addr() as u64;
     let index = (number & u64::from(u32::MAX)).checked_sub(1)? as usize;
-    Some((slot(index)?, index, number >> GENERATION))
+    Some((entry(index)?, index, number >> GENERATION))
 }
 
 #[cold]
@@ -156,42 +156,42 @@ fn closed(client: *const rdc_client) -> Error {
 
 /// Begins to use a client.
 #[inline(always)]
-pub fn enter(client: *const rdc_client) -> Result<Use> {
-    let Some((slot, index, generation)) = parts(client) else {
+pub fn enter(client: *const rdc_client) -> Result<HandleGuard> {
+    let Some((entry, index, generation)) = parts(client) else {
         return Err(closed(client));
     };
-    let state = slot.state.fetch_add(1, Ordering::AcqRel);
+    let state = entry.state.fetch_add(1, Ordering::AcqRel);
     if state >> GENERATION != generation || state & (LIVE | CLOSED) != LIVE {
-        return Err(stale(slot, index, client));
+        return Err(stale(entry, index, client));
     }
-    Ok(Use {
-        slot,
+    Ok(HandleGuard {
+        entry,
         index,
-        handle: slot.handle.load(Ordering::Acquire),
+        handle: entry.handle.load(Ordering::Acquire),
     })
 }
 
 #[cold]
-fn stale(slot: &Slot, index: usize, client: *const rdc_client) -> Error {
-    leave(slot, index);
+fn stale(entry: &Entry, index: usize, client: *const rdc_client) -> Error {
+    leave(entry, index);
     closed(client)
 }
 
 /// Ends a use; the last one of a closed client frees it.
 #[inline]
-fn leave(slot: &Slot, index: usize) {
-    let state = slot.state.fetch_sub(1, Ordering::AcqRel) - 1;
+fn leave(entry: &Entry, index: usize) {
+    let state = entry.state.fetch_sub(1, Ordering::AcqRel) - 1;
     if state & (LIVE | CLOSED | USERS) == LIVE | CLOSED {
-        free(slot, index, state);
+        free(entry, index, state);
     }
 }
 
 #[cold]
-fn free(slot: &Slot, index: usize, state: u64) {
+fn free(entry: &Entry, index: usize, state: u64) {
     // A stale handle's user may come and go meanwhile; whoever finds nobody frees.
-    let handle = slot.handle.load(Ordering::Acquire);
+    let handle = entry.handle.load(Ordering::Acquire);
     let freed = state & !(LIVE | CLOSED);
-    if slot
+    if entry
         .state
         .compare_exchange(state, freed, Ordering::AcqRel, Ordering::Relaxed)
         .is_ok()
@@ -208,7 +208,7 @@ pub fn close(client: *const rdc_client) {
     let Ok(used) = enter(client) else {
         return;
     };
-    let before = used.slot.state.fetch_or(CLOSED, Ordering::AcqRel);
+    let before = used.entry.state.fetch_or(CLOSED, Ordering::AcqRel);
     if before & CLOSED == 0 {
         used.client.close();
     }

@@ -1,7 +1,7 @@
 //! ## Replies
 
-use super::guard::{bytes, guarded};
-use super::seal::{self, element, value};
+use super::panic_boundary::{bytes, catch_panic};
+use super::reply_layout::{self, element, value};
 use crate::error::Code;
 use crate::resp::{Kind, Value, flag};
 use std::ffi::c_char;
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn rdc_reply_error(reply: *const rdc_reply) -> i32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_reply_str(reply: *const rdc_reply) -> *const c_char {
     // SAFETY: header rule 1.
-    seal::text(unsafe { value(reply) })
+    reply_layout::text(unsafe { value(reply) })
 }
 
 /// The bytes of the text, or the number of elements (two for each pair of a MAP); else 0.
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn rdc_reply_double(reply: *const rdc_reply) -> f64 {
     match value.kind {
         Kind::Integer | Kind::Bool => int(value) as f64,
         // SAFETY: as above.
-        _ => unsafe { seal::text_bytes(value) }
+        _ => unsafe { reply_layout::text_bytes(value) }
             .and_then(|text| std::str::from_utf8(text).ok())
             .and_then(|text| text.parse().ok())
             .unwrap_or(0.0),
@@ -126,7 +126,7 @@ pub unsafe extern "C" fn rdc_reply_find(
             return std::ptr::null();
         }
         for i in 0..map.len as usize / 2 {
-            if seal::text_bytes(value(element(map, 2 * i))) == Some(key) {
+            if reply_layout::text_bytes(value(element(map, 2 * i))) == Some(key) {
                 return element(map, 2 * i + 1);
             }
         }
@@ -143,7 +143,7 @@ pub unsafe extern "C" fn rdc_reply_find(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_reply_node(reply: *const rdc_reply) -> *const c_char {
     // SAFETY: header rule 1.
-    unsafe { seal::node(reply) }
+    unsafe { reply_layout::node(reply) }
 }
 
 /// 0 if the command certainly did not run, because it never left or every node that got it
@@ -180,7 +180,7 @@ pub unsafe extern "C" fn rdc_reply_read(
     unsafe {
         let value = value(reply);
         if let Some(str) = str.as_mut() {
-            *str = seal::text(value);
+            *str = reply_layout::text(value);
         }
         if let Some(num) = num.as_mut() {
             *num = number(value);
@@ -213,18 +213,20 @@ pub unsafe extern "C" fn rdc_reply_read_array(
 ) -> usize {
     // SAFETY: as said above.
     unsafe {
-        let whole = value(reply);
-        if !whole.kind.has_elements() {
+        let catch_panic_uncancelled = value(reply);
+        if !catch_panic_uncancelled.kind.has_elements() {
             return 0;
         }
-        let count = (whole.len as usize).saturating_sub(first).min(n);
+        let count = (catch_panic_uncancelled.len as usize)
+            .saturating_sub(first)
+            .min(n);
         for i in 0..count {
-            let value = value(element(whole, first + i));
+            let value = value(element(catch_panic_uncancelled, first + i));
             if !types.is_null() {
                 *types.add(i) = value.kind as i32;
             }
             if !strs.is_null() {
-                *strs.add(i) = seal::text(value);
+                *strs.add(i) = reply_layout::text(value);
             }
             if !nums.is_null() {
                 *nums.add(i) = number(value);
@@ -244,7 +246,7 @@ pub unsafe extern "C" fn rdc_reply_free(reply: *mut rdc_reply) -> i32 {
     // SAFETY: header rule 1. The reply may hold the last reference on what it came from.
     unsafe {
         let error = rdc_reply_error(reply);
-        guarded(|_| (), || seal::free(reply));
+        catch_panic(|_| (), || reply_layout::free(reply));
         error
     }
 }

@@ -1,28 +1,17 @@
-//! One peer: its address, the connections to it, and waiting for them.
+//! One node: its address, the connections to it, and how a call waits for them.
 
-mod ask;
-mod connection;
-mod door;
-mod handshake;
-mod lane;
-mod memory;
-mod pace;
-mod peer;
-mod poll;
+mod conn;
+mod node;
+mod pool;
 pub mod resolver;
-mod standing;
-mod stream;
-#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
-mod tls;
-mod wake;
+mod sys;
+mod wait;
 
-pub use ask::set_question;
-pub use connection::{Chunk, Connection};
-pub use lane::Taken;
-pub use memory::Memory;
-pub use pace::Pace;
-pub use peer::{Counts, Descriptors, Health, Peer, Use};
-pub use poll::{ForkMark, OUT, PollFd, Recv, Uncancelled, close, interest};
-pub use standing::{Link, Proof, Sample, Standing};
-pub use tls::Tls;
-pub use wake::{Alert, Call, GLANCE, Wakers};
+pub use conn::{Chunk, Connection, MemoryBudget, Tls};
+pub use node::{
+    ConnectionKind, Descriptors, FreshnessProof, Health, Link, NodeCounters, NodeLoad,
+    OffsetSample, Peer, ReplicaFreshness,
+};
+pub use pool::TryAcquire;
+pub use sys::{CancelDisabled, ForkMark, OUT, PollFd, Recv, close, interest};
+pub use wait::{Call, CancelFlag, POLL_INTERVAL, Wakers, set_wait_callback};

@@ -6,7 +6,7 @@
 
 use super::value::{Kind, Value, chunk_tag};
 use crate::error::{Code, Error, Result};
-use crate::world::layer;
+use crate::sim_hooks::sim_panic_point;
 
 /// What a peer may make us hold.
 #[derive(Clone, Copy, Debug)]
@@ -205,7 +205,7 @@ impl Decoder {
         bias: u64,
         values: &mut Vec<Value>,
     ) -> Result<Option<(Value, usize)>> {
-        layer!(Resp);
+        sim_panic_point!(Resp);
         if self.at == 0 {
             self.first_value = values.len();
         }

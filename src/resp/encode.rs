@@ -1,52 +1,52 @@
 //! Commands to bytes.
 
-use super::split::split;
+use super::parse_command::parse_command;
 
 /// A command, as its arguments or already encoded.
 #[derive(Clone, Copy, Debug)]
-pub enum Body<'a> {
+pub enum CommandBody<'a> {
     Args(&'a [&'a [u8]]),
     /// The number of arguments and the name, and the other arguments.
-    Named(&'a Opening, &'a [&'a [u8]]),
+    Named(&'a EncodedPrefix, &'a [&'a [u8]]),
     Encoded(&'a [u8]),
 }
 
 /// The beginning of an everyday command, encoded beforehand: the number of its arguments, and its name.
 #[derive(Debug)]
-pub struct Opening {
+pub struct EncodedPrefix {
     /// With zeros behind it: to copy as many bytes each time takes a few instructions, and as many as there are
     /// takes a call.
-    bytes: [u8; Opening::MOST],
+    bytes: [u8; EncodedPrefix::MOST],
     len: usize,
 }
 
-impl Opening {
+impl EncodedPrefix {
     const MOST: usize = 24;
 
-    pub const fn new(encoded: &[u8]) -> Opening {
-        let mut bytes = [0; Opening::MOST];
+    pub const fn new(encoded: &[u8]) -> EncodedPrefix {
+        let mut bytes = [0; EncodedPrefix::MOST];
         let (place, _) = bytes.split_at_mut(encoded.len());
         place.copy_from_slice(encoded);
-        Opening {
+        EncodedPrefix {
             bytes,
             len: encoded.len(),
         }
     }
 
     /// That of a command with so many arguments, its name included; nothing, if it is too long.
-    pub fn of(arguments: usize, name: &[u8]) -> Option<Opening> {
-        let mut encoded = Vec::with_capacity(2 * Opening::MOST);
+    pub fn of(arguments: usize, name: &[u8]) -> Option<EncodedPrefix> {
+        let mut encoded = Vec::with_capacity(2 * EncodedPrefix::MOST);
         header(&mut encoded, b'*', arguments);
         string(&mut encoded, name);
-        (encoded.len() <= Opening::MOST).then(|| Opening::new(&encoded))
+        (encoded.len() <= EncodedPrefix::MOST).then(|| EncodedPrefix::new(&encoded))
     }
 }
 
-impl Body<'_> {
+impl CommandBody<'_> {
     /// How many bytes the encoded command has.
     pub fn len(&self) -> usize {
         match self {
-            Body::Encoded(bytes) => bytes.len(),
+            CommandBody::Encoded(bytes) => bytes.len(),
             // Only asked when something went wrong.
             _ => {
                 let mut out = Vec::new();
@@ -65,13 +65,13 @@ impl Body<'_> {
         let mut args = Vec::new();
         let mut out = Vec::new();
         match self {
-            Body::Args(args) => return f(args),
-            Body::Encoded(bytes) => {
-                let _ = split(bytes, 0, &mut args);
+            CommandBody::Args(args) => return f(args),
+            CommandBody::Encoded(bytes) => {
+                let _ = parse_command(bytes, 0, &mut args);
             }
-            Body::Named(..) => {
+            CommandBody::Named(..) => {
                 self.write(&mut out);
-                let _ = split(&out, 0, &mut args);
+                let _ = parse_command(&out, 0, &mut args);
             }
         }
         // What cannot be read has no arguments.
@@ -82,9 +82,9 @@ impl Body<'_> {
     #[inline]
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Body::Args(args) => command(out, args),
-            Body::Named(name, rest) => named(out, name, rest),
-            Body::Encoded(bytes) => out.extend_from_slice(bytes),
+            CommandBody::Args(args) => encode_command(out, args),
+            CommandBody::Named(name, rest) => encode_with_prefix(out, name, rest),
+            CommandBody::Encoded(bytes) => out.extend_from_slice(bytes),
         }
     }
 }
@@ -126,7 +126,7 @@ fn long_header(out: &mut Vec<u8>, sign: u8, n: usize) {
 
 /// Appends a command: an array of bulk strings.
 #[inline]
-pub fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
+pub fn encode_command(out: &mut Vec<u8>, args: &[&[u8]]) {
     header(out, b'*', args.len());
     for arg in args {
         string(out, arg);
@@ -135,7 +135,7 @@ pub fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
 
 /// Appends a command whose beginning is encoded already.
 #[inline]
-pub fn named(out: &mut Vec<u8>, name: &Opening, rest: &[&[u8]]) {
+pub fn encode_with_prefix(out: &mut Vec<u8>, name: &EncodedPrefix, rest: &[&[u8]]) {
     first(out, &name.bytes, name.len);
     for arg in rest {
         string(out, arg);
@@ -167,17 +167,21 @@ mod tests {
     fn a_command_is_an_array_of_bulk_strings() {
         let encoded = b"*3\r\n$3\r\nSET\r\n$2\r\nk\0\r\n$0\r\n\r\n";
         let mut out = Vec::new();
-        command(&mut out, &[b"SET", b"k\0", b""]);
+        encode_command(&mut out, &[b"SET", b"k\0", b""]);
         assert_eq!(out, encoded);
         out.clear();
-        named(&mut out, &Opening::of(3, b"SET").unwrap(), &[b"k\0", b""]);
+        encode_with_prefix(
+            &mut out,
+            &EncodedPrefix::of(3, b"SET").unwrap(),
+            &[b"k\0", b""],
+        );
         assert_eq!(out, encoded);
     }
 
     #[test]
     fn the_opening_of_a_long_name_is_none() {
-        assert!(Opening::of(9, &[b'x'; 13]).is_some());
-        assert!(Opening::of(10, &[b'x'; 13]).is_none());
-        assert!(Opening::of(usize::MAX, b"").is_none());
+        assert!(EncodedPrefix::of(9, &[b'x'; 13]).is_some());
+        assert!(EncodedPrefix::of(10, &[b'x'; 13]).is_none());
+        assert!(EncodedPrefix::of(usize::MAX, b"").is_none());
     }
 }

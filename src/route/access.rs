@@ -29,7 +29,7 @@ pub fn access(row: &Row, args: &[&[u8]]) -> Access {
 /// that breaks, and servers say that it takes no time: the answer to the greeting comes only with its own, and a node
 /// that is late with that is taken for one that accepts no connection.
 #[inline]
-pub fn is_early(row: &Row) -> bool {
+pub fn allows_early_send(row: &Row) -> bool {
     row.access == Access::Read && row.flags.has(Flag::Fast)
 }
 

@@ -5,7 +5,7 @@
 
 use super::access::Access;
 use super::keys::{Begin, Find, KeySpec, Presence};
-use super::search::Search;
+use super::option_arg::OptionArg;
 use super::table::ROWS;
 
 /// What servers say of a command (COMMAND), and three things they do not: `MayReplicate`, `Connection`, `Cursor`.
@@ -96,7 +96,7 @@ pub enum Block {
     Never,
     Seconds(i8),
     Millis(i8),
-    MillisAfter(&'static Search),
+    MillisAfter(&'static OptionArg),
 }
 
 /// One command, or one sub-command.

@@ -2,7 +2,7 @@
 //! needs. What is refused here would be refused by every server, so nothing is sent.
 
 use super::command::{Flag, Row};
-use super::search::Search;
+use super::option_arg::OptionArg;
 use crate::error::Error;
 
 /// One rule for where a command has keys.
@@ -19,7 +19,7 @@ pub struct KeySpec {
 pub enum Begin {
     Index(u8),
     /// At the argument after a word.
-    After(&'static Search),
+    After(&'static OptionArg),
 }
 
 /// How to go on from there.

@@ -1,7 +1,7 @@
 //! How the replies of several nodes become one. No I/O.
 
 use super::command::{Request, Response, Row};
-use super::plan::Pieces;
+use super::plan::KeyGroups;
 use super::table;
 use crate::error::{Code, Error};
 use crate::resp::{Answer, Kind, Reply, Value, View, flag};
@@ -28,7 +28,7 @@ pub enum Merge {
 }
 
 impl Merge {
-    /// Whether the command promises to do all or nothing, which it cannot in pieces.
+    /// Whether the command promises to do all or nothing, which it cannot in groups.
     pub fn is_atomic(self) -> bool {
         self == Merge::AllSucceeded
     }
@@ -60,11 +60,11 @@ pub fn merge_of(row: &Row) -> Option<Merge> {
     })
 }
 
-/// Merges the answers of `reply` into its root. `pieces` says which keys each answer is about.
+/// Merges the answers of `reply` into its root. `groups` says which keys each answer is about.
 ///
 /// An error of one node is the reply, with the node's name: a part is never passed off as the
 /// whole.
-pub fn merge(how: Merge, reply: &mut Reply, pieces: &Pieces) {
+pub fn merge(how: Merge, reply: &mut Reply, groups: &KeyGroups) {
     let answers = std::mem::take(&mut reply.answers);
     let failed = match how {
         Merge::ByNode => None,
@@ -80,8 +80,8 @@ pub fn merge(how: Merge, reply: &mut Reply, pieces: &Pieces) {
     }
     let root = match how {
         // After a failover in the middle, when two shards have become one.
-        _ if pieces.is_empty() && any_twice(&answers) => None,
-        Merge::InOrder => in_order(reply, &answers, pieces),
+        _ if groups.is_empty() && any_twice(&answers) => None,
+        Merge::InOrder => in_order(reply, &answers, groups),
         Merge::Concat => concat(reply, &answers),
         Merge::AllSucceeded => answers.first().copied(),
         Merge::OneSucceeded => answers.iter().find(|a| !is_error(a)).copied(),
@@ -166,9 +166,9 @@ fn whole(value: Value) -> Option<Answer> {
     Some(answer)
 }
 
-fn in_order(reply: &mut Reply, answers: &[Answer], pieces: &Pieces) -> Option<Answer> {
+fn in_order(reply: &mut Reply, answers: &[Answer], groups: &KeyGroups) -> Option<Answer> {
     let first = reply.values.len();
-    if pieces.lone().is_some() {
+    if groups.single_keys().is_some() {
         let mut merged = Vec::with_capacity(answers.len());
         let mut has_elements = false;
         for answer in answers {
@@ -187,19 +187,19 @@ fn in_order(reply: &mut Reply, answers: &[Answer], pieces: &Pieces) -> Option<An
         reply.values.append(&mut merged);
         return whole(Value::new(Kind::Array, answers.len() as u32, first as u64));
     }
-    reply.values.resize(first + pieces.keys(), Value::NIL);
+    reply.values.resize(first + groups.keys(), Value::NIL);
     let (given, merged) = reply.values.split_at_mut(first);
-    for (answer, (_, keys)) in answers.iter().zip(pieces.iter()) {
+    for (answer, (_, keys)) in answers.iter().zip(groups.iter()) {
         if !answer.value.kind.has_elements() || answer.value.len as usize != keys.len() {
             return None;
         }
         let begin = answer.value.data as usize;
         let values = given.get(begin..begin + keys.len())?;
         for (value, key) in values.iter().zip(keys) {
-            *merged.get_mut(pieces.rank(*key))? = *value;
+            *merged.get_mut(groups.rank(*key))? = *value;
         }
     }
-    whole(Value::new(Kind::Array, pieces.keys() as u32, first as u64))
+    whole(Value::new(Kind::Array, groups.keys() as u32, first as u64))
 }
 
 fn concat(reply: &mut Reply, answers: &[Answer]) -> Option<Answer> {

@@ -1,25 +1,26 @@
 //! Decisions about commands: what they are, where their keys are, whether they write. No I/O.
 
 mod access;
+mod choose_node;
 mod command;
-mod doubt;
 mod keys;
 mod merge;
+mod missing_key;
+mod option_arg;
 mod plan;
 mod recovery;
-mod replica;
 mod scan;
-mod search;
 pub mod table;
 
-pub use access::{Access, BlockingTimeout, access, blocking_timeout, is_early};
+pub use access::{Access, BlockingTimeout, access, allows_early_send, blocking_timeout};
+pub use choose_node::{Choice, SelectionCriteria, SkipReason, choose_node};
 pub use command::{Block, Flag, Flags, Request, Response, Row, find};
-pub use doubt::is_doubtful;
 pub use keys::{KeyAccess, KeySpec, check, each_key, first_key};
 pub use merge::{Merge, merge};
-pub use plan::{Nodes, Pieces, Plan, crossslot, plan, printable, shareable};
+pub use missing_key::may_be_missing_key;
+pub use plan::{KeyGroups, Nodes, Route, check_shareable, crossslot, plan, printable};
 pub use recovery::{
-    Again, Facts, Verdict, backoff_us, is_hasty, of_failure, of_reply, to_and_fro_us,
+    ErrorContext, RetryAction, RetryPlan, action_for_failure, action_for_reply, backoff_us,
+    redirect_backoff_us, was_cut_short,
 };
-pub use replica::{Choice, Passed, Wish, choose};
 pub use scan::{At, Next, Scan};

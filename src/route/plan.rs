@@ -8,9 +8,9 @@ use super::command::{Flag, Request, Row};
 use super::keys::{Begin, Find, KeySpec, check, each_key};
 use super::merge::{Merge, merge_of};
 use crate::error::{Code, Error, Result};
-use crate::resp::{Opening, command};
-use crate::topology::of_key;
-use crate::world::layer;
+use crate::resp::{EncodedPrefix, encode_command};
+use crate::sim_hooks::sim_panic_point;
+use crate::topology::key_slot;
 
 /// Whom a command without keys is sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,27 +22,27 @@ pub enum Nodes {
 /// The keys of a command that is split, those of a slot side by side. One list for all: most
 /// slots have one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pieces {
+pub struct KeyGroups {
     /// The indexes of the keys among the arguments.
     keys: Vec<u32>,
-    /// Of each piece the slot, and where its keys end.
+    /// Of each group the slot, and where its keys end.
     ends: Vec<(u16, u32)>,
     /// How many arguments belong to each key.
     step: usize,
 }
 
-impl Pieces {
+impl KeyGroups {
     /// Groups keys by slot, the slots in the order in which they are met.
-    fn new(keys: Vec<u32>, args: &[&[u8]], step: usize) -> Pieces {
+    fn new(keys: Vec<u32>, args: &[&[u8]], step: usize) -> KeyGroups {
         let mut index = Index::new(keys.len());
-        // Of each piece how many keys it has, for now.
+        // Of each group how many keys it has, for now.
         let mut ends: Vec<(u16, u32)> = Vec::with_capacity(keys.len());
         let mut slots: Vec<u16> = Vec::with_capacity(keys.len());
         for key in &keys {
-            let slot = of_key(args[*key as usize]);
+            let slot = key_slot(args[*key as usize]);
             slots.push(slot);
-            let piece = index.find(slot, &ends);
-            match ends.get_mut(piece) {
+            let group = index.find(slot, &ends);
+            match ends.get_mut(group) {
                 Some((_, count)) => *count += 1,
                 None => ends.push((slot, 1)),
             }
@@ -60,14 +60,14 @@ impl Pieces {
             }
             // Now where each begins; once its keys are there it has moved to where it ends.
             for (key, slot) in keys.iter().zip(slots) {
-                let piece = index.find(slot, &ends);
-                let place = &mut ends[piece].1;
+                let group = index.find(slot, &ends);
+                let place = &mut ends[group].1;
                 placed[*place as usize] = *key;
                 *place += 1;
             }
             placed
         };
-        Pieces {
+        KeyGroups {
             keys: placed,
             ends,
             step,
@@ -82,13 +82,13 @@ impl Pieces {
         self.ends.is_empty()
     }
 
-    /// The slot and the key of each piece, in the order of the keys, if each has but one.
-    pub fn lone(&self) -> Option<impl Iterator<Item = (u16, u32)>> {
+    /// The slot and the key of each group, in the order of the keys, if each has but one.
+    pub fn single_keys(&self) -> Option<impl Iterator<Item = (u16, u32)>> {
         let slots = self.ends.iter().map(|(slot, _)| *slot);
         (self.ends.len() == self.keys.len()).then(|| slots.zip(self.keys.iter().copied()))
     }
 
-    /// Each piece's slot and the indexes of its keys.
+    /// Each group's slot and the indexes of its keys.
     pub fn iter(&self) -> impl Iterator<Item = (u16, &[u32])> {
         let mut begin = 0;
         self.ends.iter().map(move |(slot, end)| {
@@ -108,9 +108,9 @@ impl Pieces {
         (key as usize - 1) / self.step
     }
 
-    /// The beginning of the command that asks for a piece of one key, if it is short.
-    pub fn opening(&self, args: &[&[u8]]) -> Option<Opening> {
-        Opening::of(1 + self.step, args[0])
+    /// The beginning of the command that asks for a group of one key, if it is short.
+    pub fn opening(&self, args: &[&[u8]]) -> Option<EncodedPrefix> {
+        EncodedPrefix::of(1 + self.step, args[0])
     }
 
     /// The other arguments of that command.
@@ -118,7 +118,7 @@ impl Pieces {
         &args[key as usize..key as usize + self.step]
     }
 
-    /// Encodes the commands that ask for the pieces of at least so many keys; returns where each of them ends.
+    /// Encodes the commands that ask for the groups of at least so many keys; returns where each of them ends.
     pub fn encode(&self, args: &[&[u8]], least: usize, out: &mut Vec<u8>) -> Vec<usize> {
         let mut ends = Vec::new();
         let mut words = Vec::new();
@@ -128,23 +128,23 @@ impl Pieces {
             for key in keys {
                 words.extend_from_slice(self.arguments(args, *key));
             }
-            command(out, &words);
+            encode_command(out, &words);
             ends.push(out.len());
         }
         ends
     }
 }
 
-/// Finds the piece of a slot: where a part of the slot's number says, or behind that.
+/// Finds the group of a slot: where a part of the slot's number says, or behind that.
 struct Index {
-    /// One more than the piece; 0 where there is none.
+    /// One more than the group; 0 where there is none.
     places: Vec<u32>,
     /// How far a product is shifted to be a place.
     shift: u32,
 }
 
 impl Index {
-    /// For so many pieces.
+    /// For so many groups.
     fn new(most: usize) -> Index {
         let size = (2 * most).next_power_of_two();
         Index {
@@ -153,9 +153,9 @@ impl Index {
         }
     }
 
-    /// The piece of `slot`, which is the next one if there is none yet.
+    /// The group of `slot`, which is the next one if there is none yet.
     #[inline]
-    fn find(&mut self, slot: u16, pieces: &[(u16, u32)]) -> usize {
+    fn find(&mut self, slot: u16, groups: &[(u16, u32)]) -> usize {
         // The numbers of slots often have a pattern.
         let product = u32::from(slot).wrapping_mul(0x9e37_79b9);
         let mut at = (product >> self.shift) as usize;
@@ -163,10 +163,10 @@ impl Index {
             // It is at most half full, so this ends.
             match self.places.get_mut(at) {
                 Some(place @ 0) => {
-                    *place = pieces.len() as u32 + 1;
-                    return pieces.len();
+                    *place = groups.len() as u32 + 1;
+                    return groups.len();
                 }
-                Some(place) if pieces[*place as usize - 1].0 == slot => return *place as usize - 1,
+                Some(place) if groups[*place as usize - 1].0 == slot => return *place as usize - 1,
                 Some(_) => at += 1,
                 None => at = 0,
             }
@@ -175,33 +175,33 @@ impl Index {
 }
 
 #[derive(Clone, Debug)]
-pub enum Plan {
+pub enum Route {
     /// To the shard that serves the slot.
     Slot(u16),
     /// To the primary that serves the slot: where the next cursor goes, too.
     Primary(u16),
     /// To any node: its answer is as good as another's.
-    Anywhere,
+    AnyNode,
     /// To several nodes, as it is.
-    Fan(Nodes, Merge),
+    FanOut(Nodes, Merge),
     /// To several shards, each with its own keys.
-    Split(Pieces, Merge),
+    Split(KeyGroups, Merge),
     /// To one primary after another.
     Scan,
 }
 
 /// Where a known command goes.
-pub fn plan(row: &Row, args: &[&[u8]], split_writes: bool) -> Result<Plan> {
-    layer!(Route);
+pub fn plan(row: &Row, args: &[&[u8]], split_writes: bool) -> Result<Route> {
+    sim_panic_point!(Route);
     check(row, args)?;
     let only = usize::from(row.only_key);
     if only != 0 {
-        return Ok(Plan::Slot(of_key(args[only])));
+        return Ok(Route::Slot(key_slot(args[only])));
     }
-    keys_apart(row, args, split_writes)
+    split_by_slot(row, args, split_writes)
 }
 
-fn keys_apart(row: &Row, args: &[&[u8]], split_writes: bool) -> Result<Plan> {
+fn split_by_slot(row: &Row, args: &[&[u8]], split_writes: bool) -> Result<Route> {
     let keys = match step(row) {
         Some(step) if (args.len() - 1).is_multiple_of(step) => {
             (1..args.len() as u32).step_by(step).collect()
@@ -215,18 +215,18 @@ fn keys_apart(row: &Row, args: &[&[u8]], split_writes: bool) -> Result<Plan> {
     let key = |at: u32| args[at as usize];
     let Some(first) = keys.first().copied() else {
         return Ok(match (row.request, merge_of(row)) {
-            (Request::AllNodes, Some(merge)) => Plan::Fan(Nodes::All, merge),
-            (Request::AllShards, Some(merge)) => Plan::Fan(Nodes::Primaries, merge),
-            (Request::Special, _) => Plan::Scan,
-            _ => Plan::Anywhere,
+            (Request::AllNodes, Some(merge)) => Route::FanOut(Nodes::All, merge),
+            (Request::AllShards, Some(merge)) => Route::FanOut(Nodes::Primaries, merge),
+            (Request::Special, _) => Route::Scan,
+            _ => Route::AnyNode,
         });
     };
-    let slot = of_key(key(first));
-    let Some(stray) = keys.iter().copied().find(|k| of_key(key(*k)) != slot) else {
+    let slot = key_slot(key(first));
+    let Some(stray) = keys.iter().copied().find(|k| key_slot(key(*k)) != slot) else {
         return Ok(if row.flags.has(Flag::Cursor) {
-            Plan::Primary(slot)
+            Route::Primary(slot)
         } else {
-            Plan::Slot(slot)
+            Route::Slot(slot)
         });
     };
     if row.request == Request::MultiShard
@@ -234,7 +234,7 @@ fn keys_apart(row: &Row, args: &[&[u8]], split_writes: bool) -> Result<Plan> {
         && let Some(merge) = merge_of(row)
         && (access(row, args) == Access::Read || !merge.is_atomic() || split_writes)
     {
-        return Ok(Plan::Split(Pieces::new(keys, args, step), merge));
+        return Ok(Route::Split(KeyGroups::new(keys, args, step), merge));
     }
     let mut error = crossslot(row.name, key(first), key(stray));
     if row.request == Request::MultiShard && step(row).is_some() {
@@ -250,9 +250,9 @@ pub fn crossslot(command: &str, a: &[u8], b: &[u8]) -> Error {
         format_args!(
             "the keys of {command} live in different slots: {} in {}, {} in {}; a common {{hash tag}} puts them in one",
             printable(a),
-            of_key(a),
+            key_slot(a),
             printable(b),
-            of_key(b),
+            key_slot(b),
         ),
     )
 }
@@ -270,7 +270,7 @@ pub fn printable(key: &[u8]) -> String {
 
 /// Whether a client whose connections are shared may send the command: not what changes the
 /// state of the connection it happens to get.
-pub fn shareable(row: &Row) -> Result<()> {
+pub fn check_shareable(row: &Row) -> Result<()> {
     if !row.flags.has(Flag::Connection) {
         return Ok(());
     }
@@ -300,7 +300,7 @@ mod tests {
     use super::super::command::find;
     use super::*;
 
-    fn planned(words: &str, split_writes: bool) -> Result<Plan> {
+    fn planned(words: &str, split_writes: bool) -> Result<Route> {
         let args: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
         plan(find(&args).unwrap(), &args, split_writes)
     }
@@ -314,7 +314,7 @@ mod tests {
             "EVAL x 1 a",
         ] {
             assert!(
-                matches!(planned(words, false), Ok(Plan::Slot(_))),
+                matches!(planned(words, false), Ok(Route::Slot(_))),
                 "{words}"
             );
         }
@@ -326,7 +326,7 @@ mod tests {
             "TOUCH a b",
         ] {
             assert!(
-                matches!(planned(words, false), Ok(Plan::Split(p, _)) if p.len() == 2),
+                matches!(planned(words, false), Ok(Route::Split(p, _)) if p.len() == 2),
                 "{words}"
             );
         }
@@ -334,7 +334,10 @@ mod tests {
             planned("MSET a 1 b 2", false).unwrap_err().code,
             Code::CrossSlot
         );
-        assert!(matches!(planned("MSET a 1 b 2", true), Ok(Plan::Split(..))));
+        assert!(matches!(
+            planned("MSET a 1 b 2", true),
+            Ok(Route::Split(..))
+        ));
         for words in ["RENAME a b", "SUNION a b", "EVAL x 2 a b"] {
             let error = planned(words, true).unwrap_err();
             assert_eq!(error.code, Code::CrossSlot, "{words}");
@@ -346,17 +349,17 @@ mod tests {
     fn commands_without_keys_go_where_the_servers_say() {
         assert!(matches!(
             planned("DBSIZE", false),
-            Ok(Plan::Fan(Nodes::Primaries, _))
+            Ok(Route::FanOut(Nodes::Primaries, _))
         ));
         assert!(matches!(
             planned("CONFIG SET maxmemory 1", false),
-            Ok(Plan::Fan(Nodes::All, _))
+            Ok(Route::FanOut(Nodes::All, _))
         ));
-        assert!(matches!(planned("ECHO x", false), Ok(Plan::Anywhere)));
-        assert!(matches!(planned("SCAN 0", false), Ok(Plan::Scan)));
+        assert!(matches!(planned("ECHO x", false), Ok(Route::AnyNode)));
+        assert!(matches!(planned("SCAN 0", false), Ok(Route::Scan)));
         for words in ["HSCAN k 0", "SSCAN k 0", "ZSCAN k 0", "CLUSTERSCAN 0"] {
             assert!(
-                matches!(planned(words, false), Ok(Plan::Primary(_))),
+                matches!(planned(words, false), Ok(Route::Primary(_))),
                 "{words}"
             );
         }
@@ -364,10 +367,10 @@ mod tests {
 
     #[test]
     fn a_duplicated_key_stays_with_its_slot() {
-        let Ok(Plan::Split(pieces, _)) = planned("MGET a b a", false) else {
+        let Ok(Route::Split(groups, _)) = planned("MGET a b a", false) else {
             panic!();
         };
-        let of_a = pieces.iter().find(|(slot, _)| *slot == of_key(b"a"));
-        assert_eq!(of_a, Some((of_key(b"a"), [1, 3].as_slice())));
+        let of_a = groups.iter().find(|(slot, _)| *slot == key_slot(b"a"));
+        assert_eq!(of_a, Some((key_slot(b"a"), [1, 3].as_slice())));
     }
 }

@@ -17,7 +17,7 @@
 //! A scan ends as soon as the slots that are left stay where they are for the walk of one node.
 
 use crate::address::Address;
-use crate::topology::{OwnView, SlotSet, Topology, of_key};
+use crate::topology::{SelfReport, SlotSet, Topology, key_slot};
 use std::sync::Arc;
 
 /// What a scan has seen so far. Cheap to copy: a caller may come back with a cursor that it has used.
@@ -47,7 +47,7 @@ pub struct Walk {
     pub cursor: u64,
     over: bool,
     /// What the node said of itself before.
-    begun: Arc<OwnView>,
+    begun: Arc<SelfReport>,
     /// It has keys of slots that have been seen.
     repeats: bool,
 }
@@ -100,7 +100,7 @@ impl Scan {
     }
 
     /// Begins to walk a node; false if it is not the one to be walked.
-    pub fn open(&mut self, at: &At, node: &str, mut own: OwnView) -> bool {
+    pub fn open(&mut self, at: &At, node: &str, mut own: SelfReport) -> bool {
         let right = match at {
             At::Slot(slot) => own.slots.has(usize::from(*slot)),
             At::Node(id, _) => own.id == *id,
@@ -136,7 +136,7 @@ impl Scan {
 
     /// Whether a key of a page is news: a slot that has been seen is not shown again.
     pub fn is_news(&self, key: &[u8]) -> bool {
-        !self.repeats() || !self.seen.has(usize::from(of_key(key)))
+        !self.repeats() || !self.seen.has(usize::from(key_slot(key)))
     }
 
     pub fn repeats(&self) -> bool {
@@ -158,7 +158,7 @@ impl Scan {
     }
 
     /// Ends a walk, with what the node says of itself now.
-    pub fn close(&mut self, own: &OwnView) {
+    pub fn close(&mut self, own: &SelfReport) {
         let Some(walk) = self.walk.take() else {
             return;
         };
@@ -181,7 +181,7 @@ impl Scan {
         Arc::make_mut(&mut self.seen).join(&seen);
         for leaving in &own.leaving {
             let slot = usize::from(leaving.slot);
-            let elsewhere = |l: &&_| matches!(l, crate::topology::Leaving { slot, to, .. } if *slot == leaving.slot && *to != leaving.to);
+            let elsewhere = |l: &&_| matches!(l, crate::topology::MigratingOut { slot, to, .. } if *slot == leaving.slot && *to != leaving.to);
             if begun.slots.has(slot)
                 && own.slots.has(slot)
                 && !self.seen.has(slot)
@@ -201,7 +201,7 @@ impl Scan {
 impl Half {
     /// Whether a node has the other half still: the slot is on its way to it, or has arrived, or the
     /// node that loses it is, for all this one knows, still its owner.
-    fn is_at(&self, own: &OwnView) -> bool {
+    fn is_at(&self, own: &SelfReport) -> bool {
         let slot = usize::from(self.slot);
         let owner = own
             .others
@@ -216,12 +216,12 @@ impl Half {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::Leaving;
+    use crate::topology::MigratingOut;
 
     /// A node by its own word: "a 7 0-99,200 leaving 5>b coming 300 others 0-9:c".
-    fn node(words: &str) -> OwnView {
+    fn node(words: &str) -> SelfReport {
         let words: Vec<&str> = words.split(' ').collect();
-        let mut own = OwnView {
+        let mut own = SelfReport {
             id: words[0].to_owned(),
             run: "run".to_owned(),
             primary: true,
@@ -243,7 +243,7 @@ mod tests {
             match pair[0] {
                 "leaving" => {
                     let (slot, to) = pair[1].split_once('>').unwrap();
-                    own.leaving.push(Leaving {
+                    own.leaving.push(MigratingOut {
                         slot: slot.parse().unwrap(),
                         to: to.to_owned(),
                         address: None,
@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn keys_of_slots_that_have_been_seen_are_not_shown_again() {
         let mut scan = Scan::default();
-        let slot = of_key(b"foo");
+        let slot = key_slot(b"foo");
         walk(
             &mut scan,
             At::Slot(0),

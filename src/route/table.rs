@@ -7,7 +7,7 @@
 
 use super::command::{Block, Flag::{Admin, Blocking, Connection, Container, Cursor, Denyoom, Fast, KeysMovable, KeysOptional, Loading, MayReplicate, NoAuth, NoMulti, Noscript, Pubsub, Read, Stale, Write}, Request, Response, Row};
 use super::keys::{Begin::{After, Index}, Find::{Count, Range}, KeyAccess, KeySpec, Presence::*};
-use super::search::Search;
+use super::option_arg::OptionArg;
 
 const NONE: &[KeySpec] = &[];
 const K0: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: 0, step: 1, share: 1 }, KeyAccess::Update, Required)];
@@ -22,12 +22,12 @@ const K8: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: -1, step: 1, share
 const K9: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: 0, step: 1, share: 1 }, KeyAccess::Remove, Required)];
 const K10: &[KeySpec] = &[KeySpec::new(Index(2), Count { first: 1, step: 1 }, KeyAccess::Read, Required)];
 const K11: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: -1, step: 1, share: 1 }, KeyAccess::Read, Required)];
-const K12: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: 0, step: 1, share: 1 }, KeyAccess::Read, Required), KeySpec::new(After(&Search { words: &["STORE", "STOREDIST"], from: 5, takes: &[("STORE", 1), ("STOREDIST", 1)], stop: "", last: true }), Range { last: 0, step: 1, share: 1 }, KeyAccess::Overwrite, Optional)];
+const K12: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: 0, step: 1, share: 1 }, KeyAccess::Read, Required), KeySpec::new(After(&OptionArg { words: &["STORE", "STOREDIST"], from: 5, takes: &[("STORE", 1), ("STOREDIST", 1)], stop: "", last: true }), Range { last: 0, step: 1, share: 1 }, KeyAccess::Overwrite, Optional)];
 const K13: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: 0, step: 1, share: 1 }, KeyAccess::Overwrite, Required), KeySpec::new(Index(2), Range { last: 0, step: 1, share: 1 }, KeyAccess::Read, Required)];
 const K14: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: 1, step: 1, share: 1 }, KeyAccess::Read, Required)];
 const K15: &[KeySpec] = &[KeySpec::new(Index(1), Count { first: 1, step: 1 }, KeyAccess::Update, Required)];
 const K16: &[KeySpec] = &[KeySpec::new(Index(2), Range { last: 0, step: 1, share: 1 }, KeyAccess::Read, Required)];
-const K17: &[KeySpec] = &[KeySpec::new(After(&Search { words: &["KEYS"], from: 6, takes: &[("AUTH", 1), ("AUTH2", 2)], stop: "", last: false }), Range { last: -1, step: 1, share: 1 }, KeyAccess::Update, Instead), KeySpec::new(Index(3), Range { last: 0, step: 1, share: 1 }, KeyAccess::Update, Required)];
+const K17: &[KeySpec] = &[KeySpec::new(After(&OptionArg { words: &["KEYS"], from: 6, takes: &[("AUTH", 1), ("AUTH2", 2)], stop: "", last: false }), Range { last: -1, step: 1, share: 1 }, KeyAccess::Update, Instead), KeySpec::new(Index(3), Range { last: 0, step: 1, share: 1 }, KeyAccess::Update, Required)];
 const K18: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: -1, step: 2, share: 1 }, KeyAccess::Overwrite, Required)];
 const K19: &[KeySpec] = &[KeySpec::new(Index(1), Count { first: 1, step: 2 }, KeyAccess::Overwrite, Required)];
 const K20: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: -1, step: 1, share: 1 }, KeyAccess::Update, Required)];
@@ -37,11 +37,11 @@ const K23: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: 0, step: 1, share
 const K24: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: 0, step: 1, share: 1 }, KeyAccess::Update, Required), KeySpec::new(Index(2), Range { last: 0, step: 1, share: 1 }, KeyAccess::Overwrite, Required)];
 const K25: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: 0, step: 1, share: 1 }, KeyAccess::Overwrite, Required), KeySpec::new(Index(2), Range { last: -1, step: 1, share: 1 }, KeyAccess::Read, Required)];
 const K26: &[KeySpec] = &[KeySpec::new(Index(1), Count { first: 1, step: 1 }, KeyAccess::Read, Required)];
-const K27: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: 0, step: 1, share: 1 }, KeyAccess::Read, Required), KeySpec::new(After(&Search { words: &["STORE"], from: 2, takes: &[("LIMIT", 2), ("GET", 1), ("BY", 1)], stop: "", last: true }), Range { last: 0, step: 1, share: 1 }, KeyAccess::Overwrite, Optional)];
+const K27: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: 0, step: 1, share: 1 }, KeyAccess::Read, Required), KeySpec::new(After(&OptionArg { words: &["STORE"], from: 2, takes: &[("LIMIT", 2), ("GET", 1), ("BY", 1)], stop: "", last: true }), Range { last: 0, step: 1, share: 1 }, KeyAccess::Overwrite, Optional)];
 const K28: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: -1, step: 1, share: 1 }, KeyAccess::Channel, Required)];
 const K29: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: -1, step: 1, share: 1 }, KeyAccess::Channel, Optional)];
-const K30: &[KeySpec] = &[KeySpec::new(After(&Search { words: &["STREAMS"], from: 1, takes: &[], stop: "", last: false }), Range { last: -1, step: 1, share: 2 }, KeyAccess::Read, Required)];
-const K31: &[KeySpec] = &[KeySpec::new(After(&Search { words: &["STREAMS"], from: 4, takes: &[], stop: "", last: false }), Range { last: -1, step: 1, share: 2 }, KeyAccess::Read, Required)];
+const K30: &[KeySpec] = &[KeySpec::new(After(&OptionArg { words: &["STREAMS"], from: 1, takes: &[], stop: "", last: false }), Range { last: -1, step: 1, share: 2 }, KeyAccess::Read, Required)];
+const K31: &[KeySpec] = &[KeySpec::new(After(&OptionArg { words: &["STREAMS"], from: 4, takes: &[], stop: "", last: false }), Range { last: -1, step: 1, share: 2 }, KeyAccess::Read, Required)];
 const K32: &[KeySpec] = &[KeySpec::new(Index(1), Range { last: 0, step: 1, share: 1 }, KeyAccess::Overwrite, Required), KeySpec::new(Index(2), Count { first: 1, step: 1 }, KeyAccess::Read, Required)];
 
 pub static ROWS: [Row; 415] = [
@@ -515,8 +515,8 @@ pub static ROWS: [Row; 415] = [
     Row::new(375, None, "XLEN", 2, &[Read, Fast], K1).read(),
     Row::new(376, None, "XPENDING", -3, &[Read], K1).read(),
     Row::new(377, None, "XRANGE", -4, &[Read], K1).read(),
-    Row::new(378, None, "XREAD", -4, &[Read, Blocking, KeysMovable], K30).read().block(Block::MillisAfter(&Search { words: &["BLOCK"], from: 1, takes: &[("COUNT", 1), ("BLOCK", 1)], stop: "STREAMS", last: true })),
-    Row::new(379, None, "XREADGROUP", -7, &[Write, Blocking, KeysMovable], K31).block(Block::MillisAfter(&Search { words: &["BLOCK"], from: 1, takes: &[("GROUP", 2), ("COUNT", 1), ("CLAIM", 1), ("BLOCK", 1)], stop: "STREAMS", last: true })),
+    Row::new(378, None, "XREAD", -4, &[Read, Blocking, KeysMovable], K30).read().block(Block::MillisAfter(&OptionArg { words: &["BLOCK"], from: 1, takes: &[("COUNT", 1), ("BLOCK", 1)], stop: "STREAMS", last: true })),
+    Row::new(379, None, "XREADGROUP", -7, &[Write, Blocking, KeysMovable], K31).block(Block::MillisAfter(&OptionArg { words: &["BLOCK"], from: 1, takes: &[("GROUP", 2), ("COUNT", 1), ("CLAIM", 1), ("BLOCK", 1)], stop: "STREAMS", last: true })),
     Row::new(380, None, "XREVRANGE", -4, &[Read], K1).read(),
     Row::new(381, None, "XSETID", -3, &[Write, Denyoom, Fast], K0),
     Row::new(382, None, "XTRIM", -4, &[Write], K0),

@@ -1,19 +1,19 @@
 //! Asks nodes about their cluster. The only part of this floor that talks, and always on a
 //! connection of its own: a topology request never shares a position with a user's command.
 
-use super::choose::{choose, is_settled};
 use super::info::info;
 use super::parse::slots;
+use super::reconcile::{is_settled, reconcile};
 use super::view::ClusterView;
 use crate::config::ClusterMode;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
-use crate::net::{Call, Peer, Use};
-use crate::resp::{Body, Kind};
+use crate::net::{Call, ConnectionKind, Peer};
+use crate::resp::{CommandBody, Kind};
 use std::sync::Arc;
 
 /// What was learned.
-pub enum Found {
+pub enum Discovered {
     /// A cluster, as the node that is believed sees it.
     Cluster(ClusterView),
     /// A server that is not part of a cluster.
@@ -32,7 +32,7 @@ pub fn discover(
     opinions: usize,
     mode: ClusterMode,
     call: &Call<'_>,
-) -> Result<Found> {
+) -> Result<Discovered> {
     let mut views = Vec::new();
     let mut reasons: Vec<Error> = Vec::new();
     let mut empty = None;
@@ -45,20 +45,20 @@ pub fn discover(
             break;
         }
         match ask(peer, mode, &call.attempt(time)) {
-            Ok(Found::Single(peer)) => return Ok(Found::Single(peer)),
-            Ok(Found::Cluster(view)) if view.shards.is_empty() => empty = Some(view),
-            Ok(Found::Cluster(view)) => views.push(view),
+            Ok(Discovered::Single(peer)) => return Ok(Discovered::Single(peer)),
+            Ok(Discovered::Cluster(view)) if view.shards.is_empty() => empty = Some(view),
+            Ok(Discovered::Cluster(view)) => views.push(view),
             Err(error) if matches!(error.code, Code::Interrupted | Code::Closed) => {
                 return Err(error);
             }
             Err(error) => reasons.push(error),
         }
     }
-    if let Some(view) = choose(views) {
-        return Ok(Found::Cluster(view));
+    if let Some(view) = reconcile(views) {
+        return Ok(Discovered::Cluster(view));
     }
     if let Some(view) = empty {
-        return Ok(Found::Cluster(view));
+        return Ok(Discovered::Cluster(view));
     }
     Err(nobody(peers.len(), &reasons, call))
 }
@@ -96,17 +96,17 @@ fn nobody(asked: usize, reasons: &[Error], call: &Call<'_>) -> Error {
 }
 
 /// One node's view.
-fn ask(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Found> {
+fn ask(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Discovered> {
     if mode == ClusterMode::No {
-        peer.open(Use::Primary, call, call.deadline)?;
-        return Ok(Found::Single(peer.clone()));
+        peer.open(ConnectionKind::Primary, call, call.deadline)?;
+        return Ok(Discovered::Single(peer.clone()));
     }
-    let until = call.patience(call.began);
+    let until = call.attempt_deadline(call.began);
     let asked = [
-        Body::Args(&[b"CLUSTER", b"SLOTS"]),
-        Body::Args(&[b"CLUSTER", b"INFO"]),
+        CommandBody::Args(&[b"CLUSTER", b"SLOTS"]),
+        CommandBody::Args(&[b"CLUSTER", b"INFO"]),
     ];
-    let opened = peer.open_and_ask(Use::Primary, &asked, call, until);
+    let opened = peer.open_with_commands(ConnectionKind::Primary, &asked, call, until);
     // What was sent is nobody's command.
     let mut connection = opened.map_err(|e| e.sent(false))?;
     let said = connection.reply(call, until)?;
@@ -115,7 +115,7 @@ fn ask(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Found> {
         let text = String::from_utf8_lossy(view.text().unwrap_or_default()).into_owned();
         if text.contains("cluster support disabled") {
             if mode == ClusterMode::Auto {
-                return Ok(Found::Single(peer.clone()));
+                return Ok(Discovered::Single(peer.clone()));
             }
             return Err(Error::new(
                 Code::Invalid,
@@ -144,5 +144,5 @@ fn ask(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Found> {
     {
         seen.epoch = known.current_epoch;
     }
-    Ok(Found::Cluster(seen))
+    Ok(Discovered::Cluster(seen))
 }

@@ -1,25 +1,25 @@
 //! Which shard serves which slots. Decided from what servers say; only `discover` talks to them.
 
-mod choose;
 mod discover;
 mod info;
-mod map;
-mod own;
+mod key_slot;
 mod parse;
+mod reconcile;
 mod redirect;
 mod replication;
-mod slot;
-mod slots;
+mod self_report;
+mod slot_map;
+mod slot_set;
 mod view;
 
-pub use choose::choose;
-pub use discover::{Found, discover};
+pub use discover::{Discovered, discover};
 pub use info::{InfoView, info};
-pub use map::{Node, Shard, Topology};
-pub use own::{Leaving, OwnView, own};
+pub use key_slot::{SLOTS, key_slot};
 pub use parse::{shards, slots};
+pub use reconcile::reconcile;
 pub use redirect::{Redirection, redirection};
 pub use replication::{ReplicationView, replication};
-pub use slot::{SLOTS, of_key};
-pub use slots::SlotSet;
+pub use self_report::{MigratingOut, SelfReport, parse_self_report};
+pub use slot_map::{Node, Shard, Topology};
+pub use slot_set::SlotSet;
 pub use view::{ClusterView, NodeView, ShardView};

@@ -5,9 +5,9 @@
 //! size, is refused whole.
 
 use super::info::refusal;
-use super::slot::SLOTS;
+use super::key_slot::SLOTS;
 use super::view::too_many;
-use super::view::{ClusterView, Gathering, Named, NodeView, add_name, is_unspecified, place};
+use super::view::{ClusterView, Named, NodeView, ViewBuilder, add_name, is_unspecified, place};
 use crate::address::Address;
 use crate::error::{Code, Error, Result};
 use crate::resp::{Kind, View};
@@ -22,7 +22,7 @@ const MAX_ID: usize = 255;
 /// id came with Redis 4.0, the metadata, a map, with 7.0.
 pub fn slots(reply: View<'_>, asked: &Address) -> Result<ClusterView> {
     const WHAT: &str = "CLUSTER SLOTS";
-    let mut gathering = Gathering::new();
+    let mut gathering = ViewBuilder::new();
     for (i, entry) in list(reply, WHAT)?.enumerate() {
         let range = entry.at(0).zip(entry.at(1)).and_then(range);
         let primary = entry.at(2).and_then(|node| node_of_slots(node, asked));
@@ -55,7 +55,7 @@ pub fn slots(reply: View<'_>, asked: &Address) -> Result<ClusterView> {
 /// maps are flat arrays in RESP2.
 pub fn shards(reply: View<'_>, asked: &Address, tls: bool) -> Result<ClusterView> {
     const WHAT: &str = "CLUSTER SHARDS";
-    let mut gathering = Gathering::new();
+    let mut gathering = ViewBuilder::new();
     for (i, shard) in list(reply, WHAT)?.enumerate() {
         let (Some(slots), Some(nodes)) = (array(shard, "slots"), array(shard, "nodes")) else {
             gathering.leave_out(i, "it is not a map with arrays of slots and nodes");

@@ -1,6 +1,6 @@
 //! MOVED and ASK, as words.
 
-use super::slot::SLOTS;
+use super::key_slot::SLOTS;
 use super::view::place;
 use crate::address::Address;
 

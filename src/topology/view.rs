@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::slot::SLOTS;
-use super::slots::SlotSet;
+use super::key_slot::SLOTS;
+use super::slot_set::SlotSet;
 use crate::address::Address;
 use crate::error::{Code, Error, Result};
 
@@ -116,7 +116,7 @@ struct Draft {
 }
 
 /// Gathers the entries of a reply into a [`ClusterView`].
-pub(super) struct Gathering {
+pub(super) struct ViewBuilder {
     /// Nodes in the order of their appearance; those that cannot be used keep a place.
     nodes: Vec<Option<NodeView>>,
     by_key: HashMap<String, usize>,
@@ -129,9 +129,9 @@ pub(super) struct Gathering {
     defect: Option<String>,
 }
 
-impl Gathering {
-    pub fn new() -> Gathering {
-        Gathering {
+impl ViewBuilder {
+    pub fn new() -> ViewBuilder {
+        ViewBuilder {
             nodes: Vec::new(),
             by_key: HashMap::new(),
             drafts: Vec::new(),

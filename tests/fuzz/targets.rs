@@ -4,13 +4,13 @@
 use rediscluster::address::Address;
 use rediscluster::config::Config;
 use rediscluster::net::resolver::dns_message::{Answer, Query, RecordType};
-use rediscluster::resp::{Decoder, Kind, Limits, Reply, View, command, split};
+use rediscluster::resp::{Decoder, Kind, Limits, Reply, View, encode_command, parse_command};
 use rediscluster::route::{
-    Access, Facts, KeyAccess, Plan, access, blocking_timeout, check, each_key, find, first_key,
-    of_reply, plan,
+    Access, ErrorContext, KeyAccess, Route, access, action_for_reply, blocking_timeout, check,
+    each_key, find, first_key, plan,
 };
 use rediscluster::topology::{
-    ClusterView, SLOTS, info, of_key, redirection, replication, shards, slots,
+    ClusterView, SLOTS, info, key_slot, redirection, replication, shards, slots,
 };
 
 pub type Target = fn(&[u8]);
@@ -129,13 +129,13 @@ pub fn redirect(data: &[u8]) {
         assert_eq!(Address::parse(&spelled).ok(), Some(to.to), "{spelled}");
     }
     for repeatable in [false, true] {
-        let facts = Facts {
+        let facts = ErrorContext {
             repeatable,
-            fixed: false,
-            replica: repeatable,
-            copy: repeatable,
+            pinned_by_caller: false,
+            any_replica_ok: repeatable,
+            is_not_primary: repeatable,
         };
-        let _ = of_reply(data, &asked(), facts);
+        let _ = action_for_reply(data, &asked(), facts);
     }
 }
 
@@ -163,12 +163,12 @@ pub fn url(data: &[u8]) {
 /// What is taken for a command is one, and encodes to one.
 pub fn split_command(data: &[u8]) {
     let (mut args, mut at) = (Vec::new(), 0);
-    while let Ok(end) = split(data, at, &mut args) {
+    while let Ok(end) = parse_command(data, at, &mut args) {
         assert!(end > at && end <= data.len() && !args.is_empty());
         let mut encoded = Vec::new();
-        command(&mut encoded, &args);
+        encode_command(&mut encoded, &args);
         let mut again = Vec::new();
-        let whole = split(&encoded, 0, &mut again).expect("a command");
+        let whole = parse_command(&encoded, 0, &mut again).expect("a command");
         assert_eq!((whole, &again), (encoded.len(), &args));
         at = end;
     }
@@ -199,9 +199,9 @@ pub fn keys(data: &[u8]) {
     if let Ok(first) = first_key(row, &args) {
         assert_eq!(first, found.first().map(|(at, _)| *at), "{}", row.name);
     }
-    if let Ok(Plan::Slot(slot)) = plan(row, &args, false) {
+    if let Ok(Route::Slot(slot)) = plan(row, &args, false) {
         for (at, _) in &found {
-            assert_eq!(of_key(args[*at]), slot, "{} goes elsewhere", row.name);
+            assert_eq!(key_slot(args[*at]), slot, "{} goes elsewhere", row.name);
         }
     }
 }

@@ -5,9 +5,9 @@ use super::world::{Body, Dice, Event, MS, Shared, Thread, US, Weather, address};
 use crate::cluster::{Client, Pipeline};
 use crate::config::Config;
 use crate::error::{Code, Error};
-use crate::resp::{Kind, Opening, Reply, Value, View, flag};
+use crate::resp::{EncodedPrefix, Kind, Reply, Value, View, flag};
 use crate::route::{Access, table};
-use crate::world::Layer;
+use crate::sim_hooks::Layer;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -172,7 +172,7 @@ impl Day {
             let last = dice.between(1, 1500) * MS;
             let keys = keys();
             let key = &keys[dice.below(keys.len() as u64) as usize];
-            let slot = crate::topology::of_key(key.as_bytes());
+            let slot = crate::topology::key_slot(key.as_bytes());
             let what = match dice.below(12) {
                 0 | 1 => Happening::Failover(shard),
                 2 => {
@@ -464,7 +464,7 @@ struct Caller<'a> {
 }
 
 /// One command of a pipeline.
-enum Step {
+enum YieldPoint {
     Write { key: String, token: String },
     Read { key: String, nonce: String },
 }
@@ -498,7 +498,7 @@ impl Caller<'_> {
     ) -> (u64, Option<Box<Reply>>) {
         let began = self.now();
         let reply = catch_unwind(AssertUnwindSafe(|| {
-            crate::world::point(Layer::Ffi);
+            crate::sim_hooks::panic_point(Layer::Ffi);
             f()
         }));
         let ended = self.now();
@@ -628,7 +628,7 @@ impl Caller<'_> {
     fn incrby(&self, key: &str, token: &str) -> bool {
         let args = [key.as_bytes(), token.as_bytes()];
         let (_, reply) = self.call(&format!("INCRBY {key} {token}"), &self.life.client, || {
-            let name = const { &Opening::new(b"*3\r\n$6\r\nINCRBY\r\n") };
+            let name = const { &EncodedPrefix::new(b"*3\r\n$6\r\nINCRBY\r\n") };
             let client = &self.life.client;
             client.keyed(table::INCRBY, Access::Write, args[0], name, &args)
         });
@@ -638,7 +638,7 @@ impl Caller<'_> {
 
     fn get(&self, client: &Client, key: &str, floor: u64) -> bool {
         let (began, reply) = self.call(&format!("GET {key}"), client, || {
-            let name = const { &Opening::new(b"*2\r\n$3\r\nGET\r\n") };
+            let name = const { &EncodedPrefix::new(b"*2\r\n$3\r\nGET\r\n") };
             client.keyed(
                 table::GET,
                 Access::Read,
@@ -668,7 +668,7 @@ impl Caller<'_> {
             3 => {
                 let args = [key.as_bytes(), token.as_bytes()];
                 let (_, reply) = self.call(&format!("SET {key} {token}"), client, || {
-                    let name = const { &Opening::new(b"*3\r\n$3\r\nSET\r\n") };
+                    let name = const { &EncodedPrefix::new(b"*3\r\n$3\r\nSET\r\n") };
                     client.keyed(table::SET, Access::Write, args[0], name, &args)
                 });
                 self.claim(&key, &token, reply.as_ref().map(|r| (&**r, r.root.value)));
@@ -757,21 +757,21 @@ impl Caller<'_> {
             let key = self.key(dice).to_string();
             let token = format!("{}", token.parse::<u64>().unwrap_or(0) + number);
             steps.push(if dice.chance(600) {
-                Step::Write { key, token }
+                YieldPoint::Write { key, token }
             } else {
-                Step::Read { key, nonce: token }
+                YieldPoint::Read { key, nonce: token }
             });
         }
         let mut pipeline = Pipeline::new(self.life.client.clone());
         for step in &steps {
             match step {
-                Step::Write { key, token } => {
+                YieldPoint::Write { key, token } => {
                     append(
                         &mut pipeline,
                         &[b"INCRBY", key.as_bytes(), token.as_bytes()],
                     );
                 }
-                Step::Read { key, nonce } => {
+                YieldPoint::Read { key, nonce } => {
                     append(
                         &mut pipeline,
                         &[b"GETRANGE", key.as_bytes(), b"0", nonce.as_bytes()],
@@ -803,18 +803,18 @@ impl Caller<'_> {
         // among the commands of each.
         let group = |key: &str| match self.life.migrates {
             true => key.to_string(),
-            false => crate::topology::of_key(key.as_bytes()).to_string(),
+            false => crate::topology::key_slot(key.as_bytes()).to_string(),
         };
         let mut orders: HashMap<String, Vec<String>> = HashMap::new();
         let mut seen: Vec<(usize, &str, u64)> = Vec::new();
         for (number, (step, answer)) in steps.iter().zip(&answers).enumerate() {
             let answer = reply.as_deref().zip(*answer);
             match step {
-                Step::Write { key, token } => {
+                YieldPoint::Write { key, token } => {
                     orders.entry(group(key)).or_default().push(token.clone());
                     self.claim(key, token, answer);
                 }
-                Step::Read { key, nonce } => {
+                YieldPoint::Read { key, nonce } => {
                     let floor = floors.get(key).copied().unwrap_or(0);
                     if let Some((reply, value)) = answer
                         && let Some(version) = self.read((key, nonce), began, floor, reply, value)
@@ -828,7 +828,7 @@ impl Caller<'_> {
         let mut wrong = None;
         for (read, key, version) in seen {
             for (write, step) in steps.iter().enumerate() {
-                if let Step::Write { key: other, token } = step
+                if let YieldPoint::Write { key: other, token } = step
                     && other == key
                     && let Some([run]) = state.servers.runs.get(token).map(Vec::as_slice)
                     && let Some(answer) = answers[write]
@@ -956,12 +956,12 @@ impl Caller<'_> {
     }
 
     fn atomic(&self, dice: &mut Dice, key: &str, token: &str) {
-        let slot = crate::topology::of_key(key.as_bytes());
+        let slot = crate::topology::key_slot(key.as_bytes());
         let keys: Vec<&String> = self
             .life
             .keys
             .iter()
-            .filter(|k| crate::topology::of_key(k.as_bytes()) == slot)
+            .filter(|k| crate::topology::key_slot(k.as_bytes()) == slot)
             .collect();
         let mut pipeline = Pipeline::new(self.life.client.clone());
         let mut tokens = Vec::new();

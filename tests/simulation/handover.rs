@@ -29,9 +29,9 @@ use crate::config::Config;
 use crate::deadline::now;
 use crate::error::{Error, Result};
 
-use crate::net::{Alert, Call, Memory, Peer, Taken, Use, Wakers};
-use crate::resp::{Body, Reply};
-use crate::world::Layer;
+use crate::net::{Call, CancelFlag, ConnectionKind, MemoryBudget, Peer, TryAcquire, Wakers};
+use crate::resp::{CommandBody, Reply};
+use crate::sim_hooks::Layer;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -84,7 +84,7 @@ struct Scenario {
     fails: &'static [usize],
     preemptions: usize,
     /// There has been a crowd of late.
-    crowded: bool,
+    contended: bool,
     /// Who lets others run goes on at once: with four threads, or in all orders otherwise, there would be too many.
     alone: bool,
 }
@@ -101,7 +101,7 @@ impl Scenario {
             within: Some(2 * MS),
             fails: &[],
             preemptions: 1,
-            crowded: false,
+            contended: false,
             alone: false,
         }
     }
@@ -124,18 +124,18 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn once(peer: &Peer, caller: Caller, token: &str, call: &Call<'_>) -> Result<Box<Reply>> {
     let args = [b"INCRBY".as_slice(), KEY.as_bytes(), token.as_bytes()];
-    let (body, until) = (Body::Args(&args), call.patience(call.began));
+    let (body, until) = (CommandBody::Args(&args), call.attempt_deadline(call.began));
     if !caller.takes {
-        return peer.call(Use::Primary, &body, call, until);
+        return peer.call(ConnectionKind::Primary, &body, call, until);
     }
-    let mut connection = peer.take(Use::Primary, call, until)?;
+    let mut connection = peer.acquire(ConnectionKind::Primary, call, until)?;
     connection.push(&body);
     let reply = connection.reply(call, until);
     match &reply {
-        Ok(_) => peer.give(Use::Primary, connection, call.began),
+        Ok(_) => peer.release(ConnectionKind::Primary, connection, call.began),
         Err(_) => {
             drop(connection);
-            peer.lost(Use::Primary);
+            peer.forget_lost(ConnectionKind::Primary);
         }
     }
     reply
@@ -162,19 +162,25 @@ fn run(it: &Scenario, script: Script, told: bool) -> Ran {
     let most = it.connections.to_string();
     config.set("connections_per_node", &most).expect("a number");
     let home = Address::parse(&address(0).to_string()).expect("an address");
-    let peer = Peer::new(home, Arc::new(config), None, Arc::default(), Memory::new(0));
+    let peer = Peer::new(
+        home,
+        Arc::new(config),
+        None,
+        Arc::default(),
+        MemoryBudget::new(0),
+    );
     let wakers = Wakers::default();
-    let alerts: Vec<Alert> = it.callers.iter().map(|_| Alert::default()).collect();
+    let alerts: Vec<CancelFlag> = it.callers.iter().map(|_| CancelFlag::default()).collect();
     let outcomes: Mutex<Vec<Outcome>> = Mutex::default();
     let interrupts: Mutex<Vec<(usize, u64)>> = Mutex::default();
 
-    let calm = Alert::default();
+    let calm = CancelFlag::default();
     shared.run(vec![Box::new(|_: &Thread| {
         let call = Call::new(now(), 2000, 2000, &calm, &wakers);
-        let warm = peer.warm(Use::Primary, &call, call.deadline);
+        let warm = peer.ensure_connected(ConnectionKind::Primary, &call, call.deadline);
         warm.expect("the node is well");
-        if it.crowded {
-            peer.crowd(Use::Primary);
+        if it.contended {
+            peer.force_contended(ConnectionKind::Primary);
         }
     })]);
 
@@ -189,7 +195,7 @@ fn run(it: &Scenario, script: Script, told: bool) -> Ran {
     };
     let mut bodies: Vec<Run<'_>> = Vec::new();
     for (number, caller) in it.callers.iter().copied().enumerate() {
-        let (peer, alert, wakers, outcomes) = (&peer, &alerts[number], &wakers, &outcomes);
+        let (peer, cancel_flag, wakers, outcomes) = (&peer, &alerts[number], &wakers, &outcomes);
         bodies.push(Box::new(move |thread| {
             for round in 0..caller.commands {
                 let token = format!("{number}-{round}");
@@ -199,7 +205,7 @@ fn run(it: &Scenario, script: Script, told: bool) -> Ran {
                     state.now
                 };
                 let timeout = caller.timeout_ms;
-                let call = Call::new(now(), timeout, timeout, alert, wakers);
+                let call = Call::new(now(), timeout, timeout, cancel_flag, wakers);
                 let reply = catch_unwind(AssertUnwindSafe(|| once(peer, caller, &token, &call)));
                 let outcome = reply.ok().map(|reply| {
                     reply.and_then(|reply| {
@@ -344,17 +350,17 @@ fn check(
 
 /// Whether every connection that is counted is there for whoever comes next, and works.
 fn all_is_there(peer: &Peer, most: usize) -> std::result::Result<(), String> {
-    let (alert, wakers) = (Alert::default(), Wakers::default());
-    let call = Call::new(now(), 500, 500, &alert, &wakers);
+    let (cancel_flag, wakers) = (CancelFlag::default(), Wakers::default());
+    let call = Call::new(now(), 500, 500, &cancel_flag, &wakers);
     let mut idle = Vec::new();
     while idle.len() < most {
-        match peer.try_take(Use::Primary, &call) {
-            Taken::Idle(connection) => idle.push(connection),
-            Taken::Right => {
-                peer.lost(Use::Primary);
+        match peer.try_acquire(ConnectionKind::Primary, &call) {
+            TryAcquire::Idle(connection) => idle.push(connection),
+            TryAcquire::MayOpen => {
+                peer.forget_lost(ConnectionKind::Primary);
                 break;
             }
-            Taken::Busy => break,
+            TryAcquire::Busy => break,
         }
     }
     if idle.len() != peer.connections() {
@@ -363,7 +369,7 @@ fn all_is_there(peer: &Peer, most: usize) -> std::result::Result<(), String> {
     }
     for connection in idle {
         let used = connection.used;
-        peer.give(Use::Primary, connection, used);
+        peer.release(ConnectionKind::Primary, connection, used);
     }
     Ok(())
 }
@@ -550,24 +556,24 @@ fn in_every_order_the_first_of_a_batch_wake_those_who_set_no_timer() {
 /// Where there is a crowd, whoever has the connection to give sends the next batch before it goes.
 #[test]
 fn in_every_order_a_batch_that_another_has_sent_is_led_to_its_end() {
-    let crowd = |name, callers: Vec<Caller>| Scenario {
-        crowded: true,
+    let contended = |name, callers: Vec<Caller>| Scenario {
+        contended: true,
         alone: true,
         ..Scenario::of(name, callers)
     };
     let mut scenarios = vec![
-        crowd("three threads", vec![PATIENT; 3]),
+        contended("three threads", vec![PATIENT; 3]),
         Scenario {
             connections: 2,
-            ..crowd("three threads, two connections", vec![PATIENT; 3])
+            ..contended("three threads, two connections", vec![PATIENT; 3])
         },
         Scenario {
             preemptions: 0,
-            ..crowd("three threads, two commands each", vec![some(2); 3])
+            ..contended("three threads, two commands each", vec![some(2); 3])
         },
         Scenario {
             preemptions: 0,
-            ..crowd(
+            ..contended(
                 "a pipeline beside three threads",
                 vec![TAKER, PATIENT, PATIENT, PATIENT],
             )
@@ -575,13 +581,13 @@ fn in_every_order_a_batch_that_another_has_sent_is_led_to_its_end() {
         Scenario {
             silent: 50 * MS,
             fails: &[1],
-            ..crowd("one has no time", vec![PATIENT, HASTY, PATIENT])
+            ..contended("one has no time", vec![PATIENT, HASTY, PATIENT])
         },
         Scenario {
             acts: vec![Act::Silence(50 * MS)],
             fails: &[1, 2],
             preemptions: 0,
-            ..crowd(
+            ..contended(
                 "the node falls silent and two have no time",
                 vec![PATIENT, HASTY, HASTY],
             )
@@ -590,14 +596,14 @@ fn in_every_order_a_batch_that_another_has_sent_is_led_to_its_end() {
             acts: vec![Act::Break],
             within: None,
             fails: &[0, 1, 2],
-            ..crowd("the connection breaks", vec![PATIENT; 3])
+            ..contended("the connection breaks", vec![PATIENT; 3])
         },
     ];
     for caller in 0..3 {
         scenarios.push(Scenario {
             acts: vec![Act::Interrupt(caller)],
             fails: [&[0usize] as &[usize], &[1], &[2]][caller],
-            ..crowd("one is interrupted", vec![PATIENT; 3])
+            ..contended("one is interrupted", vec![PATIENT; 3])
         });
     }
     for mark in 1..=8 {
@@ -605,7 +611,7 @@ fn in_every_order_a_batch_that_another_has_sent_is_led_to_its_end() {
             panic_at: Some(mark),
             fails: &[0, 1, 2],
             preemptions: 0,
-            ..crowd("one panics", vec![PATIENT; 3])
+            ..contended("one panics", vec![PATIENT; 3])
         });
     }
     explore_all(&scenarios);

@@ -27,7 +27,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Runs `f` where the next mark of this layer panics.
-pub fn panicking_once(layer: crate::world::Layer, f: impl FnOnce() + Send) {
+pub fn panicking_once(layer: crate::sim_hooks::Layer, f: impl FnOnce() + Send) {
     let servers = servers::Servers::new(Vec::new(), servers::Odds::default());
     let shared = world::Shared::new(1, world::Weather::default(), servers);
     shared.lock().panic_at = Some((layer, 1));

@@ -5,7 +5,7 @@
 //! servers may lose is not the client's to answer for, and so every check here is exact.
 
 use super::world::{Event, MS, State, US, address};
-use crate::topology::of_key;
+use crate::topology::key_slot;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 
@@ -477,9 +477,9 @@ fn serves(
     asking: bool,
 ) -> Result<(), String> {
     let now = state.now;
-    let slot = of_key(keys[0].as_bytes());
+    let slot = key_slot(keys[0].as_bytes());
     let servers = &mut state.servers;
-    if keys.iter().any(|k| of_key(k.as_bytes()) != slot) {
+    if keys.iter().any(|k| key_slot(k.as_bytes()) != slot) {
         return Err("-CROSSSLOT Keys in request don't hash to the same slot\r\n".to_string());
     }
     let here = &servers.nodes[node];
@@ -698,7 +698,7 @@ pub fn happen(state: &mut State, happening: Happening) {
             state.servers.migrations.insert(slot, migration);
             let keys = state.servers.keys.clone();
             let mut time = now;
-            for key in keys.iter().filter(|k| of_key(k.as_bytes()) == slot) {
+            for key in keys.iter().filter(|k| key_slot(k.as_bytes()) == slot) {
                 time += state.dice.below(150 * MS);
                 let moves = Happening::MoveKey(slot, key.clone());
                 state.at(time, Event::Servers(moves));

@@ -6,7 +6,7 @@
 //! the same run, to the byte.
 
 use super::servers::Servers;
-use crate::world::{Layer, Step, Wait, World, enter};
+use crate::sim_hooks::{Layer, Simulator, Wait, YieldPoint, enter};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::io;
@@ -658,7 +658,7 @@ fn error(number: i32) -> io::Error {
     io::Error::from_raw_os_error(number)
 }
 
-impl World for Thread {
+impl Simulator for Thread {
     fn now(&self) -> u64 {
         let mut state = self.shared.lock();
         state.now += 50;
@@ -887,7 +887,7 @@ impl World for Thread {
         drop(self.sleep(state, For::Time, Some(now)));
     }
 
-    fn point(&self, layer: Layer) {
+    fn panic_point(&self, layer: Layer) {
         let mut state = self.shared.lock();
         let Some((wanted, at)) = state.panic_at else {
             return;
@@ -904,15 +904,15 @@ impl World for Thread {
         }
     }
 
-    fn step(&self, what: Step) {
+    fn yield_point(&self, what: YieldPoint) {
         let mut state = self.shared.lock();
         let executed = state.servers.executed;
         let deeds = &mut state.deeds[self.me];
         match what {
-            Step::Between => {}
-            Step::Joined => deeds.joined_at = Some(executed),
-            Step::Leads => deeds.leads += 1,
-            Step::ReadForAnother => deeds.read_for_others += 1,
+            YieldPoint::Between => {}
+            YieldPoint::Joined => deeds.joined_at = Some(executed),
+            YieldPoint::Leads => deeds.leads += 1,
+            YieldPoint::ReadForAnother => deeds.read_for_others += 1,
         }
         if state.script.is_some() {
             state.catch_up();

@@ -54,7 +54,7 @@ def listed(items):
 
 def option(words, start, takes, which, stop=""):
     steps = listed(f"({quoted(word)}, {count})" for word, count in takes.items())
-    return (f"Search {{ words: {listed(map(quoted, words))}, from: {start}, takes: {steps}, "
+    return (f"OptionArg {{ words: {listed(map(quoted, words))}, from: {start}, takes: {steps}, "
             f"stop: {quoted(stop)}, last: {'true' if which == 'last' else 'false'} }}")
 
 
@@ -203,7 +203,7 @@ def render():
         "",
         "use super::command::{Block, Flag::{" + ", ".join(flags) + "}, Request, Response, Row};",
         "use super::keys::{Begin::{After, Index}, Find::{Count, Range}, KeyAccess, KeySpec, Presence::*};",
-        "use super::search::Search;",
+        "use super::option_arg::OptionArg;",
         "",
         "const NONE: &[KeySpec] = &[];",
         *shared,

@@ -5,9 +5,9 @@ use super::dns_message::{Addresses, Answer, Query, RecordType, UDP_PAYLOAD};
 use super::dns_transport::{TcpError, exchange_tcp, is_temporary, udp_socket};
 use crate::deadline::{Deadline, now};
 use crate::error::{Code, Error, Result};
-use crate::net::poll::{self, Recv};
-use crate::net::wake::Call;
-use crate::world::rng;
+use crate::net::sys::{self, Recv};
+use crate::net::wait::Call;
+use crate::sim_hooks::rng;
 use rand::Rng;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -110,8 +110,8 @@ impl Exchange<'_> {
         let mut datagram = Vec::with_capacity(usize::from(UDP_PAYLOAD));
         while queries.iter().any(|pending| pending.answer.is_none()) {
             let mut fds = [
-                poll::interest(socket.as_raw_fd(), poll::IN),
-                poll::interest(-1, 0),
+                sys::interest(socket.as_raw_fd(), sys::IN),
+                sys::interest(-1, 0),
             ];
             if !self.call.wait(&mut fds, self.until)? {
                 // The addresses of one type are enough.
@@ -119,7 +119,7 @@ impl Exchange<'_> {
             }
             datagram.clear();
             let room = datagram.capacity();
-            match poll::recv(socket.as_raw_fd(), &mut datagram, room, Recv::Now) {
+            match sys::recv(socket.as_raw_fd(), &mut datagram, room, Recv::Now) {
                 Ok(_) => self.accept(&datagram, &mut queries, &socket)?,
                 Err(e) if is_temporary(&e) => {}
                 Err(e) => return Ok(unreachable(&e)),
@@ -140,7 +140,7 @@ impl Exchange<'_> {
     fn send_all(&self, queries: &[Pending]) -> io::Result<UdpSocket> {
         let socket = udp_socket(self.server)?;
         for pending in queries {
-            poll::send(socket.as_raw_fd(), pending.query.as_bytes())?;
+            sys::send(socket.as_raw_fd(), pending.query.as_bytes())?;
         }
         Ok(socket)
     }
@@ -154,7 +154,7 @@ impl Exchange<'_> {
                 Some(Answer::NotUnderstood) if pending.query.has_edns() => {
                     if let Some(plain) = self.query(pending.query.record(), false) {
                         // A failure shows as a missing answer.
-                        let _ = poll::send(socket.as_raw_fd(), plain.query.as_bytes());
+                        let _ = sys::send(socket.as_raw_fd(), plain.query.as_bytes());
                         *pending = plain;
                     }
                 }
@@ -226,7 +226,7 @@ mod tests {
         ASKED, address_record, question_of, record, reply, truncated,
     };
     use super::*;
-    use crate::net::wake::{Alert, Wakers};
+    use crate::net::wait::{CancelFlag, Wakers};
     use std::io::{Read, Write};
     use std::net::{IpAddr, TcpListener};
     use std::sync::Arc;
@@ -341,8 +341,8 @@ mod tests {
 
     /// Looks a host up within so many milliseconds.
     fn look_up(host: &str, config: &DnsConfig, ms: u64) -> Result<Vec<IpAddr>> {
-        let (alert, wakers) = (Alert::default(), Wakers::default());
-        let call = Call::new(now(), ms, ms, &alert, &wakers);
+        let (cancel_flag, wakers) = (CancelFlag::default(), Wakers::default());
+        let call = Call::new(now(), ms, ms, &cancel_flag, &wakers);
         query_servers(host, config, &call, call.deadline).map(|found| found.ips)
     }
 
@@ -497,8 +497,8 @@ mod tests {
 
     /// How long a lookup takes to notice an interrupt, which comes once `begun` is true.
     fn interrupted(config: &DnsConfig, begun: impl Fn() -> bool) -> Duration {
-        let (alert, wakers) = (Alert::default(), Wakers::default());
-        let call = Call::new(now(), 60_000, 60_000, &alert, &wakers);
+        let (cancel_flag, wakers) = (CancelFlag::default(), Wakers::default());
+        let call = Call::new(now(), 60_000, 60_000, &cancel_flag, &wakers);
         std::thread::scope(|scope| {
             let lookup = scope.spawn(|| {
                 let error = query_servers("h", config, &call, call.deadline).unwrap_err();
@@ -508,7 +508,7 @@ mod tests {
                 std::thread::yield_now();
             }
             let fired = Instant::now();
-            alert.interrupt();
+            cancel_flag.interrupt();
             wakers.fire();
             let (code, ended) = lookup.join().unwrap();
             assert_eq!(code, Code::Interrupted);

@@ -2,8 +2,8 @@
 
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::net::poll::{self, Recv};
-use crate::net::wake::Call;
+use crate::net::sys::{self, Recv};
+use crate::net::wait::Call;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -77,10 +77,10 @@ impl<'a> TcpConnection<'a> {
             call,
             until,
         };
-        match poll::connect(&connection.socket, server) {
+        match sys::connect(&connection.socket, server) {
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
-                connection.wait(poll::OUT)?;
-                poll::connected(&connection.socket)?;
+                connection.wait(sys::OUT)?;
+                sys::connected(&connection.socket)?;
             }
             outcome => outcome?,
         }
@@ -89,9 +89,9 @@ impl<'a> TcpConnection<'a> {
 
     fn send(&self, mut bytes: &[u8]) -> Result<(), TcpError> {
         while !bytes.is_empty() {
-            match poll::send(self.socket.as_raw_fd(), bytes) {
+            match sys::send(self.socket.as_raw_fd(), bytes) {
                 Ok(sent) => bytes = bytes.get(sent..).unwrap_or_default(),
-                Err(e) if is_temporary(&e) => self.wait(poll::OUT)?,
+                Err(e) if is_temporary(&e) => self.wait(sys::OUT)?,
                 Err(e) => return Err(e.into()),
             }
         }
@@ -102,9 +102,9 @@ impl<'a> TcpConnection<'a> {
     fn receive(&self, received: &mut Vec<u8>) -> Result<(), TcpError> {
         const CHUNK: usize = 4096;
         loop {
-            self.wait(poll::IN)?;
+            self.wait(sys::IN)?;
             received.reserve(CHUNK);
-            match poll::recv(self.socket.as_raw_fd(), received, CHUNK, Recv::Now) {
+            match sys::recv(self.socket.as_raw_fd(), received, CHUNK, Recv::Now) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 Ok(_) => return Ok(()),
                 Err(e) if is_temporary(&e) => {}
@@ -115,8 +115,8 @@ impl<'a> TcpConnection<'a> {
 
     fn wait(&self, events: i16) -> Result<(), TcpError> {
         let mut fds = [
-            poll::interest(self.socket.as_raw_fd(), events),
-            poll::interest(-1, 0),
+            sys::interest(self.socket.as_raw_fd(), events),
+            sys::interest(-1, 0),
         ];
         match self.call.wait(&mut fds, self.until) {
             Ok(true) => Ok(()),

@@ -14,10 +14,10 @@ use dns_client::{query_servers, unresolved};
 use dns_config::{DnsConfig, RESOLV_CONF};
 use host_files::{HOSTS, NSSWITCH, addresses_of, has_other_sources, read, read_text};
 
-use super::poll;
-use super::wake::Call;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Result};
+use crate::net::sys;
+use crate::net::wait::Call;
 use crate::sync::{Mutex, lock};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -63,7 +63,7 @@ impl Resolver {
         }
         if is_numeric(host) {
             // getaddrinfo() only parses these, without I/O.
-            return poll::resolve(host, port).map_err(|e| unresolved(host, e));
+            return sys::resolve(host, port).map_err(|e| unresolved(host, e));
         }
         let time = now();
         let cached = lock(&self.cache).clone();
@@ -106,7 +106,7 @@ fn is_numeric(host: &str) -> bool {
 
 fn look_up(host: &str, call: &Call<'_>, until: Deadline) -> Result<Lookup> {
     #[cfg(test)]
-    if crate::world::here().is_some() {
+    if crate::sim_hooks::current().is_some() {
         return system_look_up(host, u32::MAX);
     }
     let mut addresses = addresses_of(&read_text(HOSTS), host);
@@ -128,7 +128,7 @@ fn look_up(host: &str, call: &Call<'_>, until: Deadline) -> Result<Lookup> {
 }
 
 fn system_look_up(host: &str, ttl: u32) -> Result<Lookup> {
-    let found = poll::resolve(host, 0).map_err(|e| unresolved(host, e))?;
+    let found = sys::resolve(host, 0).map_err(|e| unresolved(host, e))?;
     Ok(lookup(found.iter().map(SocketAddr::ip).collect(), ttl))
 }
 

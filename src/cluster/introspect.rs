@@ -1,0 +1,125 @@
+//! Looking inside: the topology and the counters, as ordinary replies.
+
+use crate::cluster::state::ROWS;
+use crate::cluster::state::{Core, ProcessState};
+use crate::deadline::now;
+use crate::net::{Link, Peer};
+use crate::resp::{Builder, Kind, Reply};
+use crate::topology::{Node, Shard};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// An array of shards.
+pub fn topology(process: &ProcessState) -> Reply {
+    let topology = process.topology.load();
+    let ranges = topology.ranges();
+    let mut out = Builder::new();
+    for (shard, ranges) in topology.shards.iter().zip(&ranges) {
+        out.text("slots");
+        for (first, last) in ranges {
+            let at = out.depth();
+            out.int(i64::from(*first)).int(i64::from(*last));
+            out.gather(Kind::Array, at);
+        }
+        let at = out.depth() - ranges.len();
+        out.gather(Kind::Array, at);
+        out.text("primary");
+        match &shard.primary {
+            Some(primary) => node(&mut out, primary, None),
+            None => {
+                out.nil();
+            }
+        }
+        out.text("replicas");
+        for replica in &shard.replicas {
+            node(&mut out, replica, Some(shard));
+        }
+        let at = out.depth() - shard.replicas.len();
+        out.gather(Kind::Array, at);
+        let at = out.depth() - 6;
+        out.gather(Kind::Map, at);
+    }
+    out.gather(Kind::Array, 0);
+    out.finish()
+}
+
+/// A map of what is known of a node, of a replica also how far it is behind.
+fn node(out: &mut Builder, node: &Arc<Node>, of: Option<&Shard>) {
+    let at = out.depth();
+    let peer = &node.peer;
+    let time = now();
+    out.text("address").text(peer.address().to_string());
+    out.text("id").text(&node.id);
+    out.text("zone");
+    match (&node.zone, peer.zone()) {
+        (Some(zone), _) => out.text(zone),
+        (None, Some(zone)) => out.text(zone.as_str()),
+        (None, None) => out.nil(),
+    };
+    out.text("health").text(health(peer));
+    let away = peer
+        .health
+        .ejected_for(time)
+        .map_or(0, |d| d.as_millis() as i64);
+    out.text("ejected_ms").int(away);
+    out.text("connections").int(peer.connections() as i64);
+    let reads = peer.counters.reads.load(Ordering::Relaxed);
+    out.text("reads").int(reads as i64);
+    let trip = peer.load.rtt().map_or(-1, |d| d.as_micros() as i64);
+    out.text("rtt_us").int(trip);
+    out.text("in_flight").int(i64::from(peer.load.in_flight()));
+    if let Some(shard) = of {
+        let freshness = &peer.freshness;
+        out.text("link").text(match freshness.link() {
+            Link::Unknown => "unknown",
+            Link::Up => "up",
+            Link::Down => "down",
+        });
+        out.text("lag_bytes")
+            .int(freshness.lag_bytes().unwrap_or(-1));
+        let primary = shard.primary.as_ref();
+        let proven = primary.and_then(|p| freshness.fresh_as_of(&p.peer));
+        let lag = proven.map_or(-1, |since| time.since(since).as_millis() as i64);
+        out.text("lag_ms").int(lag);
+    }
+    out.gather(Kind::Map, at);
+}
+
+fn health(peer: &Peer) -> &'static str {
+    if peer.health.is_healthy() {
+        "healthy"
+    } else {
+        "unhealthy"
+    }
+}
+
+/// A map of counters, with one of nodes in it.
+pub fn stats(core: &Core) -> Reply {
+    let process = core.process();
+    let mut out = Builder::new();
+    for (name, counter, _) in ROWS {
+        out.text(name)
+            .int(counter(&core.stats).load(Ordering::Relaxed) as i64);
+    }
+    out.text("topology_version")
+        .int(process.topology.load().version as i64);
+    out.text("nodes");
+    let nodes = out.depth();
+    for peer in process.peers() {
+        out.text(peer.address().to_string());
+        let at = out.depth();
+        let counters = &peer.counters;
+        out.text("connections").int(peer.connections() as i64);
+        out.text("connects")
+            .int(counters.connects.load(Ordering::Relaxed) as i64);
+        out.text("failures")
+            .int(counters.errors.load(Ordering::Relaxed) as i64);
+        out.text("reads")
+            .int(counters.reads.load(Ordering::Relaxed) as i64);
+        out.text("health").text(health(&peer));
+        out.gather(Kind::Map, at);
+    }
+    out.gather(Kind::Map, nodes);
+    out.gather(Kind::Map, 0);
+    out.finish()
+}

@@ -1,0 +1,54 @@
+//! What stands in for TLS where the library is built without it: nothing that could exist, and one error.
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::net::sys::Recv;
+use std::io;
+use std::os::fd::RawFd;
+
+#[derive(Clone, Debug)]
+pub enum Tls {}
+
+impl Tls {
+    pub fn load(config: &Config) -> Result<Option<Tls>> {
+        if config.tls {
+            return Err(Error::invalid(
+                "the url asks for TLS, and this library was built without it",
+            ));
+        }
+        Ok(None)
+    }
+
+    pub fn of_peer(&self) -> Tls {
+        match *self {}
+    }
+
+    pub fn begin(&self, _: &str) -> Result<Box<Session>> {
+        match *self {}
+    }
+}
+
+#[derive(Debug)]
+pub enum Session {}
+
+impl Session {
+    pub fn shake(&mut self, _: RawFd) -> io::Result<bool> {
+        match *self {}
+    }
+
+    pub fn owes(&self) -> bool {
+        match *self {}
+    }
+
+    pub fn has_buffered(&self) -> bool {
+        match *self {}
+    }
+
+    pub fn send(&mut self, _: RawFd, _: &[u8]) -> io::Result<usize> {
+        match *self {}
+    }
+
+    pub fn recv(&mut self, _: RawFd, _: &mut Vec<u8>, _: usize, _: Recv) -> io::Result<usize> {
+        match *self {}
+    }
+}

@@ -1,0 +1,181 @@
+//! The slot of a key.
+
+use crc16::{State, XMODEM};
+use once_cell::sync::Lazy;
+use std::array::from_fn;
+
+/// How many slots a cluster has.
+pub const SLOTS: usize = 16384;
+
+/// The CRC16 of each byte with 0 to 7 zeros behind it. The CRC of eight bytes is that of each by itself, all of
+/// them XORed, so it takes eight look-ups that need not wait for each other.
+static TABLES: Lazy<[[u16; 256]; 8]> = Lazy::new(|| {
+    from_fn(|zeros| {
+        from_fn(|byte| State::<XMODEM>::calculate(&[byte as u8, 0, 0, 0, 0, 0, 0, 0][..=zeros]))
+    })
+});
+
+/// The slot of a key: of its hash tag, if it has one.
+///
+/// The tag is what lies between the first `{` and the first `}` behind it, unless that is
+/// nothing: then the whole key counts.
+#[inline]
+pub fn key_slot(key: &[u8]) -> u16 {
+    let (crc, has_brace) = crc(key);
+    let crc = if has_brace { crc_of_tag(key) } else { crc };
+    crc % SLOTS as u16
+}
+
+#[cold]
+fn crc_of_tag(key: &[u8]) -> u16 {
+    crc(hashed(key)).0
+}
+
+/// The CRC16 (XMODEM) of some bytes, and whether there is a `{` among them.
+#[inline]
+fn crc(bytes: &[u8]) -> (u16, bool) {
+    let tables = &*TABLES;
+    let (head, eights) = bytes.as_rchunks::<8>();
+    // It begins from 0, so zeros in front of the bytes change nothing.
+    let mut word = behind_zeros(head);
+    let mut braces = braces_in(word);
+    let mut crc = crc_of_eight(tables, word);
+    for eight in eights {
+        word = u64::from_le_bytes(*eight);
+        braces |= braces_in(word);
+        crc = crc_of_eight(tables, word ^ u64::from(crc.swap_bytes()));
+    }
+    (crc, braces != 0)
+}
+
+/// Up to seven bytes, with zeros in front of them, as eight in a word.
+#[inline]
+fn behind_zeros(bytes: &[u8]) -> u64 {
+    let word = match (bytes, bytes.first_chunk(), bytes.last_chunk()) {
+        // Four and four, which overlap, and agree where they do.
+        (_, Some(first), Some(last)) => {
+            let beyond = (8 * (bytes.len() - 4)) & 31;
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << beyond
+        }
+        ([a, b, c], ..) => u64::from(*a) | u64::from(*b) << 8 | u64::from(*c) << 16,
+        ([a, b], ..) => u64::from(*a) | u64::from(*b) << 8,
+        ([a], ..) => u64::from(*a),
+        _ => return 0,
+    };
+    word << ((8 * (8 - bytes.len())) & 63)
+}
+
+/// Not 0 if one of eight bytes is a `{`: what is 0 after an XOR with it borrows from its highest bit.
+#[inline]
+fn braces_in(word: u64) -> u64 {
+    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let other = word ^ u64::from_ne_bytes([b'{'; 8]);
+    other.wrapping_sub(LOW) & !other & HIGH
+}
+
+#[inline]
+fn crc_of_eight(tables: &[[u16; 256]; 8], word: u64) -> u16 {
+    let [a, b, c, d, e, f, g, h] = word.to_le_bytes().map(usize::from);
+    tables[7][a]
+        ^ tables[6][b]
+        ^ tables[5][c]
+        ^ tables[4][d]
+        ^ tables[3][e]
+        ^ tables[2][f]
+        ^ tables[1][g]
+        ^ tables[0][h]
+}
+
+/// The part of a key that is hashed.
+fn hashed(key: &[u8]) -> &[u8] {
+    let Some(open) = memchr::memchr(b'{', key) else {
+        return key;
+    };
+    let behind = &key[open + 1..];
+    match memchr::memchr(b'}', behind) {
+        Some(0) | None => key,
+        Some(close) => &behind[..close],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CRC16 as the cluster specification defines it (polynomial 1021, most significant bit
+    /// first, from 0), bit by bit.
+    fn crc_by_the_book(bytes: &[u8]) -> u16 {
+        bytes.iter().fold(0, |crc, byte| {
+            (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc: u16, _| {
+                let carry = if crc & 0x8000 != 0 { 0x1021 } else { 0 };
+                (crc << 1) ^ carry
+            })
+        })
+    }
+
+    #[test]
+    fn slots_that_servers_give() {
+        // CLUSTER KEYSLOT of Redis 7.0.15.
+        for (key, slot) in [
+            (&b"123456789"[..], 0x31c3),
+            (b"", 0),
+            (b"foo", 12182),
+            (b"bar", 5061),
+            (b"hello", 866),
+            (b"{", 4092),
+            (b"{}", 15257),
+            (b"user:1000", 1649),
+            (b"{user1000}.following", 3443),
+            (b"\x00", 0),
+            (b"\xff\xfe{\x00\xff}\r\n", 7920),
+        ] {
+            assert_eq!(key_slot(key), slot, "{:?}", key.escape_ascii().to_string());
+        }
+    }
+
+    #[test]
+    fn the_part_of_a_key_that_is_hashed() {
+        for (key, part) in [
+            (&b"{user1000}.following"[..], &b"user1000"[..]),
+            (b"foo{}{bar}", b"foo{}{bar}"),
+            (b"foo{{bar}}zap", b"{bar"),
+            (b"foo{bar}{zap}", b"bar"),
+            (b"{}x", b"{}x"),
+            (b"{a}{b}", b"a"),
+            (b"a{", b"a{"),
+            (b"a{b", b"a{b"),
+            (b"}{", b"}{"),
+            (b"}{a}", b"a"),
+            (b"a}", b"a}"),
+            (b"{{a}}", b"{a"),
+            (b"{{}", b"{"),
+            (b"{}{a}", b"{}{a}"),
+            (b"{ }", b" "),
+            (b"x{\0}y", b"\0"),
+            (b"\xff{\xfe\r\n}\xfd", b"\xfe\r\n"),
+            (b"", b""),
+        ] {
+            let name = key.escape_ascii().to_string();
+            assert_eq!(hashed(key), part, "{name}");
+            assert_eq!(key_slot(key), crc_by_the_book(part) % 16384, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_length_and_place_of_a_tag() {
+        for length in 0..70usize {
+            let plain: Vec<u8> = (0..length)
+                .map(|i| (i * 31 + length) as u8 & 0x5f)
+                .collect();
+            assert_eq!(key_slot(&plain), crc_by_the_book(&plain) % 16384);
+            for open in 0..length {
+                for close in open + 2..length {
+                    let mut key = plain.clone();
+                    (key[open], key[close]) = (b'{', b'}');
+                    assert_eq!(hashed(&key), &plain[open + 1..close]);
+                }
+            }
+        }
+    }
+}

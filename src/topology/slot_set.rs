@@ -1,0 +1,146 @@
+//! A set of slots.
+
+use super::key_slot::SLOTS;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotSet(pub(super) [u64; SLOTS / 64]);
+
+impl Default for SlotSet {
+    fn default() -> SlotSet {
+        SlotSet::new()
+    }
+}
+
+impl SlotSet {
+    pub fn new() -> SlotSet {
+        SlotSet([0; SLOTS / 64])
+    }
+
+    /// The words that hold the slots from `first` to `last`, and which of their bits are meant.
+    pub(super) fn masks(first: u16, last: u16) -> impl Iterator<Item = (usize, u64)> {
+        let (first, last) = (usize::from(first), usize::from(last));
+        let (begin, end) = (first / 64, last / 64);
+        (begin..end + 1).map(move |word| {
+            let mut mask = u64::MAX;
+            if word == begin {
+                mask &= u64::MAX << (first % 64);
+            }
+            if word == end {
+                mask &= u64::MAX >> (63 - last % 64);
+            }
+            (word, mask)
+        })
+    }
+
+    /// Adds the slots from `first` to `last`.
+    pub fn add(&mut self, first: u16, last: u16) {
+        for (word, mask) in SlotSet::masks(first, last) {
+            self.0[word] |= mask;
+        }
+    }
+
+    pub fn remove(&mut self, slot: u16) {
+        self.0[usize::from(slot) / 64] &= !(1 << (slot % 64));
+    }
+
+    pub fn has(&self, slot: usize) -> bool {
+        self.0[slot / 64] >> (slot % 64) & 1 == 1
+    }
+
+    /// Adds all slots of another set.
+    pub fn join(&mut self, other: &SlotSet) {
+        for (word, more) in self.0.iter_mut().zip(&other.0) {
+            *word |= more;
+        }
+    }
+
+    /// The slots that are in both.
+    pub fn common(&self, other: &SlotSet) -> SlotSet {
+        let mut common = self.clone();
+        for (word, more) in common.0.iter_mut().zip(&other.0) {
+            *word &= more;
+        }
+        common
+    }
+
+    /// Whether any slot is in both.
+    pub fn meets(&self, other: &SlotSet) -> bool {
+        self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
+    }
+
+    /// The slots that are not in it, in order.
+    pub fn missing(&self) -> impl Iterator<Item = u16> {
+        let words = self
+            .0
+            .iter()
+            .enumerate()
+            .filter(|(_, word)| **word != u64::MAX);
+        words.flat_map(|(at, word)| {
+            let bits = (0..64).filter(move |bit| word >> bit & 1 == 0);
+            bits.map(move |bit| (at * 64 + bit) as u16)
+        })
+    }
+
+    /// First and last slot of each run.
+    pub(super) fn runs(&self) -> Vec<(u16, u16)> {
+        let mut runs: Vec<(u16, u16)> = Vec::new();
+        for (at, word) in self.0.iter().enumerate() {
+            let (mut left, mut from) = (*word, at as u16 * 64);
+            // Most words are the middle of a run.
+            if left == u64::MAX
+                && let Some(run) = runs.last_mut().filter(|run| run.1 + 1 == from)
+            {
+                run.1 += 64;
+                continue;
+            }
+            while left != 0 {
+                let gap = left.trailing_zeros();
+                left >>= gap;
+                let (first, count) = (from + gap as u16, left.trailing_ones());
+                let last = first + (count as u16 - 1);
+                match runs.last_mut() {
+                    Some(run) if run.1 + 1 == first => run.1 = last,
+                    _ => runs.push((first, last)),
+                }
+                left = left.checked_shr(count).unwrap_or(0);
+                from = last.wrapping_add(1);
+            }
+        }
+        runs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_added_and_missed() {
+        let mut some = SlotSet::new();
+        some.add(0, 63);
+        some.add(100, 100);
+        some.add(16000, 16383);
+        assert_eq!(some.runs(), [(0, 63), (100, 100), (16000, 16383)]);
+        let mut whole = SlotSet::new();
+        assert_eq!(whole.runs(), []);
+        whole.add(0, 16383);
+        assert_eq!(whole.runs(), [(0, 16383)]);
+        whole.remove(64);
+        whole.remove(8191);
+        assert_eq!(whole.runs(), [(0, 63), (65, 8190), (8192, 16383)]);
+        for slot in (1..16384).step_by(2) {
+            whole.remove(slot);
+        }
+        assert_eq!(whole.runs().len(), 8192 - 1);
+        assert_eq!(some.missing().count(), SLOTS - 64 - 1 - 384);
+        assert_eq!(some.missing().next(), Some(64));
+        some.remove(100);
+        let mut other = SlotSet::new();
+        other.add(63, 16000);
+        assert_eq!(some.common(&other).runs(), [(63, 63), (16000, 16000)]);
+        assert!(some.meets(&other));
+        some.join(&other);
+        assert_eq!(some.missing().next(), None);
+        assert!(!SlotSet::new().meets(&some));
+    }
+}
