@@ -98,9 +98,9 @@ leaks: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)
 leaks: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
 leaks: setup-test stage ## what Go, Ruby and Python leave behind of many calls, and the C examples under valgrind
 	$(CARGO) test --test c_programs examples
-	cd bindings/go && $(IN_CLUSTER) go test -count=1 -v -run 'Freed|PileUp' ./...
-	cd bindings/ruby && $(IN_CLUSTER) ruby -w -Ilib -Itest test/process_test.rb -n /left_behind/
-	cd bindings/python && PYTHONPATH=. $(IN_CLUSTER) $(TARGET)/venv/bin/python -W error -m pytest -q -k leave_nothing
+	cd bindings/go && $(IN_CLUSTER) go test -count=1 -v -run 'Memory|Bounded' ./...
+	cd bindings/ruby && $(IN_CLUSTER) ruby -w -Ilib -Itest test/process_test.rb -n /memory/
+	cd bindings/python && PYTHONPATH=. $(IN_CLUSTER) $(TARGET)/venv/bin/python -W error -m pytest -q -k memory
 
 PACKAGES := $(TARGET)/packages
 

@@ -12,8 +12,8 @@ import (
 	rediscluster "github.com/librediscluster/librediscluster/bindings/go"
 )
 
-// together runs f on n goroutines, and fails with the first error.
-func together(t testing.TB, n int, f func(g int) error) {
+// inParallel runs f on n goroutines and fails if one of them returns an error.
+func inParallel(t testing.TB, n int, f func(g int) error) {
 	t.Helper()
 	all := make(chan error, n)
 	for g := 0; g < n; g++ {
@@ -29,11 +29,11 @@ func together(t testing.TB, n int, f func(g int) error) {
 	}
 }
 
-func TestManyGoroutinesEachGetTheirOwn(t *testing.T) {
+func TestConcurrentGoroutinesGetTheirOwnReplies(t *testing.T) {
 	rc := connect(t)
 	cancellable, cancel := context.WithCancel(bg)
 	defer cancel()
-	together(t, 64, func(g int) error {
+	inParallel(t, 64, func(g int) error {
 		key, hash := fmt.Sprint("g:", g), fmt.Sprint("h:", g)
 		for i := 0; i < 200; i++ {
 			ctx := bg
@@ -59,7 +59,7 @@ func TestManyGoroutinesEachGetTheirOwn(t *testing.T) {
 			if all, _ := v.Map(); err != nil || all["field"].String() != fmt.Sprintf("%q", want) {
 				return fmt.Errorf("%v instead of %q: %v", v, want, err)
 			}
-			// One's own errors, which do not speak of a pipeline.
+			// An error is the command's own, and its message does not name a pipeline.
 			_, err = rc.Do(ctx, "LPUSH", key, "x")
 			var e *rediscluster.Error
 			if !errors.As(err, &e) || !strings.HasPrefix(e.Message, "WRONGTYPE ") || e.Node == "" || !e.Sent {
@@ -73,14 +73,14 @@ func TestManyGoroutinesEachGetTheirOwn(t *testing.T) {
 	})
 }
 
-func TestAWriteAmongReadsIsRefusedAlone(t *testing.T) {
+func TestRefusedWriteDoesNotFailReadsOfItsBatch(t *testing.T) {
 	rc := connect(t)
 	must(t, rc.Set(bg, "among", "text"))
 	ctl(t, "wait-sync")
 	readonly, err := rc.Readonly()
 	must(t, err)
 	defer readonly.Close()
-	together(t, 32, func(g int) error {
+	inParallel(t, 32, func(g int) error {
 		for i := 0; i < 100; i++ {
 			if g%4 == 0 {
 				if err := readonly.Set(bg, "among", "other"); !errors.Is(err, rediscluster.ErrReadOnly) {
@@ -94,8 +94,8 @@ func TestAWriteAmongReadsIsRefusedAlone(t *testing.T) {
 	})
 }
 
-// Commands that block are not all known here: the library knows, and refuses to let others wait.
-func TestACommandThatBlocksHoldsNobodyUp(t *testing.T) {
+// The binding does not know all blocking commands: the library does, and refuses them in a pipeline.
+func TestBlockingCommandsDoNotDelayOthers(t *testing.T) {
 	rc := connect(t)
 	_, err := rc.Do(bg, "DEL", "{b}list", "{b}stream")
 	must(t, err)
@@ -116,9 +116,9 @@ func TestACommandThatBlocksHoldsNobodyUp(t *testing.T) {
 			}
 		}(g)
 	}
-	eventually(t, "all eight block", func() bool { return blocked(t, "{b}list") == 8 })
+	eventually(t, "all 8 clients block", func() bool { return blocked(t, "{b}list") == 8 })
 	begun := time.Now()
-	together(t, 16, func(g int) error {
+	inParallel(t, 16, func(g int) error {
 		for i := 0; i < 100; i++ {
 			if err := rc.Set(bg, fmt.Sprint("{b}", g), i); err != nil {
 				return err
@@ -127,24 +127,24 @@ func TestACommandThatBlocksHoldsNobodyUp(t *testing.T) {
 		return nil
 	})
 	if took := time.Since(begun); took > 4*time.Second {
-		t.Error("the others took", took)
+		t.Error("the other commands took", took)
 	}
 	cancel()
 	blocking.Wait()
 }
 
-func TestASilentNodeHoldsUpNobodyForLong(t *testing.T) {
+func TestUnresponsiveNodeDelaysOtherNodesOnlyBriefly(t *testing.T) {
 	rc := connect(t, rediscluster.WithOption("attempt_timeout_ms", "150"), rediscluster.WithTimeout(150*time.Millisecond))
-	silent := ctl(t, "primary-of", "key:silent")
+	stopped := ctl(t, "primary-of", "key:stopped")
 	var keys []string
 	for i := 0; len(keys) < 8; i++ {
-		if key := fmt.Sprint("lively:", i); ctl(t, "primary-of", "key:"+key) != silent {
+		if key := fmt.Sprint("responsive:", i); ctl(t, "primary-of", "key:"+key) != stopped {
 			keys = append(keys, key)
 			must(t, rc.Set(bg, key, key))
 		}
 	}
-	must(t, rc.Set(bg, "silent", 1))
-	cont := stop(t, silent)
+	must(t, rc.Set(bg, "stopped", 1))
+	cont := stop(t, stopped)
 	finished := make(chan struct{})
 	var waiting sync.WaitGroup
 	for g := 0; g < 8; g++ {
@@ -152,14 +152,14 @@ func TestASilentNodeHoldsUpNobodyForLong(t *testing.T) {
 		go func() {
 			defer waiting.Done()
 			for i := 0; i < 4; i++ {
-				_ = rc.Set(bg, "silent", 1) // whatever comes of it
+				_ = rc.Set(bg, "stopped", 1) // fails or not
 			}
 		}()
 	}
 	go func() { waiting.Wait(); close(finished) }()
 	slow, worst := 0, time.Duration(0)
 	var lock sync.Mutex
-	together(t, 8, func(g int) error {
+	inParallel(t, 8, func(g int) error {
 		for {
 			select {
 			case <-finished:
@@ -180,21 +180,21 @@ func TestASilentNodeHoldsUpNobodyForLong(t *testing.T) {
 		}
 	})
 	cont()
-	t.Logf("%d reads of lively nodes were slow, the slowest took %v", slow, worst)
-	// Those in a boat with the first of the silent node's, and no others.
+	t.Logf("%d reads of responsive nodes were slow, the slowest took %v", slow, worst)
+	// Only the reads that were in one batch with the first writes to the stopped node.
 	if slow > 20 {
 		t.Fatalf("%d slow reads", slow)
 	}
 }
 
-func TestLeavingTheQueue(t *testing.T) {
+func TestCancelledContextLeavesQueue(t *testing.T) {
 	rc := connect(t)
 	for round := 0; round < 50; round++ {
 		ctx, cancel := context.WithCancel(bg)
 		started := make(chan struct{})
 		var once sync.Once
 		go func() { <-started; cancel() }()
-		together(t, 32, func(g int) error {
+		inParallel(t, 32, func(g int) error {
 			for i := 0; ; i++ {
 				key := fmt.Sprint("leave:", g)
 				err := rc.Set(ctx, key, g)
