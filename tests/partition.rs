@@ -1,27 +1,24 @@
 //! Packets that are lost, refused or held up, between nodes and on the way to them. Each test runs in a network of its own.
 
-mod say;
-mod trial;
+mod common;
 
+use crate::common::history;
+use crate::common::history::{Ledger, Raise, Shape, audit, latencies, ledgered, p99, reads, write};
+use crate::common::shared::{SharedCluster, shared};
+use crate::common::{SOON, a_while, ask, client, code, key_of, say, say_all, show, timed, until};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
-use say::{SOON, a_while, ask, client, code, key_of, say, say_all, show, timed, until};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use support::{Cluster, Network, slot_of};
-use trial::{Ledger, Raise, Shape, audit, latencies, ledgered, p99, reads, write};
 
 const MS: Duration = Duration::from_millis(1);
 
-static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-
 /// One cluster for all tests here, on a network that is whole again.
-fn healthy(network: &Network) -> &'static Cluster {
+fn healthy(network: &Network) -> SharedCluster {
     network.heal();
-    let cluster = CLUSTER.get_or_init(|| ledgered().apart().start().unwrap());
-    cluster.wait_healthy().unwrap();
-    cluster
+    shared(module_path!(), || ledgered().apart())
 }
 
 /// The address of a node, without its port.
@@ -163,7 +160,7 @@ fn a_primary_cut_off_from_its_peers_is_left_for_its_successor_and_not_believed_a
     let name =
         "a_primary_cut_off_from_its_peers_is_left_for_its_successor_and_not_believed_any_more";
     Network::run(name, |network| {
-        let cluster = healthy(network);
+        let cluster = &healthy(network);
         let (late, ledger) = cut_off(network, cluster, from_peers, |client, slot, old, new| {
             // The others hear of it one after the other, and until then know no better.
             let others = cluster.ports().into_iter().filter(|port| *port != old);
@@ -204,7 +201,7 @@ fn a_primary_cut_off_from_its_peers_is_left_for_its_successor_and_not_believed_a
 fn a_host_that_leaves_the_network_without_a_word_is_replaced() {
     let name = "a_host_that_leaves_the_network_without_a_word_is_replaced";
     Network::run(name, |network| {
-        let cluster = healthy(network);
+        let cluster = &healthy(network);
         let rules = |host: &str| [from_peers(host), from_client(host)].concat();
         let (late, ledger) = cut_off(network, cluster, rules, |client, _, _, _| {
             network.heal();
@@ -228,7 +225,7 @@ fn a_host_that_leaves_the_network_without_a_word_is_replaced() {
 fn a_node_that_only_the_client_cannot_reach_costs_its_own_shard_and_is_read_around() {
     let name = "a_node_that_only_the_client_cannot_reach_costs_its_own_shard_and_is_read_around";
     Network::run(name, |network| {
-        let cluster = healthy(network);
+        let cluster = &healthy(network);
         let client = Arc::new(client(
             &(cluster.url() + "?timeout_ms=600&attempt_timeout_ms=200"),
         ));
@@ -297,7 +294,7 @@ fn a_node_that_only_the_client_cannot_reach_costs_its_own_shard_and_is_read_arou
 fn what_was_executed_but_not_answered_is_not_sent_again() {
     let name = "what_was_executed_but_not_answered_is_not_sent_again";
     Network::run(name, |network| {
-        let cluster = healthy(network);
+        let cluster = &healthy(network);
         let client = Arc::new(client(
             &(cluster.url() + "?timeout_ms=700&attempt_timeout_ms=200"),
         ));
@@ -365,7 +362,7 @@ fn what_was_executed_but_not_answered_is_not_sent_again() {
             "{:?}",
             ledger.errors
         );
-        let executed = trial::executed(cluster);
+        let executed = history::executed(cluster);
         let ran = ledger
             .doubtful
             .iter()
@@ -382,7 +379,7 @@ fn what_was_executed_but_not_answered_is_not_sent_again() {
 fn connections_that_are_reset_cost_the_commands_on_them_and_are_made_anew() {
     let name = "connections_that_are_reset_cost_the_commands_on_them_and_are_made_anew";
     Network::run(name, |network| {
-        let cluster = healthy(network);
+        let cluster = &healthy(network);
         let client = Arc::new(client(&cluster.url()));
         let readonly = client.readonly();
         let (tag, well) = (key_of(0, 3, 1), key_of(1, 3, 2));
@@ -445,9 +442,9 @@ fn connections_that_are_reset_cost_the_commands_on_them_and_are_made_anew() {
 fn connections_that_are_there_are_used_while_no_new_one_can_be_made() {
     let name = "connections_that_are_there_are_used_while_no_new_one_can_be_made";
     Network::run(name, |network| {
-        let cluster = healthy(network);
+        let cluster = &healthy(network);
         let calls = Arc::new(client(&cluster.url()));
-        let tags = trial::tags(1);
+        let tags = history::tags(1);
         for tag in &tags {
             assert_eq!(say(&calls, &format!("SET {tag} v")), "OK");
         }
@@ -486,11 +483,11 @@ fn connections_that_are_there_are_used_while_no_new_one_can_be_made() {
 fn a_network_that_loses_packets_costs_time_and_nothing_else() {
     let name = "a_network_that_loses_packets_costs_time_and_nothing_else";
     Network::run(name, |network| {
-        let cluster = healthy(network);
+        let cluster = &healthy(network);
         let calls = Arc::new(client(
             &(cluster.url() + "?timeout_ms=20000&attempt_timeout_ms=10000"),
         ));
-        let tags = trial::tags(1);
+        let tags = history::tags(1);
         let readonly = calls.readonly();
         assert_eq!(say(&calls, &format!("SET {} v", tags[0])), "OK");
         let over = AtomicBool::new(false);
@@ -519,12 +516,12 @@ fn a_network_that_loses_packets_costs_time_and_nothing_else() {
 fn a_narrow_network_holds_up_a_large_pipeline_and_does_not_lock_it() {
     let name = "a_narrow_network_holds_up_a_large_pipeline_and_does_not_lock_it";
     Network::run(name, |network| {
-        let cluster = healthy(network);
+        let cluster = &healthy(network);
         let calls = Arc::new(client(
             &(cluster.url() + "?timeout_ms=20000&attempt_timeout_ms=10000"),
         ));
         let value = "v".repeat(32 * 1024);
-        let tags = trial::tags(1);
+        let tags = history::tags(1);
         let mut commands = Vec::new();
         for n in 0..48 {
             let tag = &tags[n % tags.len()];

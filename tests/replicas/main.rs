@@ -1,39 +1,32 @@
 //! Reads from replicas: whom they ask, and what their answers are worth. docs/replica-reads.md names
 //! the test that guards each of its sentences.
 
-#[path = "../say/mod.rs"]
-mod say;
+#[path = "../common/mod.rs"]
+mod common;
 
-mod fresh;
-mod nil;
+mod false_nil;
+mod observability;
 mod scale;
-mod seen;
-mod sick;
-mod spread;
-mod storm;
+mod selection;
+mod staleness;
+mod under_faults;
+mod unhealthy;
 
 // One test at a time has real servers, whichever: a busy machine's nodes take each other for dead.
+use crate::common::shared::{SharedCluster, shared};
 use rediscluster::cluster::Client;
 use rediscluster::resp::View;
-use say::alone::alone;
-use std::sync::{MutexGuard, OnceLock};
 use support::{Cluster, FakeCluster};
 /// Three primaries with a replica each, of Redis.
-fn redis() -> (&'static Cluster, MutexGuard<'static, ()>) {
-    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    let alone = alone();
-    (CLUSTER.get_or_init(|| Cluster::start().unwrap()), alone)
+fn redis() -> SharedCluster {
+    shared("redis", Cluster::builder)
 }
 
 /// The same of the newest Valkey.
-fn valkey() -> (&'static Cluster, MutexGuard<'static, ()>) {
-    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    let alone = alone();
-    let start = || {
-        let server = say::newest("valkey");
-        Cluster::builder().server(server).start().unwrap()
-    };
-    (CLUSTER.get_or_init(start), alone)
+fn valkey() -> SharedCluster {
+    shared("valkey", || {
+        Cluster::builder().server(common::newest("valkey"))
+    })
 }
 
 /// How often each node of a scripted cluster has been asked this.
@@ -55,5 +48,5 @@ fn field(client: &Client, port: u16, name: &str) -> String {
     };
     let mut found = nodes.filter(is_it);
     let node = found.next().unwrap_or_else(|| panic!("no node {port}"));
-    say::show(node.find(name).unwrap_or_else(|| panic!("no field {name}")))
+    common::show(node.find(name).unwrap_or_else(|| panic!("no field {name}")))
 }
