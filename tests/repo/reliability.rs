@@ -76,7 +76,13 @@ fn links_of_every_page_lead_to_existing_files() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut pages = 0;
     let mut missing = Vec::new();
-    for folder in ["", "docs", "docs/benchmarks", "docs/decisions", "examples-c"] {
+    for folder in [
+        "",
+        "docs",
+        "docs/benchmarks",
+        "docs/decisions",
+        "examples-c",
+    ] {
         for entry in std::fs::read_dir(root.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|e| e == "md") {
@@ -135,7 +141,9 @@ fn every_promise_has_a_test_and_every_fault_has_one_for_each_use_or_a_reason() {
     let rows = page.lines().filter(|l| l.starts_with("| "));
     let rows: Vec<Vec<&str>> = rows.map(cells).collect();
     let (matrix, lists): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.len() == 7);
-    let lists = lists.iter().filter(|row| row[1] != "enforced by" && row[1] != "test");
+    let lists = lists
+        .iter()
+        .filter(|row| row[1] != "enforced by" && row[1] != "test");
     let mut short = HashSet::new();
     for row in lists {
         let holds = row[1].contains("::") || row[1].contains("](");
