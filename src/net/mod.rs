@@ -8,16 +8,15 @@
 //! | `pool` | how threads share the connections of one kind, and the connector that opens them |
 //! | `node` | what is known about a node: health, load, replica freshness, counters |
 //! | `conn` | one connection: stream, TLS, handshake, replies |
-//! | `names` | the addresses of a host |
+//! | `resolver` | the addresses of a host |
 //! | `wait` | the context of a call: deadline, cancellation, wait callback |
 //! | `sys` | system calls |
 
 mod conn;
-pub mod dns;
-mod names;
 mod node;
 mod peer;
 mod pool;
+pub mod resolver;
 mod sys;
 mod wait;
 

@@ -3,7 +3,7 @@
 
 use rediscluster::address::Address;
 use rediscluster::config::Config;
-use rediscluster::net::dns::{Answer, Record, answer, question};
+use rediscluster::net::resolver::dns_message::{Answer, Query, RecordType};
 use rediscluster::resp::{Decoder, Kind, Limits, Reply, View, encode_command, parse_command};
 use rediscluster::route::{
     Access, ErrorContext, KeyAccess, Route, access, action_for_reply, blocking_timeout, check,
@@ -213,29 +213,40 @@ pub fn keys(data: &[u8]) {
     }
 }
 
-/// A name server's answer holds addresses, of the kind that was asked for, or none.
+/// An answer of a name server holds addresses of the record type asked for, or none, with and without its truncated flag.
 pub fn dns(data: &[u8]) {
-    let Some((first, entries)) = data.split_first() else {
+    let Some((first, records)) = data.split_first() else {
         return;
     };
-    let record = [Record::A, Record::Aaaa][usize::from(first & 1)];
-    let asked = question(7, "node-1.example", record).expect("a name");
-    let _ = answer(data, &asked);
-    let mut message = asked.clone();
+    let record = [RecordType::A, RecordType::Aaaa][usize::from(first & 1)];
+    let query = Query::new(7, "node-1.example", record, false).expect("a valid name");
+    let _ = query.parse_answer(data);
+    let mut message = query.as_bytes().to_vec();
+    let code = first >> 1 & 3;
     message[2] |= 0x80;
-    message[3] = first >> 1 & 3;
+    message[3] = code;
     message[7] = first >> 3;
-    message.extend_from_slice(entries);
-    match answer(&message, &asked) {
-        Some(Answer::Addresses(found, _)) => {
-            assert!(
-                found.len() <= entries.len() / 12,
-                "addresses out of nothing"
-            );
-            let kinds = found.iter().all(|ip| ip.is_ipv4() == (record == Record::A));
-            assert!(kinds, "{found:?}");
+    message.extend_from_slice(records);
+    let whole = query
+        .parse_answer(&message)
+        .expect("an answer to the query");
+    message[2] |= 2;
+    let truncated = query
+        .parse_answer(&message)
+        .expect("an answer to the query");
+    match (&whole, &truncated) {
+        (Answer::Addresses(found), Answer::Truncated(same)) => {
+            assert_eq!(found, same);
+            let most = records.len() / 12;
+            assert!(found.ips.len() <= most, "addresses without records");
+            let is_v4 = record == RecordType::A;
+            let of_type = found.ips.iter().all(|ip| ip.is_ipv4() == is_v4);
+            assert!(of_type, "{found:?}");
         }
-        Some(_) => assert!(message[3] != 0),
-        None => panic!("an answer is not taken for one"),
+        (Answer::Malformed, Answer::Truncated(_)) => assert_eq!(code, 0),
+        (whole, truncated) => {
+            assert_eq!(whole, truncated);
+            assert_ne!(code, 0);
+        }
     }
 }

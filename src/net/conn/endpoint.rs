@@ -3,7 +3,7 @@
 use super::tls::Tls;
 use crate::address::Address;
 use crate::config::Config;
-use crate::net::names::Names;
+use crate::net::resolver::Resolver;
 use crate::net::sys::DescriptorRegistry;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub struct Endpoint {
     pub config: Arc<Config>,
     pub(super) tls: Option<Tls>,
     pub(super) descriptors: Arc<DescriptorRegistry>,
-    pub(super) resolver: Names,
+    pub(super) resolver: Resolver,
 }
 
 impl Endpoint {
@@ -29,7 +29,7 @@ impl Endpoint {
             config,
             tls: tls.map(Tls::for_node),
             descriptors,
-            resolver: Names::default(),
+            resolver: Resolver::default(),
         }
     }
 }

@@ -39,7 +39,7 @@ impl Stream {
             format_args!("{address} does not resolve to an address"),
         );
         let ips = resolver
-            .of(&host, port, attempt.call, attempt.until)
+            .resolve(&host, port, attempt.call, attempt.until)
             .map_err(|e| e.at(address.to_string()))?;
         for (tried, ip) in ips.iter().enumerate() {
             // An address that does not answer leaves the others their share of the time.
@@ -65,7 +65,7 @@ impl Stream {
                 }
             }
         }
-        resolver.doubt();
+        resolver.invalidate();
         Err(last.at(address.to_string()))
     }
 
