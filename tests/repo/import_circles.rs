@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The folders of src/ in which there must be no import circle.
 const FOLDERS: &[&str] = &["net"];
 
+/// The modules of src/net: each imports only those before it.
+const NET_ORDER: &[&str] = &["sys", "wait", "resolver", "conn", "node", "pool", "peer"];
+
 /// A path of a `use` declaration: its segments, and whether it is re-exported.
 struct Import {
     segments: Vec<String>,
@@ -203,6 +206,29 @@ fn files_of_a_layer_do_not_import_each_other_in_circles() {
         circles.is_empty(),
         "imports that form circles: {circles:#?}"
     );
+}
+
+#[test]
+fn modules_of_net_import_downwards() {
+    let position = |file: &str| {
+        let module = file.strip_prefix("net/")?.split('/').next()?;
+        let module = module.trim_end_matches(".rs");
+        (module != "mod").then(|| {
+            let at = NET_ORDER.iter().position(|name| *name == module);
+            at.unwrap_or_else(|| panic!("{file}: add {module} to NET_ORDER"))
+        })
+    };
+    let mut upwards = Vec::new();
+    for (file, targets) in graph(&sources()) {
+        for target in targets {
+            if let (Some(from), Some(to)) = (position(&file), position(&target))
+                && to > from
+            {
+                upwards.push(format!("{file} -> {target}"));
+            }
+        }
+    }
+    assert!(upwards.is_empty(), "imports that point up: {upwards:#?}");
 }
 
 #[test]
