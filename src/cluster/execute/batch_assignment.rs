@@ -67,6 +67,8 @@ pub(super) struct BatchTable<'t> {
     joined: Vec<u32>,
     slots: BTreeMap<(u16, SlotRule), SlotEntry>,
     at_primaries: bool,
+    /// No rule can apply to a command to which nothing has happened yet.
+    is_plain: bool,
     /// An entry of `slots` follows [`SlotRule::SameNode`].
     has_same_node: bool,
 }
@@ -81,13 +83,15 @@ impl<'t> BatchTable<'t> {
         // A handle that reads from replicas may have two batches to a node.
         let kinds = 1 + usize::from(state.consistency.is_some());
         let share = commands / shards.max(1);
+        let at_primaries = state.policy.read_from == ReadFrom::Primary;
         BatchTable {
             topology,
             batches: Vec::with_capacity(shards.min(commands)),
             capacity: (share + share / 4 + 4).min(commands),
             joined: vec![0; shards + nodes * kinds],
             slots: BTreeMap::new(),
-            at_primaries: state.policy.read_from == ReadFrom::Primary,
+            at_primaries,
+            is_plain: at_primaries,
             has_same_node: false,
         }
     }
@@ -97,9 +101,7 @@ impl<'t> BatchTable<'t> {
     #[inline]
     fn plain_shard(&self, command: &RoutedCommand<'_>) -> Option<usize> {
         match (&command.target, &command.retry_state) {
-            (Target::Slot(slot), None) if self.at_primaries && !self.has_same_node => {
-                self.topology.owner(*slot)
-            }
+            (Target::Slot(slot), None) if self.is_plain => self.topology.owner(*slot),
             _ => None,
         }
     }
@@ -225,6 +227,7 @@ impl<'t> BatchTable<'t> {
         if let Some(slot) = slot {
             self.slots.insert((slot, SlotRule::SameNode), entry);
             self.has_same_node = true;
+            self.is_plain = false;
         }
     }
 

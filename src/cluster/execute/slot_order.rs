@@ -122,3 +122,85 @@ fn keys(command: &RoutedCommand<'_>) -> Vec<Vec<u8>> {
         keys
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::execute::routed_command::Target;
+    use crate::resp::{Answer, CommandBody, Reply};
+
+    /// What has become of a command.
+    #[derive(Clone, Copy)]
+    enum Outcome {
+        Answered,
+        /// A write that may have run.
+        Lost,
+        NotSent,
+        Refused,
+        Asking,
+    }
+    use Outcome::{Answered, Asking, Lost, NotSent, Refused};
+
+    /// Runs `enforce_slot_order` on commands of slot 7; returns which refused ones stay open.
+    fn open_after(commands: &[(&str, &str, Outcome)]) -> Vec<usize> {
+        let args: Vec<[&[u8]; 2]> = commands
+            .iter()
+            .map(|(name, key, _)| [name.as_bytes(), key.as_bytes()])
+            .collect();
+        let mut reply = Box::<Reply>::default();
+        let mut open = Vec::new();
+        let mut routed: Vec<RoutedCommand<'_>> = Vec::new();
+        for (number, (name, _, outcome)) in commands.iter().enumerate() {
+            let body = CommandBody::Args(&args[number]);
+            let mut command = RoutedCommand::new(body, "INCR", Target::Slot(7), *name == "GET");
+            command.open = matches!(outcome, Refused | Asking);
+            if command.open {
+                open.push(number);
+                command.retry_state().asking = matches!(outcome, Asking);
+                command.retry_state().last = Some(Error::new(Code::Server, "refused"));
+            }
+            let answer = match outcome {
+                Lost | NotSent => {
+                    let mut answer = reply.store_error(&Error::new(Code::Io, "lost"));
+                    answer.value.flags |= if matches!(outcome, Lost) {
+                        flag::SENT
+                    } else {
+                        0
+                    };
+                    answer
+                }
+                _ => Answer::NIL,
+            };
+            reply.answers.push(answer);
+            routed.push(command);
+        }
+        enforce_slot_order(&mut routed, &mut Some(reply), &open);
+        (0..routed.len()).filter(|n| routed[*n].open).collect()
+    }
+
+    #[test]
+    fn refused_command_is_retried_unless_later_one_of_its_slot_ran() {
+        let incr = |outcome| ("INCR", "k", outcome);
+        assert_eq!(open_after(&[incr(Answered), incr(Refused)]), [1]);
+        assert_eq!(open_after(&[incr(Refused), incr(Refused)]), [0, 1]);
+        assert_eq!(open_after(&[incr(Refused), incr(NotSent)]), [0]);
+        assert!(open_after(&[incr(Refused), incr(Answered)]).is_empty());
+        assert!(open_after(&[incr(Refused), incr(Lost)]).is_empty());
+    }
+
+    #[test]
+    fn write_is_not_retried_behind_write_that_may_still_run() {
+        let incr = |outcome| ("INCR", "k", outcome);
+        assert!(open_after(&[incr(Lost), incr(Refused)]).is_empty());
+        assert_eq!(open_after(&[incr(Lost), ("GET", "k", Refused)]), [1]);
+        assert_eq!(open_after(&[incr(NotSent), incr(Refused)]), [1]);
+    }
+
+    #[test]
+    fn ask_redirected_command_is_ordered_by_key_not_by_slot() {
+        let asking = ("INCR", "a", Asking);
+        assert_eq!(open_after(&[asking, ("INCR", "b", Answered)]), [0]);
+        assert!(open_after(&[asking, ("INCR", "a", Answered)]).is_empty());
+        assert!(open_after(&[asking, ("INCR", "a", Lost)]).is_empty());
+    }
+}
