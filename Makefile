@@ -42,7 +42,7 @@ demo: setup-demo stage ## start a cluster of six, run the C example in it, stop 
 	$(CC) $(C_FLAGS) examples-c/readonly.c -o $(TARGET)/demo -L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lrediscluster
 	$(IN_CLUSTER) $(TARGET)/demo
 
-test: setup-test build ## everything: Rust, C, installation, Go, Ruby, Python, examples (installs what is missing)
+test: setup-test check build ## everything: Rust, C, installation, Go, Ruby, Python, examples (installs what is missing)
 	CARGO_TARGET_DIR=$(TARGET) CARGO=$(CARGO) tools/test.sh
 	$(MAKE) --no-print-directory stage
 	$(IN_CLUSTER) $(MAKE) --no-print-directory test-go test-ruby test-python test-examples
@@ -154,9 +154,7 @@ unit: ## the unit tests: no server, no simulation
 scripted: ## the tests against scripted nodes: no server
 	$(CARGO) test --test scripted
 
-lint: ## formatting, clippy, C and C++ warnings
-	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
+lint: check ## check, and the other workspaces, no default features, C and C++ warnings
 	$(CARGO) clippy --lib --no-default-features -- -D warnings
 	$(CARGO) fmt --manifest-path bench/Cargo.toml --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check

@@ -283,12 +283,9 @@ impl Client {
             let Some(primary) = primary.filter(|p| p.peer.health.is_healthy()) else {
                 return Ok(self.run_one(core, part(), &call, self.policy));
             };
-            let until = call.attempt_deadline(call.began);
             // A write, or a read of a handle that reads from primaries alone.
-            match primary
-                .peer
-                .call(ConnectionKind::Primary, &body, &call, until)
-            {
+            let attempt = call.attempt_at(call.began);
+            match primary.peer.call(ConnectionKind::Primary, &body, attempt) {
                 Ok(mut reply) if reply.root.value.kind != Kind::Error => {
                     reply.root.value.flags |= flag::ANSWER | flag::SENT;
                     if !read && core.session.is_on() {

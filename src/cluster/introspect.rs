@@ -78,7 +78,7 @@ fn node(out: &mut Builder, node: &Arc<Node>, of: Option<&Shard>) {
         out.text("lag_bytes")
             .int(freshness.lag_bytes().unwrap_or(-1));
         let primary = shard.primary.as_ref();
-        let proven = primary.and_then(|p| freshness.fresh_as_of(&p.peer));
+        let proven = primary.and_then(|p| freshness.fresh_as_of(p.peer.origin()));
         let lag = proven.map_or(-1, |since| time.since(since).as_millis() as i64);
         out.text("lag_ms").int(lag);
     }

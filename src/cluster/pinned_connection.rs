@@ -169,11 +169,10 @@ impl PinnedConnection {
             return Err(Error::new(Code::Internal, "a pin without a connection"));
         };
         held.connection.push(body);
-        let until = call.attempt_deadline(call.began);
         let outcome = if silent {
             flush(&mut held.connection, call)
         } else {
-            held.connection.reply(call, until)
+            held.connection.reply(call.attempt_at(call.began))
         };
         match outcome {
             Ok(mut reply) => {
@@ -246,7 +245,8 @@ impl PinnedConnection {
             }
             RetryAction::Ask { .. } => {
                 count(&core.stats.ask);
-                let words = "the slot is just moving, and a pinned handle goes nowhere else in the middle";
+                let words =
+                    "the slot is just moving, and a pinned handle goes nowhere else in the middle";
                 (Code::Redirects, words, false)
             }
             RetryAction::Retry(plan) => {
@@ -288,7 +288,7 @@ impl PinnedConnection {
         };
         match primary
             .peer
-            .open(ConnectionKind::Primary, call, call.deadline)
+            .open(ConnectionKind::Primary, call.attempt_until(call.deadline))
         {
             Ok(connection) => Ok(Held {
                 peer: primary.peer.clone(),

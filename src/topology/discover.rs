@@ -44,7 +44,7 @@ pub fn discover(
         if call.deadline.passed(time) {
             break;
         }
-        match ask(peer, mode, &call.attempt(time)) {
+        match ask(peer, mode, &call.with_start(time)) {
             Ok(Discovered::Single(peer)) => return Ok(Discovered::Single(peer)),
             Ok(Discovered::Cluster(view)) if view.shards.is_empty() => empty = Some(view),
             Ok(Discovered::Cluster(view)) => views.push(view),
@@ -98,18 +98,18 @@ fn nobody(asked: usize, reasons: &[Error], call: &Call<'_>) -> Error {
 /// One node's view.
 fn ask(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Discovered> {
     if mode == ClusterMode::No {
-        peer.open(ConnectionKind::Primary, call, call.deadline)?;
+        peer.open(ConnectionKind::Primary, call.attempt_until(call.deadline))?;
         return Ok(Discovered::Single(peer.clone()));
     }
-    let until = call.attempt_deadline(call.began);
+    let attempt = call.attempt_at(call.began);
     let asked = [
         CommandBody::Args(&[b"CLUSTER", b"SLOTS"]),
         CommandBody::Args(&[b"CLUSTER", b"INFO"]),
     ];
-    let opened = peer.open_with_commands(ConnectionKind::Primary, &asked, call, until);
+    let opened = peer.open_with_commands(ConnectionKind::Primary, &asked, attempt);
     // What was sent is nobody's command.
     let mut connection = opened.map_err(|e| e.sent(false))?;
-    let said = connection.reply(call, until)?;
+    let said = connection.reply(attempt)?;
     let view = said.view();
     if view.kind() == Kind::Error {
         let text = String::from_utf8_lossy(view.text().unwrap_or_default()).into_owned();
@@ -138,7 +138,7 @@ fn ask(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Discovere
     let mut seen = slots(view, peer.address())?;
     connection.check(call)?;
     // Only SLOTS is indispensable; without the epoch the view counts as one of unknown age.
-    let about = connection.reply(call, until)?;
+    let about = connection.reply(attempt)?;
     if about.view().kind() != Kind::Error
         && let Ok(known) = info(about.view())
     {

@@ -1,4 +1,4 @@
-//! What can be read off the sources and the documents: layers, generated pages, the header, and the names of tests.
+//! Checks of sources and documents: layers, generated pages, the header, and the names of tests.
 
 mod abi;
 mod configuration;

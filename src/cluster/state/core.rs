@@ -11,7 +11,7 @@ use crate::cluster::state::Stats;
 use crate::config::Config;
 use crate::error::Result;
 use crate::log;
-use crate::net::{Descriptors, ForkMark, MemoryBudget, Peer, Tls, Wakers, close};
+use crate::net::{DescriptorRegistry, ForkMark, MemoryBudget, Peer, Tls, Wakers};
 use crate::sync::{Condvar, Mutex, lock};
 use crate::topology::Topology;
 use arc_swap::ArcSwap;
@@ -39,7 +39,7 @@ pub struct ProcessState {
     tls: Option<Tls>,
     pub topology: ArcSwap<Topology>,
     peers: Mutex<BTreeMap<Address, Arc<Peer>>>,
-    descriptors: Arc<Descriptors>,
+    descriptors: Arc<DescriptorRegistry>,
     memory: Arc<MemoryBudget>,
     pub refresh: Mutex<Refresh>,
     /// When a reader that finds a shard without replicas may look for some, in
@@ -64,7 +64,7 @@ impl ProcessState {
             tls,
             topology: ArcSwap::from_pointee(Topology::empty()),
             peers: Mutex::new(BTreeMap::new()),
-            descriptors: Arc::new(Mutex::new(Vec::new())),
+            descriptors: Arc::default(),
             memory: MemoryBudget::new(config.max_memory_bytes),
             refresh: Mutex::new(Refresh::default()),
             find_replicas_at: AtomicU64::new(0),
@@ -168,13 +168,7 @@ impl Core {
                 *lock(&new.module_commands) = module_commands.clone();
             }
             self.wakers.forget();
-            // The lock may have been held at the fork; then a few descriptors stay open in the
-            // child, which is better than waiting for ever.
-            if let Ok(descriptors) = parent.descriptors.try_lock() {
-                for fd in descriptors.iter() {
-                    close(*fd);
-                }
-            }
+            parent.descriptors.close_inherited();
             // The child would otherwise choose and wait in step with its siblings. That the
             // system has no randomness to give is no reason to fail: they go on in step.
             let _ = rand::rng().reseed();

@@ -132,7 +132,7 @@ impl Core {
         let _uncancelled = CancelDisabled::begin();
         let time = now();
         let peers = self.refresh_order(process, time);
-        let found = self.discover_from(process, &peers, opinions, &call.attempt(time));
+        let found = self.discover_from(process, &peers, opinions, &call.with_start(time));
         count(&self.stats.refreshes);
         let news = match found {
             Ok(Discovered::Single(peer)) => Ok(self.adopt(process, Topology::single(peer), None)),
@@ -193,7 +193,7 @@ impl Core {
                 found => return found,
             }
         }
-        discover(peers, opinions, mode, &call.attempt(now()))
+        discover(peers, opinions, mode, &call.with_start(now()))
     }
 
     /// Nodes in an order of trust: those that are well, at random, then the seeds, then those

@@ -46,7 +46,9 @@ impl PoolUnderTest {
     pub(super) fn connect(&self, contended: bool) {
         let cancel_flag = CancelFlag::default();
         let call = Call::new(now(), 2000, 2000, &cancel_flag, &self.wakers);
-        let connected = self.peer.ensure_connected(KIND, &call, call.deadline);
+        let connected = self
+            .peer
+            .ensure_connected(KIND, call.attempt_until(call.deadline));
         connected.expect("the node is healthy");
         if contended {
             self.peer.force_contended(KIND);
@@ -59,13 +61,13 @@ impl PoolUnderTest {
         let cancel_flag = &self.cancel_flags[id];
         let call = &Call::new(now(), timeout, timeout, cancel_flag, &self.wakers);
         let args = [b"INCRBY".as_slice(), KEY.as_bytes(), token.as_bytes()];
-        let (body, until) = (CommandBody::Args(&args), call.attempt_deadline(call.began));
+        let (body, attempt) = (CommandBody::Args(&args), call.attempt_at(call.began));
         if !caller.acquires_connection {
-            return self.peer.call(KIND, &body, call, until);
+            return self.peer.call(KIND, &body, attempt);
         }
-        let mut connection = self.peer.acquire(KIND, call, until)?;
+        let mut connection = self.peer.acquire(KIND, attempt)?;
         connection.push(&body);
-        let reply = connection.reply(call, until);
+        let reply = connection.reply(attempt);
         match &reply {
             Ok(_) => self.peer.release(KIND, connection, call.began),
             Err(_) => {
