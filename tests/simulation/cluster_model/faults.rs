@@ -46,13 +46,7 @@ pub fn apply_fault(state: &mut State, fault: Fault) {
     state.log(|| format!("{fault:?}"));
     let now = state.now;
     match fault {
-        Fault::Kill(node) => {
-            state.cluster.nodes[node].alive = false;
-            for id in state.connections_to(node) {
-                state.cluster.sessions.remove(&id);
-                state.break_connection(id);
-            }
-        }
+        Fault::Kill(node) => kill(state, node),
         Fault::Revive(node) => {
             let learns_view_at = now + state.rng.below(60 * MS);
             state.cluster.nodes[node].alive = true;
@@ -101,6 +95,14 @@ pub fn apply_fault(state: &mut State, fault: Fault) {
         }
         Fault::FinishMigration(slot) => finish_migration(state, slot),
         Fault::Heal => heal(state),
+    }
+}
+
+fn kill(state: &mut State, node: usize) {
+    state.cluster.nodes[node].alive = false;
+    for id in state.connections_to(node) {
+        state.cluster.sessions.remove(&id);
+        state.break_connection(id);
     }
 }
 

@@ -59,7 +59,7 @@ impl PoolUnderTest {
     pub(super) fn incrby(&self, id: usize, caller: Caller, token: &str) -> Result<Box<Reply>> {
         let timeout = caller.timeout_ms;
         let cancel_flag = &self.cancel_flags[id];
-        let call = &Call::new(now(), timeout, timeout, cancel_flag, &self.wakers);
+        let call = Call::new(now(), timeout, timeout, cancel_flag, &self.wakers);
         let args = [b"INCRBY".as_slice(), KEY.as_bytes(), token.as_bytes()];
         let (body, attempt) = (CommandBody::Args(&args), call.attempt_at(call.began));
         if !caller.acquires_connection {
