@@ -47,8 +47,8 @@ test: setup-test check build ## everything: Rust, C, installation, Go, Ruby, Pyt
 	$(MAKE) --no-print-directory stage
 	$(IN_CLUSTER) $(MAKE) --no-print-directory test-go test-ruby test-python test-examples
 
-soak: ## simulated days, then 64 threads in a cluster that breaks and mends, SOAK_SECONDS (600) each
-	SIMULATION_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --lib simulation::whatever -- --nocapture
+soak: ## random simulated runs, then 64 threads on a cluster that fails and recovers, SOAK_SECONDS (600) each
+	SIMULATION_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --lib simulation::random_faults -- --nocapture
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --test faults soak:: -- --nocapture
 
 test-c: ## the C tests and examples, also under valgrind, and the installation
@@ -89,7 +89,7 @@ test-examples: export RDC_SCRATCH := $(TARGET)/examples
 test-examples: setup-test stage
 	$(IN_CLUSTER) bindings/examples/run.sh
 
-fuzz: ## the parsers, each fed by a guided fuzzer for FUZZ_SECONDS (60)
+fuzz: ## run the coverage-guided fuzzer on each parser for FUZZ_SECONDS (60)
 	tools/fuzz.sh $(or $(FUZZ_SECONDS),60)
 
 # Tens of thousands of calls, whose memory is counted afterwards; they are part of the tests above.
@@ -98,9 +98,9 @@ leaks: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)
 leaks: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
 leaks: setup-test stage ## what Go, Ruby and Python leave behind of many calls, and the C examples under valgrind
 	$(CARGO) test --test c_programs examples
-	cd bindings/go && $(IN_CLUSTER) go test -count=1 -v -run 'Freed|PileUp' ./...
-	cd bindings/ruby && $(IN_CLUSTER) ruby -w -Ilib -Itest test/process_test.rb -n /left_behind/
-	cd bindings/python && PYTHONPATH=. $(IN_CLUSTER) $(TARGET)/venv/bin/python -W error -m pytest -q -k leave_nothing
+	cd bindings/go && $(IN_CLUSTER) go test -count=1 -v -run 'Memory|Bounded' ./...
+	cd bindings/ruby && $(IN_CLUSTER) ruby -w -Ilib -Itest test/process_test.rb -n /memory/
+	cd bindings/python && PYTHONPATH=. $(IN_CLUSTER) $(TARGET)/venv/bin/python -W error -m pytest -q -k memory
 
 PACKAGES := $(TARGET)/packages
 

@@ -1,7 +1,7 @@
 //! Host names, with name servers that answer and others that stay silent.
 //!
 //! The system files are replaced in a mount namespace, which needs root. Without root the tests print that they did
-//! not run; the unit tests of the resolver in src/net remain.
+//! not run; the unit tests of the resolver in src/net/resolver remain.
 
 use crate::common::serial::serial;
 use crate::common::{client, is_command, run, run_all, show, timed};
@@ -21,16 +21,19 @@ const SERVER: &str = "127.1.2.3";
 fn name_server(socket: UdpSocket, asked: Arc<AtomicUsize>) {
     let mut buffer = [0; 512];
     while let Ok((size, from)) = socket.recv_from(&mut buffer) {
-        let question = &buffer[..size];
-        if !question[12..].starts_with(b"\x07cluster\x04test\0") {
+        const QNAME: &[u8] = b"\x07cluster\x04test\0";
+        if !buffer[12..size].starts_with(QNAME) {
             continue;
         }
+        // The header and the question, without the OPT record.
+        let question = &buffer[..12 + QNAME.len() + 4];
         if asked.fetch_add(1, Ordering::SeqCst) > 1 {
             continue;
         }
         let mut answer = question.to_vec();
         answer[2] |= 0x80;
-        if question[size - 3] == 1 {
+        answer[11] = 0;
+        if question[question.len() - 3] == 1 {
             answer[7] = 1;
             answer.extend_from_slice(b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04\x7f\0\0\x01");
         }

@@ -360,8 +360,7 @@ fn memory_follows_received_not_announced_size() {
 
 #[test]
 fn memory_of_all_threads_stays_within_max_memory_bytes() {
-    const MESSAGE: &str =
-        "PROTOCOL replies that are being received would take more than max_memory_bytes";
+    const MESSAGE: &str = "PROTOCOL incomplete replies would use more than max_memory_bytes";
     let _serial = serial();
     let fake = FakeCluster::new(4);
     let limit = 8 << 20;

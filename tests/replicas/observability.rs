@@ -85,7 +85,7 @@ fn node_health_changes_are_logged_once() {
     log::set(None, 0);
     let told = told.lock().unwrap().clone();
     assert_eq!(told.len(), 2, "{told:#?}");
-    assert!(told[0].contains("is left alone for a while: "), "{told:?}");
+    assert!(told[0].contains("is ejected for a while: "), "{told:?}");
     assert!(told[0].contains("LOADING"), "{told:?}");
     assert!(told[1].ends_with("answers again"), "{told:?}");
 }

@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Every file of src/ by its path, without code that is compiled only for its own tests.
-fn sources() -> BTreeMap<String, String> {
+pub fn sources() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = BTreeMap::new();
     let mut folders = vec![root.clone()];
@@ -45,7 +45,7 @@ fn sources() -> BTreeMap<String, String> {
 }
 
 /// A line without its comment and without string literals.
-fn code(line: &str) -> String {
+pub fn code(line: &str) -> String {
     let line = line.split("//").next().unwrap_or_default();
     line.split('"').step_by(2).collect()
 }

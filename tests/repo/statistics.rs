@@ -7,7 +7,7 @@ use rediscluster::cluster::statistics;
 
 fn rendered() -> String {
     let mut page = String::from(
-        "<!-- Made by `RDC_BLESS=1 cargo test --test repo statistics` from src/cluster/stats.rs. -->\n\
+        "<!-- Made by `RDC_BLESS=1 cargo test --test repo statistics` from src/cluster/state/stats.rs. -->\n\
          \n\
          # Statistics\n\
          \n\

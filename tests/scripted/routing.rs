@@ -45,7 +45,7 @@ fn explain_names_target_nodes_and_skip_reasons() {
             format!("SET {k} v"),
             "write",
             format!("[{a}]"),
-            (&ra, "a replica, and this is a write"),
+            (&ra, "a replica, and the command is a write"),
             "one slot",
         ),
         (
@@ -77,7 +77,7 @@ fn explain_names_target_nodes_and_skip_reasons() {
             format!("GET {k}"),
             "read",
             format!("[{ra}]"),
-            (&a, "the primary, asked only if no replica answers"),
+            (&a, "the primary, used only if no replica answers"),
             "one slot",
         ),
         (
@@ -85,7 +85,10 @@ fn explain_names_target_nodes_and_skip_reasons() {
             format!("HSCAN {k} 0"),
             "read",
             format!("[{a}]"),
-            (&ra, "a replica, and the cursor is the primary's"),
+            (
+                &ra,
+                "a replica, and the cursor is valid only at the primary",
+            ),
             "one slot, at its primary",
         ),
         (
@@ -101,7 +104,7 @@ fn explain_names_target_nodes_and_skip_reasons() {
             "DBSIZE".to_string(),
             "read",
             format!("[{a}, {b}]"),
-            (&rb, "a replica, and this is for primaries"),
+            (&rb, "a replica, and the command is for primaries"),
             "all primaries",
         ),
         (
@@ -109,7 +112,7 @@ fn explain_names_target_nodes_and_skip_reasons() {
             "SCAN 0".to_string(),
             "read",
             format!("[{a}, {b}]"),
-            (&ra, "a replica, and this is for primaries"),
+            (&ra, "a replica, and the command is for primaries"),
             "all primaries, one after another",
         ),
         (
@@ -150,7 +153,7 @@ fn explain_names_target_nodes_and_skip_reasons() {
         (
             &plain,
             format!("RENAME {k} {l}"),
-            "CROSSSLOT the keys of RENAME live in different slots",
+            "CROSSSLOT the keys of RENAME are in different slots",
         ),
         (
             &plain,
@@ -196,7 +199,7 @@ fn explain_names_target_nodes_and_skip_reasons() {
     let told = explain(&readonly, &format!("GET {k}"));
     assert_eq!(field(&told, "nodes"), format!("[{a}]"));
     let why = show(told.view().find("others").unwrap().find(&ra).unwrap());
-    assert!(why.starts_with("left alone for "), "{why}");
+    assert!(why.starts_with("ejected for "), "{why}");
 }
 
 #[test]
@@ -306,7 +309,7 @@ fn invalid_command_is_rejected_before_sending() {
         (
             "EVAL s 2 a",
             Code::Invalid,
-            "EVAL needs the 2 keys that argument 2 says, but has room for 1",
+            "EVAL needs 2 keys, the number in argument 2, but has arguments for 1",
         ),
         (
             "EVAL s many a",
@@ -316,12 +319,12 @@ fn invalid_command_is_rejected_before_sending() {
         (
             "ZUNION 0 a",
             Code::Invalid,
-            "ZUNION needs at least one key, but argument 1 says 0",
+            "ZUNION needs at least one key, but argument 1 is 0",
         ),
         (
             "LMPOP 9 a LEFT",
             Code::Invalid,
-            "LMPOP needs the 9 keys that argument 1 says",
+            "LMPOP needs 9 keys, the number in argument 1",
         ),
         (
             "XREAD COUNT 1 a 0",
