@@ -42,13 +42,13 @@ demo: setup-demo stage ## start a cluster of six, run the C example in it, stop 
 	$(CC) $(C_FLAGS) examples-c/readonly.c -o $(TARGET)/demo -L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lrediscluster
 	$(IN_CLUSTER) $(TARGET)/demo
 
-test: setup-test build ## everything: Rust, C, installation, Go, Ruby, Python, examples (installs what is missing)
+test: setup-test check build ## everything: Rust, C, installation, Go, Ruby, Python, examples (installs what is missing)
 	CARGO_TARGET_DIR=$(TARGET) CARGO=$(CARGO) tools/test.sh
 	$(MAKE) --no-print-directory stage
 	$(IN_CLUSTER) $(MAKE) --no-print-directory test-go test-ruby test-python test-examples
 
-soak: ## simulated days, then 64 threads in a cluster that breaks and mends, SOAK_SECONDS (600) each
-	SIMULATION_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --lib simulation::whatever -- --nocapture
+soak: ## random simulated runs, then 64 threads on a cluster that fails and recovers, SOAK_SECONDS (600) each
+	SIMULATION_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --lib simulation::random_faults -- --nocapture
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --test faults soak:: -- --nocapture
 
 test-c: ## the C tests and examples, also under valgrind, and the installation
@@ -89,7 +89,7 @@ test-examples: export RDC_SCRATCH := $(TARGET)/examples
 test-examples: setup-test stage
 	$(IN_CLUSTER) bindings/examples/run.sh
 
-fuzz: ## the parsers, each fed by a guided fuzzer for FUZZ_SECONDS (60)
+fuzz: ## run the coverage-guided fuzzer on each parser for FUZZ_SECONDS (60)
 	tools/fuzz.sh $(or $(FUZZ_SECONDS),60)
 
 # Tens of thousands of calls, whose memory is counted afterwards; they are part of the tests above.
@@ -154,9 +154,7 @@ unit: ## the unit tests: no server, no simulation
 scripted: ## the tests against scripted nodes: no server
 	$(CARGO) test --test scripted
 
-lint: ## formatting, clippy, C and C++ warnings
-	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
+lint: check ## check, and the other workspaces, no default features, C and C++ warnings
 	$(CARGO) clippy --lib --no-default-features -- -D warnings
 	$(CARGO) fmt --manifest-path bench/Cargo.toml --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check

@@ -1,18 +1,18 @@
-//! Where a node listens: a host and a port, in one spelling, so that two names of one place
-//! compare equal.
+//! The address of a node: a host and a port in canonical form, so that equal addresses compare
+//! equal.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::error::{Error, Result};
 
-/// What a name may be long, in DNS and in the redirections of servers.
+/// Maximum length of a host name, in DNS and in the redirections of servers.
 const MAX_HOST: usize = 255;
 
 /// A host name or IP address, and a TCP port.
 ///
-/// Names are lower case and IPv6 addresses in their shortest form without brackets, when they
-/// come from [`Address::new`] or [`Address::parse`].
+/// [`Address::new`] and [`Address::parse`] give the canonical form: names in lower case, IPv6
+/// addresses in their shortest form and without brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
     pub host: String,
@@ -20,7 +20,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// An address of this host (IPv6 without brackets) and port, checked and in its one spelling.
+    /// Checks a host (IPv6 without brackets) and a port, and brings them into canonical form.
     pub fn new(host: &str, port: u16) -> Result<Address> {
         let host = canonical_host(host).map_err(Error::invalid)?;
         if port == 0 {
@@ -35,18 +35,18 @@ impl Address {
         Address::new(host, port)
     }
 
-    /// The two halves of "host:port", the host without its brackets and unchecked.
+    /// Splits "host:port". The host is not checked, and has no brackets.
     ///
     /// For redirections, where the host may be empty (Redis >= 7.0 with
-    /// `cluster-preferred-endpoint-type unknown-endpoint`) or "?" (hostname wanted, none set).
+    /// `cluster-preferred-endpoint-type unknown-endpoint`) or "?" (type `hostname`, and none set).
     pub fn split(text: &str) -> Result<(&str, u16)> {
-        // Servers print IPv6 without brackets, so only the last colon is before the port.
+        // Servers print IPv6 without brackets: the port is after the last colon.
         let (host, port) = text
             .rsplit_once(':')
-            .ok_or_else(|| Error::invalid("an address is host:port, and this one has no port"))?;
+            .ok_or_else(|| Error::invalid("the address has no port; write host:port"))?;
         let port = parse_port(port).ok_or_else(|| Error::invalid(BAD_PORT))?;
-        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-        Ok((bare.unwrap_or(host), port))
+        let unbracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        Ok((unbracketed.unwrap_or(host), port))
     }
 }
 
@@ -62,14 +62,14 @@ impl fmt::Display for Address {
 
 pub(crate) const BAD_PORT: &str = "the port is not a number from 1 to 65535";
 
-/// A decimal port, without sign.
+/// Parses a decimal port without a sign.
 pub(crate) fn parse_port(text: &str) -> Option<u16> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|&port| digits && port != 0)
 }
 
-/// The one spelling of a host, or what is wrong with it (without repeating it: it may be a
-/// misplaced password).
+/// The canonical form of a host, or what is wrong with it. The error does not repeat the host, which
+/// may be a misplaced password.
 pub(crate) fn canonical_host(host: &str) -> std::result::Result<String, &'static str> {
     if host.is_empty() {
         return Err("the host is empty");
@@ -78,7 +78,7 @@ pub(crate) fn canonical_host(host: &str) -> std::result::Result<String, &'static
         return Err("the host is longer than 255 bytes");
     }
     if host.parse::<Ipv4Addr>().is_ok() {
-        // It has but one spelling.
+        // IPv4 addresses have only one form.
         return Ok(host.to_string());
     }
     if host.contains(':') {
@@ -92,7 +92,7 @@ pub(crate) fn canonical_host(host: &str) -> std::result::Result<String, &'static
     if !host.bytes().all(allowed) {
         return Err("the host has a character other than A-Z a-z 0-9 . - _");
     }
-    // getaddrinfo takes "1.2.3" and "1" for addresses nobody meant.
+    // getaddrinfo() reads "1.2.3" and "1" as IPv4 addresses, which is never what was meant.
     let last = name.rsplit('.').next().unwrap_or(name);
     if last.bytes().all(|b| b.is_ascii_digit()) && name.parse::<Ipv4Addr>().is_err() {
         return Err("the host ends in a number but is not an IPv4 address");

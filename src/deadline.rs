@@ -1,53 +1,53 @@
-//! The only clock of the library.
+//! The only clock of the library, and deadlines on it.
 //!
-//! Monotonic, so that a jump of the wall clock has no effect. A function that may wait takes a
-//! [`Deadline`], and whatever it calls gets the same one or an earlier one.
+//! The clock is monotonic: changes of the wall clock have no effect. A function that may wait takes
+//! a [`Deadline`], and passes the same or an earlier one to the functions that it calls.
 
 use rustix::time::ClockId;
 use std::time::Duration;
 
-/// A moment, in nanoseconds on the clock that the system started at some time in the past: one word,
-/// because every call compares several.
+/// A point in time, in nanoseconds since an arbitrary start. One machine word, because every call
+/// compares several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(u64);
 
 impl Time {
-    /// How long it is after `earlier`; nothing, if it is not.
+    /// The time from `earlier` to this one; zero if `earlier` is later.
     #[inline]
     pub fn since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// Whether it is more than `ms` milliseconds before `now`.
+    /// Whether this is more than `ms` milliseconds before `now`.
     #[inline]
     pub fn is_before(self, now: Time, ms: u64) -> bool {
         now.0.saturating_sub(self.0) > ms * 1_000_000
     }
 
-    /// The moment `later` than this.
-    pub fn plus(self, later: Duration) -> Time {
-        Time(self.0.saturating_add(nanos(later)))
+    /// The time `duration` after this one.
+    pub fn plus(self, duration: Duration) -> Time {
+        Time(self.0.saturating_add(nanos(duration)))
     }
 
-    /// When the clock started.
+    /// The start of the clock.
     pub const ZERO: Time = Time(0);
 
-    /// Nanoseconds since then.
+    /// Nanoseconds since the start of the clock.
     pub fn nanos(self) -> u64 {
         self.0
     }
 
-    /// The moment that [`Time::nanos`] gave.
+    /// The inverse of [`Time::nanos`].
     pub fn of_nanos(nanos: u64) -> Time {
         Time(nanos)
     }
 
-    /// The moment `ms` milliseconds before this, or the first there is.
+    /// The time `ms` milliseconds before this one, but not before [`Time::ZERO`].
     pub fn minus_ms(self, ms: u64) -> Time {
         Time(self.0.saturating_sub(ms.saturating_mul(1_000_000)))
     }
 
-    /// Milliseconds since the clock started.
+    /// Milliseconds since the start of the clock.
     pub fn millis(self) -> u64 {
         self.0 / 1_000_000
     }
@@ -57,15 +57,15 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A moment by which a call must have ended, or never.
+/// The time by which a call must have ended, or [`Deadline::NEVER`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline(u64);
 
 impl Deadline {
-    /// No deadline: what blocks for ever until it is interrupted.
+    /// No deadline: the call waits until it completes or is interrupted.
     pub const NEVER: Deadline = Deadline(u64::MAX);
 
-    /// `ms` milliseconds from `now`; never, if that lies beyond what the clock can express.
+    /// `ms` milliseconds from `now`; [`Deadline::NEVER`] if the clock cannot express that.
     #[inline]
     pub fn after(now: Time, ms: u64) -> Deadline {
         Deadline(now.0.saturating_add(ms.saturating_mul(1_000_000)))
@@ -82,12 +82,12 @@ impl Deadline {
         Deadline(self.0.min(other.0))
     }
 
-    /// What is left at `now`; `None` for a deadline that never comes.
+    /// The time left at `now`; `None` for [`Deadline::NEVER`].
     pub fn left(self, now: Time) -> Option<Duration> {
         (self != Deadline::NEVER).then(|| Duration::from_nanos(self.0.saturating_sub(now.0)))
     }
 
-    /// An earlier deadline, which leaves one of `n` equal parts of the time that is left.
+    /// An earlier deadline: `now` plus one `n`-th of the time left.
     pub fn share(self, now: Time, n: u32) -> Deadline {
         let part = self.0.saturating_sub(now.0) / u64::from(n.max(1));
         Deadline(now.0.saturating_add(part))
@@ -99,23 +99,23 @@ impl Deadline {
         self.0.saturating_sub(now.0) < ms * 1_000_000
     }
 
-    /// Whether it has passed at `now`.
+    /// Whether the deadline has passed at `now`.
     #[inline]
     pub fn passed(self, now: Time) -> bool {
         now.0 >= self.0
     }
 }
 
-/// The time now. Nothing else in the library asks the system for it.
+/// The current time. Nothing else in the library reads a clock.
 #[inline]
 pub fn now() -> Time {
     #[cfg(test)]
     if let Some(simulator) = crate::sim_hooks::current() {
         return Time(simulator.now());
     }
-    // Asked directly: what `Instant` makes of it and back costs 65 instructions, in every call.
+    // Not through `Instant`: its conversions cost 65 instructions in every call.
     let spec = rustix::time::clock_gettime(ClockId::Monotonic);
-    // 584 years fit.
+    // 64 bits of nanoseconds are 584 years.
     let seconds = (spec.tv_sec as u64).wrapping_mul(1_000_000_000);
     Time(seconds.wrapping_add(spec.tv_nsec as u64))
 }

@@ -1,5 +1,5 @@
-//! What can go wrong, as the caller sees it: a code, one line of words, and whether the command
-//! may have run.
+//! Errors as the caller sees them: a code, a one-line message, and whether the command may have
+//! run.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -10,7 +10,7 @@ use std::ops::{Deref, DerefMut};
 pub enum Code {
     /// No error.
     Ok = 0,
-    /// The server said no; the first word of its message says why.
+    /// The server replied with an error; the message begins with its code.
     Server = 1,
     /// A bad argument, option or URL; nothing was sent.
     Invalid = 2,
@@ -20,30 +20,30 @@ pub enum Code {
     Io = 4,
     /// A deadline passed.
     Timeout = 5,
-    /// The peer does not speak RESP, or broke a limit.
+    /// The node sent invalid RESP, or a reply above a limit.
     Protocol = 6,
-    /// The server refused our credentials or our rights.
+    /// The server rejected the credentials, or their permissions do not suffice.
     Auth = 7,
     /// CLUSTERDOWN, or no node serves the slot.
     Down = 8,
-    /// The keys live in different slots; nothing was sent.
+    /// The keys are in different slots; nothing was sent.
     CrossSlot = 9,
-    /// `max_redirects` were followed and the command is still not home.
+    /// More than `max_redirects` MOVED or ASK redirections.
     Redirects = 10,
-    /// A write through a read-only handle; nothing was sent.
+    /// A write on a read-only handle; nothing was sent.
     ReadOnly = 11,
-    /// The call was interrupted by its owner.
+    /// The call was interrupted: `rdc_interrupt`, or a wait callback that returned 0.
     Interrupted = 12,
-    /// A bug in this library, caught at its edge.
+    /// A bug in the library: a panic caught at the C boundary.
     Internal = 13,
     /// The handle was closed.
     Closed = 14,
-    /// TLS: a certificate was not accepted, by us or by the node, or a session broke down.
+    /// TLS failed: one side rejected the other's certificate, or the session broke.
     Tls = 15,
 }
 
 impl Code {
-    /// Every code, in the order of its number.
+    /// Every code, in numeric order.
     pub const ALL: [Code; 16] = [
         Code::Ok,
         Code::Server,
@@ -63,7 +63,7 @@ impl Code {
         Code::Tls,
     ];
 
-    /// The word that begins the message of an error of this kind.
+    /// The word that begins the message of an error with this code.
     pub fn name(self) -> &'static str {
         match self {
             Code::Ok => "OK",
@@ -93,56 +93,57 @@ impl Code {
     }
 }
 
-/// An error of ours or of a server.
+/// An error of the library or of a server.
 ///
-/// `message` is one line that begins with the kind (`TIMEOUT ...`) or, for [`Code::Server`], with
-/// the server's own first word (`WRONGTYPE ...`).
+/// `message` is one line that begins with the name of the code (`TIMEOUT ...`) or, for
+/// [`Code::Server`], with the server's own error code (`WRONGTYPE ...`).
 ///
-/// A pointer, so that results stay small where nothing goes wrong.
+/// Boxed, to keep `Result` small on the success path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(Box<Fault>);
 
-/// What an [`Error`] says.
+/// The fields of an [`Error`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub code: Code,
     pub message: String,
-    /// False where the command certainly did not run, so that sending it again is safe.
+    /// False if the command certainly did not run, so that sending it again is safe.
     pub sent: bool,
     /// "host:port" of the node that the error is about.
     pub node: Option<String>,
 }
 
 impl Error {
-    /// An error of ours: `words` without the leading kind, which is put before them.
-    pub fn new(code: Code, words: impl fmt::Display) -> Error {
+    /// An error of the library. The name of the code is prepended to `message`.
+    pub fn new(code: Code, message: impl fmt::Display) -> Error {
         Error::from(Fault {
             code,
-            message: one_line(format!("{} {}", code.name(), words)),
+            message: one_line(format!("{} {}", code.name(), message)),
             sent: false,
             node: None,
         })
     }
 
     /// A bad argument, option or URL.
-    pub fn invalid(words: impl fmt::Display) -> Error {
-        Error::new(Code::Invalid, words)
+    pub fn invalid(message: impl fmt::Display) -> Error {
+        Error::new(Code::Invalid, message)
     }
 
-    /// The same error, about this node.
+    /// Sets the node that the error is about.
     pub fn at(mut self, node: impl Into<String>) -> Error {
         self.node = Some(node.into());
         self
     }
 
-    /// The same error, about a command that may have run.
+    /// Sets whether the command may have run.
     pub fn sent(mut self, sent: bool) -> Error {
         self.sent = sent;
         self
     }
 }
 
-/// Callers print messages in logs, one a line; a server's or a caller's text must not break that.
+/// Replaces control characters: callers log one message per line, and text from a server or a
+/// caller must not break that.
 fn one_line(mut text: String) -> String {
     if text.bytes().any(|b| b < b' ') {
         text = text

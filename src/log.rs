@@ -1,4 +1,4 @@
-//! Tells the host program's logger what happens. The only global state of the library.
+//! Passes messages to the host program's logger, which is the library's only global state.
 
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
@@ -8,22 +8,22 @@ pub const WARN: i32 = 2;
 pub const INFO: i32 = 3;
 pub const DEBUG: i32 = 4;
 
-/// Gets the level and the message.
+/// Receives the level and the message.
 pub type Logger = Arc<dyn Fn(i32, &str) + Send + Sync>;
 
-/// The logger and the level. Without a lock: a forked child could find it held for ever by a thread
-/// that it does not have.
+/// The logger and its level. Lock-free: in a forked child, a lock could be held for ever by a thread
+/// that does not exist there.
 static LOGGER: ArcSwapOption<(Logger, i32)> = ArcSwapOption::const_empty();
 
-/// Sends messages of up to this level to `logger`, or nowhere.
+/// Sends messages up to this level to `logger`; `None` turns logging off.
 pub fn set(logger: Option<Logger>, level: i32) {
     LOGGER.store(logger.map(|logger| Arc::new((logger, level))));
 }
 
-/// Logs what `words` makes, if anybody listens. Called with no lock held: the logger may call
-/// the library.
-pub fn log(level: i32, words: impl FnOnce() -> String) {
+/// Logs a message, which is built only if a logger takes this level. Must be called with no lock
+/// held: the logger may call the library.
+pub fn log(level: i32, message: impl FnOnce() -> String) {
     if let Some(logger) = LOGGER.load_full().filter(|logger| level <= logger.1) {
-        logger.0(level, &words());
+        logger.0(level, &message());
     }
 }

@@ -1,7 +1,8 @@
-//! Time, chance and sockets come from the system, and nowhere else.
+//! Hooks for the deterministic simulator of the tests.
 //!
-//! In the library's own tests a thread may live in another [`Simulator`] instead, where a seed decides
-//! what happens and when (tests/simulation). What is shipped knows nothing of it.
+//! The shipped library takes time, random numbers and sockets from the operating system, and contains
+//! none of this. In unit tests a thread can run under a [`Simulator`] instead, where a seed determines
+//! every event and its time (tests/simulation).
 
 #[cfg(test)]
 pub use inside::{
@@ -11,7 +12,7 @@ pub use inside::{
 #[cfg(not(test))]
 pub use rand::rng;
 
-/// Marks a place at which a test can make a layer panic.
+/// Marks a point where a test can make this layer panic.
 #[cfg(not(test))]
 macro_rules! sim_panic_point {
     ($layer:ident) => {};
@@ -24,20 +25,20 @@ macro_rules! sim_panic_point {
 }
 pub(crate) use sim_panic_point;
 
-/// Marks a place between two looks at what threads share, with no lock held: a test may let
-/// another thread come first there.
+/// Marks a point between two accesses to shared state, with no lock held, where a test can switch to
+/// another thread.
 #[cfg(not(test))]
 macro_rules! sim_yield_point {
     () => {};
-    ($what:ident) => {};
+    ($point:ident) => {};
 }
 #[cfg(test)]
 macro_rules! sim_yield_point {
     () => {
         $crate::sim_hooks::yield_point($crate::sim_hooks::YieldPoint::Between)
     };
-    ($what:ident) => {
-        $crate::sim_hooks::yield_point($crate::sim_hooks::YieldPoint::$what)
+    ($point:ident) => {
+        $crate::sim_hooks::yield_point($crate::sim_hooks::YieldPoint::$point)
     };
 }
 pub(crate) use sim_yield_point;
@@ -54,12 +55,15 @@ mod inside {
     /// How a receive waits.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Wait {
+        /// Not at all.
         No,
+        /// For the first bytes.
         First,
+        /// Until the buffer is full.
         All,
     }
 
-    /// Where a panic can be asked for.
+    /// The layers that can be made to panic.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Layer {
         Ffi,
@@ -70,19 +74,20 @@ mod inside {
         Resp,
     }
 
-    /// What a thread is about to do, or has just done, where others may come first.
+    /// Where a thread is when it can be switched.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum YieldPoint {
+        /// Between two accesses to shared state.
         Between,
         /// It has joined a batch.
         Joined,
-        /// It leads one.
+        /// It has become the leader of a batch.
         Leads,
-        /// The reply that it has read as a leader is another's.
+        /// As the leader, it has read the reply of a follower.
         ReadForAnother,
     }
 
-    /// What the system is asked for, with the meaning that its calls have.
+    /// Replaces the system calls of the library; each method behaves as the call of its name.
     pub trait Simulator {
         /// Nanoseconds.
         fn now(&self) -> u64;
@@ -97,30 +102,31 @@ mod inside {
         fn poll(&self, fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<usize>;
         fn fire(&self, event: RawFd);
         fn clear(&self, event: RawFd);
-        /// Sleeps on the word at this place, and wakes who does.
+        /// Sleeps on the futex word at this address.
         fn futex_wait(&self, word: usize, timeout: Option<Duration>);
+        /// Wakes up to `count` threads that sleep on it.
         fn futex_wake(&self, word: usize, count: i32);
         fn yield_now(&self);
-        /// May panic.
+        /// May panic, to test that layer.
         fn panic_point(&self, layer: Layer);
-        /// May let others come first.
-        fn yield_point(&self, what: YieldPoint);
+        /// May switch to another thread.
+        fn yield_point(&self, point: YieldPoint);
     }
 
     thread_local! {
         static CURRENT: RefCell<Option<Rc<dyn Simulator>>> = const { RefCell::new(None) };
     }
 
-    /// The world that this thread lives in, if it is not the real one.
+    /// The simulator of this thread, if it has one.
     pub fn current() -> Option<Rc<dyn Simulator>> {
-        // A thread that ends has left already.
+        // A thread that is ending may have dropped its thread-local storage.
         CURRENT
             .try_with(|current| current.borrow().clone())
             .ok()
             .flatten()
     }
 
-    /// Puts this thread into a world, or back into the real one.
+    /// Runs this thread under a simulator, or under the operating system again.
     pub fn enter(simulator: Option<Rc<dyn Simulator>>) {
         CURRENT.with(|current| *current.borrow_mut() = simulator);
     }
@@ -131,13 +137,13 @@ mod inside {
         }
     }
 
-    pub fn yield_point(what: YieldPoint) {
+    pub fn yield_point(point: YieldPoint) {
         if let Some(simulator) = current() {
-            simulator.yield_point(what);
+            simulator.yield_point(point);
         }
     }
 
-    /// Random numbers of the world that this thread lives in.
+    /// Random numbers from the simulator of this thread, or from the operating system.
     pub struct SimRng;
 
     pub fn rng() -> SimRng {
@@ -157,9 +163,9 @@ mod inside {
         }
 
         fn fill_bytes(&mut self, bytes: &mut [u8]) {
-            for piece in bytes.chunks_mut(8) {
+            for chunk in bytes.chunks_mut(8) {
                 let random = self.next_u64().to_le_bytes();
-                piece.copy_from_slice(&random[..piece.len()]);
+                chunk.copy_from_slice(&random[..chunk.len()]);
             }
         }
     }

@@ -1,24 +1,24 @@
-//! Locks that outlive a panic.
+//! Locks that ignore poisoning.
 //!
-//! A caught panic must leave the client working, so poisoning is ignored: what a lock guards here
-//! is valid between any two statements. The standard library's locks are used because they keep
-//! no global state, which a forked child could find locked for ever.
+//! A caught panic must leave the client working. Poisoning can be ignored because data behind a
+//! lock is valid between any two statements. The standard library's locks are used because they
+//! have no global state, which could stay locked for ever in a forked child.
 
 use std::sync::PoisonError;
 use std::time::Duration;
 
-#[cfg(rdc_tsan)]
-pub use seen::{Condvar, Mutex, MutexGuard};
 #[cfg(not(rdc_tsan))]
 pub use std::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(rdc_tsan)]
+pub use tsan_visible::{Condvar, Mutex, MutexGuard};
 
 /// Locks `mutex`, poisoned or not.
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits on `condvar`, which goes with `mutex`, until notified or `timeout` has passed; it may also
-/// return without a reason.
+/// Waits on `condvar`, whose lock is `mutex`, until notified or until `timeout` has passed. Spurious
+/// wake-ups are possible.
 pub fn wait<'a, T>(
     condvar: &Condvar,
     mutex: &'a Mutex<T>,
@@ -31,13 +31,13 @@ pub fn wait<'a, T>(
         simulator.futex_wait(std::ptr::from_ref(condvar).addr(), Some(timeout));
         return lock(mutex);
     }
-    // What to lock again is known to the guard.
+    // Only the simulator needs the mutex: a guard can lock its own again.
     let _ = mutex;
     let waited = condvar.wait_timeout(guard, timeout);
     waited.unwrap_or_else(PoisonError::into_inner).0
 }
 
-/// Wakes one of those that wait on `condvar`.
+/// Wakes one thread that waits on `condvar`.
 pub fn notify_one(condvar: &Condvar) {
     #[cfg(test)]
     if let Some(simulator) = crate::sim_hooks::current() {
@@ -46,7 +46,7 @@ pub fn notify_one(condvar: &Condvar) {
     condvar.notify_one();
 }
 
-/// Wakes all that wait on `condvar`.
+/// Wakes all threads that wait on `condvar`.
 pub fn notify_all(condvar: &Condvar) {
     #[cfg(test)]
     if let Some(simulator) = crate::sim_hooks::current() {
@@ -55,12 +55,14 @@ pub fn notify_all(condvar: &Condvar) {
     condvar.notify_all();
 }
 
-/// The same locks where ThreadSanitizer looks on. The standard library comes compiled without it,
-/// so that it would take whatever a lock guards for unguarded. Beside each lock there is a word
-/// here that says what the lock promises: what happened before an unlock is seen by who locks
-/// next. Nothing else differs, and nothing of it is in the library that is shipped.
+/// The same locks, visible to ThreadSanitizer.
+///
+/// The standard library is compiled without ThreadSanitizer, which therefore reports every access
+/// under its locks as a race. Each lock here has an atomic word beside it: unlocking releases it and
+/// locking acquires it, which is the order that a lock guarantees. Nothing else differs, and none of
+/// this is in the shipped library.
 #[cfg(rdc_tsan)]
-mod seen {
+mod tsan_visible {
     use std::ops::{Deref, DerefMut};
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::sync::{LockResult, PoisonError, TryLockError, WaitTimeoutResult};
@@ -75,7 +77,7 @@ mod seen {
     #[derive(Debug)]
     pub struct MutexGuard<'a, T: ?Sized> {
         word: &'a AtomicU32,
-        /// Empty only while a wait has it.
+        /// `None` only during [`Condvar::wait_timeout`].
         real: Option<std::sync::MutexGuard<'a, T>>,
     }
 
@@ -113,7 +115,7 @@ mod seen {
     }
 
     impl<'a, T: ?Sized> MutexGuard<'a, T> {
-        fn unlocking(&mut self) -> Option<std::sync::MutexGuard<'a, T>> {
+        fn release(&mut self) -> Option<std::sync::MutexGuard<'a, T>> {
             self.word.fetch_add(1, Ordering::Release);
             self.real.take()
         }
@@ -122,7 +124,7 @@ mod seen {
     impl<T: ?Sized> Drop for MutexGuard<'_, T> {
         fn drop(&mut self) {
             if self.real.is_some() {
-                drop(self.unlocking());
+                drop(self.release());
             }
         }
     }
@@ -158,12 +160,12 @@ mod seen {
         pub fn wait_timeout<'a, T>(
             &self,
             mut guard: MutexGuard<'a, T>,
-            most: Duration,
+            timeout: Duration,
         ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
             let word = guard.word;
-            match guard.unlocking() {
+            match guard.release() {
                 Some(real) => {
-                    let waited = self.0.wait_timeout(real, most);
+                    let waited = self.0.wait_timeout(real, timeout);
                     let (real, result) = waited.unwrap_or_else(PoisonError::into_inner);
                     Ok((locked(word, real), result))
                 }

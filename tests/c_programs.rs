@@ -1,7 +1,7 @@
-//! The library as C programs meet it: compiled, linked, installed and run against a real cluster.
+//! The library in C programs: compiled, linked, installed and run against a real cluster.
 //!
-//! Nothing here calls the library from Rust. Every example, every C test and every C program in the
-//! documentation is built with warnings as errors and run; the examples a second time under valgrind.
+//! Nothing here calls the library from Rust. Every example, every C test and every C program in the documentation is
+//! built with warnings as errors and run. The examples run a second time under valgrind.
 
 mod programs;
 
@@ -23,8 +23,8 @@ fn run_test(file: &str) {
 fn run_example(file: &str) {
     let program = build("examples-c", file);
     run(&program, &[]);
-    // "Possibly lost" is what valgrind says of Rust's hash tables in statics: their pointer lies
-    // in the middle of the block.
+    // "Possibly lost" is what valgrind reports for Rust's hash tables in statics, because their pointer lies inside
+    // the block.
     let valgrind = [
         "valgrind",
         "-q",
@@ -40,7 +40,7 @@ macro_rules! programs {
     ($runner:ident: $($name:ident = $file:literal),+ $(,)?) => {
         $(#[test] fn $name() { $runner($file) })+
 
-        /// A program that nobody runs is a program that nobody knows to be broken.
+        /// Checked below, so that every program is run.
         pub const FILES: &[&str] = &[$($file),+];
     };
 }
@@ -60,25 +60,25 @@ mod examples {
 mod tests {
     use super::run_test;
     programs!(run_test:
-        every_function_with_good_and_bad_arguments = "api.c",
-        read_only_handles_read_everywhere_and_write_nowhere = "readonly.c",
-        many_threads_share_a_client = "threads.c",
-        many_threads_do_everything_at_once = "stress.c",
-        a_handle_is_closed_while_others_use_it = "close.c",
-        a_forked_child_goes_on = "fork.c",
-        a_cancelled_thread_ends_behind_its_call = "cancel.c",
-        a_process_may_end_in_the_middle_of_calls = "exit.c",
-        a_library_that_is_unloaded_while_in_use_goes_on = "dlopen.c",
-        a_small_stack_is_enough_for_everything = "stack.c",
-        the_time_of_day_is_nobodys_business = "clock.c",
-        a_call_that_waits_asks_its_thread = "wait.c",
-        a_kernel_that_does_things_by_halves_makes_nothing_untrue = "kernel.c",
-        cpp_programs_include_the_header = "header.cpp",
+        every_function_checks_its_arguments = "api.c",
+        readonly_handles_read_any_node_and_reject_writes = "readonly.c",
+        many_threads_share_one_client = "threads.c",
+        many_threads_run_mixed_operations = "stress.c",
+        handle_is_closed_while_in_use = "close.c",
+        forked_child_continues = "fork.c",
+        cancelled_thread_ends_after_its_call = "cancel.c",
+        process_may_exit_during_calls = "exit.c",
+        library_unloaded_while_in_use_stays_mapped = "dlopen.c",
+        small_stack_is_sufficient = "stack.c",
+        wall_clock_changes_have_no_effect = "clock.c",
+        waiting_call_runs_wait_callback = "wait.c",
+        partial_system_calls_are_handled = "kernel.c",
+        header_compiles_in_cpp = "header.cpp",
     );
 }
 
 #[test]
-fn every_program_is_run() {
+fn every_c_program_is_run() {
     for (folder, known) in [("examples-c", examples::FILES), ("tests/c", tests::FILES)] {
         for entry in fs::read_dir(Path::new(ROOT).join(folder)).expect(folder) {
             let name = entry
@@ -86,7 +86,7 @@ fn every_program_is_run() {
                 .file_name()
                 .into_string()
                 .expect("a name");
-            // tests/faults/soak.rs runs the one that goes on for as long as it is told.
+            // tests/faults/soak.rs runs this one.
             if (name.ends_with(".c") || name.ends_with(".cpp")) && name != "soak.c" {
                 assert!(
                     known.contains(&&*name),
@@ -97,7 +97,7 @@ fn every_program_is_run() {
     }
 }
 
-/// The C programs of a page: what stands between ```c and ```.
+/// The C programs of a page: the text between ```c and ```.
 fn code_blocks(page: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut lines = page.lines();
@@ -109,7 +109,7 @@ fn code_blocks(page: &str) -> Vec<String> {
 }
 
 #[test]
-fn programs_in_the_documentation_compile_and_run() {
+fn programs_in_documentation_compile_and_run() {
     let pages = [".", "docs", "examples-c"].into_iter().flat_map(|folder| {
         let files = fs::read_dir(Path::new(ROOT).join(folder)).expect(folder);
         files.map(|entry| entry.expect("a file").path())
@@ -127,10 +127,10 @@ fn programs_in_the_documentation_compile_and_run() {
     assert!(found > 0, "the README shows a program in C");
 }
 
-/// `make VERB` into a folder of our own, with the library that cargo built for this test.
+/// Runs `make VERB` into a separate folder, with the library that cargo built for this test.
 fn make(verb: &str, root: &Path) {
     let mut make = Command::new("make");
-    // A make that runs these tests must not hand its flags to the make that is tested.
+    // The flags of a make that runs these tests must not reach the tested make.
     for inherited in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "LIBDIR", "INCLUDEDIR"] {
         make.env_remove(inherited);
     }
@@ -156,7 +156,7 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn installed_library_is_found_by_pkg_config_and_uninstalled_whole() {
+fn installed_library_is_found_by_pkg_config_and_uninstalled() {
     let root = scratch("installed");
     make("install", &root);
     let lib = root.join("usr/lib/cpu-os");
@@ -200,7 +200,7 @@ fn installed_library_is_found_by_pkg_config_and_uninstalled_whole() {
 }
 
 #[test]
-fn the_static_library_asks_for_what_the_makefile_says() {
+fn makefile_lists_libraries_of_static_link() {
     let dir = scratch("static-libs");
     fs::write(dir.join("empty.rs"), "").expect("a source");
     let output = Command::new("rustc")

@@ -1,9 +1,9 @@
-//! What an operation may cost: instructions, system calls, allocations and memory, measured on the
-//! release build through the C ABI, against a real cluster. See docs/performance.md.
+//! Limits on the cost of operations: instructions, system calls, allocations and memory, measured on the release build
+//! through the C ABI, against a real cluster. See docs/performance.md.
 //!
-//! Clocks are not looked at. Two runs of different length, subtracted, leave what one operation
-//! costs, and these counts hardly vary from run to run. What varies (a server that answers in two
-//! pieces, a receive that had to wait longer) only ever adds, so the least of a few tries counts.
+//! No times are measured. The difference between two runs of different length is the cost of one operation, and these
+//! counts hardly vary. Variations (a reply in two parts, a receive that had to wait) only add to the cost, so that the
+//! minimum of a few tries counts.
 
 use std::fs;
 use std::io::{Write, stderr};
@@ -18,14 +18,14 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const TRIES: usize = 3;
 const NODES: f64 = 3.0;
 
-/// The programs, and the cluster with the data in it.
+/// The programs, and a cluster with data.
 struct Bench {
     dir: PathBuf,
     url: String,
     _cluster: Option<Cluster>,
 }
 
-/// One measurement at a time: they would make each other wait.
+/// One measurement at a time: parallel ones would delay each other.
 static BENCH: LazyLock<Mutex<Result<Bench, String>>> = LazyLock::new(|| Mutex::new(Bench::new()));
 
 impl Bench {
@@ -45,7 +45,7 @@ impl Bench {
             release.display().to_string(),
             "-pthread".into(),
         ];
-        // The loader asks for the soname, which only an installed library is filed under.
+        // The loader looks for the soname, which only an installed library has.
         let soname = concat!("librediscluster.so.", env!("CARGO_PKG_VERSION_MAJOR"));
         fs::copy(&release, dir.join(soname)).expect("a copy of the library");
         compile("workload.c", "workload", &link);
@@ -64,15 +64,14 @@ impl Bench {
         Ok(bench)
     }
 
-    /// The same programs with scripted nodes, which have the keys.
+    /// The same programs against scripted nodes that have the keys.
     fn with(&self, fake: &FakeCluster) -> Bench {
         for key in 0..1000 {
             fake.put(format!("key:{key}"), "0123456789abcdef");
         }
         Bench {
             dir: self.dir.clone(),
-            // One seed is enough, and parsing many is not what is measured; nor is time, of which nodes that tell of
-            // 16,384 ranges need some.
+            // One seed: parsing many is not measured. Long timeouts: nodes that report 16,384 ranges are slow.
             url: format!(
                 "redis://127.0.0.1:{}?timeout_ms=100000&attempt_timeout_ms=50000&connect_timeout_ms=50000",
                 fake.port(0)
@@ -81,7 +80,7 @@ impl Bench {
         }
     }
 
-    /// The workload program, to be run by that tool.
+    /// The workload program, run by this tool.
     fn under(&self, tool: &[&str]) -> Command {
         let mut command = Command::new("timeout");
         command
@@ -94,7 +93,7 @@ impl Bench {
     }
 }
 
-/// The library as it is shipped; one that is older than its sources would be measured in vain.
+/// The release library. One that is older than its sources is an error.
 fn release() -> Result<PathBuf, String> {
     let test = std::env::current_exe().expect("the path of this test");
     let target = test.ancestors().nth(3).expect("target/debug/deps/gates");
@@ -113,7 +112,7 @@ fn release() -> Result<PathBuf, String> {
     }
 }
 
-/// When the latest change was made to a file below `path`.
+/// The time of the latest change to a file below `path`.
 fn newest(path: &Path) -> SystemTime {
     let meta = fs::metadata(path).expect("a source");
     if meta.is_file() {
@@ -134,7 +133,7 @@ fn succeed(command: &mut Command) -> Output {
     output
 }
 
-/// The number behind `label` in what a program printed.
+/// The number after `label` in the output of a program.
 fn number_behind(label: &str, output: &Output) -> f64 {
     let text = [&*output.stdout, &*output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
@@ -143,13 +142,13 @@ fn number_behind(label: &str, output: &Output) -> f64 {
         .unwrap_or_else(|| panic!("no {label:?} in: {text}"));
     let word = rest.split_whitespace().next().unwrap_or_default();
     word.parse()
-        .unwrap_or_else(|_| panic!("{label} {word} is no number"))
+        .unwrap_or_else(|_| panic!("{label} {word} is not a number"))
 }
 
-/// What a run of a workload, so many times, costs in all.
+/// The total cost of a workload that runs this many times.
 type Metric = fn(&Bench, workload: &str, times: u32) -> f64;
 
-/// Of the client's process, in user space.
+/// Instructions of the client process, in user space.
 fn instructions(bench: &Bench, workload: &str, times: u32) -> f64 {
     let tool = [
         "valgrind",
@@ -173,7 +172,7 @@ fn kilobytes(bench: &Bench, workload: &str, times: u32) -> f64 {
     number_behind("VmRSS:", &output)
 }
 
-/// The most that was ever resident.
+/// Peak resident memory.
 fn peak_kilobytes(bench: &Bench, workload: &str, times: u32) -> f64 {
     let output = succeed(bench.under(&[]).args([workload, &times.to_string()]));
     number_behind("VmHWM:", &output)
@@ -184,8 +183,7 @@ fn system_calls(bench: &Bench, workload: &str, times: u32, counts: fn(&str) -> b
     let mut run = bench.under(&["strace", "-f", "-o", &trace.display().to_string()]);
     succeed(run.args([workload, &times.to_string()]));
     let trace = fs::read_to_string(trace).expect("the trace");
-    // "PID name(...) = result"; of one that was interrupted by another thread, the second half has
-    // no name in this place.
+    // The format is "PID name(...) = result". The second half of an interrupted call has no name there.
     let names = trace.lines().filter_map(|line| {
         let (_pid, call) = line.split_once(' ')?;
         let (name, _) = call.trim_start().split_once('(')?;
@@ -215,8 +213,8 @@ fn connections(bench: &Bench, workload: &str, times: u32) -> f64 {
     system_calls(bench, workload, times, |name| name == "connect")
 }
 
-/// Measures `metric` of one operation, `parts` of which make one turn of the workload, in runs of
-/// `few` and of `many` turns; says what came out; fails above the limit.
+/// Measures `metric` for one operation, in runs of `few` and `many` turns of the workload with `parts` operations
+/// each. Prints the result and fails above the limit.
 fn gate(name: &str, metric: Metric, workload: &str, [few, many]: [u32; 2], parts: u32, limit: f64) {
     with_bench(|bench| {
         measure(bench, name, metric, workload, [few, many], parts, limit);
@@ -228,7 +226,7 @@ fn with_bench(f: impl FnOnce(&Bench)) {
     f(bench.as_ref().unwrap_or_else(|reason| panic!("{reason}")));
 }
 
-/// Returns what it was.
+/// Returns the cost of one operation.
 fn measure(
     bench: &Bench,
     name: &str,
@@ -247,7 +245,7 @@ fn measure(
             break;
         }
     }
-    // Straight to the stream: a number is worth seeing also while it is good.
+    // Written to the stream directly: numbers are useful even if the test passes.
     let verdict = if least <= limit { "ok" } else { "TOO MUCH" };
     let line = format!("gate: {name:<44} {least:>14.3}  limit {limit:>12.3}  {verdict}\n");
     stderr().write_all(line.as_bytes()).expect("standard error");
@@ -280,8 +278,8 @@ gates! {
 
     get_allocations: "GET, allocations", allocations of "get", [100, 1100], 1, 3.0;
     pipelined_get_allocations: "GET in a pipeline of 1000, allocations", allocations of "pipeline", [3, 13], 1000, 0.05;
-    // Two threads on one handle have a connection each, and never wait for each other; many share one a node, and most
-    // of them neither send nor receive.
+    // Two threads on one handle have one connection each and never wait for each other. Many threads share one
+    // connection for each node, and most of them neither send nor receive.
     two_threads: "GET by 2 threads on one handle, system calls", all_calls of "threads2", [100, 600], 2, 2.1;
     many_threads: "GET by 64 threads on one handle, sends", sends of "threads64", [20, 120], 64, 0.5;
 
@@ -290,15 +288,15 @@ gates! {
     lrange_allocations: "LRANGE of 10,000, allocations", allocations of "lrange", [3, 13], 1, 8.0;
 
     resident_kilobytes: "idle handle on 6 nodes, KiB resident", kilobytes of "idle", [10, 210], 1, 64.0;
-    connections_to_the_first_reply: "create to first reply, connections", connections of "create", [3, 13], 1, 2.0;
+    connections_until_first_reply: "create to first reply, connections", connections of "create", [3, 13], 1, 2.0;
 }
 
-/// What a GET costs does not depend on the size of the cluster: every part of the way is a look-up.
+/// The cost of a GET does not depend on the size of the cluster: every step is a look-up.
 #[test]
-fn a_command_costs_the_same_in_every_cluster() {
+fn command_cost_does_not_depend_on_cluster_size() {
     let cost = |bench: &Bench, name: &str, fake: &FakeCluster| {
         let bench = bench.with(fake);
-        // All keys once, so that every node is known; then all of them again.
+        // Every key once, so that every node is connected, and then every key again.
         measure(&bench, name, instructions, "get", [1000, 2000], 1, 1_500.0)
     };
     with_bench(|bench| {
@@ -320,9 +318,9 @@ fn a_command_costs_the_same_in_every_cluster() {
     });
 }
 
-/// Handles of one cluster share what they know; a thousand of them cost a thousand times one, and no more.
+/// Handles of one cluster share their state: a thousand cost at most a thousand times as much as one.
 #[test]
-fn handles_and_threads_by_the_thousand() {
+fn thousand_handles_and_threads_stay_within_limits() {
     with_bench(|bench| {
         let one = "GET by one of 1,000 handles, instructions";
         measure(

@@ -1,21 +1,21 @@
-//! Addresses as a cluster announces them, replaced by those under which we reach it.
+//! The option `address_map`: maps the addresses that the cluster announces to reachable ones.
 
 use std::fmt;
 
 use crate::address::{Address, BAD_PORT, canonical_host, parse_port};
 
-/// One side of a pair: a host, and a port if it matters.
+/// One side of a pair: a host, and optionally a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct HostPort {
     pub host: String,
     pub port: Option<u16>,
 }
 
-impl Place {
-    /// Parses host or host:port, IPv6 in brackets.
-    fn parse(text: &str) -> std::result::Result<Place, &'static str> {
-        let (host, port) = split_place(text)?;
-        Ok(Place {
+impl HostPort {
+    /// Parses host or host:port, with IPv6 in brackets.
+    fn parse(text: &str) -> std::result::Result<HostPort, &'static str> {
+        let (host, port) = split_host_port(text)?;
+        Ok(HostPort {
             host: canonical_host(host)?,
             port: match port {
                 Some(port) => Some(parse_port(port).ok_or(BAD_PORT)?),
@@ -25,7 +25,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
             write!(f, "[{}]", self.host)?;
@@ -36,14 +36,16 @@ impl fmt::Display for Place {
     }
 }
 
-/// The halves of host, host:port, `[v6]` or `[v6]:port`, unchecked.
-pub(super) fn split_place(text: &str) -> std::result::Result<(&str, Option<&str>), &'static str> {
+/// Splits host, host:port, `[v6]` or `[v6]:port`. Neither part is checked.
+pub(super) fn split_host_port(
+    text: &str,
+) -> std::result::Result<(&str, Option<&str>), &'static str> {
     if let Some(rest) = text.strip_prefix('[') {
         let (host, rest) = rest
             .split_once(']')
             .ok_or("the bracket of the IPv6 address is not closed")?;
         if !host.contains(':') {
-            return Err("only an IPv6 address stands in brackets");
+            return Err("only an IPv6 address may be in brackets");
         }
         return match rest.strip_prefix(':') {
             Some(port) => Ok((host, Some(port))),
@@ -53,45 +55,46 @@ pub(super) fn split_place(text: &str) -> std::result::Result<(&str, Option<&str>
     }
     match text.split_once(':') {
         Some((_, port)) if port.contains(':') => {
-            Err("it has several colons; an IPv6 address is written in brackets, as [::1]:6379")
+            Err("it has several colons; write an IPv6 address in brackets, as [::1]:6379")
         }
         Some((host, port)) => Ok((host, Some(port))),
         None => Ok((text, None)),
     }
 }
 
-/// Pairs of announced and reachable places.
+/// Pairs of announced and reachable addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressMap {
-    pub pairs: Vec<(Place, Place)>,
+    pub pairs: Vec<(HostPort, HostPort)>,
 }
 
 impl AddressMap {
-    /// Parses `from=to,from=to`; empty text is an empty map.
+    /// Parses `from=to,from=to`. An empty text is an empty map.
     pub(super) fn parse(text: &str) -> std::result::Result<AddressMap, String> {
         let mut map = AddressMap::default();
         if text.is_empty() {
             return Ok(map);
         }
         for (index, pair) in text.split(',').enumerate() {
-            let say = |why: &str| format!("pair {}: {why}", index + 1);
+            let error = |why: &str| format!("pair {}: {why}", index + 1);
             let (from, to) = pair
                 .split_once('=')
-                .ok_or_else(|| say("it has no '=' between announced and reachable address"))?;
-            let from = Place::parse(from).map_err(say)?;
-            let to = Place::parse(to).map_err(say)?;
+                .ok_or_else(|| error("it has no '=' between announced and reachable address"))?;
+            let from = HostPort::parse(from).map_err(error)?;
+            let to = HostPort::parse(to).map_err(error)?;
             if map.pairs.iter().any(|(known, _)| *known == from) {
-                return Err(say(&format!("{from} is mapped twice")));
+                return Err(error(&format!("{from} is mapped twice")));
             }
             map.pairs.push((from, to));
         }
         Ok(map)
     }
 
-    /// Where `announced` is reached: the pair with its host and port, else the one with its
-    /// host alone, else unchanged. A target without a port keeps the announced one.
+    /// The reachable address of a node. A pair with the announced host and port takes precedence over
+    /// a pair with the host only; without a pair the address is unchanged. A target without a port
+    /// keeps the announced port.
     pub fn apply(&self, announced: &Address) -> Address {
-        let same_host = |from: &Place| from.host == announced.host;
+        let same_host = |from: &HostPort| from.host == announced.host;
         let pair = self
             .pairs
             .iter()
@@ -165,7 +168,7 @@ mod tests {
             ("a=", "pair 1: the host is empty"),
             ("a=b:0", "the port is not"),
             ("a:=b", "the port is not"),
-            ("::1=b", "written in brackets"),
+            ("::1=b", "write an IPv6 address in brackets"),
             ("[::1=b", "not closed"),
             ("[::1]7=b", "only a port may follow"),
             ("[a]=b", "only an IPv6 address"),

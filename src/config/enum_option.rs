@@ -1,24 +1,24 @@
-//! Options whose value is one of a few words, as types.
+//! The types of options whose value is one of a few names.
 
-/// An enum whose variants are the words of an option.
+/// Defines an enum whose variants are the values of an option.
 macro_rules! option_enum {
-    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* }) => {
         $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $name { $($(#[$doc])* $variant,)* }
 
         impl $name {
-            /// Every word, in the order of the variants.
-            pub const NAMES: &'static [&'static str] = &[$($word,)*];
+            /// All names, in the order of the variants.
+            pub const NAMES: &'static [&'static str] = &[$($text,)*];
 
-            /// The word of this variant.
+            /// The name of this variant.
             pub fn name(self) -> &'static str {
-                match self { $($name::$variant => $word,)* }
+                match self { $($name::$variant => $text,)* }
             }
 
-            /// The variant of this word, in whatever case.
+            /// The variant with this name, case-insensitive.
             pub fn from_name(name: &str) -> Option<$name> {
-                $(if name.eq_ignore_ascii_case($word) { return Some($name::$variant); })*
+                $(if name.eq_ignore_ascii_case($text) { return Some($name::$variant); })*
                 None
             }
         }
@@ -28,25 +28,25 @@ macro_rules! option_enum {
 option_enum! {
     /// Which nodes of a shard serve reads.
     ReadFrom {
-        /// The primary alone: never stale.
+        /// Only the primary: never stale.
         Primary = "primary",
-        /// The primary and its replicas alike.
+        /// The primary and its replicas, uniformly.
         Any = "any",
-        /// The replicas, and the primary where there is no usable one.
+        /// The replicas; the primary if no replica is usable.
         Replica = "replica",
-        /// Whichever answers fastest.
+        /// The node with the lowest round-trip time.
         Nearest = "nearest",
-        /// Nodes of our zone first.
+        /// Nodes of the client's zone first.
         Zone = "zone",
     }
 }
 
 option_enum! {
-    /// The version of RESP that is spoken.
+    /// The version of RESP.
     Protocol {
-        /// RESP2, which every server speaks.
+        /// RESP2, which every server supports.
         Resp2 = "2",
-        /// RESP3; with a server that does not know it, RESP2.
+        /// RESP3, or RESP2 if the server does not support RESP3.
         Resp3 = "3",
     }
 }
@@ -54,21 +54,21 @@ option_enum! {
 option_enum! {
     /// Whether the seeds are nodes of a cluster.
     ClusterMode {
-        /// Ask them.
+        /// The seeds are asked.
         Auto = "auto",
-        /// They are, or it is an error.
+        /// They must be nodes of a cluster; otherwise connecting fails.
         Yes = "yes",
-        /// It is one server that has all slots.
+        /// The seed is a standalone server, which owns all slots.
         No = "no",
     }
 }
 
 option_enum! {
-    /// What a nil from a replica is worth.
+    /// What is done with a nil from a replica.
     NilPolicy {
-        /// It is the answer.
+        /// It is returned.
         Accept = "accept",
-        /// The primary is asked before it is believed.
+        /// The read is repeated at the primary.
         Verify = "verify",
     }
 }

@@ -1,8 +1,7 @@
-//! How to connect and how to behave: options by name, from a URL, from `rdc_options_set` and from
-//! `rdc_with` alike.
+//! The options of a client, set by name: in a URL, with `rdc_options_set` or with `rdc_with`.
 //!
-//! `table.rs` is the only place that knows names, defaults and ranges; CONFIGURATION.md is made of
-//! it. No error of this module repeats a password, or anything that may be a misplaced one.
+//! Only `table.rs` contains names, defaults and ranges; CONFIGURATION.md is generated from it. No
+//! error of this module repeats a password, or text that may be a misplaced password.
 
 mod address_map;
 mod enum_option;
@@ -11,7 +10,7 @@ mod suggest;
 mod table;
 mod url;
 
-pub use address_map::{AddressMap, Place};
+pub use address_map::{AddressMap, HostPort};
 pub use enum_option::{ClusterMode, NilPolicy, Protocol, ReadFrom};
 pub use secret::Secret;
 pub use table::{OptionRow, options};
@@ -22,22 +21,22 @@ use std::fmt;
 use crate::address::Address;
 use crate::error::{Error, Result};
 
-/// Longest value of an option, URLs included.
+/// Maximum length of an option's value, URLs included, in bytes.
 const MAX_VALUE: usize = 64 * 1024;
 
-/// The value of every option; what each means is said in its row of [`options`].
+/// The value of every option. The rows of [`options`] describe them.
 #[derive(Clone)]
 pub struct Config {
-    /// The nodes that the cluster is learned from; without duplicates.
+    /// The nodes to discover the cluster from, without duplicates.
     pub seeds: Vec<Address>,
-    /// Whether the URL asked for TLS.
+    /// Whether the scheme of the URL means TLS.
     pub tls: bool,
     pub timeout_ms: u64,
     pub attempt_timeout_ms: u64,
     pub connect_timeout_ms: u64,
     pub readonly: bool,
-    /// What was asked for, if anything; [`Config::read_from`] is what holds.
-    pub read_from_wish: Option<ReadFrom>,
+    /// The option if it was set. [`Config::read_from`] is the effective value.
+    pub read_from_option: Option<ReadFrom>,
     pub max_redirects: u32,
     pub retry_writes: bool,
     pub split_writes: bool,
@@ -64,12 +63,13 @@ pub struct Config {
     pub tls_key_file: Option<String>,
     pub tls_server_name: Option<String>,
     pub tls_insecure_skip_verify: bool,
-    /// Credentials that came with a URL go when another URL comes: they are not for its nodes.
+    /// Whether the credentials came from the URL. Another URL then removes them: they are not for its
+    /// nodes.
     credentials_of_url: bool,
 }
 
 impl Config {
-    /// Every option at its default, and no seeds.
+    /// All options at their defaults, without seeds.
     pub fn new() -> Config {
         let mut config = Config {
             seeds: Vec::new(),
@@ -78,7 +78,7 @@ impl Config {
             attempt_timeout_ms: 0,
             connect_timeout_ms: 0,
             readonly: false,
-            read_from_wish: None,
+            read_from_option: None,
             max_redirects: 0,
             retry_writes: false,
             split_writes: false,
@@ -111,7 +111,7 @@ impl Config {
         config
     }
 
-    /// The configuration that this URL describes alone; complete, as by [`Config::check`].
+    /// The configuration of a URL, checked by [`Config::check`].
     pub fn from_url(url: &str) -> Result<Config> {
         let mut config = Config::new();
         config.set("url", url)?;
@@ -119,13 +119,13 @@ impl Config {
         Ok(config)
     }
 
-    /// Sets one option. After an error nothing has changed.
+    /// Sets one option. An error leaves the configuration unchanged.
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
         table::find(name)?.set(self, value)
     }
 
-    /// Sets one option of a derived handle: one that holds for a handle, not for the connections that it
-    /// shares with others.
+    /// Sets one option of a derived handle. Options of the connections, which handles share, are
+    /// rejected.
     pub fn set_per_handle(&mut self, name: &str, value: &str) -> Result<()> {
         let row = table::find(name)?;
         if !row.per_handle {
@@ -135,39 +135,39 @@ impl Config {
                 .map(|r| r.name)
                 .collect();
             return Err(Error::invalid(format_args!(
-                "option {name} is fixed when the client is created; another handle may change {}",
+                "option {name} is fixed when the client is created; a derived handle can change {}",
                 per_handle.join(", ")
             )));
         }
         row.set(self, value)
     }
 
-    /// Whether this is enough to connect with, and does not contradict itself.
+    /// Checks that the configuration is complete and consistent.
     pub fn check(&self) -> Result<()> {
-        let contradictions = [
+        let defects = [
             (
                 self.seeds.is_empty(),
-                "no url is set; it names the nodes to start from, as redis://host:port",
+                "no url is set; set it to the seed nodes, as redis://host:port",
             ),
             (
                 self.user.is_some() && self.password.is_none(),
-                "user is set without a password; for a user with nopass any password will do",
+                "user is set without a password; a user with nopass accepts any password",
             ),
             (
                 self.cluster == ClusterMode::No && self.seeds.len() > 1,
-                "cluster is no, so the url must name one host, and it names several",
+                "with cluster=no the url must contain one host, but it contains several",
             ),
             (
-                self.cluster == ClusterMode::No && self.read_from_wish == Some(ReadFrom::Replica),
-                "cluster is no, so there are no known replicas and read_from cannot be replica",
+                self.cluster == ClusterMode::No && self.read_from_option == Some(ReadFrom::Replica),
+                "with cluster=no no replicas are known, so read_from cannot be replica",
             ),
             (
                 self.read_from() == ReadFrom::Zone && self.zone.is_none(),
-                "read_from is zone, and zone does not say which",
+                "read_from=zone requires the option zone",
             ),
             (
                 self.tls_cert_file.is_some() != self.tls_key_file.is_some(),
-                "tls_cert_file and tls_key_file are used together, and one is missing",
+                "tls_cert_file and tls_key_file must be set together",
             ),
             (
                 !self.tls
@@ -175,25 +175,25 @@ impl Config {
                         || self.tls_cert_file.is_some()
                         || self.tls_server_name.is_some()
                         || self.tls_insecure_skip_verify),
-                "a tls_ option is set, and the url does not ask for TLS; write rediss://",
+                "a tls_ option is set, but the url does not use TLS; write rediss://",
             ),
         ];
-        match contradictions.iter().find(|(holds, _)| *holds) {
-            Some((_, words)) => Err(Error::invalid(words)),
+        match defects.iter().find(|(applies, _)| *applies) {
+            Some((_, message)) => Err(Error::invalid(message)),
             None => Ok(()),
         }
     }
 
-    /// Which nodes serve reads: as was asked for, else the primary, and with `readonly` any.
+    /// Which nodes serve reads: the option, or its default, which depends on `readonly`.
     pub fn read_from(&self) -> ReadFrom {
-        self.read_from_wish.unwrap_or(if self.readonly {
+        self.read_from_option.unwrap_or(if self.readonly {
             ReadFrom::Any
         } else {
             ReadFrom::Primary
         })
     }
 
-    /// The value of an option as text that [`Config::set`] takes; of a secret, `***`.
+    /// The value of an option as text that [`Config::set`] accepts; `***` for a secret.
     pub fn value(&self, row: &OptionRow) -> String {
         row.value(self)
     }
@@ -207,18 +207,18 @@ impl Default for Config {
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Config");
+        let mut debug = f.debug_struct("Config");
         for row in options() {
-            shown.field(row.name, &format_args!("{}", self.value(row)));
+            debug.field(row.name, &format_args!("{}", self.value(row)));
         }
-        shown.finish()
+        debug.finish()
     }
 }
 
-/// Text of the caller as it appears in an error: short, and on one line.
+/// Quotes text of the caller for an error: shortened, and on one line.
 fn quote(text: &str) -> String {
-    const SHOWN: usize = 60;
-    let short: String = text.chars().take(SHOWN).collect();
+    const MAX_CHARS: usize = 60;
+    let short: String = text.chars().take(MAX_CHARS).collect();
     let more = if short.len() < text.len() { "..." } else { "" };
     format!("\"{}{more}\"", short.escape_debug())
 }

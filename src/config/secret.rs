@@ -1,8 +1,8 @@
-//! A password or a key: never printed, and overwritten when it is no longer needed.
+//! A password or a key: never printed, and overwritten when dropped.
 
 use std::fmt;
 
-/// Text that is not to be seen in errors, logs and dumps.
+/// Text that must not appear in errors, logs and memory dumps.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -33,7 +33,7 @@ impl Drop for Secret {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.0).into_bytes();
         bytes.fill(0);
-        // Without a reader the compiler would leave the stores out.
+        // Keeps the compiler from removing the stores as dead.
         std::hint::black_box(&bytes);
     }
 }

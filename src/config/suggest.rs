@@ -1,52 +1,53 @@
-//! "did you mean": the known word nearest to a mistyped one.
+//! "did you mean": the known name closest to a mistyped one.
 
-/// Longer input is no typing error, and the distance costs the product of the lengths.
-const LONGEST: usize = 64;
+/// Longer input, in bytes, is not a typing error. The cost of a distance is the product of both
+/// lengths.
+const MAX_INPUT: usize = 64;
 
-/// The one of `names` that `given` most likely stands for.
+/// The name that is closest to `given`, if one is close enough.
 pub(super) fn nearest(
     given: &str,
     names: impl Iterator<Item = &'static str>,
 ) -> Option<&'static str> {
-    if given.is_empty() || given.len() > LONGEST {
+    if given.is_empty() || given.len() > MAX_INPUT {
         return None;
     }
     let given = given.to_ascii_lowercase().replace('-', "_");
-    // A word cut short ("timeout") or drawn out ("username") is far by distance but plainly meant.
-    let far = given.len() / 3 + 1;
+    let max_distance = given.len() / 3 + 1;
     names
         .filter_map(|name| {
-            let cut = given.len() >= 3 && name.starts_with(&given);
-            let drawn = name.len() >= 4 && given.starts_with(name);
-            let steps = if cut || drawn {
+            // A prefix ("timeout") or an extension ("username") of a name is distant, but intended.
+            let is_prefix = given.len() >= 3 && name.starts_with(&given);
+            let is_extension = name.len() >= 4 && given.starts_with(name);
+            let distance = if is_prefix || is_extension {
                 1
             } else {
                 distance(&given, name)
             };
-            (steps <= far && steps < name.len()).then_some((steps, name))
+            (distance <= max_distance && distance < name.len()).then_some((distance, name))
         })
-        .min_by_key(|&(steps, name)| (steps, name.len()))
+        .min_by_key(|&(distance, name)| (distance, name.len()))
         .map(|(_, name)| name)
 }
 
-/// How many bytes are to be put in, left out, changed or swapped with the next to get from `a`
-/// to `b`.
+/// The Damerau-Levenshtein distance (optimal string alignment): how many bytes must be inserted,
+/// deleted, replaced or swapped with the next one to turn `a` into `b`.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b) = (a.as_bytes(), b.as_bytes());
-    let mut before: Vec<usize> = Vec::new();
+    let mut before_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();
     for i in 0..a.len() {
         let mut row = vec![i + 1];
         for j in 0..b.len() {
-            let mut steps = (last[j] + usize::from(a[i] != b[j]))
+            let mut cost = (last[j] + usize::from(a[i] != b[j]))
                 .min(last[j + 1] + 1)
                 .min(row[j] + 1);
             if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
-                steps = steps.min(before[j - 1] + 1);
+                cost = cost.min(before_last[j - 1] + 1);
             }
-            row.push(steps);
+            row.push(cost);
         }
-        before = std::mem::replace(&mut last, row);
+        before_last = std::mem::replace(&mut last, row);
     }
     last[b.len()]
 }

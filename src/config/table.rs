@@ -8,20 +8,20 @@ use super::{
 use crate::address::canonical_host;
 use crate::error::{Error, Result};
 
-/// An option: its name, and all there is to know about it.
+/// The definition of an option.
 pub struct OptionRow {
     pub name: &'static str,
-    /// What a number counts; empty otherwise.
+    /// The unit of a number; empty if there is none.
     pub unit: &'static str,
-    /// Whether it may differ between handles that share their connections (`rdc_with`).
+    /// Whether derived handles can change it (`rdc_with`).
     pub per_handle: bool,
-    /// What it does, in a sentence.
+    /// What it does, in a sentence or two.
     pub help: &'static str,
     default: &'static str,
     kind: Kind,
 }
 
-/// The type of an option, with the way to its field.
+/// The type of an option, with the accessors of its field.
 enum Kind {
     Url,
     Number {
@@ -35,9 +35,9 @@ enum Kind {
         set: fn(&mut Config, bool),
     },
     Enum {
-        words: &'static [&'static str],
+        names: &'static [&'static str],
         get: fn(&Config) -> &'static str,
-        /// Whether it is one of the words, and set.
+        /// Returns false if the text is not one of the names.
         set: fn(&mut Config, &str) -> bool,
     },
     Text {
@@ -49,25 +49,25 @@ enum Kind {
     AddressMap,
 }
 
-/// Which texts an option takes, besides the empty one, which means none.
+/// The texts that an option accepts. The empty text is always accepted, and unsets the option.
 struct Allowed {
-    words: &'static str,
+    description: &'static str,
     test: fn(&str) -> bool,
 }
 
 const PRINTABLE: Allowed = Allowed {
-    words: "text without control characters",
+    description: "text without control characters",
     test: |text| !text.chars().any(char::is_control),
 };
 
-/// `CLIENT SETNAME` refuses everything else.
+/// The names that `CLIENT SETNAME` accepts.
 const CLIENT_NAME: Allowed = Allowed {
-    words: "ASCII text without spaces and control characters",
+    description: "ASCII text without spaces and control characters",
     test: |text| text.bytes().all(|b| b.is_ascii_graphic()),
 };
 
 const HOST: Allowed = Allowed {
-    words: "a host name or an IP address",
+    description: "a host name or an IP address",
     test: |text| canonical_host(text).is_ok(),
 };
 
@@ -108,7 +108,7 @@ impl OptionRow {
         matches!(self.kind, Kind::Password)
     }
 
-    /// The type, in words.
+    /// The name of the type.
     pub fn kind(&self) -> &'static str {
         match self.kind {
             Kind::Url => "URL",
@@ -121,42 +121,42 @@ impl OptionRow {
         }
     }
 
-    /// The value when nothing is set; empty for none.
+    /// The default value; empty if there is none.
     pub fn default(&self) -> String {
         self.value(&Config::new())
     }
 
-    /// The values that it takes, in words.
+    /// A description of the accepted values.
     pub fn range(&self) -> String {
         match &self.kind {
             Kind::Url => "redis://host:port,...".to_owned(),
             Kind::Number { min, max, .. } => format!("{min} to {max}"),
             Kind::Flag { .. } => "yes, no".to_owned(),
-            Kind::Enum { .. } => self.words().collect::<Vec<_>>().join(", "),
-            Kind::Text { allowed, .. } => allowed.words.to_owned(),
+            Kind::Enum { .. } => self.names().collect::<Vec<_>>().join(", "),
+            Kind::Text { allowed, .. } => allowed.description.to_owned(),
             Kind::Password => "any text".to_owned(),
             Kind::AddressMap => "from=to,from=to; each host or host:port".to_owned(),
         }
     }
 
-    /// The words of a [`Kind::Enum`] that this version implements.
-    fn words(&self) -> impl Iterator<Item = &'static str> {
-        let words = match self.kind {
-            Kind::Enum { words, .. } => words,
+    /// The values of a [`Kind::Enum`] that this version implements.
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        let names = match self.kind {
+            Kind::Enum { names, .. } => names,
             _ => &[],
         };
-        words.iter().copied().filter(|word| !self.is_later(word))
+        names.iter().copied().filter(|name| !self.is_planned(name))
     }
 
-    fn is_later(&self, word: &str) -> bool {
-        LATER_WORDS
+    fn is_planned(&self, value: &str) -> bool {
+        PLANNED_VALUES
             .iter()
-            .any(|(name, later)| *name == self.name && later.eq_ignore_ascii_case(word))
+            .any(|(name, planned)| *name == self.name && planned.eq_ignore_ascii_case(value))
     }
 
     pub(super) fn value(&self, config: &Config) -> String {
         match &self.kind {
-            Kind::Url => super::url::shown(config),
+            Kind::Url => super::url::format_url(config),
             Kind::Number { get, .. } => get(config).to_string(),
             Kind::Flag { get, .. } => if get(config) { "yes" } else { "no" }.to_owned(),
             Kind::Enum { get, .. } => get(config).to_owned(),
@@ -170,7 +170,7 @@ impl OptionRow {
     pub(super) fn set(&self, config: &mut Config, value: &str) -> Result<()> {
         if value.len() > MAX_VALUE {
             return Err(Error::invalid(format_args!(
-                "option {}: the value is {} bytes long, and at most {MAX_VALUE} are allowed",
+                "option {}: the value has {} bytes; the maximum is {MAX_VALUE}",
                 self.name,
                 value.len()
             )));
@@ -178,38 +178,39 @@ impl OptionRow {
         match &self.kind {
             Kind::Url => set_url(config, value)?,
             Kind::Number { min, max, set, .. } => {
-                let number = self.number(value)?;
+                let number = self.parse_number(value)?;
                 if !(*min..=*max).contains(&number) {
-                    return Err(self.refused(value, "is out of range"));
+                    return Err(self.invalid(value, "is out of range"));
                 }
                 set(config, number);
             }
             Kind::Flag { set, .. } => {
-                let is = |words: [&str; 3]| words.iter().any(|w| value.eq_ignore_ascii_case(w));
-                if is(["yes", "true", "1"]) {
+                let is_one_of =
+                    |texts: [&str; 3]| texts.iter().any(|t| value.eq_ignore_ascii_case(t));
+                if is_one_of(["yes", "true", "1"]) {
                     set(config, true);
-                } else if is(["no", "false", "0"]) {
+                } else if is_one_of(["no", "false", "0"]) {
                     set(config, false);
                 } else {
-                    return Err(self.refused(value, "is not a boolean"));
+                    return Err(self.invalid(value, "is not a boolean"));
                 }
             }
             Kind::Enum { set, .. } => {
-                if self.is_later(value) {
-                    return Err(self.refused(value, "is not supported by this version"));
+                if self.is_planned(value) {
+                    return Err(self.invalid(value, "is not supported by this version"));
                 }
                 if !set(config, value) {
-                    return Err(match suggest::nearest(value, self.words()) {
-                        Some(word) => {
-                            self.refused(value, &format!("is unknown; did you mean `{word}`?"))
+                    return Err(match suggest::nearest(value, self.names()) {
+                        Some(name) => {
+                            self.invalid(value, &format!("is unknown; did you mean `{name}`?"))
                         }
-                        None => self.refused(value, "is unknown"),
+                        None => self.invalid(value, "is unknown"),
                     });
                 }
             }
             Kind::Text { allowed, set, .. } => {
                 if !value.is_empty() && !(allowed.test)(value) {
-                    return Err(self.refused(value, "is not taken"));
+                    return Err(self.invalid(value, "is not allowed"));
                 }
                 set(config, Some(value.to_owned()).filter(|v| !v.is_empty()));
             }
@@ -219,21 +220,21 @@ impl OptionRow {
             }
             Kind::AddressMap => {
                 config.address_map = AddressMap::parse(value)
-                    .map_err(|why| self.refused(value, &format!("is no address map, {why}")))?;
+                    .map_err(|why| self.invalid(value, &format!("is not an address map: {why}")))?;
             }
         }
         Ok(())
     }
 
-    fn number(&self, value: &str) -> Result<u64> {
+    fn parse_number(&self, value: &str) -> Result<u64> {
         if value.is_empty() || !value.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(self.refused(value, "is not a decimal number"));
+            return Err(self.invalid(value, "is not a decimal number"));
         }
-        // Digits that do not fit are a number all the same, beyond every range.
+        // A number that overflows is out of range, as u64::MAX is for every option.
         Ok(value.parse().unwrap_or(u64::MAX))
     }
 
-    fn refused(&self, value: &str, why: &str) -> Error {
+    fn invalid(&self, value: &str, why: &str) -> Error {
         let unit = if self.unit.is_empty() { "" } else { " " };
         Error::invalid(format_args!(
             "option {}: {} {why} (allowed: {}{unit}{})",
@@ -253,7 +254,7 @@ macro_rules! number {
                 min: $min,
                 max: $max,
                 get: |config| config.$field as u64,
-                // The range keeps the number within the field's type.
+                // The range ensures that the number fits the type of the field.
                 set: |config, number| config.$field = number as $type,
             },
             $default,
@@ -281,12 +282,12 @@ macro_rules! enum_option {
         OptionRow::new(
             stringify!($field),
             Kind::Enum {
-                words: $type::NAMES,
+                names: $type::NAMES,
                 get: |config| config.$field.name(),
-                set: |config, word| {
-                    let found = $type::from_name(word);
-                    config.$field = found.unwrap_or(config.$field);
-                    found.is_some()
+                set: |config, name| {
+                    let value = $type::from_name(name);
+                    config.$field = value.unwrap_or(config.$field);
+                    value.is_some()
                 },
             },
             $default,
@@ -310,16 +311,16 @@ macro_rules! text {
     };
 }
 
-/// Unset, it depends on `readonly`, so there is no default to write into the field.
+/// Its default depends on `readonly`, so no default is written into the field.
 const READ_FROM: OptionRow = OptionRow::new(
     "read_from",
     Kind::Enum {
-        words: ReadFrom::NAMES,
+        names: ReadFrom::NAMES,
         get: |config| config.read_from().name(),
-        set: |config, word| {
-            let found = ReadFrom::from_name(word);
-            config.read_from_wish = found.or(config.read_from_wish);
-            found.is_some()
+        set: |config, name| {
+            let value = ReadFrom::from_name(name);
+            config.read_from_option = value.or(config.read_from_option);
+            value.is_some()
         },
     },
     "",
@@ -476,36 +477,35 @@ static TABLE: &[OptionRow] = &[
     ),
 ];
 
-// ---- What this version knows but does not implement yet. --------------------------------------
+// ---- Options and values that are planned but not implemented. ---------------------------------
 //
-// Setting one of these is an error that says so, never a silent no-op. To switch an option on, move
-// its row into TABLE; a word, strike it from LATER_WORDS.
+// Setting one is an error that says so, never a silent no-op. To enable an option, move its row into
+// TABLE. To enable a value, remove it from PLANNED_VALUES.
 
-static LATER: &[OptionRow] = &[number!(refresh_interval_ms: u64, 0, DAY_MS, "0",
+static PLANNED: &[OptionRow] = &[number!(refresh_interval_ms: u64, 0, DAY_MS, "0",
         "The topology is refreshed by the first call after this time; 0 refreshes only when \
          something points to a change.")
 .unit("ms")];
 
-const LATER_WORDS: &[(&str, &str)] = &[];
+const PLANNED_VALUES: &[(&str, &str)] = &[];
 
 // -----------------------------------------------------------------------------------------------
 
-/// Every option, in the order of CONFIGURATION.md.
+/// All options, in the order of CONFIGURATION.md.
 pub fn options() -> &'static [OptionRow] {
     TABLE
 }
 
-/// The row of this name.
+/// The option with this name.
 pub(super) fn find(name: &str) -> Result<&'static OptionRow> {
     if let Some(row) = TABLE.iter().find(|row| row.name == name) {
         return Ok(row);
     }
     Err(Error::invalid(
-        if LATER.iter().any(|row| row.name == name) {
+        if PLANNED.iter().any(|row| row.name == name) {
             format!("option {name} is not supported by this version")
         } else {
-            let hint =
-                did_you_mean(name).unwrap_or("see CONFIGURATION.md for those there are".into());
+            let hint = did_you_mean(name).unwrap_or("see CONFIGURATION.md for all options".into());
             format!("option {} is unknown; {hint}", quote(name))
         },
     ))
@@ -516,9 +516,9 @@ pub(super) fn did_you_mean(name: &str) -> Option<String> {
     Some(format!("did you mean `{near}`?"))
 }
 
-/// Writes the default of every row into its field.
+/// Sets every option to its default.
 pub(super) fn set_defaults(config: &mut Config) {
-    for row in TABLE.iter().chain(LATER) {
+    for row in TABLE.iter().chain(PLANNED) {
         if !row.default.is_empty() {
             row.set(config, row.default)
                 .expect("a default is within its own range");
@@ -532,7 +532,7 @@ mod tests {
 
     #[test]
     fn a_name_has_one_row() {
-        let mut names: Vec<&str> = TABLE.iter().chain(LATER).map(|row| row.name).collect();
+        let mut names: Vec<&str> = TABLE.iter().chain(PLANNED).map(|row| row.name).collect();
         names.sort_unstable();
         let all = names.len();
         names.dedup();
@@ -545,7 +545,7 @@ mod tests {
             ("split_writes", "no", "yes"),
             ("refresh_interval_ms", "0", "86400000"),
         ] {
-            let row = TABLE.iter().chain(LATER).find(|row| row.name == name);
+            let row = TABLE.iter().chain(PLANNED).find(|row| row.name == name);
             let row = row.unwrap_or_else(|| panic!("{name} has no row"));
             assert_eq!(row.default(), default, "{name}");
             let mut config = Config::new();
@@ -556,12 +556,12 @@ mod tests {
 
     #[test]
     fn later_words_are_words() {
-        for (name, word) in LATER_WORDS {
+        for (name, value) in PLANNED_VALUES {
             let row = TABLE.iter().find(|row| row.name == *name).unwrap();
-            let Kind::Enum { words, .. } = row.kind else {
-                panic!("{name} has no words")
+            let Kind::Enum { names, .. } = row.kind else {
+                panic!("{name} is not an enum")
             };
-            assert!(words.contains(word), "{name} {word}");
+            assert!(names.contains(value), "{name} {value}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Options and URLs as tables. What appears as `hunter2` is a password and must appear nowhere.
+//! Tables of options and URLs. `hunter2` is a password, which must appear in no error and no log.
 
 use super::*;
 use crate::error::Code;
@@ -14,7 +14,7 @@ fn password(config: &Config) -> &str {
     config.password.as_ref().map_or("", Secret::reveal)
 }
 
-/// The error of setting, which must be of the right kind, on one line and without the secret.
+/// The error of setting an option. It must be RDC_ERR_INVALID, on one line and without the secret.
 fn refused(name: &str, value: &str) -> String {
     let mut config = Config::new();
     let before = format!("{config:?}");
@@ -142,8 +142,8 @@ fn urls_that_are_bad() {
         ("redis://a, b", "a character other than"),
         ("redis://h%20x", "a character other than"),
         ("redis://h\u{f6}st", "a character other than"),
-        ("redis://::1:7000", "written in brackets"),
-        ("redis://::1", "written in brackets"),
+        ("redis://::1:7000", "write an IPv6 address in brackets"),
+        ("redis://::1", "write an IPv6 address in brackets"),
         ("redis://[::1", "not closed"),
         ("redis://[::1]7000", "only a port may follow"),
         ("redis://[h]:7000", "only an IPv6 address"),
@@ -152,11 +152,8 @@ fn urls_that_are_bad() {
         ("redis://1.2.3:7000", "not an IPv4 address"),
         ("redis://h/1", "only database 0"),
         ("redis://h/00", "only database 0"),
-        (
-            "redis://h/x",
-            "the path can be nothing but / or /0 (at byte 9)",
-        ),
-        ("redis://h/0/", "the path can be nothing"),
+        ("redis://h/x", "the path must be empty, / or /0 (at byte 9)"),
+        ("redis://h/0/", "the path must be empty"),
         ("redis://h#hunter2", "a '#fragment'"),
         ("redis://h?password=a#hunter2", "a '#fragment'"),
         ("redis://:hunter2#x@h", "'#' %23"),
@@ -175,9 +172,12 @@ fn urls_that_are_bad() {
         ("redis://:hunter2%4@h", "'%' is written %25 (at byte 16)"),
         ("redis://:hunter2%zz@h", "(at byte 16)"),
         ("redis://b%zz:hunter2@h", "the user has a '%' without"),
-        ("redis://:hunter2%00@h", "the password has a NUL"),
+        ("redis://:hunter2%00@h", "the password contains a NUL"),
         ("redis://:hunter2%ff@h", "the password is not UTF-8"),
-        ("redis://b%0a:hunter2@h", "the user has a control character"),
+        (
+            "redis://b%0a:hunter2@h",
+            "the user contains a control character",
+        ),
         ("redis://h\0", "a control character (at byte 9)"),
         ("redis://h\n", "a control character (at byte 9)"),
         ("redis://h\x7f", "a control character (at byte 9)"),
@@ -185,7 +185,7 @@ fn urls_that_are_bad() {
         ("redis://h?timeout_ms", "option timeout_ms has no value"),
         (
             "redis://h?hunter2",
-            "option has no value; options are name=value, joined by '&' (at byte 10)",
+            "option has no value; write name=value, joined by '&' (at byte 10)",
         ),
         ("redis://h?timeout_ms=1&", "no value"),
         ("redis://h?&timeout_ms=1", "no value"),
@@ -217,8 +217,11 @@ fn urls_that_are_bad() {
             "redis://h?client_name=%zz",
             "option client_name has a '%' without",
         ),
-        ("redis://h?client_name=%00", "option client_name has a NUL"),
-        ("redis://h?url=redis://g", "cannot hold the option url"),
+        (
+            "redis://h?client_name=%00",
+            "option client_name contains a NUL",
+        ),
+        ("redis://h?url=redis://g", "cannot contain the option url"),
         (
             "redis://h?refresh_interval_ms=9",
             "option refresh_interval_ms is not supported by this version",
@@ -231,7 +234,7 @@ fn urls_that_are_bad() {
         format!("redis://{}", "a,".repeat(40_000)),
         format!("redis://:{}@h", SECRET.repeat(20_000)),
     ] {
-        assert!(refused("url", &long).contains("at most 65536 are allowed"));
+        assert!(refused("url", &long).contains("the maximum is 65536"));
     }
 }
 
@@ -251,7 +254,7 @@ fn urls_that_ask_for_tls() {
         let row = options().iter().find(|row| row.is_url()).unwrap();
         assert_eq!(config.value(row), shown, "{url}");
     }
-    // A later URL says anew whether.
+    // A later URL replaces the setting.
     let mut config = Config::from_url("rediss://h").unwrap();
     config.set("url", "redis://h").unwrap();
     assert!(!config.tls);
@@ -280,14 +283,14 @@ fn a_second_url_replaces_the_first() {
     config.set("url", "redis://c").unwrap();
     assert_eq!(seeds(&config), "c:6379");
     assert_eq!((config.timeout_ms, config.max_redirects), (7, 3));
-    // The first URL's credentials are not for the hosts of the second ...
+    // The credentials of the first URL are not for the hosts of the second ...
     assert_eq!((config.user.as_deref(), password(&config)), (None, ""));
     config
         .set("url", "redis://c?user=bob&password=hunter2")
         .unwrap();
     config.set("url", "redis://d").unwrap();
     assert_eq!((config.user.as_deref(), password(&config)), (None, ""));
-    // ... but those set by name are, before or after it.
+    // ... but credentials set by name are, before or after it.
     config.set("password", "by name").unwrap();
     config.set("url", "redis://bob@e").unwrap();
     assert_eq!(
@@ -408,13 +411,13 @@ fn values_that_are_taken() {
         let row = options().iter().find(|row| row.name == name).unwrap();
         assert_eq!(config.value(row), shown, "{name}={value}");
         assert!(!format!("{config:?}").contains(SECRET));
-        // Every other option is as it was, but for the reads of a readonly client and what a URL says.
+        // Every other option is unchanged, except read_from with readonly, and the options of a URL.
         for other in options() {
-            let moves = other.name == name
+            let may_change = other.name == name
                 || name == "url"
                 || (name, other.name) == ("readonly", "read_from");
             assert!(
-                moves || config.value(other) == other.default(),
+                may_change || config.value(other) == other.default(),
                 "{name}: {}",
                 other.name
             );
@@ -493,18 +496,26 @@ fn values_that_are_refused() {
         ("protocol", "4", "\"4\" is unknown (allowed: 2, 3)"),
         ("protocol", "resp3", "unknown"),
         ("cluster", "maybe", "unknown (allowed: auto, yes, no)"),
-        ("user", "b\no\0b", "option user: \"b\\no\\0b\" is not taken"),
+        (
+            "user",
+            "b\no\0b",
+            "option user: \"b\\no\\0b\" is not allowed",
+        ),
         ("client_name", "my app", "ASCII text without spaces"),
         ("client_name", "\u{e9}", "ASCII text without spaces"),
         (
             "tls_server_name",
             "a b",
-            "\"a b\" is not taken (allowed: a host name or an IP",
+            "\"a b\" is not allowed (allowed: a host name or an IP",
         ),
         ("tls_ca_file", "a\tb", "text without control characters"),
         ("tls_insecure_skip_verify", "maybe", "not a boolean"),
         ("tls_verify", "no", "is unknown; see CONFIGURATION.md"),
-        ("address_map", "a", "no address map, pair 1: it has no '='"),
+        (
+            "address_map",
+            "a",
+            "not an address map: pair 1: it has no '='",
+        ),
         ("address_map", "a=b,c=d:0", "pair 2: the port is not"),
         ("", "1", "option \"\" is unknown; see CONFIGURATION.md"),
         ("TIMEOUT_MS", "1", "did you mean `timeout_ms`?"),
@@ -533,7 +544,7 @@ fn values_that_are_refused() {
         assert!(error.contains(why), "{name}={value}: {error}");
     }
     let secret = SECRET.repeat(20_000);
-    assert!(refused("password", &secret).contains("option password: the value is 140000 bytes"));
+    assert!(refused("password", &secret).contains("option password: the value has 140000 bytes"));
 }
 
 #[test]
@@ -635,18 +646,18 @@ fn configurations_that_contradict_themselves() {
                 c.cluster = ClusterMode::No;
                 c.seeds.push(Address::new("g", 1).unwrap());
             },
-            "it names several",
+            "it contains several",
         ),
         (
             |c| {
                 c.cluster = ClusterMode::No;
-                c.read_from_wish = Some(ReadFrom::Replica);
+                c.read_from_option = Some(ReadFrom::Replica);
             },
             "read_from cannot be replica",
         ),
         (
-            |c| c.read_from_wish = Some(ReadFrom::Zone),
-            "zone does not say which",
+            |c| c.read_from_option = Some(ReadFrom::Zone),
+            "requires the option zone",
         ),
         (|c| c.tls_cert_file = Some("f".into()), "tls_key_file"),
         (|c| c.tls_key_file = Some("f".into()), "tls_cert_file"),
@@ -677,7 +688,7 @@ fn no_bytes_make_it_panic() {
         state ^= state << 17;
         usize::try_from(state % below as u64).unwrap()
     };
-    let pieces = [
+    let fragments = [
         "redis://",
         "rediss://",
         ":",
@@ -712,7 +723,7 @@ fn no_bytes_make_it_panic() {
             if random(4) == 0 {
                 text.push(char::from(u8::try_from(random(256)).unwrap()));
             } else {
-                text.push_str(pieces[random(pieces.len())]);
+                text.push_str(fragments[random(fragments.len())]);
             }
         }
         let row = &options()[random(options().len())];
@@ -723,10 +734,10 @@ fn no_bytes_make_it_panic() {
         }
         let _ = config.set(&text, "1");
         let _ = Address::parse(&text);
-        // What it says of itself, it takes again.
-        let said = config.value(row);
-        if !said.is_empty() && row.kind() != "secret" {
-            config.clone().set(row.name, &said).unwrap();
+        // A formatted value can be set again.
+        let formatted = config.value(row);
+        if !formatted.is_empty() && row.kind() != "secret" {
+            config.clone().set(row.name, &formatted).unwrap();
         }
     }
 }

@@ -44,7 +44,7 @@ fn seal(reply: &mut Reply) {
             .map_or(0, |o| address(o.c_name()));
         let value = reply.root.value;
         if value.in_chunk() {
-            let (chunk, at) = value.place();
+            let (chunk, at) = value.position();
             reply.root.value.data = address(reply.chunk(chunk)) + at as u64;
         } else if value.kind.has_text() {
             reply.root.value.data = address(&OK_TEXT);
@@ -87,7 +87,7 @@ impl Chunks<'_> {
     #[inline(always)]
     fn seal(&self, value: &mut Value) {
         if value.in_chunk() {
-            let (chunk, at) = value.place();
+            let (chunk, at) = value.position();
             value.data = self.places[chunk].wrapping_add(at as u64);
         } else {
             self.seal_other(value);

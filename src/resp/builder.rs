@@ -1,12 +1,13 @@
-//! Replies of our own making.
+//! Replies that the library itself makes.
 
 use super::reply::Reply;
 use super::value::{Kind, Value};
 
-/// Builds a reply by hand: values first, then what gathers them.
+/// Builds a reply: first the values, then the aggregates that contain them.
 #[derive(Default)]
 pub struct Builder {
     reply: Reply,
+    /// Values that are in no aggregate yet.
     stack: Vec<Value>,
 }
 
@@ -35,24 +36,24 @@ impl Builder {
         self.value(value)
     }
 
-    /// A value whose bytes and elements are already in the arena.
+    /// Adds a value whose text or elements are already in the reply.
     pub fn value(&mut self, value: Value) -> &mut Builder {
         self.stack.push(value);
         self
     }
 
-    /// A whole reply as a value.
+    /// Adds another reply as a value.
     pub fn reply(&mut self, other: Reply) -> &mut Builder {
         let root = self.reply.absorb(other);
         self.value(root.value)
     }
 
-    /// How many values are waiting to be gathered.
+    /// How many values are in no aggregate yet.
     pub fn depth(&self) -> usize {
         self.stack.len()
     }
 
-    /// Makes all values from the `from`-th on the elements of one aggregate.
+    /// Replaces the values from index `from` on with an aggregate of them.
     pub fn gather(&mut self, kind: Kind, from: usize) -> &mut Builder {
         let first = self.reply.values.len();
         let from = from.min(self.stack.len());
@@ -61,7 +62,7 @@ impl Builder {
         self.value(Value::new(kind, count as u32, first as u64))
     }
 
-    /// The reply whose root is the last value.
+    /// The reply, whose root is the last value.
     pub fn finish(mut self) -> Reply {
         self.reply.root.value = self.stack.pop().unwrap_or(Value::NIL);
         self.reply

@@ -1,42 +1,42 @@
-//! Bytes to values, as they come.
+//! An incremental decoder: received bytes to values.
 //!
-//! The decoder works in place: texts stay where they were received, and the CR behind each is
-//! made a NUL. It can stop at any byte and go on when more have come. It recurses nowhere, and
-//! grows with the bytes that came, never with a number among them.
+//! The decoder works in place: texts stay where they were received, and the CR after each becomes a
+//! NUL. It can stop at any byte and continue when more bytes have arrived. It does not recurse. Its
+//! memory grows with the bytes received, never with a length or count read from the wire.
 
 use super::value::{Kind, Value, chunk_tag};
 use crate::error::{Code, Error, Result};
 use crate::sim_hooks::sim_panic_point;
 
-/// What a peer may make us hold.
+/// Limits on what a node can make the client hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of one reply.
     pub bytes: usize,
     /// Values in one reply.
     pub elements: usize,
-    /// Aggregates within aggregates.
+    /// Nesting of aggregates.
     pub depth: usize,
 }
 
-/// A line (a status, an error, a number) may have this many bytes.
-const LINE: usize = 64 * 1024;
+/// Maximum length of a line (a status, an error, a number), in bytes.
+const MAX_LINE: usize = 64 * 1024;
 
-/// A number has at most so many characters.
-const NUMBER: usize = 20;
+/// Maximum length of an integer, in characters.
+const MAX_NUMBER: usize = 20;
 
-/// An aggregate whose elements are still coming.
+/// An aggregate that is being received.
 #[derive(Debug)]
 struct Frame {
-    kind: Frames,
-    /// How many values are missing.
-    missing: u64,
-    /// Where its elements begin among the pending values.
+    kind: FrameKind,
+    /// How many of its elements have not been received.
+    remaining: u64,
+    /// Index of its first element in the pending values.
     first: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Frames {
+enum FrameKind {
     Aggregate(Kind),
     /// RESP3's `|`: metadata that precedes a value and is not part of it.
     Attribute,
@@ -46,28 +46,39 @@ enum Frames {
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
+    /// The open aggregates, innermost last.
     frames: Vec<Frame>,
-    /// Values that belong to the frames and have not been gathered.
+    /// Elements of the open aggregates.
     pending: Vec<Value>,
-    /// How far into the reply we are; what lies before has been dealt with.
+    /// How many bytes of the current reply have been decoded.
     at: usize,
-    /// How far beyond `at` a line has been searched for its end.
+    /// How many bytes of the current reply have been searched for the end of a line.
     searched: usize,
+    /// How many values the current reply has so far.
     elements: usize,
     /// How many bytes the value at `at` is known to need, its header included.
     wanted: usize,
-    /// Where the current reply's elements begin in the caller's list.
+    /// Index of the current reply's first element in the caller's list of values.
     first_value: usize,
 }
 
-/// The pending list keeps this many entries between replies.
+/// Between replies, the pending list keeps capacity for this many entries.
 const KEEP_PENDING: usize = 16_384;
 
-enum Line {
-    /// The number, and where the next thing begins.
-    Number(i64, usize),
-    /// Not all there yet.
-    More,
+/// The result of parsing a number.
+enum Number {
+    /// The number, and the index after its CRLF.
+    Complete(i64, usize),
+    Incomplete,
+}
+
+/// The result of decoding one value.
+enum Step {
+    /// A value, and the index after it.
+    Value(Value, usize),
+    /// The header of an aggregate, and the index of its first element.
+    Opened(usize),
+    Incomplete,
 }
 
 impl Decoder {
@@ -84,29 +95,30 @@ impl Decoder {
         }
     }
 
-    /// How many more bytes, at least, the string being received is announced to need, when `have`
-    /// bytes of this reply are there.
+    /// How many more bytes the string being received needs at least, according to its header, when
+    /// `have` bytes of this reply have been received.
     pub fn wants(&self, have: usize) -> usize {
         (self.at + self.wanted).saturating_sub(have)
     }
 
-    /// How many values it has room for.
+    /// The capacity of its list of pending values.
     pub fn room(&self) -> usize {
         self.pending.capacity()
     }
 
-    /// Whether a reply has begun.
+    /// Whether part of a reply has been decoded.
     pub fn is_inside(&self) -> bool {
         self.at > 0
     }
 
-    /// The bytes of the reply being decoded have moved: texts placed from `from` on, in the same
-    /// chunk, are now `delta` further. Others in `values` are not ours to touch.
+    /// Adjusts the current reply after its bytes have moved: texts at `from` or later in the same
+    /// chunk are now `delta` further. Older values in `values` belong to other replies, and stay as
+    /// they are.
     pub fn moved(&mut self, values: &mut [Value], from: u64, delta: u64) {
-        let gathered = values.get_mut(self.first_value..).unwrap_or_default();
-        let ours = from..(from | (chunk_tag(1) - 1)) + 1;
-        for value in self.pending.iter_mut().chain(gathered) {
-            if value.in_chunk() && ours.contains(&value.data) {
+        let finished = values.get_mut(self.first_value..).unwrap_or_default();
+        let affected = from..(from | (chunk_tag(1) - 1)) + 1;
+        for value in self.pending.iter_mut().chain(finished) {
+            if value.in_chunk() && affected.contains(&value.data) {
                 value.data = value.data.wrapping_add(delta);
             }
         }
@@ -114,9 +126,9 @@ impl Decoder {
 
     /// Decodes the reply that begins at `start` of `buf`.
     ///
-    /// The place of a text is its index in `buf` plus `bias`. Elements go to `values`. Returns
-    /// the reply and the index behind it, or `None` if it is not all there: then call again with
-    /// the same reply, further received.
+    /// The position of a text is its index in `buf` plus `bias`. Elements are appended to `values`.
+    /// Returns the reply and the index after it. Returns `None` if the reply is incomplete: call
+    /// again with the same reply when more of it has been received.
     #[inline(always)]
     pub fn decode(
         &mut self,
@@ -126,22 +138,22 @@ impl Decoder {
         values: &mut Vec<Value>,
     ) -> Result<Option<(Value, usize)>> {
         match self.short(buf, start, bias) {
-            Some(whole) => Ok(Some(whole)),
+            Some(reply) => Ok(Some(reply)),
             None => self.decode_more(buf, start, bias, values),
         }
     }
 
-    /// What most replies are: one short string that is all there.
+    /// Decodes a reply that is one complete short string, as most are.
     #[inline(always)]
     pub fn short(&self, buf: &mut [u8], start: usize, bias: u64) -> Option<(Value, usize)> {
-        // A line of which only a part had come is for who remembers how far it was searched.
+        // Not when a reply was left incomplete: `resume` knows how far it has been searched.
         if self.at | self.searched != 0 {
             return None;
         }
-        short_string(buf, start, bias)
+        decode_short_string(buf, start, bias)
     }
 
-    /// Decodes what is not [`Decoder::short`].
+    /// Decodes any reply for which [`Decoder::short`] has returned `None`.
     #[inline]
     pub fn decode_more(
         &mut self,
@@ -150,16 +162,16 @@ impl Decoder {
         bias: u64,
         values: &mut Vec<Value>,
     ) -> Result<Option<(Value, usize)>> {
-        match self.short_list(buf, start, bias, values) {
-            Some(whole) => Ok(Some(whole)),
+        match self.decode_short_list(buf, start, bias, values) {
+            Some(reply) => Ok(Some(reply)),
             None => self.resume(buf, start, bias, values),
         }
     }
 
-    /// A list of up to nine short strings that is all there. Where it turns out to be something
-    /// else, [`Decoder::resume`] goes on from there.
+    /// Decodes a complete list of one to nine short strings. Where the reply turns out to be
+    /// anything else, [`Decoder::resume`] continues from there.
     #[inline(never)]
-    fn short_list(
+    fn decode_short_list(
         &mut self,
         buf: &mut [u8],
         start: usize,
@@ -175,17 +187,17 @@ impl Decoder {
         }
         let first = values.len();
         if values.capacity() - first < count {
-            // Where there are two such lists there are often many.
+            // A second such list suggests many more, as in a pipeline.
             values.reserve(if first == 0 { count } else { first.max(64) });
         }
         let mut at = start + 4;
         for done in 0..count {
-            let Some((value, end)) = short_string(buf, at, bias) else {
+            let Some((value, end)) = decode_short_string(buf, at, bias) else {
                 self.first_value = first;
                 self.pending.extend(values.drain(first..));
                 self.frames.push(Frame {
-                    kind: Frames::Aggregate(Kind::Array),
-                    missing: (count - done) as u64,
+                    kind: FrameKind::Aggregate(Kind::Array),
+                    remaining: (count - done) as u64,
                     first: 0,
                 });
                 self.elements = done;
@@ -198,6 +210,7 @@ impl Decoder {
         Some((Value::new(Kind::Array, count as u32, first as u64), at))
     }
 
+    /// Decodes from where the last call has stopped.
     fn resume(
         &mut self,
         buf: &mut [u8],
@@ -211,236 +224,253 @@ impl Decoder {
         }
         let mut at = start + self.at;
         loop {
-            if let Some(frame) = self.frames.last_mut() {
-                // Lists are mostly runs of short strings.
-                let before = self.pending.len();
-                let most = frame
-                    .missing
-                    .min((self.limits.elements - self.elements) as u64);
-                let most = before + most as usize;
-                while self.pending.len() < most
-                    && let Some((value, end)) = short_string(buf, at, bias)
+            if self.decode_short_strings(buf, start, &mut at, bias) {
+                if let Some(value) = self.close_frame(values)
+                    && let Some(reply) = self.add_value(value, values)
                 {
-                    self.pending.push(value);
-                    at = end;
+                    self.reset();
+                    return Ok(Some((reply, at)));
                 }
-                let run = self.pending.len() - before;
-                frame.missing -= run as u64;
-                self.elements += run;
-                self.at = at - start;
-                if frame.missing == 0 && run > 0 {
-                    if let Some(value) = self.gather(values)
-                        && let Some(whole) = self.close(value, values)
-                    {
-                        self.reset();
-                        return Ok(Some((whole, at)));
-                    }
-                    continue;
-                }
+                continue;
             }
-            let here = at;
             let Some(&sign) = buf.get(at) else {
-                return self.stop(buf, start, here);
+                return self.suspend(buf, start, at);
             };
             self.wanted = 0;
-            let value = match sign {
-                b'$' | b'=' | b'!' => {
-                    let (len, text) = match self.number(buf, at + 1)? {
-                        Line::Number(len, text) => (len, text),
-                        Line::More => return self.stop(buf, start, here),
-                    };
-                    if len == -1 && sign == b'$' {
-                        at = text;
-                        Value::NIL
-                    } else {
-                        let Some(len) =
-                            usize::try_from(len).ok().filter(|n| *n < u32::MAX as usize)
-                        else {
-                            return Err(broken(format_args!("a string of {len} bytes")));
-                        };
-                        let end = text + len;
-                        if end - start > self.limits.bytes {
-                            return Err(broken(format_args!(
-                                "a reply of more than max_reply_bytes = {}",
-                                self.limits.bytes
-                            )));
-                        }
-                        if buf.len() < end + 2 {
-                            self.wanted = end + 2 - here;
-                            return self.stop(buf, start, here);
-                        }
-                        if buf[end] != b'\r' || buf[end + 1] != b'\n' {
-                            return Err(broken("a string that does not end where it says"));
-                        }
-                        buf[end] = 0;
-                        at = end + 2;
-                        if sign == b'!' {
-                            // Errors are one line, whatever a server puts into them.
-                            let controls = buf[text..end].iter_mut().filter(|b| **b < b' ');
-                            controls.for_each(|b| *b = b' ');
-                        }
-                        string(sign, buf, text, len, bias)?
-                    }
-                }
-                b'+' | b'-' | b',' | b'(' => {
-                    let Some(end) = self.line(buf, start, at + 1)? else {
-                        return self.stop(buf, start, here);
-                    };
-                    let text = at + 1;
-                    at = end + 2;
-                    buf[end] = 0;
-                    line_value(sign, &buf[text..end], (text as u64).wrapping_add(bias))?
-                }
-                b':' => match self.number(buf, at + 1)? {
-                    Line::Number(n, next) => {
-                        at = next;
-                        Value::integer(n)
-                    }
-                    Line::More => return self.stop(buf, start, here),
+            let step = match sign {
+                b'$' | b'=' | b'!' => self.decode_bulk(buf, start, at, bias)?,
+                b'+' | b'-' | b',' | b'(' => self.decode_line(buf, start, at, bias)?,
+                b':' => match self.parse_number(buf, at + 1)? {
+                    Number::Complete(n, next) => Step::Value(Value::integer(n), next),
+                    Number::Incomplete => Step::Incomplete,
                 },
-                b'_' | b'#' => {
-                    let Some(end) = self.line(buf, start, at + 1)? else {
-                        return self.stop(buf, start, here);
-                    };
-                    let value = match (sign, &buf[at + 1..end]) {
-                        (b'_', b"") => Value::NIL,
-                        (b'#', b"t") => Value::new(Kind::Bool, 0, 1),
-                        (b'#', b"f") => Value::new(Kind::Bool, 0, 0),
-                        _ => return Err(broken("a null or a bool that is neither")),
-                    };
-                    at = end + 2;
-                    value
-                }
-                b'*' | b'%' | b'~' | b'>' | b'|' => {
-                    let (count, next) = match self.number(buf, at + 1)? {
-                        Line::Number(count, next) => (count, next),
-                        Line::More => return self.stop(buf, start, here),
-                    };
-                    at = next;
-                    match self.open(sign, count)? {
-                        Some(value) => value,
-                        None => {
-                            self.at = at - start;
-                            continue;
-                        }
-                    }
-                }
+                b'_' | b'#' => self.decode_null_or_bool(buf, start, at)?,
+                b'*' | b'%' | b'~' | b'>' | b'|' => self.decode_header(buf, at)?,
                 other => {
-                    return Err(broken(format_args!(
-                        "byte 0x{other:02x} where a reply should begin"
+                    return Err(protocol_error(format_args!(
+                        "byte 0x{other:02x} in place of a RESP reply; the port may expect TLS or \
+                         another protocol"
                     )));
                 }
             };
+            let value = match step {
+                Step::Value(value, next) => {
+                    at = next;
+                    value
+                }
+                Step::Opened(next) => {
+                    at = next;
+                    self.at = at - start;
+                    continue;
+                }
+                Step::Incomplete => return self.suspend(buf, start, at),
+            };
             self.elements += 1;
             if self.elements > self.limits.elements {
-                return Err(broken(format_args!(
-                    "a reply of more than max_reply_elements = {}",
-                    self.limits.elements
-                )));
+                return Err(self.too_many_elements());
             }
             if at - start > self.limits.bytes {
-                return Err(broken(format_args!(
-                    "a reply of more than max_reply_bytes = {}",
-                    self.limits.bytes
-                )));
+                return Err(self.too_many_bytes());
             }
-            if let Some(whole) = self.close(value, values) {
+            if let Some(reply) = self.add_value(value, values) {
                 self.reset();
-                return Ok(Some((whole, at)));
+                return Ok(Some((reply, at)));
             }
             self.at = at - start;
         }
     }
 
-    /// Opens an aggregate; an empty or null one is a value at once.
-    fn open(&mut self, sign: u8, count: i64) -> Result<Option<Value>> {
+    /// Decodes the short strings that come next in the innermost aggregate: lists consist mostly of
+    /// runs of them. Returns whether they were its last elements.
+    #[inline(always)]
+    fn decode_short_strings(
+        &mut self,
+        buf: &mut [u8],
+        start: usize,
+        at: &mut usize,
+        bias: u64,
+    ) -> bool {
+        let Some(frame) = self.frames.last_mut() else {
+            return false;
+        };
+        let before = self.pending.len();
+        let most = frame
+            .remaining
+            .min((self.limits.elements - self.elements) as u64);
+        let most = before + most as usize;
+        while self.pending.len() < most
+            && let Some((value, end)) = decode_short_string(buf, *at, bias)
+        {
+            self.pending.push(value);
+            *at = end;
+        }
+        let run = self.pending.len() - before;
+        frame.remaining -= run as u64;
+        self.elements += run;
+        self.at = *at - start;
+        frame.remaining == 0 && run > 0
+    }
+
+    /// A string, verbatim string or bulk error, whose length precedes it.
+    #[inline(always)]
+    fn decode_bulk(&mut self, buf: &mut [u8], start: usize, at: usize, bias: u64) -> Result<Step> {
+        let sign = buf[at];
+        let (len, text) = match self.parse_number(buf, at + 1)? {
+            Number::Complete(len, text) => (len, text),
+            Number::Incomplete => return Ok(Step::Incomplete),
+        };
+        if len == -1 && sign == b'$' {
+            return Ok(Step::Value(Value::NIL, text));
+        }
+        let Some(len) = usize::try_from(len).ok().filter(|n| *n < u32::MAX as usize) else {
+            return Err(protocol_error(format_args!("a string of length {len}")));
+        };
+        let end = text + len;
+        if end - start > self.limits.bytes {
+            return Err(self.too_many_bytes());
+        }
+        if buf.len() < end + 2 {
+            self.wanted = end + 2 - at;
+            return Ok(Step::Incomplete);
+        }
+        if buf[end] != b'\r' || buf[end + 1] != b'\n' {
+            return Err(protocol_error("a string without CRLF at its end"));
+        }
+        buf[end] = 0;
+        if sign == b'!' {
+            // The message of an error is one line; a bulk error may contain anything.
+            let controls = buf[text..end].iter_mut().filter(|b| **b < b' ');
+            controls.for_each(|b| *b = b' ');
+        }
+        let value = string_value(sign, buf, text, len, bias)?;
+        Ok(Step::Value(value, end + 2))
+    }
+
+    /// A status, an error, a double or a big number.
+    #[inline(always)]
+    fn decode_line(&mut self, buf: &mut [u8], start: usize, at: usize, bias: u64) -> Result<Step> {
+        let text = at + 1;
+        let Some(end) = self.find_line_end(buf, start, text)? else {
+            return Ok(Step::Incomplete);
+        };
+        buf[end] = 0;
+        let value = line_value(buf[at], &buf[text..end], (text as u64).wrapping_add(bias))?;
+        Ok(Step::Value(value, end + 2))
+    }
+
+    #[inline(always)]
+    fn decode_null_or_bool(&mut self, buf: &[u8], start: usize, at: usize) -> Result<Step> {
+        let Some(end) = self.find_line_end(buf, start, at + 1)? else {
+            return Ok(Step::Incomplete);
+        };
+        let value = match (buf[at], &buf[at + 1..end]) {
+            (b'_', b"") => Value::NIL,
+            (b'#', b"t") => Value::new(Kind::Bool, 0, 1),
+            (b'#', b"f") => Value::new(Kind::Bool, 0, 0),
+            (b'_', _) => return Err(protocol_error("an invalid null")),
+            _ => return Err(protocol_error("an invalid boolean")),
+        };
+        Ok(Step::Value(value, end + 2))
+    }
+
+    /// The header of an aggregate or an attribute.
+    #[inline(always)]
+    fn decode_header(&mut self, buf: &[u8], at: usize) -> Result<Step> {
+        let (count, next) = match self.parse_number(buf, at + 1)? {
+            Number::Complete(count, next) => (count, next),
+            Number::Incomplete => return Ok(Step::Incomplete),
+        };
+        Ok(match self.open_frame(buf[at], count)? {
+            Some(value) => Step::Value(value, next),
+            None => Step::Opened(next),
+        })
+    }
+
+    /// Opens an aggregate. An empty or null one is returned as a value.
+    fn open_frame(&mut self, sign: u8, count: i64) -> Result<Option<Value>> {
         if count == -1 && sign == b'*' {
             return Ok(Some(Value::NIL));
         }
-        let pairs = matches!(sign, b'%' | b'|');
-        let missing = u64::try_from(count)
+        let has_pairs = matches!(sign, b'%' | b'|');
+        let remaining = u64::try_from(count)
             .ok()
-            .and_then(|n| n.checked_mul(if pairs { 2 } else { 1 }))
+            .and_then(|n| n.checked_mul(if has_pairs { 2 } else { 1 }))
             .filter(|n| *n < u64::from(u32::MAX));
-        let Some(missing) = missing else {
-            return Err(broken(format_args!("an aggregate of {count} elements")));
-        };
-        if missing > self.limits.elements as u64 {
-            return Err(broken(format_args!(
-                "a reply of more than max_reply_elements = {}",
-                self.limits.elements
+        let Some(remaining) = remaining else {
+            return Err(protocol_error(format_args!(
+                "an aggregate of length {count}"
             )));
+        };
+        if remaining > self.limits.elements as u64 {
+            return Err(self.too_many_elements());
         }
         let kind = match sign {
-            b'*' => Frames::Aggregate(Kind::Array),
-            b'%' => Frames::Aggregate(Kind::Map),
-            b'~' => Frames::Aggregate(Kind::Set),
-            b'>' if self.frames.is_empty() => Frames::Aggregate(Kind::Push),
-            b'>' => return Err(broken("a push inside another reply")),
-            _ => Frames::Attribute,
+            b'*' => FrameKind::Aggregate(Kind::Array),
+            b'%' => FrameKind::Aggregate(Kind::Map),
+            b'~' => FrameKind::Aggregate(Kind::Set),
+            b'>' if self.frames.is_empty() => FrameKind::Aggregate(Kind::Push),
+            b'>' => return Err(protocol_error("a push frame inside another reply")),
+            _ => FrameKind::Attribute,
         };
-        if missing == 0 {
+        if remaining == 0 {
             return match kind {
-                Frames::Aggregate(kind) => Ok(Some(Value::new(kind, 0, 0))),
-                Frames::Attribute => Ok(None),
+                FrameKind::Aggregate(kind) => Ok(Some(Value::new(kind, 0, 0))),
+                FrameKind::Attribute => Ok(None),
             };
         }
         if self.frames.len() >= self.limits.depth {
-            return Err(broken(format_args!(
-                "a reply deeper than max_reply_depth = {}",
+            return Err(protocol_error(format_args!(
+                "a reply nested deeper than max_reply_depth = {}",
                 self.limits.depth
             )));
         }
         self.frames.push(Frame {
             kind,
-            missing,
+            remaining,
             first: self.pending.len(),
         });
         Ok(None)
     }
 
-    /// Gives a value to the innermost aggregate; returns the reply if that completes it.
+    /// Adds a value to the innermost aggregate. Returns the reply if the value completes it.
     #[inline]
-    fn close(&mut self, mut value: Value, values: &mut Vec<Value>) -> Option<Value> {
+    fn add_value(&mut self, mut value: Value, values: &mut Vec<Value>) -> Option<Value> {
         loop {
             let Some(frame) = self.frames.last_mut() else {
                 return Some(value);
             };
             self.pending.push(value);
-            frame.missing -= 1;
-            if frame.missing > 0 {
+            frame.remaining -= 1;
+            if frame.remaining > 0 {
                 return None;
             }
-            value = self.gather(values)?;
+            value = self.close_frame(values)?;
         }
     }
 
-    /// Makes a value of the innermost aggregate, which has all its elements; nothing, if it is
-    /// an attribute.
-    fn gather(&mut self, values: &mut Vec<Value>) -> Option<Value> {
+    /// Closes the innermost aggregate, which has all its elements, and returns it as a value.
+    /// Returns `None` for an attribute.
+    fn close_frame(&mut self, values: &mut Vec<Value>) -> Option<Value> {
         let frame = self.frames.pop()?;
         let value = match frame.kind {
-            Frames::Aggregate(kind) => {
+            FrameKind::Aggregate(kind) => {
                 let elements = &self.pending[frame.first..];
                 let value = Value::new(kind, elements.len() as u32, values.len() as u64);
                 values.extend_from_slice(elements);
                 Some(value)
             }
-            // What was gathered below it stays in `values`, which others may have added to
-            // meanwhile; nothing refers to it.
-            Frames::Attribute => None,
+            // Aggregates inside the attribute stay in `values`, where nothing refers to them: other
+            // replies may have been appended after them.
+            FrameKind::Attribute => None,
         };
         self.pending.truncate(frame.first);
         value
     }
 
-    /// Remembers where to go on. What a peer may hold unfinished is limited like all else.
-    fn stop(&mut self, buf: &[u8], start: usize, at: usize) -> Result<Option<(Value, usize)>> {
-        if buf.len() - start > self.limits.bytes.saturating_add(LINE) {
-            return Err(broken(format_args!(
-                "a reply of more than max_reply_bytes = {}",
-                self.limits.bytes
-            )));
+    /// Stores where to continue, and applies the byte limit to the incomplete reply.
+    fn suspend(&mut self, buf: &[u8], start: usize, at: usize) -> Result<Option<(Value, usize)>> {
+        if buf.len() - start > self.limits.bytes.saturating_add(MAX_LINE) {
+            return Err(self.too_many_bytes());
         }
         self.at = at - start;
         Ok(None)
@@ -456,24 +486,24 @@ impl Decoder {
         }
     }
 
-    /// The end of the line that begins at `from`.
-    fn line(&mut self, buf: &[u8], start: usize, from: usize) -> Result<Option<usize>> {
-        // A line that comes a byte at a time is not searched from its beginning each time.
+    /// The index of the CRLF that ends the line beginning at `from`.
+    fn find_line_end(&mut self, buf: &[u8], start: usize, from: usize) -> Result<Option<usize>> {
+        // A line that arrives a byte at a time is not searched from its beginning each time.
         let begin = from.max(start + self.searched);
         match memchr::memchr(b'\r', &buf[begin.min(buf.len())..]) {
-            Some(i) if begin + i - from > LINE => Err(broken("an endless line")),
+            Some(i) if begin + i - from > MAX_LINE => Err(line_too_long()),
             Some(i) => match buf.get(begin + i + 1) {
                 Some(b'\n') => {
                     self.searched = 0;
                     Ok(Some(begin + i))
                 }
-                Some(_) => Err(broken("a line with a stray CR")),
+                Some(_) => Err(protocol_error(CR_WITHOUT_LF)),
                 None => {
                     self.searched = begin + i - start;
                     Ok(None)
                 }
             },
-            None if buf.len() - from > LINE => Err(broken("an endless line")),
+            None if buf.len() - from > MAX_LINE => Err(line_too_long()),
             None => {
                 self.searched = buf.len() - start;
                 Ok(None)
@@ -481,12 +511,12 @@ impl Decoder {
         }
     }
 
-    /// The number of the line that begins at `from`: a length, a count or an integer.
+    /// Parses the number of the line that begins at `from`: a length, a count or an integer.
     #[inline]
-    fn number(&self, buf: &[u8], from: usize) -> Result<Line> {
+    fn parse_number(&self, buf: &[u8], from: usize) -> Result<Number> {
         // Most lists are short.
         if let Some([digit @ b'0'..=b'9', b'\r', b'\n']) = buf.get(from..from + 3) {
-            return Ok(Line::Number(i64::from(digit - b'0'), from + 3));
+            return Ok(Number::Complete(i64::from(digit - b'0'), from + 3));
         }
         let mut at = from;
         let mut n: i64 = 0;
@@ -507,41 +537,55 @@ impl Decoder {
             match buf.get(at) {
                 Some(b @ b'0'..=b'9') => {
                     let digit = i64::from(b - b'0');
-                    // Built downwards, so that the smallest number fits too.
+                    // Accumulated as a negative number, because i64::MIN has no positive counterpart.
                     n = match n.checked_mul(10).and_then(|n| n.checked_sub(digit)) {
                         Some(n) => n,
-                        None => return Err(broken("a number beyond 64 bits")),
+                        None => return Err(protocol_error(NUMBER_OVERFLOW)),
                     };
                     at += 1;
                 }
                 Some(b'\r') if at > digits => break,
-                Some(_) => return Err(broken("a number that is none")),
-                None if at - from > NUMBER => return Err(broken("an endless number")),
-                None => return Ok(Line::More),
+                Some(_) => return Err(protocol_error("an invalid number")),
+                None if at - from > MAX_NUMBER => return Err(number_too_long()),
+                None => return Ok(Number::Incomplete),
             }
         }
-        // Zeros lead to nowhere, also when all of them came at once.
-        if at - from > NUMBER {
-            return Err(broken("an endless number"));
+        // Leading zeros never overflow. The same limit applies when all of them arrive at once.
+        if at - from > MAX_NUMBER {
+            return Err(number_too_long());
         }
         match buf.get(at + 1) {
             Some(b'\n') => {}
-            Some(_) => return Err(broken("a line with a stray CR")),
-            None => return Ok(Line::More),
+            Some(_) => return Err(protocol_error(CR_WITHOUT_LF)),
+            None => return Ok(Number::Incomplete),
         }
         let n = if negative {
             n
         } else {
             n.checked_neg()
-                .ok_or_else(|| broken("a number beyond 64 bits"))?
+                .ok_or_else(|| protocol_error(NUMBER_OVERFLOW))?
         };
-        Ok(Line::Number(n, at + 2))
+        Ok(Number::Complete(n, at + 2))
+    }
+
+    fn too_many_bytes(&self) -> Error {
+        protocol_error(format_args!(
+            "a reply larger than max_reply_bytes = {}",
+            self.limits.bytes
+        ))
+    }
+
+    fn too_many_elements(&self) -> Error {
+        protocol_error(format_args!(
+            "a reply with more elements than max_reply_elements = {}",
+            self.limits.elements
+        ))
     }
 }
 
-/// A string of up to 99 bytes that is all there, or nil, or OK: what most replies are.
+/// Decodes a complete string of up to 99 bytes, a nil, or an OK: what most replies are.
 #[inline(always)]
-fn short_string(buf: &mut [u8], start: usize, bias: u64) -> Option<(Value, usize)> {
+fn decode_short_string(buf: &mut [u8], start: usize, bias: u64) -> Option<(Value, usize)> {
     let head = buf.get(start..start + 5)?;
     if head[0] != b'$' {
         return (head == b"+OK\r\n").then(|| (Value::ok(), start + 5));
@@ -561,63 +605,75 @@ fn short_string(buf: &mut [u8], start: usize, bias: u64) -> Option<(Value, usize
         return None;
     }
     tail[0] = 0;
-    let place = (text as u64).wrapping_add(bias);
-    Some((Value::new(Kind::String, len as u32, place), end + 2))
+    let position = (text as u64).wrapping_add(bias);
+    Some((Value::new(Kind::String, len as u32, position), end + 2))
 }
 
-/// The value of a string that is all there.
+/// The value of a complete string.
 #[inline]
-fn string(sign: u8, buf: &[u8], text: usize, len: usize, bias: u64) -> Result<Value> {
-    let place = (text as u64).wrapping_add(bias);
+fn string_value(sign: u8, buf: &[u8], text: usize, len: usize, bias: u64) -> Result<Value> {
+    let position = (text as u64).wrapping_add(bias);
     Ok(match sign {
-        b'$' => Value::new(Kind::String, len as u32, place),
-        b'!' => error_value(len as u32, place),
+        b'$' => Value::new(Kind::String, len as u32, position),
+        b'!' => error_value(len as u32, position),
         _ => {
             // "txt:" or "mkd:" and the text.
             if len < 4 || buf[text + 3] != b':' {
-                return Err(broken("a verbatim string without its format"));
+                return Err(protocol_error("a verbatim string without a format"));
             }
-            Value::new(Kind::Verbatim, len as u32 - 4, place.wrapping_add(4))
+            Value::new(Kind::Verbatim, len as u32 - 4, position.wrapping_add(4))
         }
     })
 }
 
-fn error_value(len: u32, place: u64) -> Value {
-    let mut value = Value::new(Kind::Error, len, place);
+fn error_value(len: u32, position: u64) -> Value {
+    let mut value = Value::new(Kind::Error, len, position);
     value.code = Code::Server as u8;
     value
 }
 
 /// The value of a line.
-fn line_value(sign: u8, text: &[u8], place: u64) -> Result<Value> {
+fn line_value(sign: u8, text: &[u8], position: u64) -> Result<Value> {
     let len = text.len() as u32;
     Ok(match sign {
         b'+' if text == b"OK" => Value::ok(),
-        b'+' => Value::new(Kind::Status, len, place),
-        b'-' => error_value(len, place),
+        b'+' => Value::new(Kind::Status, len, position),
+        b'-' => error_value(len, position),
         b',' => {
             let number = std::str::from_utf8(text)
                 .ok()
                 .and_then(|t| t.parse::<f64>().ok());
             if number.is_none() {
-                return Err(broken("a double that is none"));
+                return Err(protocol_error("an invalid double"));
             }
-            Value::new(Kind::Double, len, place)
+            Value::new(Kind::Double, len, position)
         }
         _ => {
             let digits = text.strip_prefix(b"-").or(text.strip_prefix(b"+"));
             let digits = digits.unwrap_or(text);
             if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-                return Err(broken("a big number that is none"));
+                return Err(protocol_error("an invalid big number"));
             }
-            Value::new(Kind::Bignum, len, place)
+            Value::new(Kind::Bignum, len, position)
         }
     })
 }
 
-/// The peer broke the protocol or a limit. The connection is lost: its position is in doubt.
-fn broken(what: impl std::fmt::Display) -> Error {
-    Error::new(Code::Protocol, format_args!("the peer sent {what}"))
+const CR_WITHOUT_LF: &str = "a line with a CR that no LF follows";
+const NUMBER_OVERFLOW: &str = "a number that does not fit in 64 bits";
+
+fn line_too_long() -> Error {
+    protocol_error(format_args!("a line longer than {MAX_LINE} bytes"))
+}
+
+fn number_too_long() -> Error {
+    protocol_error(format_args!("a number longer than {MAX_NUMBER} characters"))
+}
+
+/// What the node sent violates the protocol or a limit. The connection must be dropped, because the
+/// position in its stream is unknown. Messages do not repeat what was received: it may be a value.
+fn protocol_error(sent: impl std::fmt::Display) -> Error {
+    Error::new(Code::Protocol, format_args!("the peer sent {sent}"))
 }
 
 #[cfg(test)]

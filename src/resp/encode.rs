@@ -1,4 +1,4 @@
-//! Commands to bytes.
+//! Encodes commands as RESP.
 
 use super::parse_command::parse_command;
 
@@ -6,48 +6,49 @@ use super::parse_command::parse_command;
 #[derive(Clone, Copy, Debug)]
 pub enum CommandBody<'a> {
     Args(&'a [&'a [u8]]),
-    /// The number of arguments and the name, and the other arguments.
+    /// The encoded argument count and name, and the other arguments.
     Named(&'a EncodedPrefix, &'a [&'a [u8]]),
     Encoded(&'a [u8]),
 }
 
-/// The beginning of an everyday command, encoded beforehand: the number of its arguments, and its name.
+/// The first part of a command, encoded at compile time: its argument count and its name.
 #[derive(Debug)]
 pub struct EncodedPrefix {
-    /// With zeros behind it: to copy as many bytes each time takes a few instructions, and as many as there are
-    /// takes a call.
-    bytes: [u8; EncodedPrefix::MOST],
+    /// Padded with zeros: copying a constant number of bytes takes a few instructions, copying `len`
+    /// bytes takes a call.
+    bytes: [u8; EncodedPrefix::CAPACITY],
     len: usize,
 }
 
 impl EncodedPrefix {
-    const MOST: usize = 24;
+    const CAPACITY: usize = 24;
 
     pub const fn new(encoded: &[u8]) -> EncodedPrefix {
-        let mut bytes = [0; EncodedPrefix::MOST];
-        let (place, _) = bytes.split_at_mut(encoded.len());
-        place.copy_from_slice(encoded);
+        let mut bytes = [0; EncodedPrefix::CAPACITY];
+        let (used, _) = bytes.split_at_mut(encoded.len());
+        used.copy_from_slice(encoded);
         EncodedPrefix {
             bytes,
             len: encoded.len(),
         }
     }
 
-    /// That of a command with so many arguments, its name included; nothing, if it is too long.
+    /// Encodes the prefix of a command with `arguments` arguments, the name included. Returns `None`
+    /// if it is longer than 24 bytes.
     pub fn of(arguments: usize, name: &[u8]) -> Option<EncodedPrefix> {
-        let mut encoded = Vec::with_capacity(2 * EncodedPrefix::MOST);
-        header(&mut encoded, b'*', arguments);
-        string(&mut encoded, name);
-        (encoded.len() <= EncodedPrefix::MOST).then(|| EncodedPrefix::new(&encoded))
+        let mut encoded = Vec::with_capacity(2 * EncodedPrefix::CAPACITY);
+        push_header(&mut encoded, b'*', arguments);
+        push_string(&mut encoded, name);
+        (encoded.len() <= EncodedPrefix::CAPACITY).then(|| EncodedPrefix::new(&encoded))
     }
 }
 
 impl CommandBody<'_> {
-    /// How many bytes the encoded command has.
+    /// The length of the encoded command in bytes.
     pub fn len(&self) -> usize {
         match self {
             CommandBody::Encoded(bytes) => bytes.len(),
-            // Only asked when something went wrong.
+            // Not optimised: needed only after an error.
             _ => {
                 let mut out = Vec::new();
                 self.write(&mut out);
@@ -60,13 +61,14 @@ impl CommandBody<'_> {
         self.len() == 0
     }
 
-    /// The arguments, of a command that was encoded well.
+    /// Calls `f` with the arguments of the command; with none if the command is malformed.
     pub fn with_args<T>(&self, f: impl FnOnce(&[&[u8]]) -> T) -> T {
         let mut args = Vec::new();
         let mut out = Vec::new();
         match self {
             CommandBody::Args(args) => return f(args),
             CommandBody::Encoded(bytes) => {
+                // An error leaves no arguments, as documented above.
                 let _ = parse_command(bytes, 0, &mut args);
             }
             CommandBody::Named(..) => {
@@ -74,7 +76,6 @@ impl CommandBody<'_> {
                 let _ = parse_command(&out, 0, &mut args);
             }
         }
-        // What cannot be read has no arguments.
         f(&args)
     }
 
@@ -89,28 +90,29 @@ impl CommandBody<'_> {
     }
 }
 
-/// Appends the first `len` of some bytes, which are few: all are copied, which takes less time.
+/// Appends the first `len` bytes of a small array. It copies all `N` and truncates, because a copy of
+/// constant size is faster.
 #[inline(always)]
-fn first<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N], len: usize) {
+fn push_first<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N], len: usize) {
     let end = out.len() + len;
     out.extend_from_slice(bytes);
     out.truncate(end);
 }
 
-/// Appends the header of an array of `n` or of a string of `n` bytes.
+/// Appends the header of an array of `n` elements or of a string of `n` bytes.
 #[inline(always)]
-fn header(out: &mut Vec<u8>, sign: u8, n: usize) {
+fn push_header(out: &mut Vec<u8>, sign: u8, n: usize) {
     if n < 10 {
         out.extend_from_slice(&[sign, b'0' + n as u8, b'\r', b'\n']);
     } else if n < 100 {
         let (tens, ones) = (b'0' + n as u8 / 10, b'0' + n as u8 % 10);
-        first(out, &[sign, tens, ones, b'\r', b'\n', 0, 0, 0], 5);
+        push_first(out, &[sign, tens, ones, b'\r', b'\n', 0, 0, 0], 5);
     } else {
-        long_header(out, sign, n);
+        push_long_header(out, sign, n);
     }
 }
 
-fn long_header(out: &mut Vec<u8>, sign: u8, n: usize) {
+fn push_long_header(out: &mut Vec<u8>, sign: u8, n: usize) {
     let mut digits = [0u8; 20];
     let mut at = digits.len();
     let mut left = n;
@@ -127,25 +129,25 @@ fn long_header(out: &mut Vec<u8>, sign: u8, n: usize) {
 /// Appends a command: an array of bulk strings.
 #[inline]
 pub fn encode_command(out: &mut Vec<u8>, args: &[&[u8]]) {
-    header(out, b'*', args.len());
+    push_header(out, b'*', args.len());
     for arg in args {
-        string(out, arg);
+        push_string(out, arg);
     }
 }
 
-/// Appends a command whose beginning is encoded already.
+/// Appends a command whose argument count and name are already encoded.
 #[inline]
 pub fn encode_with_prefix(out: &mut Vec<u8>, name: &EncodedPrefix, rest: &[&[u8]]) {
-    first(out, &name.bytes, name.len);
+    push_first(out, &name.bytes, name.len);
     for arg in rest {
-        string(out, arg);
+        push_string(out, arg);
     }
 }
 
 /// Appends a bulk string.
 #[inline(always)]
-fn string(out: &mut Vec<u8>, bytes: &[u8]) {
-    header(out, b'$', bytes.len());
+fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
+    push_header(out, b'$', bytes.len());
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"\r\n");
 }
@@ -158,7 +160,7 @@ mod tests {
     fn lengths_of_every_size_are_written_in_decimal() {
         for n in [0, 9, 10, 99, 100, 12345, 4_294_967_296] {
             let mut out = Vec::new();
-            header(&mut out, b'$', n);
+            push_header(&mut out, b'$', n);
             assert_eq!(out, format!("${n}\r\n").into_bytes());
         }
     }

@@ -1,4 +1,4 @@
-//! RESP2 and RESP3, bytes to values and back. No I/O.
+//! RESP2 and RESP3: encoding commands and decoding replies. No I/O.
 
 mod builder;
 mod decode;
@@ -15,5 +15,5 @@ pub use encode::{CommandBody, EncodedPrefix, encode_command, encode_with_prefix}
 pub use origin::{OK_TEXT, Origin};
 pub use parse_command::parse_command;
 pub use reply::{Reply, SMALL};
-pub use value::{Answer, Kind, Value, WITHIN, chunk_tag, flag};
+pub use value::{Answer, Kind, Value, chunk_tag, flag};
 pub use view::View;

@@ -1,22 +1,26 @@
-//! Where replies come from.
+//! The node that a reply came from, and what its replies share.
 
 use super::value::{Answer, Value, flag};
 use crate::sync::{Mutex, lock};
 use std::sync::Arc;
 
-/// Buffers below this are not worth keeping: allocating them costs less than the lock.
+/// Smaller buffers are not kept: allocating them costs less than the lock. In bytes.
 pub(super) const RECYCLE_FROM: usize = 64 * 1024;
 
-/// And no more than this many bytes are kept for one node.
+/// At most this many bytes of buffers are kept for one node.
 const RECYCLE_UP_TO: usize = 32 << 20;
 
-/// The node that replies come from: its name, the two replies that need no memory of their own,
-/// and large buffers waiting to be used again (a fresh large allocation costs more, in page
-/// faults, than decoding what goes into it).
+/// At most this many buffers are kept for one node.
+const RECYCLE_COUNT: usize = 4;
+
+/// A node as the origin of replies: its name, the two replies that need no memory of their own, and
+/// large buffers for reuse. The page faults of a fresh large allocation cost more than decoding what
+/// is received into it.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Origin {
-    /// OK and nil, sealed; a handle on one of them holds a reference on the whole.
+    /// The replies OK and nil, with addresses as for C callers. An `rdc_reply` that is one of them
+    /// holds a reference on the `Origin`.
     pub ok: Answer,
     pub nil: Answer,
     /// "host:port" and a NUL.
@@ -57,28 +61,28 @@ impl Origin {
         std::str::from_utf8(&self.name[..self.name.len() - 1]).unwrap_or("?")
     }
 
-    /// The name with its NUL.
+    /// The name and a NUL.
     pub fn c_name(&self) -> &[u8] {
         &self.name
     }
 
-    /// An empty buffer of at least `size` bytes that was used before, if there is one.
+    /// A kept buffer of at least `size` bytes, empty, if there is one.
     pub fn spare(&self, size: usize) -> Option<Vec<u8>> {
         if size < RECYCLE_FROM {
             return None;
         }
         let mut spare = lock(&self.spare);
-        // The largest: what needs much now will often need more.
+        // The largest, because a large reply often turns out to be larger still.
         let largest = (0..spare.len()).max_by_key(|i| spare[*i].capacity())?;
         (spare[largest].capacity() >= size).then(|| spare.swap_remove(largest))
     }
 
-    /// An empty buffer of at least `size` bytes.
+    /// An empty buffer of at least `size` bytes, kept or new.
     pub fn buffer(&self, size: usize) -> Vec<u8> {
         self.spare(size).unwrap_or_else(|| Vec::with_capacity(size))
     }
 
-    /// Takes back a buffer that is no longer needed.
+    /// Keeps a buffer for reuse, or frees it.
     pub fn recycle(&self, mut buffer: Vec<u8>) {
         if buffer.capacity() < RECYCLE_FROM {
             return;
@@ -86,7 +90,7 @@ impl Origin {
         buffer.clear();
         let mut spare = lock(&self.spare);
         let kept: usize = spare.iter().map(Vec::capacity).sum();
-        if spare.len() < 4 && kept + buffer.capacity() <= RECYCLE_UP_TO {
+        if spare.len() < RECYCLE_COUNT && kept + buffer.capacity() <= RECYCLE_UP_TO {
             spare.push(buffer);
         }
     }

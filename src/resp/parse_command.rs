@@ -1,27 +1,27 @@
-//! Encoded commands back to their arguments, for callers that encode for themselves.
+//! Parses an encoded command into its arguments, for callers that encode commands themselves.
 
 use crate::error::{Error, Result};
 
-/// Reads one command of `bytes` from `at` on into `args`; returns where it ends.
+/// Parses the command at index `at` of `bytes` into `args`, and returns the index after it.
 ///
-/// Strict, because what passes here goes to a server as it is: only arrays of bulk strings, with
-/// at least one argument, whose lengths are what they say.
+/// Strict, because the bytes are sent to a server unchanged: the command must be an array of at least
+/// one bulk string, and every length must be correct.
 pub fn parse_command<'a>(bytes: &'a [u8], at: usize, args: &mut Vec<&'a [u8]>) -> Result<usize> {
     args.clear();
-    let (count, mut at) = length(bytes, at, b'*')?;
+    let (count, mut at) = parse_length(bytes, at, b'*')?;
     if count == 0 {
         return Err(Error::invalid(format_args!(
-            "an empty command ends at byte {at} of the RESP buffer"
+            "the command that ends at byte {at} of the RESP buffer is empty"
         )));
     }
-    // An argument takes 5 bytes at least, so a count beyond what is there is refused unread.
+    // An argument has at least 5 bytes, so an impossible count is rejected before any is parsed.
     if count > (bytes.len() - at) / 5 {
         return Err(Error::invalid(format_args!(
             "the RESP buffer ends inside a command of {count} arguments"
         )));
     }
     for n in 1..=count {
-        let (len, start) = length(bytes, at, b'$')?;
+        let (len, start) = parse_length(bytes, at, b'$')?;
         let end = start.checked_add(len).filter(|e| e + 2 <= bytes.len());
         let Some(end) = end else {
             return Err(Error::invalid(format_args!(
@@ -39,17 +39,17 @@ pub fn parse_command<'a>(bytes: &'a [u8], at: usize, args: &mut Vec<&'a [u8]>) -
     Ok(at)
 }
 
-/// Reads "<sign><digits>\r\n".
-fn length(bytes: &[u8], at: usize, sign: u8) -> Result<(usize, usize)> {
-    let wrong = |what: &str| {
+/// Parses "<sign><digits>\r\n". Returns the number and the index after it.
+fn parse_length(bytes: &[u8], at: usize, sign: u8) -> Result<(usize, usize)> {
+    let expected = |found: &str| {
         Error::invalid(format_args!(
-            "{what} at byte {at} of the RESP buffer, where {:?} and a length are due",
+            "expected {:?} and a length at byte {at} of the RESP buffer, found {found}",
             char::from(sign)
         ))
     };
     match bytes.get(at) {
-        None => return Err(wrong("nothing")),
-        Some(b) if *b != sign => return Err(wrong(&format!("byte 0x{b:02x}"))),
+        None => return Err(expected("its end")),
+        Some(b) if *b != sign => return Err(expected(&format!("byte 0x{b:02x}"))),
         Some(_) => {}
     }
     let mut n: usize = 0;
@@ -58,11 +58,11 @@ fn length(bytes: &[u8], at: usize, sign: u8) -> Result<(usize, usize)> {
         n = n
             .checked_mul(10)
             .and_then(|n| n.checked_add(usize::from(digit - b'0')))
-            .ok_or_else(|| wrong("a length beyond all bounds"))?;
+            .ok_or_else(|| expected("a number that does not fit in 64 bits"))?;
         i += 1;
     }
     if i == at + 1 || bytes.get(i..i + 2) != Some(b"\r\n") {
-        return Err(wrong("no length"));
+        return Err(expected("no valid length"));
     }
     Ok((n, i + 2))
 }

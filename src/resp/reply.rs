@@ -1,29 +1,29 @@
-//! A whole reply and all its memory.
+//! A reply and all its memory.
 
 use super::origin::{Origin, RECYCLE_FROM};
-use super::value::{Answer, Kind, Value, WITHIN, chunk_tag, flag};
+use super::value::{Answer, INLINE_CHUNK, Kind, Value, chunk_tag, flag};
 use super::view::View;
 use crate::error::Error;
 use std::sync::Arc;
 
-/// A reply that is one text of less than this needs no memory of its own.
+/// A reply that is one text shorter than this is stored inline. In bytes, with the NUL.
 pub const SMALL: usize = 40;
 
-/// A whole reply and all its memory.
+/// A reply and all its memory: an arena that is freed at once.
 #[derive(Debug)]
 pub struct Reply {
     pub root: Answer,
     /// Elements of aggregates.
     pub values: Vec<Value>,
-    /// Elements of a pipeline's reply.
+    /// Elements of the reply of a pipeline, or of several nodes.
     pub answers: Vec<Answer>,
-    /// The bytes that texts are in: chunk 0.
+    /// Chunk 0 of the bytes that contain the texts.
     pub first: Vec<u8>,
-    /// Whom it came from: origin 0.
+    /// Origin 1: the node that the reply came from.
     pub origin: Option<Arc<Origin>>,
-    /// The other chunks and origins, which most replies have none of.
+    /// Further chunks and origins. Most replies have none.
     more: Option<Box<More>>,
-    /// The text of a small reply, and a NUL.
+    /// The inline text of a small reply, and a NUL.
     small: [u8; SMALL],
 }
 
@@ -63,14 +63,14 @@ impl Drop for Reply {
 }
 
 impl Reply {
-    /// A reply of one value that needs no bytes.
+    /// A reply of one value that has no text in a chunk.
     pub fn of(value: Value) -> Reply {
         let mut reply = Reply::default();
         reply.root.value = value;
         reply
     }
 
-    /// A reply of one value from this node.
+    /// A reply of one value from a node.
     #[inline]
     pub fn from(value: Value, origin: Arc<Origin>) -> Reply {
         Reply {
@@ -84,21 +84,21 @@ impl Reply {
         }
     }
 
-    /// Makes a text with its NUL, of [`SMALL`] bytes at most, that of the root.
+    /// Stores the text of the root inline: at most [`SMALL`] bytes, with the NUL.
     #[inline]
     pub fn hold(&mut self, text: &[u8]) {
         self.small[..text.len()].copy_from_slice(text);
-        self.root.value.data = chunk_tag(WITHIN);
+        self.root.value.data = chunk_tag(INLINE_CHUNK);
     }
 
-    /// An error of ours, or one made of a server's, as a reply.
+    /// An error as a reply.
     pub fn error(error: &Error) -> Reply {
         let mut reply = Reply::default();
         reply.root = reply.store_error(error);
         reply
     }
 
-    /// Puts an error into this arena.
+    /// Stores an error in this arena.
     pub fn store_error(&mut self, error: &Error) -> Answer {
         let mut value = self.store_text(Kind::Error, error.message.as_bytes());
         value.code = error.code as u8;
@@ -112,7 +112,7 @@ impl Reply {
         Answer { value, node }
     }
 
-    /// Puts a text and its NUL into chunk 0.
+    /// Stores a text and a NUL in chunk 0.
     pub fn store_text(&mut self, kind: Kind, text: &[u8]) -> Value {
         let text = &text[..text.len().min(u32::MAX as usize)];
         let at = self.first.len();
@@ -121,7 +121,7 @@ impl Reply {
         Value::new(kind, text.len() as u32, at as u64)
     }
 
-    /// The number to put into [`Answer::node`] for this origin, which the reply keeps alive.
+    /// Adds an origin, which the reply keeps alive, and returns its number for [`Answer::node`].
     pub fn add_origin(&mut self, origin: &Arc<Origin>) -> u64 {
         match &self.origin {
             None => {
@@ -150,25 +150,24 @@ impl Reply {
         }
     }
 
-    /// Every origin, in the order of their numbers.
+    /// All origins, in the order of their numbers.
     pub fn origins(&self) -> impl Iterator<Item = &Arc<Origin>> {
         let more = self.more.as_ref().map_or(&[][..], |m| &m.origins);
         self.origin.iter().chain(more)
     }
 
-    /// The chunks behind the first.
+    /// All chunks but chunk 0.
     pub fn chunks(&self) -> &[Vec<u8>] {
         self.more.as_ref().map_or(&[], |m| m.chunks.as_slice())
     }
 
-    /// No bytes yet.
-    fn is_bare(&self) -> bool {
+    fn has_no_chunks(&self) -> bool {
         self.first.capacity() == 0 && self.chunks().is_empty()
     }
 
     /// Adds a chunk of bytes and returns its number.
     pub fn add_chunk(&mut self, chunk: Vec<u8>) -> usize {
-        if self.is_bare() {
+        if self.has_no_chunks() {
             self.first = chunk;
             return 0;
         }
@@ -177,14 +176,14 @@ impl Reply {
         chunks.len()
     }
 
-    /// A number for a chunk whose bytes are still coming.
+    /// Reserves the number of a chunk that is still being received.
     pub fn add_chunk_later(&mut self) -> usize {
         let chunks = &mut self.more.get_or_insert_default().chunks;
         chunks.push(Vec::new());
         chunks.len()
     }
 
-    /// Gives a chunk of [`Reply::add_chunk_later`] its bytes.
+    /// Sets the bytes of a chunk reserved by [`Reply::add_chunk_later`].
     pub fn set_chunk(&mut self, number: usize, bytes: Vec<u8>) {
         match number {
             0 => self.first = bytes,
@@ -196,20 +195,21 @@ impl Reply {
     pub fn chunk(&self, number: usize) -> &[u8] {
         match number {
             0 => &self.first,
-            WITHIN => &self.small,
+            INLINE_CHUNK => &self.small,
             n => self.chunks().get(n - 1).map_or(&[], |c| c.as_slice()),
         }
     }
 
-    /// Takes over everything another reply holds, and returns its root as it reads in here.
+    /// Moves the memory of another reply into this one, and returns its root with positions in this
+    /// arena.
     pub fn absorb(&mut self, mut other: Reply) -> Answer {
-        let chunks = if self.is_bare() {
+        let chunks = if self.has_no_chunks() {
             0
         } else {
             self.chunks().len() + 1
         };
         let values = self.values.len() as u64;
-        let moved = |mut value: Value| {
+        let relocate = |mut value: Value| {
             if value.in_chunk() {
                 value.data += chunk_tag(chunks);
             } else if value.kind.has_elements() {
@@ -218,18 +218,18 @@ impl Reply {
             value
         };
         let mut root = other.root;
-        if root.value.in_chunk() && root.value.place().0 == WITHIN {
+        if root.value.in_chunk() && root.value.position().0 == INLINE_CHUNK {
             let text = other.view().text().unwrap_or_default().to_vec();
             root.value.data = self.store_text(root.value.kind, &text).data;
         } else {
-            root.value = moved(root.value);
+            root.value = relocate(root.value);
         }
         root.value.flags &= !flag::ROOT;
         root.node = match other.origin_of(other.root).cloned() {
             Some(origin) => self.add_origin(&origin),
             None => 0,
         };
-        self.values.extend(other.values.drain(..).map(moved));
+        self.values.extend(other.values.drain(..).map(relocate));
         self.add_chunk(std::mem::take(&mut other.first));
         if let Some(more) = &mut other.more {
             let chunks = &mut self.more.get_or_insert_default().chunks;

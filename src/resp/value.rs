@@ -1,12 +1,12 @@
-//! A decoded reply: one arena of values and the received bytes they point into.
+//! The values of a decoded reply, which is one arena: a list of values, and the received bytes.
 //!
-//! A [`Value`] is 16 bytes and says where its text or its elements are: texts as a place in one
-//! of the reply's chunks of bytes, elements as a place in its list of values. The C boundary
-//! turns these places into addresses once ("sealing"), after which a reply is read without
-//! knowing the arena it lives in. Texts are followed by a NUL, which the decoder writes over the
-//! CR of the wire.
+//! A [`Value`] has 16 bytes. It refers to its text by a position in one of the reply's chunks of
+//! bytes, and to its elements by an index in the reply's list of values. The C boundary turns
+//! positions and indices into addresses once (pointer swizzling, `ffi/reply_layout.rs`). After that,
+//! a value can be read without the arena. A NUL follows each text: the decoder writes it over the CR
+//! that was received.
 
-/// What a value is. The numbers are those of the C header.
+/// The type of a value. The numbers are those of the C header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
@@ -26,7 +26,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether values of this kind carry text.
+    /// Whether values of this kind have a text.
     #[inline]
     pub fn has_text(self) -> bool {
         matches!(
@@ -40,7 +40,7 @@ impl Kind {
         )
     }
 
-    /// Whether values of this kind carry elements.
+    /// Whether values of this kind have elements.
     #[inline]
     pub fn has_elements(self) -> bool {
         matches!(self, Kind::Array | Kind::Map | Kind::Set | Kind::Push)
@@ -49,31 +49,32 @@ impl Kind {
 
 /// Bits of [`Value::flags`].
 pub mod flag {
-    /// The whole reply, or an element of a pipeline's: an [`Answer`](super::Answer).
+    /// The value is the beginning of an [`Answer`](super::Answer): the root, or an element of the
+    /// reply of a pipeline.
     pub const ANSWER: u8 = 1;
-    /// The value that owns the arena; freeing any other does nothing.
+    /// The value owns the arena. Freeing any other value does nothing.
     pub const ROOT: u8 = 2;
-    /// The elements are answers.
+    /// The elements are [`Answer`](super::Answer)s, not plain values.
     pub const WIDE: u8 = 4;
-    /// The status OK: its text is a constant, not in the arena.
+    /// The status OK: its text is a constant, and not in the arena.
     pub const OK: u8 = 8;
     /// The command may have run.
     pub const SENT: u8 = 16;
-    /// Lives in an [`Origin`](crate::resp::Origin), not in an arena of its own.
+    /// The value is a field of an [`Origin`](crate::resp::Origin), and has no arena of its own.
     pub const SHARED: u8 = 32;
 }
 
-/// How far a chunk's number is shifted in [`Value::data`]; below are offsets of up to 1 TiB.
+/// The bits of [`Value::data`] below this are an offset (up to 1 TiB), the others a chunk number.
 const CHUNK_SHIFT: u32 = 40;
 
-/// The part of [`Value::data`] that names a chunk.
+/// A chunk number as part of [`Value::data`].
 #[inline]
 pub fn chunk_tag(chunk: usize) -> u64 {
     (chunk as u64) << CHUNK_SHIFT
 }
 
-/// The number of the chunk that is part of the reply itself.
-pub const WITHIN: usize = (1 << (64 - CHUNK_SHIFT)) - 1;
+/// The chunk number of the inline text of a small reply.
+pub(super) const INLINE_CHUNK: usize = (1 << (64 - CHUNK_SHIFT)) - 1;
 
 /// One value of a reply.
 #[derive(Clone, Copy, Debug)]
@@ -84,10 +85,10 @@ pub struct Value {
     /// The [`Code`](crate::error::Code) of an error.
     pub code: u8,
     spare: u8,
-    /// Bytes of text, or number of elements (two for each pair of a map).
+    /// Length of the text in bytes, or number of elements (two for each pair of a map).
     pub len: u32,
-    /// An integer or a bool; or the place of the text: chunk and offset; or the index of the
-    /// first element.
+    /// An integer or a boolean; or the position of the text (chunk number and offset); or the index
+    /// of the first element. At the C boundary, an address in place of a position or an index.
     pub data: u64,
 }
 
@@ -111,7 +112,7 @@ impl Value {
         Value::new(Kind::Integer, 0, n as u64)
     }
 
-    /// The status OK, which needs no bytes.
+    /// The status OK, whose text is a constant.
     #[inline]
     pub fn ok() -> Value {
         let mut value = Value::new(Kind::Status, 2, 0);
@@ -119,9 +120,9 @@ impl Value {
         value
     }
 
-    /// The chunk and the offset of a text.
+    /// The position of a text: chunk number and offset.
     #[inline]
-    pub fn place(self) -> (usize, usize) {
+    pub fn position(self) -> (usize, usize) {
         (
             (self.data >> CHUNK_SHIFT) as usize,
             (self.data & ((1 << CHUNK_SHIFT) - 1)) as usize,
@@ -135,12 +136,14 @@ impl Value {
     }
 }
 
-/// A value that a node gave to a command: the root of a reply, or an element of a pipeline's.
+/// A value with the node that returned it: the root of a reply, or an element of the reply of a
+/// pipeline.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Answer {
     pub value: Value,
-    /// 0, or one more than the index of the reply's origin; once sealed the address of its name.
+    /// The number of the origin in the reply, or 0 for none. At the C boundary, the address of its
+    /// name.
     pub node: u64,
 }
 

@@ -1,10 +1,10 @@
-//! Reading a reply.
+//! Read access to the values of a reply.
 
 use super::origin::OK_TEXT;
 use super::reply::Reply;
 use super::value::{Kind, Value, flag};
 
-/// A value of a reply, to be read.
+/// A value together with its reply, for reading.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     reply: &'a Reply,
@@ -28,7 +28,7 @@ impl<'a> View<'a> {
         self.value.kind == Kind::Nil
     }
 
-    /// The text, of a kind that has one.
+    /// The text, if the value has one.
     pub fn text(self) -> Option<&'a [u8]> {
         if self.value.flags & flag::OK != 0 {
             return Some(&OK_TEXT[..2]);
@@ -36,7 +36,7 @@ impl<'a> View<'a> {
         if !self.value.kind.has_text() {
             return None;
         }
-        let (chunk, at) = self.value.place();
+        let (chunk, at) = self.value.position();
         self.reply
             .chunk(chunk)
             .get(at..at + self.value.len as usize)
@@ -47,7 +47,7 @@ impl<'a> View<'a> {
         self.text().and_then(|t| std::str::from_utf8(t).ok())
     }
 
-    /// The integer, or the integer that the text spells.
+    /// The integer, or the integer that the text represents.
     pub fn int(self) -> Option<i64> {
         match self.value.kind {
             Kind::Integer | Kind::Bool => Some(self.value.data as i64),
@@ -55,7 +55,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// How many elements.
+    /// The number of elements.
     pub fn len(self) -> usize {
         if self.value.kind.has_elements() {
             self.value.len as usize
@@ -68,7 +68,7 @@ impl<'a> View<'a> {
         self.len() == 0
     }
 
-    /// An element.
+    /// The element at index `i`.
     pub fn at(self, i: usize) -> Option<View<'a>> {
         if i >= self.len() {
             return None;
@@ -85,7 +85,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The value of a key of a map, or of a flat array of pairs (RESP2's maps).
+    /// The value of a key in a map, or in a flat array of pairs (how RESP2 represents maps).
     pub fn find(self, key: &str) -> Option<View<'a>> {
         (0..self.len() / 2)
             .find(|i| {
@@ -95,7 +95,7 @@ impl<'a> View<'a> {
             .and_then(|i| self.at(2 * i + 1))
     }
 
-    /// The elements.
+    /// All elements, in order.
     pub fn elements(self) -> impl Iterator<Item = View<'a>> {
         (0..self.len()).filter_map(move |i| self.at(i))
     }

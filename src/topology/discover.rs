@@ -1,5 +1,7 @@
-//! Asks nodes about their cluster. The only part of this floor that talks, and always on a
-//! connection of its own: a topology request never shares a position with a user's command.
+//! Queries nodes for their view of the cluster.
+//!
+//! The only part of `topology` that does I/O. It always uses a connection of its own: a topology
+//! request never shares a stream position with a user's command.
 
 use super::info::info;
 use super::parse::slots;
@@ -12,46 +14,46 @@ use crate::net::{Call, ConnectionKind, Peer};
 use crate::resp::{CommandBody, Kind};
 use std::sync::Arc;
 
-/// What was learned.
+/// The result of a discovery.
 pub enum Discovered {
-    /// A cluster, as the node that is believed sees it.
+    /// A cluster, in the view that [`reconcile`] has chosen.
     Cluster(ClusterView),
     /// A server that is not part of a cluster.
     Single(Arc<Peer>),
 }
 
-/// Asks so many more where those that were asked disagree.
-const MORE: usize = 3;
+/// How many additional views are fetched at most, if views disagree.
+const MAX_ADDITIONAL_VIEWS: usize = 3;
 
-/// Asks `peers` in order until `opinions` of them have answered, or a few more where they disagree,
-/// and believes one.
+/// Queries `peers` in order until `wanted` of them have returned a view, and chooses one view. If the
+/// views disagree, a few more are fetched.
 ///
-/// Where none answers, the error names each and its reason.
+/// If no peer returns a view, the error contains the reason of each.
 pub fn discover(
     peers: &[Arc<Peer>],
-    opinions: usize,
+    wanted: usize,
     mode: ClusterMode,
     call: &Call<'_>,
 ) -> Result<Discovered> {
     let mut views = Vec::new();
-    let mut reasons: Vec<Error> = Vec::new();
+    let mut errors: Vec<Error> = Vec::new();
     let mut empty = None;
     for peer in peers {
-        if is_settled(&views, opinions) || views.len() >= opinions + MORE {
+        if is_settled(&views, wanted) || views.len() >= wanted + MAX_ADDITIONAL_VIEWS {
             break;
         }
         let time = now();
         if call.deadline.passed(time) {
             break;
         }
-        match ask(peer, mode, &call.attempt(time)) {
+        match fetch_view(peer, mode, &call.with_start(time)) {
             Ok(Discovered::Single(peer)) => return Ok(Discovered::Single(peer)),
             Ok(Discovered::Cluster(view)) if view.shards.is_empty() => empty = Some(view),
             Ok(Discovered::Cluster(view)) => views.push(view),
             Err(error) if matches!(error.code, Code::Interrupted | Code::Closed) => {
                 return Err(error);
             }
-            Err(error) => reasons.push(error),
+            Err(error) => errors.push(error),
         }
     }
     if let Some(view) = reconcile(views) {
@@ -60,89 +62,93 @@ pub fn discover(
     if let Some(view) = empty {
         return Ok(Discovered::Cluster(view));
     }
-    Err(nobody(peers.len(), &reasons, call))
+    Err(combine_errors(peers.len(), &errors, call))
 }
 
-/// One error of many: the worst kind, and each node's own words.
-fn nobody(asked: usize, reasons: &[Error], call: &Call<'_>) -> Error {
-    let auth = reasons.iter().find(|e| e.code == Code::Auth);
+/// Combines the errors of the peers into one. An authentication error takes precedence.
+fn combine_errors(peers: usize, errors: &[Error], call: &Call<'_>) -> Error {
+    let auth = errors.iter().find(|e| e.code == Code::Auth);
     if let Some(error) = auth {
         return error.clone();
     }
-    if asked == 0 {
+    if peers == 0 {
         return Error::new(Code::Connect, "no node of the cluster is known");
     }
     let late = call.deadline.passed(now());
-    let mut words: Vec<String> = reasons
+    let mut messages: Vec<String> = errors
         .iter()
         .map(|e| {
-            let kind = e.code.name();
+            let code = e.code.name();
             let text = e.message.as_str();
-            text.strip_prefix(kind).unwrap_or(text).trim().to_string()
+            text.strip_prefix(code).unwrap_or(text).trim().to_string()
         })
         .collect();
-    words.dedup();
-    if late && reasons.len() < asked {
-        words.push("the others were not asked in time".to_string());
+    messages.dedup();
+    if late && errors.len() < peers {
+        messages.push("the deadline passed before the other nodes were queried".to_string());
     }
-    let code = match reasons {
+    let code = match errors {
         [only] => only.code,
-        _ if !reasons.is_empty() && reasons.iter().all(|e| e.code == reasons[0].code) => {
-            reasons[0].code
+        _ if !errors.is_empty() && errors.iter().all(|e| e.code == errors[0].code) => {
+            errors[0].code
         }
         _ => Code::Connect,
     };
-    Error::new(code, format_args!("no seed answered: {}", words.join("; ")))
+    Error::new(
+        code,
+        format_args!("no node returned the topology: {}", messages.join("; ")),
+    )
 }
 
-/// One node's view.
-fn ask(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Discovered> {
+/// Fetches the view of one node.
+fn fetch_view(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Discovered> {
     if mode == ClusterMode::No {
-        peer.open(ConnectionKind::Primary, call, call.deadline)?;
+        peer.open(ConnectionKind::Primary, call.attempt_until(call.deadline))?;
         return Ok(Discovered::Single(peer.clone()));
     }
-    let until = call.attempt_deadline(call.began);
-    let asked = [
+    let attempt = call.attempt_at(call.began);
+    let commands = [
         CommandBody::Args(&[b"CLUSTER", b"SLOTS"]),
         CommandBody::Args(&[b"CLUSTER", b"INFO"]),
     ];
-    let opened = peer.open_with_commands(ConnectionKind::Primary, &asked, call, until);
-    // What was sent is nobody's command.
+    let opened = peer.open_with_commands(ConnectionKind::Primary, &commands, attempt);
+    // The caller's command was not sent, only these two.
     let mut connection = opened.map_err(|e| e.sent(false))?;
-    let said = connection.reply(call, until)?;
-    let view = said.view();
-    if view.kind() == Kind::Error {
-        let text = String::from_utf8_lossy(view.text().unwrap_or_default()).into_owned();
-        if text.contains("cluster support disabled") {
-            if mode == ClusterMode::Auto {
-                return Ok(Discovered::Single(peer.clone()));
-            }
-            return Err(Error::new(
-                Code::Invalid,
-                format_args!(
-                    "{} is no cluster node (use cluster=auto or cluster=no)",
-                    peer.address()
-                ),
-            ));
-        }
-        let code = match text.split(' ').next() {
-            Some("NOAUTH" | "NOPERM" | "WRONGPASS") => Code::Auth,
-            _ => Code::Connect,
-        };
-        return Err(Error::new(
-            code,
-            format_args!("{} refused CLUSTER SLOTS: {text}", peer.address()),
-        )
-        .at(peer.address().to_string()));
+    let slots_reply = connection.reply(attempt)?;
+    if slots_reply.view().kind() == Kind::Error {
+        let text = slots_reply.view().text().unwrap_or_default();
+        return handle_error_reply(peer, mode, &String::from_utf8_lossy(text));
     }
-    let mut seen = slots(view, peer.address())?;
+    let mut view = slots(slots_reply.view(), peer.address())?;
     connection.check(call)?;
-    // Only SLOTS is indispensable; without the epoch the view counts as one of unknown age.
-    let about = connection.reply(call, until)?;
-    if about.view().kind() != Kind::Error
-        && let Ok(known) = info(about.view())
+    // CLUSTER INFO is optional: without an epoch, the view is of unknown age.
+    let info_reply = connection.reply(attempt)?;
+    if info_reply.view().kind() != Kind::Error
+        && let Ok(info) = info(info_reply.view())
     {
-        seen.epoch = known.current_epoch;
+        view.epoch = info.current_epoch;
     }
-    Ok(Discovered::Cluster(seen))
+    Ok(Discovered::Cluster(view))
+}
+
+/// Handles an error reply to CLUSTER SLOTS.
+fn handle_error_reply(peer: &Arc<Peer>, mode: ClusterMode, reply: &str) -> Result<Discovered> {
+    if reply.contains("cluster support disabled") {
+        if mode == ClusterMode::Auto {
+            return Ok(Discovered::Single(peer.clone()));
+        }
+        return Err(Error::new(
+            Code::Invalid,
+            format_args!(
+                "{} is not a cluster node; set cluster=auto or cluster=no",
+                peer.address()
+            ),
+        ));
+    }
+    let code = match reply.split(' ').next() {
+        Some("NOAUTH" | "NOPERM" | "WRONGPASS") => Code::Auth,
+        _ => Code::Connect,
+    };
+    let message = format_args!("{} rejected CLUSTER SLOTS: {reply}", peer.address());
+    Err(Error::new(code, message).at(peer.address().to_string()))
 }

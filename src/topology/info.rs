@@ -1,41 +1,41 @@
-//! CLUSTER INFO: what CLUSTER SLOTS and SHARDS do not say about the cluster as a whole.
+//! CLUSTER INFO: the state of the cluster, which CLUSTER SLOTS and SHARDS do not contain.
 
 use crate::error::{Code, Error, Fault, Result};
 use crate::resp::{Kind, View};
 
-/// What a node thinks of its cluster.
+/// The state of the cluster according to one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InfoView {
-    /// `cluster_state`: whether the node serves at all. It does not while it is cut off from most
+    /// `cluster_state`: whether the node accepts commands. It does not while it cannot reach most
     /// primaries, nor, unless `cluster-require-full-coverage no`, while a slot has no owner.
     pub ok: bool,
-    /// `cluster_current_epoch`: the newest configuration that the node has heard of; 0 where none
-    /// was ever negotiated, and where the node does not say.
+    /// `cluster_current_epoch`: the newest configuration epoch that the node knows; 0 if none was
+    /// ever negotiated, or if the field is missing.
     pub current_epoch: u64,
-    /// `cluster_my_epoch`: that of the node's own slots, or of its primary's.
+    /// `cluster_my_epoch`: the epoch of the node's own slots, or of its primary's slots.
     pub my_epoch: u64,
-    /// `cluster_known_nodes`, the node itself among them.
+    /// `cluster_known_nodes`, which includes the node itself.
     pub known_nodes: u64,
     /// `cluster_slots_assigned`.
     pub slots_assigned: u64,
 }
 
-/// Reads the reply to CLUSTER INFO. Lines it does not know are of no consequence.
+/// Parses the reply to CLUSTER INFO. Unknown lines are ignored.
 pub fn info(reply: View<'_>) -> Result<InfoView> {
-    let broken = |why| Err(Error::new(Code::Protocol, format!("CLUSTER INFO {why}")));
+    let invalid = |why| Err(Error::new(Code::Protocol, format!("CLUSTER INFO {why}")));
     if reply.kind() == Kind::Error {
-        return Err(refusal(reply));
+        return Err(error_reply(reply));
     }
     let Some(text) = reply.str() else {
-        return broken("was not answered with text");
+        return invalid("is not a text");
     };
     let mut view = InfoView::default();
-    let mut said = false;
+    let mut has_state = false;
     for (name, value) in text.lines().filter_map(|line| line.split_once(':')) {
         let value = value.trim();
         let number = match name {
             "cluster_state" => {
-                (said, view.ok) = (true, value == "ok");
+                (has_state, view.ok) = (true, value == "ok");
                 continue;
             }
             "cluster_current_epoch" => &mut view.current_epoch,
@@ -46,23 +46,23 @@ pub fn info(reply: View<'_>) -> Result<InfoView> {
         };
         match value.parse() {
             Ok(n) => *number = n,
-            Err(_) => return broken("has a word where a number should be"),
+            Err(_) => return invalid("has a numeric field that is not a number"),
         }
     }
-    if said {
+    if has_state {
         Ok(view)
     } else {
-        broken("does not say cluster_state")
+        invalid("has no cluster_state")
     }
 }
 
-/// An error that came instead of the reply, such as NOPERM or `ERR This instance has cluster
+/// The error that a server sent as its reply, such as NOPERM or `ERR This instance has cluster
 /// support disabled`.
-pub(super) fn refusal(reply: View<'_>) -> Error {
+pub(super) fn error_reply(reply: View<'_>) -> Error {
     let text = String::from_utf8_lossy(reply.text().unwrap_or_default());
     Error::from(Fault {
         code: Code::from_number(i32::from(reply.value().code)).unwrap_or(Code::Server),
-        // RESP3's bulk errors may have several lines.
+        // A RESP3 bulk error may have several lines.
         message: text.replace(char::is_control, "?"),
         sent: false,
         node: None,
@@ -101,17 +101,17 @@ mod tests {
         for (bytes, why) in [
             (
                 "$5\r\nhello\r\n",
-                "PROTOCOL CLUSTER INFO does not say cluster_state",
+                "PROTOCOL CLUSTER INFO has no cluster_state",
             ),
-            ("$0\r\n\r\n", "does not say cluster_state"),
-            ("$-1\r\n", "was not answered with text"),
-            (":1\r\n", "was not answered with text"),
-            ("*1\r\n:1\r\n", "was not answered with text"),
+            ("$0\r\n\r\n", "has no cluster_state"),
+            ("$-1\r\n", "is not a text"),
+            (":1\r\n", "is not a text"),
+            ("*1\r\n:1\r\n", "is not a text"),
             (
                 "$44\r\ncluster_state:ok\r\ncluster_current_epoch:-1\r\n\r\n",
-                "a word where",
+                "a numeric field that is not a number",
             ),
-            ("$2\r\n\u{fffd}\r\n", "was not answered with text"),
+            ("$2\r\n\u{fffd}\r\n", "is not a text"),
             (
                 "-ERR This instance has cluster support disabled\r\n",
                 "ERR This instance has cluster support disabled",

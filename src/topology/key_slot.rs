@@ -4,21 +4,20 @@ use crc16::{State, XMODEM};
 use once_cell::sync::Lazy;
 use std::array::from_fn;
 
-/// How many slots a cluster has.
+/// The number of slots of a cluster.
 pub const SLOTS: usize = 16384;
 
-/// The CRC16 of each byte with 0 to 7 zeros behind it. The CRC of eight bytes is that of each by itself, all of
-/// them XORed, so it takes eight look-ups that need not wait for each other.
+/// The CRC16 of each byte followed by 0 to 7 zeros. The CRC of eight bytes is the XOR of the CRCs of
+/// the single bytes, so it takes eight independent look-ups.
 static TABLES: Lazy<[[u16; 256]; 8]> = Lazy::new(|| {
     from_fn(|zeros| {
         from_fn(|byte| State::<XMODEM>::calculate(&[byte as u8, 0, 0, 0, 0, 0, 0, 0][..=zeros]))
     })
 });
 
-/// The slot of a key: of its hash tag, if it has one.
+/// The slot of a key: CRC16 of its hash tag, or of the whole key if it has none, modulo 16384.
 ///
-/// The tag is what lies between the first `{` and the first `}` behind it, unless that is
-/// nothing: then the whole key counts.
+/// The hash tag is the text between the first `{` and the first `}` after it, unless it is empty.
 #[inline]
 pub fn key_slot(key: &[u8]) -> u16 {
     let (crc, has_brace) = crc(key);
@@ -31,13 +30,13 @@ fn crc_of_tag(key: &[u8]) -> u16 {
     crc(hashed(key)).0
 }
 
-/// The CRC16 (XMODEM) of some bytes, and whether there is a `{` among them.
+/// The CRC16 (XMODEM) of some bytes, and whether they contain a `{`.
 #[inline]
 fn crc(bytes: &[u8]) -> (u16, bool) {
     let tables = &*TABLES;
     let (head, eights) = bytes.as_rchunks::<8>();
-    // It begins from 0, so zeros in front of the bytes change nothing.
-    let mut word = behind_zeros(head);
+    // The initial value is 0, so leading zeros do not change the CRC.
+    let mut word = left_padded(head);
     let mut braces = braces_in(word);
     let mut crc = crc_of_eight(tables, word);
     for eight in eights {
@@ -48,14 +47,14 @@ fn crc(bytes: &[u8]) -> (u16, bool) {
     (crc, braces != 0)
 }
 
-/// Up to seven bytes, with zeros in front of them, as eight in a word.
+/// Up to seven bytes as a word of eight, with zeros before them.
 #[inline]
-fn behind_zeros(bytes: &[u8]) -> u64 {
+fn left_padded(bytes: &[u8]) -> u64 {
     let word = match (bytes, bytes.first_chunk(), bytes.last_chunk()) {
-        // Four and four, which overlap, and agree where they do.
+        // The first four and the last four bytes, which may overlap.
         (_, Some(first), Some(last)) => {
-            let beyond = (8 * (bytes.len() - 4)) & 31;
-            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << beyond
+            let shift = (8 * (bytes.len() - 4)) & 31;
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << shift
         }
         ([a, b, c], ..) => u64::from(*a) | u64::from(*b) << 8 | u64::from(*c) << 16,
         ([a, b], ..) => u64::from(*a) | u64::from(*b) << 8,
@@ -65,7 +64,8 @@ fn behind_zeros(bytes: &[u8]) -> u64 {
     word << ((8 * (8 - bytes.len())) & 63)
 }
 
-/// Not 0 if one of eight bytes is a `{`: what is 0 after an XOR with it borrows from its highest bit.
+/// Not 0 if one of eight bytes is a `{`. XOR makes that byte 0, and the subtraction then sets its
+/// highest bit.
 #[inline]
 fn braces_in(word: u64) -> u64 {
     const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
@@ -87,15 +87,15 @@ fn crc_of_eight(tables: &[[u16; 256]; 8], word: u64) -> u16 {
         ^ tables[0][h]
 }
 
-/// The part of a key that is hashed.
+/// The part of a key that is hashed: the hash tag or the whole key.
 fn hashed(key: &[u8]) -> &[u8] {
     let Some(open) = memchr::memchr(b'{', key) else {
         return key;
     };
-    let behind = &key[open + 1..];
-    match memchr::memchr(b'}', behind) {
+    let rest = &key[open + 1..];
+    match memchr::memchr(b'}', rest) {
         Some(0) | None => key,
-        Some(close) => &behind[..close],
+        Some(close) => &rest[..close],
     }
 }
 
@@ -103,9 +103,9 @@ fn hashed(key: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    /// CRC16 as the cluster specification defines it (polynomial 1021, most significant bit
-    /// first, from 0), bit by bit.
-    fn crc_by_the_book(bytes: &[u8]) -> u16 {
+    /// CRC16 bit by bit, as in the cluster specification: polynomial 0x1021, most significant bit
+    /// first, initial value 0.
+    fn reference_crc(bytes: &[u8]) -> u16 {
         bytes.iter().fold(0, |crc, byte| {
             (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc: u16, _| {
                 let carry = if crc & 0x8000 != 0 { 0x1021 } else { 0 };
@@ -158,7 +158,7 @@ mod tests {
         ] {
             let name = key.escape_ascii().to_string();
             assert_eq!(hashed(key), part, "{name}");
-            assert_eq!(key_slot(key), crc_by_the_book(part) % 16384, "{name}");
+            assert_eq!(key_slot(key), reference_crc(part) % 16384, "{name}");
         }
     }
 
@@ -168,7 +168,7 @@ mod tests {
             let plain: Vec<u8> = (0..length)
                 .map(|i| (i * 31 + length) as u8 & 0x5f)
                 .collect();
-            assert_eq!(key_slot(&plain), crc_by_the_book(&plain) % 16384);
+            assert_eq!(key_slot(&plain), reference_crc(&plain) % 16384);
             for open in 0..length {
                 for close in open + 2..length {
                     let mut key = plain.clone();

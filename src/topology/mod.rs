@@ -1,4 +1,4 @@
-//! Which shard serves which slots. Decided from what servers say; only `discover` talks to them.
+//! Which shard owns which slots, according to the servers. Only `discover` does I/O.
 
 mod discover;
 mod info;

@@ -1,187 +1,199 @@
 //! CLUSTER SLOTS and CLUSTER SHARDS, from reply to view.
 //!
-//! One bad entry does not cost the good ones: it is left out, and the view says so. Where nothing
-//! is left, the first defect is the error. What cannot be an honest cluster's map, by its sheer
-//! size, is refused whole.
+//! An invalid entry is skipped and recorded in the view; valid entries are kept. If no entry is
+//! valid, the first defect is the error. A reply that is larger than that of any real cluster is
+//! rejected.
 
-use super::info::refusal;
+use super::info::error_reply;
 use super::key_slot::SLOTS;
-use super::view::too_many;
-use super::view::{ClusterView, Named, NodeView, ViewBuilder, add_name, is_unspecified, place};
+use super::view::{
+    ClusterView, NodeEntry, NodeView, Source, ViewBuilder, add_name, is_unspecified,
+    resolve_address,
+};
 use crate::address::Address;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::resp::{Kind, View};
 
-/// Ids are 40 bytes; a longer text than this is not one.
+/// Maximum length of a node id. Servers use 40 bytes.
 const MAX_ID: usize = 255;
 
-/// Reads the reply to CLUSTER SLOTS of the node at `asked`. An empty one is that of a cluster
-/// whose slots have not been given out.
+/// Parses the reply of the node at `from` to CLUSTER SLOTS. The reply is empty if no slots are
+/// assigned.
 ///
-/// An entry is `[first, last, primary, replica ...]` and a node `[host, port, id, metadata]`; the
-/// id came with Redis 4.0, the metadata, a map, with 7.0.
-pub fn slots(reply: View<'_>, asked: &Address) -> Result<ClusterView> {
-    const WHAT: &str = "CLUSTER SLOTS";
-    let mut gathering = ViewBuilder::new();
-    for (i, entry) in list(reply, WHAT)?.enumerate() {
-        let range = entry.at(0).zip(entry.at(1)).and_then(range);
-        let primary = entry.at(2).and_then(|node| node_of_slots(node, asked));
+/// An entry is `[first, last, primary, replica ...]`. A node is `[host, port, id, metadata]`: with an
+/// id since Redis 4.0, and with metadata, a map, since 7.0.
+pub fn slots(reply: View<'_>, from: &Address) -> Result<ClusterView> {
+    let source = Source {
+        command: "CLUSTER SLOTS",
+        node: from,
+    };
+    let mut builder = ViewBuilder::new(source);
+    for (i, entry) in entries(reply, source)?.enumerate() {
+        let range = entry.at(0).zip(entry.at(1)).and_then(parse_range);
+        let primary = entry.at(2).and_then(|node| parse_slots_node(node, from));
         let (Kind::Array, Some(range), Some(primary)) = (entry.kind(), range, primary) else {
             let why = match range {
                 _ if entry.kind() != Kind::Array => "it is not an array",
-                None => "it begins with no range of slots from 0 to 16383",
-                Some(_) if entry.len() < 3 => "it names no node",
+                None => "it does not begin with a slot range within 0 to 16383",
+                Some(_) if entry.len() < 3 => "it contains no node",
                 Some(_) => "its primary is not an array of a host and a port",
             };
-            gathering.leave_out(i, why);
+            builder.record_defect(i, why);
             continue;
         };
         let mut replicas = Vec::with_capacity(entry.len() - 3);
         for node in entry.elements().skip(3) {
-            match node_of_slots(node, asked) {
-                Some(named) => replicas.push(named),
-                None => gathering.leave_out(i, "a replica is not an array of a host and a port"),
+            match parse_slots_node(node, from) {
+                Some(node) => replicas.push(node),
+                None => builder.record_defect(i, "a replica is not an array of a host and a port"),
             }
         }
-        gathering.add(i, &[range], Some(primary), replicas)?;
+        builder.add_shard(i, &[range], Some(primary), replicas)?;
     }
-    gathering.finish(WHAT)
+    builder.finish()
 }
 
-/// Reads the reply to CLUSTER SHARDS (Redis >= 7.0) of the node at `asked`; with `tls`, for
-/// connections by TLS.
+/// Parses the reply of the node at `from` to CLUSTER SHARDS (Redis >= 7.0). With `tls`, the addresses
+/// are those for TLS connections.
 ///
-/// A shard is a map of `slots` (first and last of each range, in one array) and `nodes` (maps);
-/// maps are flat arrays in RESP2.
-pub fn shards(reply: View<'_>, asked: &Address, tls: bool) -> Result<ClusterView> {
-    const WHAT: &str = "CLUSTER SHARDS";
-    let mut gathering = ViewBuilder::new();
-    for (i, shard) in list(reply, WHAT)?.enumerate() {
-        let (Some(slots), Some(nodes)) = (array(shard, "slots"), array(shard, "nodes")) else {
-            gathering.leave_out(i, "it is not a map with arrays of slots and nodes");
+/// A shard is a map of `slots` (first and last slot of each range, in one array) and `nodes` (maps).
+/// In RESP2, maps are flat arrays.
+pub fn shards(reply: View<'_>, from: &Address, tls: bool) -> Result<ClusterView> {
+    let source = Source {
+        command: "CLUSTER SHARDS",
+        node: from,
+    };
+    let mut builder = ViewBuilder::new(source);
+    for (i, shard) in entries(reply, source)?.enumerate() {
+        let (Some(slots), Some(nodes)) = (find_array(shard, "slots"), find_array(shard, "nodes"))
+        else {
+            builder.record_defect(i, "it is not a map with arrays of slots and nodes");
             continue;
         };
         let mut ranges = Vec::new();
         for pair in 0..slots.len().div_ceil(2) {
             if pair == SLOTS {
-                return Err(too_many("ranges of slots", SLOTS));
+                return Err(source.too_many("slot ranges", SLOTS));
             }
             match slots
                 .at(2 * pair)
                 .zip(slots.at(2 * pair + 1))
-                .and_then(range)
+                .and_then(parse_range)
             {
                 Some(range) => ranges.push(range),
-                None => gathering.leave_out(i, "a range of its slots is not within 0 to 16383"),
+                None => builder.record_defect(i, "one of its slot ranges is not within 0 to 16383"),
             }
         }
-        let mut primary: Option<Named> = None;
+        let mut primary: Option<NodeEntry> = None;
         let mut replicas = Vec::new();
         for node in nodes.elements() {
-            let named = node_of_shards(node, asked, tls);
-            match (node.find("role").and_then(View::text), named) {
-                (Some(b"master" | b"primary"), Some(named)) => {
-                    // A primary that failed and was replaced stays one, without slots, until it
-                    // is back and learns of it (Redis >= 7.0): the one that is up has the slots.
-                    if primary.as_ref().is_none_or(|p| !is_up(p) && is_up(&named)) {
-                        primary = Some(named);
+            let parsed = parse_shards_node(node, from, tls);
+            match (node.find("role").and_then(View::text), parsed) {
+                (Some(b"master" | b"primary"), Some(node)) => {
+                    // After a failover, the old primary is listed as a primary without slots until it
+                    // rejoins (Redis >= 7.0). The one that is online has the slots.
+                    if primary
+                        .as_ref()
+                        .is_none_or(|p| !is_online(p) && is_online(&node))
+                    {
+                        primary = Some(node);
                     }
                 }
-                (Some(b"replica" | b"slave"), Some(named)) => replicas.push(named),
-                _ => gathering.leave_out(i, "a node is not a map with a role, a host and a port"),
+                (Some(b"replica" | b"slave"), Some(node)) => replicas.push(node),
+                _ => builder.record_defect(i, "a node is not a map with a role, a host and a port"),
             }
         }
-        gathering.add(i, &ranges, primary, replicas)?;
+        builder.add_shard(i, &ranges, primary, replicas)?;
     }
-    gathering.finish(WHAT)
+    builder.finish()
 }
 
-fn is_up(named: &Named) -> bool {
-    named.node.as_ref().is_ok_and(|node| node.online)
+fn is_online(entry: &NodeEntry) -> bool {
+    entry.node.as_ref().is_ok_and(|node| node.online)
 }
 
 /// The entries of a reply.
-fn list<'a>(reply: View<'a>, what: &str) -> Result<impl Iterator<Item = View<'a>> + use<'a>> {
+fn entries<'a>(
+    reply: View<'a>,
+    source: Source<'_>,
+) -> Result<impl Iterator<Item = View<'a>> + use<'a>> {
     match reply.kind() {
-        Kind::Array if reply.len() > SLOTS => Err(too_many("ranges of slots", SLOTS)),
+        Kind::Array if reply.len() > SLOTS => Err(source.too_many("slot ranges", SLOTS)),
         Kind::Array => Ok(reply.elements()),
-        Kind::Error => Err(refusal(reply)),
-        _ => Err(Error::new(
-            Code::Protocol,
-            format!("{what} was not answered with an array"),
-        )),
+        Kind::Error => Err(error_reply(reply)),
+        _ => Err(source.error("is not an array")),
     }
 }
 
-/// An array in a map.
-fn array<'a>(map: View<'a>, key: &str) -> Option<View<'a>> {
+/// The array with this key of a map.
+fn find_array<'a>(map: View<'a>, key: &str) -> Option<View<'a>> {
     let value = map.find(key)?;
     matches!(value.kind(), Kind::Array | Kind::Set).then_some(value)
 }
 
 /// The first and last slot of a range.
-fn range((first, last): (View<'_>, View<'_>)) -> Option<(u16, u16)> {
+fn parse_range((first, last): (View<'_>, View<'_>)) -> Option<(u16, u16)> {
     let slot = |n: View<'_>| u16::try_from(n.int()?).ok();
     let (first, last) = (slot(first)?, slot(last)?);
     (first <= last && usize::from(last) < SLOTS).then_some((first, last))
 }
 
-/// A node of CLUSTER SLOTS. Nothing if it has not even the shape of one.
-fn node_of_slots(node: View<'_>, asked: &Address) -> Option<Named> {
+/// Parses a node of CLUSTER SLOTS. `None` if it does not have the form of a node.
+fn parse_slots_node(node: View<'_>, from: &Address) -> Option<NodeEntry> {
     if node.kind() != Kind::Array {
         return None;
     }
-    let (host, port) = (host(node.at(0)?)?, node.at(1)?.int()?);
-    let id = node.at(2).and_then(id);
-    Some(named(id, host, port, node.at(3), asked))
+    let (host, port) = (parse_host(node.at(0)?)?, node.at(1)?.int()?);
+    let id = node.at(2).and_then(parse_id);
+    Some(node_entry(id, host, port, node.at(3), from))
 }
 
-/// A node of CLUSTER SHARDS. Nothing if it has not even the shape of one.
-fn node_of_shards(node: View<'_>, asked: &Address, tls: bool) -> Option<Named> {
-    // Without `tls-port` there may be a TLS proxy before the server, at the port it announces.
+/// Parses a node of CLUSTER SHARDS. `None` if it does not have the form of a node.
+fn parse_shards_node(node: View<'_>, from: &Address, tls: bool) -> Option<NodeEntry> {
+    // Without `tls-port`, a TLS proxy in front of the server may listen on the announced port.
     let port = match tls {
         true => node.find("tls-port").or_else(|| node.find("port")),
         false => node.find("port"),
     };
-    // A server that serves TLS alone has no `port`, which is as good as port 0 of CLUSTER SLOTS.
+    // A server that accepts only TLS has no `port`. CLUSTER SLOTS says port 0 in that case.
     let port = port.map_or(Some(0), View::int)?;
     let host = match node.find("endpoint").or_else(|| node.find("ip")) {
-        Some(endpoint) => host(endpoint)?,
+        Some(endpoint) => parse_host(endpoint)?,
         None => return None,
     };
-    let id = node.find("id").and_then(id);
-    let mut named = named(id, host, port, Some(node), asked);
-    if let Ok(view) = &mut named.node {
+    let id = node.find("id").and_then(parse_id);
+    let mut entry = node_entry(id, host, port, Some(node), from);
+    if let Ok(view) = &mut entry.node {
         let health = node.find("health").and_then(View::text);
         view.online = health.is_none_or(|health| health == b"online");
         let offset = node.find("replication-offset").and_then(View::int);
         view.offset = offset.and_then(|offset| u64::try_from(offset).ok());
     }
-    Some(named)
+    Some(entry)
 }
 
-/// A host: a text, or null for that of the node that was asked.
-fn host<'a>(value: View<'a>) -> Option<Option<&'a str>> {
+/// Parses a host: a text, or null for the host of the node that sent the reply.
+fn parse_host<'a>(value: View<'a>) -> Option<Option<&'a str>> {
     if value.is_nil() {
         return Some(None);
     }
     value.str().map(Some)
 }
 
-fn id<'a>(value: View<'a>) -> Option<&'a str> {
+fn parse_id<'a>(value: View<'a>) -> Option<&'a str> {
     value
         .str()
         .filter(|id| !id.is_empty() && id.len() <= MAX_ID)
 }
 
-fn named(
+fn node_entry(
     id: Option<&str>,
     host: Option<&str>,
     port: i64,
     metadata: Option<View<'_>>,
-    asked: &Address,
-) -> Named {
-    let address = place(host, port, asked);
+    from: &Address,
+) -> NodeEntry {
+    let address = resolve_address(host, port, from);
     let key = match (id, &address) {
         (Some(id), _) => id.to_string(),
         (None, Ok(address)) => address.to_string(),
@@ -199,9 +211,9 @@ fn named(
         if let Some(metadata) = metadata {
             let text = |key| metadata.find(key).and_then(View::str);
             for host in ["ip", "hostname"].into_iter().filter_map(text) {
-                // Unset names are "" or "?", and one that is no name is no loss.
+                // Unset names are "" or "?". An invalid additional name is ignored.
                 if !is_unspecified(host)
-                    && let Ok(name) = place(Some(host), port, asked)
+                    && let Ok(name) = resolve_address(Some(host), port, from)
                 {
                     add_name(&mut node, name);
                 }
@@ -211,7 +223,7 @@ fn named(
         }
         node
     });
-    Named { key, node }
+    NodeEntry { key, node }
 }
 
 #[cfg(test)]

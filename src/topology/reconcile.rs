@@ -1,24 +1,25 @@
-//! Which of several nodes to believe.
+//! Chooses among the views of several nodes.
 
 use crate::sim_hooks::sim_panic_point;
 use std::collections::HashSet;
 
 use super::view::ClusterView;
 
-/// Of the views of several nodes, the one to believe.
+/// Chooses one of the views of several nodes.
 ///
-/// Nodes differ for a moment after every failover, and for long when one is cut off, was reset, or
-/// joined another cluster. Each step is asked only of what the one before has left:
+/// Views differ briefly after every failover. They differ for long if a node is partitioned off, was
+/// reset, or has joined another cluster. Each rule applies to the views that the rules before it have
+/// left:
 ///
 /// 1. Views with slots, if there are any: a node that was reset knows of none.
-/// 2. Views that have a node in common with the view that most others have a node in common with:
-///    the rest are of another cluster (an address that was given to somebody else).
-/// 3. Those of the newest epoch, and those whose epoch is not known: a cut-off node stays behind,
-///    and a node that alone has the newest is the first to know.
-/// 4. Those with most slots: a node that has just joined learns of the shards one by one.
-/// 5. Those of the largest party that agrees on who owns what. So a single view without an epoch
-///    does not prevail over two that cover as much.
-/// 6. The first, so that callers put those whom they trust most in front.
+/// 2. Views of the same cluster as most others, which means that they have a node in common. The
+///    rest belong to another cluster: an address was reassigned.
+/// 3. Views with the newest epoch, and views with an unknown epoch. A partitioned node stays at an old
+///    epoch. If only one node has the newest epoch, it is the first to learn of it.
+/// 4. Views with the most slots: a node that has just joined learns of the shards one by one.
+/// 5. The largest group of views that agree on the owner of each slot. Thus one view without an epoch
+///    does not win over two that cover as many slots.
+/// 6. The first view. Callers put the most trusted node first.
 pub fn reconcile(mut views: Vec<ClusterView>) -> Option<ClusterView> {
     sim_panic_point!(Topology);
     if views.len() == 1 {
@@ -46,15 +47,17 @@ pub fn reconcile(mut views: Vec<ClusterView>) -> Option<ClusterView> {
     Some(views.swap_remove(best))
 }
 
-/// Whether `opinions` views are enough to choose among: so many of the newest agree, or one is newer
-/// than all others. Otherwise another node decides by majority: one that was away hears of the
-/// present epoch a moment before it hears who took its slots meanwhile.
-pub fn is_settled(views: &[ClusterView], opinions: usize) -> bool {
+/// Whether `wanted` views suffice to choose one: that many of the newest agree, or one is newer than
+/// all others.
+///
+/// Otherwise the view of another node is needed for a majority. A node that returns from a partition
+/// learns the current epoch shortly before it learns the new owners of its slots.
+pub fn is_settled(views: &[ClusterView], wanted: usize) -> bool {
     let Some(newest) = views.iter().map(|view| view.epoch).max() else {
         return false;
     };
     let newest_views = || views.iter().filter(|view| view.epoch == newest);
-    if views.len() >= opinions && newest > 0 && newest_views().count() == 1 {
+    if views.len() >= wanted && newest > 0 && newest_views().count() == 1 {
         return true;
     }
     let owners: Vec<_> = newest_views().map(owners).collect();
@@ -62,10 +65,10 @@ pub fn is_settled(views: &[ClusterView], opinions: usize) -> bool {
         .iter()
         .map(|a| owners.iter().filter(|b| a == *b).count())
         .max();
-    views.len() >= opinions && most.is_some_and(|n| n >= opinions)
+    views.len() >= wanted && most.is_some_and(|n| n >= wanted)
 }
 
-/// Whether each view is of the same cluster as most.
+/// For each view, whether it is of the same cluster as most of them.
 fn relatives(views: &[ClusterView]) -> Option<Vec<bool>> {
     let nodes: Vec<_> = views.iter().map(nodes).collect();
     let related = |a: usize, b: usize| a == b || !nodes[a].is_disjoint(&nodes[b]);
@@ -75,7 +78,7 @@ fn relatives(views: &[ClusterView]) -> Option<Vec<bool>> {
     Some(all.map(|view| related(best, view)).collect())
 }
 
-/// The index of the first of the largest.
+/// The index of the largest count; of the first one if several are equal.
 fn first_with_most(counts: impl Iterator<Item = usize>) -> Option<usize> {
     counts
         .enumerate()
@@ -90,7 +93,7 @@ fn nodes(view: &ClusterView) -> HashSet<&str> {
     nodes.map(|node| node.id.as_str()).collect()
 }
 
-/// Who owns what, in the order of slots.
+/// The owner of each range of slots, in order.
 fn owners(view: &ClusterView) -> Vec<(u16, u16, Option<&str>)> {
     let mut owners = Vec::new();
     for shard in &view.shards {
@@ -105,37 +108,37 @@ fn owners(view: &ClusterView) -> Vec<(u16, u16, Option<&str>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse::tests::seen;
+    use super::super::parse::tests::slots_view;
     use super::*;
 
-    /// Nine tenths of slots at `a` and the rest at `b`; after a failover, `c` has those of `a`.
+    /// Most slots at `a`, and the rest at `b`. After a failover, `c` has those of `a`.
     const OLD: &str = "[ [ 0 14999 [ h 1 a ] [ h 3 c ] ] [ 15000 16383 [ h 2 b ] ] ]";
     const NEW: &str = "[ [ 0 14999 [ h 3 c ] ] [ 15000 16383 [ h 2 b ] ] ]";
-    /// The same map by other words: shards in another order, a range in two, a replica less.
+    /// The same owners in another form: other order of shards, a split range, one replica less.
     const OLD_TOO: &str = "[ [ 15000 16383 [ h 2 b ] ] [ 0 9 [ h 1 a ] ] [ 10 14999 [ h 1 a ] ] ]";
-    /// A node that has heard of one shard so far.
+    /// The view of a node that knows one shard so far.
     const PART: &str = "[ [ 15000 16383 [ h 2 b ] ] ]";
     const NONE: &str = "[ ]";
     const FOREIGN: &str = "[ [ 0 16383 [ h 9 z ] ] ]";
 
     #[test]
     fn the_view_that_is_believed() {
-        for (day, views, believed) in [
-            ("one node was asked", &[(OLD, 0)][..], 0),
-            ("one node of a fresh cluster was asked", &[(NONE, 0)], 0),
+        for (case, views, expected) in [
+            ("one view", &[(OLD, 0)][..], 0),
+            ("one view of a cluster without slots", &[(NONE, 0)], 0),
             ("all agree", &[(OLD, 5), (OLD_TOO, 5), (OLD, 5)], 0),
             (
-                "a cut-off node answers first",
+                "a partitioned node is first",
                 &[(OLD, 5), (NEW, 6), (NEW, 6)],
                 1,
             ),
             (
-                "a cut-off node answers last",
+                "a partitioned node is last",
                 &[(NEW, 6), (NEW, 6), (OLD, 5)],
                 0,
             ),
             (
-                "two of three have not heard of it",
+                "two of three do not know of the failover",
                 &[(OLD, 5), (OLD, 5), (NEW, 6)],
                 2,
             ),
@@ -145,7 +148,7 @@ mod tests {
                 1,
             ),
             (
-                "the same with other words",
+                "the same in another form",
                 &[(NEW, 0), (OLD, 0), (OLD_TOO, 0)],
                 1,
             ),
@@ -164,7 +167,7 @@ mod tests {
                 &[(NEW, 6), (OLD, 6), (NEW, 6)],
                 0,
             ),
-            ("two differ and nothing tells", &[(NEW, 0), (OLD, 0)], 0),
+            ("two differ, epochs unknown", &[(NEW, 0), (OLD, 0)], 0),
             ("a node has just joined", &[(PART, 6), (OLD, 6)], 1),
             ("two have just joined", &[(PART, 6), (PART, 6), (OLD, 6)], 2),
             (
@@ -172,14 +175,14 @@ mod tests {
                 &[(OLD, 5), (PART, 6), (PART, 6)],
                 1,
             ),
-            ("a node was reset, softly", &[(NONE, 9), (OLD, 6)], 1),
+            ("a node had a soft reset", &[(NONE, 9), (OLD, 6)], 1),
             (
                 "most nodes were reset",
                 &[(NONE, 9), (NONE, 9), (OLD, 6)],
                 2,
             ),
             (
-                "an address went to another cluster",
+                "an address was given to another cluster",
                 &[(FOREIGN, 99), (OLD, 6), (NEW, 7)],
                 2,
             ),
@@ -188,43 +191,39 @@ mod tests {
             let given: Vec<_> = views
                 .iter()
                 .enumerate()
-                .map(|(i, (words, epoch))| ClusterView {
+                .map(|(i, (slots, epoch))| ClusterView {
                     epoch: *epoch,
                     conflicts: i,
-                    ..seen(words)
+                    ..slots_view(slots)
                 })
                 .collect();
-            // The number of conflicts tells views apart that are equal otherwise.
+            // The number of conflicts identifies views that are otherwise equal.
             let chosen = reconcile(given).map(|view| view.conflicts);
-            assert_eq!(chosen, Some(believed), "{day}");
+            assert_eq!(chosen, Some(expected), "{case}");
         }
         assert_eq!(reconcile(Vec::new()), None);
     }
 
     #[test]
     fn whether_another_node_is_to_be_asked() {
-        for (day, views, settled) in [
-            ("one where one was wanted", &[(OLD, 0)][..], true),
-            ("the same twice", &[(OLD, 5), (OLD_TOO, 5)], true),
+        for (case, views, settled) in [
+            ("one of one", &[(OLD, 0)][..], true),
+            ("two agree", &[(OLD, 5), (OLD_TOO, 5)], true),
             ("one is newer", &[(OLD, 5), (NEW, 6)], true),
-            (
-                "they differ and nothing tells",
-                &[(OLD, 6), (NEW, 6)],
-                false,
-            ),
-            ("nor where epochs are unknown", &[(OLD, 0), (NEW, 0)], false),
-            ("a third decides", &[(OLD, 6), (NEW, 6), (NEW, 6)], true),
-            ("none has been asked", &[], false),
+            ("two differ, epochs equal", &[(OLD, 6), (NEW, 6)], false),
+            ("two differ, epochs unknown", &[(OLD, 0), (NEW, 0)], false),
+            ("two of three", &[(OLD, 6), (NEW, 6), (NEW, 6)], true),
+            ("no view", &[], false),
         ] {
             let views: Vec<_> = views
                 .iter()
-                .map(|(words, epoch)| ClusterView {
+                .map(|(slots, epoch)| ClusterView {
                     epoch: *epoch,
-                    ..seen(words)
+                    ..slots_view(slots)
                 })
                 .collect();
-            let opinions = views.len().min(2);
-            assert_eq!(is_settled(&views, opinions.max(1)), settled, "{day}");
+            let wanted = views.len().clamp(1, 2);
+            assert_eq!(is_settled(&views, wanted), settled, "{case}");
         }
     }
 }

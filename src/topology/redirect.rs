@@ -1,43 +1,45 @@
-//! MOVED and ASK, as words.
+//! Parsing of MOVED and ASK.
 
 use super::key_slot::SLOTS;
-use super::view::place;
+use super::view::resolve_address;
 use crate::address::Address;
 
-/// A server's word that a slot is served elsewhere.
+/// A MOVED or ASK redirection of a slot to another node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirection {
-    /// Once, and with ASKING before the command (ASK); otherwise for good (MOVED).
+    /// ASK: for one command, which ASKING precedes. False for MOVED: the slot has a new owner.
     pub ask: bool,
     pub slot: u16,
     pub to: Address,
 }
 
-/// Reads the text of an error from node `from` as a redirection.
+/// Parses an error message of the node at `from` as a redirection: `MOVED 3999 127.0.0.1:6381`, or
+/// the same with `ASK`.
 ///
-/// `MOVED 3999 127.0.0.1:6381`, and the same with `ASK`. Nothing if it is another error, or if it
-/// names no place to go: a slot or port that cannot be, or the host "?" (a node that was asked for
-/// its hostname and has none, Redis >= 7.0). An empty host is that of `from` (Redis >= 7.0 with
-/// `cluster-preferred-endpoint-type unknown-endpoint`).
+/// `None` for any other error, and for a redirection without a usable target: an invalid slot or
+/// port, or the host "?" (Redis >= 7.0 with `cluster-preferred-endpoint-type hostname`, of a node
+/// without a hostname). An empty host stands for the host of `from` (Redis >= 7.0 with
+/// `unknown-endpoint`).
 pub fn redirection(text: &[u8], from: &Address) -> Option<Redirection> {
     let (kind, rest) = text.split_at_checked(text.iter().position(|b| *b == b' ')?)?;
     let ask = kind.eq_ignore_ascii_case(b"ASK");
     if !ask && !kind.eq_ignore_ascii_case(b"MOVED") {
         return None;
     }
-    let mut words = rest.split(|b| *b == b' ').filter(|word| !word.is_empty());
-    let slot = number(words.next()?).filter(|slot| usize::from(*slot) < SLOTS)?;
-    let (host, port) = Address::split(std::str::from_utf8(words.next()?).ok()?).ok()?;
-    let to = place(Some(host), i64::from(port), from).ok()?;
+    let mut fields = rest.split(|b| *b == b' ').filter(|field| !field.is_empty());
+    let slot = parse_slot(fields.next()?)?;
+    let (host, port) = Address::split(std::str::from_utf8(fields.next()?).ok()?).ok()?;
+    let to = resolve_address(Some(host), i64::from(port), from).ok()?;
     Some(Redirection { ask, slot, to })
 }
 
-/// Digits only: no sign, which `str::parse` would take.
-fn number(word: &[u8]) -> Option<u16> {
-    if !word.iter().all(u8::is_ascii_digit) {
+/// Parses a slot. Digits only: `str::parse` would accept a sign.
+fn parse_slot(text: &[u8]) -> Option<u16> {
+    if !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    std::str::from_utf8(word).ok()?.parse().ok()
+    let slot: u16 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    (usize::from(slot) < SLOTS).then_some(slot)
 }
 
 #[cfg(test)]

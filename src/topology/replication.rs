@@ -1,26 +1,26 @@
-//! INFO replication: how far a node has got in its history of writes.
+//! INFO replication: the replication state of a node.
 
-use super::info::refusal;
+use super::info::error_reply;
 use crate::error::{Code, Error, Result};
 use crate::resp::{Kind, View};
 
-/// What a node says of its replication.
+/// The replication state of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicationView {
     pub primary: bool,
-    /// Of a replica: whether it is connected to its primary, with its data whole.
+    /// For a replica: whether it is connected to its primary and not in a full synchronization.
     pub link_up: bool,
-    /// `master_replid`: which history of writes it has. A failover begins another.
+    /// `master_replid`: the id of its replication history. A failover begins a new one.
     pub history: String,
-    /// How many bytes of it it has executed: of a primary `master_repl_offset`, of a replica
-    /// `slave_repl_offset` (not `slave_read_repl_offset`, which counts what has merely arrived).
+    /// How many bytes of the history it has executed. For a primary `master_repl_offset`, for a
+    /// replica `slave_repl_offset` (not `slave_read_repl_offset`, which counts bytes received).
     pub offset: u64,
 }
 
-/// Reads the reply to INFO replication. Lines it does not know are of no consequence.
+/// Parses the reply to INFO replication. Unknown lines are ignored.
 pub fn replication(reply: View<'_>) -> Result<ReplicationView> {
     if reply.kind() == Kind::Error {
-        return Err(refusal(reply));
+        return Err(error_reply(reply));
     }
     let text = reply.str().unwrap_or_default();
     let field = |name: &str| {
@@ -35,7 +35,7 @@ pub fn replication(reply: View<'_>) -> Result<ReplicationView> {
         _ => {
             return Err(Error::new(
                 Code::Protocol,
-                "INFO replication does not say a role",
+                "INFO replication has no role, or an unknown one",
             ));
         }
     };
@@ -48,7 +48,7 @@ pub fn replication(reply: View<'_>) -> Result<ReplicationView> {
         primary,
         link_up: primary || (field("master_link_status") == Some("up") && !syncing),
         history: field("master_replid").unwrap_or_default().to_string(),
-        // A replica that has nothing says -1, or nothing.
+        // A replica without data reports -1, or no offset.
         offset: offset.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
     })
 }
@@ -58,7 +58,7 @@ mod tests {
     use super::super::parse::tests::decode;
     use super::*;
 
-    fn said(lines: &[&str]) -> Result<ReplicationView> {
+    fn parse(lines: &[&str]) -> Result<ReplicationView> {
         let text = lines.join("\r\n");
         let reply = decode(format!("${}\r\n{text}\r\n", text.len()));
         replication(reply.view())
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn what_servers_say() {
         // Redis 7.0.15 and Valkey 9.1.2, cut short.
-        let primary = said(&[
+        let primary = parse(&[
             "# Replication",
             "role:master",
             "connected_slaves:1",
@@ -91,7 +91,7 @@ mod tests {
             "slave_read_repl_offset:994",
             "slave_repl_offset:980",
             "master_replid:aeaf5ba07a21b92c7b41c4b2263be7059be8b21a",
-            // What it passes on to replicas of its own.
+            // The offset that it reports to its own replicas.
             "master_repl_offset:994",
         ];
         let behind = ReplicationView {
@@ -99,17 +99,17 @@ mod tests {
             offset: 980,
             ..expected
         };
-        assert_eq!(said(&replica).unwrap(), behind);
+        assert_eq!(parse(&replica).unwrap(), behind);
         for (line, instead) in [
             (2, "master_link_status:down"),
             (3, "master_sync_in_progress:1"),
         ] {
             let mut cut_off = replica;
             cut_off[line] = instead;
-            assert!(!said(&cut_off).unwrap().link_up, "{instead}");
+            assert!(!parse(&cut_off).unwrap().link_up, "{instead}");
         }
         assert_eq!(
-            said(&["role:slave", "slave_repl_offset:-1"])
+            parse(&["role:slave", "slave_repl_offset:-1"])
                 .unwrap()
                 .offset,
             0
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn what_says_nothing_proves_nothing() {
         for lines in [&["role:sentinel"][..], &[], &["master_repl_offset:5"]] {
-            assert_eq!(said(lines).unwrap_err().code, Code::Protocol, "{lines:?}");
+            assert_eq!(parse(lines).unwrap_err().code, Code::Protocol, "{lines:?}");
         }
         let refused = decode("-NOPERM no rights for INFO\r\n");
         assert_eq!(

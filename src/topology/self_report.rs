@@ -1,47 +1,54 @@
-//! What a node says of itself, in CLUSTER NODES and INFO: more exactly than others can know it.
+//! A node's report about itself, from CLUSTER NODES and INFO. It is more exact than what other nodes
+//! know about it.
 
 use super::slot_set::SlotSet;
-use super::view::place;
+use super::view::resolve_address;
 use crate::address::Address;
 use crate::error::{Code, Error, Result};
 
-/// A node by its own word.
+const NODES: &str = "CLUSTER NODES";
+
+/// A node according to itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelfReport {
     pub id: String,
-    /// Of this run of its process: another after a restart.
+    /// The id of this run of its process (`run_id`): changes with a restart.
     pub run: String,
     pub primary: bool,
-    /// Of its slots: grows when it takes over a shard, and when slots come to it from a node whose
-    /// epoch is newer.
+    /// The configuration epoch of its slots. It grows when the node takes over a shard, and when it
+    /// receives slots from a node with a newer epoch.
     pub epoch: u64,
-    /// The slots that it serves.
+    /// The slots that it owns.
     pub slots: SlotSet,
-    /// Those of them whose keys are on their way to another node.
+    /// Its slots in state MIGRATING: their keys are being moved to another node.
     pub leaving: Vec<MigratingOut>,
-    /// Those of others whose keys are on their way here.
+    /// Slots of other nodes in state IMPORTING: their keys are being moved to this node.
     pub coming: SlotSet,
-    /// Who serves the rest: first slot, last slot, id.
+    /// The owners of other slots: first slot, last slot, node id.
     pub others: Vec<(u16, u16, String)>,
 }
 
-/// A slot that is on its way to another node.
+/// A slot that is migrating to another node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MigratingOut {
     pub slot: u16,
-    /// The node's id, and its address where it has one.
+    /// The id of the target node.
     pub to: String,
+    /// The address of the target node, if known.
     pub address: Option<Address>,
 }
 
-/// Reads the answers of the node at `from` to INFO and CLUSTER NODES.
+/// Parses the replies of the node at `from` to INFO and CLUSTER NODES.
 pub fn parse_self_report(info: &str, nodes: &str, from: &Address) -> Result<SelfReport> {
-    let broken = |why| Error::new(Code::Protocol, format_args!("{from} {why}"));
-    let mut view = None;
+    let invalid = |command, why| {
+        let message = format_args!("{command} of {from} {why}");
+        Error::new(Code::Protocol, message)
+    };
+    let mut report = None;
     let mut others = Vec::new();
     let mut addresses = Vec::new();
     for line in nodes.lines() {
-        let words: Vec<&str> = line.split(' ').collect();
+        let fields: Vec<&str> = line.split(' ').collect();
         let [
             id,
             address,
@@ -52,73 +59,74 @@ pub fn parse_self_report(info: &str, nodes: &str, from: &Address) -> Result<Self
             epoch,
             _link,
             slots @ ..,
-        ] = &words[..]
+        ] = &fields[..]
         else {
             continue;
         };
         if !flags.split(',').any(|flag| flag == "myself") {
-            addresses.push((*id, address_of(address, from)));
-            let runs = slots.iter().filter_map(|slot| run(slot));
-            others.extend(runs.map(|(first, last)| (first, last, (*id).to_owned())));
+            addresses.push((*id, parse_address(address, from)));
+            let ranges = slots.iter().filter_map(|slot| parse_range(slot));
+            others.extend(ranges.map(|(first, last)| (first, last, (*id).to_owned())));
             continue;
         }
         let mut own = SelfReport {
             id: (*id).to_owned(),
             run: String::new(),
             primary: flags.split(',').any(|flag| flag == "master"),
-            epoch: epoch.parse().map_err(|_| broken("has no epoch"))?,
+            epoch: epoch
+                .parse()
+                .map_err(|_| invalid(NODES, "has no valid epoch"))?,
             slots: SlotSet::new(),
             leaving: Vec::new(),
             coming: SlotSet::new(),
             others: Vec::new(),
         };
-        for word in slots {
-            if let Some((first, last)) = run(word) {
+        for field in slots {
+            if let Some((first, last)) = parse_range(field) {
                 own.slots.add(first, last);
-            } else if let Some((slot, to)) = open(word, "->-") {
+            } else if let Some((slot, to)) = parse_migration(field, "->-") {
                 own.leaving.push(MigratingOut {
                     slot,
                     to: to.to_owned(),
                     address: None,
                 });
-            } else if let Some((slot, _)) = open(word, "-<-") {
+            } else if let Some((slot, _)) = parse_migration(field, "-<-") {
                 own.coming.add(slot, slot);
             }
         }
-        view = Some(own);
+        report = Some(own);
     }
-    let mut view = view.ok_or_else(|| broken("does not name itself in CLUSTER NODES"))?;
-    for leaving in &mut view.leaving {
+    let mut report = report.ok_or_else(|| invalid(NODES, "has no entry with the flag myself"))?;
+    for leaving in &mut report.leaving {
         let to = addresses.iter().find(|(id, _)| *id == leaving.to);
         leaving.address = to.and_then(|(_, address)| address.clone());
     }
-    view.others = others;
+    report.others = others;
     let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
-    view.run = run
-        .ok_or_else(|| broken("says no run_id in INFO"))?
+    report.run = run
+        .ok_or_else(|| invalid("INFO", "has no run_id"))?
         .trim()
         .to_owned();
-    Ok(view)
+    Ok(report)
 }
 
-/// `127.0.0.1:7001@17001,host`: the name after the comma is not always there, the bus port
-/// neither.
-fn address_of(word: &str, from: &Address) -> Option<Address> {
-    let word = word.split(['@', ',']).next()?;
-    let (host, port) = word.rsplit_once(':')?;
-    place(Some(host), port.parse().ok()?, from).ok()
+/// Parses `127.0.0.1:7001@17001,host`. The bus port and the hostname are optional.
+fn parse_address(text: &str, from: &Address) -> Option<Address> {
+    let text = text.split(['@', ',']).next()?;
+    let (host, port) = text.rsplit_once(':')?;
+    resolve_address(Some(host), port.parse().ok()?, from).ok()
 }
 
-/// `5` or `5-10`.
-fn run(word: &str) -> Option<(u16, u16)> {
-    let (first, last) = word.split_once('-').unwrap_or((word, word));
+/// Parses `5` or `5-10`.
+fn parse_range(text: &str) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);
     (first <= last && last < 16384).then_some((first, last))
 }
 
-/// `[93->-id]` or `[93-<-id]`.
-fn open<'a>(word: &'a str, arrow: &str) -> Option<(u16, &'a str)> {
-    let (slot, id) = word
+/// Parses `[93->-id]` (migrating) or `[93-<-id]` (importing).
+fn parse_migration<'a>(text: &'a str, arrow: &str) -> Option<(u16, &'a str)> {
+    let (slot, id) = text
         .strip_prefix('[')?
         .strip_suffix(']')?
         .split_once(arrow)?;

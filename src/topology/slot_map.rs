@@ -1,4 +1,4 @@
-//! Which shard serves which slot: an immutable snapshot.
+//! An immutable snapshot of the cluster: which shard owns which slot.
 
 use super::key_slot::SLOTS;
 use super::view::{ClusterView, NodeView};
@@ -12,14 +12,14 @@ pub struct Node {
     pub id: String,
     pub zone: Option<String>,
     pub peer: Arc<Peer>,
-    /// Its place in [`Topology::nodes`].
+    /// Its index in [`Topology::nodes`].
     pub index: usize,
 }
 
 /// A primary and its replicas.
 #[derive(Clone, Debug)]
 pub struct Shard {
-    /// Nobody where the cluster names one that cannot be reached by any address.
+    /// `None` if the cluster announces no usable address of the primary.
     pub primary: Option<Arc<Node>>,
     pub replicas: Vec<Arc<Node>>,
 }
@@ -33,21 +33,21 @@ impl Shard {
 
 const NO_OWNER: u16 = u16::MAX;
 
-/// A snapshot of the cluster. A new one replaces it; this one never changes.
+/// A snapshot of the cluster. It never changes, and is replaced by newer ones.
 #[derive(Clone, Debug)]
 pub struct Topology {
-    /// Grows with each snapshot.
+    /// Increases with each snapshot.
     pub version: u64,
     pub shards: Vec<Shard>,
     pub nodes: Vec<Arc<Node>>,
-    /// One server, and no cluster.
+    /// One server without cluster support.
     pub standalone: bool,
-    /// The shard of each slot, or [`NO_OWNER`].
+    /// For each slot, the index of its shard, or [`NO_OWNER`].
     owners: Box<[u16]>,
 }
 
 impl Topology {
-    /// Nobody serves anything.
+    /// A topology without nodes and slots.
     pub fn empty() -> Topology {
         Topology {
             version: 0,
@@ -58,7 +58,7 @@ impl Topology {
         }
     }
 
-    /// The same with room for owners.
+    /// A topology in which no slot has an owner yet.
     fn without_owners() -> Topology {
         Topology {
             owners: vec![NO_OWNER; SLOTS].into_boxed_slice(),
@@ -66,7 +66,7 @@ impl Topology {
         }
     }
 
-    /// One server that has all slots: no cluster.
+    /// A standalone server, which owns all slots.
     pub fn single(peer: Arc<Peer>) -> Topology {
         let mut topology = Topology::without_owners();
         let node = topology.add_node(peer.address().to_string(), None, peer);
@@ -79,7 +79,7 @@ impl Topology {
         topology
     }
 
-    /// What a view says, with the peers that `peer` knows by address.
+    /// The topology of a view; `peer` returns the peer of an address.
     pub fn of_view(view: &ClusterView, peer: impl Fn(&Address) -> Arc<Peer>) -> Topology {
         let mut topology = Topology::without_owners();
         for shard in &view.shards {
@@ -97,7 +97,7 @@ impl Topology {
         topology
     }
 
-    /// The same cluster, its nodes with other peers.
+    /// The same topology with other peers.
     pub fn with_peers(&self, peer: impl Fn(&Address) -> Arc<Peer>) -> Topology {
         let nodes: Vec<Arc<Node>> = self
             .nodes
@@ -126,7 +126,7 @@ impl Topology {
         }
     }
 
-    /// Whether two snapshots say the same.
+    /// Whether two snapshots are equal, but for their version.
     pub fn agrees(&self, other: &Topology) -> bool {
         let same = |a: &Arc<Node>, b: &Arc<Node>| a.id == b.id && Arc::ptr_eq(&a.peer, &b.peer);
         self.owners == other.owners
@@ -149,32 +149,32 @@ impl Topology {
         node
     }
 
-    /// The shard that serves a slot.
+    /// The shard that owns a slot.
     #[inline]
     pub fn shard(&self, slot: u16) -> Option<&Shard> {
         let owner = *self.owners.get(usize::from(slot))?;
         self.shards.get(usize::from(owner))
     }
 
-    /// The first slot that the node of this name serves as a primary.
+    /// The first slot of the primary with this name ("host:port").
     pub fn first_slot_of(&self, name: &str) -> Option<u16> {
-        let is = |shard: &Shard| {
+        let has_name = |shard: &Shard| {
             let primary = shard.primary.as_ref();
             primary.is_some_and(|node| node.peer.origin().name() == name)
         };
-        let shard = self.shards.iter().position(is)? as u16;
+        let shard = self.shards.iter().position(has_name)? as u16;
         let slot = self.owners.iter().position(|owner| *owner == shard)?;
         Some(slot as u16)
     }
 
-    /// Its place in [`Topology::shards`].
+    /// The index in [`Topology::shards`] of the shard that owns a slot.
     #[inline]
     pub fn owner(&self, slot: u16) -> Option<usize> {
         let owner = usize::from(*self.owners.get(usize::from(slot))?);
         (owner < self.shards.len()).then_some(owner)
     }
 
-    /// Whether a shard, by its place, serves any slot.
+    /// Whether the shard with this index owns a slot.
     pub fn has_slots(&self, shard: usize) -> bool {
         self.owners.iter().any(|owner| usize::from(*owner) == shard)
     }
@@ -189,32 +189,31 @@ impl Topology {
         self.shards.iter().any(|s| s.replicas.is_empty())
     }
 
-    /// The slots that have a primary here and had another one in `before`.
+    /// The slots whose primary is not the same as in `before`. Slots without a primary are left out.
     pub fn moved<'t>(&'t self, before: &'t Topology) -> impl Iterator<Item = u16> + 't {
         let primary = |topology: &'t Topology, slot: u16| {
             let shard = topology.shard(slot);
             shard.and_then(|s| s.primary.as_ref()).map(|p| &p.peer)
         };
         (0..SLOTS as u16).filter(move |slot| {
-            primary(self, *slot).is_some_and(|now| {
-                primary(before, *slot).is_none_or(|then| !Arc::ptr_eq(now, then))
-            })
+            primary(self, *slot)
+                .is_some_and(|new| primary(before, *slot).is_none_or(|old| !Arc::ptr_eq(new, old)))
         })
     }
 
-    /// Whether any slot is served.
+    /// Whether any slot has an owner.
     pub fn serves(&self) -> bool {
         self.owners.iter().any(|o| *o != NO_OWNER)
     }
 
-    /// How many slots are served.
+    /// The number of slots that have an owner.
     pub fn covered(&self) -> usize {
-        // A check for overflow at each slot would keep it from taking several at a time.
+        // Wrapping, because overflow checks would prevent vectorization.
         let count = |n: usize, owner: &u16| n.wrapping_add(usize::from(*owner != NO_OWNER));
         self.owners.iter().fold(0, count)
     }
 
-    /// The runs of slots of each shard, in order.
+    /// The ranges of slots of each shard, in order.
     pub fn ranges(&self) -> Vec<Vec<(u16, u16)>> {
         let mut ranges = vec![Vec::new(); self.shards.len()];
         let mut slot = 0;
@@ -231,12 +230,16 @@ impl Topology {
         ranges
     }
 
-    /// What a MOVED says of one slot, on top of this snapshot; `None` if it is no news.
+    /// This snapshot with the slot of a MOVED moved to its target; `None` if the target already is the
+    /// slot's primary.
     ///
-    /// Who serves a slot is a primary. So a MOVED to a replica, of the very shard or of the one that the slot has
-    /// moved to, is a failover: the roles are changed for the whole shard, or it would be asked twice where all are.
-    /// If it was an old word, or the replica has become a primary of its own, the shard's next command meets another
-    /// MOVED, which changes them back. Replicas are never dropped for a MOVED; the refresh that follows sorts them out.
+    /// The owner of a slot is a primary. So a MOVED to a node known as a replica means a failover, of
+    /// the slot's shard or of the one that has received the slot. The roles are exchanged for the
+    /// whole shard: otherwise each of its slots would cost a redirection.
+    ///
+    /// If the MOVED was outdated, or the replica has become the primary of another shard, the shard's
+    /// next command receives a MOVED that restores the roles. A MOVED never removes a replica: the
+    /// refresh after it corrects them.
     pub fn patched(
         &self,
         slot: u16,
@@ -245,21 +248,21 @@ impl Topology {
     ) -> Option<Topology> {
         let owner = *self.owners.get(usize::from(slot))?;
         let is_target = |node: &Arc<Node>| node.peer.address() == to;
-        let led = |shard: &Shard| shard.primary.as_ref().is_some_and(is_target);
-        if self.shards.get(usize::from(owner)).is_some_and(led) {
+        let has_primary = |shard: &Shard| shard.primary.as_ref().is_some_and(is_target);
+        if self.shards.get(usize::from(owner)).is_some_and(has_primary) {
             return None;
         }
         let mut next = self.clone();
-        let replica = |shard: &Shard| shard.replicas.iter().position(is_target);
-        let number = if let Some(number) = self.shards.iter().position(led) {
-            number
-        } else if let Some((number, at)) =
-            (self.shards.iter().enumerate()).find_map(|(n, shard)| Some((n, replica(shard)?)))
+        let find_replica = |shard: &Shard| shard.replicas.iter().position(is_target);
+        let index = if let Some(index) = self.shards.iter().position(has_primary) {
+            index
+        } else if let Some((index, replica)) =
+            (self.shards.iter().enumerate()).find_map(|(i, shard)| Some((i, find_replica(shard)?)))
         {
-            let shard = &mut next.shards[number];
-            let promoted = shard.replicas.remove(at);
+            let shard = &mut next.shards[index];
+            let promoted = shard.replicas.remove(replica);
             shard.replicas.extend(shard.primary.replace(promoted));
-            number
+            index
         } else {
             let node = match self.nodes.iter().find(|n| is_target(n)) {
                 Some(node) => node.clone(),
@@ -271,7 +274,7 @@ impl Topology {
             });
             next.shards.len() - 1
         };
-        next.owners[usize::from(slot)] = number as u16;
+        next.owners[usize::from(slot)] = index as u16;
         Some(next)
     }
 }

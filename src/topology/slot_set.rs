@@ -1,4 +1,4 @@
-//! A set of slots.
+//! A set of slots, as a bitmap.
 
 use super::key_slot::SLOTS;
 
@@ -16,7 +16,8 @@ impl SlotSet {
         SlotSet([0; SLOTS / 64])
     }
 
-    /// The words that hold the slots from `first` to `last`, and which of their bits are meant.
+    /// For each word of the bitmap that contains slots from `first` to `last`: its index, and the mask
+    /// of those slots.
     pub(super) fn masks(first: u16, last: u16) -> impl Iterator<Item = (usize, u64)> {
         let (first, last) = (usize::from(first), usize::from(last));
         let (begin, end) = (first / 64, last / 64);
@@ -63,7 +64,7 @@ impl SlotSet {
         common
     }
 
-    /// Whether any slot is in both.
+    /// Whether a slot is in both.
     pub fn meets(&self, other: &SlotSet) -> bool {
         self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
     }
@@ -81,12 +82,12 @@ impl SlotSet {
         })
     }
 
-    /// First and last slot of each run.
+    /// First and last slot of each run of adjacent slots.
     pub(super) fn runs(&self) -> Vec<(u16, u16)> {
         let mut runs: Vec<(u16, u16)> = Vec::new();
         for (at, word) in self.0.iter().enumerate() {
             let (mut left, mut from) = (*word, at as u16 * 64);
-            // Most words are the middle of a run.
+            // Most words lie within a run.
             if left == u64::MAX
                 && let Some(run) = runs.last_mut().filter(|run| run.1 + 1 == from)
             {

@@ -1,6 +1,7 @@
-//! What one node says about its cluster, and how its words become that.
+//! One node's view of its cluster, and how a reply becomes such a view.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use super::key_slot::SLOTS;
@@ -8,41 +9,41 @@ use super::slot_set::SlotSet;
 use crate::address::Address;
 use crate::error::{Code, Error, Result};
 
-/// A cluster has at most so many nodes: the specification's own figure.
+/// Maximum number of nodes in a cluster, as in the cluster specification.
 const MAX_NODES: usize = 1000;
 
-/// A node is known by so few names that more are an attempt to fill our memory.
+/// Maximum number of addresses of a node. A node has a few; the limit bounds memory.
 const MAX_NAMES: usize = 16;
 
-/// A server.
+/// A node as a reply describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeView {
-    /// Its id, or "host:port" where the server gives none (Redis < 4.0).
+    /// The node id, or "host:port" if the server gives no id (Redis < 4.0).
     pub id: String,
-    /// Where it is to be reached.
+    /// The address to connect to.
     pub address: Address,
-    /// Every other address it is known by.
+    /// Its other addresses.
     pub names: Vec<Address>,
     /// Valkey's `availability-zone`.
     pub zone: Option<String>,
-    /// False where the cluster says that it is down or still loading (CLUSTER SHARDS alone).
+    /// False if the cluster reports it as failed or loading (CLUSTER SHARDS only).
     pub online: bool,
-    /// How much of the replication stream it has (CLUSTER SHARDS alone).
+    /// Its replication offset (CLUSTER SHARDS only).
     pub offset: Option<u64>,
 }
 
 /// A primary, its replicas, and their slots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardView {
-    /// First and last slot of each run, in order and apart.
+    /// First and last slot of each range, in order. Ranges neither overlap nor touch.
     pub ranges: Vec<(u16, u16)>,
-    /// Nobody where the primary cannot be reached by anything that is said of it.
+    /// `None` if the reply contains no usable address of the primary.
     pub primary: Option<NodeView>,
     pub replicas: Vec<NodeView>,
 }
 
 impl ShardView {
-    /// How many slots it serves.
+    /// The number of slots of this shard.
     pub fn slots(&self) -> usize {
         let count = |(first, last): &(u16, u16)| usize::from(last - first) + 1;
         self.ranges.iter().map(count).sum()
@@ -52,138 +53,162 @@ impl ShardView {
 /// A cluster, as one of its nodes sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterView {
-    /// In the order of the reply. No slot belongs to two of them, and no node.
+    /// In the order of the reply. No slot and no node is in two shards.
     pub shards: Vec<ShardView>,
-    /// The node's [`InfoView::current_epoch`](super::InfoView::current_epoch), which the caller
-    /// sets; 0 where it is not known.
+    /// The node's [`InfoView::current_epoch`](super::InfoView::current_epoch), set by the caller; 0
+    /// if unknown.
     pub epoch: u64,
-    /// How many slots were claimed by a second shard, and stayed with the first.
+    /// How many slots a second shard claimed. Such slots stay with the first shard.
     pub conflicts: usize,
-    /// The first thing that was wrong and left out, for the log.
+    /// The first invalid part of the reply, which was skipped; for the log.
     pub defect: Option<String>,
 }
 
 impl ClusterView {
-    /// How many slots are served.
+    /// The number of slots that have an owner.
     pub fn slots(&self) -> usize {
         self.shards.iter().map(ShardView::slots).sum()
     }
 }
 
-/// The address that a host and port from the wire stand for, when the node at `asked` says them.
+/// Resolves a host and port in a reply of the node at `from`.
 ///
-/// No host, or one that means "here", is the host that was asked: null (Redis >= 7.0 with
-/// `cluster-preferred-endpoint-type unknown-endpoint`), "" (a node that has not met another and
-/// does not know its address), 0.0.0.0 and :: (announced by mistake).
-pub(super) fn place(
+/// A missing or unspecified host stands for the host of that node: null (Redis >= 7.0 with
+/// `cluster-preferred-endpoint-type unknown-endpoint`), "" (a node that has not joined a cluster and
+/// does not know its own address), 0.0.0.0 and :: (announced by mistake).
+pub(super) fn resolve_address(
     host: Option<&str>,
     port: i64,
-    asked: &Address,
+    from: &Address,
 ) -> std::result::Result<Address, &'static str> {
     let port = u16::try_from(port).ok().filter(|port| *port != 0);
-    let port = port.ok_or("its port is not from 1 to 65535")?;
+    let port = port.ok_or("its port is not in 1 to 65535")?;
     match host {
-        // Redis >= 7.0 with `cluster-preferred-endpoint-type hostname`, of a node without one.
-        Some("?") => Err("its hostname is not known (\"?\")"),
+        // Redis >= 7.0 with `cluster-preferred-endpoint-type hostname`, of a node without a hostname.
+        Some("?") => Err("its hostname is unknown (\"?\")"),
         Some(host) if !is_unspecified(host) => {
             Address::new(host, port).map_err(|_| "its host is neither a name nor an IP address")
         }
         _ => Ok(Address {
-            host: asked.host.clone(),
+            host: from.host.clone(),
             port,
         }),
     }
 }
 
-/// Whether a host names no place.
+/// Whether a host is empty or an unspecified IP address.
 pub(super) fn is_unspecified(host: &str) -> bool {
     host.is_empty() || host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified())
 }
 
-/// A node as a reply names it.
-pub(super) struct Named {
-    /// What identifies it within the reply.
+/// The reply that a view is made of, for error messages.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub command: &'static str,
+    /// The node that sent the reply.
+    pub node: &'a Address,
+}
+
+impl Source<'_> {
+    /// An error of this reply.
+    pub fn error(self, why: impl fmt::Display) -> Error {
+        let Source { command, node } = self;
+        Error::new(Code::Protocol, format_args!("{command} of {node} {why}"))
+    }
+
+    /// The reply is larger than that of any real cluster.
+    pub fn too_many(self, of: &str, limit: usize) -> Error {
+        self.error(format_args!("lists more than {limit} {of}"))
+    }
+}
+
+/// A node in an entry of a reply.
+pub(super) struct NodeEntry {
+    /// What identifies the node within the reply.
     pub key: String,
-    /// The node, or why it cannot be used.
+    /// The node, or why it is unusable.
     pub node: std::result::Result<NodeView, &'static str>,
 }
 
-/// A shard that is being gathered; nodes by their index.
-struct Draft {
+/// A shard that is being assembled. Nodes are indices into [`ViewBuilder::nodes`].
+struct ShardDraft {
     slots: SlotSet,
     primary: Option<usize>,
     replicas: Vec<usize>,
 }
 
-/// Gathers the entries of a reply into a [`ClusterView`].
-pub(super) struct ViewBuilder {
-    /// Nodes in the order of their appearance; those that cannot be used keep a place.
+/// Assembles the entries of a reply into a [`ClusterView`].
+pub(super) struct ViewBuilder<'a> {
+    source: Source<'a>,
+    /// Nodes in the order of their appearance; `None` for unusable ones.
     nodes: Vec<Option<NodeView>>,
     by_key: HashMap<String, usize>,
-    drafts: Vec<Draft>,
-    /// The draft of each node that a draft is known by.
-    by_node: HashMap<usize, usize>,
-    taken: SlotSet,
+    drafts: Vec<ShardDraft>,
+    /// Maps the node that identifies a shard to the shard's draft.
+    draft_of_node: HashMap<usize, usize>,
+    /// The slots that have an owner.
+    assigned: SlotSet,
     ranges: usize,
     conflicts: usize,
     defect: Option<String>,
 }
 
-impl ViewBuilder {
-    pub fn new() -> ViewBuilder {
+impl<'a> ViewBuilder<'a> {
+    pub fn new(source: Source<'a>) -> ViewBuilder<'a> {
         ViewBuilder {
+            source,
             nodes: Vec::new(),
             by_key: HashMap::new(),
             drafts: Vec::new(),
-            by_node: HashMap::new(),
-            taken: SlotSet::new(),
+            draft_of_node: HashMap::new(),
+            assigned: SlotSet::new(),
             ranges: 0,
             conflicts: 0,
             defect: None,
         }
     }
 
-    /// Notes that something of the reply's `entry`-th part was wrong and is left out.
-    pub fn leave_out(&mut self, entry: usize, why: impl std::fmt::Display) {
+    /// Records that a part of entry number `entry` is invalid and was skipped.
+    pub fn record_defect(&mut self, entry: usize, why: impl fmt::Display) {
         self.defect
             .get_or_insert_with(|| format!("entry {entry}: {why}"));
     }
 
-    /// Adds a shard, or more of one that is there. `ranges` have been checked.
-    pub fn add(
+    /// Adds a shard, or adds to a shard that an earlier entry has begun. `ranges` must be valid.
+    pub fn add_shard(
         &mut self,
         entry: usize,
         ranges: &[(u16, u16)],
-        primary: Option<Named>,
-        replicas: Vec<Named>,
+        primary: Option<NodeEntry>,
+        replicas: Vec<NodeEntry>,
     ) -> Result<()> {
         self.ranges += ranges.len();
         if self.ranges > SLOTS {
-            return Err(too_many("ranges of slots", SLOTS));
+            return Err(self.source.too_many("slot ranges", SLOTS));
         }
         let primary = match primary {
-            Some(named) => Some(self.node(entry, "primary", named)?),
+            Some(node) => Some(self.add_node(entry, "primary", node)?),
             None => None,
         };
-        let mut followers = Vec::with_capacity(replicas.len());
-        for named in replicas {
-            let node = self.node(entry, "replica", named)?;
+        let mut usable_replicas = Vec::with_capacity(replicas.len());
+        for node in replicas {
+            let node = self.add_node(entry, "replica", node)?;
             if self.nodes[node].is_some() {
-                followers.push(node);
+                usable_replicas.push(node);
             }
         }
-        // The primary names the shard, even one that cannot be reached.
-        let usable = primary.filter(|node| self.nodes[*node].is_some());
-        let Some(name) = primary.or(followers.first().copied()) else {
-            self.leave_out(entry, "it names no node");
+        let usable_primary = primary.filter(|node| self.nodes[*node].is_some());
+        // The primary identifies the shard, even if it is unusable.
+        let Some(identity) = primary.or(usable_replicas.first().copied()) else {
+            self.record_defect(entry, "it contains no node");
             return Ok(());
         };
-        if usable.is_none() && followers.is_empty() {
-            // `node` has said why. Slots it has are left to an entry that can serve them.
+        if usable_primary.is_none() && usable_replicas.is_empty() {
+            // `add_node` has recorded why. Another entry with a usable node may claim these slots.
             return Ok(());
         }
-        let at = *self.by_node.entry(name).or_insert_with(|| {
-            self.drafts.push(Draft {
+        let at = *self.draft_of_node.entry(identity).or_insert_with(|| {
+            self.drafts.push(ShardDraft {
                 slots: SlotSet::new(),
                 primary: None,
                 replicas: Vec::new(),
@@ -191,58 +216,60 @@ impl ViewBuilder {
             self.drafts.len() - 1
         });
         let draft = &mut self.drafts[at];
-        draft.primary = draft.primary.or(usable);
-        for node in followers {
+        draft.primary = draft.primary.or(usable_primary);
+        for node in usable_replicas {
             if !draft.replicas.contains(&node) {
                 draft.replicas.push(node);
             }
         }
         for (first, last) in ranges {
             for (word, mask) in SlotSet::masks(*first, *last) {
-                let (taken, own) = (&mut self.taken.0[word], &mut draft.slots.0[word]);
-                let theirs = mask & *taken & !*own;
-                if theirs != 0 {
-                    self.conflicts += theirs.count_ones() as usize;
+                let (assigned, own) = (&mut self.assigned.0[word], &mut draft.slots.0[word]);
+                let conflicting = mask & *assigned & !*own;
+                if conflicting != 0 {
+                    self.conflicts += conflicting.count_ones() as usize;
                 }
-                *own |= mask & !*taken;
-                *taken |= mask;
+                *own |= mask & !*assigned;
+                *assigned |= mask;
             }
         }
         Ok(())
     }
 
-    /// The index of a node, known before or not.
-    fn node(&mut self, entry: usize, role: &str, named: Named) -> Result<usize> {
-        let at = match self.by_key.get(&named.key) {
+    /// Adds a node, or merges it with an earlier entry of the same node. Returns its index.
+    fn add_node(&mut self, entry: usize, role: &str, node: NodeEntry) -> Result<usize> {
+        let at = match self.by_key.get(&node.key) {
             Some(at) => *at,
-            None if self.nodes.len() == MAX_NODES => return Err(too_many("nodes", MAX_NODES)),
+            None if self.nodes.len() == MAX_NODES => {
+                return Err(self.source.too_many("nodes", MAX_NODES));
+            }
             None => {
                 self.nodes.push(None);
-                self.by_key.insert(named.key, self.nodes.len() - 1);
+                self.by_key.insert(node.key, self.nodes.len() - 1);
                 self.nodes.len() - 1
             }
         };
-        match (named.node, &mut self.nodes[at]) {
-            (Ok(node), Some(known)) => merge(known, node),
-            (Ok(node), place) => *place = Some(node),
-            (Err(why), _) => self.leave_out(entry, format!("the {role} is of no use: {why}")),
+        match (node.node, &mut self.nodes[at]) {
+            (Ok(node), Some(known)) => merge_nodes(known, node),
+            (Ok(node), unusable) => *unusable = Some(node),
+            (Err(why), _) => self.record_defect(entry, format!("the {role} is unusable: {why}")),
         }
         Ok(at)
     }
 
-    /// The view. `what` is the command that was answered.
-    pub fn finish(mut self, what: &str) -> Result<ClusterView> {
-        // A node has one role in one shard. One that is a primary somewhere is no replica, and
-        // what is said of it first counts.
-        let mut placed = vec![false; self.nodes.len()];
+    /// The view, or an error if no node is usable.
+    pub fn finish(mut self) -> Result<ClusterView> {
+        // A node has one role in one shard. A primary of one shard is not a replica of another, and
+        // the first role in the reply counts.
+        let mut has_role = vec![false; self.nodes.len()];
         for primary in self.drafts.iter().filter_map(|d| d.primary) {
-            placed[primary] = true;
+            has_role[primary] = true;
         }
         let mut shards = Vec::with_capacity(self.drafts.len());
         for mut draft in self.drafts {
             draft
                 .replicas
-                .retain(|node| !std::mem::replace(&mut placed[*node], true));
+                .retain(|node| !std::mem::replace(&mut has_role[*node], true));
             let primary = draft.primary.and_then(|node| self.nodes[node].take());
             let nodes = &mut self.nodes;
             let replicas: Vec<_> = draft
@@ -259,10 +286,9 @@ impl ViewBuilder {
             }
         }
         match self.defect {
-            Some(defect) if shards.is_empty() => Err(Error::new(
-                Code::Protocol,
-                format!("{what} names no node that can be used: {defect}"),
-            )),
+            Some(defect) if shards.is_empty() => Err(self
+                .source
+                .error(format_args!("contains no usable node: {defect}"))),
             defect => Ok(ClusterView {
                 shards,
                 epoch: 0,
@@ -273,15 +299,8 @@ impl ViewBuilder {
     }
 }
 
-pub(super) fn too_many(of: &str, limit: usize) -> Error {
-    Error::new(
-        Code::Protocol,
-        format!("the cluster's map has more than {limit} {of}"),
-    )
-}
-
-/// Adds what another entry says of a node that is known.
-fn merge(known: &mut NodeView, other: NodeView) {
+/// Adds the information of another entry about the same node.
+fn merge_nodes(known: &mut NodeView, other: NodeView) {
     for name in std::iter::once(other.address).chain(other.names) {
         add_name(known, name);
     }
@@ -290,7 +309,7 @@ fn merge(known: &mut NodeView, other: NodeView) {
     known.online &= other.online;
 }
 
-/// Adds a name that a node is known by, once.
+/// Adds another address of a node, unless it is known.
 pub(super) fn add_name(node: &mut NodeView, name: Address) {
     if name != node.address && !node.names.contains(&name) && node.names.len() < MAX_NAMES {
         node.names.push(name);

@@ -1,14 +1,14 @@
 //! Users and passwords.
 
 use crate::common::serial::serial;
-use crate::common::{ask, client, code, say, show};
+use crate::common::{client, code, run, send, show};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use std::time::{Duration, Instant};
 use support::Server;
 
 #[test]
-fn passwords_and_users_open_the_door_and_wrong_ones_do_not() {
+fn wrong_credentials_are_rejected_without_retry() {
     let _serial = serial();
     let server = Server::builder()
         .option("requirepass", "s3cret@word")
@@ -50,10 +50,10 @@ fn passwords_and_users_open_the_door_and_wrong_ones_do_not() {
         ),
     ] {
         let client = client(&url);
-        assert_eq!(say(&client, words), expected, "{url}");
+        assert_eq!(run(&client, words), expected, "{url}");
     }
     let app = client(&format!("redis://app:p%40ss%2F%3A%3F@{address}"));
-    let refused = ask(&app, "SET other v");
+    let refused = send(&app, "SET other v");
     assert_eq!(code(refused.view()), Code::Auth, "{}", show(refused.view()));
     for url in [
         format!("redis://{address}"),
@@ -64,7 +64,9 @@ fn passwords_and_users_open_the_door_and_wrong_ones_do_not() {
     ] {
         let began = Instant::now();
         let client = Client::create(&url);
-        let error = client.error().unwrap_or_else(|| panic!("{url} got in"));
+        let error = client
+            .error()
+            .unwrap_or_else(|| panic!("{url} was accepted"));
         assert_eq!(error.code, Code::Auth, "{url}: {error}");
         assert!(!error.message.contains("SECRET"), "{error}");
         assert!(

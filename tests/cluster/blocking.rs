@@ -1,8 +1,8 @@
-//! Commands that wait at the server: as long as they ask to, and in nobody's way.
+//! Commands that block on the server: they may wait as long as they ask for, and delay no other command.
 
 use crate::common;
 use crate::common::shared::{SharedCluster, shared};
-use crate::common::{ask, client, code, is_sent, key_of, say, say_all, show, timed};
+use crate::common::{client, code, is_sent, key_of, run, run_all, send, show, timed};
 use rediscluster::error::Code;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,19 +22,19 @@ fn until_blocked(cluster: &Cluster, slot: u16) {
         info.is_ok_and(|info| info.text().contains("blocked_clients:1\r"))
     };
     assert!(
-        support::wait_until(is_blocked, common::SOON),
-        "nobody is blocked"
+        support::wait_until(is_blocked, common::WAIT_LIMIT),
+        "no client is blocked"
     );
 }
 
 #[test]
-fn a_command_that_blocks_has_its_own_time_besides_that_of_the_call() {
+fn blocking_time_is_added_to_call_timeout() {
     let cluster = &cluster();
-    // Also where a node may keep a single connection, nobody waits for those that block.
+    // With one connection per node, other commands do not wait for blocked ones either.
     let client = client(
         &(cluster.url() + "?timeout_ms=1000&attempt_timeout_ms=1000&connections_per_node=1"),
     );
-    say(&client, "XADD {b}s 1-1 f v");
+    run(&client, "XADD {b}s 1-1 f v");
     std::thread::scope(|scope| {
         let blocking: Vec<_> = [
             ("BLPOP {b}none 1.3", "nil"),
@@ -52,7 +52,7 @@ fn a_command_that_blocks_has_its_own_time_besides_that_of_the_call() {
         .map(|(words, expected)| {
             let client = &client;
             scope.spawn(move || {
-                let (got, time) = timed(|| say(client, words));
+                let (got, time) = timed(|| run(client, words));
                 assert_eq!(got, expected, "{words}");
                 assert!(time >= Duration::from_millis(1250), "{words}: {time:?}");
                 assert!(time < Duration::from_millis(2400), "{words}: {time:?}");
@@ -61,15 +61,15 @@ fn a_command_that_blocks_has_its_own_time_besides_that_of_the_call() {
         .collect();
         let mut calls = 0;
         while blocking.iter().any(|thread| !thread.is_finished()) {
-            let (got, time) = timed(|| say(&client, "INCR {b}n"));
+            let (got, time) = timed(|| run(&client, "INCR {b}n"));
             calls += 1;
             assert_eq!(got, calls.to_string());
             assert!(time < Duration::from_millis(1000), "{time:?}");
         }
         assert!(calls > 100, "{calls} while others were blocked");
     });
-    // One that does not block has no more time than others.
-    let (got, time) = timed(|| say(&client, "XREAD COUNT 1 STREAMS {b}s 1-1"));
+    // A command that does not block gets no extra time.
+    let (got, time) = timed(|| run(&client, "XREAD COUNT 1 STREAMS {b}s 1-1"));
     assert!(
         got == "nil" && time < Duration::from_millis(300),
         "{got} {time:?}"
@@ -77,17 +77,17 @@ fn a_command_that_blocks_has_its_own_time_besides_that_of_the_call() {
 }
 
 #[test]
-fn what_blocks_without_end_is_ended_by_what_it_waits_for_or_by_an_interrupt() {
+fn endless_blocking_call_ends_by_reply_or_interrupt() {
     let cluster = &cluster();
     let client = client(&(cluster.url() + "?timeout_ms=300"));
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| say(&client, "BLPOP {w}l 0"));
+        let waiting = scope.spawn(|| run(&client, "BLPOP {w}l 0"));
         until_blocked(cluster, slot_of(b"w"));
-        assert_eq!(say(&client, "RPUSH {w}l v"), "1");
+        assert_eq!(run(&client, "RPUSH {w}l v"), "1");
         assert_eq!(waiting.join().unwrap(), "[{w}l, v]");
-        let twin = client.with("timeout_ms", "300");
+        let derived = client.with("timeout_ms", "300");
         let interrupted = scope.spawn(|| {
-            let reply = ask(&client, "BLPOP {w}l 0");
+            let reply = send(&client, "BLPOP {w}l 0");
             assert_eq!(
                 code(reply.view()),
                 Code::Interrupted,
@@ -102,17 +102,17 @@ fn what_blocks_without_end_is_ended_by_what_it_waits_for_or_by_an_interrupt() {
             interrupted.join().unwrap();
         });
         assert!(time < Duration::from_millis(200), "{time:?}");
-        // Nobody pops what comes later.
-        assert_eq!(say(&twin, "RPUSH {w}l later"), "1");
-        assert_eq!(say(&twin, "LPOP {w}l"), "later");
+        // The interrupted command pops nothing later.
+        assert_eq!(run(&derived, "RPUSH {w}l later"), "1");
+        assert_eq!(run(&derived, "LPOP {w}l"), "later");
     });
 }
 
 #[test]
-fn in_a_pipeline_what_would_block_is_refused_in_its_place() {
+fn blocking_command_in_pipeline_is_rejected_in_place() {
     let cluster = &cluster();
     let client = Arc::new(client(&cluster.url()));
-    let got = say_all(
+    let got = run_all(
         &client,
         &[
             "SET {p}a 1",
@@ -129,34 +129,34 @@ fn in_a_pipeline_what_would_block_is_refused_in_its_place() {
             "{got:?}"
         );
     }
-    assert_eq!(say_all(&client, &["XREAD STREAMS {p}s 0"]), ["nil"]);
-    // On a handle with a connection of its own it may.
-    assert_eq!(say(&client.pin(b"p"), "BLPOP {p}l 0.01"), "nil");
+    assert_eq!(run_all(&client, &["XREAD STREAMS {p}s 0"]), ["nil"]);
+    // A pinned handle has its own connection, so it may block.
+    assert_eq!(run(&client.pin(b"p"), "BLPOP {p}l 0.01"), "nil");
 }
 
 #[test]
-fn what_is_blocked_while_its_slot_moves_or_its_primary_steps_down_goes_on_at_the_new_one() {
+fn blocked_call_follows_slot_migration_and_failover() {
     let cluster = &cluster();
     let client = client(&cluster.url());
     let key = key_of(0, 3, 0);
     let slot = slot_of(key.as_bytes());
     let pop = format!("BLPOP {key} 20");
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| say(&client, &pop));
+        let waiting = scope.spawn(|| run(&client, &pop));
         until_blocked(cluster, slot);
         cluster
             .migrate_slot(slot, cluster.primary_of(16383).unwrap())
             .unwrap();
         until_blocked(cluster, slot);
-        assert_eq!(say(&client, &format!("RPUSH {key} moved")), "1");
+        assert_eq!(run(&client, &format!("RPUSH {key} moved")), "1");
         assert_eq!(waiting.join().unwrap(), format!("[{key}, moved]"));
 
-        let waiting = scope.spawn(|| say(&client, &pop));
+        let waiting = scope.spawn(|| run(&client, &pop));
         until_blocked(cluster, slot);
         let replica = cluster.replicas_of(slot).unwrap()[0];
         cluster.failover(replica, Failover::Plain).unwrap();
         until_blocked(cluster, slot);
-        assert_eq!(say(&client, &format!("RPUSH {key} promoted")), "1");
+        assert_eq!(run(&client, &format!("RPUSH {key} promoted")), "1");
         assert_eq!(waiting.join().unwrap(), format!("[{key}, promoted]"));
     });
 }

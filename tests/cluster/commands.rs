@@ -1,5 +1,5 @@
-//! Are the keys where servers find them? COMMAND GETKEYSANDFLAGS is asked about every command with many shapes of
-//! arguments, of every server there is.
+//! Compares key positions with every available server: COMMAND GETKEYSANDFLAGS with many argument lists for every
+//! command.
 
 use crate::common;
 use crate::common::serial::serial;
@@ -11,14 +11,14 @@ use support::find::Found;
 
 use rediscluster::route::{Access, Flag, KeyAccess, Row, access, check, each_key, find, table};
 
-/// How we may differ from a server, and why that is right.
+/// Accepted differences from a server, with the reason.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Difference {
-    /// We refuse what it finds keys in.
+    /// The library rejects the arguments; the server finds keys.
     Refused,
-    /// We find keys where it finds none.
+    /// The library finds keys; the server finds none.
     Found,
-    /// The same keys, another use of them.
+    /// The same keys with other access flags.
     Use,
     /// Another number of arguments.
     Arity,
@@ -81,20 +81,20 @@ const ACCEPTED: &[(&str, Difference, &str)] = &[
 ];
 
 #[test]
-fn keys_are_where_servers_find_them() {
+fn key_positions_match_every_server() {
     let _serial = serial();
     let mut wrong = Vec::new();
     for binary in common::servers() {
         let mut server = Server::start(&binary);
         let mut asked = 0;
         for row in &table::ROWS {
-            let mut dice = Dice(row.id.into());
+            let mut rng = Rng(row.id.into());
             let times = if row.flags.has(Flag::KeysMovable) {
                 3000
             } else {
                 100
             };
-            let shapes: Vec<_> = (0..times).map(|_| dice.arguments(row)).collect();
+            let shapes: Vec<_> = (0..times).map(|_| rng.arguments(row)).collect();
             let Some(answers) = server.keys_of(&shapes) else {
                 continue;
             };
@@ -119,7 +119,7 @@ fn keys_are_where_servers_find_them() {
         }
         assert!(
             asked > 10_000,
-            "{binary} knew too few commands: {asked} questions"
+            "{binary} knew too few commands: {asked} lookups"
         );
     }
     let wrong: Vec<_> = wrong.into_iter().map(|(_, words)| words).collect();
@@ -127,9 +127,9 @@ fn keys_are_where_servers_find_them() {
 }
 
 #[test]
-fn what_we_call_a_read_servers_run_in_read_only_scripts() {
+fn table_reads_are_allowed_in_read_only_scripts() {
     let _serial = serial();
-    // Stricter than the flags COMMAND shows: what may replicate is refused there too.
+    // Stricter than the flags of COMMAND: a command that may replicate is refused too.
     const SCRIPT: &str = "local reply = redis.pcall(unpack(ARGV))
         return type(reply) == 'table' and reply.err or ''";
     for binary in common::servers() {
@@ -139,7 +139,7 @@ fn what_we_call_a_read_servers_run_in_read_only_scripts() {
                 .into_iter()
                 .chain(row.name.split(' '))
                 .collect();
-            // Numbers will do for keys, numkeys and the rest.
+            // Numbers are valid as keys, as numkeys and for the rest.
             words.resize(
                 words.len().max(3 + usize::from(row.arity.unsigned_abs())),
                 "1",
@@ -157,13 +157,13 @@ fn what_we_call_a_read_servers_run_in_read_only_scripts() {
             let args: Vec<&[u8]> = row.name.split(' ').map(str::as_bytes).collect();
             assert!(
                 access(row, &args) == Access::Write || !refused(row),
-                "{binary}: {row:?} is no read"
+                "{binary}: {row:?} is not a read"
             );
         }
     }
 }
 
-/// Tips that the table does not follow on some server, and why.
+/// Tips of some servers that the table does not follow, with the reason.
 const OTHER_TIPS: &[(&str, &str)] = &[
     (
         "MSETNX",
@@ -190,7 +190,7 @@ const OTHER_TIPS: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn every_command_of_every_server_has_a_row_that_goes_where_its_tips_say() {
+fn command_table_covers_every_server_and_follows_its_tips() {
     let _serial = serial();
     let mut wrong = Vec::new();
     for binary in common::servers() {
@@ -229,7 +229,7 @@ fn every_command_of_every_server_has_a_row_that_goes_where_its_tips_say() {
 }
 
 #[test]
-fn the_committed_table_is_what_the_tool_writes() {
+fn committed_command_table_is_current() {
     let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/commands/generate.py");
     let output = Command::new("python3")
         .args([tool, "--check"])
@@ -262,7 +262,7 @@ fn ours(row: &Row, shape: &[String]) -> Result<Keys, String> {
             KeyAccess::Update => "RW",
             KeyAccess::Overwrite => "OW",
             KeyAccess::Remove => "RM",
-            // GETKEYS leaves them out, though the slot of the channel decides.
+            // GETKEYS omits channels, although their slot sets the route.
             KeyAccess::Channel => return,
         };
         keys.push((shape[index].clone(), access.to_owned()));
@@ -278,7 +278,7 @@ fn compare(row: &Row, shape: &[String], theirs: &Result<Keys, String>) -> Option
         (Ok(ours), Ok(theirs)) if ours == *theirs => None,
         (Ok(ours), Ok(theirs)) if names(&ours) == names(theirs) => Some(Use),
         (Ok(_), Ok(_)) => Some(Keys),
-        // Where numkeys cannot be right, it says that EVAL has no keys.
+        // For an invalid numkeys the server reports that EVAL has no keys.
         (Err(_), Ok(theirs)) => (!theirs.is_empty()).then_some(Refused),
         (Err(_), Err(_)) => None,
         (Ok(_), Err(error)) if error.contains("Invalid number of arguments") => Some(Arity),
@@ -286,10 +286,10 @@ fn compare(row: &Row, shape: &[String], theirs: &Result<Keys, String>) -> Option
     }
 }
 
-/// Pseudo-random, the same on each run.
-struct Dice(u64);
+/// Pseudo-random numbers, the same in every run.
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -298,7 +298,7 @@ impl Dice {
         ((z ^ (z >> 31)) % n as u64) as usize
     }
 
-    /// The command with some arguments: keys, numbers, and words that mean something to a few commands.
+    /// The command with random arguments: keys, numbers, and keywords of some commands.
     fn arguments(&mut self, row: &Row) -> Vec<String> {
         const WORDS: &[&str] = &[
             "STREAMS",
@@ -317,7 +317,7 @@ impl Dice {
             "GROUP",
             "",
         ];
-        // Not "+1" or "1x": GETKEYS reads them as 1, but the commands themselves refuse them, as we do.
+        // Not "+1" or "1x": GETKEYS parses them as 1, but the commands and the library reject them.
         const NUMBERS: &[&str] = &["0", "1", "1", "2", "2", "2", "3", "4", "5", "-1"];
         let mut shape: Vec<String> = row.name.split(' ').map(str::to_lowercase).collect();
         if row.flags.has(Flag::Container) && self.below(2) == 0 {
@@ -336,7 +336,7 @@ impl Dice {
     }
 }
 
-/// A server of that program, with a connection to it.
+/// A server of this program and a connection to it.
 struct Server {
     stream: BufReader<TcpStream>,
     _server: support::Server,
@@ -353,11 +353,11 @@ impl Server {
         }
     }
 
-    /// What it finds in each, or `None` if it does not know the command.
+    /// The keys that the server finds in each, or `None` if it does not know the command.
     fn keys_of(&mut self, shapes: &[Vec<String>]) -> Option<Vec<Result<Keys, String>>> {
         let mut known = true;
         let mut answers = Vec::new();
-        // A few at a time: neither side's buffer may fill while nobody reads.
+        // A few at a time, so that no buffer fills up while neither side reads.
         for shapes in shapes.chunks(50) {
             let mut asked = Vec::new();
             for shape in shapes {
@@ -393,7 +393,7 @@ impl Server {
         Ok(keys)
     }
 
-    /// The number after a type byte, or the words of an error.
+    /// The number after a type byte, or the text of an error.
     fn header(&mut self) -> Result<usize, String> {
         let mut line = String::new();
         self.stream.read_line(&mut line).unwrap();

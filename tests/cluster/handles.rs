@@ -1,8 +1,8 @@
-//! What clients leave behind when they are closed.
+//! Resources that closed clients must not leave behind.
 
 use crate::common::process_info::{descriptors, resident};
-use crate::common::serial::{in_a_process, is_inside, serial};
-use crate::common::{client, say, say_all};
+use crate::common::serial::{in_child_process, is_child_process, serial};
+use crate::common::{client, run, run_all};
 use rediscluster::ffi::client::{rdc_close, rdc_create};
 use rediscluster::ffi::command::rdc_get;
 use rediscluster::ffi::reply::rdc_reply_free;
@@ -11,16 +11,16 @@ use std::sync::Arc;
 use support::Server;
 
 #[test]
-fn ten_thousand_clients_leave_nothing_behind() {
+fn ten_thousand_clients_leak_no_resources() {
     let _serial = serial();
-    let server = (!is_inside()).then(|| Server::start().unwrap());
+    let server = (!is_child_process()).then(|| Server::start().unwrap());
     let url = server.as_ref().map(Server::url).unwrap_or_default();
-    in_a_process(&url, |url| {
+    in_child_process(&url, |url| {
         let c_url = CString::new(url).unwrap();
         let round = |times: usize| {
             for n in 0..times {
                 if n % 2 == 1 {
-                    // SAFETY: a C string that lives; handles and replies are used until they are freed, once.
+                    // SAFETY: the C string is live; handles and replies are used until they are freed, once.
                     unsafe {
                         let handle = rdc_create(c_url.as_ptr());
                         let reply = rdc_get(handle, c"k".as_ptr(), 1);
@@ -31,9 +31,9 @@ fn ten_thousand_clients_leave_nothing_behind() {
                 }
                 let client = Arc::new(client(url));
                 if n % 10 == 0 {
-                    assert_eq!(say_all(&client, &["SET k v", "GET k"]), ["OK", "v"]);
-                    assert_eq!(say(&client.readonly(), "GET k"), "v");
-                    assert_eq!(say(&client.pin(b"k"), "GET k"), "v");
+                    assert_eq!(run_all(&client, &["SET k v", "GET k"]), ["OK", "v"]);
+                    assert_eq!(run(&client.readonly(), "GET k"), "v");
+                    assert_eq!(run(&client.pin(b"k"), "GET k"), "v");
                 }
             }
         };

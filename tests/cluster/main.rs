@@ -1,4 +1,5 @@
-//! Real servers that work as they should. One test at a time: the nodes of a busy machine call each other failed.
+//! Tests against healthy real servers. One test runs at a time: with many nodes on a busy machine, nodes call each
+//! other failed.
 
 #[path = "../common/mod.rs"]
 mod common;

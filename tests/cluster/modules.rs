@@ -1,18 +1,18 @@
 //! Modules of real servers.
 
 use crate::common::serial::serial;
-use crate::common::{ask, client, code, key_of, newest, say_all, show};
+use crate::common::{client, code, key_of, newest, run_all, send, show};
 use rediscluster::error::Code;
 use std::sync::Arc;
 use support::Cluster;
 
 #[test]
-fn a_module_of_a_real_server_is_used_like_any_command() {
+fn commands_of_real_module_are_routed() {
     let _serial = serial();
     let server = newest("redis");
     let module = server.path.with_file_name("falkordb.so");
     if !module.exists() {
-        // Not of the wheel: RDC_SERVERS named a newer one.
+        // RDC_SERVERS named a newer server that is not from the wheel.
         return;
     }
     let builder = Cluster::builder().replicas(0).server(server);
@@ -23,12 +23,12 @@ fn a_module_of_a_real_server_is_used_like_any_command() {
     let client = Arc::new(client(&cluster.url()));
     for n in 0..6 {
         let key = key_of(n % 3, 3, n);
-        let created = ask(
+        let created = send(
             &client,
             &format!("GRAPH.QUERY {key} \"CREATE (:a {{n: {n}}})\""),
         );
         assert_eq!(code(created.view()), Code::Ok, "{}", show(created.view()));
-        let got = say_all(
+        let got = run_all(
             &client,
             &[format!("GRAPH.RO_QUERY {key} \"MATCH (x:a) RETURN x.n\"")],
         );
@@ -36,7 +36,11 @@ fn a_module_of_a_real_server_is_used_like_any_command() {
     }
     for node in cluster.nodes() {
         let graphs = cluster.command(node.port, &["GRAPH.LIST"]).unwrap();
-        assert_eq!(graphs.elements().len(), 2, "each where its slot is");
+        assert_eq!(
+            graphs.elements().len(),
+            2,
+            "each graph is on the owner of its slot"
+        );
         assert!(cluster.commandstats(node.port, "command|info").unwrap() <= 2);
     }
 }

@@ -1,4 +1,4 @@
-//! Certificates, good and bad, made when a test program begins.
+//! Valid and invalid certificates, made at the start of a test program.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
-/// Files in PEM, by name.
+/// PEM files by name.
 pub struct Pki {
     dir: PathBuf,
     ours: Authority,
@@ -27,7 +27,7 @@ fn authority(name: &str) -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// What a certificate is for.
+/// The purpose of a certificate.
 pub fn names(names: &[&str]) -> CertificateParams {
     let names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
     let mut params = CertificateParams::new(names).unwrap();
@@ -65,7 +65,7 @@ impl Pki {
         self.dir.join("ca.pem")
     }
 
-    /// One that they are not told of.
+    /// An authority that clients do not trust.
     pub fn other_ca(&self) -> PathBuf {
         self.dir.join("other-ca.pem")
     }
@@ -77,19 +77,19 @@ impl Pki {
         }
     }
 
-    /// A certificate that our authority has signed.
+    /// A certificate signed by our authority.
     pub fn pair(&self, name: &str, params: CertificateParams) -> Pair {
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.ours).unwrap();
         self.write(name, &cert.pem(), &key)
     }
 
-    /// One of nodes at 127.0.0.1.
+    /// A valid certificate for nodes at 127.0.0.1.
     pub fn good(&self, name: &str) -> Pair {
         self.pair(name, names(&["127.0.0.1", "localhost"]))
     }
 
-    /// One that the other authority has signed.
+    /// A certificate signed by the other authority.
     pub fn foreign(&self, name: &str) -> Pair {
         let key = KeyPair::generate().unwrap();
         let cert = names(&["127.0.0.1"]).signed_by(&key, &self.theirs).unwrap();
@@ -124,7 +124,7 @@ impl Pki {
         self.pair(name, params)
     }
 
-    /// Its common name is that of the node, as was usual before subjectAltName.
+    /// The node is named only in the common name, as was usual before subjectAltName.
     pub fn common_name_alone(&self, name: &str) -> Pair {
         let mut params = names(&[]);
         params
@@ -136,7 +136,7 @@ impl Pki {
 
 impl Drop for Pki {
     fn drop(&mut self) {
-        // What is left over lies among what `make clean` removes.
+        // `make clean` removes leftovers.
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }

@@ -1,7 +1,7 @@
 //! Read-only clients on a real cluster.
 
 use crate::common::shared::{SharedCluster, shared};
-use crate::common::{client, key_of, say, say_all, stat};
+use crate::common::{client, key_of, run, run_all, stat};
 use rediscluster::cluster::Client;
 use std::sync::Arc;
 use support::Cluster;
@@ -10,7 +10,7 @@ fn cluster() -> SharedCluster {
     shared(module_path!(), Cluster::builder)
 }
 
-/// Chi-square of these counts against equal shares, less than which only one run in 100,000 is.
+/// Fails if the chi-square of these counts against equal shares is larger than in all but one of 100,000 runs.
 fn assert_uniform(counts: &[u64]) {
     let share = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
     let chi: f64 = counts
@@ -39,14 +39,14 @@ fn plain_and_readonly(cluster: &Cluster) -> (Arc<Client>, Arc<Client>) {
 }
 
 #[test]
-fn single_reads_are_spread_evenly_over_a_primary_and_its_replica() {
+fn single_reads_are_distributed_uniformly() {
     let cluster = &cluster();
     let (_client, readonly) = plain_and_readonly(cluster);
     cluster.reset_stats().unwrap();
     let keys: Vec<String> = (0..3).map(|shard| key_of(shard, 3, 1)).collect();
     for _ in 0..1000 {
         for key in &keys {
-            say(&readonly, &format!("GET {key}"));
+            run(&readonly, &format!("GET {key}"));
         }
     }
     for shard in counts(cluster, "get") {
@@ -56,16 +56,16 @@ fn single_reads_are_spread_evenly_over_a_primary_and_its_replica() {
 }
 
 #[test]
-fn pipelined_reads_are_spread_evenly_over_a_primary_and_its_replica() {
+fn pipelined_reads_are_distributed_uniformly() {
     let cluster = &cluster();
     let (_client, readonly) = plain_and_readonly(cluster);
     cluster.reset_stats().unwrap();
-    // A slot's reads stay together, so each pipeline is one throw of the dice for each slot.
+    // The reads of one slot stay together, so that each pipeline makes one random choice for each slot.
     let gets: Vec<String> = (0..30)
         .map(|n| format!("EXISTS {}", key_of(n % 3, 3, n)))
         .collect();
     for _ in 0..200 {
-        for got in say_all(&readonly, &gets) {
+        for got in run_all(&readonly, &gets) {
             assert_eq!(got, "0");
         }
     }
@@ -76,7 +76,7 @@ fn pipelined_reads_are_spread_evenly_over_a_primary_and_its_replica() {
 }
 
 #[test]
-fn a_pipeline_sees_its_own_writes_while_replication_stands_still() {
+fn pipeline_reads_own_writes_while_replication_is_paused() {
     let cluster = &cluster();
     let any = Arc::new(client(&cluster.url()).with("read_from", "any"));
     let replicas: Vec<u16> = [0, 8000, 16000]
@@ -92,7 +92,7 @@ fn a_pipeline_sees_its_own_writes_while_replication_stands_still() {
             commands.push(format!("SET own{n} {round}"));
             commands.push(format!("GET own{n}"));
         }
-        let got = say_all(&any, &commands);
+        let got = run_all(&any, &commands);
         for pair in got.chunks(2) {
             assert_eq!(pair, ["OK", &round.to_string()]);
             pairs += 1;
@@ -106,12 +106,12 @@ fn a_pipeline_sees_its_own_writes_while_replication_stands_still() {
 }
 
 #[test]
-fn what_the_table_calls_a_read_is_executed_by_a_real_replica() {
+fn table_reads_run_on_real_replica() {
     let cluster = &cluster();
     let (client, readonly) = plain_and_readonly(cluster);
-    assert_eq!(say(&client, "RPUSH {r}list a b"), "2");
-    assert_eq!(say(&client, "SET {r}string abc"), "OK");
-    assert_eq!(say(&client, "ZADD {r}zset 1 a"), "1");
+    assert_eq!(run(&client, "RPUSH {r}list a b"), "2");
+    assert_eq!(run(&client, "SET {r}string abc"), "OK");
+    assert_eq!(run(&client, "ZADD {r}zset 1 a"), "1");
     cluster.wait_replicas_in_sync().unwrap();
     let replicas = client.with("read_from", "replica").readonly();
     for (words, expected) in [
@@ -127,10 +127,10 @@ fn what_the_table_calls_a_read_is_executed_by_a_real_replica() {
         ),
         ("OBJECT ENCODING {r}string", "embstr"),
     ] {
-        assert_eq!(say(&replicas, words), expected, "{words}");
-        assert_eq!(say(&readonly, words), expected, "{words}");
+        assert_eq!(run(&replicas, words), expected, "{words}");
+        assert_eq!(run(&readonly, words), expected, "{words}");
     }
     assert_eq!(stat(&client, "moved"), 0);
-    let refused = say(&readonly, "EVAL \"return 1\" 1 {r}string");
+    let refused = run(&readonly, "EVAL \"return 1\" 1 {r}string");
     assert!(refused.ends_with("(READONLY)"), "{refused}");
 }

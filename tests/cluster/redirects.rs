@@ -1,8 +1,8 @@
 //! Slots of a real cluster that move while they are used.
 
-use crate::common::history::Raise;
-use crate::common::shared::{SharedCluster, destination, shared};
-use crate::common::{client, code, is_sent, key_of, pipeline, say, say_all, show, stat, until};
+use crate::common::history::SetOnDrop;
+use crate::common::shared::{SharedCluster, migration_target, shared};
+use crate::common::{client, code, is_sent, key_of, pipeline, run, run_all, show, stat, wait_for};
 use rediscluster::error::Code;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,43 +14,43 @@ fn cluster() -> SharedCluster {
 }
 
 #[test]
-fn a_half_migrated_slot_serves_what_has_moved_and_what_has_not() {
+fn half_migrated_slot_serves_all_keys() {
     let cluster = &cluster();
     let client = Arc::new(client(&cluster.url()));
     let tag = key_of(0, 3, 0);
     let slot = slot_of(tag.as_bytes());
-    let to = destination(cluster);
+    let to = migration_target(cluster);
     let keys: Vec<String> = (0..40).map(|n| format!("{{{tag}}}{n}")).collect();
     for key in &keys {
-        assert_eq!(say(&client, &format!("SET {key} {key}")), "OK");
+        assert_eq!(run(&client, &format!("SET {key} {key}")), "OK");
     }
     cluster.begin_migration(slot, to).unwrap();
     let moved: Vec<&String> = keys.iter().step_by(2).collect();
     cluster.move_keys(slot, to, &moved).unwrap();
     for key in &keys {
-        assert_eq!(say(&client, &format!("GET {key}")), *key);
+        assert_eq!(run(&client, &format!("GET {key}")), *key);
     }
     let gets: Vec<String> = keys.iter().map(|k| format!("GET {k}")).collect();
-    assert_eq!(say_all(&client, &gets), keys);
-    // New keys are born at the new place; each command once.
+    assert_eq!(run_all(&client, &gets), keys);
+    // New keys are created on the target; each command runs once.
     let incrs: Vec<String> = (0..300)
         .map(|n| format!("INCR {{{tag}}}new{}", n % 3))
         .collect();
-    for (n, got) in say_all(&client, &incrs).iter().enumerate() {
+    for (n, got) in run_all(&client, &incrs).iter().enumerate() {
         assert_eq!(*got, (n / 3 + 1).to_string(), "command {n}");
     }
-    // A multi-key command over both sides: TRYAGAIN, until the migration is over.
+    // A multi-key command over both nodes: TRYAGAIN until the migration ends.
     let mget = format!("MGET {} {}", keys[0], keys[1]);
     let short = client.with("timeout_ms", "200");
-    let refused = say(&short, &mget);
+    let refused = run(&short, &mget);
     assert!(
         refused.starts_with("TRYAGAIN") && refused.ends_with("(SERVER)"),
         "{refused}"
     );
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| say(&client, &mget));
+        let waiting = scope.spawn(|| run(&client, &mget));
         let before = stat(&client, "tryagain");
-        until("TRYAGAIN", || stat(&client, "tryagain") > before);
+        wait_for("TRYAGAIN", || stat(&client, "tryagain") > before);
         cluster.finish_migration(slot, to).unwrap();
         assert_eq!(
             waiting.join().unwrap(),
@@ -60,32 +60,34 @@ fn a_half_migrated_slot_serves_what_has_moved_and_what_has_not() {
 }
 
 #[test]
-fn ten_thousand_commands_run_once_and_in_order_while_their_slots_move() {
+fn ten_thousand_commands_run_once_in_order_during_migration() {
     let cluster = &cluster();
     let client = Arc::new(client(
         &(cluster.url() + "?timeout_ms=20000&attempt_timeout_ms=10000"),
     ));
     let names: Vec<String> = (1..51).map(|n| key_of(n % 2, 3, n)).collect();
     for name in &names {
-        say(&client, &format!("DEL {{{name}}}n"));
-        say(&client, &format!("DEL {{{name}}}l"));
+        run(&client, &format!("DEL {{{name}}}n"));
+        run(&client, &format!("DEL {{{name}}}l"));
     }
-    let over = AtomicBool::new(false);
+    let finished = AtomicBool::new(false);
     let moves = AtomicUsize::new(0);
     let mut incremented: HashMap<&str, usize> = HashMap::new();
     let mut pushed: HashMap<&str, Vec<String>> = HashMap::new();
     std::thread::scope(|scope| {
         let mover = scope.spawn(|| {
             for name in &names {
-                if over.load(Ordering::Relaxed) {
+                if finished.load(Ordering::Relaxed) {
                     return;
                 }
                 let slot = slot_of(name.as_bytes());
-                cluster.migrate_slot(slot, destination(cluster)).unwrap();
+                cluster
+                    .migrate_slot(slot, migration_target(cluster))
+                    .unwrap();
                 moves.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let _over = Raise(&over);
+        let _finish = SetOnDrop(&finished);
         let mut round = 0;
         while round < 4 || !mover.is_finished() {
             let commands: Vec<(&str, String)> = (0..10_000)
@@ -101,7 +103,7 @@ fn ten_thousand_commands_run_once_and_in_order_while_their_slots_move() {
             let reply = pipeline(&client, &words);
             for ((name, words), got) in commands.iter().zip(reply.view().elements()) {
                 match code(got) {
-                    // What was overtaken has not run, and says so.
+                    // An overtaken command has not run, and its error reports that.
                     Code::Ok if words.starts_with("INCR") => {
                         let count = incremented.entry(name).or_default();
                         *count += 1;
@@ -120,15 +122,15 @@ fn ten_thousand_commands_run_once_and_in_order_while_their_slots_move() {
     let mut ran = 0;
     for name in &names {
         let count = incremented.get(name.as_str()).copied().unwrap_or_default();
-        assert_eq!(say(&client, &format!("GET {{{name}}}n")), count.to_string());
+        assert_eq!(run(&client, &format!("GET {{{name}}}n")), count.to_string());
         let list = pushed.get(name.as_str()).cloned().unwrap_or_default();
-        let stored = say(&client, &format!("LRANGE {{{name}}}l 0 -1"));
+        let stored = run(&client, &format!("LRANGE {{{name}}}l 0 -1"));
         assert_eq!(stored, format!("[{}]", list.join(", ")), "{name}");
         ran += count + list.len();
     }
     assert!(
         stat(&client, "moved") + stat(&client, "ask") > 0,
-        "nothing has moved under it"
+        "no slot moved during the commands"
     );
     assert!(ran > 30_000, "only {ran} commands have run");
     assert_eq!(moves.load(Ordering::Relaxed), names.len());

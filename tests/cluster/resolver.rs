@@ -1,10 +1,10 @@
-//! Host names, with name servers that answer, and such that do not.
+//! Host names, with name servers that answer and others that stay silent.
 //!
-//! The system's files are replaced in a mount namespace of the test's own, which takes a root user; without
-//! one the test says so, and the unit tests of src/net/resolver remain.
+//! The system files are replaced in a mount namespace, which needs root. Without root the tests print that they did
+//! not run; the unit tests of the resolver in src/net/resolver remain.
 
 use crate::common::serial::serial;
-use crate::common::{client, is, say, say_all, show, timed};
+use crate::common::{client, is_command, run, run_all, show, timed};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use std::net::UdpSocket;
@@ -14,11 +14,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::{Action, Cluster, FakeCluster};
 
-const NAME: &str =
-    "resolver::names_are_looked_up_by_the_deadline_and_known_ones_outlive_their_servers";
+const NAME: &str = "resolver::known_names_outlive_their_name_server";
 const SERVER: &str = "127.1.2.3";
 
-/// Answers the first two questions for cluster.test, both kinds of address, and no other.
+/// Answers the first two queries for cluster.test, one for each address family, and no others.
 fn name_server(socket: UdpSocket, asked: Arc<AtomicUsize>) {
     let mut buffer = [0; 512];
     while let Ok((size, from)) = socket.recv_from(&mut buffer) {
@@ -47,7 +46,7 @@ fn may_replace_files() -> bool {
     may.is_ok_and(|status| status.success())
 }
 
-/// Runs a test of this program once more, where these are the system's files; it is given the ports.
+/// Runs a test of this program again with these system files; the child gets the ports.
 fn among_files(name: &str, resolv: &str, hosts: &str, ports: &str) {
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
     let files = [("resolv.conf", resolv), ("hosts", hosts)].map(|(file, text)| {
@@ -73,7 +72,7 @@ fn among_files(name: &str, resolv: &str, hosts: &str, ports: &str) {
 }
 
 #[test]
-fn names_are_looked_up_by_the_deadline_and_known_ones_outlive_their_servers() {
+fn known_names_outlive_their_name_server() {
     let _serial = serial();
     if let Ok(ports) = std::env::var("RDC_TEST_PORTS") {
         return inside(&ports);
@@ -89,46 +88,50 @@ fn names_are_looked_up_by_the_deadline_and_known_ones_outlive_their_servers() {
     let fake = FakeCluster::new(1);
     let mut closes = Some(Action::Close);
     fake.on(0, move |_, command| {
-        is(command, "LOLWUT").then(|| closes.take()).flatten()
+        is_command(command, "LOLWUT")
+            .then(|| closes.take())
+            .flatten()
     });
     let resolv = format!("nameserver {SERVER}\noptions timeout:1\n");
     let ports = fake.port(0).to_string();
     among_files(NAME, &resolv, "127.0.0.1 listed.test\n", &ports);
     assert!(
         asked.load(Ordering::SeqCst) > 2,
-        "the name was not asked for again"
+        "the name was not looked up again"
     );
 }
 
 fn inside(port: &str) {
-    // The name server is silent: there is nothing that would end the call but its deadline.
+    // The name server is silent: only the deadline can end the call.
     for ms in [200, 400] {
         let began = Instant::now();
         let client = Client::create(&format!("redis://silent.test:{port}?timeout_ms={ms}"));
         let took = began.elapsed();
-        let error = client.error().expect("nobody knows the name");
+        let error = client
+            .error()
+            .expect("an error, because the name is unknown");
         assert_eq!(error.code, Code::Timeout, "{error}");
         assert!(took < Duration::from_millis(ms + 50), "{took:?} of {ms} ms");
     }
     assert_eq!(
-        say(&client(&format!("redis://listed.test:{port}")), "PING"),
+        run(&client(&format!("redis://listed.test:{port}")), "PING"),
         "PONG"
     );
     assert_eq!(
-        say(&client(&format!("redis://localhost:{port}")), "PING"),
+        run(&client(&format!("redis://localhost:{port}")), "PING"),
         "PONG"
     );
     let url = format!("redis://cluster.test:{port}?connect_timeout_ms=400&cluster=no");
     let known = client(&url);
-    assert_eq!(say(&known, "PING"), "PONG");
-    // What it said has no right to be believed any more, but nobody says anything else.
+    assert_eq!(run(&known, "PING"), "PONG");
+    // The record has expired, but no server sends a newer one.
     let began = Instant::now();
     while began.elapsed() < Duration::from_millis(1100) {
-        assert_eq!(say(&known, "PING"), "PONG");
+        assert_eq!(run(&known, "PING"), "PONG");
     }
-    // The connection is closed, so that the call has to open another.
+    // The connection closes, so that the call must open another.
     let began = Instant::now();
-    assert!(say(&known, "LOLWUT").contains("unknown command"));
+    assert!(run(&known, "LOLWUT").contains("unknown command"));
     assert!(
         began.elapsed() < Duration::from_millis(500),
         "{:?}",
@@ -136,10 +139,10 @@ fn inside(port: &str) {
     );
 }
 
-const MOVES: &str = "resolver::a_cluster_whose_addresses_all_change_is_found_again_by_its_name";
+const MOVES: &str = "resolver::cluster_with_all_new_addresses_is_found_by_name";
 
 #[test]
-fn a_cluster_whose_addresses_all_change_is_found_again_by_its_name() {
+fn cluster_with_all_new_addresses_is_found_by_name() {
     let _serial = serial();
     if std::env::var("RDC_TEST_PORTS").is_err() {
         match may_replace_files() {
@@ -157,14 +160,14 @@ fn a_cluster_whose_addresses_all_change_is_found_again_by_its_name() {
     };
     let is_at = |host: &str| std::fs::write("/etc/hosts", format!("{host} moving.test\n")).unwrap();
     is_at("127.0.1.1");
-    // Alone it knows no address of its own, and clients would go on using the name.
+    // A single node does not know its own address, and clients would keep using the name.
     order(&["CONFIG", "SET", "cluster-announce-ip", "127.0.1.1"]);
-    // A SET does no harm twice: one may be on its way when its connection is closed.
+    // Retrying a SET is harmless: one may be in flight when its connection closes.
     let url = format!("redis://moving.test:{port}?retry_writes=yes");
     let client = Arc::new(client(&url));
     let readonly = client.readonly();
-    assert_eq!(say(&client, "SET k v"), "OK");
-    assert_eq!(say(&readonly, "GET k"), "v");
+    assert_eq!(run(&client, "SET k v"), "OK");
+    assert_eq!(run(&readonly, "GET k"), "v");
     for host in ["127.0.1.9", "127.0.1.10", "127.0.1.1"] {
         is_at(host);
         order(&["CONFIG", "SET", "cluster-announce-ip", host]);
@@ -176,10 +179,10 @@ fn a_cluster_whose_addresses_all_change_is_found_again_by_its_name() {
                     let (client, readonly) = (&client, &readonly);
                     scope.spawn(move || {
                         timed(|| match n % 4 {
-                            0 => say(client, "GET k"),
-                            1 => say(client, "SET k v"),
-                            2 => say_all(client, &["GET k", "SET k v"]).concat(),
-                            _ => say(readonly, "GET k"),
+                            0 => run(client, "GET k"),
+                            1 => run(client, "SET k v"),
+                            2 => run_all(client, &["GET k", "SET k v"]).concat(),
+                            _ => run(readonly, "GET k"),
                         })
                     })
                 })

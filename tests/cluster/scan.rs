@@ -1,8 +1,7 @@
-//! SCAN over the whole cluster: every key that was there throughout is returned, whatever happens to the slots meanwhile.
+//! SCAN over the whole cluster: it returns every key that exists throughout, even while slots move.
 
-use crate::common::serial::serial;
 use crate::common::shared::{Shared, shared_all};
-use crate::common::{ask, client, code, is_sent, newest, say, say_all, show, timed};
+use crate::common::{client, code, is_sent, newest, run, run_all, send, show, timed};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use rediscluster::resp::Reply;
@@ -22,21 +21,21 @@ fn clusters() -> Shared {
     })
 }
 
-/// Keys of every shard, some of them together in slots.
+/// Keys in every shard, some of them in the same slot.
 fn filled(cluster: &Cluster, count: usize) -> (Arc<Client>, BTreeSet<String>) {
     let client = Arc::new(client(&cluster.url()));
-    assert_eq!(say(&client, "FLUSHALL"), "OK");
+    assert_eq!(run(&client, "FLUSHALL"), "OK");
     let keys: BTreeSet<String> = (0..count).map(|n| format!("{{{}}}:{n}", n / 3)).collect();
     let sets: Vec<String> = keys.iter().map(|key| format!("SET {key} v")).collect();
-    for got in say_all(&client, &sets) {
+    for got in run_all(&client, &sets) {
         assert_eq!(got, "OK");
     }
     (client, keys)
 }
 
-/// One step: the next cursor and the keys.
+/// One SCAN call: the next cursor and the keys.
 fn step(client: &Client, cursor: &str, more: &str) -> (String, Vec<String>) {
-    let reply = ask(client, &format!("SCAN {cursor} {more}"));
+    let reply = send(client, &format!("SCAN {cursor} {more}"));
     page(&reply)
 }
 
@@ -55,7 +54,7 @@ fn page(reply: &Reply) -> (String, Vec<String>) {
     )
 }
 
-/// The keys from a cursor to the end, each with how often it came.
+/// The keys from a cursor to the end, with the number of times each was returned.
 fn rest(client: &Client, cursor: String, more: &str) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
     let mut cursor = cursor;
@@ -69,7 +68,7 @@ fn rest(client: &Client, cursor: String, more: &str) -> BTreeMap<String, usize> 
         }
         cursor = next;
     }
-    panic!("a scan without end");
+    panic!("the scan does not end");
 }
 
 fn scan(client: &Client, more: &str) -> BTreeMap<String, usize> {
@@ -91,7 +90,7 @@ fn owners(client: &Client) -> Vec<u16> {
     owners
 }
 
-/// Steps until a key of this primary comes; what has come, and the cursor.
+/// Continues until a key of this primary is returned; the keys so far, and the cursor.
 fn until_shard(client: &Client, cursor: &str, port: u16) -> (String, BTreeSet<String>) {
     let owners = owners(client);
     let mut found = BTreeSet::new();
@@ -101,7 +100,7 @@ fn until_shard(client: &Client, cursor: &str, port: u16) -> (String, BTreeSet<St
         let there = |key: &String| owners[usize::from(slot_of(key.as_bytes()))] == port;
         let there = keys.iter().any(there);
         found.extend(keys);
-        assert_ne!(next, "0", "no key of {port} came");
+        assert_ne!(next, "0", "no key of {port} was returned");
         cursor = next;
         if there {
             return (cursor, found);
@@ -115,33 +114,33 @@ fn missing(all: &BTreeSet<String>, found: impl IntoIterator<Item = String>) -> V
 }
 
 #[test]
-fn a_quiet_cluster_is_scanned_as_one_server_is() {
+fn stable_cluster_is_scanned_like_one_server() {
     for cluster in &*clusters() {
         let (client, keys) = filled(cluster, 3000);
         let found = scan(&client, "COUNT 100");
         assert_eq!(found.keys().cloned().collect::<BTreeSet<_>>(), keys);
-        assert!(found.values().all(|times| *times == 1), "each once");
+        assert!(found.values().all(|times| *times == 1), "each runs once");
         assert_eq!(scan(&client, "").len(), 3000);
         let some = scan(&client, "MATCH *:7* COUNT 500");
         let expected = keys.iter().filter(|key| key.contains(":7")).count();
         assert_eq!(some.len(), expected);
-        say(&client, "RPUSH list a");
+        run(&client, "RPUSH list a");
         assert_eq!(scan(&client, "TYPE list COUNT 1000").len(), 1);
         assert_eq!(scan(&client, "MATCH nothing COUNT 1000").len(), 0);
-        // A read-only handle does the same, and never asks a replica.
+        // A read-only handle returns the same and never asks a replica.
         cluster.reset_stats().unwrap();
         assert_eq!(scan(&client.readonly(), "COUNT 100").len(), 3001);
         for node in cluster.nodes() {
             let calls = cluster.commandstats(node.port, "scan").unwrap();
             assert_eq!(calls > 0, node.primary.is_none(), "{} {calls}", node.port);
         }
-        assert_eq!(say(&client, "FLUSHALL"), "OK");
+        assert_eq!(run(&client, "FLUSHALL"), "OK");
         assert!(scan(&client, "").is_empty());
     }
 }
 
 #[test]
-fn a_cursor_is_of_one_scan_and_can_be_asked_again_once() {
+fn cursor_belongs_to_one_scan_and_repeats_last_page() {
     let cluster = &clusters()[0];
     let (client, keys) = filled(cluster, 300);
     for (words, why) in [
@@ -151,13 +150,13 @@ fn a_cursor_is_of_one_scan_and_can_be_asked_again_once() {
         ("SCAN 17", "is of no scan under way"),
         ("SCAN 18446744073709551615", "is of no scan under way"),
     ] {
-        let reply = ask(&client, words);
+        let reply = send(&client, words);
         assert_eq!(code(reply.view()), Code::Invalid, "{words}");
         assert!(!is_sent(reply.view()), "{words}");
         let text = show(reply.view());
         assert!(text.contains(why), "{words}: {text}");
     }
-    let wrong = say(&client, "SCAN 0 NONSENSE");
+    let wrong = run(&client, "SCAN 0 NONSENSE");
     assert!(wrong.starts_with("ERR syntax error"), "{wrong}");
 
     let (first, mut found) = step(&client, "0", "COUNT 50");
@@ -171,36 +170,36 @@ fn a_cursor_is_of_one_scan_and_can_be_asked_again_once() {
     found.extend(page);
     let (third, page) = step(&client, &second, "COUNT 50");
     found.extend(page);
-    let old = say(&client, &format!("SCAN {first}"));
+    let old = run(&client, &format!("SCAN {first}"));
     assert!(old.contains("is of no scan under way"), "{old}");
     found.extend(rest(&client, third, "COUNT 50").into_keys());
     assert!(missing(&keys, found).is_empty());
-    // Scans do not disturb each other, and a twin goes on with its twin's.
-    let twin = client.readonly();
+    // Scans are independent, and a derived handle can continue a scan.
+    let derived = client.readonly();
     let (a, mut of_a) = step(&client, "0", "COUNT 50");
-    let (b, mut of_b) = step(&twin, "0", "COUNT 50");
-    of_a.extend(rest(&twin, a, "COUNT 20").into_keys());
+    let (b, mut of_b) = step(&derived, "0", "COUNT 50");
+    of_a.extend(rest(&derived, a, "COUNT 20").into_keys());
     of_b.extend(rest(&client, b, "COUNT 30").into_keys());
     assert!(missing(&keys, of_a).is_empty() && missing(&keys, of_b).is_empty());
-    // In a pipeline it would be one step at a time anyway.
-    let got = say_all(&client, &["SCAN 0", "SET {0}:0 w"]);
+    // A pipeline could only do one step at a time.
+    let got = run_all(&client, &["SCAN 0", "SET {0}:0 w"]);
     assert!(
         got[0].contains("call it by itself") && got[1] == "OK",
         "{got:?}"
     );
-    // On a pinned handle it is the node's own.
+    // A pinned handle uses the cursors of its node.
     let pinned = client.pin(b"a");
     let own = scan(&pinned, "COUNT 100").len();
     assert!(own > 0 && own < 300, "{own} keys of one node");
 }
 
 #[test]
-fn slots_that_move_to_a_node_that_was_scanned_before_are_scanned_there() {
+fn slots_migrated_to_scanned_node_are_scanned_there() {
     for cluster in &*clusters() {
         let (client, keys) = filled(cluster, 600);
         let [first, second, last] = [0, 8000, 16000].map(|slot| cluster.primary_of(slot).unwrap());
         let (cursor, mut found) = until_shard(&client, "0", second);
-        // The first node is done. What comes to it now has not been seen.
+        // The first node is done: slots that move to it now have not been scanned.
         let slots: BTreeSet<u16> = keys.iter().map(|key| slot_of(key.as_bytes())).collect();
         let owners = owners(&client);
         let of = |port: u16| {
@@ -224,12 +223,12 @@ fn slots_that_move_to_a_node_that_was_scanned_before_are_scanned_there() {
 }
 
 #[test]
-fn a_slot_that_is_half_moved_for_the_whole_scan_is_returned_whole() {
+fn slot_migrating_during_whole_scan_is_complete() {
     for cluster in &*clusters() {
         let (client, keys) = filled(cluster, 600);
         let ports = [0, 8000, 16000].map(|slot| cluster.primary_of(slot).unwrap());
         let owners = owners(&client);
-        // From the first node to the last, and the other way round: one of them is walked in the wrong order.
+        // From the first node to the last and back, so that one of the two is scanned in the wrong order.
         let mut open = Vec::new();
         for (from, to) in [
             (ports[0], ports[2]),
@@ -244,7 +243,7 @@ fn a_slot_that_is_half_moved_for_the_whole_scan_is_returned_whole() {
         for (slot, to) in &open {
             cluster.begin_migration(*slot, *to).unwrap();
         }
-        // Half of the keys go while the scan is under way, at its every beginning and end.
+        // Some keys move during the scan, at the first and the last node.
         let (cursor, mut found) = until_shard(&client, "0", ports[1]);
         for (slot, to) in &open {
             assert_eq!(cluster.move_some_keys(*slot, *to, 1).unwrap().len(), 1);
@@ -256,7 +255,7 @@ fn a_slot_that_is_half_moved_for_the_whole_scan_is_returned_whole() {
             "{}",
             cluster.server()
         );
-        // And so from the beginning.
+        // The same for a complete scan.
         let (found, time) = timed(|| scan(&client, "COUNT 100"));
         assert_eq!(missing(&keys, found.into_keys()), Vec::<&String>::new());
         assert!(time < Duration::from_secs(5), "{time:?}");
@@ -269,20 +268,20 @@ fn a_slot_that_is_half_moved_for_the_whole_scan_is_returned_whole() {
 }
 
 #[test]
-fn scans_lose_nothing_while_slots_move_all_the_time() {
+fn scan_misses_no_key_during_constant_migration() {
     for cluster in &*clusters() {
         let (client, keys) = filled(cluster, 900);
-        let over = AtomicBool::new(false);
+        let finished = AtomicBool::new(false);
         let moves = AtomicUsize::new(0);
         let (to, owners) = (cluster.primary_of(0).unwrap(), owners(&client));
         std::thread::scope(|scope| {
             let mover = scope.spawn(|| {
-                // To the node that is walked first, and always to the same: its epoch is then the newest, so that no
-                // node takes an older claim for true.
+                // Slots move to the node that is scanned first, always the same: its epoch is then the newest, so that
+                // no node believes an older claim.
                 let slots: BTreeSet<u16> = keys.iter().map(|key| slot_of(key.as_bytes())).collect();
                 let there = |slot: &u16| owners[usize::from(*slot)] == to;
                 for (n, slot) in slots.into_iter().rev().filter(|s| !there(s)).enumerate() {
-                    if over.load(Ordering::SeqCst) {
+                    if finished.load(Ordering::SeqCst) {
                         return;
                     }
                     match cluster.has_atomic_migration() && n % 2 == 0 {
@@ -296,7 +295,7 @@ fn scans_lose_nothing_while_slots_move_all_the_time() {
                 let mut scans = 0;
                 while scans < 10 || moves.load(Ordering::SeqCst) < 60 {
                     let failed = mover.is_finished() && moves.load(Ordering::SeqCst) < 60;
-                    assert!(!failed, "the mover has failed");
+                    assert!(!failed, "the migration failed");
                     let found = scan(&client, "COUNT 40");
                     assert_eq!(
                         missing(&keys, found.into_keys()),
@@ -308,14 +307,14 @@ fn scans_lose_nothing_while_slots_move_all_the_time() {
                 }
                 println!("{}: {scans} scans, {moves:?} slots moved", cluster.server());
             }));
-            over.store(true, Ordering::SeqCst);
+            finished.store(true, Ordering::SeqCst);
             scanned.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         });
     }
 }
 
 #[test]
-fn a_scan_survives_failovers_and_restarts_of_the_nodes_it_walks() {
+fn scan_survives_failover_and_restart_of_its_node() {
     let cluster = &clusters()[0];
     let (client, keys) = filled(cluster, 900);
     cluster.wait_replicas_in_sync().unwrap();
@@ -328,16 +327,16 @@ fn a_scan_survives_failovers_and_restarts_of_the_nodes_it_walks() {
     };
     let mut found = BTreeSet::new();
     let mut cursor = go_on("0".to_string(), &mut found);
-    // The node that is being walked is started anew: its keys lie elsewhere in it now.
+    // The scanned node restarts: its hash table has another order now.
     cluster.kill(first).unwrap();
     cluster.restart(first).unwrap();
     cursor = go_on(cursor, &mut found);
-    // A failover that was asked for, in the middle of a node.
+    // An ordered failover while a node is scanned.
     let (next, keys_of_it) = until_shard(&client, &cursor, second);
     (cursor, found) = (next, &found | &keys_of_it);
     let replica = cluster.replicas_of(8000).unwrap()[0];
     cluster.failover(replica, Failover::Plain).unwrap();
-    // And one that was not, which the call waits out.
+    // An unplanned failover, which the call waits for.
     let (next, keys_of_it) = until_shard(&client, &cursor, third);
     (cursor, found) = (next, &found | &keys_of_it);
     cluster.kill(third).unwrap();
@@ -347,16 +346,16 @@ fn a_scan_survives_failovers_and_restarts_of_the_nodes_it_walks() {
 }
 
 #[test]
-fn an_error_in_the_middle_costs_no_key_and_the_scan_goes_on() {
+fn scan_continues_after_error_without_missing_keys() {
     let cluster = &clusters()[0];
     let (client, keys) = filled(cluster, 600);
     let second = cluster.primary_of(8000).unwrap();
     let (cursor, mut found) = until_shard(&client, "0", second);
-    let hasty = client
+    let short_timeout = client
         .with("timeout_ms", "300")
         .with("attempt_timeout_ms", "100");
     cluster.stop(second).unwrap();
-    let (reply, time) = timed(|| ask(&hasty, &format!("SCAN {cursor} COUNT 10")));
+    let (reply, time) = timed(|| send(&short_timeout, &format!("SCAN {cursor} COUNT 10")));
     cluster.cont(second).unwrap();
     assert_ne!(code(reply.view()), Code::Ok, "{}", show(reply.view()));
     assert!(time < Duration::from_millis(400), "{time:?}");
@@ -365,14 +364,17 @@ fn an_error_in_the_middle_costs_no_key_and_the_scan_goes_on() {
 }
 
 #[test]
-fn a_server_that_is_no_cluster_is_scanned_by_its_own_cursors() {
-    let _serial = serial();
+fn standalone_server_is_scanned_by_its_own_cursors() {
+    let _running = clusters();
     let server = support::Server::builder().start().unwrap();
     let client = client(&server.url());
     for n in 0..300 {
-        say(&client, &format!("SET k{n} v"));
+        run(&client, &format!("SET k{n} v"));
     }
     let (cursor, _) = step(&client, "0", "COUNT 10");
-    assert!(cursor.parse::<u64>().unwrap() < 1024, "{cursor} is ours");
+    assert!(
+        cursor.parse::<u64>().unwrap() < 1024,
+        "{cursor} is a cluster cursor"
+    );
     assert_eq!(scan(&client, "COUNT 10").len(), 300);
 }

@@ -1,9 +1,11 @@
-//! TLS, with real servers, and with peers that do what no real one does.
+//! TLS with real servers and with faulty peers.
 
 use super::pki::{Pair, Pki, names};
 use crate::common;
-use crate::common::serial::{forked, in_a_process, is_inside, serial};
-use crate::common::{ask, client, code, is, is_sent, key_of, say, say_all, show, timed, until};
+use crate::common::serial::{in_child_process, in_forked_child, is_child_process, serial};
+use crate::common::{
+    client, code, is_command, is_sent, key_of, run, run_all, send, show, timed, wait_for,
+};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use rustls::pki_types::pem::PemObject;
@@ -18,13 +20,13 @@ use support::{Action, Chaos, Cluster, Failover, Proxy, Script, Server};
 
 static PKI: LazyLock<Pki> = LazyLock::new(Pki::new);
 
-/// A server with this certificate, that nobody else shares.
+/// A new server with this certificate.
 fn server(pair: &Pair) -> Server {
     let builder = Server::builder().tls(&pair.cert, &pair.key, PKI.ca());
     builder.start().unwrap()
 }
 
-/// `rediss://127.0.0.1:PORT` with our authority and these options.
+/// `rediss://127.0.0.1:PORT` with the test authority and these options.
 fn tls_url(port: u16, options: &str) -> String {
     url_of("127.0.0.1", port, options)
 }
@@ -40,11 +42,13 @@ fn port_of(server: &Server) -> u16 {
     server.tls_port().unwrap()
 }
 
-/// Why a client could not be created.
+/// The error of a client that cannot be created.
 #[track_caller]
 fn refusal(url: &str) -> rediscluster::error::Error {
     let (client, time) = timed(|| Client::create(url));
-    let error = client.error().unwrap_or_else(|| panic!("{url} got in"));
+    let error = client
+        .error()
+        .unwrap_or_else(|| panic!("{url} was accepted"));
     assert!(!error.sent, "{error}");
     assert!(time < Duration::from_secs(3), "{url}: {time:?}: {error}");
     error.clone()
@@ -53,9 +57,9 @@ fn refusal(url: &str) -> rediscluster::error::Error {
 // ---- A cluster -----------------------------------------------------------------------------------
 
 #[test]
-fn a_cluster_over_tls_is_used_like_any_other() {
+fn tls_cluster_supports_all_operations() {
     let pair = PKI.good("cluster");
-    // Servers that are busy with large values and TLS are not to take each other for dead.
+    // A long node timeout: busy with large values and TLS, nodes would call each other failed.
     let cluster = Cluster::builder()
         .tls(&pair.cert, &pair.key, PKI.ca())
         .node_timeout_ms(3000)
@@ -69,31 +73,31 @@ fn a_cluster_over_tls_is_used_like_any_other() {
     let client = Arc::new(client(&url));
     let keys: Vec<String> = (0..30).map(|n| key_of(n % 3, 3, n)).collect();
     for key in &keys {
-        assert_eq!(say(&client, &format!("SET {key} v:{key}")), "OK");
+        assert_eq!(run(&client, &format!("SET {key} v:{key}")), "OK");
     }
-    // Commands, reads from replicas, a transaction on a connection of its own.
+    // Commands, reads from replicas, and a transaction on a pinned connection.
     cluster.wait_replicas_in_sync().unwrap();
     let readonly = Arc::new(client.with("read_from", "replica"));
     for key in &keys {
-        assert_eq!(say(&client, &format!("GET {key}")), format!("v:{key}"));
-        assert_eq!(say(&readonly, &format!("GET {key}")), format!("v:{key}"));
+        assert_eq!(run(&client, &format!("GET {key}")), format!("v:{key}"));
+        assert_eq!(run(&readonly, &format!("GET {key}")), format!("v:{key}"));
     }
-    let refused = ask(&client.readonly(), &format!("SET {} x", keys[0]));
+    let refused = send(&client.readonly(), &format!("SET {} x", keys[0]));
     assert_eq!(code(refused.view()), Code::ReadOnly);
     let pinned = client.pin(keys[0].as_bytes());
-    assert_eq!(say(&pinned, "MULTI"), "OK");
-    assert_eq!(say(&pinned, &format!("GET {}", keys[0])), "QUEUED");
-    assert_eq!(say(&pinned, "EXEC"), format!("[v:{}]", keys[0]));
+    assert_eq!(run(&pinned, "MULTI"), "OK");
+    assert_eq!(run(&pinned, &format!("GET {}", keys[0])), "QUEUED");
+    assert_eq!(run(&pinned, "EXEC"), format!("[v:{}]", keys[0]));
 
-    // Ten thousand at once, over all nodes, and from replicas.
+    // Ten thousand commands in a pipeline, to all nodes and to replicas.
     let gets: Vec<String> = (0..10_000)
         .map(|n| format!("GET {}", keys[n % 30]))
         .collect();
     let expected: Vec<String> = (0..10_000).map(|n| format!("v:{}", keys[n % 30])).collect();
-    assert!(say_all(&client, &gets) == expected);
-    assert!(say_all(&readonly, &gets) == expected);
+    assert!(run_all(&client, &gets) == expected);
+    assert!(run_all(&readonly, &gets) == expected);
 
-    // Large values, to all nodes and from all nodes at once: much more than buffers and sockets hold.
+    // Large values to and from all nodes at once, much larger than all buffers.
     let large: Vec<String> = (0..3)
         .map(|n| {
             (0..10 << 20)
@@ -107,18 +111,18 @@ fn a_cluster_over_tls_is_used_like_any_other() {
         both.push(format!("GET {}", keys[n]));
         both.push(format!("GET {}", keys[n + 3]));
     }
-    let got = say_all(&client, &both);
+    let got = run_all(&client, &both);
     for (n, text) in large.iter().enumerate() {
         assert_eq!(got[3 * n], "OK");
         assert!(got[3 * n + 1] == *text, "large value {n} in a pipeline");
         assert_eq!(got[3 * n + 2], format!("v:{}", keys[n + 3]));
         assert!(
-            say(&client, &format!("GET {}", keys[n])) == *text,
+            run(&client, &format!("GET {}", keys[n])) == *text,
             "large value {n}"
         );
     }
 
-    // Every connection is one of TLS.
+    // Every connection uses TLS.
     for node in cluster.nodes() {
         let list = cluster.command(node.port, &["CLIENT", "LIST"]).unwrap();
         let list = list.text();
@@ -130,38 +134,38 @@ fn a_cluster_over_tls_is_used_like_any_other() {
         }
     }
 
-    // Redirections name the TLS ports: half a migration (ASK), a whole one and a failover (MOVED), a death.
+    // Redirections name the TLS ports: half a migration (ASK), a complete one and a failover (MOVED), and a dead node.
     let slot = support::slot_of(keys[3].as_bytes());
     let ports = cluster.ports();
     let from = cluster.primary_of(slot).unwrap();
     let to = *ports[..3].iter().find(|port| **port != from).unwrap();
     cluster.begin_migration(slot, to).unwrap();
     cluster.move_keys(slot, to, &[&keys[3]]).unwrap();
-    assert_eq!(say(&client, &format!("APPEND {} !", keys[3])), {
+    assert_eq!(run(&client, &format!("APPEND {} !", keys[3])), {
         (format!("v:{}", keys[3]).len() + 1).to_string()
     });
     cluster.finish_migration(slot, to).unwrap();
     assert_eq!(
-        say(&client, &format!("GET {}", keys[3])),
+        run(&client, &format!("GET {}", keys[3])),
         format!("v:{}!", keys[3])
     );
     let slot = support::slot_of(keys[1].as_bytes());
     let replica = cluster.replicas_of(slot).unwrap()[0];
     cluster.failover(replica, Failover::Plain).unwrap();
-    assert_eq!(say(&client, &format!("SET {} after", keys[1])), "OK");
+    assert_eq!(run(&client, &format!("SET {} after", keys[1])), "OK");
     cluster.wait_healthy().unwrap();
     cluster.wait_replicas_in_sync().unwrap();
     cluster.kill(replica).unwrap();
-    // A read is asked again until the replica has taken over.
-    assert_eq!(say(&client, &format!("GET {}", keys[1])), "after");
-    assert_eq!(say(&client, &format!("SET {} again", keys[1])), "OK");
-    assert_eq!(say(&client, &format!("GET {}", keys[1])), "again");
+    // Reads are retried until the replica is promoted.
+    assert_eq!(run(&client, &format!("GET {}", keys[1])), "after");
+    assert_eq!(run(&client, &format!("SET {} again", keys[1])), "OK");
+    assert_eq!(run(&client, &format!("GET {}", keys[1])), "again");
     assert_eq!(show(client.refresh().view()), "OK");
 }
 
-/// What docs/tls.md warns of.
+/// docs/tls.md warns about this configuration.
 #[test]
-fn a_cluster_that_names_its_plain_ports_is_not_spoken_to_in_plain_text() {
+fn tls_client_never_uses_plaintext_ports() {
     let _serial = serial();
     let pair = PKI.good("trap");
     let cluster = Cluster::builder()
@@ -174,8 +178,8 @@ fn a_cluster_that_names_its_plain_ports_is_not_spoken_to_in_plain_text() {
         .unwrap();
     let first = cluster.nodes()[0].tls_port.unwrap();
     let client = Client::create(&tls_url(first, "&timeout_ms=1500"));
-    // What is announced is believed, and no TLS is found there.
-    let reply = ask(&client, "SET k v");
+    // The client connects to the announced port, which does not speak TLS.
+    let reply = send(&client, "SET k v");
     let words = show(reply.view());
     assert_ne!(code(reply.view()), Code::Ok, "{words}");
     assert!(!is_sent(reply.view()), "{words}");
@@ -183,7 +187,7 @@ fn a_cluster_that_names_its_plain_ports_is_not_spoken_to_in_plain_text() {
         let info = cluster.command(port, &["INFO", "commandstats"]).unwrap();
         assert!(!info.text().contains("cmdstat_set:"), "{}", info.text());
     }
-    // Where the servers cannot be told otherwise, the client can.
+    // If the servers cannot be configured, the client can.
     let ports: Vec<String> = cluster
         .nodes()
         .iter()
@@ -194,35 +198,35 @@ fn a_cluster_that_names_its_plain_ports_is_not_spoken_to_in_plain_text() {
     let sets: Vec<String> = (0..3)
         .map(|n| format!("SET {} v", key_of(n, 3, n)))
         .collect();
-    assert_eq!(say_all(&mapped, &sets), ["OK"; 3]);
+    assert_eq!(run_all(&mapped, &sets), ["OK"; 3]);
 }
 
 // ---- Who is believed -----------------------------------------------------------------------------
 
 #[test]
-fn only_a_node_that_proves_who_it_is_gets_a_command() {
+fn commands_go_only_to_verified_tls_nodes() {
     let _serial = serial();
     let other = PKI.other_ca();
     for (what, pair, why) in [
         (
             "a foreign authority",
             PKI.foreign("foreign"),
-            "no authority we trust has signed",
+            "no trusted authority has signed",
         ),
         (
             "self-signed",
             PKI.self_signed("self"),
-            "no authority we trust has signed",
+            "no trusted authority has signed",
         ),
         (
             "another host",
             PKI.pair("host", names(&["other.example", "10.0.0.1"])),
-            "is not for 127.0.0.1, but for",
+            "is not valid for 127.0.0.1, but for",
         ),
         (
             "a common name alone",
             PKI.common_name_alone("cn"),
-            "is not for 127.0.0.1, but for nobody",
+            "is not valid for 127.0.0.1, but for no name",
         ),
         ("expired", PKI.expired("expired"), "has expired"),
         (
@@ -245,12 +249,12 @@ fn only_a_node_that_proves_who_it_is_gets_a_command() {
             assert!(error.message.contains(&format!("127.0.0.1:{port}")));
             assert!(!error.message.contains("hunter2"), "{error}");
         }
-        // The handshake of RESP is not tried in plain text either.
+        // The client does not try a plaintext handshake either.
         assert_eq!(server.commandstats("hello").unwrap(), 0, "{what}");
         let believing = client(&tls_url(port, "&tls_insecure_skip_verify=yes"));
-        assert_eq!(say(&believing, "SET k v"), "OK", "{what}");
+        assert_eq!(run(&believing, "SET k v"), "OK", "{what}");
     }
-    // What is wrong for one client is right for another.
+    // A certificate that one client rejects may be valid for another.
     let url = |port, ca: &Path, more: &str| {
         format!(
             "rediss://127.0.0.1:{port}?tls_ca_file={}{more}",
@@ -259,30 +263,30 @@ fn only_a_node_that_proves_who_it_is_gets_a_command() {
     };
     let foreign = server(&PKI.foreign("foreign2"));
     let trusting = client(&url(port_of(&foreign), &other, ""));
-    assert_eq!(say(&trusting, "SET k v"), "OK");
+    assert_eq!(run(&trusting, "SET k v"), "OK");
     let other_host = server(&PKI.pair("host2", names(&["other.example"])));
     let named = client(&tls_url(
         port_of(&other_host),
         "&tls_server_name=other.example",
     ));
-    assert_eq!(say(&named, "SET k v"), "OK");
+    assert_eq!(run(&named, "SET k v"), "OK");
     let good = server(&PKI.good("good"));
     let error = refusal(&tls_url(port_of(&good), "&tls_server_name=other.example"));
     assert!(
-        error.message.contains("is not for other.example"),
+        error.message.contains("is not valid for other.example"),
         "{error}"
     );
-    // One that nobody else has signed can be believed by itself, unless it says that it is an authority.
+    // A self-signed certificate can be trusted directly, unless it claims to be an authority.
     let own = PKI.self_signed("own");
     let own_server = server(&own);
     let believing = client(&url(port_of(&own_server), &own.cert, ""));
-    assert_eq!(say(&believing, "SET k v"), "OK");
+    assert_eq!(run(&believing, "SET k v"), "OK");
     let authority = PKI.self_signed_authority("own-ca");
     let authority_server = server(&authority);
     let error = refusal(&url(port_of(&authority_server), &authority.cert, ""));
     assert_eq!(error.code, Code::Tls, "{error}");
     assert!(error.message.contains("cannot be used"), "{error}");
-    // The authorities of the system do not know ours.
+    // The authorities of the system do not include the test authority.
     let error = Client::create(&format!("rediss://127.0.0.1:{}", port_of(&good)));
     let error = error.error().unwrap();
     assert!(
@@ -292,25 +296,28 @@ fn only_a_node_that_proves_who_it_is_gets_a_command() {
 }
 
 #[test]
-fn the_name_is_the_host_that_is_dialled() {
+fn certificate_is_verified_against_connected_host() {
     let _serial = serial();
     let pair = PKI.pair("localhost", names(&["localhost"]));
     let alone = server(&pair);
     let port = port_of(&alone);
     let by_name = client(&url_of("localhost", port, "&cluster=no"));
-    assert_eq!(say(&by_name, "SET k v"), "OK");
+    assert_eq!(run(&by_name, "SET k v"), "OK");
     let error = refusal(&tls_url(port, "&cluster=no"));
-    assert!(error.message.contains("is not for 127.0.0.1"), "{error}");
-    // An announced address that is mapped is proved by the name that it is mapped to.
+    assert!(
+        error.message.contains("is not valid for 127.0.0.1"),
+        "{error}"
+    );
+    // A mapped address is verified with the name that it is mapped to.
     let mapped = client(&tls_url(
         port,
         "&address_map=127.0.0.1=localhost&cluster=no",
     ));
-    assert_eq!(say(&mapped, "GET k"), "v");
+    assert_eq!(run(&mapped, "GET k"), "v");
 }
 
 #[test]
-fn a_node_that_wants_our_certificate_gets_it_and_says_what_it_thinks_of_it() {
+fn requested_client_certificate_is_sent() {
     let _serial = serial();
     let ours = PKI.pair("client", names(&["us"]));
     let foreign = PKI.foreign("client-foreign");
@@ -331,12 +338,12 @@ fn a_node_that_wants_our_certificate_gets_it_and_says_what_it_thinks_of_it() {
             .unwrap();
         let port = port_of(&server);
         let client = Arc::new(client(&tls_url(port, &option(&ours))));
-        assert_eq!(say_all(&client, &["SET k v", "GET k"]), ["OK", "v"]);
+        assert_eq!(run_all(&client, &["SET k v", "GET k"]), ["OK", "v"]);
         for (more, why) in [
-            (String::new(), "certificate of ours (see tls_cert_file)"),
-            (option(&foreign), "does not accept our certificate"),
+            (String::new(), "client certificate (see tls_cert_file)"),
+            (option(&foreign), "does not accept the client certificate"),
         ] {
-            // It may be told while the handshake is under way, and after it.
+            // The refusal may arrive during the handshake or after it.
             for _ in 0..20 {
                 let error = refusal(&tls_url(port, &more));
                 assert_eq!(error.code, Code::Tls, "{version}: {error}");
@@ -349,7 +356,7 @@ fn a_node_that_wants_our_certificate_gets_it_and_says_what_it_thinks_of_it() {
 // ---- Files ---------------------------------------------------------------------------------------
 
 #[test]
-fn files_that_cannot_be_used_are_named_when_the_client_is_created() {
+fn unusable_tls_files_are_named_at_creation() {
     let _serial = serial();
     let good = PKI.good("files");
     let other = PKI.good("files-other");
@@ -395,43 +402,43 @@ fn files_that_cannot_be_used_are_named_when_the_client_is_created() {
             format!("tls_ca_file={folder}"),
             "tls_ca_file",
             &folder,
-            "is not a file",
+            "is not a regular file",
         ),
         (
             "tls_ca_file=/dev/zero".to_string(),
             "tls_ca_file",
             &"/dev/zero".to_string(),
-            "is not a file",
+            "is not a regular file",
         ),
         (
             format!("tls_ca_file={empty}"),
             "tls_ca_file",
             &empty,
-            "holds no PEM certificate",
+            "contains no PEM certificate",
         ),
         (
             format!("tls_ca_file={words}"),
             "tls_ca_file",
             &words,
-            "holds no PEM certificate",
+            "contains no PEM certificate",
         ),
         (
             format!("tls_ca_file={good_key}"),
             "tls_ca_file",
             &good_key,
-            "holds no PEM certificate",
+            "contains no PEM certificate",
         ),
         (
             format!("tls_ca_file={binary}"),
             "tls_ca_file",
             &binary,
-            "is no PEM file",
+            "is not a PEM file",
         ),
         (
             format!("tls_ca_file={no_certificate}"),
             "tls_ca_file",
             &no_certificate,
-            "a certificate that cannot be read, the 1.",
+            "contains an invalid certificate (number 1)",
         ),
         (
             pair(&nothing, &good_key),
@@ -443,13 +450,13 @@ fn files_that_cannot_be_used_are_named_when_the_client_is_created() {
             pair(&empty, &good_key),
             "tls_cert_file",
             &empty,
-            "holds no PEM certificate",
+            "contains no PEM certificate",
         ),
         (
             pair(&no_certificate, &good_key),
             "tls_cert_file",
             &no_certificate,
-            "begins with a certificate that cannot be read",
+            "begins with an invalid certificate",
         ),
         (
             pair(&cert, &nothing),
@@ -461,13 +468,13 @@ fn files_that_cannot_be_used_are_named_when_the_client_is_created() {
             pair(&cert, &cert),
             "tls_key_file",
             &cert,
-            "holds no PEM private key",
+            "contains no PEM private key",
         ),
         (
             pair(&cert, &locked),
             "tls_key_file",
             &locked,
-            "one with a passphrase cannot",
+            "encrypted keys are not supported",
         ),
         (
             pair(&cert, &other_key),
@@ -500,7 +507,7 @@ fn files_that_cannot_be_used_are_named_when_the_client_is_created() {
             "is a damaged PEM file",
         ),
     ] {
-        // Nobody listens there: a file is looked at before anything is dialled.
+        // No server listens there: files are read before connecting.
         let error = refusal(&format!("rediss://127.0.0.1:1?{options}"));
         assert_eq!(error.code, Code::Invalid, "{options}: {error}");
         let begin = format!("INVALID option {option}: {path:?} ");
@@ -513,7 +520,7 @@ fn files_that_cannot_be_used_are_named_when_the_client_is_created() {
 // ---- Peers that are not what they should be ------------------------------------------------------
 
 #[test]
-fn tls_is_not_spoken_with_a_plain_port_nor_plain_text_with_one_of_tls() {
+fn tls_and_plaintext_ports_do_not_mix() {
     let _serial = serial();
     let server = server(&PKI.good("ports"));
     let error = refusal(&tls_url(server.port(), "&connect_timeout_ms=300"));
@@ -528,14 +535,14 @@ fn tls_is_not_spoken_with_a_plain_port_nor_plain_text_with_one_of_tls() {
     let error = refusal(&plain);
     assert!(!error.message.contains("hunter2"), "{error}");
     assert_eq!(server.commandstats("hello").unwrap(), 0);
-    // One that answers at once, as a server of something else would.
+    // A peer that answers at once, as a server of another protocol would.
     let web = answering(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     let error = refusal(&tls_url(web, "&connect_timeout_ms=300"));
     assert_eq!(error.code, Code::Tls, "{error}");
     assert!(error.message.contains("no TLS"), "{error}");
 }
 
-/// The port of a server that answers whatever comes with these bytes.
+/// The port of a server that answers everything with these bytes.
 fn answering(bytes: &'static [u8]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -550,9 +557,9 @@ fn answering(bytes: &'static [u8]) -> u16 {
 }
 
 #[test]
-fn a_handshake_that_stalls_ends_with_the_time_it_has() {
+fn stalled_tls_handshake_ends_by_deadline() {
     let _serial = serial();
-    // The kernel accepts for it.
+    // The kernel accepts the connection.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent_port = silent.local_addr().unwrap().port();
     let dripping = {
@@ -579,7 +586,7 @@ fn a_handshake_that_stalls_ends_with_the_time_it_has() {
         let (client, time) = timed(|| Client::create(&url));
         let error = client.error().unwrap();
         assert_eq!(error.code, Code::Timeout, "{what}: {error}");
-        assert!(error.message.contains("handshake of TLS"), "{error}");
+        assert!(error.message.contains("TLS handshake"), "{error}");
         assert!(time >= Duration::from_millis(290), "{what}: {time:?}");
         assert!(time < Duration::from_millis(600), "{what}: {time:?}");
         let url = tls_url(port, "&timeout_ms=200&connect_timeout_ms=10000");
@@ -590,7 +597,7 @@ fn a_handshake_that_stalls_ends_with_the_time_it_has() {
 }
 
 #[test]
-fn an_interrupt_ends_a_handshake() {
+fn interrupt_ends_tls_handshake() {
     let _serial = serial();
     let server = server(&PKI.good("interrupt"));
     let client = client(&tls_url(
@@ -599,11 +606,11 @@ fn an_interrupt_ends_a_handshake() {
     ));
     let pinned = Arc::new(client.pin(b"k"));
     server.stop().unwrap();
-    // The kernel accepts the connection, and nobody says anything on it.
+    // The kernel accepts the connection, and no answer comes.
     let began = Instant::now();
     let calling = std::thread::spawn({
         let pinned = pinned.clone();
-        move || ask(&pinned, "SET k v")
+        move || send(&pinned, "SET k v")
     });
     while !calling.is_finished() {
         pinned.interrupt();
@@ -614,13 +621,13 @@ fn an_interrupt_ends_a_handshake() {
     assert_eq!(code(reply.view()), Code::Interrupted);
     assert!(!is_sent(reply.view()));
     server.cont().unwrap();
-    assert_eq!(say(&pinned, "SET k v"), "OK");
+    assert_eq!(run(&pinned, "SET k v"), "OK");
 }
 
 // ---- The wire ------------------------------------------------------------------------------------
 
 #[test]
-fn records_in_pieces_and_connections_cut_in_the_middle_of_one() {
+fn split_and_cut_tls_records_are_handled() {
     let _serial = serial();
     let server = server(&PKI.good("chaos"));
     let pieces = Chaos {
@@ -635,7 +642,7 @@ fn records_in_pieces_and_connections_cut_in_the_middle_of_one() {
         "&cluster=no&timeout_ms=60000&attempt_timeout_ms=60000&connect_timeout_ms=10000",
     )));
     let large = "x".repeat(100_000) + "end";
-    assert_eq!(say(&whole, &format!("SET large {large}")), "OK");
+    assert_eq!(run(&whole, &format!("SET large {large}")), "OK");
     let mut commands = vec!["GET large".to_string()];
     let mut expected = vec![large];
     for n in 0..300 {
@@ -643,7 +650,7 @@ fn records_in_pieces_and_connections_cut_in_the_middle_of_one() {
         commands.push(format!("GET k{n}"));
         expected.extend(["OK".to_string(), format!("v{n}")]);
     }
-    assert!(say_all(&whole, &commands) == expected);
+    assert!(run_all(&whole, &commands) == expected);
 
     let cutting = Chaos {
         cuts: 20,
@@ -651,9 +658,9 @@ fn records_in_pieces_and_connections_cut_in_the_middle_of_one() {
         ..pieces
     };
     let proxy = Proxy::start(port_of(&server), cutting, 12);
-    let (mut well, mut unknown) = (0u64, 0u64);
+    let (mut healthy, mut unknown) = (0u64, 0u64);
     let mut connected = None;
-    until("a client is created", || {
+    wait_for("a client is created", || {
         let client = Client::create(&tls_url(proxy.port(), "&cluster=no"));
         let created = client.error().is_none();
         connected = Some(client);
@@ -661,34 +668,38 @@ fn records_in_pieces_and_connections_cut_in_the_middle_of_one() {
     });
     let client = connected.unwrap();
     for n in 0..400 {
-        let reply = ask(&client, &format!("SET cut {n}"));
+        let reply = send(&client, &format!("SET cut {n}"));
         assert!(
             matches!(code(reply.view()), Code::Ok | Code::Io | Code::Tls),
             "{}",
             show(reply.view())
         );
-        let counted = ask(&client, "INCR count");
+        let counted = send(&client, "INCR count");
         match code(counted.view()) {
-            Code::Ok => well += 1,
+            Code::Ok => healthy += 1,
             _ if is_sent(counted.view()) => unknown += 1,
             _ => {}
         }
-        let reply = ask(&client, &format!("ECHO e{n}"));
+        let reply = send(&client, &format!("ECHO e{n}"));
         if code(reply.view()) == Code::Ok {
-            assert_eq!(show(reply.view()), format!("e{n}"), "another's reply");
+            assert_eq!(
+                show(reply.view()),
+                format!("e{n}"),
+                "the reply of another command"
+            );
         }
     }
     assert!(proxy.cuts() > 5, "{} cuts", proxy.cuts());
     let count = server.command(&["GET", "count"]).unwrap().text();
     let count: u64 = count.parse().unwrap();
     assert!(
-        (well..=well + unknown).contains(&count),
-        "{count} increments, {well} acknowledged and {unknown} unknown"
+        (healthy..=healthy + unknown).contains(&count),
+        "{count} increments, {healthy} acknowledged and {unknown} unknown"
     );
 }
 
-/// Ends TLS before a server that knows none: every connection to `port` goes on to `to` in plain text. A connection
-/// that ends there is announced to the client only if `polite`.
+/// Terminates TLS in front of a plaintext server: connections to `port` continue to `to`. When the server closes, the
+/// client gets a close_notify only if `polite`.
 fn terminator(to: u16, polite: bool) -> (u16, Arc<AtomicUsize>) {
     let pair = PKI.good(&format!("terminator-{to}"));
     let chain = CertificateDer::pem_file_iter(&pair.cert).unwrap();
@@ -757,30 +768,32 @@ fn relay(
 }
 
 #[test]
-fn an_end_makes_no_reply_whole_announced_or_not() {
+fn tls_end_of_stream_never_completes_a_reply() {
     let _serial = serial();
     for polite in [false, true] {
         let script = Script::serve(move |_, command| match () {
-            () if is(command, "GET half") => Action::SendClose(b"$10\r\nhello".to_vec()),
-            () if is(command, "GET whole") => Action::SendClose(b"$5\r\nhello\r\n".to_vec()),
-            () if is(command, "INCR") => Action::SendClose(Vec::new()),
-            () if is(command, "HELLO") => Action::send("-ERR unknown command 'HELLO'\r\n"),
+            () if is_command(command, "GET half") => Action::SendClose(b"$10\r\nhello".to_vec()),
+            () if is_command(command, "GET whole") => {
+                Action::SendClose(b"$5\r\nhello\r\n".to_vec())
+            }
+            () if is_command(command, "INCR") => Action::SendClose(Vec::new()),
+            () if is_command(command, "HELLO") => Action::send("-ERR unknown command 'HELLO'\r\n"),
             () => Action::send("+OK\r\n"),
         });
         let (port, resumed) = terminator(script.port(), polite);
         let client = client(&tls_url(port, "&cluster=no&timeout_ms=1000"));
-        let lost = ask(&client, "INCR k");
+        let lost = send(&client, "INCR k");
         assert_eq!(code(lost.view()), Code::Io, "{}", show(lost.view()));
         assert!(is_sent(lost.view()), "it may have run");
         assert_eq!(script.calls("INCR"), 1, "sent once");
-        // Half a text is none. (A pinned handle does not ask again.)
-        let half = ask(&client.pin(b"half"), "GET half");
+        // A partial bulk string is no reply. (A pinned handle does not retry.)
+        let half = send(&client.pin(b"half"), "GET half");
         assert_eq!(code(half.view()), Code::Io, "{}", show(half.view()));
         let words = show(half.view());
         assert_eq!(words.contains("close_notify"), !polite, "{words}");
-        // A whole one is, even if it is the last.
-        assert_eq!(say(&client, "GET whole"), "hello");
-        until("the end has come", || say(&client, "ECHO k") == "OK");
+        // A complete one is a reply, even at the end of the stream.
+        assert_eq!(run(&client, "GET whole"), "hello");
+        wait_for("the stream has ended", || run(&client, "ECHO k") == "OK");
         assert!(
             resumed.load(Ordering::SeqCst) > 0,
             "the node's certificate is looked at once"
@@ -791,7 +804,7 @@ fn an_end_makes_no_reply_whole_announced_or_not() {
 // ---- Threads and forks ---------------------------------------------------------------------------
 
 #[test]
-fn many_threads_over_tls_each_read_what_they_wrote() {
+fn many_tls_threads_read_their_own_writes() {
     let _serial = serial();
     let server = server(&PKI.good("threads"));
     let client = Arc::new(client(&tls_url(
@@ -804,12 +817,12 @@ fn many_threads_over_tls_each_read_what_they_wrote() {
             scope.spawn(move || {
                 for n in 0..60 {
                     let key = format!("own{thread}:{}", n % 7);
-                    assert_eq!(say(&client, &format!("SET {key} {thread}/{n}")), "OK");
-                    assert_eq!(say(&client, &format!("GET {key}")), format!("{thread}/{n}"));
+                    assert_eq!(run(&client, &format!("SET {key} {thread}/{n}")), "OK");
+                    assert_eq!(run(&client, &format!("GET {key}")), format!("{thread}/{n}"));
                     if n % 10 == 0 {
                         let long = "y".repeat(20_000);
                         let pair = [format!("SET {key} {long}"), format!("GET {key}")];
-                        assert!(say_all(&client, &pair) == ["OK", &long]);
+                        assert!(run_all(&client, &pair) == ["OK", &long]);
                     }
                 }
             });
@@ -818,49 +831,49 @@ fn many_threads_over_tls_each_read_what_they_wrote() {
 }
 
 #[test]
-fn a_forked_child_leaves_its_parents_sessions_alone() {
+fn forked_child_does_not_touch_parent_tls_sessions() {
     let _serial = serial();
-    let server = (!is_inside()).then(|| server(&PKI.good("fork")));
+    let server = (!is_child_process()).then(|| server(&PKI.good("fork")));
     let url = server.as_ref().map(|s| tls_url(port_of(s), "&cluster=no"));
-    in_a_process(&url.unwrap_or_default(), |url| {
+    in_child_process(&url.unwrap_or_default(), |url| {
         let client = Arc::new(client(&format!("{url}&connections_per_node=2")));
         let pinned = client.pin(b"k");
-        assert_eq!(say(&pinned, "SET pinned v"), "OK");
-        let over = AtomicBool::new(false);
+        assert_eq!(run(&pinned, "SET pinned v"), "OK");
+        let finished = AtomicBool::new(false);
         let calls = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for thread in 0..4 {
-                let (client, over, calls) = (&client, &over, &calls);
+                let (client, finished, calls) = (&client, &finished, &calls);
                 scope.spawn(move || {
                     let mut n = 0;
-                    while !over.load(Ordering::SeqCst) {
+                    while !finished.load(Ordering::SeqCst) {
                         n += 1;
                         let key = format!("parent{thread}");
-                        // A byte of a child's, and the server would not understand the next record.
-                        assert_eq!(say(client, &format!("SET {key} {n}")), "OK");
+                        // After one byte of a child, the server could not decode the next record.
+                        assert_eq!(run(client, &format!("SET {key} {n}")), "OK");
                         let pair = [format!("GET {key}")];
-                        assert_eq!(say_all(client, &pair), [n.to_string()]);
+                        assert_eq!(run_all(client, &pair), [n.to_string()]);
                         calls.fetch_add(1, Ordering::SeqCst);
                     }
                 });
             }
             for round in 0..20 {
                 let before = calls.load(Ordering::SeqCst);
-                until("the threads are busy", || {
+                wait_for("the threads are busy", || {
                     calls.load(Ordering::SeqCst) > before + 5
                 });
-                let well = forked(|| {
+                let healthy = in_forked_child(|| {
                     let own = (0..5).all(|n| {
                         let key = format!("child{round}:{n}");
-                        say(&client, &format!("SET {key} {n}")) == "OK"
-                            && say_all(&client, &[format!("GET {key}")]) == [n.to_string()]
+                        run(&client, &format!("SET {key} {n}")) == "OK"
+                            && run_all(&client, &[format!("GET {key}")]) == [n.to_string()]
                     });
-                    own && say(&pinned, "GET pinned") == "v"
+                    own && run(&pinned, "GET pinned") == "v"
                 });
-                assert!(well, "the child of round {round}");
+                assert!(healthy, "the child of round {round}");
             }
-            over.store(true, Ordering::SeqCst);
+            finished.store(true, Ordering::SeqCst);
         });
-        assert_eq!(say(&pinned, "GET pinned"), "v");
+        assert_eq!(run(&pinned, "GET pinned"), "v");
     });
 }

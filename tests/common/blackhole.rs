@@ -4,7 +4,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Its queue of connections to accept is full, so that a connect hangs.
+/// Its accept queue is full, so that a connect never completes.
 pub struct Blackhole {
     pub address: SocketAddr,
     _sockets: Vec<Socket>,
@@ -33,7 +33,7 @@ impl Blackhole {
         }
     }
 
-    /// Whether a socket of this process is trying to connect to it.
+    /// Whether a socket of this process is connecting to it.
     pub fn is_dialled(&self) -> bool {
         let port = format!(":{:04X} 02 ", self.address.port());
         std::fs::read_to_string("/proc/self/net/tcp")

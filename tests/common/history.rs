@@ -1,5 +1,4 @@
-//! Writes that can be told apart, while something goes wrong; and whether each ran as often as its
-//! caller was told.
+//! Distinguishable writes during a fault, and checks that each ran as often as its caller was told.
 #![allow(dead_code)] // Each test program uses a part of it.
 
 use super::shared::{SharedCluster, shared};
@@ -19,38 +18,38 @@ const PACE: Duration = Duration::from_micros(500);
 /// How a thread sends its commands.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
-    /// One after the other.
+    /// One command per call.
     Single,
-    /// So many at once.
+    /// A pipeline of this many commands.
     Pipeline(usize),
-    /// So many inside MULTI and EXEC.
+    /// A transaction of this many commands.
     Atomic(usize),
-    /// One inside MULTI and EXEC, said one by one on a pinned handle.
+    /// A transaction of one command, sent step by step on a pinned handle.
     Pinned,
 }
 
-/// What the callers were told of the tokens that they appended to lists.
+/// What the callers were told about the tokens that they appended to lists.
 #[derive(Debug, Default)]
-pub struct Ledger {
-    /// Those that were acknowledged, in the order of each thread's own.
-    pub acked: Vec<String>,
-    /// Those that have never left, by `rdc_reply_sent`.
+pub struct History {
+    /// Acknowledged tokens, in the order of each thread.
+    pub acknowledged: Vec<String>,
+    /// Tokens that were not sent, by `rdc_reply_sent`.
     pub unsent: Vec<String>,
-    /// Those that may have run.
-    pub doubtful: Vec<String>,
-    /// Those to which a server said no.
+    /// Tokens that may have been executed.
+    pub uncertain: Vec<String>,
+    /// Tokens that a server refused.
     pub refused: Vec<String>,
-    /// Errors by their code, and one of each in full.
+    /// Number of errors by code, with one full text of each.
     pub errors: BTreeMap<&'static str, (usize, String)>,
-    /// The longest call, as a [`Watch`] has it.
+    /// The longest call, measured by a [`Stopwatch`].
     pub slowest: Duration,
 }
 
-impl Ledger {
-    pub fn absorb(&mut self, other: Ledger) {
-        self.acked.extend(other.acked);
+impl History {
+    pub fn merge(&mut self, other: History) {
+        self.acknowledged.extend(other.acknowledged);
         self.unsent.extend(other.unsent);
-        self.doubtful.extend(other.doubtful);
+        self.uncertain.extend(other.uncertain);
         self.refused.extend(other.refused);
         self.slowest = self.slowest.max(other.slowest);
         for (name, (count, text)) in other.errors {
@@ -58,43 +57,43 @@ impl Ledger {
         }
     }
 
-    fn note(&mut self, token: String, view: rediscluster::resp::View<'_>) {
+    fn record(&mut self, token: String, view: rediscluster::resp::View<'_>) {
         match code(view) {
-            Code::Ok => return self.acked.push(token),
+            Code::Ok => return self.acknowledged.push(token),
             Code::Server => self.refused.push(token),
-            _ if is_sent(view) => self.doubtful.push(token),
+            _ if is_sent(view) => self.uncertain.push(token),
             _ => self.unsent.push(token),
         }
         let name = code(view).name();
         self.errors.entry(name).or_insert_with(|| (0, show(view))).0 += 1;
     }
 
-    /// Fails if there was any error but of these kinds.
+    /// Fails if there was an error with any other code.
     #[track_caller]
-    pub fn only(&self, what: &str, codes: &[Code]) {
+    pub fn assert_errors_among(&self, what: &str, codes: &[Code]) {
         for (name, (count, text)) in &self.errors {
             let expected = codes.iter().any(|code| code.name() == *name);
             assert!(expected, "{what}: {count} {name}: {text}");
         }
     }
 
-    /// Fails if a call took longer than its time and 50 ms.
+    /// Fails if a call took longer than its timeout plus 50 ms.
     #[track_caller]
-    pub fn within(&self, what: &str, ms: u64) {
+    pub fn assert_calls_within(&self, what: &str, ms: u64) {
         let most = Duration::from_millis(ms + 50);
         assert!(self.slowest < most, "{what}: {:?}", self.slowest);
     }
 
-    pub fn say(&self, what: &str) {
+    pub fn print(&self, what: &str) {
         let errors: Vec<String> = self
             .errors
             .iter()
             .map(|(n, (c, _))| format!("{c} {n}"))
             .collect();
         println!(
-            "{what}: {} acknowledged, {} in doubt, {} unsent, {} refused; the slowest call {:?}; {}",
-            self.acked.len(),
-            self.doubtful.len(),
+            "{what}: {} acknowledged, {} uncertain, {} unsent, {} refused; slowest call {:?}; {}",
+            self.acknowledged.len(),
+            self.uncertain.len(),
             self.unsent.len(),
             self.refused.len(),
             self.slowest,
@@ -103,70 +102,70 @@ impl Ledger {
     }
 }
 
-/// How long something takes, without the time for which this thread could have gone on and the machine had no processor
-/// for it.
-pub struct Watch(Instant, Duration);
+/// Elapsed time without the time that this thread waited for a processor.
+pub struct Stopwatch(Instant, Duration);
 
-impl Watch {
-    pub fn start() -> Watch {
-        Watch(Instant::now(), Watch::starved())
+impl Stopwatch {
+    pub fn start() -> Stopwatch {
+        Stopwatch(Instant::now(), Stopwatch::starved())
     }
 
     pub fn elapsed(&self) -> Duration {
         let all = self.0.elapsed();
-        all.saturating_sub(Watch::starved() - self.1)
+        all.saturating_sub(Stopwatch::starved() - self.1)
     }
 
     fn starved() -> Duration {
-        // Time on a processor, time in line for one, and turns; where the kernel does not say, nothing is taken off.
+        // The fields are: time on a processor, time waiting for one, time slices. Without the file nothing is
+        // subtracted.
         let said = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
         let second = said.split_whitespace().nth(1).and_then(|n| n.parse().ok());
         Duration::from_nanos(second.unwrap_or(0))
     }
 }
 
-/// Raises a flag however a test ends, so that the threads that look at it end too.
-pub struct Raise<'a>(pub &'a AtomicBool);
+/// Sets a flag however a test ends, so that the threads that poll it end too.
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
 
-impl Drop for Raise<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }
 }
 
-/// So many threads of a shape append tokens to lists, until the flag is up. Each has lists of its
-/// own, named for `tags`, so that the order in a list is that of one caller.
-pub fn write(
+/// Starts `threads` writers that append tokens to lists until the flag is set. Each writer has its own lists, named
+/// after `tags`, so that a list shows the order of one caller.
+pub fn append_tokens(
     client: &Arc<Client>,
     tags: &[String],
     threads: usize,
     shape: Shape,
-    over: &AtomicBool,
-) -> Ledger {
+    finished: &AtomicBool,
+) -> History {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    let mut whole = Ledger::default();
+    let mut whole = History::default();
     std::thread::scope(|scope| {
         let all: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
-                    let mut ledger = Ledger::default();
+                    let mut history = History::default();
                     let me = NEXT.fetch_add(1, Ordering::Relaxed);
                     let mut n = 0usize;
                     let mut pins = HashMap::new();
                     let token = |n: usize| format!("token-{me:06}-{n:08}");
                     let list = |n: usize| format!("{{{}}}list{me}", tags[n % tags.len()]);
-                    while !over.load(Ordering::SeqCst) {
-                        // Not as many as can be, but over the whole time, so that they can all be looked up afterwards.
+                    while !finished.load(Ordering::SeqCst) {
+                        // Paced, so that every token can be looked up afterwards.
                         std::thread::sleep(PACE);
-                        let began = Watch::start();
+                        let began = Stopwatch::start();
                         match shape {
                             Shape::Single => {
                                 n += 1;
                                 let (key, value) = (list(n), token(n));
                                 let reply =
                                     client.command(&[b"RPUSH", key.as_bytes(), value.as_bytes()]);
-                                ledger.slowest = ledger.slowest.max(began.elapsed());
-                                ledger.note(value, reply.view());
+                                history.slowest = history.slowest.max(began.elapsed());
+                                history.record(value, reply.view());
                             }
                             Shape::Pinned => {
                                 n += 1;
@@ -174,22 +173,22 @@ pub fn write(
                                 let pin = pins
                                     .entry(tags[n % tags.len()].as_str())
                                     .or_insert_with_key(|tag| client.pin(tag.as_bytes()));
-                                let mut say = |words: &[&[u8]]| {
-                                    let began = Watch::start();
+                                let mut run = |words: &[&[u8]]| {
+                                    let began = Stopwatch::start();
                                     let reply = pin.command(words);
-                                    ledger.slowest = ledger.slowest.max(began.elapsed());
+                                    history.slowest = history.slowest.max(began.elapsed());
                                     reply
                                 };
-                                // Behind a MULTI that failed there is no transaction: what followed would run by itself.
-                                let begun = say(&[b"MULTI"]);
+                                // Without a successful MULTI the next command would run outside a transaction.
+                                let begun = run(&[b"MULTI"]);
                                 if code(begun.view()) != Code::Ok {
-                                    ledger.note(value, begun.view());
+                                    history.record(value, begun.view());
                                     continue;
                                 }
-                                say(&[b"RPUSH", key.as_bytes(), value.as_bytes()]);
-                                let reply = say(&[b"EXEC"]);
+                                run(&[b"RPUSH", key.as_bytes(), value.as_bytes()]);
+                                let reply = run(&[b"EXEC"]);
                                 let one = reply.view().elements().next();
-                                ledger.note(value, one.unwrap_or(reply.view()));
+                                history.record(value, one.unwrap_or(reply.view()));
                             }
                             Shape::Pipeline(size) | Shape::Atomic(size) => {
                                 let atomic = matches!(shape, Shape::Atomic(_));
@@ -208,34 +207,34 @@ pub fn write(
                                     true => pipeline.execute_atomic(),
                                     false => pipeline.execute(),
                                 };
-                                ledger.slowest = ledger.slowest.max(began.elapsed());
+                                history.slowest = history.slowest.max(began.elapsed());
                                 let view = reply.view();
                                 if code(view) == Code::Ok {
                                     assert_eq!(view.len(), size, "{}", show(view));
                                     for (at, view) in view.elements().enumerate() {
-                                        ledger.note(token(first + at), view);
+                                        history.record(token(first + at), view);
                                     }
                                 } else {
                                     for at in 0..size {
-                                        ledger.note(token(first + at), view);
+                                        history.record(token(first + at), view);
                                     }
                                 }
                             }
                         }
                     }
-                    ledger
+                    history
                 })
             })
             .collect();
         for one in all {
-            whole.absorb(one.join().unwrap());
+            whole.merge(one.join().unwrap());
         }
     });
     whole
 }
 
-/// Every token in the append-only files of all nodes: what has run anywhere, whatever became of it. The server writes
-/// there before it replies.
+/// Every token in the append-only files of all nodes: everything that ran on any node. A server writes the file before
+/// it replies.
 pub fn executed(cluster: &Cluster) -> HashSet<String> {
     let mut found = HashSet::new();
     visit(cluster.dir(), &mut |path| {
@@ -270,7 +269,7 @@ fn memchr_all(bytes: &[u8], word: &[u8]) -> Vec<usize> {
     found
 }
 
-/// What the lists hold at the primaries that serve them now, by list.
+/// The contents of the lists on the current primaries, by list.
 pub fn stored(cluster: &Cluster) -> HashMap<String, Vec<String>> {
     let mut lists = HashMap::new();
     let nodes = cluster.nodes();
@@ -291,62 +290,62 @@ pub fn stored(cluster: &Cluster) -> HashMap<String, Vec<String>> {
             let tokens = list.elements().iter().map(Reply::text).collect();
             assert!(
                 lists.insert(key.clone(), tokens).is_none(),
-                "{key} is at two primaries"
+                "{key} is on two primaries"
             );
         }
     }
     lists
 }
 
-/// Compares what the callers were told with what the servers did. `lost` says whether acknowledged writes may be lost to a
-/// failover, as they are by the servers' own design; they did run.
+/// Compares what the callers were told with what the servers did. With `lost`, a failover may have lost acknowledged
+/// writes, as the servers' design allows; they must have been executed.
 #[track_caller]
-pub fn audit(cluster: &Cluster, ledger: &Ledger, lost: bool, what: &str) {
+pub fn verify_history(cluster: &Cluster, history: &History, lost: bool, what: &str) {
     let executed = executed(cluster);
     let stored = stored(cluster);
-    for token in &ledger.acked {
+    for token in &history.acknowledged {
         assert!(
             executed.contains(token),
             "{what}: {token} was acknowledged and has not run"
         );
     }
-    for token in ledger.unsent.iter().chain(&ledger.refused) {
+    for token in history.unsent.iter().chain(&history.refused) {
         assert!(
             !executed.contains(token),
-            "{what}: {token} was called unsent or refused and has run"
+            "{what}: {token} was reported as unsent or refused and has run"
         );
     }
     let mut seen = HashSet::new();
-    let acked: HashSet<&String> = ledger.acked.iter().collect();
+    let acknowledged: HashSet<&String> = history.acknowledged.iter().collect();
     for (list, tokens) in &stored {
         for token in tokens {
             assert!(seen.insert(token.clone()), "{what}: {token} ran twice");
         }
-        // What is in doubt may run whenever the server comes to it; all else runs in its caller's order.
-        let sure: Vec<_> = tokens.iter().filter(|t| acked.contains(t)).collect();
+        // An uncertain write may run at any later time; all others run in the order of their caller.
+        let sure: Vec<_> = tokens.iter().filter(|t| acknowledged.contains(t)).collect();
         if let Some(two) = sure.windows(2).find(|two| two[0] > two[1]) {
             panic!("{what}: {list} is out of order: {two:?}");
         }
     }
     if !lost {
-        for token in &ledger.acked {
+        for token in &history.acknowledged {
             assert!(
                 seen.contains(token),
-                "{what}: {token} was acknowledged and is not there"
+                "{what}: {token} was acknowledged and is missing"
             );
         }
     }
 }
 
-/// A key of each of the shards that a cluster of three was made with.
-pub fn tags(per_shard: usize) -> Vec<String> {
+/// Keys, `per_shard` in each of the three shards of a new cluster.
+pub fn shard_tags(per_shard: usize) -> Vec<String> {
     (0..3 * per_shard)
         .map(|n| super::key_of(n % 3, 3, 100 + n))
         .collect()
 }
 
-/// A cluster whose append-only files keep all that has ever run, as text.
-pub fn ledgered() -> support::ClusterBuilder {
+/// A cluster whose append-only files keep every executed command as text.
+pub fn recorded() -> support::ClusterBuilder {
     Cluster::builder()
         .replicas(1)
         .appendonly(true)
@@ -356,15 +355,15 @@ pub fn ledgered() -> support::ClusterBuilder {
         .option("rdbcompression", "no")
 }
 
-/// Such a cluster for all tests of a module; each leaves it mended.
-pub fn healthy(module: &'static str) -> SharedCluster {
-    shared(module, ledgered)
+/// Such a cluster for all tests of a module; each test repairs it.
+pub fn healthy_cluster(module: &'static str) -> SharedCluster {
+    shared(module, recorded)
 }
 
-/// Latencies of reads of one key, while the flag is down.
-pub fn latencies(client: &Client, key: &str, over: &AtomicBool) -> Vec<Duration> {
+/// Latencies of reads of one key until the flag is set.
+pub fn read_latencies(client: &Client, key: &str, finished: &AtomicBool) -> Vec<Duration> {
     let mut times = Vec::new();
-    while !over.load(Ordering::SeqCst) {
+    while !finished.load(Ordering::SeqCst) {
         let began = Instant::now();
         let reply = client.command(&[b"GET", key.as_bytes()]);
         times.push(began.elapsed());
@@ -379,12 +378,12 @@ pub fn latencies(client: &Client, key: &str, over: &AtomicBool) -> Vec<Duration>
     times
 }
 
-/// As [`latencies`], with a pause between two reads: for beside others who are measured.
-pub fn reads(what: &str, client: &Client, key: &str, over: &AtomicBool) -> Vec<Duration> {
+/// As [`read_latencies`], with a pause between two reads, so that it does not disturb other measurements.
+pub fn paced_reads(what: &str, client: &Client, key: &str, finished: &AtomicBool) -> Vec<Duration> {
     let mut times = Vec::new();
-    while !over.load(Ordering::SeqCst) {
+    while !finished.load(Ordering::SeqCst) {
         std::thread::sleep(PACE);
-        let began = Watch::start();
+        let began = Stopwatch::start();
         let reply = client.command(&[b"GET", key.as_bytes()]);
         times.push(began.elapsed());
         let view = reply.view();
@@ -400,7 +399,7 @@ pub fn reads(what: &str, client: &Client, key: &str, over: &AtomicBool) -> Vec<D
     times
 }
 
-/// The 99th of a hundred.
+/// The 99th percentile.
 pub fn p99(times: &[Duration]) -> Duration {
     times[times.len() * 99 / 100]
 }

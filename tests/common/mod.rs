@@ -1,4 +1,4 @@
-//! Commands and replies as words, so that a test reads as the day it describes.
+//! Commands and replies as text.
 #![allow(dead_code)] // Each test program uses a part of it.
 
 pub mod blackhole;
@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 use support::Command;
 use support::find::{self, Found};
 
-/// How long a test waits for what must come.
-pub const SOON: Duration = Duration::from_secs(10);
+/// How long a test waits for an expected event.
+pub const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Every server program there is: redis-server, those of the wheels in tests/requirements-servers.txt, and those that
-/// RDC_SERVERS names (paths, separated by colons). Each version once.
+/// Every available server program: redis-server, the wheels of tests/requirements-servers.txt, and the paths in
+/// RDC_SERVERS (separated by colons). Each version once.
 pub fn servers() -> Vec<Found> {
     let wheels = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("../venv/servers");
     let more = std::env::var("RDC_SERVERS").unwrap_or_default();
@@ -45,7 +45,7 @@ pub fn newest(kind: &str) -> Found {
     all.max_by_key(|server| server.version).unwrap()
 }
 
-/// A client that is connected.
+/// A client that has connected.
 pub fn client(url: &str) -> Client {
     let client = Client::create(url);
     if let Some(error) = client.error() {
@@ -54,19 +54,19 @@ pub fn client(url: &str) -> Client {
     client
 }
 
-/// Sends a command, its words as redis-cli takes them.
-pub fn ask(client: &Client, words: &str) -> Reply {
+/// Sends a command, written as for redis-cli.
+pub fn send(client: &Client, words: &str) -> Reply {
     let words = support::words::split(words).unwrap();
     let args: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
     *client.command(&args)
 }
 
-/// Sends a command and says what came: see [`show`].
-pub fn say(client: &Client, words: &str) -> String {
-    show(ask(client, words).view())
+/// Sends a command and returns the reply as text: see [`show`].
+pub fn run(client: &Client, words: &str) -> String {
+    show(send(client, words).view())
 }
 
-/// A reply as words: `OK`, `3`, `nil`, `[a, [b, nil]]`, `MOVED ... (SERVER)`, `TIMEOUT ... (TIMEOUT, sent)`.
+/// A reply as text: `OK`, `3`, `nil`, `[a, [b, nil]]`, `MOVED ... (SERVER)`, `TIMEOUT ... (TIMEOUT, sent)`.
 pub fn show(view: View<'_>) -> String {
     match view.kind() {
         Kind::Nil => "nil".to_string(),
@@ -94,7 +94,7 @@ pub fn code(view: View<'_>) -> Code {
     }
 }
 
-/// What `rdc_reply_sent` says.
+/// The result of `rdc_reply_sent`.
 pub fn is_sent(view: View<'_>) -> bool {
     view.value().flags & flag::SENT != 0
 }
@@ -121,8 +121,8 @@ pub fn atomic<S: AsRef<str>>(client: &Arc<Client>, commands: &[S]) -> Reply {
     *pipeline.execute_atomic()
 }
 
-/// What each command of a pipeline was answered, as words; the one error, if it failed as a whole.
-pub fn say_all<S: AsRef<str>>(client: &Arc<Client>, commands: &[S]) -> Vec<String> {
+/// The reply to each command of a pipeline as text, or the one error if the pipeline failed as a whole.
+pub fn run_all<S: AsRef<str>>(client: &Arc<Client>, commands: &[S]) -> Vec<String> {
     let reply = pipeline(client, commands);
     match code(reply.view()) {
         Code::Ok => reply.view().elements().map(show).collect(),
@@ -137,7 +137,7 @@ pub fn stat(client: &Client, name: &str) -> i64 {
     counter.unwrap_or_else(|| panic!("no counter {name}"))
 }
 
-/// The outcome and how long it took.
+/// The result and the elapsed time.
 pub fn timed<T>(f: impl FnOnce() -> T) -> (T, Duration) {
     let began = Instant::now();
     let outcome = f();
@@ -146,25 +146,28 @@ pub fn timed<T>(f: impl FnOnce() -> T) -> (T, Duration) {
 
 /// Waits until the condition holds.
 #[track_caller]
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    assert!(support::wait_until(&mut holds, SOON), "in vain: {what}");
+pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    assert!(
+        support::wait_until(&mut holds, WAIT_LIMIT),
+        "timed out waiting until {what}"
+    );
 }
 
-/// So long, whatever happens meanwhile.
-pub fn a_while(time: Duration) {
+/// Waits for this time.
+pub fn pause(time: Duration) {
     let end = Instant::now() + time;
-    until("a while", || Instant::now() > end);
+    wait_for("the time is over", || Instant::now() > end);
 }
 
-/// Holds a scripted node up until the flag says otherwise.
-pub fn hold(while_it_is: &AtomicBool) {
-    support::wait_until(|| !while_it_is.load(Ordering::SeqCst), SOON);
+/// Blocks a scripted node until the flag is cleared.
+pub fn wait_while(while_it_is: &AtomicBool) {
+    support::wait_until(|| !while_it_is.load(Ordering::SeqCst), WAIT_LIMIT);
 }
 
-/// Fails unless the command ends as it does where a node is silent, refuses, or is no node.
+/// Fails unless the command ends with an error of a silent, refusing or invalid node.
 #[track_caller]
 pub fn assert_unreachable(client: &Client, words: &str) {
-    let reply = ask(client, words);
+    let reply = send(client, words);
     let code = code(reply.view());
     let expected = matches!(
         code,
@@ -173,8 +176,8 @@ pub fn assert_unreachable(client: &Client, words: &str) {
     assert!(expected, "{words}: {}", show(reply.view()));
 }
 
-/// The words of a command, for closures that answer.
-pub fn is(command: &Command, words: &str) -> bool {
+/// Whether a command begins with these words, in any case.
+pub fn is_command(command: &Command, words: &str) -> bool {
     let words = support::words::split(words).unwrap();
     command.len() >= words.len()
         && words
@@ -183,7 +186,7 @@ pub fn is(command: &Command, words: &str) -> bool {
             .all(|(word, arg)| word.eq_ignore_ascii_case(arg))
 }
 
-/// A key of this shard of a `FakeCluster` or a `Cluster` of `shards` primaries with equal parts; `n` distinguishes.
+/// A key of this shard of a `FakeCluster` or a `Cluster` with `shards` equal parts; each `n` gives another key.
 pub fn key_of(shard: usize, shards: usize, n: usize) -> String {
     (0..)
         .map(|i| format!("k{n}:{i}"))

@@ -1,11 +1,11 @@
-//! Clients that reach their servers by wires which do to bytes whatever dice say.
+//! Clients that connect through proxies which delay, split, cut and change bytes at random.
 
-use super::until;
+use super::wait_for;
 use rediscluster::cluster::Client;
 use std::time::Instant;
 use support::{Chaos, Proxy};
 
-/// A seed for dice: `RDC_SEED`, or another each time; it is said, so that the day can be lived again.
+/// A random seed: `RDC_SEED`, or a new one. It is printed, so that a run can be repeated.
 pub fn seed() -> u64 {
     let seed = match std::env::var("RDC_SEED") {
         Ok(seed) => seed.parse().unwrap(),
@@ -15,16 +15,16 @@ pub fn seed() -> u64 {
     seed
 }
 
-/// A wire to each port of 127.0.0.1.
-pub struct Wires(Vec<(u16, Proxy)>);
+/// One proxy for each port of 127.0.0.1.
+pub struct Proxies(Vec<(u16, Proxy)>);
 
-impl Wires {
-    pub fn to(ports: impl IntoIterator<Item = u16>, chaos: Chaos, seed: u64) -> Wires {
+impl Proxies {
+    pub fn to(ports: impl IntoIterator<Item = u16>, chaos: Chaos, seed: u64) -> Proxies {
         let wire = |(n, port)| (port, Proxy::start(port, chaos, seed + n as u64));
-        Wires(ports.into_iter().enumerate().map(wire).collect())
+        Proxies(ports.into_iter().enumerate().map(wire).collect())
     }
 
-    /// What a URL says for its client to go by these wires.
+    /// The URL option that makes a client connect through these proxies.
     pub fn option(&self) -> String {
         let way =
             |(port, wire): &(u16, Proxy)| format!("127.0.0.1:{port}=127.0.0.1:{}", wire.port());
@@ -36,21 +36,21 @@ impl Wires {
         self.0.iter().for_each(|(_, wire)| wire.set(chaos));
     }
 
-    /// How often they have cut.
+    /// How many connections they have cut.
     pub fn cuts(&self) -> usize {
         self.0.iter().map(|(_, wire)| wire.cuts()).sum()
     }
 
-    /// How often they have turned a bit, or said something twice.
+    /// How many bits they have flipped and replies they have doubled.
     pub fn changes(&self) -> usize {
         self.0.iter().map(|(_, wire)| wire.changes()).sum()
     }
 }
 
-/// A client that is connected, however often its wire is cut while it connects.
-pub fn patient(url: &str) -> Client {
+/// A client that connects, although its connections may be cut meanwhile.
+pub fn connect_with_retries(url: &str) -> Client {
     let mut client = Client::create(url);
-    until("it connects", || {
+    wait_for("it connects", || {
         if client.error().is_some() {
             client = Client::create(url);
         }

@@ -1,12 +1,12 @@
-//! Real clusters that the tests of a program share. One at a time runs: the nodes of a machine with two processors
-//! call each other failed when there are too many of them.
+//! Real clusters that the tests of a program share. Only one set runs at a time: with many nodes on two processors,
+//! nodes call each other failed.
 
-use super::serial::{Serial, serial};
-use super::until;
+use super::serial::{Serial, lock};
+use super::wait_for;
 use std::ops::Deref;
 use support::{Cluster, ClusterBuilder};
 
-/// Clusters that a test may use alone, for as long as it holds this.
+/// Clusters that one test may use while it holds this.
 pub struct Shared(Serial);
 
 impl Deref for Shared {
@@ -17,7 +17,7 @@ impl Deref for Shared {
     }
 }
 
-/// The same of a single cluster.
+/// As [`Shared`], for a single cluster.
 pub struct SharedCluster(Shared);
 
 impl Deref for SharedCluster {
@@ -28,10 +28,10 @@ impl Deref for SharedCluster {
     }
 }
 
-/// The clusters of that name. They start when a test asks for another name than the test before, whose clusters are
-/// stopped first. Returns when all are healthy.
+/// The clusters with this name, all healthy. They start when a test asks for another name than the test before, whose
+/// clusters stop first.
 pub fn shared_all(name: &'static str, builders: impl FnOnce() -> Vec<ClusterBuilder>) -> Shared {
-    let mut current = serial();
+    let mut current = lock();
     if current.as_ref().is_none_or(|(running, _)| *running != name) {
         *current = None;
         let clusters = builders()
@@ -46,20 +46,21 @@ pub fn shared_all(name: &'static str, builders: impl FnOnce() -> Vec<ClusterBuil
     shared
 }
 
-/// The cluster of that name: see [`shared_all`].
+/// The cluster with this name: see [`shared_all`].
 pub fn shared(name: &'static str, builder: impl FnOnce() -> ClusterBuilder) -> SharedCluster {
     SharedCluster(shared_all(name, || vec![builder()]))
 }
 
-/// Where slots move to: always the same node. Its epoch is then the newest, so that no node believes an older claim.
-pub fn destination(cluster: &Cluster) -> u16 {
+/// The node that slots move to. It is always the same one: its epoch is then the newest, so that no node believes an
+/// older claim.
+pub fn migration_target(cluster: &Cluster) -> u16 {
     cluster.primary_of(16383).unwrap()
 }
 
-/// Waits until another node than `old` is the primary of a slot.
+/// Waits until the primary of a slot is another node than `old`.
 #[track_caller]
 pub fn wait_promotion(cluster: &Cluster, slot: u16, old: u16) {
-    until("a promotion", || {
+    wait_for("a replica is promoted", || {
         cluster.primary_of(slot).is_ok_and(|port| port != old)
     });
 }

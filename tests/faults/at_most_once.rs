@@ -1,11 +1,15 @@
-//! What ran, by the servers' own append-only files, against what each caller was told; and whose reply is whose.
+//! Compares the servers' append-only files with what each caller was told, and checks that each reply reaches its own
+//! command.
 
 use crate::common;
 use crate::common::history;
-use crate::common::history::{Ledger, Raise, Shape, audit, healthy, reads, slot, tags, write};
-use crate::common::proxies::{Wires, patient, seed};
+use crate::common::history::{
+    History, SetOnDrop, Shape, append_tokens, healthy_cluster, paced_reads, shard_tags, slot,
+    verify_history,
+};
+use crate::common::proxies::{Proxies, connect_with_retries, seed};
 use crate::common::serial::serial;
-use crate::common::{a_while, ask, code, is, key_of, pipeline, show, until};
+use crate::common::{code, is_command, key_of, pause, pipeline, send, show, wait_for};
 use rediscluster::error::Code;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,15 +20,16 @@ const MS: Duration = Duration::from_millis(1);
 
 const OPTIONS: &str = "timeout_ms=1200&attempt_timeout_ms=150";
 
-/// Writes of every shape, each thread alone on connections or many on one, while something happens; what they were told.
-fn writes(cluster: &Cluster, options: &str, tags: &[String], what: impl FnOnce()) -> Ledger {
+/// Writes in every mode, on many connections and on one shared connection, during a fault. Returns what the callers
+/// were told.
+fn writes(cluster: &Cluster, options: &str, tags: &[String], what: impl FnOnce()) -> History {
     let url = format!("{}?{OPTIONS}{options}", cluster.url());
-    let connected = |more: &str| Arc::new(patient(&(url.clone() + more)));
+    let connected = |more: &str| Arc::new(connect_with_retries(&(url.clone() + more)));
     let (apart, shared) = (connected(""), connected("&connections_per_node=1"));
-    let over = AtomicBool::new(false);
-    let mut ledger = Ledger::default();
+    let finished = AtomicBool::new(false);
+    let mut history = History::default();
     std::thread::scope(|scope| {
-        let _over = Raise(&over);
+        let _finish = SetOnDrop(&finished);
         let writers: Vec<_> = [
             (&apart, 3, Shape::Single),
             (&apart, 2, Shape::Pipeline(20)),
@@ -34,41 +39,41 @@ fn writes(cluster: &Cluster, options: &str, tags: &[String], what: impl FnOnce()
         ]
         .into_iter()
         .map(|(client, threads, shape)| {
-            let over = &over;
-            scope.spawn(move || write(client, tags, threads, shape, over))
+            let finished = &finished;
+            scope.spawn(move || append_tokens(client, tags, threads, shape, finished))
         })
         .collect();
-        a_while(100 * MS);
+        pause(100 * MS);
         what();
-        a_while(100 * MS);
-        over.store(true, Ordering::SeqCst);
+        pause(100 * MS);
+        finished.store(true, Ordering::SeqCst);
         for writer in writers {
-            ledger.absorb(writer.join().unwrap());
+            history.merge(writer.join().unwrap());
         }
     });
-    ledger
+    history
 }
 
-/// What may be told where nodes are silent, die and change places.
+/// Errors that callers may get while nodes are silent, die and change roles.
 const EXPLAINED: &[Code] = &[
     Code::Timeout,
     Code::Io,
     Code::Connect,
     Code::Down,
     Code::Redirects,
-    // A pinned handle is told of MOVED, CLUSTERDOWN and LOADING.
+    // A pinned handle returns MOVED, CLUSTERDOWN and LOADING.
     Code::Server,
 ];
 
 #[test]
-fn whatever_befalls_a_primary_each_write_runs_once_or_its_caller_is_told() {
-    let cluster = &healthy(module_path!());
-    let tags = tags(1);
-    let sick = slot(&tags[0]);
-    let primary = || cluster.primary_of(sick).unwrap();
+fn primary_faults_run_each_write_once_or_report_sent() {
+    let cluster = &healthy_cluster(module_path!());
+    let tags = shard_tags(1);
+    let unhealthy = slot(&tags[0]);
+    let primary = || cluster.primary_of(unhealthy).unwrap();
     let successor = |old: u16| {
-        until("a promotion", || {
-            cluster.primary_of(sick).is_ok_and(|p| p != old)
+        wait_for("a replica is promoted", || {
+            cluster.primary_of(unhealthy).is_ok_and(|p| p != old)
         });
     };
     type Fault<'a> = (&'a str, bool, Box<dyn Fn() + 'a>);
@@ -80,9 +85,9 @@ fn whatever_befalls_a_primary_each_write_runs_once_or_its_caller_is_told() {
                 for _ in 0..2 {
                     let port = primary();
                     cluster.stop(port).unwrap();
-                    a_while(400 * MS);
+                    pause(400 * MS);
                     cluster.cont(port).unwrap();
-                    a_while(100 * MS);
+                    pause(100 * MS);
                 }
             }),
         ),
@@ -115,7 +120,7 @@ fn whatever_befalls_a_primary_each_write_runs_once_or_its_caller_is_told() {
             "a takeover without asking",
             true,
             Box::new(|| {
-                let replica = cluster.replicas_of(sick).unwrap()[0];
+                let replica = cluster.replicas_of(unhealthy).unwrap()[0];
                 cluster.failover(replica, Failover::Takeover).unwrap();
             }),
         ),
@@ -123,7 +128,7 @@ fn whatever_befalls_a_primary_each_write_runs_once_or_its_caller_is_told() {
             "a failover by force",
             true,
             Box::new(|| {
-                let replica = cluster.replicas_of(sick).unwrap()[0];
+                let replica = cluster.replicas_of(unhealthy).unwrap()[0];
                 cluster.failover(replica, Failover::Force).unwrap();
             }),
         ),
@@ -131,25 +136,25 @@ fn whatever_befalls_a_primary_each_write_runs_once_or_its_caller_is_told() {
             "a failover in concert",
             false,
             Box::new(|| {
-                let replica = cluster.replicas_of(sick).unwrap()[0];
+                let replica = cluster.replicas_of(unhealthy).unwrap()[0];
                 cluster.failover(replica, Failover::Plain).unwrap();
             }),
         ),
     ];
     for (what, lost, fault) in faults {
-        let ledger = writes(cluster, "", &tags, fault);
+        let history = writes(cluster, "", &tags, fault);
         cluster.wait_healthy().unwrap();
-        ledger.say(what);
-        ledger.only(what, EXPLAINED);
-        assert!(ledger.acked.len() > 100, "{what}");
-        ledger.within(what, 1200);
-        audit(cluster, &ledger, lost, what);
+        history.print(what);
+        history.assert_errors_among(what, EXPLAINED);
+        assert!(history.acknowledged.len() > 100, "{what}");
+        history.assert_calls_within(what, 1200);
+        verify_history(cluster, &history, lost, what);
     }
 }
 
 #[test]
-fn a_wire_that_cuts_in_requests_and_replies_makes_nothing_run_twice() {
-    let cluster = &healthy(module_path!());
+fn cut_connections_run_no_write_twice() {
+    let cluster = &healthy_cluster(module_path!());
     let seed = seed();
     for (what, chaos) in [
         (
@@ -170,28 +175,28 @@ fn a_wire_that_cuts_in_requests_and_replies_makes_nothing_run_twice() {
             },
         ),
     ] {
-        let wires = Wires::to(cluster.ports(), chaos, seed);
-        let option = format!("&{}", wires.option());
-        let ledger = writes(cluster, &option, &tags(1), || a_while(1500 * MS));
-        let cuts = wires.cuts();
-        drop(wires);
-        ledger.say(what);
+        let proxies = Proxies::to(cluster.ports(), chaos, seed);
+        let option = format!("&{}", proxies.option());
+        let history = writes(cluster, &option, &shard_tags(1), || pause(1500 * MS));
+        let cuts = proxies.cuts();
+        drop(proxies);
+        history.print(what);
         println!("{what}: {cuts} cuts");
-        ledger.only(what, EXPLAINED);
+        history.assert_errors_among(what, EXPLAINED);
         assert!(
-            cuts > 10 && !ledger.doubtful.is_empty(),
+            cuts > 10 && !history.uncertain.is_empty(),
             "{what}: {cuts} cuts"
         );
-        assert!(ledger.acked.len() > 50, "{what}");
-        audit(cluster, &ledger, false, what);
+        assert!(history.acknowledged.len() > 50, "{what}");
+        verify_history(cluster, &history, false, what);
     }
 }
 
 #[test]
-fn thirty_two_threads_get_their_own_replies_however_late_interrupted_and_mixed_they_come() {
+fn thirty_two_threads_get_own_replies_under_chaos() {
     let _serial = serial();
     let seed = seed();
-    // `RDC_CHAOS_SECONDS=600` for a long one.
+    // `RDC_CHAOS_SECONDS=600` makes the run longer.
     let seconds = std::env::var("RDC_CHAOS_SECONDS").map_or(4, |s| s.parse().unwrap());
     let fake = FakeCluster::new(2);
     let keys: Vec<String> = (0..400).map(|n| key_of(n % 2, 2, n)).collect();
@@ -203,14 +208,14 @@ fn thirty_two_threads_get_their_own_replies_however_late_interrupted_and_mixed_t
         let mut usual = fake.default_answer(node);
         let mut seen = 0usize;
         fake.on(node, move |connection, command| {
-            if !is(command, "GET") {
+            if !is_command(command, "GET") {
                 return None;
             }
             seen += 1;
             let answer = usual(connection, command);
             let push = b">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n";
             Some(match seen % 97 {
-                // What nobody asked for, around a reply.
+                // Unsolicited pushes around a reply.
                 0 | 1 => Action::Send([push, &answer[..], push].concat()),
                 2 => Action::Delay(60 * MS, Box::new(Action::Send(answer))),
                 3 => Action::SendClose(answer[..answer.len() / 2].to_vec()),
@@ -219,7 +224,7 @@ fn thirty_two_threads_get_their_own_replies_however_late_interrupted_and_mixed_t
             })
         });
     }
-    // Each connection has dice of its own: they overtake each other.
+    // Each connection has its own random delays, so that connections overtake each other.
     let chaos = Chaos {
         split: 7000,
         delays: 40,
@@ -227,10 +232,10 @@ fn thirty_two_threads_get_their_own_replies_however_late_interrupted_and_mixed_t
         cuts: 5,
         ..Chaos::default()
     };
-    let wires = Wires::to([fake.port(0), fake.port(1)], chaos, seed);
-    let url = format!("{}?{}&connections_per_node=3", fake.url(), wires.option());
+    let proxies = Proxies::to([fake.port(0), fake.port(1)], chaos, seed);
+    let url = format!("{}?{}&connections_per_node=3", fake.url(), proxies.option());
     let client = Arc::new(
-        patient(&url)
+        connect_with_retries(&url)
             .with("attempt_timeout_ms", "25")
             .with("timeout_ms", "60"),
     );
@@ -239,11 +244,11 @@ fn thirty_two_threads_get_their_own_replies_however_late_interrupted_and_mixed_t
         AtomicUsize::new(0),
         AtomicUsize::new(0),
     );
-    let over = AtomicBool::new(false);
+    let finished = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let _over = Raise(&over);
+        let _finish = SetOnDrop(&finished);
         for thread in 0..32usize {
-            let (client, keys, over) = (&client, &keys, &over);
+            let (client, keys, finished) = (&client, &keys, &finished);
             let (good, late, interrupted) = (&good, &late, &interrupted);
             scope.spawn(move || {
                 let check = |n: usize, got: rediscluster::resp::View<'_>| match code(got) {
@@ -264,10 +269,10 @@ fn thirty_two_threads_get_their_own_replies_however_late_interrupted_and_mixed_t
                     Code::Timeout | Code::Io | Code::Connect | Code::Down => {
                         late.fetch_add(1, Ordering::Relaxed);
                     }
-                    _ => panic!("nothing explains {}", show(got)),
+                    _ => panic!("unexpected error {}", show(got)),
                 };
                 let mut n = thread;
-                while !over.load(Ordering::Relaxed) {
+                while !finished.load(Ordering::Relaxed) {
                     n += 33;
                     if n % 4 == 0 {
                         let some: Vec<usize> = (0..10).map(|i| (n + i * 31) % keys.len()).collect();
@@ -283,76 +288,87 @@ fn thirty_two_threads_get_their_own_replies_however_late_interrupted_and_mixed_t
                         }
                     } else {
                         let n = n % keys.len();
-                        check(n, ask(client, &format!("GET {}", keys[n])).view());
+                        check(n, send(client, &format!("GET {}", keys[n])).view());
                     }
                 }
             });
         }
         let end = Instant::now() + Duration::from_secs(seconds);
         while Instant::now() < end {
-            a_while(250 * MS);
+            pause(250 * MS);
             client.interrupt();
         }
-        over.store(true, Ordering::SeqCst);
+        finished.store(true, Ordering::SeqCst);
     });
     let (good, late, interrupted) = (
         good.into_inner(),
         late.into_inner(),
         interrupted.into_inner(),
     );
-    let cuts = wires.cuts();
+    let cuts = proxies.cuts();
     println!("{good} right, {late} late or lost, {interrupted} interrupted, {cuts} cuts");
     assert!(good > 300 && late > 10 && interrupted > 10 && cuts > 3);
 }
 
 #[test]
-fn a_wire_that_is_long_costs_every_call_its_way_and_nothing_else() {
-    let cluster = &healthy(module_path!());
-    // Each piece is under way for up to 20 ms, each by dice of its own: half the round trips take less than 20 ms.
+fn network_latency_adds_only_round_trips() {
+    let cluster = &healthy_cluster(module_path!());
+    // Each part is delayed by 0 to 20 ms at random: half of the round trips take less than 20 ms.
     let chaos = Chaos {
         delays: 1000,
         delay: 20 * MS,
         ..Chaos::default()
     };
-    let wires = Wires::to(cluster.ports(), Chaos::default(), seed());
-    let client = Arc::new(patient(&format!("{}?{}", cluster.url(), wires.option())));
+    let proxies = Proxies::to(cluster.ports(), Chaos::default(), seed());
+    let client = Arc::new(connect_with_retries(&format!(
+        "{}?{}",
+        cluster.url(),
+        proxies.option()
+    )));
     let readonly = client.readonly();
-    let tags = tags(1);
-    assert_eq!(common::say(&client, &format!("SET {} v", tags[0])), "OK");
+    let tags = shard_tags(1);
+    assert_eq!(common::run(&client, &format!("SET {} v", tags[0])), "OK");
     cluster.wait_replicas_in_sync().unwrap();
-    wires.set(chaos);
-    let over = AtomicBool::new(false);
+    proxies.set(chaos);
+    let finished = AtomicBool::new(false);
     let one = |n: usize| std::slice::from_ref(&tags[n]);
     std::thread::scope(|scope| {
-        let _over = Raise(&over);
-        let reading = scope.spawn(|| reads("who asks the primary", &client, &tags[0], &over));
-        let around = scope.spawn(|| reads("who reads anywhere", &readonly, &tags[0], &over));
-        let writing = scope.spawn(|| write(&client, one(1), 1, Shape::Single, &over));
-        let piping = scope.spawn(|| write(&client, one(2), 1, Shape::Pipeline(50), &over));
-        a_while(2500 * MS);
-        over.store(true, Ordering::SeqCst);
+        let _finish = SetOnDrop(&finished);
+        let reading =
+            scope.spawn(|| paced_reads("reads from the primary", &client, &tags[0], &finished));
+        let around =
+            scope.spawn(|| paced_reads("reads from any node", &readonly, &tags[0], &finished));
+        let writing = scope.spawn(|| append_tokens(&client, one(1), 1, Shape::Single, &finished));
+        let piping =
+            scope.spawn(|| append_tokens(&client, one(2), 1, Shape::Pipeline(50), &finished));
+        pause(2500 * MS);
+        finished.store(true, Ordering::SeqCst);
         for times in [reading.join().unwrap(), around.join().unwrap()] {
             let half = times[times.len() / 2];
             assert!((10 * MS..35 * MS).contains(&half), "{half:?}");
         }
-        for (ledger, least) in [
+        for (history, least) in [
             (writing.join().unwrap(), 40),
             (piping.join().unwrap(), 1500),
         ] {
-            ledger.say("a long wire");
-            ledger.only("a long wire", &[]);
-            // As many as there are round trips in that time, each for a whole pipeline.
-            assert!(ledger.acked.len() > least, "{}", ledger.acked.len());
-            audit(cluster, &ledger, false, "a long wire");
+            history.print("high latency");
+            history.assert_errors_among("high latency", &[]);
+            // As many as there are round trips in that time; a pipeline is one round trip.
+            assert!(
+                history.acknowledged.len() > least,
+                "{}",
+                history.acknowledged.len()
+            );
+            verify_history(cluster, &history, false, "high latency");
         }
     });
 }
 
 #[test]
-fn bytes_that_are_turned_doubled_or_dribble_make_no_reply_another_commands() {
+fn corrupted_bytes_deliver_no_reply_to_another_command() {
     let _serial = serial();
     let seed = seed();
-    // Values that no turned bit makes one another's; nor is any a number or a length.
+    // No flipped bit turns one of these values into another, and none is a number or a length.
     let value = |n: usize| {
         let hash = (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         format!("{hash:016x}").repeat([1, 2, 60, 900][n % 4])
@@ -360,7 +376,7 @@ fn bytes_that_are_turned_doubled_or_dribble_make_no_reply_another_commands() {
     let calm = Chaos::default();
     let ways = [
         ("turned", Chaos { flips: 120, ..calm }, 12),
-        // Who is alone on a connection sees that something is left over, and two at a node are alone.
+        // A thread that does not share its connection notices leftover bytes; two threads at a node do not share.
         (
             "doubled",
             Chaos {
@@ -387,26 +403,26 @@ fn bytes_that_are_turned_doubled_or_dribble_make_no_reply_another_commands() {
         for (key, value) in keys.iter().zip(&values) {
             fake.put(key, value);
         }
-        let wires = Wires::to([fake.port(0), fake.port(1)], calm, seed);
-        let url = format!("{}?{}", fake.url(), wires.option());
-        let patient = Arc::new(patient(&url));
-        let hasty = patient
+        let proxies = Proxies::to([fake.port(0), fake.port(1)], calm, seed);
+        let url = format!("{}?{}", fake.url(), proxies.option());
+        let long_timeout = Arc::new(connect_with_retries(&url));
+        let short_timeout = long_timeout
             .with("attempt_timeout_ms", "60")
             .with("timeout_ms", "150");
-        wires.set(chaos);
+        proxies.set(chaos);
         let (right, odd) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let over = AtomicBool::new(false);
+        let finished = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let _over = Raise(&over);
+            let _finish = SetOnDrop(&finished);
             for thread in 0..threads {
-                let (hasty, keys, values) = (&hasty, &keys, &values);
-                let (right, odd, over) = (&right, &odd, &over);
+                let (short_timeout, keys, values) = (&short_timeout, &keys, &values);
+                let (right, odd, finished) = (&right, &odd, &finished);
                 scope.spawn(move || {
                     let mut n = thread;
-                    while !over.load(Ordering::SeqCst) {
+                    while !finished.load(Ordering::SeqCst) {
                         n = (n + 13) % keys.len();
-                        let began = history::Watch::start();
-                        let reply = ask(hasty, &format!("GET {}", keys[n]));
+                        let began = history::Stopwatch::start();
+                        let reply = send(short_timeout, &format!("GET {}", keys[n]));
                         let took = began.elapsed();
                         assert!(took < 200 * MS, "{what}: {took:?}");
                         let text = reply.view().text().unwrap_or_default();
@@ -418,22 +434,22 @@ fn bytes_that_are_turned_doubled_or_dribble_make_no_reply_another_commands() {
                     }
                 });
             }
-            a_while(1500 * MS);
-            over.store(true, Ordering::SeqCst);
+            pause(1500 * MS);
+            finished.store(true, Ordering::SeqCst);
         });
         let (right, odd) = (right.into_inner(), odd.into_inner());
         println!(
             "{what}: {right} right, {odd} not, {} changes",
-            wires.changes()
+            proxies.changes()
         );
         assert!(right > 100, "{what}: {right}");
-        assert!(wires.changes() > 20 || what == "dribbling", "{what}");
-        // And the client goes on.
-        wires.set(calm);
-        until("it is well again", || {
+        assert!(proxies.changes() > 20 || what == "dribbling", "{what}");
+        // The client recovers.
+        proxies.set(calm);
+        wait_for("the client has recovered", || {
             let all = keys
                 .iter()
-                .map(|key| common::say(&patient, &format!("GET {key}")));
+                .map(|key| common::run(&long_timeout, &format!("GET {key}")));
             all.eq(values.iter().cloned())
         });
     }

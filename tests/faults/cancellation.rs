@@ -1,9 +1,10 @@
-//! Interrupts and closing end calls in every phase, and only the calls that they concern.
+//! Interrupts and closing end calls in every phase, and affect no other calls.
 
 use crate::common::blackhole::Blackhole;
 use crate::common::serial::serial;
 use crate::common::{
-    SOON, ask, client, hold, is, is_sent, key_of, say, say_all, show, timed, until,
+    WAIT_LIMIT, client, is_command, is_sent, key_of, run, run_all, send, show, timed, wait_for,
+    wait_while,
 };
 use rediscluster::cluster::Client;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,8 +14,8 @@ use support::{Action, FakeCluster};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Interrupts calls that are in some phase, and says how long each then took to end.
-fn interrupted_in(
+/// Interrupts calls in some phase and checks how long each then takes to end.
+fn assert_interrupt_ends(
     what: &str,
     client: &Arc<Client>,
     threads: usize,
@@ -34,16 +35,16 @@ fn interrupted_in(
                     ended.lock().unwrap().push((Instant::now(), got));
                 });
             }
-            until(what, || {
+            wait_for(what, || {
                 begun.load(Ordering::SeqCst) == threads && is_there()
             });
             fired = Instant::now();
             client.interrupt();
-            // A call that had not quite begun is not concerned: it is told again.
+            // A call that had not begun yet is not affected, and is interrupted again.
             while ended.lock().unwrap().len() < threads {
                 if fired.elapsed() > Duration::from_secs(1) {
                     client.interrupt();
-                    assert!(fired.elapsed() < SOON, "{what}: not interrupted");
+                    assert!(fired.elapsed() < WAIT_LIMIT, "{what}: not interrupted");
                 }
                 std::thread::yield_now();
             }
@@ -56,13 +57,13 @@ fn interrupted_in(
     times.sort();
     let (half, worst) = (times[times.len() / 2], times[times.len() - 1]);
     println!("{what}: {half:?}, at worst {worst:?}");
-    // With many threads on two cores they also wait for each other.
+    // Many threads on two processors also wait for each other.
     let most = if threads > 4 { 30 * MS } else { 12 * MS };
     assert!(half <= most, "{what}: {times:?}");
 }
 
 #[test]
-fn an_interrupt_ends_a_call_in_every_phase() {
+fn interrupt_ends_call_in_every_phase() {
     let _serial = serial();
     let hole = Blackhole::new();
     let fake = FakeCluster::new(2);
@@ -70,8 +71,12 @@ fn an_interrupt_ends_a_call_in_every_phase() {
     let all = Arc::new(client(&(fake.url() + long)));
     let (key, other) = (key_of(0, 2, 1), key_of(1, 2, 2));
     let get = format!("GET {key}");
-    fake.on(0, |_, command| is(command, "GET").then_some(Action::Hang));
-    fake.on(1, |_, command| is(command, "GET").then_some(Action::Hang));
+    fake.on(0, |_, command| {
+        is_command(command, "GET").then_some(Action::Hang)
+    });
+    fake.on(1, |_, command| {
+        is_command(command, "GET").then_some(Action::Hang)
+    });
     let since = |name: &'static str| {
         let before = AtomicUsize::new(fake.calls(name));
         let fake = &fake;
@@ -84,18 +89,18 @@ fn an_interrupt_ends_a_call_in_every_phase() {
             more
         }
     };
-    interrupted_in("a reply", &all, 1, |c| say(c, &get), since("GET"));
-    interrupted_in(
+    assert_interrupt_ends("a reply", &all, 1, |c| run(c, &get), since("GET"));
+    assert_interrupt_ends(
         "a pinned reply",
         &Arc::new(all.pin(key.as_bytes())),
         1,
-        |c| say(c, &get),
+        |c| run(c, &get),
         since("GET"),
     );
-    // Bytes come all the time, so that nothing is ever waited for.
+    // Bytes arrive all the time, so that the call never blocks.
     let endless = [b"*1000000\r\n".to_vec(), b":1\r\n".repeat(100_000)].concat();
     fake.on(0, move |_, command| {
-        is(command, "LRANGE").then(|| Action::SendSlow(endless.clone(), 4, MS / 5))
+        is_command(command, "LRANGE").then(|| Action::SendSlow(endless.clone(), 4, MS / 5))
     });
     let lrange = format!("LRANGE {key} 0 -1");
     for (what, together) in [
@@ -103,80 +108,84 @@ fn an_interrupt_ends_a_call_in_every_phase() {
         ("a long reply in a pipeline", true),
     ] {
         let call = |c: &Arc<Client>| match together {
-            true => say_all(c, std::slice::from_ref(&lrange)).concat(),
-            false => say(c, &lrange),
+            true => run_all(c, std::slice::from_ref(&lrange)).concat(),
+            false => run(c, &lrange),
         };
-        interrupted_in(what, &all, 1, call, since("LRANGE"));
+        assert_interrupt_ends(what, &all, 1, call, since("LRANGE"));
     }
-    fake.on(0, |_, command| is(command, "GET").then_some(Action::Hang));
+    fake.on(0, |_, command| {
+        is_command(command, "GET").then_some(Action::Hang)
+    });
     let both = [get.clone(), format!("GET {other}")];
-    interrupted_in(
+    assert_interrupt_ends(
         "a pipeline",
         &all,
         1,
-        |c| say_all(c, &both).concat(),
+        |c| run_all(c, &both).concat(),
         since("GET"),
     );
-    interrupted_in(
-        "sixteen on a lane",
+    assert_interrupt_ends(
+        "sixteen threads on one connection",
         &all,
         16,
-        |c| say(c, &get),
+        |c| run(c, &get),
         since("GET"),
     );
     fake.on(0, |_, command| {
-        is(command, "BLPOP").then_some(Action::Nothing)
+        is_command(command, "BLPOP").then_some(Action::Nothing)
     });
     let blpop = format!("BLPOP {key} 0");
-    interrupted_in("BLPOP", &all, 1, |c| say(c, &blpop), since("BLPOP"));
+    assert_interrupt_ends("BLPOP", &all, 1, |c| run(c, &blpop), since("BLPOP"));
     fake.on(0, |_, command| {
-        is(command, "GET").then(|| Action::send("-CLUSTERDOWN The cluster is down\r\n"))
+        is_command(command, "GET").then(|| Action::send("-CLUSTERDOWN The cluster is down\r\n"))
     });
-    interrupted_in("a pause", &all, 1, |c| say(c, &get), since("GET"));
-    // Connecting: nothing is sent that could be counted.
+    assert_interrupt_ends("a retry delay", &all, 1, |c| run(c, &get), since("GET"));
+    // While connecting, no command arrives that could be counted.
     let map = format!("&address_map=127.0.0.1:{}={}", fake.port(1), hole.address);
     let seed = format!("redis://127.0.0.1:{}{long}{map}", fake.port(0));
     let through = Arc::new(client(&seed));
     let get = format!("GET {other}");
-    interrupted_in(
-        "a connect",
+    assert_interrupt_ends(
+        "connecting",
         &through,
         1,
-        |c| say(c, &get),
+        |c| run(c, &get),
         || hole.is_dialled(),
     );
     let fresh = Arc::new(client(&(fake.url() + long)));
-    fake.on(1, |_, command| is(command, "HELLO").then_some(Action::Hang));
-    interrupted_in("a handshake", &fresh, 1, |c| say(c, &get), since("HELLO"));
+    fake.on(1, |_, command| {
+        is_command(command, "HELLO").then_some(Action::Hang)
+    });
+    assert_interrupt_ends("a handshake", &fresh, 1, |c| run(c, &get), since("HELLO"));
     for node in 0..2 {
         fake.on(node, |_, command| {
-            is(command, "CLUSTER").then_some(Action::Hang)
+            is_command(command, "CLUSTER").then_some(Action::Hang)
         });
     }
     let refresh = |c: &Arc<Client>| show(c.refresh().view());
-    interrupted_in("a refresh", &fresh, 1, refresh, since("CLUSTER"));
+    assert_interrupt_ends("a refresh", &fresh, 1, refresh, since("CLUSTER"));
 }
 
 #[test]
-fn an_interrupt_while_a_connection_is_greeted_ends_the_call_before_its_command_is_sent() {
+fn interrupt_during_handshake_ends_call_before_send() {
     let _serial = serial();
     for (command, early) in [("SET k v", false), ("LRANGE k 0 1", false), ("GET k", true)] {
         for greeting in ["HELLO", "CLIENT"] {
-            // A node each time: what one has not read yet when the call ends it would read during the next.
+            // A new node each time: an old one could read leftover input during the next call.
             let fake = FakeCluster::new(1);
             let client = Arc::new(client(&fake.url()));
             let (mut usual, its) = (fake.default_answer(0), client.clone());
             fake.on(0, move |connection, command| {
-                is(command, greeting).then(|| {
+                is_command(command, greeting).then(|| {
                     its.interrupt();
-                    // So it need not wait where it would be woken.
+                    // The reply comes at once, so that the call does not reach a wait.
                     Action::Send(usual(connection, command))
                 })
             });
-            let reply = ask(&client, command);
+            let reply = send(&client, command);
             let got = show(reply.view());
             assert!(got.contains("INTERRUPTED"), "{greeting}: {got}");
-            // A quick read is on its way with the greeting, and its error says so.
+            // A quick read is sent with the handshake, and its error reports that.
             assert_eq!(is_sent(reply.view()), early, "{greeting}: {command}");
             let name = command.split(' ').next().unwrap();
             assert!(early || fake.calls(name) == 0, "{greeting}: {command}");
@@ -185,38 +194,38 @@ fn an_interrupt_while_a_connection_is_greeted_ends_the_call_before_its_command_i
 }
 
 #[test]
-fn an_interrupt_concerns_the_calls_of_its_own_handle_only() {
+fn interrupt_affects_only_its_own_handle() {
     let _serial = serial();
     let fake = FakeCluster::new(1);
     let held = Arc::new(AtomicBool::new(true));
     let gate = held.clone();
     fake.on(0, move |_, command| {
-        is(command, "GET").then(|| {
-            hold(&gate);
+        is_command(command, "GET").then(|| {
+            wait_while(&gate);
             Action::send("+late\r\n")
         })
     });
     let client = client(&(fake.url() + "?attempt_timeout_ms=20000&timeout_ms=20000"));
-    let twin = client.with("timeout_ms", "20000");
+    let derived = client.with("timeout_ms", "20000");
     std::thread::scope(|scope| {
-        let kept = scope.spawn(|| say(&client, "GET k"));
-        until("it is under way", || fake.calls("GET") == 1);
-        twin.interrupt();
-        twin.close();
+        let kept = scope.spawn(|| run(&client, "GET k"));
+        wait_for("the call is in flight", || fake.calls("GET") == 1);
+        derived.interrupt();
+        derived.close();
         held.store(false, Ordering::SeqCst);
         assert_eq!(kept.join().unwrap(), "late");
     });
-    assert_eq!(say(&client, "SET k v"), "OK");
-    assert!(say(&twin, "SET k v").ends_with("(CLOSED)"));
+    assert_eq!(run(&client, "SET k v"), "OK");
+    assert!(run(&derived, "SET k v").ends_with("(CLOSED)"));
 }
 
 #[test]
-fn closing_ends_the_calls_of_all_threads_at_once() {
+fn close_ends_calls_of_all_threads() {
     let _serial = serial();
     let fake = FakeCluster::new(2);
     for node in 0..2 {
         fake.on(node, |_, command| {
-            is(command, "GET").then_some(Action::Hang)
+            is_command(command, "GET").then_some(Action::Hang)
         });
     }
     let client = Arc::new(client(
@@ -232,18 +241,18 @@ fn closing_ends_the_calls_of_all_threads_at_once() {
                     start.wait();
                     let got = match n % 4 {
                         0 => {
-                            say_all(client, &[format!("GET k{n}"), format!("SET l{n} v")]).concat()
+                            run_all(client, &[format!("GET k{n}"), format!("SET l{n} v")]).concat()
                         }
-                        1 => say(client, &format!("GET k{n}")),
-                        2 => say(client, &format!("BLPOP k{n} 0")),
-                        _ => say(client, &format!("GET k{n}")),
+                        1 => run(client, &format!("GET k{n}")),
+                        2 => run(client, &format!("BLPOP k{n} 0")),
+                        _ => run(client, &format!("GET k{n}")),
                     };
                     (got, Instant::now())
                 })
             })
             .collect();
         start.wait();
-        until("they are under way", || fake.calls("GET") > 4);
+        wait_for("the calls are in flight", || fake.calls("GET") > 4);
         closed = Instant::now();
         client.close();
         let took = closed.elapsed();
@@ -259,9 +268,9 @@ fn closing_ends_the_calls_of_all_threads_at_once() {
             );
         }
     });
-    assert!(say(&client, "SET k v").ends_with("(CLOSED)"));
+    assert!(run(&client, "SET k v").ends_with("(CLOSED)"));
     client.close();
-    // Neither the last close nor what is let go of behind it waits for nodes that say nothing any more.
+    // Neither the last close nor the release of connections waits for silent nodes.
     let (_, took) = timed(|| drop(client));
     assert!(took < 100 * MS, "{took:?}");
 }

@@ -1,9 +1,10 @@
-//! Every call ends by its deadline, in whichever phase it is.
+//! Every call ends by its deadline, in every phase.
 
 use crate::common::blackhole::Blackhole;
 use crate::common::serial::serial;
 use crate::common::{
-    ask, assert_unreachable, client, code, hold, is, key_of, say, say_all, show, stat, timed, until,
+    assert_unreachable, client, code, is_command, key_of, run, run_all, send, show, stat, timed,
+    wait_for, wait_while,
 };
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
@@ -14,9 +15,9 @@ use support::{Action, FakeCluster, slot_of};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Fails if the call takes longer than `limit` and 50 ms. A busy machine has three tries.
+/// Fails if the call takes longer than `limit` plus 50 ms in three tries.
 #[track_caller]
-fn by_the_deadline(what: &str, limit: u64, mut call: impl FnMut()) {
+fn assert_within_deadline(what: &str, limit: u64, mut call: impl FnMut()) {
     let mut worst = Duration::ZERO;
     for _ in 0..3 {
         let (_, time) = timed(&mut call);
@@ -25,14 +26,14 @@ fn by_the_deadline(what: &str, limit: u64, mut call: impl FnMut()) {
         }
         worst = worst.max(time);
     }
-    panic!("{what}: {worst:?} where {limit} ms were given");
+    panic!("{what}: {worst:?} with a limit of {limit} ms");
 }
 
 #[test]
-fn connecting_to_nodes_that_are_silent_in_any_way_ends_by_the_deadline() {
+fn connecting_to_silent_node_ends_by_deadline() {
     let _serial = serial();
     let hole = Blackhole::new();
-    by_the_deadline("a port that accepts nobody", 300, || {
+    assert_within_deadline("a port that accepts no connection", 300, || {
         let client = Client::create(&format!("redis://{}?timeout_ms=300", hole.address));
         assert_eq!(
             client.error().unwrap().code,
@@ -45,10 +46,10 @@ fn connecting_to_nodes_that_are_silent_in_any_way_ends_by_the_deadline() {
         let fake = FakeCluster::new(2);
         for node in 0..2 {
             fake.on(node, move |_, command| {
-                is(command, silent).then_some(Action::Hang)
+                is_command(command, silent).then_some(Action::Hang)
             });
         }
-        by_the_deadline(silent, 300, || {
+        assert_within_deadline(silent, 300, || {
             let client = Client::create(&(fake.url() + "?timeout_ms=300"));
             assert_eq!(
                 client.error().map(|e| e.code),
@@ -60,16 +61,16 @@ fn connecting_to_nodes_that_are_silent_in_any_way_ends_by_the_deadline() {
     let drip = FakeCluster::new(1);
     drip.on(0, |_, command| {
         let drop = || Action::SendSlow(b"*1\r\n$100\r\n".repeat(50), 1, 70 * MS);
-        is(command, "CLUSTER").then(drop)
+        is_command(command, "CLUSTER").then(drop)
     });
-    by_the_deadline("CLUSTER SLOTS in drops", 300, || {
+    assert_within_deadline("CLUSTER SLOTS byte by byte", 300, || {
         let client = Client::create(&(drip.url() + "?timeout_ms=300"));
         assert!(client.error().is_some());
     });
 }
 
 #[test]
-fn a_call_on_a_node_that_drags_ends_by_the_deadline() {
+fn call_to_slow_node_ends_by_deadline() {
     let _serial = serial();
     let answers: Vec<(&str, Action)> = vec![
         ("silence", Action::Hang),
@@ -105,14 +106,14 @@ fn a_call_on_a_node_that_drags_ends_by_the_deadline() {
     for (what, answer) in answers {
         let fake = FakeCluster::new(1);
         fake.on(0, move |_, command| {
-            is(command, "GET").then(|| answer.clone())
+            is_command(command, "GET").then(|| answer.clone())
         });
         let client = Arc::new(client(
             &(fake.url() + "?timeout_ms=400&attempt_timeout_ms=150"),
         ));
-        by_the_deadline(what, 400, || assert_unreachable(&client, "GET k"));
-        by_the_deadline(what, 400, || {
-            let got = say_all(&client, &["GET k", "GET l"]);
+        assert_within_deadline(what, 400, || assert_unreachable(&client, "GET k"));
+        assert_within_deadline(what, 400, || {
+            let got = run_all(&client, &["GET k", "GET l"]);
             assert!(
                 got.iter()
                     .all(|g| g.contains("(TIMEOUT") || g.contains("(PROTOCOL")),
@@ -120,21 +121,21 @@ fn a_call_on_a_node_that_drags_ends_by_the_deadline() {
             );
         });
         let pinned = client.pin(b"k");
-        by_the_deadline(what, 400, || {
-            assert_ne!(code(ask(&pinned, "GET k").view()), Code::Ok);
+        assert_within_deadline(what, 400, || {
+            assert_ne!(code(send(&pinned, "GET k").view()), Code::Ok);
         });
         fake.off(0);
-        assert_eq!(say(&client, "GET k"), "nil", "after {what}");
+        assert_eq!(run(&client, "GET k"), "nil", "after {what}");
     }
 }
 
 #[test]
-fn a_redirection_to_where_nobody_answers_ends_by_the_deadline() {
+fn redirection_to_silent_node_ends_by_deadline() {
     let _serial = serial();
     let hole = Blackhole::new();
     let silent = support::Script::serve(|_, _| Action::Hang);
     for (what, there) in [
-        ("a hole", hole.address.to_string()),
+        ("a black hole", hole.address.to_string()),
         ("silence", silent.address()),
     ] {
         for kind in ["MOVED", "ASK"] {
@@ -142,30 +143,30 @@ fn a_redirection_to_where_nobody_answers_ends_by_the_deadline() {
             let slot = slot_of(b"k");
             let answer = format!("-{kind} {slot} {there}\r\n");
             fake.on(0, move |_, command| {
-                is(command, "GET").then(|| Action::send(&answer))
+                is_command(command, "GET").then(|| Action::send(&answer))
             });
             let client = Arc::new(client(
                 &(fake.url() + "?timeout_ms=400&attempt_timeout_ms=200"),
             ));
-            by_the_deadline(&format!("{kind} to {what}"), 400, || {
-                assert_ne!(code(ask(&client, "GET k").view()), Code::Ok);
+            assert_within_deadline(&format!("{kind} to {what}"), 400, || {
+                assert_ne!(code(send(&client, "GET k").view()), Code::Ok);
             });
-            by_the_deadline(&format!("{kind} to {what}, in a pipeline"), 400, || {
-                assert_ne!(say_all(&client, &["GET k"]), ["nil"]);
+            assert_within_deadline(&format!("{kind} to {what}, in a pipeline"), 400, || {
+                assert_ne!(run_all(&client, &["GET k"]), ["nil"]);
             });
         }
     }
 }
 
 #[test]
-fn a_refresh_that_failed_is_told_so_to_all_who_waited_for_it() {
+fn failed_refresh_is_reported_to_all_waiters() {
     let _serial = serial();
     let fake = FakeCluster::new(2);
     let client = client(&fake.url());
     for node in 0..2 {
         let late = Action::Delay(100 * MS, Box::new(Action::Close));
         fake.on(node, move |_, command| {
-            is(command, "CLUSTER").then(|| late.clone())
+            is_command(command, "CLUSTER").then(|| late.clone())
         });
     }
     let (before, start) = (stat(&client, "refreshes"), Barrier::new(8));
@@ -179,7 +180,7 @@ fn a_refresh_that_failed_is_told_so_to_all_who_waited_for_it() {
             });
         }
     });
-    // That which was under way when they came, one for all of them, and for such as came late.
+    // One running refresh serves all callers; late callers may start another.
     let made = stat(&client, "refreshes") - before;
     assert!((1..=4).contains(&made), "{made} refreshes");
     (0..2).for_each(|node| fake.off(node));
@@ -187,37 +188,39 @@ fn a_refresh_that_failed_is_told_so_to_all_who_waited_for_it() {
 }
 
 #[test]
-fn a_refresh_that_nobody_answers_ends_by_the_deadline() {
+fn unanswered_refresh_ends_by_deadline() {
     let _serial = serial();
     let fake = FakeCluster::new(3);
     let client = client(&(fake.url() + "?timeout_ms=400&attempt_timeout_ms=200"));
     for node in 0..3 {
         fake.on(node, |_, command| {
-            is(command, "CLUSTER").then_some(Action::Hang)
+            is_command(command, "CLUSTER").then_some(Action::Hang)
         });
     }
-    by_the_deadline("refresh", 400, || {
+    assert_within_deadline("refresh", 400, || {
         assert_eq!(code(client.refresh().view()), Code::Timeout);
     });
-    assert_eq!(say(&client, "SET k v"), "OK", "the old map serves");
+    assert_eq!(run(&client, "SET k v"), "OK", "the old map serves");
 }
 
 #[test]
-fn one_silent_node_of_three_costs_a_pipeline_its_own_commands_and_no_others() {
+fn silent_node_fails_only_its_own_pipeline_commands() {
     let _serial = serial();
     let fake = FakeCluster::new(3);
     let hole = Blackhole::new();
     let keys: Vec<String> = (0..30).map(|n| key_of(n % 3, 3, n)).collect();
     let sets: Vec<String> = keys.iter().map(|k| format!("INCR {k}")).collect();
-    // Silent on the connection that is there, and where there is none yet.
+    // Silent on an open connection, and unreachable for a new one.
     let through = format!("&address_map=127.0.0.1:{}={}", fake.port(1), hole.address);
     let mut expected = 0;
     for (what, map) in [("silent", ""), ("unreachable", through.as_str())] {
         let seed = format!("redis://127.0.0.1:{}", fake.port(0));
         let url = format!("{seed}?timeout_ms=600&attempt_timeout_ms=300{map}");
         let client = Arc::new(client(&url));
-        fake.on(1, |_, command| is(command, "INCR").then_some(Action::Hang));
-        let (got, time) = timed(|| say_all(&client, &sets));
+        fake.on(1, |_, command| {
+            is_command(command, "INCR").then_some(Action::Hang)
+        });
+        let (got, time) = timed(|| run_all(&client, &sets));
         expected += 1;
         for (n, got) in got.iter().enumerate() {
             if n % 3 == 1 {
@@ -231,14 +234,14 @@ fn one_silent_node_of_three_costs_a_pipeline_its_own_commands_and_no_others() {
 }
 
 #[test]
-fn a_call_that_waits_for_its_turn_ends_by_the_deadline() {
+fn call_waiting_for_connection_ends_by_deadline() {
     let _serial = serial();
     let fake = FakeCluster::new(1);
     let held = Arc::new(AtomicBool::new(true));
     let gate = held.clone();
     fake.on(0, move |_, command| {
-        is(command, "GET slow").then(|| {
-            hold(&gate);
+        is_command(command, "GET slow").then(|| {
+            wait_while(&gate);
             Action::send("+slow\r\n")
         })
     });
@@ -247,13 +250,13 @@ fn a_call_that_waits_for_its_turn_ends_by_the_deadline() {
     let short = Arc::new(client.with("timeout_ms", "200"));
     let pinned = Arc::new(client.pin(b"slow"));
     std::thread::scope(|scope| {
-        scope.spawn(|| say(&client, "GET slow"));
-        until("it is under way", || fake.calls("GET") == 1);
-        by_the_deadline("in line for the connection", 200, || {
+        scope.spawn(|| run(&client, "GET slow"));
+        wait_for("the call is in flight", || fake.calls("GET") == 1);
+        assert_within_deadline("waiting for the connection", 200, || {
             assert_unreachable(&short, "GET k")
         });
-        by_the_deadline("a pipeline in line", 200, || {
-            assert!(say_all(&short, &["GET k"])[0].ends_with("(TIMEOUT)"));
+        assert_within_deadline("a pipeline waiting for the connection", 200, || {
+            assert!(run_all(&short, &["GET k"])[0].ends_with("(TIMEOUT)"));
         });
         held.store(false, Ordering::SeqCst);
     });

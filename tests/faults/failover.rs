@@ -1,7 +1,10 @@
-//! A primary is lost in each of the ways there are, and another takes over: how soon the client is back.
+//! A primary is lost in every possible way and a replica takes over: how soon writes succeed again.
 
-use crate::common::history::{Raise, Shape, audit, healthy, latencies, p99, reads, write};
-use crate::common::{SOON, a_while, client, code, key_of, say, show, timed, until};
+use crate::common::history::{
+    SetOnDrop, Shape, append_tokens, healthy_cluster, p99, paced_reads, read_latencies,
+    verify_history,
+};
+use crate::common::{WAIT_LIMIT, client, code, key_of, pause, run, show, timed, wait_for};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,24 +18,28 @@ const MS: Duration = Duration::from_millis(1);
 enum Loss {
     Kill,
     Stop,
-    /// Without a signal.
+    /// Frozen by its control group, without a signal.
     Freeze,
     Asked(Failover),
 }
 
-/// Waits, as closely as can be, for the moment from which a replica takes writes. Now and then it is told `again` to take
-/// over: primaries that have voted in another election of its shard a moment ago may not have voted in this one.
+/// Polls for the moment from which a replica accepts writes. Every 3 s it calls `again`, which repeats the order:
+/// primaries that voted in another election of the shard a moment ago may not have voted in this one.
 fn promoted(port: u16, key: &str, again: impl Fn()) -> Instant {
-    let end = Instant::now() + 2 * SOON;
+    let end = Instant::now() + 2 * WAIT_LIMIT;
     let mut told = Instant::now();
     loop {
-        // It may refuse connections for a moment, when it is busy taking over.
-        if let Ok(mut admin) = Admin::connect(port, SOON) {
+        // It may refuse connections while it takes over.
+        if let Ok(mut admin) = Admin::connect(port, WAIT_LIMIT) {
             while let Ok(reply) = admin.command(&["SET", key, "promoted"]) {
                 if !reply.is_error() {
                     return Instant::now();
                 }
-                assert!(Instant::now() < end, "nobody is promoted: {}", reply.text());
+                assert!(
+                    Instant::now() < end,
+                    "no replica was promoted: {}",
+                    reply.text()
+                );
                 if told.elapsed() > 3000 * MS {
                     again();
                     told = Instant::now();
@@ -40,13 +47,13 @@ fn promoted(port: u16, key: &str, again: impl Fn()) -> Instant {
                 std::thread::yield_now();
             }
         }
-        assert!(Instant::now() < end, "nobody is promoted");
+        assert!(Instant::now() < end, "no replica was promoted");
     }
 }
 
-/// The moment of the first write that succeeds after `since`, and the longest call until then.
+/// The time of the first write that succeeds after `since`; no call may take longer than `most`.
 fn first_write(client: &Client, key: &str, since: &OnceLock<Instant>, most: Duration) -> Instant {
-    let end = Instant::now() + 2 * SOON;
+    let end = Instant::now() + 2 * WAIT_LIMIT;
     loop {
         let began = Instant::now();
         let (reply, time) = timed(|| client.command(&[b"SET", key.as_bytes(), b"v"]));
@@ -55,17 +62,17 @@ fn first_write(client: &Client, key: &str, since: &OnceLock<Instant>, most: Dura
         match code(view) {
             Code::Ok if since.get().is_some_and(|at| began + time > *at) => return began + time,
             Code::Ok | Code::Timeout | Code::Io | Code::Connect | Code::Down | Code::Redirects => {}
-            _ => panic!("nothing explains {}", show(view)),
+            _ => panic!("unexpected error {}", show(view)),
         }
         assert!(
             Instant::now() < end,
-            "writes do not come back: {}",
+            "writes do not succeed again: {}",
             show(view)
         );
     }
 }
 
-/// What is said of many rounds.
+/// The median of many rounds, printed.
 fn median(what: &str, late: &mut [Duration]) -> Duration {
     late.sort();
     let (half, worst) = (late[late.len() / 2], late[late.len() - 1]);
@@ -76,8 +83,8 @@ fn median(what: &str, late: &mut [Duration]) -> Duration {
     half
 }
 
-/// One shard loses its primary. Says how late each of `clients` was. Meanwhile nobody reads in vain: neither who waits for
-/// the new primary, nor who reads anywhere.
+/// One shard loses its primary. Returns the delay of each of `clients`. Meanwhile no read fails, neither from the
+/// primary nor from any node.
 fn lose(
     cluster: &Cluster,
     shard: usize,
@@ -90,17 +97,24 @@ fn lose(
     let replica = cluster.replicas_of(slot).unwrap()[0];
     let moment = OnceLock::new();
     let mut late = Vec::new();
-    let patient = clients[0].0.with("timeout_ms", "15000");
-    let readonly = patient.readonly();
-    // What a replica does not have, only the primary can deny.
-    assert_eq!(say(&patient, &format!("SET {tag} v")), "OK");
+    let long_timeout = clients[0].0.with("timeout_ms", "15000");
+    let readonly = long_timeout.readonly();
+    // A missing key on a replica is checked at the primary, so the key must exist.
+    assert_eq!(run(&long_timeout, &format!("SET {tag} v")), "OK");
     cluster.wait_replicas_in_sync().unwrap();
-    let over = AtomicBool::new(false);
+    let finished = AtomicBool::new(false);
     let what = |who| format!("{loss:?}, {who}");
     std::thread::scope(|scope| {
-        let _over = Raise(&over);
-        scope.spawn(|| reads(&what("who asks the primary"), &patient, &tag, &over));
-        scope.spawn(|| reads(&what("who reads anywhere"), &readonly, &tag, &over));
+        let _finish = SetOnDrop(&finished);
+        scope.spawn(|| {
+            paced_reads(
+                &what("reads from the primary"),
+                &long_timeout,
+                &tag,
+                &finished,
+            )
+        });
+        scope.spawn(|| paced_reads(&what("reads from any node"), &readonly, &tag, &finished));
         let back: Vec<_> = clients
             .iter()
             .enumerate()
@@ -114,7 +128,7 @@ fn lose(
             Loss::Stop => cluster.stop(old).unwrap(),
             Loss::Freeze => {
                 if let Err(e) = cluster.freeze(old) {
-                    println!("!!! nothing is frozen here, but stopped: {e}");
+                    println!("warning: the process was stopped instead of frozen: {e}");
                     cluster.stop(old).unwrap();
                 }
             }
@@ -122,7 +136,7 @@ fn lose(
         }
         let again = || {
             if let Loss::Asked(how) = loss {
-                // Refused where it has become the primary in this moment, which is seen next.
+                // An error means that it has just become the primary.
                 let _ = cluster.order_failover(replica, how);
             }
         };
@@ -136,15 +150,15 @@ fn lose(
 }
 
 #[test]
-fn writes_are_back_within_100_ms_of_a_promotion_however_the_primary_was_lost() {
-    let cluster = &healthy(module_path!());
+fn writes_return_within_100_ms_of_promotion() {
+    let cluster = &healthy_cluster(module_path!());
     let usual = Arc::new(client(&cluster.url()));
-    let hasty = Arc::new(client(
+    let short_timeout = Arc::new(client(
         &(cluster.url() + "?timeout_ms=1000&attempt_timeout_ms=100"),
     ));
     let clients = [
         (&usual, 5050 * MS),
-        (&hasty, 1050 * MS),
+        (&short_timeout, 1050 * MS),
         (&usual, 5050 * MS),
     ];
     const LOSSES: [Loss; 3] = [Loss::Kill, Loss::Stop, Loss::Freeze];
@@ -173,8 +187,8 @@ fn writes_are_back_within_100_ms_of_a_promotion_however_the_primary_was_lost() {
 }
 
 #[test]
-fn writes_are_back_within_100_ms_of_a_failover_that_was_asked_for() {
-    let cluster = &healthy(module_path!());
+fn writes_return_within_100_ms_of_ordered_failover() {
+    let cluster = &healthy_cluster(module_path!());
     let usual = Arc::new(client(&cluster.url()));
     for how in [Failover::Plain, Failover::Force, Failover::Takeover] {
         let mut late = Vec::new();
@@ -192,39 +206,39 @@ fn writes_are_back_within_100_ms_of_a_failover_that_was_asked_for() {
 }
 
 #[test]
-fn other_shards_do_not_notice_that_a_primary_is_lost() {
-    let cluster = &healthy(module_path!());
-    // A handle for both: what one thread waits for must not hold up another.
+fn primary_loss_does_not_slow_other_shards() {
+    let cluster = &healthy_cluster(module_path!());
+    // Both threads use one handle: a waiting thread must not block the other.
     let client = Arc::new(client(&cluster.url()));
-    let (sick, well) = (key_of(0, 3, 1), key_of(1, 3, 2));
+    let (unhealthy, healthy) = (key_of(0, 3, 1), key_of(1, 3, 2));
     assert_eq!(
-        code(client.command(&[b"SET", well.as_bytes(), b"v"]).view()),
+        code(client.command(&[b"SET", healthy.as_bytes(), b"v"]).view()),
         Code::Ok
     );
-    let slot = slot_of(sick.as_bytes());
+    let slot = slot_of(unhealthy.as_bytes());
     for stop in [true, false] {
-        let over = AtomicBool::new(false);
+        let finished = AtomicBool::new(false);
         let old = cluster.primary_of(slot).unwrap();
         std::thread::scope(|scope| {
-            let _over = Raise(&over);
-            let (client, over) = (&client, &over);
+            let _finish = SetOnDrop(&finished);
+            let (client, finished) = (&client, &finished);
             for _ in 0..8 {
-                let sick = &sick;
+                let unhealthy = &unhealthy;
                 scope.spawn(move || {
-                    while !over.load(Ordering::SeqCst) {
-                        client.command(&[b"SET", sick.as_bytes(), b"v"]);
+                    while !finished.load(Ordering::SeqCst) {
+                        client.command(&[b"SET", unhealthy.as_bytes(), b"v"]);
                     }
                 });
             }
-            let watching = scope.spawn(|| latencies(client, &well, over));
+            let watching = scope.spawn(|| read_latencies(client, &healthy, finished));
             match stop {
                 true => cluster.stop(old).unwrap(),
                 false => cluster.kill(old).unwrap(),
             }
-            until("a promotion", || {
+            wait_for("a replica is promoted", || {
                 cluster.primary_of(slot).is_ok_and(|p| p != old)
             });
-            over.store(true, Ordering::SeqCst);
+            finished.store(true, Ordering::SeqCst);
             let times = watching.join().unwrap();
             println!(
                 "{}: {} calls of another shard, p99 {:?}, the slowest {:?}",
@@ -244,8 +258,8 @@ fn other_shards_do_not_notice_that_a_primary_is_lost() {
 }
 
 #[test]
-fn an_old_primary_that_comes_back_is_read_as_a_replica_and_never_written() {
-    let cluster = &healthy(module_path!());
+fn returned_old_primary_is_read_as_replica_and_not_written() {
+    let cluster = &healthy_cluster(module_path!());
     let tag = key_of(2, 3, 1);
     let slot = slot_of(tag.as_bytes());
     let client = Arc::new(client(&cluster.url()));
@@ -256,99 +270,118 @@ fn an_old_primary_that_comes_back_is_read_as_a_replica_and_never_written() {
         assert_eq!(get(&readonly), Code::Ok);
     }
     cluster.kill(old).unwrap();
-    until("a promotion", || {
+    wait_for("a replica is promoted", || {
         cluster.primary_of(slot).is_ok_and(|p| p != old)
     });
-    // The client knows: what comes now goes to the new one.
+    // The client now knows the new primary.
     assert_eq!(
         code(client.command(&[b"SET", tag.as_bytes(), b"v"]).view()),
         Code::Ok
     );
-    let over = AtomicBool::new(false);
+    let finished = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let _over = Raise(&over);
-        let writing =
-            scope.spawn(|| write(&client, std::slice::from_ref(&tag), 4, Shape::Single, &over));
-        scope.spawn(|| reads("who asks the primary", &client, &tag, &over));
+        let _finish = SetOnDrop(&finished);
+        let writing = scope.spawn(|| {
+            append_tokens(
+                &client,
+                std::slice::from_ref(&tag),
+                4,
+                Shape::Single,
+                &finished,
+            )
+        });
+        scope.spawn(|| paced_reads("reads from the primary", &client, &tag, &finished));
         cluster.restart(old).unwrap();
         cluster.wait_healthy().unwrap();
-        // Long enough for it to be read again: the reader has been leaving it alone.
+        // Until the old primary is no longer ejected.
         let served = || cluster.commandstats(old, "get").unwrap();
-        until("the one that came back serves reads", || {
+        wait_for("the returned node serves reads", || {
             assert_eq!(get(&readonly), Code::Ok);
             served() >= 5
         });
         assert!(
             cluster.commandstats(old, "readonly").unwrap() >= 1,
-            "READONLY was not said again"
+            "READONLY was not sent again"
         );
-        over.store(true, Ordering::SeqCst);
-        let ledger = writing.join().unwrap();
-        ledger.say("while the old primary came back");
-        ledger.only("all is well again", &[]);
-        // What it executed came from its primary: what a client had written there would be lost now.
+        finished.store(true, Ordering::SeqCst);
+        let history = writing.join().unwrap();
+        history.print("while the old primary returned");
+        history.assert_errors_among("after the recovery", &[]);
+        // Its data comes from its new primary: a write sent to it directly would be lost now.
         cluster.wait_replicas_in_sync().unwrap();
-        audit(cluster, &ledger, false, "the old primary came back");
+        verify_history(cluster, &history, false, "the old primary returned");
     });
 }
 
 #[test]
-fn a_primary_that_is_killed_and_started_at_once_or_stalls_for_a_moment_costs_no_read_its_success() {
-    let cluster = &healthy(module_path!());
+fn restarted_or_stalled_primary_fails_no_read() {
+    let cluster = &healthy_cluster(module_path!());
     let tag = key_of(0, 3, 1);
     let slot = slot_of(tag.as_bytes());
     let client = Arc::new(client(&cluster.url()));
     let readonly = client.readonly();
     let other = key_of(1, 3, 2);
-    assert_eq!(say(&client, &format!("SET {tag} v")), "OK");
+    assert_eq!(run(&client, &format!("SET {tag} v")), "OK");
     for bounce in [true, false] {
         let port = cluster.primary_of(slot).unwrap();
-        let over = AtomicBool::new(false);
+        let finished = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let _over = Raise(&over);
-            let reading = scope.spawn(|| latencies(&client, &tag, &over));
-            let writing =
-                scope.spawn(|| write(&client, std::slice::from_ref(&tag), 4, Shape::Single, &over));
+            let _finish = SetOnDrop(&finished);
+            let reading = scope.spawn(|| read_latencies(&client, &tag, &finished));
+            let writing = scope.spawn(|| {
+                append_tokens(
+                    &client,
+                    std::slice::from_ref(&tag),
+                    4,
+                    Shape::Single,
+                    &finished,
+                )
+            });
             let piping = scope.spawn(|| {
                 let tags = std::slice::from_ref(&tag);
-                write(&client, tags, 2, Shape::Pipeline(10), &over)
+                append_tokens(&client, tags, 2, Shape::Pipeline(10), &finished)
             });
-            let around = scope.spawn(|| reads("who reads anywhere", &readonly, &tag, &over));
-            let beside = scope.spawn(|| reads("another shard", &client, &other, &over));
+            let around =
+                scope.spawn(|| paced_reads("reads from any node", &readonly, &tag, &finished));
+            let beside = scope.spawn(|| paced_reads("another shard", &client, &other, &finished));
             if bounce {
                 cluster.restart(port).unwrap();
             } else {
                 cluster.stop(port).unwrap();
-                a_while(300 * MS);
+                pause(300 * MS);
                 cluster.cont(port).unwrap();
             }
-            a_while(300 * MS);
-            over.store(true, Ordering::SeqCst);
+            pause(300 * MS);
+            finished.store(true, Ordering::SeqCst);
             let times = reading.join().unwrap();
             let around = around.join().unwrap();
             let beside = beside.join().unwrap();
-            let (ledger, piped) = (writing.join().unwrap(), piping.join().unwrap());
+            let (history, piped) = (writing.join().unwrap(), piping.join().unwrap());
             let what = if bounce {
                 "killed and started at once"
             } else {
                 "stopped for 300 ms"
             };
             assert!(p99(&beside) < 50 * MS, "{what}: {:?}", p99(&beside));
-            // The replica serves, also while a primary that has just been started calls the cluster down.
+            // The replica serves, even while a restarted primary replies CLUSTERDOWN.
             let most = if bounce { 300 * MS } else { 1000 * MS };
             assert!(
                 around[around.len() - 1] < most,
                 "{what}: {:?}",
                 around.last()
             );
-            // One in flight at each thread when it died, and perhaps one on a connection that was idle; a moment's
-            // stall is waited out.
-            for (ledger, most) in [(ledger, 8), (piped, 40)] {
-                ledger.say(what);
-                ledger.only(what, if bounce { &[Code::Io] } else { &[] });
-                assert!(ledger.doubtful.len() <= most, "{what}: {:?}", ledger.errors);
-                assert!(ledger.unsent.is_empty(), "{what}: {:?}", ledger.errors);
-                audit(cluster, &ledger, false, what);
+            // One command in flight for each thread, and perhaps one on an idle connection. A short stall is waited
+            // out.
+            for (history, most) in [(history, 8), (piped, 40)] {
+                history.print(what);
+                history.assert_errors_among(what, if bounce { &[Code::Io] } else { &[] });
+                assert!(
+                    history.uncertain.len() <= most,
+                    "{what}: {:?}",
+                    history.errors
+                );
+                assert!(history.unsent.is_empty(), "{what}: {:?}", history.errors);
+                verify_history(cluster, &history, false, what);
             }
             assert!(
                 times[times.len() - 1] < 2500 * MS,

@@ -1,4 +1,4 @@
-//! Nodes that stall, die, refuse and come back. Most tests measure time, so that each runs alone.
+//! Nodes that stall, die, refuse and return. Most tests measure time, so each runs alone.
 
 #[path = "../common/mod.rs"]
 mod common;

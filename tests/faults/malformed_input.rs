@@ -1,17 +1,17 @@
-//! Peers that break the protocol, by mistake or on purpose: an error by the deadline, bounded memory, and the client
-//! goes on.
+//! Peers that violate the protocol: the call ends with an error by the deadline, memory stays bounded, and the client
+//! continues.
 
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
-// Memory is that of the whole process: one test at a time.
+// Memory is measured for the whole process: one test at a time.
 use crate::common::serial::serial;
-use crate::common::{ask, client, code, is, is_sent, key_of, say, say_all, show, timed};
+use crate::common::{client, code, is_command, is_sent, key_of, run, run_all, send, show, timed};
 use std::sync::Arc;
 use std::time::Duration;
 use support::wire::{array, bulk};
 use support::{Action, FakeCluster, SLOTS, Script};
 
-/// The most memory this process has had, in bytes.
+/// Peak resident memory, in bytes.
 fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap();
@@ -23,7 +23,7 @@ fn peak() -> usize {
         * 1024
 }
 
-/// Forgets the peak.
+/// Resets the peak.
 fn reset_peak() {
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
 }
@@ -33,7 +33,7 @@ fn repeat(bytes: &[u8], times: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_reply_is_a_protocol_error_and_the_client_goes_on() {
+fn invalid_reply_is_protocol_error_and_client_continues() {
     let _serial = serial();
     let deep = |n: usize| repeat(b"*1\r\n", n);
     let cases: Vec<(&str, Vec<u8>)> = vec![
@@ -117,10 +117,10 @@ fn what_is_no_reply_is_a_protocol_error_and_the_client_goes_on() {
     for (what, bytes) in cases {
         let answer = Action::Send(bytes);
         fake.on(0, move |_, command| {
-            let asked = is(command, "GET") || is(command, "INCR");
+            let asked = is_command(command, "GET") || is_command(command, "INCR");
             asked.then(|| answer.clone())
         });
-        let (reply, time) = timed(|| ask(&client, &format!("GET {here}")));
+        let (reply, time) = timed(|| send(&client, &format!("GET {here}")));
         assert_eq!(
             code(reply.view()),
             Code::Protocol,
@@ -129,10 +129,14 @@ fn what_is_no_reply_is_a_protocol_error_and_the_client_goes_on() {
         );
         assert!(time < Duration::from_millis(400), "{what}: {time:?}");
         let words = show(reply.view());
-        assert!(words.len() < 300, "{what}: {} bytes of words", words.len());
-        // A write has been read by whoever says such a thing, and is not sent again.
+        assert!(
+            words.len() < 300,
+            "{what}: a message of {} bytes",
+            words.len()
+        );
+        // The peer has read the write, so it is not retried.
         let incrs = fake.calls("INCR");
-        let reply = ask(&client, &format!("INCR {here}"));
+        let reply = send(&client, &format!("INCR {here}"));
         let told = code(reply.view()) == Code::Protocol && is_sent(reply.view());
         assert!(told, "{what}: {}", show(reply.view()));
         assert_eq!(fake.calls("INCR"), incrs + 1, "{what}");
@@ -140,16 +144,16 @@ fn what_is_no_reply_is_a_protocol_error_and_the_client_goes_on() {
             words.contains(&format!("127.0.0.1:{}", fake.port(0))),
             "{what}: {words}"
         );
-        let got = say_all(&client, &[format!("GET {here}"), format!("GET {there}")]);
+        let got = run_all(&client, &[format!("GET {here}"), format!("GET {there}")]);
         assert!(got[0].contains("(PROTOCOL"), "{what}: {}", got[0]);
         assert_eq!(got[1], "there", "{what}");
         fake.off(0);
-        assert_eq!(say(&client, &format!("GET {here}")), "here", "after {what}");
+        assert_eq!(run(&client, &format!("GET {here}")), "here", "after {what}");
     }
 }
 
 #[test]
-fn what_comes_around_a_reply_is_dropped_and_the_reply_is_not() {
+fn pushes_and_attributes_around_reply_are_dropped() {
     let _serial = serial();
     let fake = FakeCluster::new(1);
     let client = Arc::new(client(&fake.url()));
@@ -168,7 +172,7 @@ fn what_comes_around_a_reply_is_dropped_and_the_reply_is_not() {
             "[x, [k, nil]]",
         ),
         (b"$0\r\n\r\n".to_vec(), ""),
-        // Nobody writes so, but it is a length.
+        // Unusual, but valid.
         (b"$005\r\nhello\r\n".to_vec(), "hello"),
         (b"*0\r\n".to_vec(), "[]"),
         (b"*-1\r\n".to_vec(), "nil"),
@@ -187,11 +191,11 @@ fn what_comes_around_a_reply_is_dropped_and_the_reply_is_not() {
                 false => Action::Send(bytes.clone()),
             };
             fake.on(0, move |_, command| {
-                is(command, "GET").then(|| answer.clone())
+                is_command(command, "GET").then(|| answer.clone())
             });
-            assert_eq!(say(&client, "GET k"), expected, "{shown:?}, slow: {slow}");
+            assert_eq!(run(&client, "GET k"), expected, "{shown:?}, slow: {slow}");
             assert_eq!(
-                say_all(&client, &["GET k", "GET k"]),
+                run_all(&client, &["GET k", "GET k"]),
                 [expected; 2],
                 "{shown:?}, slow: {slow}"
             );
@@ -200,7 +204,7 @@ fn what_comes_around_a_reply_is_dropped_and_the_reply_is_not() {
 }
 
 #[test]
-fn a_push_behind_a_reply_costs_no_connection_where_pushes_may_come() {
+fn push_after_reply_keeps_resp3_connection() {
     let _serial = serial();
     let push = b">2\r\n+invalidate\r\n*1\r\n+k\r\n";
     for resp3 in [true, false] {
@@ -209,12 +213,12 @@ fn a_push_behind_a_reply_costs_no_connection_where_pushes_may_come() {
         let mut usual = fake.default_answer(0);
         fake.on(0, move |connection, command| {
             let mut bytes = usual(connection, command);
-            if is(command, "GET") {
+            if is_command(command, "GET") {
                 bytes.extend(push);
                 return Some(Action::Send(bytes));
             }
-            // In pieces, so that the last is not all there when the greeting's replies are.
-            let greets = is(command, "HELLO") || is(command, "CLIENT");
+            // In parts, so that the last push is incomplete when the handshake replies are complete.
+            let greets = is_command(command, "HELLO") || is_command(command, "CLIENT");
             (greets && resp3).then(|| {
                 bytes.extend(push);
                 Action::SendSlow(bytes, 5, Duration::from_micros(500))
@@ -223,11 +227,11 @@ fn a_push_behind_a_reply_costs_no_connection_where_pushes_may_come() {
         let protocol = if resp3 { 3 } else { 2 };
         let url = format!("{}?protocol={protocol}", fake.url());
         let client = Arc::new(client(&url));
-        assert_eq!(say(&client, "SET n 1"), "OK");
+        assert_eq!(run(&client, "SET n 1"), "OK");
         let before = fake.node(0).received_text().len();
         for _ in 0..3 {
-            assert_eq!(say(&client, "GET k"), "v");
-            assert_eq!(say_all(&client, &["GET k", "GET k"]), ["v", "v"]);
+            assert_eq!(run(&client, "GET k"), "v");
+            assert_eq!(run_all(&client, &["GET k", "GET k"]), ["v", "v"]);
         }
         let made = fake.node(0).received_text().len() - before;
         assert_eq!(made, if resp3 { 0 } else { 5 }, "RESP{protocol}");
@@ -235,7 +239,7 @@ fn a_push_behind_a_reply_costs_no_connection_where_pushes_may_come() {
 }
 
 #[test]
-fn bytes_that_nobody_asked_for_are_nobodys_reply() {
+fn unsolicited_bytes_are_never_delivered_as_reply() {
     let _serial = serial();
     let fake = FakeCluster::new(1);
     let client = Arc::new(client(&fake.url()));
@@ -248,18 +252,18 @@ fn bytes_that_nobody_asked_for_are_nobodys_reply() {
     ] {
         let answer = format!("$4\r\ngood\r\n{extra}");
         fake.on(0, move |_, command| {
-            is(command, "GET").then(|| Action::send(&answer))
+            is_command(command, "GET").then(|| Action::send(&answer))
         });
         fake.put("k", "v");
         for n in 0..5 {
-            assert_eq!(say(&client, "GET k"), "good", "{extra:?}");
-            // By then the extra bytes have certainly come.
-            assert_eq!(say(&client, &format!("SET k{n} v")), "OK", "{extra:?}");
-            assert_eq!(say_all(&client, &["GET k"]), ["good"], "{extra:?}");
-            assert_eq!(say(&client, "EXISTS k"), "1", "{extra:?}");
+            assert_eq!(run(&client, "GET k"), "good", "{extra:?}");
+            // By now the extra bytes have arrived.
+            assert_eq!(run(&client, &format!("SET k{n} v")), "OK", "{extra:?}");
+            assert_eq!(run_all(&client, &["GET k"]), ["good"], "{extra:?}");
+            assert_eq!(run(&client, "EXISTS k"), "1", "{extra:?}");
         }
     }
-    // A connection in doubt is dropped: on none has anything come behind such a reply.
+    // A connection in an unknown state is dropped: no command follows such a reply.
     for commands in fake.node(0).received_text() {
         let gets = commands.iter().position(|c| c.starts_with("GET"));
         assert!(
@@ -270,7 +274,7 @@ fn bytes_that_nobody_asked_for_are_nobodys_reply() {
 }
 
 #[test]
-fn memory_follows_what_has_come_and_not_what_was_announced() {
+fn memory_follows_received_not_announced_size() {
     let _serial = serial();
     let fake = FakeCluster::new(1);
     let limit = 4 << 20;
@@ -335,29 +339,28 @@ fn memory_follows_what_has_come_and_not_what_was_announced() {
         let answer = Arc::new(bytes);
         let held = answer.clone();
         fake.on(0, move |_, command| {
-            is(command, "GET").then(|| Action::Send(held.to_vec()))
+            is_command(command, "GET").then(|| Action::Send(held.to_vec()))
         });
-        // The first time, what a process needs anyway is allocated.
-        let _ = say(client, "GET k");
+        // The first call allocates what the process needs anyway.
+        let _ = run(client, "GET k");
         reset_peak();
         let before = peak();
-        let got = say(client, "GET k");
+        let got = run(client, "GET k");
         assert!(
             got.contains("(TIMEOUT") || got.contains("(PROTOCOL"),
             "{what}: {}",
             &got[..got.len().min(200)]
         );
         let grown = peak().saturating_sub(before);
-        // The scripted node has a copy of its own.
+        // The scripted node holds another copy.
         let allowed = allowed + answer.len() + (1 << 20);
         assert!(grown <= allowed, "{what}: {grown} bytes, {allowed} allowed");
     }
 }
 
 #[test]
-fn what_all_threads_and_pipelines_receive_stays_within_one_bound() {
-    const WORDS: &str =
-        "PROTOCOL replies that are being received would take more than max_memory_bytes";
+fn memory_of_all_threads_stays_within_max_memory_bytes() {
+    const WORDS: &str = "PROTOCOL incomplete replies would use more than max_memory_bytes";
     let _serial = serial();
     let fake = FakeCluster::new(4);
     let limit = 8 << 20;
@@ -383,7 +386,7 @@ fn what_all_threads_and_pipelines_receive_stays_within_one_bound() {
         fake.on(number, move |_, command| {
             Some(match command.first()?.as_slice() {
                 b"GET" => Action::Send(large.to_vec()),
-                // So slowly that all who ask do so at the same time.
+                // Slow enough that all callers receive at the same time.
                 b"GETRANGE" => {
                     Action::SendSlow(large.to_vec(), 64 << 10, Duration::from_millis(10))
                 }
@@ -400,16 +403,16 @@ fn what_all_threads_and_pipelines_receive_stays_within_one_bound() {
         });
     }
     let ends_well = |got: &str| got.len() == 3 << 20;
-    assert!(ends_well(&say(&client, "GET k")));
+    assert!(ends_well(&run(&client, "GET k")));
 
-    // One thread alone: values take more than the bytes that they are announced with.
-    let got = say(&client, "LRANGE k 0 -1");
+    // One thread alone: decoded values take more memory than their bytes.
+    let got = run(&client, "LRANGE k 0 -1");
     assert!(got.contains(WORDS), "{}", &got[..got.len().min(300)]);
     // The replies of a pipeline are received together.
     reset_peak();
     let before = peak();
     let pipeline = |count: usize| {
-        let shown = say_all(&client, &vec!["STRLEN k"; count]);
+        let shown = run_all(&client, &vec!["STRLEN k"; count]);
         let refused = shown.iter().filter(|s| s.contains(WORDS)).count();
         let whole = shown.iter().filter(|s| s.len() == 100 << 10).count();
         (refused, whole)
@@ -420,28 +423,28 @@ fn what_all_threads_and_pipelines_receive_stays_within_one_bound() {
         refused > 0 && refused + whole == 200,
         "{refused} and {whole} of 200"
     );
-    // What has come once more, as text, and what the scripted node holds.
+    // The replies exist once more as text and once in the scripted node.
     assert!(
         grown < 2 * limit + whole * (100 << 10) + (4 << 20),
         "{grown} bytes"
     );
-    // What was taken is there again, as often as one likes.
+    // The memory is returned, every time.
     for _ in 0..5 {
         assert_eq!(pipeline(50), (0, 50));
-        assert!(ends_well(&say(&client, "GET k")));
+        assert!(ends_well(&run(&client, "GET k")));
     }
-    // A buffer that is used again counts as large as it is, also behind a pipeline that another node's reply made large.
+    // A reused buffer counts with its full size, even if a reply of another node in the pipeline made it grow.
     let (one, other) = (key_of(0, 4, 0), key_of(1, 4, 0));
-    let both = say_all(
+    let both = run_all(
         &client,
         &[format!("HGETALL {one}"), format!("TYPE {other}")],
     );
     assert!(both[0].starts_with("[nil, nil") && both[1] == "none");
-    let got = say(&client, &format!("SMEMBERS {other}"));
+    let got = run(&client, &format!("SMEMBERS {other}"));
     assert!(got.contains(WORDS), "{}", &got[..got.len().min(300)]);
-    // One or two have room, of four who receive at the same time not all.
+    // There is room for one or two of four concurrent replies.
     let outcomes: Vec<String> = std::thread::scope(|scope| {
-        let get = |node: usize| say(&client, &format!("GETRANGE {} 0 -1", key_of(node, 4, 0)));
+        let get = |node: usize| run(&client, &format!("GETRANGE {} 0 -1", key_of(node, 4, 0)));
         let threads: Vec<_> = (0..4).map(|node| scope.spawn(move || get(node))).collect();
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     });
@@ -451,14 +454,14 @@ fn what_all_threads_and_pipelines_receive_stays_within_one_bound() {
         refused > 0 && whole > 0 && refused + whole == 4,
         "{refused} refused, {whole} whole"
     );
-    assert!(ends_well(&say(&client, "GET k")));
+    assert!(ends_well(&run(&client, "GET k")));
 }
 
 fn client_of(fake: &FakeCluster, query: &str) -> Client {
     client(&(fake.url() + query))
 }
 
-/// A reply to CLUSTER SLOTS.
+/// One range of a CLUSTER SLOTS reply.
 fn range(first: i64, last: i64, nodes: &[Vec<u8>]) -> Vec<u8> {
     let mut items = vec![
         format!(":{first}\r\n").into_bytes(),
@@ -477,7 +480,7 @@ fn node(host: &str, port: i64) -> Vec<u8> {
 }
 
 #[test]
-fn a_view_of_the_cluster_that_makes_no_sense_is_refused_and_the_old_one_serves() {
+fn invalid_topology_is_rejected_and_old_map_serves() {
     let _serial = serial();
     let last = i64::from(SLOTS) - 1;
     let nonsense: Vec<(&str, Vec<u8>)> = vec![
@@ -549,16 +552,20 @@ fn a_view_of_the_cluster_that_makes_no_sense_is_refused_and_the_old_one_serves()
         let client = client(&(fake.url() + "?timeout_ms=2000"));
         let bytes = answer.clone();
         fake.on(0, move |_, command| {
-            is(command, "CLUSTER SLOTS").then(|| Action::Send(bytes.clone()))
+            is_command(command, "CLUSTER SLOTS").then(|| Action::Send(bytes.clone()))
         });
         let (reply, time) = timed(|| client.refresh());
-        assert_ne!(code(reply.view()), Code::Ok, "{what} is a view");
+        assert_ne!(
+            code(reply.view()),
+            Code::Ok,
+            "{what} was accepted as topology"
+        );
         assert!(time < Duration::from_millis(1000), "{what}: {time:?}");
-        assert_eq!(say(&client, "SET k v"), "OK", "{what}");
+        assert_eq!(run(&client, "SET k v"), "OK", "{what}");
         let (first, time) = timed(|| Client::create(&fake.url()));
         let error = first
             .error()
-            .unwrap_or_else(|| panic!("{what} is a cluster"));
+            .unwrap_or_else(|| panic!("{what} was accepted as cluster"));
         assert!(
             matches!(error.code, Code::Protocol | Code::Down | Code::Connect),
             "{what}: {error}"
@@ -570,7 +577,7 @@ fn a_view_of_the_cluster_that_makes_no_sense_is_refused_and_the_old_one_serves()
 }
 
 #[test]
-fn parts_of_a_view_that_make_no_sense_do_not_spoil_the_rest() {
+fn invalid_topology_entries_keep_the_valid_ones() {
     let _serial = serial();
     let last = i64::from(SLOTS) - 1;
     let fake = FakeCluster::new(1);
@@ -628,46 +635,46 @@ fn parts_of_a_view_that_make_no_sense_do_not_spoil_the_rest() {
     for (what, answer) in views {
         let bytes = answer.clone();
         fake.on(0, move |_, command| {
-            is(command, "CLUSTER SLOTS").then(|| Action::Send(bytes.clone()))
+            is_command(command, "CLUSTER SLOTS").then(|| Action::Send(bytes.clone()))
         });
         let client = Client::create(&(fake.url() + "?timeout_ms=1000"));
         assert!(client.error().is_none(), "{what}: {:?}", client.error());
-        assert_eq!(say(&client, "SET k v"), "OK", "{what}");
+        assert_eq!(run(&client, "SET k v"), "OK", "{what}");
         let readonly = client.readonly();
         for _ in 0..5 {
-            assert_eq!(say(&readonly, "GET k"), "v", "{what}");
+            assert_eq!(run(&readonly, "GET k"), "v", "{what}");
         }
     }
 }
 
 #[test]
-fn wherever_a_reply_ends_it_is_no_reply_and_the_next_one_is() {
+fn truncated_reply_at_any_byte_is_discarded() {
     let _serial = serial();
     let reply = b"*3\r\n$3\r\nabc\r\n%1\r\n+k\r\n:-12\r\n|1\r\n+a\r\n+b\r\n*1\r\n_\r\n";
     let whole = "[abc, [k, -12], [nil]]";
     let fake = FakeCluster::new(1);
     let client = Arc::new(client(&fake.url()));
-    for rude in [false, true] {
+    for reset in [false, true] {
         for cut in 0..reply.len() {
-            // The first of its kind ends there, and so does the connection.
+            // The first reply ends here, and the connection closes.
             let mut first = true;
             fake.on(0, move |_, command| {
-                let asked = is(command, "LRANGE") || is(command, "LPOP");
-                asked.then(|| match (std::mem::take(&mut first), rude) {
+                let asked = is_command(command, "LRANGE") || is_command(command, "LPOP");
+                asked.then(|| match (std::mem::take(&mut first), reset) {
                     (true, true) => Action::SendReset(reply[..cut].to_vec()),
                     (true, false) => Action::SendClose(reply[..cut].to_vec()),
                     _ => Action::send(reply),
                 })
             });
-            let at = format!("cut at {cut}, rude: {rude}");
-            // A read is sent again, and a write is not.
+            let at = format!("cut at {cut}, reset: {reset}");
+            // Reads are retried and writes are not.
             match cut % 2 {
-                0 => assert_eq!(say(&client, "LRANGE k 0 -1"), whole, "{at}"),
-                _ => assert_eq!(say_all(&client, &["LRANGE k 0 -1"]), [whole], "{at}"),
+                0 => assert_eq!(run(&client, "LRANGE k 0 -1"), whole, "{at}"),
+                _ => assert_eq!(run_all(&client, &["LRANGE k 0 -1"]), [whole], "{at}"),
             }
             let mut first = true;
             fake.on(0, move |_, command| {
-                is(command, "LPOP").then(|| match (std::mem::take(&mut first), rude) {
+                is_command(command, "LPOP").then(|| match (std::mem::take(&mut first), reset) {
                     (true, true) => Action::SendReset(reply[..cut].to_vec()),
                     (true, false) => Action::SendClose(reply[..cut].to_vec()),
                     _ => Action::send(reply),
@@ -675,18 +682,18 @@ fn wherever_a_reply_ends_it_is_no_reply_and_the_next_one_is() {
             });
             let pops = fake.calls("LPOP");
             let got = match cut % 2 {
-                0 => say(&client, "LPOP k 3"),
-                _ => say_all(&client, &["LPOP k 3"]).concat(),
+                0 => run(&client, "LPOP k 3"),
+                _ => run_all(&client, &["LPOP k 3"]).concat(),
             };
             assert!(got.ends_with("(IO, sent)"), "{at}: {got}");
             assert_eq!(fake.calls("LPOP"), pops + 1, "{at}");
-            assert_eq!(say(&client, "LPOP k 3"), whole, "{at}");
+            assert_eq!(run(&client, "LPOP k 3"), whole, "{at}");
         }
     }
 }
 
 #[test]
-fn a_redirection_that_makes_no_sense_leads_nowhere_and_costs_no_other_node() {
+fn invalid_redirection_fails_only_its_command() {
     let _serial = serial();
     let fake = FakeCluster::new(2);
     let url = fake.url() + "?timeout_ms=100&attempt_timeout_ms=80";
@@ -712,17 +719,17 @@ fn a_redirection_that_makes_no_sense_leads_nowhere_and_costs_no_other_node() {
         for kind in ["MOVED", "ASK"] {
             let answer = format!("-{kind} {place}\r\n");
             fake.on(0, move |_, command| {
-                is(command, "GET").then(|| Action::send(&answer))
+                is_command(command, "GET").then(|| Action::send(&answer))
             });
             let get = format!("GET {here}");
-            let (got, time) = timed(|| say(&client, &get));
+            let (got, time) = timed(|| run(&client, &get));
             assert!(got.ends_with(')'), "{kind} to {what}: {got}");
             assert!(!got.contains("sent)"), "{kind} to {what}: {got}");
             assert!(
                 time < Duration::from_millis(250),
                 "{kind} to {what}: {time:?}"
             );
-            let (got, time) = timed(|| say_all(&client, &[get, format!("GET {there}")]));
+            let (got, time) = timed(|| run_all(&client, &[get, format!("GET {there}")]));
             assert!(got[0].ends_with(')'), "{kind} to {what}: {got:?}");
             assert_eq!(got[1], "there", "{kind} to {what}");
             assert!(
@@ -730,13 +737,13 @@ fn a_redirection_that_makes_no_sense_leads_nowhere_and_costs_no_other_node() {
                 "{kind} to {what}: {time:?}"
             );
             fake.off(0);
-            assert_eq!(say(&client, &format!("GET {here}")), "here", "after {what}");
+            assert_eq!(run(&client, &format!("GET {here}")), "here", "after {what}");
         }
     }
 }
 
 #[test]
-fn a_seed_that_is_no_server_of_ours_costs_only_itself() {
+fn foreign_seed_server_is_skipped() {
     let _serial = serial();
     let fake = FakeCluster::new(1);
     for (what, bytes) in [
@@ -750,11 +757,11 @@ fn a_seed_that_is_no_server_of_ours_costs_only_itself() {
         let other = Script::serve(move |_, _| Action::SendClose(bytes.to_vec()));
         let url = format!("redis://{},{}", other.address(), fake.node(0).address());
         let client = client(&url);
-        assert_eq!(say(&client, "SET k v"), "OK", "{what}");
+        assert_eq!(run(&client, "SET k v"), "OK", "{what}");
         let alone = Client::create(&other.url());
         let error = alone
             .error()
-            .unwrap_or_else(|| panic!("{what} is a server"));
+            .unwrap_or_else(|| panic!("{what} was accepted as server"));
         assert_eq!(error.code, Code::Protocol, "{what}: {error}");
     }
 }

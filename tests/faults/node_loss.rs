@@ -1,7 +1,9 @@
-//! A node of a real shard hangs, dies or hands over: reads never fail, writes return after the promotion.
+//! A node of a real shard hangs, dies or hands over: no read fails, and writes succeed again after the promotion.
 
 use crate::common::shared::{SharedCluster, shared};
-use crate::common::{SOON, ask, client, code, is_sent, key_of, say, say_all, show, timed, until};
+use crate::common::{
+    WAIT_LIMIT, client, code, is_sent, key_of, run, run_all, send, show, timed, wait_for,
+};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,28 +11,28 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use support::{Cluster, Failover, slot_of};
 
-/// The tests break this cluster; each mends it.
+/// The tests break this cluster; each repairs it.
 fn cluster() -> SharedCluster {
     shared(module_path!(), Cluster::builder)
 }
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A thread that reads one key of a shard, and what it met.
-struct Watch {
+/// What a thread that reads one key has observed.
+struct ReadLog {
     reads: usize,
     slowest: Duration,
     failures: Vec<String>,
 }
 
-fn watch(client: &Client, words: &str, over: &AtomicBool) -> Watch {
-    let mut watch = Watch {
+fn watch_reads(client: &Client, words: &str, finished: &AtomicBool) -> ReadLog {
+    let mut watch = ReadLog {
         reads: 0,
         slowest: Duration::ZERO,
         failures: Vec::new(),
     };
-    while !over.load(Ordering::SeqCst) {
-        let (reply, time) = timed(|| ask(client, words));
+    while !finished.load(Ordering::SeqCst) {
+        let (reply, time) = timed(|| send(client, words));
         watch.reads += 1;
         watch.slowest = watch.slowest.max(time);
         if code(reply.view()) != Code::Ok {
@@ -41,11 +43,11 @@ fn watch(client: &Client, words: &str, over: &AtomicBool) -> Watch {
 }
 
 #[test]
-fn reads_of_a_read_only_client_never_fail_whichever_node_of_a_shard_is_lost() {
+fn node_loss_fails_no_read_of_readonly_client() {
     let cluster = &cluster();
     let client = client(&cluster.url());
     let key = key_of(0, 3, 1);
-    assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+    assert_eq!(run(&client, &format!("SET {key} v")), "OK");
     cluster.wait_replicas_in_sync().unwrap();
     let slot = slot_of(key.as_bytes());
     let get = format!("GET {key}");
@@ -60,25 +62,25 @@ fn reads_of_a_read_only_client_never_fail_whichever_node_of_a_shard_is_lost() {
             true => cluster.primary_of(slot).unwrap(),
             false => cluster.replicas_of(slot).unwrap()[0],
         };
-        let over = AtomicBool::new(false);
+        let finished = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| watch(&readonly, &get, &over)))
+                .map(|_| scope.spawn(|| watch_reads(&readonly, &get, &finished)))
                 .collect();
             match kill {
                 true => cluster.kill(port).unwrap(),
                 false => cluster.stop(port).unwrap(),
             }
             if of_primary {
-                until("a replica is promoted", || {
+                wait_for("a replica is promoted", || {
                     cluster.primary_of(slot).is_ok_and(|p| p != port)
                 });
             } else {
-                // As long as it takes to be tried again and again.
+                // Long enough for several probes of the node.
                 let end = Instant::now() + 1500 * MS;
-                until("a while", || Instant::now() > end);
+                wait_for("the time is over", || Instant::now() > end);
             }
-            over.store(true, Ordering::SeqCst);
+            finished.store(true, Ordering::SeqCst);
             for thread in threads {
                 let watch = thread.join().unwrap();
                 println!(
@@ -87,7 +89,7 @@ fn reads_of_a_read_only_client_never_fail_whichever_node_of_a_shard_is_lost() {
                 );
                 assert!(watch.failures.is_empty(), "{what}: {:?}", watch.failures);
                 assert!(watch.reads > 20, "{what}: {} reads", watch.reads);
-                // Without its primary a replica says CLUSTERDOWN for a while before it is promoted.
+                // Without its primary a replica replies CLUSTERDOWN for a while before it is promoted.
                 let most = if of_primary { 2500 } else { 800 };
                 assert!(watch.slowest < most * MS, "{what}: {:?}", watch.slowest);
             }
@@ -102,11 +104,11 @@ fn reads_of_a_read_only_client_never_fail_whichever_node_of_a_shard_is_lost() {
 }
 
 #[test]
-fn writes_come_back_when_a_replica_has_been_promoted_and_no_call_outlives_its_time() {
+fn writes_return_after_promotion_within_call_timeout() {
     let cluster = &cluster();
     let client = client(&(cluster.url() + "?timeout_ms=1000&attempt_timeout_ms=100"));
     let mut latest = [Duration::MAX; 2];
-    // On a busy machine it is the servers that are late: the best of four.
+    // On a busy machine the servers may be late: the best of four rounds.
     for round in 0..8 {
         let (which, what, kill) = [(0, "dies", true), (1, "hangs", false)][round % 2];
         if latest[which] < 300 * MS {
@@ -115,8 +117,8 @@ fn writes_come_back_when_a_replica_has_been_promoted_and_no_call_outlives_its_ti
         let key = key_of(1, 3, 1);
         let slot = slot_of(key.as_bytes());
         let counter = format!("{{{key}}}n{round}");
-        let before: u64 = say(&client, &format!("INCR {counter}")).parse().unwrap();
-        let (mut acked, mut doubtful) = (0u64, 0u64);
+        let before: u64 = run(&client, &format!("INCR {counter}")).parse().unwrap();
+        let (mut acknowledged, mut uncertain) = (0u64, 0u64);
         let old = cluster.primary_of(slot).unwrap();
         let promoted = OnceLock::new();
         let mut back = None;
@@ -126,21 +128,21 @@ fn writes_come_back_when_a_replica_has_been_promoted_and_no_call_outlives_its_ti
                 false => cluster.stop(old).unwrap(),
             }
             scope.spawn(|| {
-                until("a promotion", || {
+                wait_for("a replica is promoted", || {
                     cluster.primary_of(slot).is_ok_and(|p| p != old)
                 });
                 promoted.set(Instant::now()).unwrap();
             });
-            let end = Instant::now() + SOON;
+            let end = Instant::now() + WAIT_LIMIT;
             while back.is_none() && Instant::now() < end {
-                let (reply, time) = timed(|| ask(&client, &format!("INCR {counter}")));
+                let (reply, time) = timed(|| send(&client, &format!("INCR {counter}")));
                 assert!(time < 1100 * MS, "{what}: {time:?}: {}", show(reply.view()));
                 match (code(reply.view()), is_sent(reply.view())) {
                     (Code::Ok, _) => {
-                        acked += 1;
+                        acknowledged += 1;
                         back = Some(Instant::now());
                     }
-                    (_, sent) => doubtful += u64::from(sent),
+                    (_, sent) => uncertain += u64::from(sent),
                 }
             }
         });
@@ -149,10 +151,10 @@ fn writes_come_back_when_a_replica_has_been_promoted_and_no_call_outlives_its_ti
             .saturating_duration_since(*promoted.get().unwrap());
         println!("the primary {what}: writes are back {late:?} after the promotion");
         latest[which] = latest[which].min(late);
-        let now: u64 = say(&client, &format!("GET {counter}")).parse().unwrap();
+        let now: u64 = run(&client, &format!("GET {counter}")).parse().unwrap();
         assert!(
-            before + acked <= now + 1 && now <= before + acked + doubtful,
-            "{before} + {acked} ({doubtful}): {now}"
+            before + acknowledged <= now + 1 && now <= before + acknowledged + uncertain,
+            "{before} + {acknowledged} ({uncertain}): {now}"
         );
         match kill {
             true => cluster.restart(old).unwrap(),
@@ -167,7 +169,7 @@ fn writes_come_back_when_a_replica_has_been_promoted_and_no_call_outlives_its_ti
 }
 
 #[test]
-fn a_failover_that_was_asked_for_costs_no_call_its_success() {
+fn ordered_failover_fails_no_call() {
     let cluster = &cluster();
     let client = Arc::new(client(&cluster.url()));
     let readonly = client.readonly();
@@ -177,7 +179,7 @@ fn a_failover_that_was_asked_for_costs_no_call_its_success() {
         .into_iter()
         .enumerate()
     {
-        let over = AtomicBool::new(false);
+        let finished = AtomicBool::new(false);
         let incr = format!("INCR {{{key}}}failover{n}");
         let get = format!("GET {{{key}}}failover{n}");
         std::thread::scope(|scope| {
@@ -188,20 +190,20 @@ fn a_failover_that_was_asked_for_costs_no_call_its_success() {
                 (&readonly, &get),
             ]
             .map(|(client, words)| {
-                let over = &over;
-                scope.spawn(move || watch(client, words, over))
+                let finished = &finished;
+                scope.spawn(move || watch_reads(client, words, finished))
             })
             .into_iter()
             .collect();
-            // In the order of the caller: each of a pipeline sees what those before it have done.
+            // Commands run in the caller's order: each sees the effects of those before it.
             let piping = scope.spawn(|| {
                 let incrs = vec![format!("INCR {{{key}}}piped{n}"); 20];
                 let mut count = 0u64;
-                while !over.load(Ordering::SeqCst) {
-                    for got in say_all(&client, &incrs) {
+                while !finished.load(Ordering::SeqCst) {
+                    for got in run_all(&client, &incrs) {
                         let n = got.parse::<u64>();
                         let n = n.unwrap_or_else(|_| panic!("{mode:?}: {got}"));
-                        // Only where the two nodes act in concert is nothing lost that was acknowledged.
+                        // Only a coordinated failover loses no acknowledged write.
                         let follows = n == count + 1 || mode != Failover::Plain;
                         assert!(follows, "{mode:?}: {n} behind {count}");
                         count = n;
@@ -211,7 +213,7 @@ fn a_failover_that_was_asked_for_costs_no_call_its_success() {
             });
             let replica = cluster.replicas_of(slot).unwrap()[0];
             cluster.failover(replica, mode).unwrap();
-            over.store(true, Ordering::SeqCst);
+            finished.store(true, Ordering::SeqCst);
             let piped = piping.join().unwrap();
             println!("{mode:?}: {piped} writes in pipelines");
             for thread in threads {

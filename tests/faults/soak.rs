@@ -1,7 +1,8 @@
-//! Days of a cluster that breaks and mends, again and again, under the load of 64 threads of a C program: see tests/c/soak.c,
-//! which says what it holds the library to. This breaks, and mends, and tells it which of the two.
+//! Repeated faults of a cluster under the load of 64 threads of a C program, tests/c/soak.c, which checks the
+//! guarantees. This test breaks and repairs the cluster, and tells the program which.
 //!
-//! As a test for 15 seconds, to which the last fault adds its own, as `make soak` for 600, or for SOAK_SECONDS. The order of the faults is that of SOAK_SEED.
+//! It runs for 15 s plus the last fault; `make soak` runs 600 s, or SOAK_SECONDS. SOAK_SEED sets the order of the
+//! faults.
 
 use crate::common::serial::serial;
 use crate::programs::{ROOT, compile, scratch};
@@ -16,15 +17,15 @@ use std::time::{Duration, Instant};
 use support::{Chaos, Cluster, Failover, Node, Proxy, Role, wait_until};
 
 const MS: Duration = Duration::from_millis(1);
-/// Nothing is broken for at least so long between two faults, and then nothing may fail.
+/// The minimum time without a fault between two faults; no call may fail then.
 const CALM: Duration = Duration::from_millis(1000);
-/// When a cluster has mended, connections that broke meanwhile are found out by those who use them; one that has been idle for
-/// a second is asked before it is used.
+/// After recovery, broken connections are detected by their next use. A connection that was idle for one second is
+/// checked before use.
 const AFTERMATH: Duration = Duration::from_millis(1500);
 
 struct Fault {
     name: &'static str,
-    /// Whether writes that were acknowledged may be lost.
+    /// Whether acknowledged writes may be lost.
     loses: bool,
     run: fn(&mut World) -> support::Result<()>,
 }
@@ -34,7 +35,7 @@ const FAULTS: &[Fault] = &[
         name: "every wire is cut",
         loses: false,
         run: |w| {
-            w.wires.iter().for_each(Proxy::cut);
+            w.proxies.iter().for_each(Proxy::cut);
             Ok(())
         },
     },
@@ -95,7 +96,7 @@ const FAULTS: &[Fault] = &[
     },
 ];
 
-/// The program, which ends with the test however that ends.
+/// The program; it ends with the test, however that ends.
 struct Running(Option<Child>);
 
 impl Running {
@@ -108,7 +109,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(child) = &mut self.0 {
-            // It may have ended by itself.
+            // It may have exited already.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -117,14 +118,17 @@ impl Drop for Running {
 
 struct World {
     cluster: Cluster,
-    wires: Vec<Proxy>,
-    dice: StdRng,
+    proxies: Vec<Proxy>,
+    rng: StdRng,
 }
 
-/// Lets time pass.
+/// Waits for this time.
 fn rest(time: Duration) {
-    let over = Instant::now() + time;
-    wait_until(|| Instant::now() >= over, time + Duration::from_secs(60));
+    let finished = Instant::now() + time;
+    wait_until(
+        || Instant::now() >= finished,
+        time + Duration::from_secs(60),
+    );
 }
 
 impl World {
@@ -135,11 +139,11 @@ impl World {
             .filter(|n| n.role == role)
             .map(|n| n.port)
             .collect();
-        *ports.choose(&mut self.dice).expect("a node of each role")
+        *ports.choose(&mut self.rng).expect("a node of each role")
     }
 
     /// The replicas of a primary.
-    fn heirs(&self, primary: u16) -> Vec<u16> {
+    fn replicas(&self, primary: u16) -> Vec<u16> {
         let nodes = self.cluster.nodes().into_iter();
         nodes
             .filter(|n| n.primary == Some(primary))
@@ -147,7 +151,7 @@ impl World {
             .collect()
     }
 
-    /// Waits until all agree and every replica is linked. That it has caught up cannot be waited for under load.
+    /// Waits until all nodes agree and every replica is linked. Under load replicas never catch up completely.
     fn mended(&self) {
         self.cluster.wait_agreement().unwrap();
         let linked = |node: &Node| {
@@ -160,20 +164,20 @@ impl World {
                 || self.cluster.nodes().iter().all(linked),
                 Duration::from_secs(60)
             ),
-            "a replica stays without its primary"
+            "a replica does not reconnect to its primary"
         );
     }
 
-    /// Waits until one of them has taken over.
-    fn succession(&self, heirs: &[u16]) {
+    /// Waits until one of them has been promoted.
+    fn succession(&self, replicas: &[u16]) {
         let is_primary = |port: &u16| {
             self.cluster
                 .node(*port)
                 .is_ok_and(|n| n.role == Role::Primary)
         };
         assert!(
-            wait_until(|| heirs.iter().any(is_primary), Duration::from_secs(60)),
-            "no replica of {heirs:?} took over"
+            wait_until(|| replicas.iter().any(is_primary), Duration::from_secs(60)),
+            "none of {replicas:?} was promoted"
         );
     }
 
@@ -185,9 +189,9 @@ impl World {
             cuts: 5,
             ..Chaos::default()
         };
-        self.wires.iter().for_each(|wire| wire.set(chaos));
+        self.proxies.iter().for_each(|wire| wire.set(chaos));
         rest(1500 * MS);
-        self.wires
+        self.proxies
             .iter()
             .for_each(|wire| wire.set(Chaos::default()));
         Ok(())
@@ -201,7 +205,7 @@ impl World {
     fn migrate(&mut self) -> support::Result<()> {
         for _ in 0..3 {
             let to = self.any(Role::Primary);
-            let slot = self.dice.random_range(0..16384);
+            let slot = self.rng.random_range(0..16384);
             if self.cluster.primary_of(slot)? != to {
                 self.cluster.migrate_slot(slot, to)?;
             }
@@ -233,17 +237,17 @@ impl World {
 
     fn kill_primary(&mut self) -> support::Result<()> {
         let primary = self.any(Role::Primary);
-        let heirs = self.heirs(primary);
+        let replicas = self.replicas(primary);
         self.cluster.kill(primary)?;
-        self.succession(&heirs);
+        self.succession(&replicas);
         self.cluster.restart(primary)
     }
 
     fn stop_primary(&mut self) -> support::Result<()> {
         let primary = self.any(Role::Primary);
-        let heirs = self.heirs(primary);
+        let replicas = self.replicas(primary);
         self.cluster.stop(primary)?;
-        self.succession(&heirs);
+        self.succession(&replicas);
         self.cluster.cont(primary)
     }
 
@@ -263,7 +267,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 #[test]
-fn sixty_four_threads_go_on_while_the_cluster_breaks_and_mends() {
+fn sixty_four_threads_survive_repeated_faults() {
     let _serial = serial();
     let seconds = number("SOAK_SECONDS", 15);
     let seed = number("SOAK_SEED", u64::from(std::process::id()));
@@ -271,16 +275,16 @@ fn sixty_four_threads_go_on_while_the_cluster_breaks_and_mends() {
     let program = scratch("soak").join("program");
     compile(&Path::new(ROOT).join("tests/c/soak.c"), &program);
 
-    // A busy machine must not take a node for dead that nobody has stopped.
+    // A long node timeout, so that a busy machine fails no node that was not stopped.
     let cluster = Cluster::builder()
         .node_timeout_ms(3000)
         .appendonly(true)
         .start()
         .unwrap();
-    let wires: Vec<Proxy> = (cluster.ports().iter())
+    let proxies: Vec<Proxy> = (cluster.ports().iter())
         .map(|port| Proxy::start(*port, Chaos::default(), seed ^ u64::from(*port)))
         .collect();
-    let map: Vec<String> = (cluster.ports().iter().zip(&wires))
+    let map: Vec<String> = (cluster.ports().iter().zip(&proxies))
         .map(|(port, wire)| format!("127.0.0.1:{port}=127.0.0.1:{}", wire.port()))
         .collect();
     let url = format!(
@@ -309,17 +313,17 @@ fn sixty_four_threads_go_on_while_the_cluster_breaks_and_mends() {
 
     let mut world = World {
         cluster,
-        wires,
-        dice: StdRng::seed_from_u64(seed),
+        proxies,
+        rng: StdRng::seed_from_u64(seed),
     };
     let mut order: Vec<&Fault> = Vec::new();
     let mut done: Vec<&str> = Vec::new();
     rest(CALM);
     while began.elapsed() < Duration::from_secs(seconds) && !running.has_ended() {
         if order.is_empty() {
-            // Each once, before any comes again.
+            // Each fault once before any repeats.
             order.extend(FAULTS);
-            order.shuffle(&mut world.dice);
+            order.shuffle(&mut world.rng);
         }
         let fault = order.pop().expect("a fault");
         println!("{:>7.1} s: {}", began.elapsed().as_secs_f64(), fault.name);
@@ -347,5 +351,5 @@ fn sixty_four_threads_go_on_while_the_cluster_breaks_and_mends() {
         output.status
     );
     assert!(said.contains(" passed, 0 failed"), "SOAK_SEED={seed}");
-    assert!(done.len() > 1, "too short for any fault");
+    assert!(done.len() > 1, "the run was too short for a fault");
 }

@@ -1,5 +1,5 @@
-//! Reads from replicas: whom they ask, and what their answers are worth. docs/replica-reads.md names
-//! the test that guards each of its sentences.
+//! Reads from replicas: node selection and consistency. docs/replica-reads.md names the test for each of its
+//! statements.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -12,29 +12,28 @@ mod staleness;
 mod under_faults;
 mod unhealthy;
 
-// One test at a time has real servers, whichever: a busy machine's nodes take each other for dead.
 use crate::common::shared::{SharedCluster, shared};
 use rediscluster::cluster::Client;
 use rediscluster::resp::View;
 use support::{Cluster, FakeCluster};
-/// Three primaries with a replica each, of Redis.
+/// Redis: three primaries with one replica each.
 fn redis() -> SharedCluster {
     shared("redis", Cluster::builder)
 }
 
-/// The same of the newest Valkey.
+/// The same with the newest Valkey.
 fn valkey() -> SharedCluster {
     shared("valkey", || {
         Cluster::builder().server(common::newest("valkey"))
     })
 }
 
-/// How often each node of a scripted cluster has been asked this.
+/// The number of calls of a command at each scripted node.
 fn asked(fake: &FakeCluster, nodes: usize, command: &str) -> Vec<usize> {
     (0..nodes).map(|n| fake.node(n).calls(command)).collect()
 }
 
-/// What a field of a node says in `rdc_topology`; the node by its port.
+/// A field of a node in `rdc_topology`; the node by its port.
 fn field(client: &Client, port: u16, name: &str) -> String {
     let topology = client.topology();
     let shards = topology.view();

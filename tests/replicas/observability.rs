@@ -1,6 +1,6 @@
-//! Seeing it: counters, the topology, the log.
+//! Counters, the topology, and the log.
 
-use crate::common::{client, is, say, stat, until};
+use crate::common::{client, is_command, run, stat, wait_for};
 use crate::{asked, field};
 use rediscluster::log;
 use std::sync::{Arc, Mutex};
@@ -8,16 +8,17 @@ use support::{Action, FakeCluster};
 
 fn loading(fake: &FakeCluster, node: usize) {
     fake.on(node, |_, command| {
-        is(command, "GET").then(|| Action::send("-LOADING Redis is loading the dataset\r\n"))
+        is_command(command, "GET")
+            .then(|| Action::send("-LOADING Redis is loading the dataset\r\n"))
     });
 }
 
 #[test]
-fn reads_are_counted_by_role_by_node_and_by_what_kept_them_from_another() {
+fn reads_are_counted_by_role_node_and_skip_reason() {
     let fake = FakeCluster::with_replicas(1, 1);
     let any = client(&fake.url()).with("read_from", "any");
     for _ in 0..50 {
-        say(&any, "GET k");
+        run(&any, "GET k");
     }
     let counts = asked(&fake, 2, "GET");
     let role = |name: &str| stat(&any, name) as usize;
@@ -30,9 +31,9 @@ fn reads_are_counted_by_role_by_node_and_by_what_kept_them_from_another() {
     loading(&fake, 1);
     let replica = any.with("read_from", "replica");
     for _ in 0..50 {
-        assert_eq!(say(&replica, "GET k"), "nil");
+        assert_eq!(run(&replica, "GET k"), "nil");
     }
-    // Each was wished for at the replica and served by the primary.
+    // Each read selected the replica and was served by the primary.
     assert!(role("reads_fallback") >= 45, "{}", role("reads_fallback"));
     assert!(role("reads_skipped_ejected") >= 45);
     let stats = any.stats();
@@ -47,7 +48,7 @@ fn reads_are_counted_by_role_by_node_and_by_what_kept_them_from_another() {
 }
 
 #[test]
-fn a_node_that_goes_and_comes_back_is_told_of_once_each_time() {
+fn node_health_changes_are_logged_once() {
     let fake = FakeCluster::with_replicas(1, 1);
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
     let (heard, address) = (told.clone(), format!("127.0.0.1:{} ", fake.port(1)));
@@ -61,22 +62,22 @@ fn a_node_that_goes_and_comes_back_is_told_of_once_each_time() {
     let reads = |n: usize| {
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..n).for_each(|_| assert_eq!(say(&replica, "GET k"), "nil")));
+                scope.spawn(|| (0..n).for_each(|_| assert_eq!(run(&replica, "GET k"), "nil")));
             }
         });
     };
     reads(5);
     loading(&fake, 1);
-    // It is tried again now and then all the while.
+    // Meanwhile it is probed from time to time.
     reads(20);
     let first = fake.node(1).calls("GET");
-    until("it is left alone more than once", || {
+    wait_for("the node is ejected more than once", || {
         reads(20);
         fake.node(1).calls("GET") > first + 3
     });
     assert_eq!(field(&replica, fake.port(1), "health"), "unhealthy");
     fake.off(1);
-    until("it is read from again", || {
+    wait_for("the node is read again", || {
         reads(5);
         field(&replica, fake.port(1), "health") == "healthy"
     });
@@ -84,7 +85,7 @@ fn a_node_that_goes_and_comes_back_is_told_of_once_each_time() {
     log::set(None, 0);
     let told = told.lock().unwrap().clone();
     assert_eq!(told.len(), 2, "{told:#?}");
-    assert!(told[0].contains("is left alone for a while: "), "{told:?}");
+    assert!(told[0].contains("is ejected for a while: "), "{told:?}");
     assert!(told[0].contains("LOADING"), "{told:?}");
     assert!(told[1].ends_with("answers again"), "{told:?}");
 }

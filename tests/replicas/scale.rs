@@ -1,22 +1,21 @@
-//! Read throughput grows with replicas. Every node's rate is capped, so that nodes and not this machine
-//! are the limit; `RDC_BLESS=1 cargo test --test replicas scale` writes docs/benchmarks/replica-reads.md
-//! and its plot.
+//! Read throughput grows with replicas. The rate of every node is capped, so that nodes and not this machine are the
+//! limit. `RDC_BLESS=1 cargo test --test replicas scale` writes docs/benchmarks/replica-reads.md and its plot.
 
-use crate::common::{client, is, say};
+use crate::common::{client, is_command, run};
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::{Action, FakeCluster};
 
-/// A node serves one read after another, each in this time: 250 a second.
+/// A node serves one read at a time, each in this time: 250 a second.
 const SERVICE: Duration = Duration::from_millis(4);
 const CAP: usize = 250;
 const THREADS: usize = 32;
 const REPLICAS: usize = 4;
 const MODES: &[&str] = &["primary", "any", "replica"];
 
-/// Reads a second with so many replicas.
+/// Reads per second with this many replicas.
 fn throughput(replicas: usize, read_from: &str) -> f64 {
     let fake = FakeCluster::with_replicas(1, replicas);
     fake.put("k", "v");
@@ -25,7 +24,7 @@ fn throughput(replicas: usize, read_from: &str) -> f64 {
         let mut free = Instant::now();
         fake.on(node, move |connection, command| {
             let reply = Action::Send(answer(connection, command));
-            if !is(command, "GET") {
+            if !is_command(command, "GET") {
                 return Some(reply);
             }
             let now = Instant::now();
@@ -33,26 +32,28 @@ fn throughput(replicas: usize, read_from: &str) -> f64 {
             Some(Action::Delay(free - now, Box::new(reply)))
         });
     }
-    // Each thread has a connection of its own, so that nobody waits for another's turn.
+    // Each thread has its own connection, so that threads do not wait for each other.
     let url = format!("{}?connections_per_node={THREADS}", fake.url());
     let reader = client(&url).with("read_from", read_from);
-    let (over, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (finished, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                while !over.load(Ordering::SeqCst) {
-                    assert_eq!(say(&reader, "GET k"), "v");
+                while !finished.load(Ordering::SeqCst) {
+                    assert_eq!(run(&reader, "GET k"), "v");
                     reads.fetch_add(1, Ordering::SeqCst);
                 }
             });
         }
-        // Connections are open when the clock starts.
-        crate::common::until("the first reads", || reads.load(Ordering::SeqCst) > 50);
+        // Connections are open before the measurement.
+        crate::common::wait_for("the first reads", || reads.load(Ordering::SeqCst) > 50);
         let (began, before) = (Instant::now(), reads.load(Ordering::SeqCst));
-        crate::common::until("a while", || began.elapsed() > Duration::from_millis(500));
+        crate::common::wait_for("the time is over", || {
+            began.elapsed() > Duration::from_millis(500)
+        });
         let counted = reads.load(Ordering::SeqCst) - before;
         let rate = counted as f64 / began.elapsed().as_secs_f64();
-        over.store(true, Ordering::SeqCst);
+        finished.store(true, Ordering::SeqCst);
         rate
     })
 }
@@ -121,7 +122,7 @@ fn page(rates: &[Vec<f64>]) -> String {
     )
 }
 
-/// Lines over the number of replicas.
+/// A line plot over the number of replicas.
 fn plot(rates: &[Vec<f64>]) -> String {
     const COLORS: [&str; 3] = ["#888888", "#1f77b4", "#d62728"];
     let most = (CAP * (REPLICAS + 1)) as f64;

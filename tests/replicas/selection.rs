@@ -1,6 +1,6 @@
-//! Which node a read goes to: the nearest, one of our zone, one with less to do.
+//! Which node a read goes to: the nearest, one of the own zone, or the less loaded one.
 
-use crate::common::{client, is, key_of, say, say_all, stat, until};
+use crate::common::{client, is_command, key_of, run, run_all, stat, wait_for};
 use crate::{asked, valkey};
 use rediscluster::cluster::Client;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use support::{Action, Cluster, FakeCluster};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Delays what a node answers to GET by so many milliseconds, which may be changed.
+/// Delays the GET replies of a node by this many milliseconds, which can be changed.
 fn slow(fake: &FakeCluster, node: usize, ms: u64) -> Arc<AtomicU64> {
     let delay = Arc::new(AtomicU64::new(ms));
     let mut answer = fake.default_answer(node);
@@ -18,12 +18,12 @@ fn slow(fake: &FakeCluster, node: usize, ms: u64) -> Arc<AtomicU64> {
     fake.on(node, move |connection, command| {
         let reply = Action::Send(answer(connection, command));
         let wait = now.load(Ordering::SeqCst);
-        is(command, "GET").then(|| Action::Delay(wait as u32 * MS, Box::new(reply)))
+        is_command(command, "GET").then(|| Action::Delay(wait as u32 * MS, Box::new(reply)))
     });
     delay
 }
 
-/// Chi-square of these counts against equal shares is less than all but one run in 100,000 has.
+/// Fails if the chi-square of these counts against equal shares is larger than in all but one of 100,000 runs.
 fn assert_uniform(counts: &[usize]) {
     let share = counts.iter().sum::<usize>() as f64 / counts.len() as f64;
     let chi: f64 = counts
@@ -35,13 +35,13 @@ fn assert_uniform(counts: &[usize]) {
 }
 
 #[test]
-fn replicas_that_have_nothing_to_do_are_read_from_uniformly() {
+fn idle_replicas_are_read_uniformly() {
     let fake = FakeCluster::with_replicas(1, 3);
     let replica = client(&fake.url()).with("read_from", "replica");
     let any = client(&fake.url()).with("read_from", "any");
     for _ in 0..3000 {
-        say(&replica, "GET k");
-        say(&any, "EXISTS k");
+        run(&replica, "GET k");
+        run(&any, "EXISTS k");
     }
     assert_eq!(fake.node(0).calls("GET"), 0);
     assert_uniform(&asked(&fake, 4, "GET")[1..]);
@@ -49,7 +49,7 @@ fn replicas_that_have_nothing_to_do_are_read_from_uniformly() {
 }
 
 #[test]
-fn a_busy_node_is_read_from_less_than_one_with_nothing_to_do() {
+fn busy_node_is_read_less_than_idle_node() {
     let fake = FakeCluster::with_replicas(1, 2);
     slow(&fake, 1, 30);
     let any = client(&fake.url()).with("read_from", "any");
@@ -57,25 +57,25 @@ fn a_busy_node_is_read_from_less_than_one_with_nothing_to_do() {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..60 {
-                    say(&any, "GET k");
+                    run(&any, "GET k");
                 }
             });
         }
     });
     let counts = asked(&fake, 3, "GET");
     assert_eq!(counts.iter().sum::<usize>(), 480);
-    // By dice alone it would be a third.
+    // A uniform choice would give one third.
     assert!(counts[1] < 120, "{counts:?}");
     assert!(counts[1] > 0, "{counts:?}");
 }
 
 #[test]
-fn reads_follow_the_nearest_node_the_primary_included_wherever_it_is() {
+fn nearest_reads_follow_latency_including_primary() {
     let fake = FakeCluster::with_replicas(1, 2);
     let delays: Vec<_> = (0..3).map(|node| slow(&fake, node, 8)).collect();
     let nearest = Arc::new(client(&fake.url()).with("read_from", "nearest"));
     let mostly = |node: usize, read: &dyn Fn()| {
-        until(&format!("node {node} is the nearest"), || {
+        wait_for(&format!("node {node} is the nearest"), || {
             let before = asked(&fake, 3, "GET");
             for _ in 0..20 {
                 read();
@@ -86,10 +86,10 @@ fn reads_follow_the_nearest_node_the_primary_included_wherever_it_is() {
         });
     };
     let single = || {
-        say(&nearest, "GET k");
+        run(&nearest, "GET k");
     };
     let piped = || {
-        say_all(&nearest, &["GET k", "GET k"]);
+        run_all(&nearest, &["GET k", "GET k"]);
     };
     for (node, read) in [(1, &single as &dyn Fn()), (0, &piped), (2, &single)] {
         for (other, delay) in delays.iter().enumerate() {
@@ -97,7 +97,7 @@ fn reads_follow_the_nearest_node_the_primary_included_wherever_it_is() {
         }
         mostly(node, read);
     }
-    // The others are measured again now and then, and not more often.
+    // The other nodes are probed from time to time.
     let (before, began) = (asked(&fake, 3, "GET"), Instant::now());
     let mut reads = 0;
     while began.elapsed() < 2200 * MS {
@@ -107,7 +107,7 @@ fn reads_follow_the_nearest_node_the_primary_included_wherever_it_is() {
     let after = asked(&fake, 3, "GET");
     for node in [0, 1] {
         let measured = after[node] - before[node];
-        // One a second; a few more where this machine made the nearest look far for a moment.
+        // One probe a second, and a few more if a stall made the nearest node look slow.
         assert!(
             measured >= 1 && measured <= 3 + reads / 100,
             "node {node}: {measured} of {reads}"
@@ -126,13 +126,13 @@ fn texts(reply: &support::Reply) -> Vec<String> {
     std::iter::once(reply.text()).chain(below).collect()
 }
 
-/// Gives every node a zone, and waits until all know it.
+/// Gives every node a zone and waits until all nodes know it.
 fn zones(cluster: &Cluster, zone: impl Fn(u16) -> &'static str) {
     for port in cluster.ports() {
         let set = ["CONFIG", "SET", "availability-zone", zone(port)];
         assert_eq!(cluster.command(port, &set).unwrap().text(), "OK");
     }
-    until("the zones are known to all", || {
+    wait_for("the zones are known to all", || {
         cluster.ports().iter().all(|asked| {
             let slots = cluster.command(*asked, &["CLUSTER", "SHARDS"]).unwrap();
             let said = |name: &str| texts(&slots).iter().filter(|t| *t == name).count();
@@ -143,7 +143,7 @@ fn zones(cluster: &Cluster, zone: impl Fn(u16) -> &'static str) {
 }
 
 #[test]
-fn reads_stay_in_their_zone_and_leave_it_when_nobody_there_can_serve() {
+fn zone_reads_leave_zone_only_if_no_node_there_can_serve() {
     let cluster = &valkey();
     let primaries: Vec<u16> = [0, 8000, 16000]
         .map(|slot| cluster.primary_of(slot).unwrap())
@@ -159,7 +159,7 @@ fn reads_stay_in_their_zone_and_leave_it_when_nobody_there_can_serve() {
         cluster.reset_stats().unwrap();
         for _ in 0..30 {
             for key in &keys {
-                assert_eq!(say(client, &format!("GET {key}")), "nil");
+                assert_eq!(run(client, &format!("GET {key}")), "nil");
             }
         }
         let gets = |port: &u16| cluster.commandstats(*port, "get").unwrap();
@@ -174,34 +174,38 @@ fn reads_stay_in_their_zone_and_leave_it_when_nobody_there_can_serve() {
             .with("read_from", "zone")
             .readonly()
     };
-    assert_eq!(read(&in_zone("zone-b")), (0, 90), "the replicas there");
+    assert_eq!(
+        read(&in_zone("zone-b")),
+        (0, 90),
+        "the replicas of the zone"
+    );
     assert_eq!(stat(&plain, "reads_out_of_zone"), 0);
-    assert_eq!(read(&in_zone("zone-a")), (90, 0), "the primary there");
-    assert_eq!(read(&in_zone("zone-c")), (0, 90), "nobody there");
+    assert_eq!(read(&in_zone("zone-a")), (90, 0), "the primary in the zone");
+    assert_eq!(read(&in_zone("zone-c")), (0, 90), "no node in the zone");
     assert!(stat(&plain, "reads_out_of_zone") >= 90);
-    // One of ours is lost: its shard is read from elsewhere, without an error.
+    // A node of the own zone is lost: its shard is read from another zone without an error.
     let replica = cluster.replicas_of(0).unwrap()[0];
     cluster.stop(replica).unwrap();
     let ours = in_zone("zone-b").with("attempt_timeout_ms", "200");
     for _ in 0..20 {
-        assert_eq!(say(&ours, &format!("GET {}", keys[0])), "nil");
+        assert_eq!(run(&ours, &format!("GET {}", keys[0])), "nil");
     }
     cluster.cont(replica).unwrap();
-    until("it is read from again", || {
+    wait_for("the node is read again", || {
         let before = cluster.commandstats(replica, "get").unwrap();
-        say(&ours, &format!("GET {}", keys[0]));
+        run(&ours, &format!("GET {}", keys[0]));
         cluster.commandstats(replica, "get").unwrap() > before
     });
     cluster.wait_healthy().unwrap();
 }
 
 #[test]
-fn a_zone_that_only_the_greeting_names_is_learned_by_reading() {
-    // As Valkey 8 does, whose CLUSTER SLOTS has no zones.
+fn zone_named_only_in_handshake_is_learned_by_reading() {
+    // As in Valkey 8, whose CLUSTER SLOTS has no zones.
     let fake = FakeCluster::with_replicas(1, 3);
     for (node, zone) in [(1, "east"), (2, "west"), (3, "east")] {
         fake.on(node, move |_, command| {
-            is(command, "HELLO 3").then(|| {
+            is_command(command, "HELLO 3").then(|| {
                 let zone = format!("$17\r\navailability_zone\r\n${}\r\n{zone}\r\n", zone.len());
                 Action::send(format!("%2\r\n$5\r\nproto\r\n:3\r\n{zone}"))
             })
@@ -212,7 +216,7 @@ fn a_zone_that_only_the_greeting_names_is_learned_by_reading() {
         .with("read_from", "zone");
     let seen = Mutex::new(Vec::new());
     for _ in 0..100 {
-        say(&west, "GET k");
+        run(&west, "GET k");
         seen.lock().unwrap().push(asked(&fake, 4, "GET"));
     }
     let counts = asked(&fake, 4, "GET");

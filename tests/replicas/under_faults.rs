@@ -1,7 +1,7 @@
-//! The promises on real servers, under everything that happens to them: replication that stands
-//! still, a replica that starts again with old data, failovers, migrations.
+//! Read consistency on real servers during faults: paused replication, a replica that restarts with old data,
+//! failovers, migrations.
 
-use crate::common::{client, key_of, say, stat, until};
+use crate::common::{client, key_of, run, stat, wait_for};
 use crate::redis;
 use rediscluster::cluster::Client;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use support::{Cluster, Failover, slot_of};
 const MS: Duration = Duration::from_millis(1);
 const BOUND_MS: u64 = 400;
 
-/// A counter that one thread counts up in the cluster, and when each number was known to be there.
+/// A counter in the cluster that one thread increments, with the time at which each number was acknowledged.
 struct Count {
     key: String,
     acknowledged: Mutex<Vec<Instant>>,
@@ -20,17 +20,17 @@ struct Count {
 
 impl Count {
     fn new(client: &Client, key: String) -> Count {
-        assert_eq!(say(client, &format!("SET {key} 0")), "OK");
+        assert_eq!(run(client, &format!("SET {key} 0")), "OK");
         Count {
             key,
             acknowledged: Mutex::new(vec![Instant::now()]),
         }
     }
 
-    /// Counts until told to stop. What may not have been counted is asked for.
-    fn up(&self, client: &Client, over: &AtomicBool) {
-        while !over.load(Ordering::SeqCst) {
-            let got = say(client, &format!("INCR {}", self.key));
+    /// Increments until the flag is set. After an uncertain result it reads the counter.
+    fn up(&self, client: &Client, finished: &AtomicBool) {
+        while !finished.load(Ordering::SeqCst) {
+            let got = run(client, &format!("INCR {}", self.key));
             if let Ok(number) = got.parse::<usize>() {
                 let time = Instant::now();
                 self.acknowledged.lock().unwrap().resize(number + 1, time);
@@ -38,14 +38,14 @@ impl Count {
         }
     }
 
-    /// The last number that was there by this time.
+    /// The last number that was acknowledged by this time.
     fn at(&self, time: Instant) -> u64 {
         let acknowledged = self.acknowledged.lock().unwrap();
         (acknowledged.partition_point(|then| *then <= time) as u64).saturating_sub(1)
     }
 }
 
-/// What came of reading.
+/// The results of a reader.
 #[derive(Debug, Default)]
 struct Came {
     reads: usize,
@@ -53,18 +53,18 @@ struct Came {
     wrong: Vec<String>,
 }
 
-/// Reads a number again and again; `least` says, when a read begins, the least that it may give.
+/// Reads the number repeatedly; `least` returns the lowest number that is allowed when a read begins.
 fn watch(
     client: &Client,
     key: &str,
-    over: &AtomicBool,
+    finished: &AtomicBool,
     least: impl Fn() -> u64,
     saw: impl Fn(u64),
 ) -> Came {
     let mut came = Came::default();
-    while !over.load(Ordering::SeqCst) {
+    while !finished.load(Ordering::SeqCst) {
         let limit = least();
-        let got = say(client, &format!("GET {key}"));
+        let got = run(client, &format!("GET {key}"));
         came.reads += 1;
         match got.parse::<u64>() {
             Ok(number) if number < limit => came.wrong.push(format!("{number} after {limit}")),
@@ -76,11 +76,11 @@ fn watch(
     came
 }
 
-/// Reads through these handles, each with its promise, while `days` come and go.
+/// Reads through these handles, each with its consistency options, while `days` runs the faults.
 fn promises_hold(cluster: &Cluster, shard: usize, days: &dyn Fn(&str)) {
     let plain = client(&cluster.url());
     let name = |n: usize| key_of(shard, 3, n);
-    // All in one slot, so that whatever happens to it happens to all.
+    // All keys are in one slot, so that every fault affects all of them.
     let tag = name(1);
     let counts: Vec<Count> = (0..3)
         .map(|n| Count::new(&plain, format!("{{{tag}}}{n}")))
@@ -90,28 +90,28 @@ fn promises_hold(cluster: &Cluster, shard: usize, days: &dyn Fn(&str)) {
     let bounded = from("replica").with("max_staleness_ms", &BOUND_MS.to_string());
     let own = from("replica").with("read_your_writes", "yes");
     let monotonic = [from("any"), from("replica")].map(|c| c.with("monotonic", "yes"));
-    let over = AtomicBool::new(false);
+    let finished = AtomicBool::new(false);
     let seen = AtomicU64::new(0);
     std::thread::scope(|scope| {
         let mut watching = Vec::new();
         for count in &counts[..2] {
-            scope.spawn(|| count.up(&plain, &over));
+            scope.spawn(|| count.up(&plain, &finished));
         }
         let (by_bound, by_seen) = (&counts[0], &counts[1]);
         watching.push((
             "max_staleness_ms",
             scope.spawn(|| {
                 let least = || by_bound.at(Instant::now() - BOUND_MS as u32 * MS);
-                watch(&bounded, &by_bound.key, &over, least, |_| {})
+                watch(&bounded, &by_bound.key, &finished, least, |_| {})
             }),
         ));
         for client in &monotonic {
-            // What either handle has seen, neither may go back behind.
+            // Neither handle may return older data than the other has returned.
             watching.push((
                 "monotonic",
                 scope.spawn(|| {
                     let least = || seen.load(Ordering::SeqCst);
-                    watch(client, &by_seen.key, &over, least, |number| {
+                    watch(client, &by_seen.key, &finished, least, |number| {
                         seen.fetch_max(number, Ordering::SeqCst);
                     })
                 }),
@@ -123,11 +123,11 @@ fn promises_hold(cluster: &Cluster, shard: usize, days: &dyn Fn(&str)) {
                 let key = &counts[2].key;
                 let written = AtomicU64::new(0);
                 let last = Mutex::new(Instant::now());
-                // Between two writes there is time for a replica to be shown to have the first.
+                // The pause between two writes lets a replica be proven to have the first.
                 let write = || {
                     let mut last = last.lock().unwrap();
                     if last.elapsed() > 150 * MS {
-                        let got = say(&plain, &format!("INCR {key}"));
+                        let got = run(&plain, &format!("INCR {key}"));
                         if let Ok(number) = got.parse() {
                             written.store(number, Ordering::SeqCst);
                         }
@@ -135,11 +135,11 @@ fn promises_hold(cluster: &Cluster, shard: usize, days: &dyn Fn(&str)) {
                     }
                     written.load(Ordering::SeqCst)
                 };
-                watch(&own, key, &over, write, |_| {})
+                watch(&own, key, &finished, write, |_| {})
             }),
         ));
         days(&counts[0].key);
-        over.store(true, Ordering::SeqCst);
+        finished.store(true, Ordering::SeqCst);
         for (promise, thread) in watching {
             let came = thread.join().unwrap();
             println!(
@@ -172,13 +172,13 @@ fn gets(cluster: &Cluster, port: u16) -> u64 {
     cluster.commandstats(port, "get").unwrap()
 }
 
-fn a_while(ms: u32) {
+fn pause(ms: u32) {
     let end = Instant::now() + ms * MS;
-    until("a while", || Instant::now() > end);
+    wait_for("the time is over", || Instant::now() > end);
 }
 
 #[test]
-fn reads_leave_a_replica_within_the_bound_when_replication_stops_and_come_back() {
+fn bounded_reads_leave_paused_replica_and_return() {
     let cluster = &redis();
     let plain = client(&cluster.url());
     let count = Count::new(&plain, key_of(0, 3, 7));
@@ -186,25 +186,25 @@ fn reads_leave_a_replica_within_the_bound_when_replication_stops_and_come_back()
         .with("read_from", "replica")
         .with("max_staleness_ms", &BOUND_MS.to_string());
     let replica = cluster.replicas_of(slot_of(count.key.as_bytes())).unwrap()[0];
-    let over = AtomicBool::new(false);
+    let finished = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| count.up(&plain, &over));
+        scope.spawn(|| count.up(&plain, &finished));
         let watching: Vec<_> = (0..2)
             .map(|_| {
                 scope.spawn(|| {
                     let least = || count.at(Instant::now() - BOUND_MS as u32 * MS);
-                    watch(&bounded, &count.key, &over, least, |_| {})
+                    watch(&bounded, &count.key, &finished, least, |_| {})
                 })
             })
             .collect();
         let before = gets(cluster, replica);
-        until("the replica is read from", || {
+        wait_for("the replica is read from", || {
             gets(cluster, replica) > before + 50
         });
         cluster.pause_replication(replica).unwrap();
-        a_while(BOUND_MS as u32);
+        pause(BOUND_MS as u32);
         let then = gets(cluster, replica);
-        a_while(600);
+        pause(600);
         assert_eq!(
             gets(cluster, replica),
             then,
@@ -212,10 +212,10 @@ fn reads_leave_a_replica_within_the_bound_when_replication_stops_and_come_back()
         );
         assert_eq!(crate::field(&bounded, replica, "link"), "down");
         cluster.resume_replication(replica).unwrap();
-        until("the replica is read from again", || {
+        wait_for("the replica is read from again", || {
             gets(cluster, replica) > then + 50
         });
-        over.store(true, Ordering::SeqCst);
+        finished.store(true, Ordering::SeqCst);
         for thread in watching {
             let came = thread.join().unwrap();
             assert!(came.wrong.is_empty(), "{:?}", came.wrong);
@@ -225,23 +225,23 @@ fn reads_leave_a_replica_within_the_bound_when_replication_stops_and_come_back()
 }
 
 #[test]
-fn without_a_promise_reads_do_go_back_in_time() {
+fn reads_without_consistency_option_may_go_back() {
     let cluster = &redis();
     let plain = client(&cluster.url());
     let key = key_of(1, 3, 8);
-    assert_eq!(say(&plain, &format!("SET {key} old")), "OK");
+    assert_eq!(run(&plain, &format!("SET {key} old")), "OK");
     cluster.wait_replicas_in_sync().unwrap();
     let replica = cluster.replicas_of(slot_of(key.as_bytes())).unwrap()[0];
     cluster.pause_replication(replica).unwrap();
-    assert_eq!(say(&plain, &format!("SET {key} new")), "OK");
+    assert_eq!(run(&plain, &format!("SET {key} new")), "OK");
     let any = plain.with("read_from", "any");
     let read = |client: &Client| -> Vec<String> {
         (0..60)
-            .map(|_| say(client, &format!("GET {key}")))
+            .map(|_| run(client, &format!("GET {key}")))
             .collect()
     };
     let back = |got: &[String]| got.windows(2).any(|two| two == ["new", "old"]);
-    assert!(back(&read(&any)), "the hazard is real");
+    assert!(back(&read(&any)), "replicas returned old data");
     let monotonic = any.with("monotonic", "yes");
     let got = read(&monotonic);
     assert!(!back(&got), "{got:?}");
@@ -253,41 +253,41 @@ fn without_a_promise_reads_do_go_back_in_time() {
 }
 
 #[test]
-fn promises_hold_while_replication_stops_and_a_replica_starts_again_with_old_data() {
+fn consistency_holds_when_replica_restarts_with_old_data() {
     let cluster = &redis();
     promises_hold(cluster, 0, &|key| {
         let slot = slot_of(key.as_bytes());
         let replica = cluster.replicas_of(slot).unwrap()[0];
-        // What it will start with.
+        // The data that it will restart with.
         assert_eq!(cluster.command(replica, &["SAVE"]).unwrap().text(), "OK");
-        a_while(300);
+        pause(300);
         cluster.pause_replication(replica).unwrap();
-        a_while(700);
+        pause(700);
         cluster.resume_replication(replica).unwrap();
-        a_while(300);
+        pause(300);
         cluster.restart(replica).unwrap();
-        a_while(700);
+        pause(700);
         cluster.wait_healthy().unwrap();
     });
 }
 
 #[test]
-fn promises_hold_across_failovers() {
+fn consistency_holds_across_failovers() {
     let cluster = &redis();
     promises_hold(cluster, 1, &|key| {
         let slot = slot_of(key.as_bytes());
         for _ in 0..3 {
-            a_while(300);
+            pause(300);
             let replica = cluster.replicas_of(slot).unwrap()[0];
             cluster.failover(replica, Failover::Plain).unwrap();
         }
-        a_while(500);
+        pause(500);
         cluster.wait_healthy().unwrap();
     });
 }
 
 #[test]
-fn promises_hold_while_their_slot_moves() {
+fn consistency_holds_while_slots_migrate() {
     let cluster = &redis();
     promises_hold(cluster, 2, &|key| {
         let slot = slot_of(key.as_bytes());
@@ -295,12 +295,12 @@ fn promises_hold_while_their_slot_moves() {
         let away = cluster.primary_of(0).unwrap();
         for to in [away, home, away, home] {
             cluster.begin_migration(slot, to).unwrap();
-            a_while(100);
+            pause(100);
             while !cluster.move_some_keys(slot, to, 1).unwrap().is_empty() {
-                a_while(50);
+                pause(50);
             }
             cluster.finish_migration(slot, to).unwrap();
-            a_while(200);
+            pause(200);
         }
     });
 }

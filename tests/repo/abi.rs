@@ -1,5 +1,4 @@
-//! The C ABI is what the header says: the header is what the sources say, and the library
-//! exports its functions and nothing else.
+//! The committed header is generated from the sources, and the library exports its functions and nothing else.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
@@ -7,7 +6,7 @@ use std::process::Command;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The parts of the header, in its order.
+/// The sections of the header, in order.
 const SOURCES: &[&str] = &[
     "constants",
     "client",
@@ -50,7 +49,7 @@ const PREAMBLE: &str = "\
  *     rdc_close(c);
  */";
 
-/// What cbindgen has no words for.
+/// Declarations that cbindgen cannot generate.
 fn macros() -> String {
     let mut parts = env!("CARGO_PKG_VERSION").split('.');
     let mut part = || parts.next().unwrap();
@@ -73,7 +72,7 @@ fn macros() -> String {
     )
 }
 
-/// The header as the sources have it.
+/// The header as generated from the sources.
 fn header() -> String {
     let config = cbindgen::Config {
         language: cbindgen::Language::C,
@@ -102,7 +101,7 @@ fn header() -> String {
     tidy(&String::from_utf8(raw).unwrap())
 }
 
-/// Chapter headings, block comments, and no talk of Rust's own safety rules.
+/// Adds section headings and block comments, and removes Rust's safety sections.
 fn tidy(raw: &str) -> String {
     let mut out = String::new();
     let mut comment: Vec<String> = Vec::new();
@@ -158,7 +157,7 @@ fn flush(out: &mut String, comment: &mut Vec<String>) {
 }
 
 #[test]
-fn the_committed_header_is_what_the_sources_say() {
+fn committed_header_is_current() {
     let path = Path::new(ROOT).join("include/rediscluster.h");
     let fresh = header();
     if std::env::var_os("RDC_BLESS").is_some() {
@@ -171,8 +170,8 @@ fn the_committed_header_is_what_the_sources_say() {
     );
 }
 
-/// The header for what has no preprocessor: LuaJIT's ffi.cdef, PHP's FFI::cdef, Python's cffi. No
-/// comments, and the numbers as an enum, which all of them understand.
+/// The header for readers without a preprocessor: LuaJIT's ffi.cdef, PHP's FFI::cdef, Python's cffi. It has no
+/// comments, and an enum instead of macros for numbers.
 fn cdef() -> String {
     let header = header();
     let mut numbers = String::new();
@@ -208,7 +207,7 @@ enum {{
 }
 
 #[test]
-fn the_committed_declarations_are_those_of_the_header() {
+fn committed_declarations_match_header() {
     let path = Path::new(ROOT).join("include/rediscluster.cdef.h");
     let fresh = cdef();
     if std::env::var_os("RDC_BLESS").is_some() {
@@ -245,7 +244,7 @@ fn declared(header: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_library_exports_the_functions_of_the_header_and_nothing_else() {
+fn library_exports_exactly_the_header_functions() {
     let test = std::env::current_exe().unwrap();
     let library = test.parent().unwrap().join("librediscluster.so");
     let listed = Command::new("nm")
@@ -262,7 +261,7 @@ fn the_library_exports_the_functions_of_the_header_and_nothing_else() {
     assert_eq!(exported, declared(&header()));
 }
 
-/// Functions of the contract that this library has; the subscriber is not among them yet.
+/// Released functions. The subscriber does not exist yet.
 const CONTRACT: &str = "rdc_create rdc_create_with rdc_client_error rdc_with rdc_readonly rdc_pin \
     rdc_interrupt rdc_close rdc_options_new rdc_options_set rdc_options_list rdc_options_free \
     rdc_command rdc_command_resp rdc_command_to rdc_get rdc_set rdc_set_px rdc_del rdc_exists \
@@ -275,7 +274,7 @@ const CONTRACT: &str = "rdc_create rdc_create_with rdc_client_error rdc_with rdc
     rdc_explain rdc_set_logger rdc_set_wait_callback rdc_error_name rdc_version rdc_version_number";
 
 #[test]
-fn no_function_that_was_ever_promised_is_missing() {
+fn no_released_function_is_missing() {
     let declared = declared(&header());
     for name in CONTRACT.split_whitespace() {
         assert!(declared.contains(name), "{name} is not declared");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rediscluster::config::{Config, OptionRow, options, schemes};
 
-/// Examples of URLs, with what they mean.
+/// Example URLs with their meaning.
 const EXAMPLES: &[(&str, &str)] = &[
     (
         "redis://127.0.0.1:7000",
@@ -115,7 +115,7 @@ fn line(row: &OptionRow) -> String {
 }
 
 #[test]
-fn configuration_md_is_the_table() {
+fn configuration_page_is_current() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("CONFIGURATION.md");
     let page = rendered();
     if std::env::var_os("RDC_BLESS").is_some_and(|bless| bless == "1") {
@@ -129,7 +129,7 @@ fn configuration_md_is_the_table() {
 }
 
 #[test]
-fn rows_fit_in_a_markdown_table_and_end_in_a_full_stop() {
+fn option_rows_fit_markdown_table() {
     for row in options() {
         let line = line(row);
         assert_eq!(line.matches('|').count(), 7, "{line}");
@@ -138,10 +138,10 @@ fn rows_fit_in_a_markdown_table_and_end_in_a_full_stop() {
     }
 }
 
-/// With `cargo test --no-default-features --test repo configuration`, in a target folder of its own.
+/// Runs with `cargo test --no-default-features --test repo configuration`, in a separate target folder.
 #[cfg(not(feature = "tls"))]
 #[test]
-fn a_library_without_tls_says_so() {
+fn library_without_tls_rejects_tls_url() {
     let client = rediscluster::cluster::Client::create("rediss://127.0.0.1:1");
     let error = client.error().unwrap();
     assert_eq!(
@@ -151,7 +151,7 @@ fn a_library_without_tls_says_so() {
 }
 
 #[test]
-fn examples_work() {
+fn example_urls_are_valid() {
     for (url, _) in EXAMPLES {
         Config::from_url(url).unwrap_or_else(|error| panic!("{url}: {error}"));
     }

@@ -1,9 +1,9 @@
-//! The rules of the house that can be read off the sources.
+//! Rules of the code base that can be checked in the sources.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// From the ground up: a file imports from its own floor and from those below.
+/// From the lowest layer to the highest: a file imports from its own layer and from those below.
 const FLOORS: &[&[&str]] = &[
     &[
         "address",
@@ -22,8 +22,8 @@ const FLOORS: &[&[&str]] = &[
     &["ffi"],
 ];
 
-/// Every file of src/, by its path in there, without what is only compiled for its own tests.
-fn sources() -> BTreeMap<String, String> {
+/// Every file of src/ by its path, without code that is compiled only for its own tests.
+pub fn sources() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = BTreeMap::new();
     let mut folders = vec![root.clone()];
@@ -40,12 +40,12 @@ fn sources() -> BTreeMap<String, String> {
             }
         }
     }
-    assert!(found.len() > 40, "the sources are not where they were");
+    assert!(found.len() > 40, "too few source files found");
     found
 }
 
-/// A line without its comment, and without what is between quotes.
-fn code(line: &str) -> String {
+/// A line without its comment and without string literals.
+pub fn code(line: &str) -> String {
     let line = line.split("//").next().unwrap_or_default();
     line.split('"').step_by(2).collect()
 }
@@ -75,7 +75,7 @@ fn imports_point_down() {
         if home == "lib" {
             continue;
         }
-        let here = floor(home).unwrap_or_else(|| panic!("{name} is on no floor: put it on one"));
+        let here = floor(home).unwrap_or_else(|| panic!("{name} is in no layer: add it to one"));
         for line in text.lines().map(code) {
             for path in line.split("crate::").skip(1) {
                 // `use crate::{a, b}` would hide a name from this test.
@@ -84,7 +84,7 @@ fn imports_point_down() {
                     .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
                     .collect();
                 let there = floor(&module)
-                    .unwrap_or_else(|| panic!("{name}: {line:?} names no floor: {module:?}"));
+                    .unwrap_or_else(|| panic!("{name}: {line:?} names no layer: {module:?}"));
                 assert!(
                     there < here || module == home || (there == 0 && here == 0),
                     "{name} imports {module}, which is above it"
@@ -93,14 +93,11 @@ fn imports_point_down() {
             }
         }
     }
-    assert!(
-        seen > 100,
-        "only {seen} imports found: the test looks for the wrong thing"
-    );
+    assert!(seen > 100, "only {seen} imports found: the search is wrong");
 }
 
 #[test]
-fn unsafe_code_lives_at_the_c_boundary_and_where_the_system_is_called() {
+fn unsafe_code_is_confined_to_ffi_and_sys() {
     let home = |name: &str| name.starts_with("ffi/") || name.starts_with("net/sys");
     let is_unsafe = |line: &str| {
         line.split(|c: char| !c.is_alphanumeric() && c != '_')
@@ -109,11 +106,11 @@ fn unsafe_code_lives_at_the_c_boundary_and_where_the_system_is_called() {
     let strays = offences(|name, line| !home(name) && is_unsafe(line));
     assert!(strays.is_empty(), "{strays:#?}");
     let at_home = offences(|name, line| home(name) && is_unsafe(line));
-    assert!(at_home.len() > 20, "the test looks for the wrong thing");
+    assert!(at_home.len() > 20, "too few matches: the search is wrong");
 }
 
 #[test]
-fn nothing_is_printed_and_nothing_is_left_to_be_done() {
+fn sources_print_nothing_and_have_no_todo_notes() {
     let words = [
         "println!",
         "print!",
@@ -139,7 +136,7 @@ fn nothing_is_printed_and_nothing_is_left_to_be_done() {
 }
 
 #[test]
-fn what_a_command_is_stands_in_the_table_alone() {
+fn command_names_appear_only_in_the_table() {
     let names: Vec<&str> = rediscluster::route::table::ROWS
         .iter()
         .map(|row| row.name)
@@ -147,8 +144,7 @@ fn what_a_command_is_stands_in_the_table_alone() {
         .collect();
     let mut found = Vec::new();
     for (name, text) in sources() {
-        // The table itself, what is said to set up a connection or to learn the topology, and the answers of servers,
-        // which are no commands.
+        // The table itself, the handshake and topology commands, and replies of servers, which are no commands.
         let home = name.starts_with("route/table")
             || name == "net/conn/handshake.rs"
             || name == "route/recovery.rs"
@@ -159,7 +155,7 @@ fn what_a_command_is_stands_in_the_table_alone() {
         for (number, line) in text.lines().enumerate() {
             let compares = ["==", "!=", "eq_ignore_ascii_case", "=>", "matches!"];
             let compares = compares.iter().any(|c| line.contains(c));
-            // What an arm gives is no comparison.
+            // The result of a match arm is no comparison.
             let quoted = line
                 .split("=>")
                 .next()
@@ -177,7 +173,7 @@ fn what_a_command_is_stands_in_the_table_alone() {
 }
 
 #[test]
-fn no_wall_clock_no_environment_no_thread_and_no_signal_handler() {
+fn no_wall_clock_environment_thread_or_signal_handler() {
     let words = [
         "SystemTime",
         "std::env",

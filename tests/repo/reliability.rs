@@ -1,4 +1,4 @@
-//! README.md, RELIABILITY.md and docs/replica-reads.md name the tests that hold the library to its promises: they exist.
+//! The tests that README.md, RELIABILITY.md and docs/replica-reads.md name exist.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The name that a file goes by: its own, or its folder's where it is `mod.rs` or `tests.rs`.
+/// The module name of a file: its own name, or the name of its folder for `mod.rs`, `main.rs` and `tests.rs`.
 fn name(path: &Path) -> String {
     let own = path.file_stem().unwrap().to_str().unwrap();
     if own == "mod" || own == "main" || own == "tests" {
@@ -25,14 +25,14 @@ fn name(path: &Path) -> String {
 
 fn is_test(text: &str, function: &str) -> bool {
     let head = format!("fn {function}(");
-    // Those of programs in C are rows: `the_day_it_is_about = "program.c",`.
+    // Tests of C programs are rows: `subject_condition_result = "program.c",`.
     let row = format!("{function} = \"");
     let mut tests = text.split("#[test]").skip(1);
     tests.any(|test| test.lines().take(4).any(|l| l.trim().starts_with(&head)))
         || text.lines().any(|line| line.trim().starts_with(&row))
 }
 
-/// What a page names that does not exist, and how many tests it names.
+/// What a page names that does not exist, and the number of tests that it names.
 fn missing_in(page: &str) -> (Vec<String>, usize) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = root.join(page);
@@ -43,7 +43,7 @@ fn missing_in(page: &str) -> (Vec<String>, usize) {
     let mut seen = 0;
     let mut missing = Vec::new();
     for (file, test) in page.split('`').filter_map(|word| word.split_once("::")) {
-        // Of the page's own example of how tests are named nothing is asked.
+        // The page's own example of a test name.
         if (file, test) == ("file", "test") {
             continue;
         }
@@ -96,14 +96,14 @@ fn links_of_every_page_lead_to_existing_files() {
 }
 
 #[test]
-fn every_test_and_file_that_reliability_md_names_exists() {
+fn tests_and_files_named_in_reliability_page_exist() {
     let (missing, seen) = missing_in("RELIABILITY.md");
     assert!(missing.is_empty(), "{missing:#?}");
     assert!(seen > 60, "only {seen} tests are named");
 }
 
 #[test]
-fn every_test_and_file_that_the_page_on_replicas_names_exists() {
+fn tests_and_files_named_in_replica_page_exist() {
     let (missing, seen) = missing_in("docs/replica-reads.md");
     assert!(missing.is_empty(), "{missing:#?}");
     assert!(seen > 60, "only {seen} tests are named");
@@ -113,12 +113,12 @@ fn every_test_and_file_that_the_page_on_replicas_names_exists() {
         .lines()
         .filter(|l| l.starts_with("| `") && !l.contains("guarded by"));
     for row in promises {
-        assert!(row.contains("::"), "nothing guards it: {row}");
+        assert!(row.contains("::"), "no test guards it: {row}");
     }
 }
 
 #[test]
-fn every_test_and_file_that_the_readme_names_exists() {
+fn tests_and_files_named_in_readme_exist() {
     // The table of tests that the README once had is the summary of docs/replica-reads.md.
     let (missing, _) = missing_in("README.md");
     assert!(missing.is_empty(), "{missing:#?}");
@@ -129,13 +129,13 @@ fn cells(row: &str) -> Vec<&str> {
     row.trim_matches('|').split(" | ").map(str::trim).collect()
 }
 
-/// What stands in backticks.
+/// The texts in backticks.
 fn names(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
 #[test]
-fn every_promise_has_a_test_and_every_fault_has_one_for_each_use_or_a_reason() {
+fn every_guarantee_and_fault_has_a_test_or_a_reason() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("RELIABILITY.md")).unwrap();
     let rows = page.lines().filter(|l| l.starts_with("| "));
@@ -166,11 +166,11 @@ fn every_promise_has_a_test_and_every_fault_has_one_for_each_use_or_a_reason() {
             }
         }
     }
-    // Of the promises some name an identifier or a function; those are no names for tests.
+    // Some guarantees name an identifier or a function; those are not tests.
     let unused: Vec<_> = short
         .difference(&used)
         .filter(|n| !n.contains('_'))
         .collect();
-    assert!(unused.is_empty(), "nothing is held by {unused:?}");
-    assert!(matrix.len() > 35, "the matrix is not where it was");
+    assert!(unused.is_empty(), "no row uses {unused:?}");
+    assert!(matrix.len() > 35, "too few rows in the matrix");
 }

@@ -7,7 +7,7 @@ use rediscluster::cluster::statistics;
 
 fn rendered() -> String {
     let mut page = String::from(
-        "<!-- Made by `RDC_BLESS=1 cargo test --test repo statistics` from src/cluster/stats.rs. -->\n\
+        "<!-- Made by `RDC_BLESS=1 cargo test --test repo statistics` from src/cluster/state/stats.rs. -->\n\
          \n\
          # Statistics\n\
          \n\
@@ -44,7 +44,7 @@ fn rendered() -> String {
 }
 
 #[test]
-fn statistics_md_is_what_the_table_says() {
+fn statistics_page_is_current() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("STATISTICS.md");
     let fresh = rendered();
     if std::env::var_os("RDC_BLESS").is_some() {

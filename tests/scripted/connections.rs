@@ -2,7 +2,9 @@
 
 use crate::common;
 use crate::common::process_info::sleeps;
-use crate::common::{ask, client, code, is, is_sent, key_of, say, say_all, show, until};
+use crate::common::{
+    client, code, is_command, is_sent, key_of, run, run_all, send, show, wait_for,
+};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use std::collections::HashSet;
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 use support::{Action, FakeCluster};
 
 #[test]
-fn many_threads_on_one_handle_each_read_what_they_wrote() {
+fn many_threads_on_one_handle_read_their_own_writes() {
     let fake = FakeCluster::new(3);
     let client = Arc::new(client(
         &(fake.url() + "?connections_per_node=2&timeout_ms=20000"),
@@ -23,11 +25,11 @@ fn many_threads_on_one_handle_each_read_what_they_wrote() {
             scope.spawn(move || {
                 for n in 0..60 {
                     let key = format!("own{thread}:{}", n % 7);
-                    assert_eq!(say(&client, &format!("SET {key} {thread}/{n}")), "OK");
-                    assert_eq!(say(&client, &format!("GET {key}")), format!("{thread}/{n}"));
+                    assert_eq!(run(&client, &format!("SET {key} {thread}/{n}")), "OK");
+                    assert_eq!(run(&client, &format!("GET {key}")), format!("{thread}/{n}"));
                     if n % 10 == 0 {
                         let pair = [format!("SET {key} p{n}"), format!("GET {key}")];
-                        assert_eq!(say_all(&client, &pair), ["OK", &format!("p{n}")]);
+                        assert_eq!(run_all(&client, &pair), ["OK", &format!("p{n}")]);
                     }
                 }
             });
@@ -36,13 +38,13 @@ fn many_threads_on_one_handle_each_read_what_they_wrote() {
 }
 
 #[test]
-fn no_more_connections_than_allowed_are_open_to_a_node() {
+fn connections_per_node_is_never_exceeded() {
     let fake = FakeCluster::new(1);
     let mut usual = fake.default_answer(0);
     let using: Arc<Mutex<HashSet<usize>>> = Arc::default();
     let used = using.clone();
     fake.on(0, move |connection, command| {
-        is(command, "INCR").then(|| {
+        is_command(command, "INCR").then(|| {
             used.lock().unwrap().insert(connection);
             let answer = Action::Send(usual(connection, command));
             Action::Delay(Duration::from_millis(3), Box::new(answer))
@@ -57,8 +59,8 @@ fn no_more_connections_than_allowed_are_open_to_a_node() {
             scope.spawn(move || {
                 for n in 0..20 {
                     let got = match n % 4 {
-                        0 => say_all(&client, &["INCR n"]).concat(),
-                        _ => say(&client, "INCR n"),
+                        0 => run_all(&client, &["INCR n"]).concat(),
+                        _ => run(&client, "INCR n"),
                     };
                     assert!(got.parse::<u64>().is_ok(), "{got}");
                 }
@@ -68,7 +70,7 @@ fn no_more_connections_than_allowed_are_open_to_a_node() {
     assert_eq!(fake.value("n").unwrap(), b"480");
     let used = using.lock().unwrap().len();
     assert!(used <= 3, "{used} connections carried commands");
-    // One more learned the topology, and has gone.
+    // One more connection loaded the topology and was closed.
     assert!(
         fake.node(0).connections() <= 4 + 1,
         "{}",
@@ -77,7 +79,7 @@ fn no_more_connections_than_allowed_are_open_to_a_node() {
 }
 
 #[test]
-fn who_opens_a_connection_for_others_may_go_without_taking_them_along() {
+fn interrupted_connector_does_not_fail_waiting_threads() {
     for round in 0..6 {
         let fake = FakeCluster::new(1);
         let silent = Arc::new(AtomicBool::new(false));
@@ -87,43 +89,43 @@ fn who_opens_a_connection_for_others_may_go_without_taking_them_along() {
         );
         let (is_silent, greetings, is_busy) = (silent.clone(), greeted.clone(), busy.clone());
         fake.on(0, move |_, command| {
-            if is(command, "INCR") {
-                // The one connection is in use, and then it is lost to all who wait for it.
+            if is_command(command, "INCR") {
+                // The only connection is busy, and is then lost for all waiting threads.
                 is_busy.store(true, Ordering::SeqCst);
-                support::wait_until(|| is_silent.load(Ordering::SeqCst), common::SOON);
+                support::wait_until(|| is_silent.load(Ordering::SeqCst), common::WAIT_LIMIT);
                 return Some(Action::Close);
             }
-            let unheard = is(command, "HELLO") && is_silent.load(Ordering::SeqCst);
+            let unheard = is_command(command, "HELLO") && is_silent.load(Ordering::SeqCst);
             unheard.then(|| {
                 greetings.fetch_add(1, Ordering::SeqCst);
                 Action::Nothing
             })
         });
         fake.put("k", "v");
-        let patient = "timeout_ms=20000&connect_timeout_ms=20000&attempt_timeout_ms=20000";
+        let long_timeout = "timeout_ms=20000&connect_timeout_ms=20000&attempt_timeout_ms=20000";
         let client = Arc::new(client(&format!(
-            "{}?connections_per_node=1&{patient}",
+            "{}?connections_per_node=1&{long_timeout}",
             fake.url()
         )));
         let leaver = client.with("timeout_ms", "20000");
         let waiting: Mutex<Vec<i32>> = Mutex::default();
         let wait = |client: &Client| {
-            // SAFETY: asks for a number.
+            // SAFETY: returns a number.
             waiting.lock().unwrap().push(unsafe { libc::gettid() });
-            ask(client, "GET k")
+            send(client, "GET k")
         };
         std::thread::scope(|scope| {
-            let loses = scope.spawn(|| say(&client, "INCR n"));
-            until("the connection is busy", || busy.load(Ordering::SeqCst));
+            let loses = scope.spawn(|| run(&client, "INCR n"));
+            wait_for("the connection is busy", || busy.load(Ordering::SeqCst));
             let leave: Vec<_> = (0..5).map(|_| scope.spawn(|| wait(&leaver))).collect();
             let stays = scope.spawn(|| wait(&client));
-            until("all wait for it", || {
+            wait_for("all wait for it", || {
                 let waiting = waiting.lock().unwrap();
                 waiting.len() == 6 && waiting.iter().all(|thread| sleeps(*thread))
             });
             silent.store(true, Ordering::SeqCst);
             assert!(loses.join().unwrap().ends_with("(IO, sent)"));
-            until("one of them opens another", || {
+            wait_for("one of them opens another", || {
                 greeted.load(Ordering::SeqCst) > 0
             });
             match round % 2 {
@@ -137,7 +139,7 @@ fn who_opens_a_connection_for_others_may_go_without_taking_them_along() {
                 assert!(!is_sent(left.view()), "{}", show(left.view()));
             }
             silent.store(false, Ordering::SeqCst);
-            // Nobody answers on those, should it have been the one who stays.
+            // If the remaining thread opened one of these connections, it gets no answer on it.
             fake.node(0).close_connections();
             assert_eq!(show(stays.join().unwrap().view()), "v");
         });
@@ -145,11 +147,11 @@ fn who_opens_a_connection_for_others_may_go_without_taking_them_along() {
 }
 
 #[test]
-fn a_server_that_does_not_know_hello_is_spoken_to_in_resp2() {
+fn server_without_hello_is_used_with_resp2() {
     let fake = FakeCluster::new(2);
     for node in 0..2 {
         fake.on(node, |_, command| {
-            is(command, "HELLO").then(|| {
+            is_command(command, "HELLO").then(|| {
                 Action::send("-ERR unknown command `HELLO`, with args beginning with: `3`, \r\n")
             })
         });
@@ -157,9 +159,9 @@ fn a_server_that_does_not_know_hello_is_spoken_to_in_resp2() {
     let auth = fake.url().replace("redis://", "redis://app:secret@");
     for url in [fake.url(), auth] {
         let client = Arc::new(client(&url));
-        assert_eq!(say(&client, "GET nothing"), "nil");
+        assert_eq!(run(&client, "GET nothing"), "nil");
         assert_eq!(
-            say_all(&client, &["SET k v", "GET k", "GET nothing"]),
+            run_all(&client, &["SET k v", "GET k", "GET nothing"]),
             ["OK", "v", "nil"]
         );
     }
@@ -167,19 +169,19 @@ fn a_server_that_does_not_know_hello_is_spoken_to_in_resp2() {
         .map(|n| fake.node(n).received_text().concat())
         .concat();
     assert!(said.contains(&"AUTH app secret".to_string()), "{said:?}");
-    // AUTH goes alone: behind a closed door there may be no answer to what follows it.
+    // AUTH is sent alone: before a successful login nothing that follows may be answered.
     let asked = FakeCluster::new(1);
     let old = client(&(asked.url() + "?protocol=2"));
-    assert_eq!(say(&old, "GET nothing"), "nil");
+    assert_eq!(run(&old, "GET nothing"), "nil");
     assert_eq!(asked.calls("HELLO"), 0, "protocol=2 asks for nothing else");
 }
 
 #[test]
-fn what_a_server_refuses_while_a_connection_is_set_up_is_a_reason_not_to_use_it() {
+fn refused_handshake_command_fails_the_connection() {
     let fake = FakeCluster::new(1);
     for refused in ["CLIENT SETNAME", "HELLO"] {
         fake.on(0, move |_, command| {
-            is(command, refused).then(|| Action::send("-DENIED by the test\r\n"))
+            is_command(command, refused).then(|| Action::send("-DENIED by the test\r\n"))
         });
         let client = Client::create(&(fake.url() + "?client_name=me&timeout_ms=500"));
         let error = client
@@ -187,36 +189,37 @@ fn what_a_server_refuses_while_a_connection_is_set_up_is_a_reason_not_to_use_it(
             .unwrap_or_else(|| panic!("{refused} was refused"));
         assert!(error.message.contains("DENIED"), "{error}");
     }
-    // Only what is nice to know may be missing.
+    // Only optional handshake commands may fail.
     fake.on(0, |_, command| {
-        is(command, "CLIENT SETINFO").then(|| Action::send("-ERR unknown subcommand 'SETINFO'\r\n"))
+        is_command(command, "CLIENT SETINFO")
+            .then(|| Action::send("-ERR unknown subcommand 'SETINFO'\r\n"))
     });
-    assert_eq!(say(&client(&fake.url()), "SET k v"), "OK");
+    assert_eq!(run(&client(&fake.url()), "SET k v"), "OK");
 }
 
 #[test]
-fn a_connection_that_the_server_closed_while_it_was_idle_costs_no_command() {
+fn idle_connection_closed_by_server_fails_no_command() {
     let fake = FakeCluster::new(2);
     let client = Arc::new(client(&fake.url()));
     let (here, there) = (key_of(0, 2, 1), key_of(1, 2, 2));
     for round in 1..=2 {
         let pair = [format!("INCR {here}"), format!("INCR {there}")];
         assert_eq!(
-            say_all(&client, &pair),
+            run_all(&client, &pair),
             vec![(2 * round - 1).to_string(); 2]
         );
         fake.node(0).close_connections();
         fake.node(1).close_connections();
         let idle = Instant::now();
-        until("more than a second passes", || {
+        wait_for("more than a second passes", || {
             idle.elapsed() > Duration::from_millis(1100)
         });
         match round {
-            1 => assert_eq!(say(&client, &pair[0]), "2"),
-            _ => assert_eq!(say_all(&client, &pair)[0], "4"),
+            1 => assert_eq!(run(&client, &pair[0]), "2"),
+            _ => assert_eq!(run_all(&client, &pair)[0], "4"),
         }
         if round == 1 {
-            assert_eq!(say(&client, &pair[1]), "2");
+            assert_eq!(run(&client, &pair[1]), "2");
         }
     }
 }

@@ -1,30 +1,30 @@
-//! Forked children go on with the handles of their parent, on connections of their own.
+//! Forked children continue with the handles of their parent, on their own connections.
 
-use crate::common::serial::{fake, url};
-use crate::common::serial::{forked, in_a_process};
-use crate::common::{client, say, say_all, until};
+use crate::common::serial::{in_child_process, in_forked_child};
+use crate::common::serial::{scripted_nodes, url_of};
+use crate::common::{client, run, run_all, wait_for};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 #[test]
-fn a_child_forked_in_the_middle_of_other_threads_calls_goes_on_by_itself() {
-    let fake = fake(2);
-    in_a_process(&url(&fake), |url| {
+fn child_forked_during_calls_uses_own_connections() {
+    let fake = scripted_nodes(2);
+    in_child_process(&url_of(&fake), |url| {
         let client = Arc::new(client(&format!("{url}?connections_per_node=2")));
-        let over = AtomicBool::new(false);
+        let finished = AtomicBool::new(false);
         let calls = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for thread in 0..8 {
-                let (client, over, calls) = (&client, &over, &calls);
+                let (client, finished, calls) = (&client, &finished, &calls);
                 scope.spawn(move || {
                     let mut n = 0;
-                    while !over.load(Ordering::SeqCst) {
+                    while !finished.load(Ordering::SeqCst) {
                         n += 1;
                         let key = format!("parent{thread}:{}", n % 10);
                         let set = format!("SET {key} {n}");
                         let got = match n % 3 {
-                            0 => say_all(client, &[set, format!("GET {key}")]),
-                            _ => vec![say(client, &set), say(client, &format!("GET {key}"))],
+                            0 => run_all(client, &[set, format!("GET {key}")]),
+                            _ => vec![run(client, &set), run(client, &format!("GET {key}"))],
                         };
                         assert_eq!(got, ["OK", &n.to_string()], "the parent is harmed");
                         calls.fetch_add(1, Ordering::SeqCst);
@@ -33,19 +33,19 @@ fn a_child_forked_in_the_middle_of_other_threads_calls_goes_on_by_itself() {
             }
             for round in 0..30 {
                 let before = calls.load(Ordering::SeqCst);
-                until("the threads are busy", || {
+                wait_for("the threads are busy", || {
                     calls.load(Ordering::SeqCst) > before + 20
                 });
-                let well = forked(|| {
+                let healthy = in_forked_child(|| {
                     (0..20).all(|n| {
                         let (key, value) = (format!("child{round}:{n}"), format!("c{n}"));
-                        say(&client, &format!("SET {key} {value}")) == "OK"
-                            && say_all(&client, &[format!("GET {key}")]) == [value]
+                        run(&client, &format!("SET {key} {value}")) == "OK"
+                            && run_all(&client, &[format!("GET {key}")]) == [value]
                     })
                 });
-                assert!(well, "the child of round {round}");
+                assert!(healthy, "the child of round {round}");
             }
-            over.store(true, Ordering::SeqCst);
+            finished.store(true, Ordering::SeqCst);
         });
     });
     let Some(fake) = fake else { return };
@@ -70,16 +70,16 @@ fn a_child_forked_in_the_middle_of_other_threads_calls_goes_on_by_itself() {
 }
 
 #[test]
-fn a_child_does_not_use_the_pinned_connection_of_its_parent() {
-    let fake = fake(1);
-    in_a_process(&url(&fake), |url| {
+fn child_does_not_use_parent_pinned_connection() {
+    let fake = scripted_nodes(1);
+    in_child_process(&url_of(&fake), |url| {
         let client = client(url);
         let pinned = client.pin(b"k");
-        assert_eq!(say(&pinned, "SET parent 1"), "OK");
-        assert!(forked(
-            || say(&pinned, "SET child 1") == "OK" && say(&pinned, "GET child") == "1"
+        assert_eq!(run(&pinned, "SET parent 1"), "OK");
+        assert!(in_forked_child(
+            || run(&pinned, "SET child 1") == "OK" && run(&pinned, "GET child") == "1"
         ));
-        assert_eq!(say(&pinned, "SET parent 2"), "OK");
+        assert_eq!(run(&pinned, "SET parent 2"), "OK");
     });
     let Some(fake) = fake else { return };
     for commands in fake.node(0).received_text() {
@@ -89,46 +89,46 @@ fn a_child_does_not_use_the_pinned_connection_of_its_parent() {
 }
 
 #[test]
-fn children_of_children_and_many_of_them_go_on() {
-    let fake = fake(2);
-    in_a_process(&url(&fake), |url| {
+fn grandchildren_and_many_children_continue() {
+    let fake = scripted_nodes(2);
+    in_child_process(&url_of(&fake), |url| {
         let client = client(url);
         let readonly = client.readonly();
-        assert_eq!(say(&client, "SET k v"), "OK");
-        assert_eq!(say(&readonly, "GET k"), "v");
-        let both = || [&client, &readonly].map(|c| say(c, "GET k")) == ["v", "v"];
+        assert_eq!(run(&client, "SET k v"), "OK");
+        assert_eq!(run(&readonly, "GET k"), "v");
+        let both = || [&client, &readonly].map(|c| run(c, "GET k")) == ["v", "v"];
         for _ in 0..50 {
-            assert!(forked(|| both() && forked(both)));
+            assert!(in_forked_child(|| both() && in_forked_child(both)));
         }
-        assert_eq!(say(&client, "GET k"), "v");
+        assert_eq!(run(&client, "GET k"), "v");
         drop(client);
     });
 }
 
 #[test]
-fn a_child_may_log_though_another_thread_was_just_setting_the_logger() {
-    let fake = fake(1);
-    in_a_process(&url(&fake), |url| {
+fn child_can_log_when_parent_was_setting_the_logger() {
+    let fake = scripted_nodes(1);
+    in_child_process(&url_of(&fake), |url| {
         let client = client(url);
-        let over = AtomicBool::new(false);
+        let finished = AtomicBool::new(false);
         let logger: rediscluster::log::Logger = Arc::new(|_, words: &str| {
             std::hint::black_box(words.len());
         });
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !over.load(Ordering::SeqCst) {
+                while !finished.load(Ordering::SeqCst) {
                     rediscluster::log::set(Some(logger.clone()), rediscluster::log::DEBUG);
                 }
             });
-            let well = (0..100).all(|_| {
-                forked(|| {
-                    // SAFETY: a call that never ends is to end the child.
+            let healthy = (0..100).all(|_| {
+                in_forked_child(|| {
+                    // SAFETY: ends a child whose call never returns.
                     unsafe { libc::alarm(20) };
-                    say(&client, "SET k v") == "OK"
+                    run(&client, "SET k v") == "OK"
                 })
             });
-            over.store(true, Ordering::SeqCst);
-            assert!(well, "a child waits for what its parent had locked");
+            finished.store(true, Ordering::SeqCst);
+            assert!(healthy, "a child waits for what its parent had locked");
         });
     });
 }

@@ -1,4 +1,4 @@
-//! Scripted nodes answer: no server is started, and the tests run in parallel.
+//! Tests against scripted nodes. No server is started, and the tests run in parallel.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,11 +1,13 @@
-//! Commands that no table has: a server is asked where their keys are, once.
+//! Commands that are not in the table: a server is asked once where their keys are.
 
-use crate::common::{ask, client, code, is, is_sent, key_of, pipeline, say, say_all, show};
+use crate::common::{
+    client, code, is_command, is_sent, key_of, pipeline, run, run_all, send, show,
+};
 use rediscluster::error::Code;
 use std::sync::Arc;
 use support::{Action, FakeCluster};
 
-/// What COMMAND INFO says of a module's command: its flags and where its keys are.
+/// The COMMAND INFO reply for a module command: its flags and key positions.
 fn info(name: &str, flags: &[&str], keys: [i64; 3]) -> String {
     let flags: Vec<String> = flags.iter().map(|flag| format!("+{flag}\r\n")).collect();
     let [first, last, step] = keys;
@@ -17,12 +19,12 @@ fn info(name: &str, flags: &[&str], keys: [i64; 3]) -> String {
     )
 }
 
-/// Every node has these commands, and answers them with its number.
+/// Every node knows these commands and replies with its own number.
 fn with_module(fake: &FakeCluster, nodes: usize) {
     for node in 0..nodes {
         fake.on(node, move |_, command| {
-            if is(command, "COMMAND GETKEYS MOD.MOVE") {
-                // Behind the word AT.
+            if is_command(command, "COMMAND GETKEYS MOD.MOVE") {
+                // The key follows the word AT.
                 let at = command.iter().position(|word| word == b"AT");
                 return Some(match at.and_then(|at| command.get(at + 1)) {
                     Some(key) => Action::Send(
@@ -38,7 +40,7 @@ fn with_module(fake: &FakeCluster, nodes: usize) {
                     None => Action::send("-ERR The command has no key arguments\r\n"),
                 });
             }
-            if is(command, "COMMAND INFO") {
+            if is_command(command, "COMMAND INFO") {
                 let name = String::from_utf8_lossy(&command[2]).to_uppercase();
                 return Some(Action::send(match name.as_str() {
                     "MOD.SET" => info(&name, &["write", "module"], [2, 2, 1]),
@@ -58,22 +60,22 @@ fn with_module(fake: &FakeCluster, nodes: usize) {
 }
 
 #[test]
-fn a_server_is_asked_once_and_its_word_is_remembered() {
+fn module_command_is_looked_up_once_and_cached() {
     let fake = FakeCluster::new(3);
     with_module(&fake, 3);
     let client = Arc::new(client(&fake.url()));
     for n in 0..30 {
         let (key, decoy) = (key_of(n % 3, 3, n), key_of((n + 1) % 3, 3, n));
         let words = format!("{} {decoy} {key}", ["MOD.SET", "mod.set"][n % 2]);
-        assert_eq!(say(&client, &words), (n % 3).to_string());
-        let twin = client.with("timeout_ms", "4000");
-        assert_eq!(say(&twin, &words), (n % 3).to_string());
-        assert_eq!(say_all(&client, &[words]), [(n % 3).to_string()]);
+        assert_eq!(run(&client, &words), (n % 3).to_string());
+        let derived = client.with("timeout_ms", "4000");
+        assert_eq!(run(&derived, &words), (n % 3).to_string());
+        assert_eq!(run_all(&client, &[words]), [(n % 3).to_string()]);
     }
     assert_eq!(fake.calls("COMMAND"), 1);
-    // Keys that are not together, and keys that only a server can find.
+    // Keys in different slots, and keys that only a server can find.
     let (a, b) = (key_of(0, 3, 0), key_of(1, 3, 1));
-    let apart = ask(&client, &format!("MOD.ALL {a} {b}"));
+    let apart = send(&client, &format!("MOD.ALL {a} {b}"));
     assert_eq!(
         code(apart.view()),
         Code::CrossSlot,
@@ -82,25 +84,25 @@ fn a_server_is_asked_once_and_its_word_is_remembered() {
     );
     assert!(!is_sent(apart.view()));
     assert_eq!(fake.calls("MOD.ALL"), 0);
-    assert_eq!(say(&client, &format!("MOD.ALL {{{b}}}1 {{{b}}}2")), "1");
+    assert_eq!(run(&client, &format!("MOD.ALL {{{b}}}1 {{{b}}}2")), "1");
     for n in 0..6 {
         let key = key_of(n % 3, 3, n);
         assert_eq!(
-            say(&client, &format!("MOD.MOVE x y AT {key}")),
+            run(&client, &format!("MOD.MOVE x y AT {key}")),
             (n % 3).to_string()
         );
     }
-    assert!(["0", "1", "2"].contains(&say(&client, "MOD.MOVE x y").as_str()));
-    assert!(["0", "1", "2"].contains(&say(&client, &format!("MOD.LIST {a}")).as_str()));
-    // Many in one pipeline: each is asked about once.
+    assert!(["0", "1", "2"].contains(&run(&client, "MOD.MOVE x y").as_str()));
+    assert!(["0", "1", "2"].contains(&run(&client, &format!("MOD.LIST {a}")).as_str()));
+    // Many in one pipeline: each command is looked up once.
     let before = fake.calls("COMMAND");
     let commands: Vec<String> = (0..30)
         .map(|n| format!("MOD.GET {}", key_of(n % 3, 3, n)))
         .collect();
     let expected: Vec<String> = (0..30).map(|n| (n % 3).to_string()).collect();
-    assert_eq!(say_all(&client, &commands), expected);
+    assert_eq!(run_all(&client, &commands), expected);
     assert_eq!(fake.calls("COMMAND"), before + 1);
-    let got = say_all(
+    let got = run_all(
         &client,
         &[format!("MOD.ALL {a} {b}"), format!("MOD.GET {b}")],
     );
@@ -108,14 +110,14 @@ fn a_server_is_asked_once_and_its_word_is_remembered() {
 }
 
 #[test]
-fn until_a_command_is_known_it_counts_as_a_write() {
+fn unknown_command_counts_as_write_until_looked_up() {
     let fake = FakeCluster::with_replicas(1, 1);
     with_module(&fake, 2);
     let client = Arc::new(client(&fake.url()));
-    // Through a read-only handle nothing is sent, not even a question, and what was learned opens no door.
+    // A read-only handle sends nothing, not even the lookup, and uses no cached lookup.
     let readonly = Arc::new(client.readonly());
     for _ in 0..2 {
-        let refused = ask(&readonly, "MOD.GET k");
+        let refused = send(&readonly, "MOD.GET k");
         assert_eq!(
             code(refused.view()),
             Code::ReadOnly,
@@ -128,23 +130,23 @@ fn until_a_command_is_known_it_counts_as_a_write() {
         assert_eq!(fake.calls("GET"), 0);
         if fake.calls("COMMAND") == 0 {
             assert_eq!(fake.calls("MOD.GET"), 0);
-            assert_eq!(say(&client, "MOD.GET k"), "0");
+            assert_eq!(run(&client, "MOD.GET k"), "0");
         }
     }
     assert_eq!((fake.calls("COMMAND"), fake.calls("MOD.GET")), (1, 1));
-    // A handle that may write reads from replicas what a server calls a read, and nothing else.
+    // A handle that may write reads from replicas only what a server calls a read.
     let near = client.with("read_from", "replica");
-    assert_eq!(say(&near, "MOD.GET k"), "1");
-    assert_eq!(say(&near, "MOD.SET x k"), "0");
+    assert_eq!(run(&near, "MOD.GET k"), "1");
+    assert_eq!(run(&near, "MOD.SET x k"), "0");
 }
 
 #[test]
-fn what_is_known_to_be_a_read_is_asked_again_when_its_reply_is_lost_and_a_write_is_not() {
+fn module_read_is_retried_after_lost_reply_and_write_is_not() {
     for (words, expected) in [("MOD.GET k", "0"), ("MOD.SET x k", "IO")] {
         let fake = FakeCluster::new(1);
         with_module(&fake, 1);
         let client = client(&fake.url());
-        assert_eq!(say(&client, words), "0");
+        assert_eq!(run(&client, words), "0");
         let mut closed = false;
         fake.on(0, move |_, command| {
             command[0]
@@ -154,27 +156,27 @@ fn what_is_known_to_be_a_read_is_asked_again_when_its_reply_is_lost_and_a_write_
                     true => Action::send(":0\r\n"),
                 })
         });
-        let got = say(&client, words);
+        let got = run(&client, words);
         assert!(got.starts_with(expected), "{words}: {got}");
     }
 }
 
 #[test]
-fn what_no_server_knows_or_tells_is_sent_to_the_slot_of_its_first_argument() {
+fn unknown_command_goes_to_slot_of_first_argument() {
     let fake = FakeCluster::new(3);
     let client = client(&fake.url());
-    // The fake cluster does not know COMMAND: it is asked once.
+    // The scripted nodes do not know COMMAND: the client asks once.
     for n in 0..9 {
         let key = key_of(n % 3, 3, n);
-        let got = say(&client, &format!("NO.SUCH {key}"));
+        let got = run(&client, &format!("NO.SUCH {key}"));
         assert!(got.starts_with("ERR unknown command"), "{got}");
         assert_eq!(fake.node(n % 3).calls("NO.SUCH"), n / 3 + 1);
     }
     assert_eq!(fake.calls("COMMAND"), 1);
-    // A server that does not know the command may know it tomorrow.
+    // An unknown command is looked up again: a module may be loaded later.
     with_module(&fake, 3);
     for _ in 0..2 {
-        say(&client, "OTHER k");
+        run(&client, "OTHER k");
     }
     assert_eq!(fake.calls("COMMAND"), 3);
 }

@@ -1,9 +1,9 @@
-//! Replies of a pipeline that arrive in pieces, cut where it hurts.
+//! Pipeline replies that arrive in parts.
 
 use rediscluster::cluster::{Client, Pipeline};
 use support::Script;
 
-/// What a pipeline of GETs is answered with, sent in these pieces, a moment apart.
+/// The replies to a pipeline of GETs, sent in these parts with a pause between them.
 fn answers(pieces: &[String], gets: usize) -> Vec<String> {
     let mut script = "HANDSHAKE\n".to_string();
     for _ in 0..gets {
@@ -12,7 +12,7 @@ fn answers(pieces: &[String], gets: usize) -> Vec<String> {
     for piece in pieces {
         script += &format!("SEND {}\nWAIT 30\n", piece.replace("\r\n", "\\r\\n"));
     }
-    // The first connection is the one that looks whom it talks to.
+    // The first connection only identifies the server.
     let node = Script::play_each(&["LOOP\nHANDSHAKE\nEND", &script]);
     let url = format!("redis://127.0.0.1:{}?cluster=no", node.port());
     let client = std::sync::Arc::new(Client::create(&url));
@@ -32,13 +32,13 @@ fn bulk(text: &str) -> String {
 }
 
 #[test]
-fn between_two_replies() {
+fn pipeline_split_between_replies_is_decoded() {
     let pieces = ["one", "two", "three"].map(bulk);
     assert_eq!(answers(&pieces, 3), ["one", "two", "three"]);
 }
 
 #[test]
-fn inside_a_long_reply_that_follows_short_ones() {
+fn pipeline_split_inside_long_reply_is_decoded() {
     let long = "x".repeat(1 << 20);
     let whole = bulk(&long) + &bulk("last");
     let (begin, end) = whole.split_at(100);

@@ -1,7 +1,7 @@
-//! Read-only clients: where their reads go, and what they refuse.
+//! Read-only clients: where reads go, and what is rejected.
 
 use crate::common::{
-    ask, client, code, is, is_sent, key_of, pipeline, say, say_all, show, stat, timed,
+    client, code, is_command, is_sent, key_of, pipeline, run, run_all, send, show, stat, timed,
 };
 use rediscluster::cluster::Pipeline;
 use rediscluster::error::Code;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use support::{Action, FakeCluster, slot_of};
 
-/// The commands of each connection that carried one of these names.
+/// The commands of each connection that carried one of these commands.
 fn connections_with(fake: &FakeCluster, nodes: usize, names: &[&str]) -> Vec<Vec<String>> {
     let used = |commands: &Vec<String>| {
         commands
@@ -25,21 +25,21 @@ fn connections_with(fake: &FakeCluster, nodes: usize, names: &[&str]) -> Vec<Vec
 }
 
 #[test]
-fn every_connection_of_a_read_only_client_says_readonly_once_and_no_other_does() {
+fn readonly_is_sent_once_on_each_readonly_connection() {
     let fake = FakeCluster::with_replicas(2, 2);
     let client = Arc::new(client(&fake.url()));
     let readonly = Arc::new(client.readonly());
     let keys: Vec<String> = (0..40).map(|n| key_of(n % 2, 2, n)).collect();
     for key in &keys {
-        assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+        assert_eq!(run(&client, &format!("SET {key} v")), "OK");
     }
     for key in &keys {
-        assert_eq!(say(&readonly, &format!("GET {key}")), "v");
-        assert_eq!(say(&client, &format!("EXISTS {key}")), "1");
+        assert_eq!(run(&readonly, &format!("GET {key}")), "v");
+        assert_eq!(run(&client, &format!("EXISTS {key}")), "1");
     }
     let gets: Vec<String> = keys.iter().map(|k| format!("GET {k}")).collect();
     for _ in 0..5 {
-        assert_eq!(say_all(&readonly, &gets), vec!["v"; gets.len()]);
+        assert_eq!(run_all(&readonly, &gets), vec!["v"; gets.len()]);
     }
     let plain = connections_with(&fake, 6, &["SET", "EXISTS"]);
     assert!(
@@ -47,7 +47,10 @@ fn every_connection_of_a_read_only_client_says_readonly_once_and_no_other_does()
         "{plain:#?}"
     );
     let reading = connections_with(&fake, 6, &["GET"]);
-    assert!(reading.len() >= 6, "all six nodes read: {reading:#?}");
+    assert!(
+        reading.len() >= 6,
+        "all six nodes serve reads: {reading:#?}"
+    );
     for commands in reading {
         let said = commands.iter().filter(|c| *c == "READONLY").count();
         let at = commands.iter().position(|c| c == "READONLY");
@@ -57,16 +60,17 @@ fn every_connection_of_a_read_only_client_says_readonly_once_and_no_other_does()
 }
 
 #[test]
-fn a_node_that_refuses_readonly_serves_no_read() {
+fn node_refusing_readonly_serves_no_read() {
     let fake = FakeCluster::with_replicas(1, 1);
     fake.put("k", "v");
     for node in 0..2 {
         fake.on(node, |_, command| {
-            is(command, "READONLY").then(|| Action::send("-NOPERM no rights for 'readonly'\r\n"))
+            is_command(command, "READONLY")
+                .then(|| Action::send("-NOPERM no rights for 'readonly'\r\n"))
         });
     }
     let readonly = client(&fake.url()).with("timeout_ms", "300").readonly();
-    let reply = ask(&readonly, "GET k");
+    let reply = send(&readonly, "GET k");
     assert!(
         matches!(code(reply.view()), Code::Auth | Code::Connect),
         "{}",
@@ -74,18 +78,18 @@ fn a_node_that_refuses_readonly_serves_no_read() {
     );
     assert!(!is_sent(reply.view()));
     assert_eq!(fake.calls("GET"), 0);
-    // Refused by one of several it costs an attempt and not the read.
+    // If one of several nodes refuses, the attempt fails but not the read.
     fake.on(1, |_, command| {
-        is(command, "READONLY").then(|| Action::send("-ERR cannot\r\n"))
+        is_command(command, "READONLY").then(|| Action::send("-ERR cannot\r\n"))
     });
     fake.off(0);
     for _ in 0..20 {
-        assert_eq!(say(&readonly, "GET k"), "v");
+        assert_eq!(run(&readonly, "GET k"), "v");
     }
     assert_eq!(fake.node(1).calls("GET"), 0);
 }
 
-/// Arguments that give every command as many keys and options as it may want.
+/// Arguments with enough keys and options for every command.
 const ARGUMENTS: &[&[&str]] = &[
     &[],
     &["k"],
@@ -100,11 +104,11 @@ const ARGUMENTS: &[&[&str]] = &[
 ];
 
 #[test]
-fn a_read_only_client_sends_nothing_that_is_not_known_to_be_a_read() {
+fn readonly_client_sends_only_known_reads() {
     let fake = FakeCluster::with_replicas(1, 1);
     let readonly = Arc::new(client(&fake.url()).readonly());
-    assert_eq!(say(&readonly, "GET k"), "nil");
-    assert_eq!(say_all(&readonly, &["GET k", "EXISTS k"]), ["nil", "0"]);
+    assert_eq!(run(&readonly, "GET k"), "nil");
+    assert_eq!(run_all(&readonly, &["GET k", "EXISTS k"]), ["nil", "0"]);
     let bytes = || fake.node(0).bytes_received() + fake.node(1).bytes_received();
     let before = bytes();
     let mut commands: Vec<Vec<Vec<u8>>> = Vec::new();
@@ -133,7 +137,7 @@ fn a_read_only_client_sends_nothing_that_is_not_known_to_be_a_read() {
     ] {
         commands.push(support::words::split(words).unwrap());
     }
-    // The same in the other case, which servers do not mind.
+    // The same in the other case, which servers treat alike.
     let lower: Vec<Vec<Vec<u8>>> = commands
         .iter()
         .map(|c| c.iter().map(|w| w.to_ascii_lowercase()).collect())
@@ -157,7 +161,7 @@ fn a_read_only_client_sends_nothing_that_is_not_known_to_be_a_read() {
             refused(&readonly.command_to(place, &args), command);
         }
         refused(&readonly.pin(b"k").command(&args), command);
-        // A pipeline with one of them in it is refused as a whole.
+        // A pipeline that contains one of them is rejected as a whole.
         let mut pipeline = Pipeline::new(readonly.clone());
         pipeline.command(&[b"GET", b"k"]);
         pipeline.resp(&support::encode(&args));
@@ -192,15 +196,11 @@ fn a_read_only_client_sends_nothing_that_is_not_known_to_be_a_read() {
         show(reply.view())
     );
     assert_eq!(bytes(), before);
-    assert_eq!(
-        say(&readonly, "GET k"),
-        "nil",
-        "and the client is as good as before"
-    );
+    assert_eq!(run(&readonly, "GET k"), "nil", "the client still works");
 }
 
 #[test]
-fn the_reads_of_a_slot_in_one_pipeline_go_to_one_node() {
+fn pipeline_reads_of_one_slot_go_to_one_node() {
     let fake = FakeCluster::with_replicas(1, 3);
     let readonly = Arc::new(client(&fake.url()).readonly());
     let gets = vec!["GET k"; 20];
@@ -218,13 +218,13 @@ fn the_reads_of_a_slot_in_one_pipeline_go_to_one_node() {
 }
 
 #[test]
-fn a_pipeline_that_writes_a_slot_reads_it_at_its_primary() {
+fn pipeline_reads_written_slot_at_primary() {
     let fake = FakeCluster::with_replicas(2, 2);
     let any = Arc::new(client(&fake.url()).with("read_from", "replica"));
     let (key, other) = (key_of(0, 2, 1), key_of(1, 2, 2));
     fake.put(&other, "elsewhere");
     for n in 0..20 {
-        let got = say_all(
+        let got = run_all(
             &any,
             &[
                 format!("GET {other}"),
@@ -247,51 +247,51 @@ fn a_pipeline_that_writes_a_slot_reads_it_at_its_primary() {
     assert_eq!(
         on_replicas(3, &other) + on_replicas(5, &other),
         20,
-        "and the other slot's not"
+        "reads of the other slot still go to replicas"
     );
 }
 
 #[test]
-fn a_replica_that_says_moved_is_followed_and_its_shard_keeps_its_replicas() {
+fn moved_from_replica_is_followed_and_keeps_replicas() {
     let fake = FakeCluster::with_replicas(1, 2);
     fake.put("k", "v");
     let there = format!("127.0.0.1:{}", fake.port(0));
     fake.on(1, move |_, command| {
         let slot = slot_of(b"k");
-        is(command, "GET").then(|| Action::send(format!("-MOVED {slot} {there}\r\n")))
+        is_command(command, "GET").then(|| Action::send(format!("-MOVED {slot} {there}\r\n")))
     });
     let readonly = client(&fake.url()).readonly();
     for _ in 0..60 {
-        assert_eq!(say(&readonly, "GET k"), "v");
+        assert_eq!(run(&readonly, "GET k"), "v");
     }
-    assert!(fake.node(1).calls("GET") > 0, "it was never asked");
+    assert!(fake.node(1).calls("GET") > 0, "the replica was never asked");
     assert!(
         fake.node(2).calls("GET") > 5,
-        "the other replica is forgotten"
+        "the other replica is not used any more"
     );
 }
 
 #[test]
-fn a_primary_that_serves_nobody_costs_no_read_its_replica() {
+fn unavailable_primary_keeps_replica_reads() {
     for says in [
-        // So it does for two seconds when it has just been started, and for longer when it is cut off.
+        // A server replies so for two seconds after its start, and for longer when it is cut off.
         "-CLUSTERDOWN The cluster is down\r\n",
         "-BUSY Redis is busy running a script.\r\n",
     ] {
         let fake = FakeCluster::with_replicas(1, 1);
         fake.put("k", "v");
         fake.on(0, move |_, command| {
-            is(command, "GET").then(|| Action::send(says))
+            is_command(command, "GET").then(|| Action::send(says))
         });
         let client = client(&fake.url());
         let usual = Arc::new(client.readonly());
-        // It believes a replica what it has, and asks the primary for what it lacks.
+        // It trusts the values of a replica and checks missing keys at the primary.
         let verifies = Arc::new(usual.with("nil", "verify"));
         for n in 0..80 {
             let client = [&usual, &verifies][n / 2 % 2];
             let (got, time) = timed(|| match n % 2 {
-                0 => say(client, "GET k"),
-                _ => say_all(client, &["GET k"]).concat(),
+                0 => run(client, "GET k"),
+                _ => run_all(client, &["GET k"]).concat(),
             });
             assert_eq!(got, "v", "read {n}");
             assert!(time < Duration::from_millis(100), "read {n}: {time:?}");
@@ -301,17 +301,17 @@ fn a_primary_that_serves_nobody_costs_no_read_its_replica() {
 }
 
 #[test]
-fn a_read_that_blocks_goes_to_replicas_too() {
+fn blocking_reads_go_to_replicas() {
     let fake = FakeCluster::with_replicas(1, 1);
     fake.on(1, |_, command| {
-        is(command, "XREAD").then(|| Action::send("*-1\r\n"))
+        is_command(command, "XREAD").then(|| Action::send("*-1\r\n"))
     });
     fake.on(0, |_, command| {
-        is(command, "XREAD").then(|| Action::send("*-1\r\n"))
+        is_command(command, "XREAD").then(|| Action::send("*-1\r\n"))
     });
     let readonly = client(&fake.url()).readonly();
     for _ in 0..20 {
-        assert_eq!(say(&readonly, "XREAD BLOCK 10 STREAMS k $"), "nil");
+        assert_eq!(run(&readonly, "XREAD BLOCK 10 STREAMS k $"), "nil");
     }
     for commands in connections_with(&fake, 2, &["XREAD"]) {
         assert!(commands.contains(&"READONLY".to_string()), "{commands:?}");
@@ -320,7 +320,7 @@ fn a_read_that_blocks_goes_to_replicas_too() {
 }
 
 #[test]
-fn cursors_of_one_key_are_the_primarys_and_never_a_replicas() {
+fn key_scans_always_use_the_primary() {
     let fake = FakeCluster::with_replicas(1, 2);
     for node in 0..3 {
         fake.on(node, |_, command| {
@@ -332,8 +332,8 @@ fn cursors_of_one_key_are_the_primarys_and_never_a_replicas() {
     for n in 0..10 {
         for name in ["HSCAN", "SSCAN", "ZSCAN"] {
             let words = format!("{name} {} 0", key_of(0, 1, n));
-            assert_eq!(say(&readonly, &words), "[0, []]");
-            assert_eq!(say_all(&readonly, &[&words]), ["[0, []]"]);
+            assert_eq!(run(&readonly, &words), "[0, []]");
+            assert_eq!(run_all(&readonly, &[&words]), ["[0, []]"]);
         }
     }
     for name in ["HSCAN", "SSCAN", "ZSCAN"] {

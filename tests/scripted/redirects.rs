@@ -1,7 +1,7 @@
-//! Slots that move while they are used: what nodes say then, and that each command runs once and in its order.
+//! Slots that move while they are used: each command runs once and in order.
 
 use crate::common::{
-    ask, client, code, is, is_sent, key_of, say, say_all, show, stat, timed, until,
+    client, code, is_command, is_sent, key_of, run, run_all, send, show, stat, timed, wait_for,
 };
 use rediscluster::cluster::{Client, Pipeline};
 use rediscluster::error::Code;
@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::{Action, FakeCluster, slot_of};
 
-/// Lets a node answer `answer` to its first `times` commands of this beginning, and then behave.
+/// Makes a node reply `answer` to its first `times` commands that begin with `words`.
 fn answers(fake: &FakeCluster, node: usize, words: &'static str, times: usize, answer: String) {
     let mut left = times;
     fake.on(node, move |_, command| {
-        if left == 0 || !is(command, words) {
+        if left == 0 || !is_command(command, words) {
             return None;
         }
         left -= 1;
@@ -27,26 +27,26 @@ fn port_of(fake: &FakeCluster, node: usize) -> String {
 }
 
 #[test]
-fn a_slot_that_moved_is_asked_for_once_at_its_old_place() {
+fn moved_slot_is_requested_once_from_old_owner() {
     let fake = FakeCluster::new(2);
     let client = client(&fake.url());
     let (first, second) = (key_of(0, 2, 1), slot_of(key_of(0, 2, 1).as_bytes()));
     fake.put(&first, "v");
     fake.assign(second..=second, 1);
     for _ in 0..5 {
-        assert_eq!(say(&client, &format!("GET {first}")), "v");
+        assert_eq!(run(&client, &format!("GET {first}")), "v");
     }
     assert_eq!(
         fake.node(0).calls("GET"),
         1,
-        "the old place, again and again"
+        "the old owner was asked more than once"
     );
     assert_eq!(fake.node(1).calls("GET"), 5);
     assert_eq!(stat(&client, "moved"), 1);
 }
 
 #[test]
-fn a_pipeline_follows_its_moved_commands_and_keeps_every_reply_in_its_place() {
+fn pipeline_follows_moved_and_keeps_reply_order() {
     let fake = FakeCluster::new(3);
     let client = Arc::new(client(&fake.url()));
     let keys: Vec<String> = (0..60).map(|n| key_of(n % 3, 3, n)).collect();
@@ -59,12 +59,12 @@ fn a_pipeline_follows_its_moved_commands_and_keeps_every_reply_in_its_place() {
     }
     let gets: Vec<String> = keys.iter().map(|k| format!("GET {k}")).collect();
     let expected: Vec<String> = keys.iter().map(|k| format!("value of {k}")).collect();
-    assert_eq!(say_all(&client, &gets), expected);
+    assert_eq!(run_all(&client, &gets), expected);
     assert_eq!(fake.calls("GET"), 60 + 30);
 }
 
 #[test]
-fn commands_of_one_key_keep_their_order_when_its_slot_has_moved() {
+fn commands_of_moved_key_keep_their_order() {
     let fake = FakeCluster::new(2);
     let client = Arc::new(client(&fake.url()));
     let key = key_of(0, 2, 1);
@@ -72,40 +72,44 @@ fn commands_of_one_key_keep_their_order_when_its_slot_has_moved() {
     fake.assign(slot..=slot, 1);
     let mut commands: Vec<String> = (0..50).map(|n| format!("SET {key} {n}")).collect();
     commands.push(format!("GET {key}"));
-    assert_eq!(say_all(&client, &commands).last().unwrap(), "49");
+    assert_eq!(run_all(&client, &commands).last().unwrap(), "49");
     let arrived: Vec<String> = fake.node(1).received_text().concat();
     let sets: Vec<&String> = arrived.iter().filter(|c| c.starts_with("SET")).collect();
     assert_eq!(sets, commands[..50].iter().collect::<Vec<_>>());
 }
 
 #[test]
-fn commands_of_one_slot_that_are_sent_different_ways_go_one_way_together() {
+fn conflicting_redirections_of_one_slot_go_to_one_node() {
     let fake = FakeCluster::new(3);
     let client = Arc::new(client(&fake.url()));
     let key = key_of(0, 3, 1);
     let slot = slot_of(key.as_bytes());
     fake.assign(slot..=slot, 1);
-    // In the middle of it the node hears of another owner.
+    // Between the two commands the node learns of another owner.
     let (first, second) = (port_of(&fake, 1), port_of(&fake, 2));
     fake.on(0, move |_, command| {
         let to = match () {
-            () if is(command, "GET") => &first,
-            () if is(command, "SET") => &second,
+            () if is_command(command, "GET") => &first,
+            () if is_command(command, "SET") => &second,
             () => return None,
         };
         Some(Action::send(format!("-MOVED {slot} {to}\r\n")))
     });
     fake.on(2, |_, command| {
-        is(command, "SET").then(|| Action::send("+OK\r\n"))
+        is_command(command, "SET").then(|| Action::send("+OK\r\n"))
     });
     let commands = [format!("GET {key}"), format!("SET {key} v")];
-    assert_eq!(say_all(&client, &commands), ["nil", "OK"]);
+    assert_eq!(run_all(&client, &commands), ["nil", "OK"]);
     let calls = |node| (fake.node(node).calls("GET"), fake.node(node).calls("SET"));
-    assert_eq!((calls(1), calls(2)), ((1, 1), (0, 0)), "side by side");
+    assert_eq!(
+        (calls(1), calls(2)),
+        ((1, 1), (0, 0)),
+        "both commands go to one node"
+    );
 }
 
 #[test]
-fn two_nodes_that_send_to_each_other_end_in_an_error_and_not_in_a_storm() {
+fn redirection_loop_ends_in_redirects_error() {
     let fake = FakeCluster::new(2);
     let key = key_of(0, 2, 1);
     let slot = slot_of(key.as_bytes());
@@ -120,32 +124,32 @@ fn two_nodes_that_send_to_each_other_end_in_an_error_and_not_in_a_storm() {
         );
     }
     let client = client(&(fake.url() + "?max_redirects=5&timeout_ms=2000"));
-    let (reply, time) = timed(|| ask(&client, &format!("SET {key} v")));
+    let (reply, time) = timed(|| send(&client, &format!("SET {key} v")));
     assert_eq!(
         code(reply.view()),
         Code::Redirects,
         "{}",
         show(reply.view())
     );
-    assert!(!is_sent(reply.view()), "it has not run anywhere");
+    assert!(!is_sent(reply.view()), "it has not run on any node");
     assert_eq!(
         fake.calls("SET"),
         6,
         "max_redirects=5 means one try and five more"
     );
     assert!(time < Duration::from_millis(2050));
-    // In a pipeline the others are not concerned.
+    // The other commands of a pipeline are not affected.
     let client = Arc::new(client);
     let other = key_of(1, 2, 2);
     fake.put(&other, "well");
-    let got = say_all(&client, &[format!("SET {key} v"), format!("GET {other}")]);
+    let got = run_all(&client, &[format!("SET {key} v"), format!("GET {other}")]);
     assert!(got[0].starts_with("Command # 1 (SET"), "{got:?}");
     assert!(got[0].ends_with("(REDIRECTS)"), "{got:?}");
     assert_eq!(got[1], "well");
 }
 
 #[test]
-fn a_node_that_sends_to_itself_is_asked_no_more_often_than_max_redirects_says() {
+fn self_redirection_is_limited_by_max_redirects() {
     let fake = FakeCluster::new(1);
     let slot = slot_of(b"k");
     let itself = port_of(&fake, 0);
@@ -157,7 +161,7 @@ fn a_node_that_sends_to_itself_is_asked_no_more_often_than_max_redirects_says() 
         format!("-MOVED {slot} {itself}"),
     );
     let client = client(&(fake.url() + "?max_redirects=4"));
-    let reply = ask(&client, "INCR k");
+    let reply = send(&client, "INCR k");
     assert_eq!(
         code(reply.view()),
         Code::Redirects,
@@ -165,13 +169,13 @@ fn a_node_that_sends_to_itself_is_asked_no_more_often_than_max_redirects_says() 
         show(reply.view())
     );
     assert_eq!(fake.calls("INCR"), 5);
-    // Or for a moment only, as after a failover.
+    // The same for a short time, as after a failover.
     answers(&fake, 0, "INCR", 3, format!("-MOVED {slot} {itself}"));
-    assert_eq!(say(&client, "INCR k"), "1");
+    assert_eq!(run(&client, "INCR k"), "1");
 }
 
 #[test]
-fn a_redirection_leads_to_a_node_that_nobody_had_named_in_any_spelling() {
+fn redirection_to_unknown_node_is_followed_in_any_spelling() {
     for spelling in [
         "127.0.0.1:",
         ":",
@@ -181,7 +185,7 @@ fn a_redirection_leads_to_a_node_that_nobody_had_named_in_any_spelling() {
     ] {
         for kind in ["MOVED", "ASK"] {
             let fake = FakeCluster::new(2);
-            // Without slots node 1 is in nobody's view.
+            // Without slots node 1 is in no topology.
             fake.assign(0..=16383, 0);
             let client = client(&format!("redis://{}", port_of(&fake, 0)));
             let slot = slot_of(b"k");
@@ -191,7 +195,7 @@ fn a_redirection_leads_to_a_node_that_nobody_had_named_in_any_spelling() {
             if !asked {
                 fake.assign(slot..=slot, 1);
             }
-            assert_eq!(say(&client, "SET k v"), "OK", "{there}");
+            assert_eq!(run(&client, "SET k v"), "OK", "{there}");
             assert_eq!(fake.node(1).calls("SET"), 1, "{there}");
             assert_eq!(fake.node(1).calls("ASKING"), usize::from(asked), "{there}");
         }
@@ -199,7 +203,7 @@ fn a_redirection_leads_to_a_node_that_nobody_had_named_in_any_spelling() {
 }
 
 #[test]
-fn a_node_without_a_name_is_waited_for_and_never_dialled() {
+fn redirection_without_valid_address_is_retried_later() {
     let fake = FakeCluster::new(2);
     let client = client(&fake.url());
     let key = key_of(0, 2, 1);
@@ -207,17 +211,17 @@ fn a_node_without_a_name_is_waited_for_and_never_dialled() {
     for host in ["?", "no such host", ""] {
         for port in ["7000x", "0", "65536", ""] {
             answers(&fake, 0, "SET", 2, format!("-MOVED {slot} {host}:{port}"));
-            assert_eq!(say(&client, &format!("SET {key} {host}{port}x")), "OK");
+            assert_eq!(run(&client, &format!("SET {key} {host}{port}x")), "OK");
         }
     }
     for slot in ["99999", "-1", "16384", "x", ""] {
         answers(&fake, 0, "SET", 2, format!("-MOVED {slot} 127.0.0.1:1"));
-        assert_eq!(say(&client, &format!("SET {key} v")), "OK", "slot {slot}");
+        assert_eq!(run(&client, &format!("SET {key} v")), "OK", "slot {slot}");
     }
 }
 
 #[test]
-fn asking_and_its_command_leave_together_and_the_map_stays_as_it_was() {
+fn asking_is_sent_with_its_command_and_keeps_slot_map() {
     let fake = FakeCluster::new(2);
     let client = Arc::new(client(&fake.url()));
     let key = key_of(0, 2, 1);
@@ -225,10 +229,10 @@ fn asking_and_its_command_leave_together_and_the_map_stays_as_it_was() {
     fake.put(&key, "there");
     let there = port_of(&fake, 1);
     answers(&fake, 0, "GET", usize::MAX, format!("-ASK {slot} {there}"));
-    // It answers ASKING only when it has the command too.
+    // It answers ASKING only after it has received the command too.
     let mut asked = 0;
     fake.on(1, move |_, command| {
-        if is(command, "ASKING") {
+        if is_command(command, "ASKING") {
             asked += 1;
             return Some(Action::Nothing);
         }
@@ -236,17 +240,17 @@ fn asking_and_its_command_leave_together_and_the_map_stays_as_it_was() {
         (answer > 0).then(|| Action::send("+OK\r\n".repeat(answer) + "$5\r\nthere\r\n"))
     });
     for _ in 0..3 {
-        assert_eq!(say(&client, &format!("GET {key}")), "there");
+        assert_eq!(run(&client, &format!("GET {key}")), "there");
     }
     assert_eq!(
         fake.node(0).calls("GET"),
         3,
         "ASK is for once: the slot has not moved"
     );
-    // In a pipeline each command has an ASKING of its own.
+    // In a pipeline each command has its own ASKING.
     let gets = vec![format!("GET {key}"); 3];
     fake.off(1);
-    assert_eq!(say_all(&client, &gets), ["there"; 3]);
+    assert_eq!(run_all(&client, &gets), ["there"; 3]);
     for commands in fake.node(1).received_text() {
         for (n, command) in commands.iter().enumerate() {
             if command.starts_with("GET") {
@@ -263,7 +267,7 @@ fn asking_and_its_command_leave_together_and_the_map_stays_as_it_was() {
 }
 
 #[test]
-fn asking_precedes_a_transaction_and_not_its_first_command() {
+fn asking_precedes_multi_in_a_transaction() {
     let fake = FakeCluster::new(2);
     let client = Arc::new(client(&fake.url()));
     let key = key_of(0, 2, 1);
@@ -297,21 +301,21 @@ fn asking_precedes_a_transaction_and_not_its_first_command() {
 }
 
 #[test]
-fn a_split_multi_key_command_is_asked_again_until_the_migration_is_over() {
+fn tryagain_is_retried_until_migration_ends() {
     let fake = FakeCluster::new(1);
     let client = client(&fake.url());
     fake.put("{k}1", "a");
     fake.put("{k}2", "b");
     let words = "-TRYAGAIN Multiple keys request during rehashing of slot";
     answers(&fake, 0, "MGET", 4, words.into());
-    assert_eq!(say(&client, "MGET {k}1 {k}2"), "[a, b]");
+    assert_eq!(run(&client, "MGET {k}1 {k}2"), "[a, b]");
     assert_eq!(fake.calls("MGET"), 5);
     assert_eq!(stat(&client, "tryagain"), 4);
 }
 
 #[test]
-fn a_command_that_was_answered_is_not_sent_again_because_others_still_wait() {
-    // What is not answered yet waits for another round, several times over.
+fn answered_command_is_not_resent_with_pending_ones() {
+    // Commands without a reply are retried, several times.
     for words in [
         "-TRYAGAIN Multiple keys request during rehashing of slot",
         "-CLUSTERDOWN Hash slot not served",
@@ -323,7 +327,7 @@ fn a_command_that_was_answered_is_not_sent_again_because_others_still_wait() {
         let (early, late) = (key_of(0, 2, 1), key_of(1, 2, 2));
         answers(&fake, 0, "INCR", 1, words.into());
         answers(&fake, 1, "INCR", 4, words.into());
-        let got = say_all(&client, &[format!("INCR {early}"), format!("INCR {late}")]);
+        let got = run_all(&client, &[format!("INCR {early}"), format!("INCR {late}")]);
         assert_eq!(got, ["1", "1"], "{words}");
         assert_eq!(fake.node(0).calls("INCR"), 2, "{words}");
         assert_eq!(fake.node(1).calls("INCR"), 5, "{words}");
@@ -331,14 +335,14 @@ fn a_command_that_was_answered_is_not_sent_again_because_others_still_wait() {
 }
 
 #[test]
-fn a_command_that_was_answered_is_not_sent_again_because_a_slot_is_without_a_node() {
+fn answered_command_is_not_resent_for_unserved_slot() {
     let fake = FakeCluster::new(2);
     let (early, late) = (key_of(0, 2, 1), key_of(1, 2, 2));
     let slot = slot_of(late.as_bytes());
     fake.unassign(slot..=slot);
     let client = Arc::new(client(&(fake.url() + "?timeout_ms=400")));
     answers(&fake, 0, "INCR", 1, "-TRYAGAIN".into());
-    let got = say_all(&client, &[format!("INCR {early}"), format!("INCR {late}")]);
+    let got = run_all(&client, &[format!("INCR {early}"), format!("INCR {late}")]);
     assert_eq!(got[0], "1", "{got:?}");
     assert!(
         got[1].contains("no node serves slot") && got[1].ends_with("(DOWN)"),
@@ -348,13 +352,13 @@ fn a_command_that_was_answered_is_not_sent_again_because_a_slot_is_without_a_nod
 }
 
 #[test]
-fn a_refused_command_does_not_run_late_when_a_later_one_of_its_slot_has_run() {
+fn refused_command_not_retried_after_later_slot_command_ran() {
     let fake = FakeCluster::new(2);
     let client = Arc::new(client(&fake.url()));
     let (key, other) = (key_of(0, 2, 1), key_of(1, 2, 2));
     answers(&fake, 0, "SET", 1, "-TRYAGAIN".into());
     answers(&fake, 1, "SET", 1, "-TRYAGAIN".into());
-    let got = say_all(
+    let got = run_all(
         &client,
         &[
             format!("SET {key} first"),
@@ -364,57 +368,58 @@ fn a_refused_command_does_not_run_late_when_a_later_one_of_its_slot_has_run() {
     );
     let told = "TRYAGAIN (not sent again: a later command of its slot has run) (SERVER)";
     assert!(got[0].ends_with(told), "{got:?}");
-    assert_eq!(got[1..], ["OK", "OK"], "another slot is not concerned");
+    assert_eq!(got[1..], ["OK", "OK"], "another slot is not affected");
     assert_eq!(fake.value(&key).unwrap(), b"second");
     assert_eq!(fake.node(0).calls("SET"), 2);
     assert_eq!(fake.node(1).calls("SET"), 2);
 }
 
 #[test]
-fn commands_of_one_slot_whose_primary_has_been_failing_go_to_one_node() {
+fn slot_commands_after_primary_failure_go_to_one_node() {
     let fake = FakeCluster::with_replicas(1, 1);
     let client = Arc::new(client(&(fake.url() + "?attempt_timeout_ms=100")));
     fake.on(0, |_, command| {
-        is(command, "SET").then_some(Action::Nothing)
+        is_command(command, "SET").then_some(Action::Nothing)
     });
-    assert!(say(&client, "SET k lost").contains("TIMEOUT"));
+    assert!(run(&client, "SET k lost").contains("TIMEOUT"));
     fake.off(0);
-    // Until it is tried again: by the first command, and the others would ask who has taken its place.
+    // Until the next probe of the node. The first command is the probe; the others would look for a promoted replica.
     let failed = Instant::now();
-    until("a while", || failed.elapsed() > Duration::from_millis(60));
-    let got = say_all(&client, &["GET k", "SET k v", "GET k"]);
+    wait_for("the time is over", || {
+        failed.elapsed() > Duration::from_millis(60)
+    });
+    let got = run_all(&client, &["GET k", "SET k v", "GET k"]);
     assert_eq!(got, ["nil", "OK", "v"]);
     assert_eq!(fake.node(1).calls("SET"), 0);
 }
 
 #[test]
-fn a_refused_command_does_not_run_late_when_a_later_one_of_its_key_has_run_where_the_key_has_moved()
-{
+fn refused_command_not_retried_after_later_command_was_asked() {
     let fake = FakeCluster::new(2);
     let client = Arc::new(client(&fake.url()));
     let key = format!("{{{}}}", key_of(0, 2, 1));
     let moved = format!("{key}moved");
-    let ask = format!(
+    let send = format!(
         "-ASK {} 127.0.0.1:{}\r\n",
         slot_of(key.as_bytes()),
         fake.port(1)
     );
     for early in ["SET", "GET"] {
-        // The first is refused for another reason; the others of its key are told that it has moved.
-        let (ask, gone, mut refused) = (ask.clone(), moved.clone(), false);
+        // The first command is refused for another reason; the others get ASK for the key.
+        let (send, gone, mut refused) = (send.clone(), moved.clone(), false);
         fake.on(0, move |_, command| {
             if command.get(1).is_none_or(|key| *key != gone.as_bytes()) {
                 return None;
             }
             let loading = "-LOADING Redis is loading the dataset in memory\r\n";
             let is_first = !std::mem::replace(&mut refused, true);
-            Some(Action::send(if is_first { loading } else { &ask }))
+            Some(Action::send(if is_first { loading } else { &send }))
         });
         let first = match early {
             "SET" => format!("SET {moved} first"),
             _ => format!("GET {moved}"),
         };
-        let got = say_all(&client, &[first, format!("SET {moved} second")]);
+        let got = run_all(&client, &[first, format!("SET {moved} second")]);
         assert!(
             got[0].contains("(not sent again: a later command of its slot has run)"),
             "{got:?}"
@@ -426,18 +431,18 @@ fn a_refused_command_does_not_run_late_when_a_later_one_of_its_key_has_run_where
 }
 
 #[test]
-fn a_refused_command_does_not_run_late_when_a_later_one_of_its_slot_may_have_run() {
+fn refused_command_not_retried_if_later_write_may_have_run() {
     for early in ["SET", "GET"] {
         let fake = FakeCluster::new(1);
         let client = Arc::new(client(&fake.url()));
         let mut left = vec![Action::SendClose(Vec::new()), Action::send("-TRYAGAIN\r\n")];
-        // The first is refused, and the reply to the second is lost.
+        // The first command is refused, and the reply to the second is lost.
         fake.on(0, move |_, command| {
-            (is(command, "SET") || is(command, "GET"))
+            (is_command(command, "SET") || is_command(command, "GET"))
                 .then(|| left.pop())
                 .flatten()
         });
-        let got = say_all(
+        let got = run_all(
             &client,
             &[
                 if early == "SET" {
@@ -456,7 +461,7 @@ fn a_refused_command_does_not_run_late_when_a_later_one_of_its_slot_may_have_run
 }
 
 #[test]
-fn a_cluster_that_is_down_is_waited_for_until_the_deadline() {
+fn clusterdown_is_retried_until_deadline() {
     let fake = FakeCluster::new(2);
     let key = key_of(0, 2, 1);
     let long = client(&fake.url());
@@ -465,7 +470,7 @@ fn a_cluster_that_is_down_is_waited_for_until_the_deadline() {
         "-CLUSTERDOWN Hash slot not served",
     ] {
         answers(&fake, 0, "INCR", 3, words.into());
-        assert!(!say(&long, &format!("INCR {key}")).contains("DOWN"));
+        assert!(!run(&long, &format!("INCR {key}")).contains("DOWN"));
     }
     assert_eq!(fake.value(&key).unwrap(), b"2");
     answers(
@@ -476,7 +481,7 @@ fn a_cluster_that_is_down_is_waited_for_until_the_deadline() {
         "-CLUSTERDOWN The cluster is down".into(),
     );
     let short = client(&(fake.url() + "?timeout_ms=300"));
-    let (reply, time) = timed(|| ask(&short, &format!("INCR {key}")));
+    let (reply, time) = timed(|| send(&short, &format!("INCR {key}")));
     assert_eq!(code(reply.view()), Code::Down, "{}", show(reply.view()));
     assert!(!is_sent(reply.view()));
     assert!(
@@ -491,7 +496,7 @@ fn a_cluster_that_is_down_is_waited_for_until_the_deadline() {
 }
 
 #[test]
-fn a_loading_primary_is_waited_for_and_a_loading_replica_is_not() {
+fn loading_primary_is_retried_and_loading_replica_skipped() {
     for words in [
         "-LOADING Redis is loading the dataset in memory",
         "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
@@ -500,13 +505,13 @@ fn a_loading_primary_is_waited_for_and_a_loading_replica_is_not() {
         fake.put("k", "v");
         let client = Arc::new(client(&fake.url()));
         answers(&fake, 0, "INCR", 3, words.into());
-        assert_eq!(say(&client, "INCR n"), "1");
+        assert_eq!(run(&client, "INCR n"), "1");
         assert_eq!(fake.node(0).calls("INCR"), 4, "{words}");
         answers(&fake, 0, "GET", 3, words.into());
-        assert_eq!(say(&client, "GET k"), "v", "{words}");
+        assert_eq!(run(&client, "GET k"), "v", "{words}");
         answers(&fake, 0, "INCR", 3, words.into());
         assert_eq!(
-            say_all(&client, &["INCR n", "GET k"]),
+            run_all(&client, &["INCR n", "GET k"]),
             ["2", "v"],
             "{words}"
         );
@@ -515,7 +520,7 @@ fn a_loading_primary_is_waited_for_and_a_loading_replica_is_not() {
         let readonly = client.readonly();
         let (_, time) = timed(|| {
             for _ in 0..40 {
-                assert_eq!(say(&readonly, "GET k"), "v", "{words}");
+                assert_eq!(run(&readonly, "GET k"), "v", "{words}");
             }
         });
         assert!(
@@ -525,13 +530,13 @@ fn a_loading_primary_is_waited_for_and_a_loading_replica_is_not() {
         let asked = fake.node(1).calls("GET") - before;
         assert!(
             (1..10).contains(&asked),
-            "asked {asked} times, and not left alone"
+            "asked {asked} times, and not ejected"
         );
     }
 }
 
 #[test]
-fn a_demoted_primary_that_has_not_heard_of_it_costs_nothing_but_time() {
+fn readonly_error_from_demoted_primary_is_retried() {
     let fake = FakeCluster::new(2);
     let client = client(&fake.url());
     let key = key_of(0, 2, 1);
@@ -544,12 +549,12 @@ fn a_demoted_primary_that_has_not_heard_of_it_costs_nothing_but_time() {
         "-READONLY You can't write against a read only replica.".into(),
     );
     fake.assign(slot..=slot, 1);
-    assert_eq!(say(&client, &format!("INCR {key}")), "1");
+    assert_eq!(run(&client, &format!("INCR {key}")), "1");
     assert_eq!(fake.value(&key).unwrap(), b"1");
 }
 
 #[test]
-fn a_pinned_handle_is_told_that_its_slot_has_moved_and_then_follows_it() {
+fn pinned_handle_reports_moved_then_follows() {
     let fake = FakeCluster::new(2);
     let key = key_of(0, 2, 1);
     let slot = slot_of(key.as_bytes());
@@ -586,27 +591,27 @@ fn a_pinned_handle_is_told_that_its_slot_has_moved_and_then_follows_it() {
         });
     }
     let pinned = client(&fake.url()).pin(key.as_bytes());
-    assert_eq!(say(&pinned, &set), "OK");
+    assert_eq!(run(&pinned, &set), "OK");
     fake.assign(slot..=slot, 1);
-    // Nothing is sent twice behind the back of who may be counting on one connection.
-    assert!(say(&pinned, &set).starts_with("MOVED"));
-    assert_eq!(say(&pinned, &set), "OK");
+    // The pinned handle does not resend: its caller may rely on one connection.
+    assert!(run(&pinned, &set).starts_with("MOVED"));
+    assert_eq!(run(&pinned, &set), "OK");
     assert_eq!(fake.node(1).calls("SET"), 1);
-    // A transaction that was begun ends where it began.
-    assert_eq!(say(&pinned, "MULTI"), "OK");
+    // A transaction ends on the node where it began.
+    assert_eq!(run(&pinned, "MULTI"), "OK");
     fake.assign(slot..=slot, 0);
-    assert!(say(&pinned, &set).starts_with("MOVED"));
-    assert!(say(&pinned, "EXEC").starts_with("EXECABORT"));
+    assert!(run(&pinned, &set).starts_with("MOVED"));
+    assert!(run(&pinned, "EXEC").starts_with("EXECABORT"));
     for (words, answer) in [("MULTI", "OK"), (&set, "QUEUED"), ("EXEC", "[OK]")] {
-        assert_eq!(say(&pinned, words), answer);
+        assert_eq!(run(&pinned, words), answer);
     }
     assert_eq!(fake.node(0).calls("EXEC"), 1);
     assert_eq!(fake.node(1).calls("EXEC"), 1);
 }
 
-/// A slot that two nodes have given to each other, as between two SETSLOT commands.
+/// Two nodes that both redirect a slot to each other, as between two SETSLOT commands.
 #[test]
-fn nodes_that_send_to_each_other_for_a_while_are_waited_for() {
+fn temporary_redirection_loop_is_retried() {
     for ms in [150, 1200] {
         let fake = FakeCluster::with_replicas(2, 1);
         let key = key_of(0, 2, 1);
@@ -619,7 +624,9 @@ fn nodes_that_send_to_each_other_for_a_while_are_waited_for() {
             let moved = format!("-MOVED {slot} {}\r\n", port_of(&fake, 1 - node));
             fake.on(node, move |_, command| {
                 let disagree = began.elapsed() < Duration::from_millis(ms);
-                let asked = is(command, "INCR") || is(command, "DEL") || is(command, "GET");
+                let asked = is_command(command, "INCR")
+                    || is_command(command, "DEL")
+                    || is_command(command, "GET");
                 (asked && disagree).then(|| Action::send(&moved))
             });
         }
@@ -628,16 +635,16 @@ fn nodes_that_send_to_each_other_for_a_while_are_waited_for() {
             let get = format!("GET {{{key}}}v");
             let own = get.clone();
             [
-                scope.spawn(move || timed(|| say_all(client, &[format!("INCR {key}")]).concat())),
-                scope.spawn(move || timed(|| say(client, &format!("DEL {{{key}}}no")))),
-                scope.spawn(move || timed(|| say(client, &own))),
-                scope.spawn(move || timed(|| say(readonly, &get))),
+                scope.spawn(move || timed(|| run_all(client, &[format!("INCR {key}")]).concat())),
+                scope.spawn(move || timed(|| run(client, &format!("DEL {{{key}}}no")))),
+                scope.spawn(move || timed(|| run(client, &own))),
+                scope.spawn(move || timed(|| run(readonly, &get))),
             ]
             .map(|call| call.join().unwrap())
         });
         for (n, (got, time)) in told.iter().enumerate() {
             assert_eq!(*got, ["1", "0", "v", "v"][n], "{ms} ms");
-            // It waits for about as long again as it has waited, and asks seldom.
+            // The delay doubles with the time already waited, so that few requests are sent.
             assert!(*time < Duration::from_millis(2 * ms + 200), "{n}: {time:?}");
         }
         for (name, most) in [("INCR", 20), ("DEL", 20), ("GET", 40)] {
@@ -650,9 +657,9 @@ fn nodes_that_send_to_each_other_for_a_while_are_waited_for() {
     }
 }
 
-/// A node that was away comes back: it knows the present epoch, and not yet that another has its slots.
+/// A node that returns knows the current epoch, but not yet that another node owns its slots.
 #[test]
-fn one_node_whose_view_is_old_is_outvoted_although_its_epoch_is_not() {
+fn stale_view_with_current_epoch_is_outvoted() {
     let fake = FakeCluster::new(3);
     let key = key_of(0, 3, 1);
     let slot = slot_of(key.as_bytes());
@@ -661,42 +668,47 @@ fn one_node_whose_view_is_old_is_outvoted_although_its_epoch_is_not() {
     for node in 0..3 {
         let before = before.clone();
         fake.on(node, move |_, command| {
-            if is(command, "CLUSTER INFO") {
+            if is_command(command, "CLUSTER INFO") {
                 let info = "cluster_state:ok\r\ncluster_slots_assigned:16384\r\n\
                             cluster_known_nodes:3\r\ncluster_size:3\r\ncluster_current_epoch:7\r\n";
                 return Some(Action::send(format!("${}\r\n{info}\r\n", info.len())));
             }
-            (node == 0 && is(command, "CLUSTER SLOTS")).then(|| Action::Send(before.clone()))
+            (node == 0 && is_command(command, "CLUSTER SLOTS"))
+                .then(|| Action::Send(before.clone()))
         });
     }
     fake.assign(slot..=slot, 1);
     let client = client(&format!("redis://{}", port_of(&fake, 1)));
     for _ in 0..40 {
         assert_eq!(code(client.refresh().view()), Code::Ok);
-        assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+        assert_eq!(run(&client, &format!("SET {key} v")), "OK");
     }
-    assert_eq!(fake.node(0).calls("SET"), 0, "the old view was believed");
+    assert_eq!(
+        fake.node(0).calls("SET"),
+        0,
+        "the client trusted the old view"
+    );
 }
 
 #[test]
-fn a_node_that_gives_its_last_slot_away_is_forgotten_at_once() {
+fn node_without_slots_is_forgotten_immediately() {
     let fake = FakeCluster::new(3);
     let key = key_of(2, 3, 1);
     let slot = slot_of(key.as_bytes());
     fake.assign(10923..=16383, 1);
     fake.assign(slot..=slot, 2);
     let client = client(&format!("redis://{}", port_of(&fake, 0)));
-    assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+    assert_eq!(run(&client, &format!("SET {key} v")), "OK");
     let named = || show(client.topology().view()).contains(&port_of(&fake, 2));
     assert!(named());
-    // The topology has been learned just now, and would not be learned again so soon for one slot that has moved.
+    // The topology was refreshed just now, so that one moved slot causes no new refresh.
     fake.assign(slot..=slot, 1);
-    assert_eq!(say(&client, &format!("GET {key}")), "v");
+    assert_eq!(run(&client, &format!("GET {key}")), "v");
     assert!(!named(), "{}", show(client.topology().view()));
 }
 
 #[test]
-fn words_of_a_redirection_inside_a_value_are_data() {
+fn redirection_text_inside_value_is_data() {
     let fake = FakeCluster::new(1);
     fake.on(0, |_, command| {
         Some(Action::send(match command[0].as_slice() {
@@ -710,14 +722,14 @@ fn words_of_a_redirection_inside_a_value_are_data() {
     let eval = "EVAL \"return 1\" 1 k";
     let expected = "[MOVED 1 127.0.0.1:1 (SERVER), ASK 1 127.0.0.1:1 (SERVER), TRYAGAIN]";
     assert_eq!(
-        say(&client, eval)
+        run(&client, eval)
             .replace(", sent)", ")")
             .replace("(OK)", "(SERVER)"),
         expected
     );
-    assert_eq!(say(&client, "GET k"), "MOVED 1 127.0.0.1:");
-    assert_eq!(say(&client, "TYPE k"), "MOVED 1 127.0.0.1:1");
-    let all = say_all(&client, &[eval, "GET k", "TYPE k"]);
+    assert_eq!(run(&client, "GET k"), "MOVED 1 127.0.0.1:");
+    assert_eq!(run(&client, "TYPE k"), "MOVED 1 127.0.0.1:1");
+    let all = run_all(&client, &[eval, "GET k", "TYPE k"]);
     assert_eq!(all[1..], ["MOVED 1 127.0.0.1:", "MOVED 1 127.0.0.1:1"]);
     for (name, calls) in [("EVAL", 2), ("GET", 2), ("TYPE", 2)] {
         assert_eq!(fake.calls(name), calls);
@@ -725,16 +737,16 @@ fn words_of_a_redirection_inside_a_value_are_data() {
 }
 
 #[test]
-fn a_thousand_moved_replies_cost_a_handful_of_refreshes() {
+fn thousand_moved_replies_cause_few_refreshes() {
     let fake = FakeCluster::new(3);
     let client = Arc::new(client(&fake.url()));
     let before = fake.calls("CLUSTER");
-    // The client has only just learned the topology, and would not learn it again so soon.
+    // The client has just loaded the topology and would not refresh it yet.
     let connected = std::time::Instant::now();
-    until("a refresh is due again", || {
+    wait_for("a refresh is due again", || {
         connected.elapsed() > Duration::from_millis(100)
     });
-    // Every slot has a new owner at once.
+    // Every slot changes its owner at once.
     fake.assign(0..=5460, 1);
     fake.assign(5461..=10922, 2);
     fake.assign(10923..=16383, 0);
@@ -746,7 +758,7 @@ fn a_thousand_moved_replies_cost_a_handful_of_refreshes() {
                 scope.spawn(move || {
                     for n in 0..20 {
                         let key = format!("k{thread}:{n}");
-                        assert_eq!(say(client, &format!("SET {key} v")), "OK");
+                        assert_eq!(run(client, &format!("SET {key} v")), "OK");
                         calls.fetch_add(1, Ordering::Relaxed);
                     }
                 });
@@ -754,16 +766,16 @@ fn a_thousand_moved_replies_cost_a_handful_of_refreshes() {
         });
     });
     assert_eq!(calls.load(Ordering::Relaxed), 64 * 20);
-    // Two nodes a refresh, SLOTS and INFO each; at most one each 50 ms, and at least one.
+    // A refresh asks two nodes for SLOTS and INFO. At least one refresh, and at most one in 50 ms.
     let asked = (fake.calls("CLUSTER") - before) / 4;
     let most = 2 + time.as_millis() as usize / 50;
     assert!((1..=most).contains(&asked), "{asked} refreshes in {time:?}");
 }
 
-/// Until a dead primary has a successor, its replica goes on naming it. That is time to be waited
-/// out, not an odyssey: max_redirects is for nodes that live and disagree.
+/// Until a dead primary is replaced, its replica keeps naming it. The client waits and does not count these
+/// redirections: max_redirects limits live nodes that disagree.
 #[test]
-fn a_replica_names_its_dead_primary_more_often_than_max_redirects() {
+fn moved_to_dead_primary_does_not_count_as_redirect() {
     let mut cluster = FakeCluster::with_replicas(1, 1);
     let url = format!("{}?max_redirects=2", cluster.url());
     let client = Arc::new(Client::create(&url));

@@ -1,6 +1,6 @@
-//! Where a command would go, where its caller sends it, and what goes nowhere.
+//! Which nodes a command goes to, and which commands are rejected.
 
-use crate::common::{ask, client, code, is, is_sent, key_of, say, show};
+use crate::common::{client, code, is_command, is_sent, key_of, run, send, show};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use rediscluster::resp::Reply;
@@ -24,13 +24,13 @@ fn field(reply: &Reply, name: &str) -> String {
     reply.view().find(name).map_or("-".to_string(), show)
 }
 
-/// Two primaries (nodes 0 and 1) with a replica each (2 and 3), by their ports.
+/// Two primaries (nodes 0 and 1) with one replica each (2 and 3), by port.
 fn named(fake: &FakeCluster) -> [String; 4] {
     [0, 1, 2, 3].map(|node| format!("127.0.0.1:{}", fake.port(node)))
 }
 
 #[test]
-fn an_explanation_says_who_would_be_asked_and_why_others_not() {
+fn explain_names_target_nodes_and_skip_reasons() {
     let fake = FakeCluster::with_replicas(2, 1);
     let plain = client(&fake.url());
     let [a, b, ra, rb] = named(&fake);
@@ -45,7 +45,7 @@ fn an_explanation_says_who_would_be_asked_and_why_others_not() {
             format!("SET {k} v"),
             "write",
             format!("[{a}]"),
-            (&ra, "a replica, and this is a write"),
+            (&ra, "a replica, and the command is a write"),
             "one slot",
         ),
         (
@@ -77,7 +77,7 @@ fn an_explanation_says_who_would_be_asked_and_why_others_not() {
             format!("GET {k}"),
             "read",
             format!("[{ra}]"),
-            (&a, "the primary, asked only if no replica answers"),
+            (&a, "the primary, used only if no replica answers"),
             "one slot",
         ),
         (
@@ -85,7 +85,10 @@ fn an_explanation_says_who_would_be_asked_and_why_others_not() {
             format!("HSCAN {k} 0"),
             "read",
             format!("[{a}]"),
-            (&ra, "a replica, and the cursor is the primary's"),
+            (
+                &ra,
+                "a replica, and the cursor is valid only at the primary",
+            ),
             "one slot, at its primary",
         ),
         (
@@ -101,7 +104,7 @@ fn an_explanation_says_who_would_be_asked_and_why_others_not() {
             "DBSIZE".to_string(),
             "read",
             format!("[{a}, {b}]"),
-            (&rb, "a replica, and this is for primaries"),
+            (&rb, "a replica, and the command is for primaries"),
             "all primaries",
         ),
         (
@@ -109,7 +112,7 @@ fn an_explanation_says_who_would_be_asked_and_why_others_not() {
             "SCAN 0".to_string(),
             "read",
             format!("[{a}, {b}]"),
-            (&ra, "a replica, and this is for primaries"),
+            (&ra, "a replica, and the command is for primaries"),
             "all primaries, one after another",
         ),
         (
@@ -140,7 +143,7 @@ fn an_explanation_says_who_would_be_asked_and_why_others_not() {
     let told = explain(&plain, &format!("MGET {k} {l} {k}"));
     assert_eq!(field(&told, "keys"), format!("[{k}, {l}, {k}]"));
     assert_eq!(field(&told, "slots"), format!("[{slot_k}, {slot_l}]"));
-    // What would be refused says why, and would go nowhere.
+    // A rejected command has a reason and no target.
     for (client, words, error) in [
         (
             &readonly,
@@ -150,7 +153,7 @@ fn an_explanation_says_who_would_be_asked_and_why_others_not() {
         (
             &plain,
             format!("RENAME {k} {l}"),
-            "CROSSSLOT the keys of RENAME live in different slots",
+            "CROSSSLOT the keys of RENAME are in different slots",
         ),
         (
             &plain,
@@ -177,7 +180,7 @@ fn an_explanation_says_who_would_be_asked_and_why_others_not() {
         assert_eq!(field(&told, "nodes"), nobody, "{words}");
         assert_eq!(field(&told, "policy"), "refused", "{words}");
     }
-    // A command of a module is a guess until a server has told.
+    // The route of a module command is a guess until a server was asked.
     let told = explain(&plain, &format!("MOD.GET {k}"));
     assert_eq!(
         (field(&told, "known"), field(&told, "access")),
@@ -187,24 +190,24 @@ fn an_explanation_says_who_would_be_asked_and_why_others_not() {
     for name in ["SET", "GET", "MGET", "DBSIZE", "COMMAND", "MOD.GET"] {
         assert_eq!(fake.calls(name), 0, "{name} was sent");
     }
-    // A replica that does not answer is left alone, and so it is said.
+    // A silent replica is ejected, and the explanation says so.
     let mut fake = fake;
     fake.stop(2);
     for _ in 0..20 {
-        assert_eq!(say(&replica, &format!("GET {k}")), "nil");
+        assert_eq!(run(&replica, &format!("GET {k}")), "nil");
     }
     let told = explain(&readonly, &format!("GET {k}"));
     assert_eq!(field(&told, "nodes"), format!("[{a}]"));
     let why = show(told.view().find("others").unwrap().find(&ra).unwrap());
-    assert!(why.starts_with("left alone for "), "{why}");
+    assert!(why.starts_with("ejected for "), "{why}");
 }
 
 #[test]
-fn a_command_goes_to_the_place_that_its_caller_names() {
+fn command_to_runs_on_the_named_target() {
     let fake = FakeCluster::with_replicas(2, 1);
     for node in 0..4 {
         fake.on(node, move |_, command| {
-            is(command, "TIME").then(|| Action::send(format!(":{node}\r\n")))
+            is_command(command, "TIME").then(|| Action::send(format!(":{node}\r\n")))
         });
     }
     let client = client(&fake.url());
@@ -246,7 +249,7 @@ fn a_command_goes_to_the_place_that_its_caller_names() {
     seen.sort();
     seen.dedup();
     assert_eq!(seen, ["0", "1"], "either primary");
-    // It is followed to where the key is, but not from a node of the caller's choice.
+    // Redirections are followed, unless the caller chose the node.
     assert_eq!(
         show(to(&client, "slot:0", &format!("GET {l}")).view()),
         "nil"
@@ -284,7 +287,7 @@ fn a_command_goes_to_the_place_that_its_caller_names() {
 }
 
 #[test]
-fn what_no_server_would_take_is_refused_before_a_byte_is_sent() {
+fn invalid_command_is_rejected_before_sending() {
     let fake = FakeCluster::new(2);
     let client = client(&fake.url());
     let before: Vec<usize> = (0..2)
@@ -306,7 +309,7 @@ fn what_no_server_would_take_is_refused_before_a_byte_is_sent() {
         (
             "EVAL s 2 a",
             Code::Invalid,
-            "EVAL needs the 2 keys that argument 2 says, but has room for 1",
+            "EVAL needs 2 keys, the number in argument 2, but has arguments for 1",
         ),
         (
             "EVAL s many a",
@@ -316,12 +319,12 @@ fn what_no_server_would_take_is_refused_before_a_byte_is_sent() {
         (
             "ZUNION 0 a",
             Code::Invalid,
-            "ZUNION needs at least one key, but argument 1 says 0",
+            "ZUNION needs at least one key, but argument 1 is 0",
         ),
         (
             "LMPOP 9 a LEFT",
             Code::Invalid,
-            "LMPOP needs the 9 keys that argument 1 says",
+            "LMPOP needs 9 keys, the number in argument 1",
         ),
         (
             "XREAD COUNT 1 a 0",
@@ -345,7 +348,7 @@ fn what_no_server_would_take_is_refused_before_a_byte_is_sent() {
         ),
         ("\"\" a", Code::Server, "ERR unknown command"),
     ] {
-        let reply = ask(&client, words);
+        let reply = send(&client, words);
         let text = show(reply.view());
         assert_eq!(code(reply.view()), expected, "{words}: {text}");
         assert!(text.contains(why), "{words}: {text}");
@@ -363,7 +366,7 @@ fn what_no_server_would_take_is_refused_before_a_byte_is_sent() {
         format!("EVAL s 2 {k} {l}"),
         format!("MSETNX {k} 1 {l} 2"),
     ] {
-        let text = say(&client, &words);
+        let text = run(&client, &words);
         for part in [
             k.clone(),
             l.clone(),

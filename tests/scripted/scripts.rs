@@ -1,6 +1,6 @@
-//! EVALSHA at nodes that were never told the script, or have forgotten it.
+//! EVALSHA on nodes that do not know the script.
 
-use crate::common::{ask, client, code, is, is_sent, key_of, say, say_all, show, stat};
+use crate::common::{client, code, is_command, is_sent, key_of, run, run_all, send, show, stat};
 use rediscluster::error::Code;
 use std::sync::Arc;
 use support::{Action, FakeCluster, slot_of};
@@ -8,7 +8,7 @@ use support::{Action, FakeCluster, slot_of};
 /// "return 1".
 const ONE: &str = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
 
-/// Every node has forgotten all scripts, and runs what it is sent in full.
+/// No node knows any script; every node runs EVAL.
 fn forgetful(nodes: usize) -> FakeCluster {
     let fake = FakeCluster::new(nodes);
     for node in 0..nodes {
@@ -17,7 +17,8 @@ fn forgetful(nodes: usize) -> FakeCluster {
             let name = command[0].to_ascii_uppercase();
             let by_digest = name.starts_with(b"EVALSHA");
             if !name.starts_with(b"EVAL") {
-                return is(command, "SCRIPT LOAD").then(|| Action::send(format!("+{ONE}\r\n")));
+                return is_command(command, "SCRIPT LOAD")
+                    .then(|| Action::send(format!("+{ONE}\r\n")));
             }
             let owner = usize::from(slot_of(&command[3])) * nodes / slots;
             assert_eq!(owner, node, "{:?}", String::from_utf8_lossy(&command[3]));
@@ -31,7 +32,7 @@ fn forgetful(nodes: usize) -> FakeCluster {
 }
 
 #[test]
-fn a_script_whose_body_has_passed_by_is_sent_in_full_where_it_is_missing() {
+fn known_script_body_is_resent_where_missing() {
     for (learn, times) in [
         ("SCRIPT LOAD \"return 1\"".to_string(), 0),
         (format!("EVAL \"return 1\" 1 {}", key_of(0, 2, 0)), 1),
@@ -39,39 +40,39 @@ fn a_script_whose_body_has_passed_by_is_sent_in_full_where_it_is_missing() {
     ] {
         let fake = forgetful(2);
         let client = Arc::new(client(&fake.url()));
-        let unknown = say(&client, &format!("EVALSHA {ONE} 1 {}", key_of(0, 2, 0)));
+        let unknown = run(&client, &format!("EVALSHA {ONE} 1 {}", key_of(0, 2, 0)));
         assert!(unknown.starts_with("NOSCRIPT"), "{unknown}");
-        say(&client, &learn);
+        run(&client, &learn);
         for node in 0..2 {
             let key = key_of(node, 2, node);
             assert_eq!(
-                say(&client, &format!("EVALSHA {ONE} 1 {key} a b")),
+                run(&client, &format!("EVALSHA {ONE} 1 {key} a b")),
                 "1",
                 "{learn}"
             );
-            assert_eq!(say(&client, &format!("evalsha_ro {ONE} 1 {key}")), "1");
+            assert_eq!(run(&client, &format!("evalsha_ro {ONE} 1 {key}")), "1");
         }
         assert_eq!((fake.calls("EVALSHA"), fake.calls("EVAL")), (3, 2 + times));
         assert_eq!(stat(&client, "noscript"), 4);
         let full = format!("EVAL \"return 1\" 1 {} a b", key_of(1, 2, 1));
         assert!(fake.node(1).received_text().concat().contains(&full));
-        // What the caller has thrown away is not brought back.
-        assert_eq!(say(&client, "SCRIPT FLUSH").split(' ').next(), Some("ERR"));
-        let unknown = say(&client, &format!("EVALSHA {ONE} 1 {}", key_of(0, 2, 0)));
+        // A flushed script is not restored.
+        assert_eq!(run(&client, "SCRIPT FLUSH").split(' ').next(), Some("ERR"));
+        let unknown = run(&client, &format!("EVALSHA {ONE} 1 {}", key_of(0, 2, 0)));
         assert!(unknown.starts_with("NOSCRIPT"), "{unknown}");
     }
 }
 
 #[test]
-fn scripts_of_a_pipeline_are_sent_in_full_in_their_order_or_not_at_all() {
+fn pipelined_scripts_are_resent_in_order_or_not_at_all() {
     let fake = forgetful(2);
     let client = Arc::new(client(&fake.url()));
-    say(&client, "SCRIPT LOAD \"return 1\"");
+    run(&client, "SCRIPT LOAD \"return 1\"");
     let (a, b) = (key_of(0, 2, 0), key_of(1, 2, 1));
     let commands: Vec<String> = (0..10)
         .map(|n| format!("EVALSHA {ONE} 1 {} {n}", [&a, &b][n % 2]))
         .collect();
-    assert_eq!(say_all(&client, &commands), ["1"; 10]);
+    assert_eq!(run_all(&client, &commands), ["1"; 10]);
     for (node, key) in [(0, &a), (1, &b)] {
         let all = fake.node(node).received_text().concat();
         let full: Vec<&String> = all.iter().filter(|c| c.starts_with("EVAL ")).collect();
@@ -82,7 +83,7 @@ fn scripts_of_a_pipeline_are_sent_in_full_in_their_order_or_not_at_all() {
         assert_eq!(full, expected.iter().collect::<Vec<_>>());
     }
     // A later command of the slot has run: the script would run late.
-    let got = say_all(
+    let got = run_all(
         &client,
         &[format!("EVALSHA {ONE} 1 {a}"), format!("GET {a}")],
     );
@@ -96,7 +97,7 @@ fn scripts_of_a_pipeline_are_sent_in_full_in_their_order_or_not_at_all() {
 }
 
 #[test]
-fn a_script_that_ends_with_those_words_itself_is_not_run_for_ever() {
+fn script_returning_noscript_itself_is_not_retried_forever() {
     let fake = FakeCluster::new(1);
     fake.on(0, |_, command| {
         command[0]
@@ -104,8 +105,8 @@ fn a_script_that_ends_with_those_words_itself_is_not_run_for_ever() {
             .then(|| Action::send("-NOSCRIPT I say so\r\n"))
     });
     let client = client(&fake.url());
-    say(&client, "EVAL \"return 1\" 1 k");
-    let reply = ask(&client, &format!("EVALSHA {ONE} 1 k"));
+    run(&client, "EVAL \"return 1\" 1 k");
+    let reply = send(&client, &format!("EVALSHA {ONE} 1 k"));
     assert_eq!(code(reply.view()), Code::Server);
     assert!(is_sent(reply.view()), "{}", show(reply.view()));
     assert_eq!((fake.calls("EVALSHA"), fake.calls("EVAL")), (1, 2));

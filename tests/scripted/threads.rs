@@ -1,6 +1,6 @@
-//! Threads that meet on one handle.
+//! Threads that share one handle.
 
-use crate::common::{say, until};
+use crate::common::{run, wait_for};
 use rediscluster::cluster::Client;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use support::{Action, FakeCluster};
 
 const LATE: Duration = Duration::from_millis(1500);
 
-/// A node that takes long to GET slow, and turns away every connection behind so many.
+/// A node that is slow to GET slow and refuses all connections above this number.
 fn node(connections: usize) -> (FakeCluster, Client, Arc<AtomicUsize>) {
     let fake = FakeCluster::new(1);
     fake.put("k", "v");
@@ -17,7 +17,7 @@ fn node(connections: usize) -> (FakeCluster, Client, Arc<AtomicUsize>) {
     let turned_away = Arc::new(AtomicUsize::new(0));
     let counter = turned_away.clone();
     fake.on(0, move |_, command| match &command[0][..] {
-        // The first connection is the one that looks whom it talks to.
+        // The first connection only identifies the server.
         b"HELLO" if seen.fetch_add(1, Ordering::SeqCst) > connections => {
             counter.fetch_add(1, Ordering::SeqCst);
             let words = b"-ERR max number of clients reached\r\n";
@@ -33,20 +33,20 @@ fn node(connections: usize) -> (FakeCluster, Client, Arc<AtomicUsize>) {
 }
 
 #[test]
-fn a_slow_command_of_one_thread_holds_up_none_of_many() {
+fn slow_command_does_not_block_other_threads() {
     let (fake, client, _) = node(usize::MAX - 1);
-    let over = AtomicBool::new(false);
+    let finished = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            assert_eq!(say(&client, "GET slow"), "slow");
-            over.store(true, Ordering::SeqCst);
+            assert_eq!(run(&client, "GET slow"), "slow");
+            finished.store(true, Ordering::SeqCst);
         });
-        until("it is under way", || fake.calls("GET") == 1);
+        wait_for("the call is in flight", || fake.calls("GET") == 1);
         let others: Vec<_> = (0..64)
             .map(|_| {
                 scope.spawn(|| {
                     for _ in 0..5 {
-                        assert_eq!(say(&client, "GET k"), "v");
+                        assert_eq!(run(&client, "GET k"), "v");
                     }
                 })
             })
@@ -54,17 +54,20 @@ fn a_slow_command_of_one_thread_holds_up_none_of_many() {
         for one in others {
             one.join().unwrap();
         }
-        assert!(!over.load(Ordering::SeqCst), "they waited for it");
+        assert!(
+            !finished.load(Ordering::SeqCst),
+            "other threads waited for the slow command"
+        );
     });
 }
 
 #[test]
-fn where_a_node_takes_no_second_connection_two_threads_share_the_first() {
+fn threads_share_connection_if_second_is_refused() {
     let (fake, client, turned_away) = node(1);
     std::thread::scope(|scope| {
-        let slow = scope.spawn(|| say(&client, "GET slow"));
-        until("it is under way", || fake.calls("GET") == 1);
-        assert_eq!(say(&client, "GET k"), "v");
+        let slow = scope.spawn(|| run(&client, "GET slow"));
+        wait_for("the call is in flight", || fake.calls("GET") == 1);
+        assert_eq!(run(&client, "GET k"), "v");
         assert_eq!(slow.join().unwrap(), "slow");
     });
     assert!(turned_away.load(Ordering::SeqCst) > 0);

@@ -1,28 +1,28 @@
-//! Transactions: by hand on a pinned handle, and in one go by an atomic pipeline; while slots move and connections die.
+//! Transactions on pinned handles and in atomic pipelines, with moving slots and lost connections.
 
 use crate::common;
 use crate::common::atomic;
-use crate::common::{ask, client, code, is, is_sent, key_of, say, show};
+use crate::common::{client, code, is_command, is_sent, key_of, run, send, show};
 use rediscluster::error::Code;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::{Action, FakeCluster, slot_of};
 
-/// A node that queues what comes after MULTI, and says this to EXEC.
+/// A node that queues commands after MULTI and replies to EXEC with this.
 fn queueing(fake: &FakeCluster, node: usize, exec: impl Fn() -> Action + Send + 'static) {
     fake.on(node, move |_, command| {
-        if is(command, "MULTI") {
+        if is_command(command, "MULTI") {
             return Some(Action::send("+OK\r\n"));
         }
-        if is(command, "EXEC") {
+        if is_command(command, "EXEC") {
             return Some(exec());
         }
-        is(command, "INCR").then(|| Action::send("+QUEUED\r\n"))
+        is_command(command, "INCR").then(|| Action::send("+QUEUED\r\n"))
     });
 }
 
 #[test]
-fn a_transaction_whose_exec_may_have_run_is_not_sent_again() {
+fn transaction_with_uncertain_exec_is_not_resent() {
     for (action, expected) in [
         (Action::Close, Code::Io),
         (Action::Reset, Code::Io),
@@ -46,16 +46,16 @@ fn a_transaction_whose_exec_may_have_run_is_not_sent_again() {
 }
 
 #[test]
-fn a_transaction_that_a_server_refused_says_why_and_that_nothing_ran() {
+fn refused_transaction_reports_cause_and_nothing_sent() {
     let fake = FakeCluster::new(1);
     fake.on(0, |_, command| {
         Some(Action::send(match () {
-            () if is(command, "MULTI") => "+OK\r\n",
-            () if is(command, "EXEC") => {
+            () if is_command(command, "MULTI") => "+OK\r\n",
+            () if is_command(command, "EXEC") => {
                 "-EXECABORT Transaction discarded because of previous errors.\r\n"
             }
-            () if is(command, "INCR b") => "-OOM no room for b\r\n",
-            () if is(command, "INCR") => "+QUEUED\r\n",
+            () if is_command(command, "INCR b") => "-OOM no room for b\r\n",
+            () if is_command(command, "INCR") => "+QUEUED\r\n",
             () => return None,
         }))
     });
@@ -67,7 +67,7 @@ fn a_transaction_that_a_server_refused_says_why_and_that_nothing_ran() {
         "{text}"
     );
     assert!(!is_sent(reply.view()), "{text}");
-    // One that failed when it ran is one element; the others have run.
+    // A command that failed in EXEC is one element; the others have run.
     let fake = FakeCluster::new(1);
     queueing(&fake, 0, || {
         Action::send("*2\r\n:1\r\n-WRONGTYPE no number\r\n")
@@ -83,7 +83,7 @@ fn a_transaction_that_a_server_refused_says_why_and_that_nothing_ran() {
 }
 
 #[test]
-fn a_transaction_over_two_slots_or_two_nodes_is_refused_before_a_byte_is_sent() {
+fn transaction_over_two_slots_is_rejected_before_sending() {
     let fake = FakeCluster::new(2);
     let client = Arc::new(client(&(fake.url() + "?split_writes=yes")));
     let (a, b) = (key_of(0, 2, 0), key_of(1, 2, 1));
@@ -122,36 +122,40 @@ fn a_transaction_over_two_slots_or_two_nodes_is_refused_before_a_byte_is_sent() 
 }
 
 #[test]
-fn a_pinned_handle_says_that_its_slot_has_moved_and_goes_there_when_nothing_is_begun() {
+fn pinned_handle_outside_transaction_follows_moved() {
     let fake = FakeCluster::new(2);
     let client = client(&fake.url());
     let key = key_of(0, 2, 0);
     let slot = slot_of(key.as_bytes());
     let pinned = client.pin(key.as_bytes());
-    assert_eq!(say(&pinned, &format!("SET {key} 1")), "OK");
+    assert_eq!(run(&pinned, &format!("SET {key} 1")), "OK");
     fake.assign(slot..=slot, 1);
-    let reply = ask(&pinned, &format!("GET {key}"));
+    let reply = send(&pinned, &format!("GET {key}"));
     let text = show(reply.view());
     assert_eq!(code(reply.view()), Code::Redirects, "{text}");
     assert!(
         text.starts_with("MOVED") && !is_sent(reply.view()),
         "{text}"
     );
-    assert_eq!(say(&pinned, &format!("GET {key}")), "1");
+    assert_eq!(run(&pinned, &format!("GET {key}")), "1");
     assert_eq!(fake.node(1).calls("GET"), 1);
-    // The map has it too.
-    assert_eq!(say(&client, &format!("GET {key}")), "1");
+    // The slot map is updated too.
+    assert_eq!(run(&client, &format!("GET {key}")), "1");
     assert_eq!(fake.node(0).calls("GET"), 1);
-    // Another key's redirection is not its own.
+    // A redirection of another key does not move the pinned handle.
     let other = key_of(0, 2, 7);
-    let text = say(&pinned, &format!("GET {other}"));
+    let text = run(&pinned, &format!("GET {other}"));
     assert!(text.contains("pinned to another slot"), "{text}");
-    assert_eq!(say(&pinned, &format!("GET {key}")), "1");
-    assert_eq!(fake.node(1).connections(), 2, "the pinned one is kept");
+    assert_eq!(run(&pinned, &format!("GET {key}")), "1");
+    assert_eq!(
+        fake.node(1).connections(),
+        2,
+        "the pinned connection is kept"
+    );
 }
 
 #[test]
-fn a_transaction_by_hand_whose_slot_moves_ends_without_a_trace() {
+fn manual_transaction_with_moved_slot_is_discarded() {
     let fake = FakeCluster::new(2);
     let client = client(&fake.url());
     let key = key_of(0, 2, 0);
@@ -162,42 +166,47 @@ fn a_transaction_by_hand_whose_slot_moves_ends_without_a_trace() {
     let moves = has_moved.clone();
     fake.on(0, move |_, command| {
         Some(match () {
-            () if is(command, "WATCH") || is(command, "MULTI") || is(command, "DISCARD") => {
+            () if is_command(command, "WATCH")
+                || is_command(command, "MULTI")
+                || is_command(command, "DISCARD") =>
+            {
                 Action::send("+OK\r\n")
             }
-            () if is(command, "EXEC") => {
+            () if is_command(command, "EXEC") => {
                 Action::send("-EXECABORT Transaction discarded because of previous errors.\r\n")
             }
-            () if is(command, "SET") && moves.load(Ordering::SeqCst) => Action::send(&moved),
+            () if is_command(command, "SET") && moves.load(Ordering::SeqCst) => {
+                Action::send(&moved)
+            }
             () => return None,
         })
     });
     for end in ["EXEC", "DISCARD"] {
         fake.assign(slot..=slot, 0);
-        assert_eq!(say(&client, "PING"), "PONG");
+        assert_eq!(run(&client, "PING"), "PONG");
         client.refresh();
         has_moved.store(false, Ordering::SeqCst);
         let pinned = client.pin(key.as_bytes());
-        assert_eq!(say(&pinned, &format!("WATCH {key}")), "OK");
-        assert_eq!(say(&pinned, "MULTI"), "OK");
+        assert_eq!(run(&pinned, &format!("WATCH {key}")), "OK");
+        assert_eq!(run(&pinned, "MULTI"), "OK");
         has_moved.store(true, Ordering::SeqCst);
         fake.assign(slot..=slot, 1);
-        let text = say(&pinned, &format!("SET {key} 2"));
+        let text = run(&pinned, &format!("SET {key} 2"));
         assert!(
             text.starts_with("MOVED") && text.contains("is void"),
             "{text}"
         );
-        // Not silently somewhere else: the transaction is where it was begun, and void.
-        let text = say(&pinned, &format!("SET {key} 3"));
+        // The commands do not run elsewhere: the transaction stays on its node and is discarded.
+        let text = run(&pinned, &format!("SET {key} 3"));
         assert!(text.starts_with("MOVED"), "{text}");
-        let text = say(&pinned, end);
+        let text = run(&pinned, end);
         assert!(text.starts_with("EXECABORT") || text == "OK", "{text}");
         assert_eq!(
-            say(&pinned, &format!("GET {key}")),
+            run(&pinned, &format!("GET {key}")),
             "nil",
             "nothing has run"
         );
-        assert!(fake.node(1).calls("GET") > 0, "at the new place");
+        assert!(fake.node(1).calls("GET") > 0, "on the new owner");
     }
     drop(pinned);
 }

@@ -198,7 +198,7 @@ def test_target_nodes_selects_nodes(text):
     assert text.info("server", target_nodes=primaries[1].name)["tcp_port"] == primaries[1].port
     assert text.cluster_info(target_nodes=text.RANDOM)["cluster_state"] == "ok"
     assert len(text.cluster_nodes()) == 6 and len(text.cluster_slots()) == 3
-    with pytest.raises(redis.exceptions.DataError, match="no place"):
+    with pytest.raises(redis.exceptions.DataError, match="selects no node"):
         text.ping(target_nodes="nowhere")
 
 

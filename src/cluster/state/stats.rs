@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counters of a cluster, shared by all its handles.
+/// The counters of a cluster, shared by all its handles.
 #[derive(Debug, Default)]
 pub struct Stats {
     pub commands: AtomicU64,
@@ -30,11 +30,11 @@ pub struct Stats {
     pub refresh_failures: AtomicU64,
 }
 
-/// A counter: its name, where it is, and one sentence of documentation.
-type Row = (&'static str, fn(&Stats) -> &AtomicU64, &'static str);
+/// The name of a counter, the counter, and one sentence of documentation.
+type CounterRow = (&'static str, fn(&Stats) -> &AtomicU64, &'static str);
 
 /// Every counter, as in STATISTICS.md.
-pub const ROWS: &[Row] = &[
+pub const COUNTERS: &[CounterRow] = &[
     (
         "commands",
         |s| &s.commands,
@@ -136,9 +136,9 @@ pub const ROWS: &[Row] = &[
     ),
 ];
 
-/// The name of each counter and what it counts, for STATISTICS.md.
+/// The name and the documentation of each counter, for STATISTICS.md.
 pub fn statistics() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ROWS.iter().map(|(name, _, help)| (*name, *help))
+    COUNTERS.iter().map(|(name, _, help)| (*name, *help))
 }
 
 #[inline]

@@ -80,7 +80,7 @@ impl<'a> TcpConnection<'a> {
         match sys::connect(&connection.socket, server) {
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
                 connection.wait(sys::OUT)?;
-                sys::connected(&connection.socket)?;
+                sys::connect_result(&connection.socket)?;
             }
             outcome => outcome?,
         }

@@ -146,7 +146,7 @@ fn replies_one_behind_the_other_stay_apart() {
 #[test]
 fn what_is_not_resp_or_breaks_a_limit_is_refused() {
     let deep = [b"*1\r\n".repeat(9), b":1\r\n".to_vec()].concat();
-    let endless = [b"+".to_vec(), vec![b'x'; LINE + 2]].concat();
+    let endless = [b"+".to_vec(), vec![b'x'; MAX_LINE + 2]].concat();
     let table: &[&[u8]] = &[
         b"HTTP/1.1 400\r\n",
         b"$+5\r\nhello\r\n",

@@ -1,11 +1,12 @@
-//! Replies of servers, in short and in full, and what is read in them.
+//! Replies of servers, in full and in a short notation, and the views made of them.
 
 use super::super::view::ShardView;
 use super::*;
+use crate::error::Code;
 use crate::resp::{Decoder, Limits, Reply};
 
-/// The node that is asked in these tests.
-fn asked() -> Address {
+/// The node that sends the replies in these tests.
+fn sender() -> Address {
     Address::new("10.0.0.9", 7009).unwrap()
 }
 
@@ -24,13 +25,13 @@ fn try_decode(bytes: impl AsRef<[u8]>) -> Option<Reply> {
     Some(reply)
 }
 
-/// The reply that these bytes of a server are.
+/// Decodes one reply.
 pub fn decode(bytes: impl AsRef<[u8]>) -> Reply {
     try_decode(bytes).expect("one whole reply")
 }
 
-/// The bytes of a reply in short: words, numbers, `nil`, `''` for an empty text, `[ ... ]`
-/// for an array and `{ ... }` for a map, which RESP2 has none of.
+/// Encodes a reply in short notation: words, numbers, `nil`, `''` for an empty text, `[ ... ]` for an
+/// array and `{ ... }` for a map (a flat array in RESP2).
 fn wire(short: &str, resp3: bool) -> Vec<u8> {
     let mut open: Vec<(char, usize, Vec<u8>)> = vec![(' ', 0, Vec::new())];
     for word in short.split_whitespace() {
@@ -63,12 +64,12 @@ fn wire(short: &str, resp3: bool) -> Vec<u8> {
     open.remove(0).2
 }
 
-/// The view of a CLUSTER SLOTS reply in short.
-pub fn seen(short: &str) -> ClusterView {
-    slots(decode(wire(short, false)).view(), &asked()).unwrap()
+/// The view of a CLUSTER SLOTS reply in short notation.
+pub fn slots_view(short: &str) -> ClusterView {
+    slots(decode(wire(short, false)).view(), &sender()).unwrap()
 }
 
-/// A view in short: ranges, primary and replicas of each shard.
+/// A view as text: ranges, primary and replicas of each shard.
 fn show(view: &ClusterView) -> String {
     let node = |node: &NodeView| {
         let mut text = format!("{}@{}", node.id, node.address);
@@ -90,7 +91,7 @@ fn show(view: &ClusterView) -> String {
         let ranges = shard.ranges.iter().map(|(a, b)| format!("{a}-{b}"));
         let mut text = ranges.collect::<Vec<_>>().join(",");
         text += ": ";
-        text += &shard.primary.as_ref().map_or("nobody".to_string(), node);
+        text += &shard.primary.as_ref().map_or("none".to_string(), node);
         for replica in &shard.replicas {
             text += &format!(" < {}", node(replica));
         }
@@ -127,7 +128,7 @@ fn slots_as_servers_wrote_them() {
         ),
         ("a fresh cluster", "*0\r\n", String::new()),
     ] {
-        let view = slots(decode(bytes).view(), &asked()).unwrap();
+        let view = slots(decode(bytes).view(), &sender()).unwrap();
         assert_eq!(show(&view), expected, "{server}");
         assert_eq!((view.conflicts, view.defect), (0, None), "{server}");
     }
@@ -158,7 +159,7 @@ fn shards_as_servers_wrote_them() {
         ),
         ("a fresh cluster", "*0\r\n", String::new()),
     ] {
-        let view = shards(decode(bytes).view(), &asked(), false).unwrap();
+        let view = shards(decode(bytes).view(), &sender(), false).unwrap();
         assert_eq!(show(&view), expected, "{server}");
         assert_eq!((view.conflicts, view.defect), (0, None), "{server}");
     }
@@ -166,14 +167,14 @@ fn shards_as_servers_wrote_them() {
 
 #[test]
 fn maps_of_slots() {
-    for (day, short, expected) in [
+    for (case, short, expected) in [
         (
             "three shards, one with two replicas, out of order",
             "[ [ 10923 16383 [ h3 3 c { } ] ] [ 0 5460 [ h1 1 a { } ] [ h4 4 d { } ] [ h5 5 e { } ] ] [ 5461 10922 [ h2 2 b { } ] ] ]",
             "10923-16383: c@h3:3; 0-5460: a@h1:1 < d@h4:4 < e@h5:5; 5461-10922: b@h2:2",
         ),
         (
-            "a shard in pieces that touch, with gaps between shards",
+            "ranges of a shard that touch, and gaps between shards",
             "[ [ 7 9 [ h 1 a ] ] [ 20 30 [ h 2 b ] ] [ 0 3 [ h 1 a ] [ h 3 c ] ] [ 4 4 [ h 1 a ] [ h 3 c ] [ h 4 d ] ] ]",
             "0-4,7-9: a@h:1 < c@h:3 < d@h:4; 20-30: b@h:2",
         ),
@@ -183,7 +184,7 @@ fn maps_of_slots() {
             "0-9,12-19: 10.0.0.1:1@10.0.0.1:1 < 10.0.0.2:2@10.0.0.2:2",
         ),
         (
-            "hosts that mean the one that was asked, of replicas too",
+            "hosts that stand for the sender's, of replicas too",
             "[ [ 0 0 [ nil 1 a ] [ '' 2 b ] [ 0.0.0.0 3 c ] [ :: 4 d ] [ 0:0:0:0:0:0:0:0 5 e ] ] ]",
             "0-0: a@10.0.0.9:1 < b@10.0.0.9:2 < c@10.0.0.9:3 < d@10.0.0.9:4 < e@10.0.0.9:5",
         ),
@@ -193,22 +194,22 @@ fn maps_of_slots() {
             "0-0: a@10.0.0.1:1 < b@[2001:db8::1]:2 < c@[fe80::1%eth0]:3 < d@node.example:4",
         ),
         (
-            "other names, of which unset ones do not count",
+            "additional names, and unset ones",
             "[ [ 0 0 [ n.example 1 a { ip 10.0.0.1 hostname n.example } ] [ nil 2 b { hostname '' ip 10.0.0.2 } ] [ 10.0.0.3 3 c { hostname ? x [ y ] ip nil } ] [ 10.0.0.4 4 d { ip 0.0.0.0 hostname a/b } ] ] ]",
             "0-0: a@n.example:1=10.0.0.1:1 < b@10.0.0.9:2=10.0.0.2:2 < c@10.0.0.3:3 < d@10.0.0.4:4",
         ),
         (
-            "a node that other entries know by other names",
+            "a node with other names in other entries",
             "[ [ 0 0 [ h 1 a ] ] [ 2 2 [ i 1 a { ip 10.0.0.1 availability-zone z } ] ] [ 4 4 [ h 1 a { ip 10.0.0.1 } ] ] ]",
             "0-0,2-2,4-4: a@h:1=i:1=10.0.0.1:1 zone z",
         ),
         (
-            "a replica twice, and its own primary",
+            "a replica twice, and a primary as its own replica",
             "[ [ 0 0 [ h 1 a ] [ h 2 b ] [ h 1 a ] [ h 2 b ] ] ]",
             "0-0: a@h:1 < b@h:2",
         ),
         (
-            "a node with two roles is what owns slots",
+            "a node with two roles is a primary",
             "[ [ 0 0 [ h 1 a ] [ h 2 b ] ] [ 1 1 [ h 2 b ] [ h 3 c ] ] [ 2 2 [ h 4 d ] [ h 3 c ] ] ]",
             "0-0: a@h:1; 1-1: b@h:2 < c@h:3; 2-2: d@h:4",
         ),
@@ -219,18 +220,18 @@ fn maps_of_slots() {
         ),
     ] {
         for resp3 in [false, true] {
-            let view = slots(decode(wire(short, resp3)).view(), &asked()).unwrap();
-            assert_eq!(show(&view), expected, "{day}");
-            assert_eq!((view.conflicts, view.defect), (0, None), "{day}");
+            let view = slots(decode(wire(short, resp3)).view(), &sender()).unwrap();
+            assert_eq!(show(&view), expected, "{case}");
+            assert_eq!((view.conflicts, view.defect), (0, None), "{case}");
         }
     }
 }
 
 #[test]
 fn a_bad_entry_does_not_cost_the_good_ones() {
-    const RANGE: &str = "entry 0: it begins with no range of slots from 0 to 16383";
+    const RANGE: &str = "entry 0: it does not begin with a slot range within 0 to 16383";
     const SHAPE: &str = "entry 0: its primary is not an array of a host and a port";
-    const PORT: &str = "entry 0: the primary is of no use: its port is not from 1 to 65535";
+    const PORT: &str = "entry 0: the primary is unusable: its port is not in 1 to 65535";
     for (bad, defect) in [
         ("[ 5 4 [ h 1 x ] ]", RANGE),
         ("[ 0 16384 [ h 1 x ] ]", RANGE),
@@ -241,7 +242,7 @@ fn a_bad_entry_does_not_cost_the_good_ones() {
         ("[ 0 five [ h 1 x ] ]", RANGE),
         ("[ ]", RANGE),
         ("[ 0 ]", RANGE),
-        ("[ 0 1 ]", "entry 0: it names no node"),
+        ("[ 0 1 ]", "entry 0: it contains no node"),
         ("word", "entry 0: it is not an array"),
         ("17", "entry 0: it is not an array"),
         ("nil", "entry 0: it is not an array"),
@@ -258,23 +259,24 @@ fn a_bad_entry_does_not_cost_the_good_ones() {
         ("[ 0 1 [ h -1 x ] ]", PORT),
         (
             "[ 0 1 [ ? 1 x ] ]",
-            "entry 0: the primary is of no use: its hostname is not known (\"?\")",
+            "entry 0: the primary is unusable: its hostname is unknown (\"?\")",
         ),
         (
             "[ 0 1 [ a/b 1 x ] ]",
-            "entry 0: the primary is of no use: its host is neither a name nor an IP address",
+            "entry 0: the primary is unusable: its host is neither a name nor an IP address",
         ),
     ] {
         let beside = format!("[ {bad} [ 0 9 [ h 7 a ] ] ]");
-        let view = seen(&beside);
+        let view = slots_view(&beside);
         assert_eq!(show(&view), "0-9: a@h:7", "{bad}");
         assert_eq!(view.defect.as_deref(), Some(defect), "{bad}");
         assert_eq!(view.conflicts, 0, "{bad}");
 
         let alone = decode(wire(&format!("[ {bad} ]"), true));
-        let error = slots(alone.view(), &asked()).unwrap_err();
+        let error = slots(alone.view(), &sender()).unwrap_err();
         assert_eq!(error.code, Code::Protocol, "{bad}");
-        let expected = format!("PROTOCOL CLUSTER SLOTS names no node that can be used: {defect}");
+        let expected =
+            format!("PROTOCOL CLUSTER SLOTS of 10.0.0.9:7009 contains no usable node: {defect}");
         assert_eq!(error.message, expected, "{bad}");
     }
 }
@@ -282,26 +284,29 @@ fn a_bad_entry_does_not_cost_the_good_ones() {
 #[test]
 fn the_first_of_several_defects_is_named() {
     let reply = decode(wire("[ [ 5 4 [ h 1 x ] ] [ 0 1 [ ? 1 x ] ] ]", false));
-    let error = slots(reply.view(), &asked()).unwrap_err();
-    assert!(error.message.contains("entry 0: it begins"), "{error}");
+    let error = slots(reply.view(), &sender()).unwrap_err();
+    assert!(
+        error.message.contains("entry 0: it does not begin"),
+        "{error}"
+    );
 }
 
 #[test]
 fn nodes_of_no_use_are_left_out() {
     for (short, expected) in [
         // The slots are known to be served by a shard whose primary is not reachable.
-        ("[ [ 0 5 [ ? 1 a ] [ h 2 b ] ] ]", "0-5: nobody < b@h:2"),
+        ("[ [ 0 5 [ ? 1 a ] [ h 2 b ] ] ]", "0-5: none < b@h:2"),
         ("[ [ 0 5 [ h 1 a ] [ ? 2 b ] ] ]", "0-5: a@h:1"),
         ("[ [ 0 5 [ h 1 a ] [ h 0 b ] ] ]", "0-5: a@h:1"),
         ("[ [ 0 5 [ h 1 a ] nil [ h 3 c ] ] ]", "0-5: a@h:1 < c@h:3"),
-        // What one entry lacks another may have.
+        // Another entry may complete one.
         (
             "[ [ 0 5 [ ? 1 a ] [ h 2 b ] ] [ 7 7 [ h 1 a ] ] ]",
             "0-5,7-7: a@h:1 < b@h:2",
         ),
         ("[ [ 0 5 [ h 1 a ] ] [ 7 7 [ ? 1 a ] ] ]", "0-5,7-7: a@h:1"),
     ] {
-        let view = seen(short);
+        let view = slots_view(short);
         assert_eq!(show(&view), expected, "{short}");
         assert!(view.defect.is_some(), "{short}");
     }
@@ -330,12 +335,12 @@ fn a_slot_that_two_claim_stays_with_the_first() {
             "0-16383: a@h:1; : b@h:2",
             16324,
         ),
-        // One that says it twice contradicts nobody.
+        // A shard that claims a slot twice is no conflict.
         ("[ [ 0 9 [ h 1 a ] ] [ 5 12 [ h 1 a ] ] ]", "0-12: a@h:1", 0),
-        // A claim that leads nowhere is none.
+        // The claim of a shard without a usable node does not count.
         ("[ [ 0 9 [ ? 1 a ] ] [ 0 9 [ h 2 b ] ] ]", "0-9: b@h:2", 0),
     ] {
-        let view = seen(short);
+        let view = slots_view(short);
         assert_eq!(show(&view), expected, "{short}");
         assert_eq!(view.conflicts, conflicts, "{short}");
     }
@@ -352,7 +357,7 @@ fn ranges_begin_and_end_anywhere() {
         (5, 16383),
         (16383, 16383),
     ] {
-        let view = seen(&format!("[ [ {first} {last} [ h 1 a ] ] ]"));
+        let view = slots_view(&format!("[ [ {first} {last} [ h 1 a ] ] ]"));
         assert_eq!(view.shards[0].ranges, [(first, last)]);
         assert_eq!(view.slots(), usize::from(last - first) + 1);
     }
@@ -372,7 +377,7 @@ fn maps_too_large_to_be_true() {
             )
         })
         .collect();
-    let view = seen(&format!("[{every_other} ]"));
+    let view = slots_view(&format!("[{every_other} ]"));
     assert_eq!(
         (view.shards.len(), view.slots(), view.conflicts),
         (500, 8192, 0)
@@ -383,25 +388,25 @@ fn maps_too_large_to_be_true() {
         wire(&format!("[{} ]", each.collect::<String>()), false)
     };
     assert_eq!(
-        slots(decode(nodes(1000)).view(), &asked())
+        slots(decode(nodes(1000)).view(), &sender())
             .unwrap()
             .shards
             .len(),
         1000
     );
-    let error = slots(decode(nodes(1001)).view(), &asked()).unwrap_err();
+    let error = slots(decode(nodes(1001)).view(), &sender()).unwrap_err();
     assert_eq!(
         error.message,
-        "PROTOCOL the cluster's map has more than 1000 nodes"
+        "PROTOCOL CLUSTER SLOTS of 10.0.0.9:7009 lists more than 1000 nodes"
     );
 
     let ranges = " [ 1 1 [ h 1 a ] ]".repeat(16384);
-    assert_eq!(seen(&format!("[{ranges} ]")).slots(), 1);
+    assert_eq!(slots_view(&format!("[{ranges} ]")).slots(), 1);
     let reply = decode(wire(&format!("[{ranges} [ 1 1 [ h 1 a ] ] ]"), false));
-    let error = slots(reply.view(), &asked()).unwrap_err();
+    let error = slots(reply.view(), &sender()).unwrap_err();
     assert_eq!(
         error.message,
-        "PROTOCOL the cluster's map has more than 16384 ranges of slots"
+        "PROTOCOL CLUSTER SLOTS of 10.0.0.9:7009 lists more than 16384 slot ranges"
     );
 
     let node = "nodes [ { id a port 1 ip h role master } ]";
@@ -409,7 +414,7 @@ fn maps_too_large_to_be_true() {
     let half = shard(8192);
     let view = shards(
         decode(wire(&format!("[ {half} {half} ]"), true)).view(),
-        &asked(),
+        &sender(),
         false,
     );
     assert_eq!(view.unwrap().slots(), 1);
@@ -417,15 +422,18 @@ fn maps_too_large_to_be_true() {
         format!("[ {half} {half} {} ]", shard(1)),
         format!("[ {} ]", shard(16385)),
     ] {
-        let error = shards(decode(wire(&short, true)).view(), &asked(), false).unwrap_err();
-        assert!(error.message.contains("more than 16384 ranges"), "{error}");
+        let error = shards(decode(wire(&short, true)).view(), &sender(), false).unwrap_err();
+        assert!(
+            error.message.contains("more than 16384 slot ranges"),
+            "{error}"
+        );
     }
 }
 
 #[test]
 fn a_node_has_only_so_many_names() {
     let entries = (0..1000).map(|i| format!(" [ {i} {i} [ h{i} 1 a ] ]"));
-    let view = seen(&format!("[{} ]", entries.collect::<String>()));
+    let view = slots_view(&format!("[{} ]", entries.collect::<String>()));
     assert_eq!(view.shards[0].primary.as_ref().unwrap().names.len(), 16);
 }
 
@@ -434,9 +442,9 @@ fn maps_of_shards() {
     let node = |id: &str, role: &str, more: &str| {
         format!("{{ id {id} port 1 ip 10.0.0.1 endpoint h role {role} {more} }}")
     };
-    for (day, tls, short, expected) in [
+    for (case, tls, short, expected) in [
         (
-            "two shards, one with replicas in trouble",
+            "two shards, one with unhealthy replicas",
             false,
             format!(
                 "[ {{ slots [ 0 5 7 9 ] nodes [ {} {} {} ] }} {{ slots [ ] nodes [ {} ] }} ]",
@@ -448,7 +456,7 @@ fn maps_of_shards() {
             "0-5,7-9: a@h:1=10.0.0.1:1 at 72 < b@h:1=10.0.0.1:1 at 70 offline < c@h:1=10.0.0.1:1 offline; : d@h:1=10.0.0.1:1 offline",
         ),
         (
-            "a primary that was replaced and is not back",
+            "a failed primary that was replaced",
             false,
             format!(
                 "[ {{ slots [ 0 9 ] nodes [ {} {} ] }} ]",
@@ -461,7 +469,7 @@ fn maps_of_shards() {
             "no primary",
             false,
             format!("[ {{ slots [ 0 9 ] nodes [ {} ] }} ]", node("b", "replica", "")),
-            "0-9: nobody < b@h:1=10.0.0.1:1",
+            "0-9: none < b@h:1=10.0.0.1:1",
         ),
         (
             "ports of TLS",
@@ -478,9 +486,9 @@ fn maps_of_shards() {
     ] {
         for resp3 in [false, true] {
             let reply = decode(wire(&short, resp3));
-            let view = shards(reply.view(), &asked(), tls).unwrap();
-            assert_eq!(show(&view), expected, "{day}");
-            assert_eq!((view.conflicts, view.defect), (0, None), "{day}");
+            let view = shards(reply.view(), &sender(), tls).unwrap();
+            assert_eq!(show(&view), expected, "{case}");
+            assert_eq!((view.conflicts, view.defect), (0, None), "{case}");
         }
     }
 }
@@ -488,7 +496,7 @@ fn maps_of_shards() {
 #[test]
 fn a_bad_shard_does_not_cost_the_good_ones() {
     const SHAPE: &str = "entry 0: it is not a map with arrays of slots and nodes";
-    const RANGE: &str = "entry 0: a range of its slots is not within 0 to 16383";
+    const RANGE: &str = "entry 0: one of its slot ranges is not within 0 to 16383";
     const NODE: &str = "entry 0: a node is not a map with a role, a host and a port";
     const GOOD: &str = "nodes [ { id x port 1 endpoint h role master } ]";
     let nodes = |fields: &str| format!("{{ slots [ 0 9 ] nodes [ {{ {fields} }} ] }}");
@@ -501,7 +509,7 @@ fn a_bad_shard_does_not_cost_the_good_ones() {
         (
             "{ slots [ 0 9 ] nodes [ ] }".to_string(),
             "",
-            "entry 0: it names no node",
+            "entry 0: it contains no node",
         ),
         (
             format!("{{ slots [ 0 9 20 16384 ] {GOOD} }}"),
@@ -526,24 +534,24 @@ fn a_bad_shard_does_not_cost_the_good_ones() {
         (
             nodes("id x tls-port 1 endpoint h role master"),
             "",
-            "entry 0: the primary is of no use: its port is not from 1 to 65535",
+            "entry 0: the primary is unusable: its port is not in 1 to 65535",
         ),
         (
             nodes("id x port 1 endpoint ? role master"),
             "",
-            "entry 0: the primary is of no use: its hostname is not known (\"?\")",
+            "entry 0: the primary is unusable: its hostname is unknown (\"?\")",
         ),
     ] {
         for resp3 in [false, true] {
             let good = "{ slots [ 100 109 ] nodes [ { id a port 7 endpoint h role master } ] }";
             let beside = decode(wire(&format!("[ {bad} {good} ]"), resp3));
-            let view = shards(beside.view(), &asked(), false).unwrap();
+            let view = shards(beside.view(), &sender(), false).unwrap();
             assert_eq!(show(&view), format!("{left}100-109: a@h:7"), "{bad}");
             assert_eq!(view.defect.as_deref(), Some(defect), "{bad}");
 
             let alone = decode(wire(&format!("[ {bad} ]"), resp3));
             if left.is_empty() {
-                let error = shards(alone.view(), &asked(), false).unwrap_err();
+                let error = shards(alone.view(), &sender(), false).unwrap_err();
                 assert_eq!(error.code, Code::Protocol, "{bad}");
                 assert!(error.message.ends_with(defect), "{bad}: {error}");
             }
@@ -554,9 +562,17 @@ fn a_bad_shard_does_not_cost_the_good_ones() {
 #[test]
 fn replies_that_are_no_map() {
     for (bytes, code, message) in [
-        ("$-1\r\n", Code::Protocol, "was not answered with an array"),
-        ("+OK\r\n", Code::Protocol, "was not answered with an array"),
-        ("%0\r\n", Code::Protocol, "was not answered with an array"),
+        (
+            "$-1\r\n",
+            Code::Protocol,
+            "of 10.0.0.9:7009 is not an array",
+        ),
+        (
+            "+OK\r\n",
+            Code::Protocol,
+            "of 10.0.0.9:7009 is not an array",
+        ),
+        ("%0\r\n", Code::Protocol, "of 10.0.0.9:7009 is not an array"),
         (
             "-ERR This instance has cluster support disabled\r\n",
             Code::Server,
@@ -565,8 +581,8 @@ fn replies_that_are_no_map() {
     ] {
         let reply = decode(bytes);
         for error in [
-            slots(reply.view(), &asked()).unwrap_err(),
-            shards(reply.view(), &asked(), false).unwrap_err(),
+            slots(reply.view(), &sender()).unwrap_err(),
+            shards(reply.view(), &sender(), false).unwrap_err(),
         ] {
             assert_eq!(error.code, code);
             assert!(error.message.ends_with(message), "{error}");
@@ -587,7 +603,7 @@ fn mutated_replies_are_read_or_refused() {
         ),
         b"$58\r\ncluster_state:ok\r\ncluster_current_epoch:6\r\ncluster_size:3\r\n".to_vec(),
     ];
-    // A generator of Marsaglia's; the same mutants every time.
+    // An xorshift generator: the same mutants in every run.
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut random = move |below: usize| {
         state ^= state << 13;
@@ -611,8 +627,8 @@ fn mutated_replies_are_read_or_refused() {
             continue;
         };
         let views = [
-            slots(reply.view(), &asked()),
-            shards(reply.view(), &asked(), round % 2 == 0),
+            slots(reply.view(), &sender()),
+            shards(reply.view(), &sender(), round % 2 == 0),
         ];
         for view in views {
             match view {

@@ -1,4 +1,4 @@
-//! A node's backoff: how often it is knocked at while it does not open.
+//! Connect backoff: how often connections to a node that refuses them are tried.
 
 use crate::deadline::Time;
 use crate::error::{Code, Error, Result};
@@ -7,36 +7,37 @@ use rand::Rng;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Between two connections that fail lies at least this, whoever wants them: at most ten a second,
-/// and who waits for a node to come back is late by no more.
+/// The shortest time between two failing connects, over all threads. A caller that waits for a node to come back is late
+/// by at most this.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// The same where the credentials are refused: they do not become right by being repeated, and
-/// servers log each try.
+/// The same if the credentials are refused. A retry rarely helps, and servers log each one.
 const AUTH_RETRY_AFTER: Duration = Duration::from_millis(1000);
-/// A connection that was given up sooner says more about its caller's haste than about the node.
+/// A connect that timed out sooner had a short deadline, and says nothing about the node.
 const SHORT_ATTEMPT: Duration = Duration::from_millis(50);
 
+/// The backoff of one node for one group of connection kinds.
 #[derive(Debug, Default)]
-pub(in crate::net) struct ConnectBackoff {
-    /// Whether there is a failure not to knock.
-    active: AtomicBool,
+pub(super) struct ConnectBackoff {
+    /// Whether `failure` is set. Saves the lock in the common case.
+    is_active: AtomicBool,
     failure: Mutex<Option<Failure>>,
-    /// How long it took lately until it opened, in milliseconds.
-    greeting: AtomicU32,
+    /// The time that connect and handshake took recently, in milliseconds.
+    handshake_ms: AtomicU32,
 }
 
 #[derive(Debug)]
 struct Failure {
+    /// When the next connect may start.
     until: Time,
     pause: Duration,
     error: Error,
 }
 
 impl ConnectBackoff {
-    /// Asks to open a connection. While it is too soon to try again, that is refused with the error
-    /// of the last try; then one caller may, and the others wait for what comes of it.
-    pub(in crate::net) fn try_start(&self, time: Time) -> Result<()> {
-        if !self.active.load(Ordering::Acquire) {
+    /// Asks whether a connect may start. During the backoff this fails with the error of the last connect. After it, one
+    /// caller may start, and the others still get that error until the outcome is known.
+    pub(super) fn try_start(&self, time: Time) -> Result<()> {
+        if !self.is_active.load(Ordering::Acquire) {
             return Ok(());
         }
         match &mut *lock(&self.failure) {
@@ -49,36 +50,38 @@ impl ConnectBackoff {
         }
     }
 
-    /// Whether a knock would be refused.
-    pub(in crate::net) fn is_backing_off(&self, time: Time) -> bool {
-        self.active.load(Ordering::Acquire)
-            && lock(&self.failure).as_ref().is_some_and(|r| time < r.until)
+    /// Whether a connect may not start now.
+    pub(super) fn is_backing_off(&self, time: Time) -> bool {
+        self.is_active.load(Ordering::Acquire)
+            && lock(&self.failure)
+                .as_ref()
+                .is_some_and(|failure| time < failure.until)
     }
 
-    /// What the last try failed of, if none has succeeded since.
-    pub(in crate::net) fn last_error(&self) -> Option<Error> {
-        let active = self.active.load(Ordering::Acquire);
-        let failure = active.then(|| lock(&self.failure))?;
-        failure.as_ref().map(|r| r.error.clone())
+    /// The error of the last connect, if none has succeeded since.
+    pub(super) fn last_error(&self) -> Option<Error> {
+        let is_active = self.is_active.load(Ordering::Acquire);
+        let failure = is_active.then(|| lock(&self.failure))?;
+        failure.as_ref().map(|failure| failure.error.clone())
     }
 
-    pub(in crate::net) fn on_success(&self, began: Time, time: Time) {
+    pub(super) fn on_success(&self, began: Time, time: Time) {
         let ms = time.since(began).as_millis().min(60_000) as u32;
-        // The worst of late, as one that was quick by luck says little.
-        let before = self.greeting.load(Ordering::Relaxed);
-        self.greeting
+        // A slowly decaying maximum: one fast handshake says little.
+        let before = self.handshake_ms.load(Ordering::Relaxed);
+        self.handshake_ms
             .store(ms.max(before - before / 4), Ordering::Relaxed);
-        if self.active.load(Ordering::Acquire) {
+        if self.is_active.load(Ordering::Acquire) {
             *lock(&self.failure) = None;
-            self.active.store(false, Ordering::Release);
+            self.is_active.store(false, Ordering::Release);
         }
     }
 
-    pub(in crate::net) fn on_failure(&self, began: Time, time: Time, error: &Error) {
+    pub(super) fn on_failure(&self, began: Time, time: Time, error: &Error) {
         let pause = match error.code {
             Code::Interrupted | Code::Closed | Code::Internal => return,
             Code::Timeout if time.since(began) < SHORT_ATTEMPT => return,
-            // What a user may not do is told to whoever asks: nobody is let in who tries again.
+            // A missing permission of the user concerns only the connections that need it.
             Code::Auth if error.message.contains("NOPERM") => return,
             Code::Auth => AUTH_RETRY_AFTER,
             _ => RETRY_AFTER,
@@ -87,14 +90,14 @@ impl ConnectBackoff {
         *lock(&self.failure) = Some(Failure {
             until: time.plus(pause.mul_f64(jitter)),
             pause,
-            // What went out with that greeting is not what others are told about.
+            // `sent` is about the commands of that connect, and not about those of later callers.
             error: error.clone().sent(false),
         });
-        self.active.store(true, Ordering::Release);
+        self.is_active.store(true, Ordering::Release);
     }
 
-    pub(in crate::net) fn handshake_ms(&self) -> u64 {
-        self.greeting.load(Ordering::Relaxed).into()
+    pub(super) fn handshake_ms(&self) -> u64 {
+        self.handshake_ms.load(Ordering::Relaxed).into()
     }
 }
 
