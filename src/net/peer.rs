@@ -18,9 +18,7 @@ use std::sync::Arc;
 /// One node. Dereferences to its [`NodeState`].
 #[derive(Debug)]
 pub struct Peer {
-    address: Address,
-    origin: Arc<Origin>,
-    node: Arc<NodeState>,
+    /// Also holds the state of the node, so that it is stored once.
     connector: Arc<Connector>,
     pools: [Pool; 5],
 }
@@ -30,7 +28,7 @@ impl Deref for Peer {
 
     #[inline]
     fn deref(&self) -> &NodeState {
-        &self.node
+        self.connector.node()
     }
 }
 
@@ -43,15 +41,8 @@ impl Peer {
         memory: Arc<MemoryBudget>,
     ) -> Peer {
         let max = config.connections_per_node;
-        let origin = Origin::new(&address.to_string());
-        let node = Arc::new(NodeState::default());
-        let endpoint = Endpoint::new(address.clone(), config, tls, descriptors);
-        let connector = Arc::new(Connector::new(
-            endpoint,
-            origin.clone(),
-            memory,
-            node.clone(),
-        ));
+        let endpoint = Endpoint::new(address, config, tls, descriptors);
+        let connector = Arc::new(Connector::new(endpoint, memory));
         let pool = |kind, max| Pool::new(kind, max, connector.clone());
         Peer {
             pools: [
@@ -62,19 +53,16 @@ impl Peer {
                 pool(ConnectionKind::BlockingReplicas, usize::MAX),
                 pool(ConnectionKind::FreshnessProbe, 1),
             ],
-            address,
-            origin,
-            node,
             connector,
         }
     }
 
     pub fn address(&self) -> &Address {
-        &self.address
+        self.connector.address()
     }
 
     pub fn origin(&self) -> &Arc<Origin> {
-        &self.origin
+        self.connector.origin()
     }
 
     #[inline]
@@ -92,7 +80,7 @@ impl Peer {
     #[inline]
     pub fn record_success(&self) {
         if !self.health.is_healthy() && self.health.record_success() {
-            log::log(log::INFO, || format!("{} answers again", self.address));
+            log::log(log::INFO, || format!("{} answers again", self.address()));
         }
     }
 

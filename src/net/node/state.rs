@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// The state of a node, shared by its peer and by the connector that opens connections to it.
+/// The state of a node. It lives in the connector that opens connections to it.
 #[derive(Debug, Default)]
 pub struct NodeState {
     pub health: Health,

@@ -1,6 +1,7 @@
 //! Opening connections to one node.
 
 use super::connect_backoff::ConnectBackoff;
+use crate::address::Address;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::conn::{Connection, ConnectionKind, Endpoint, MemoryBudget, Stream, handshake};
@@ -19,25 +20,34 @@ pub struct Connector {
     endpoint: Endpoint,
     origin: Arc<Origin>,
     memory: Arc<MemoryBudget>,
-    node: Arc<NodeState>,
+    node: NodeState,
     /// For the kinds without and with READONLY, which a node may refuse by itself.
     backoffs: [ConnectBackoff; 2],
 }
 
 impl Connector {
-    pub fn new(
-        endpoint: Endpoint,
-        origin: Arc<Origin>,
-        memory: Arc<MemoryBudget>,
-        node: Arc<NodeState>,
-    ) -> Connector {
+    pub fn new(endpoint: Endpoint, memory: Arc<MemoryBudget>) -> Connector {
         Connector {
+            origin: Origin::new(&endpoint.address.to_string()),
             endpoint,
-            origin,
             memory,
-            node,
+            node: NodeState::default(),
             backoffs: Default::default(),
         }
+    }
+
+    pub fn address(&self) -> &Address {
+        &self.endpoint.address
+    }
+
+    pub fn origin(&self) -> &Arc<Origin> {
+        &self.origin
+    }
+
+    /// The state of the node. A new connection changes it.
+    #[inline]
+    pub fn node(&self) -> &NodeState {
+        &self.node
     }
 
     /// "host:port" of the node.
