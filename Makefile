@@ -30,7 +30,7 @@ STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
 .PHONY: build help demo test test-c asan tsan soak gates test-go test-ruby test-python test-examples bench bench-bindings header lint
-.PHONY: fuzz leaks wheel gem stage install uninstall clean setup-demo setup-test setup-bench
+.PHONY: check unit scripted fuzz leaks wheel gem stage install uninstall clean setup-demo setup-test setup-bench
 
 build: ## the shared and the static library, optimised, in target/release
 	$(CARGO) build --release --lib
@@ -42,17 +42,17 @@ demo: setup-demo stage ## start a cluster of six, run the C example in it, stop 
 	$(CC) $(C_FLAGS) examples-c/readonly.c -o $(TARGET)/demo -L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lrediscluster
 	$(IN_CLUSTER) $(TARGET)/demo
 
-test: setup-test build ## everything: Rust, C, installation, Go, Ruby, Python, examples (installs what is missing)
+test: setup-test check build ## everything: Rust, C, installation, Go, Ruby, Python, examples (installs what is missing)
 	CARGO_TARGET_DIR=$(TARGET) CARGO=$(CARGO) tools/test.sh
 	$(MAKE) --no-print-directory stage
 	$(IN_CLUSTER) $(MAKE) --no-print-directory test-go test-ruby test-python test-examples
 
-soak: ## simulated days, then 64 threads in a cluster that breaks and mends, SOAK_SECONDS (600) each
-	SIMULATION_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --lib simulation::whatever -- --nocapture
-	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --test soak -- --nocapture
+soak: ## random simulated runs, then 64 threads on a cluster that fails and recovers, SOAK_SECONDS (600) each
+	SIMULATION_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --lib simulation::random_faults -- --nocapture
+	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --test faults soak:: -- --nocapture
 
 test-c: ## the C tests and examples, also under valgrind, and the installation
-	$(CARGO) test --test c
+	$(CARGO) test --test c_programs
 
 asan: ## the C programs under AddressSanitizer: what is freed, lost or overrun
 	$(CARGO) test --test sanitizers address
@@ -61,7 +61,7 @@ tsan: ## the C programs under ThreadSanitizer: what threads share without order
 	$(CARGO) test --test sanitizers thread
 
 gates: build ## what an operation may cost: instructions, system calls, allocations, memory
-	$(CARGO) test --test gates
+	$(CARGO) test --test cost_limits
 
 # How the bindings find the library that was just built: Go by the first, the others by the last.
 test-go test-ruby test-python test-examples: export PKG_CONFIG_PATH := $(STAGE)/lib/pkgconfig
@@ -89,7 +89,7 @@ test-examples: export RDC_SCRATCH := $(TARGET)/examples
 test-examples: setup-test stage
 	$(IN_CLUSTER) bindings/examples/run.sh
 
-fuzz: ## the parsers, each fed by a guided fuzzer for FUZZ_SECONDS (60)
+fuzz: ## run the coverage-guided fuzzer on each parser for FUZZ_SECONDS (60)
 	tools/fuzz.sh $(or $(FUZZ_SECONDS),60)
 
 # Tens of thousands of calls, whose memory is counted afterwards; they are part of the tests above.
@@ -97,10 +97,10 @@ leaks: export PKG_CONFIG_PATH := $(STAGE)/lib/pkgconfig
 leaks: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)
 leaks: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
 leaks: setup-test stage ## what Go, Ruby and Python leave behind of many calls, and the C examples under valgrind
-	$(CARGO) test --test c examples
-	cd bindings/go && $(IN_CLUSTER) go test -count=1 -v -run 'Freed|PileUp' ./...
-	cd bindings/ruby && $(IN_CLUSTER) ruby -w -Ilib -Itest test/process_test.rb -n /left_behind/
-	cd bindings/python && PYTHONPATH=. $(IN_CLUSTER) $(TARGET)/venv/bin/python -W error -m pytest -q -k leave_nothing
+	$(CARGO) test --test c_programs examples
+	cd bindings/go && $(IN_CLUSTER) go test -count=1 -v -run 'Memory|Bounded' ./...
+	cd bindings/ruby && $(IN_CLUSTER) ruby -w -Ilib -Itest test/process_test.rb -n /memory/
+	cd bindings/python && PYTHONPATH=. $(IN_CLUSTER) $(TARGET)/venv/bin/python -W error -m pytest -q -k memory
 
 PACKAGES := $(TARGET)/packages
 
@@ -141,11 +141,20 @@ bench-bindings: setup-bench setup-test stage ## Go, Ruby and Python beside their
 		$(TARGET)/venv/bin/python $(TARGET)/bench/hiredis $(TARGET)/bench/go.test $(if $(QUICK),5,15)
 
 header: ## write include/rediscluster.h and .cdef.h anew from the sources
-	RDC_BLESS=1 $(CARGO) test -q --test abi
+	RDC_BLESS=1 $(CARGO) test -q --test repo abi::
 
-lint: ## formatting, clippy, C and C++ warnings
+check: ## formatting, clippy and cargo check: the first step of the inner loop
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) check --workspace --all-targets
+
+unit: ## the unit tests: no server, no simulation
+	$(CARGO) test --lib -- --skip simulation
+
+scripted: ## the tests against scripted nodes: no server
+	$(CARGO) test --test scripted
+
+lint: check ## check, and the other workspaces, no default features, C and C++ warnings
 	$(CARGO) clippy --lib --no-default-features -- -D warnings
 	$(CARGO) fmt --manifest-path bench/Cargo.toml --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check

@@ -1,4 +1,4 @@
-/* Reads from primaries and replicas alike, through a handle that cannot write.
+/* Reads from primaries and replicas, through a handle that refuses writes.
  *
  *     readonly redis://127.0.0.1:7000        (or the URL in RDC_URL)
  */
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-/* Prints a line and takes note when it is not true; the exit code tells. */
+/* Prints a check and counts it if it fails.  The exit status is 1 if a check failed. */
 static int failures;
 static void expect(int is_true, const char *what) {
     printf("%s %s\n", is_true ? "  ok:" : "WRONG:", what);
@@ -20,16 +20,16 @@ static int is(const rdc_reply *reply, const char *text) {
     return rdc_reply_type(reply) == RDC_STRING && strcmp(rdc_reply_str(reply), text) == 0;
 }
 
-/* A replica may be a moment behind its primary, and then nil is its honest answer: ask again. */
+/* A replica may lag behind its primary and then returns nil.  Repeat until it has the key. */
 static void get(const rdc_client *client, const char *key, const char *expected) {
-    const struct timespec moment = {0, 20 * 1000 * 1000};
+    const struct timespec interval = {0, 20 * 1000 * 1000};
     rdc_reply *reply = rdc_get(client, key, RDC_NTS);
     for (int i = 0; i < 100 && rdc_reply_type(reply) == RDC_NIL; i++) {
         rdc_reply_free(reply);
-        nanosleep(&moment, NULL);
+        nanosleep(&interval, NULL);
         reply = rdc_get(client, key, RDC_NTS);
     }
-    printf("      %s from %s\n", key, rdc_reply_node(reply) ? rdc_reply_node(reply) : "nobody");
+    printf("      %s from %s\n", key, rdc_reply_node(reply) ? rdc_reply_node(reply) : "no node");
     expect(is(reply, expected), expected);
     rdc_reply_free(reply);
 }
@@ -47,7 +47,7 @@ int main(int argc, char **argv) {
     expect(rdc_reply_free(rdc_set(rc, "foo81", RDC_NTS, "foo", RDC_NTS)) == RDC_OK, "set foo81 foo");
     expect(rdc_reply_free(rdc_del(rc, "foo", RDC_NTS)) == RDC_OK, "no foo");
 
-    /* Another handle on the same cluster: each read asks the slot's primary or one of its replicas. */
+    /* Another handle on the same cluster: each read goes to the slot's primary or one of its replicas. */
     rdc_client *readonly = rdc_readonly(rc);
     for (int i = 0; i < 8; i++) {
         get(readonly, "foo16706", "bar");
@@ -60,7 +60,7 @@ int main(int argc, char **argv) {
     expect(is(rdc_reply_at(replies, 0), "foo") && is(rdc_reply_at(replies, 1), "bar"), "foo and bar in a pipeline");
     rdc_reply_free(replies);
 
-    /* Writes are refused before a byte of them is sent, also in a pipeline. */
+    /* Writes are refused before a byte is sent, also in a pipeline. */
     rdc_reply *reply = rdc_set(readonly, "foo", RDC_NTS, "bar", RDC_NTS);
     refused(reply, "a write is refused");
     rdc_reply_free(reply);

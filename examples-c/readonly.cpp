@@ -1,4 +1,4 @@
-// The session of readonly.c in C++17: reads from primaries and replicas, through a client that cannot write.
+// The program readonly.c in C++17: reads from primaries and replicas, through a client that refuses writes.
 //
 //     readonly redis://127.0.0.1:7000        (or the URL in RDC_URL)
 #include <rediscluster.hpp>
@@ -12,14 +12,14 @@ using rediscluster::Client;
 using rediscluster::Pipeline;
 using rediscluster::Reply;
 
-// Prints a line and takes note when it is not true; the exit code tells.
-static bool all_true = true;
+// Prints a check and records it if it fails. The exit status is 1 if a check failed.
+static bool all_passed = true;
 static void expect(bool is_true, std::string_view what) {
     std::cout << (is_true ? "  ok: " : "WRONG: ") << what << "\n";
-    all_true = all_true && is_true;
+    all_passed = all_passed && is_true;
 }
 
-// A replica may be a moment behind its primary, and then nil is its honest answer: ask again.
+// A replica may lag behind its primary and then returns nil. Repeat until it has the key.
 static Reply get(const Client &client, std::string_view key) {
     Reply reply = client.get(key);
     for (int i = 0; i < 100 && reply.is_nil(); i++) {
@@ -38,11 +38,11 @@ int main(int argc, char **argv) {
     expect(bool(rc.set("foo16706", "bar")), "set foo16706 bar");
     expect(bool(rc.set("foo81", std::string("f\0o", 3))), "set foo81, with a NUL inside");
     expect(bool(rc.command("DEL", "hash")) && rc.command("HSET", "hash", "field", "1").integer() == 1, "any command");
-    expect(rc.command("HGETALL", "hash").integer() == std::nullopt, "a map is no number");
+    expect(rc.command("HGETALL", "hash").integer() == std::nullopt, "a map is not an integer");
     const Reply hash = rc.command("HGETALL", "hash");
     expect(hash.size() == 2 && hash.find("field").text() == "1" && hash.find("none").is_nil(), "a map has fields");
 
-    // Another client of the same cluster: each read asks the slot's primary or one of its replicas.
+    // Another client of the same cluster: each read goes to the slot's primary or one of its replicas.
     const Client readonly = rc.readonly();
     for (int i = 0; i < 8; i++)
         expect(get(readonly, "foo16706").string() == "bar", "bar");
@@ -59,8 +59,8 @@ int main(int argc, char **argv) {
     std::cout << "      " << refused.error_text() << "\n";
     expect(refused.error() == RDC_ERR_READONLY && !refused.sent() && !refused.text(), "a write is refused");
     const Reply wrong = rc.command("LPUSH", "foo16706", "x");
-    expect(wrong.error() == RDC_ERR_SERVER && wrong.error_text().substr(0, 9) == "WRONGTYPE", "the server says no");
-    const Client nowhere = rc.with("timeout_ms", "soon");
-    expect(!nowhere && !nowhere.error_text().empty(), "an option that is wrong");
-    return all_true ? 0 : 1;
+    expect(wrong.error() == RDC_ERR_SERVER && wrong.error_text().substr(0, 9) == "WRONGTYPE", "an error of the server");
+    const Client invalid = rc.with("timeout_ms", "soon");
+    expect(!invalid && !invalid.error_text().empty(), "an invalid option");
+    return all_passed ? 0 : 1;
 }

@@ -1,4 +1,4 @@
-/* One client, many threads: no lock of yours is needed, and no pool.
+/* One client shared by many threads, without a lock or a pool of your own.
  *
  *     threads redis://127.0.0.1:7000        (or the URL in RDC_URL)
  */
@@ -9,7 +9,7 @@
 
 enum { THREADS = 8, ROUNDS = 200 };
 
-static rdc_client *client; /* shared by all */
+static rdc_client *client; /* shared by all threads */
 
 static void *count(void *failures) {
     for (int i = 0; i < ROUNDS; i++) {
@@ -39,13 +39,13 @@ int main(int argc, char **argv) {
         failed += failures[i];
     }
 
-    /* A counter is kept as text: that is what GET answers. */
+    /* GET returns the counter as text. */
     rdc_reply *reply = rdc_get(client, "threads:counter", RDC_NTS);
-    const char *counted = rdc_reply_str(reply);
-    printf("%d threads counted to %s\n", started, counted ? counted : "nothing");
-    int right = failed == 0 && started == THREADS && counted && atoi(counted) == THREADS * ROUNDS;
+    const char *value = rdc_reply_str(reply);
+    printf("%d threads, counter value %s\n", started, value ? value : "none");
+    int correct = failed == 0 && started == THREADS && value && atoi(value) == THREADS * ROUNDS;
 
     rdc_reply_free(reply);
-    rdc_close(client); /* when no thread uses it any more */
-    return right ? 0 : 1;
+    rdc_close(client); /* after the last use by any thread */
+    return correct ? 0 : 1;
 }

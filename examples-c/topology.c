@@ -1,4 +1,4 @@
-/* Who serves what, where a key lives, and what the client has done so far.
+/* The nodes and slots of the cluster, the slot of a key, and the statistics of the client.
  *
  *     topology redis://127.0.0.1:7000        (or the URL in RDC_URL)
  */
@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Prints any reply.  There are maps, lists and single values; nil, too, reads as one. */
+/* Prints any reply: maps, arrays and scalar values, including nil. */
 static void print(const rdc_reply *reply, int depth) {
     size_t n = rdc_reply_len(reply), i;
     switch (rdc_reply_type(reply)) {
@@ -33,7 +33,7 @@ static void print(const rdc_reply *reply, int depth) {
 int main(int argc, char **argv) {
     rdc_client *client = rdc_create(argc > 1 ? argv[1] : getenv("RDC_URL"));
 
-    /* An array, one map per shard: its slots, its primary, its replicas. */
+    /* An array with one map per shard: its slots, its primary, its replicas. */
     rdc_reply *topology = rdc_topology(client);
     size_t shards = rdc_reply_type(topology) == RDC_ARRAY ? rdc_reply_len(topology) : 0;
     for (size_t i = 0; i < shards; i++) {
@@ -45,17 +45,17 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", rdc_reply_str(topology));
     rdc_reply_free(topology);
 
-    /* Keys with the same {tag} share a slot, and so may meet in one command. */
+    /* Keys with the same {tag} are in one slot, so one command may use them together. */
     printf("foo is in slot %d, {foo}bar in %d\n", (int)rdc_key_slot("foo", RDC_NTS), (int)rdc_key_slot("{foo}bar", RDC_NTS));
     rdc_reply *reply = rdc_get(client, "foo", RDC_NTS);
-    printf("and %s answers for it\n", rdc_reply_node(reply) ? rdc_reply_node(reply) : "nobody");
-    int right = rdc_reply_free(reply) == RDC_OK && shards > 0;
+    printf("%s sent the reply for it\n", rdc_reply_node(reply) ? rdc_reply_node(reply) : "no node");
+    int correct = rdc_reply_free(reply) == RDC_OK && shards > 0;
 
     rdc_reply *stats = rdc_stats(client);
-    printf("so far:");
+    printf("statistics:");
     print(stats, 1);
     printf("\n");
     rdc_reply_free(stats);
     rdc_close(client);
-    return right ? 0 : 1;
+    return correct ? 0 : 1;
 }

@@ -1,7 +1,7 @@
-// librediscluster for C++17: the handles of rediscluster.h as objects that free themselves.
+// librediscluster for C++17: classes that own and free the handles of rediscluster.h.
 //
-// Header only, no exceptions of its own, and no more than rediscluster.h says: that is the manual. A Reply is a value or
-// an error, and what is borrowed from it (std::string_view, View) lives as long as it does.
+// Header only. It throws no exceptions of its own. rediscluster.h is the manual. A Reply is a value or an error. A
+// std::string_view or View that is borrowed from it is valid as long as the Reply.
 //
 //     rediscluster::Client client("redis://127.0.0.1:7000");
 //     if (auto reply = client.get("foo")) std::cout << reply.text().value_or("nil") << "\n";
@@ -21,26 +21,26 @@
 
 namespace rediscluster {
 
-// A reply or an element of one, borrowed.
+// A borrowed reply, or an element of a reply.
 class View {
 public:
     explicit View(const rdc_reply *reply) noexcept : reply_(reply) {}
 
-    // RDC_STRING ... RDC_VERBATIM.
+    // One of RDC_STRING ... RDC_VERBATIM.
     std::int32_t type() const noexcept { return rdc_reply_type(reply_); }
     bool is_nil() const noexcept { return type() == RDC_NIL; }
-    // Whether it is a value and no error. Nil is a value.
+    // True for a value, false for an error. Nil is a value.
     explicit operator bool() const noexcept { return error() == RDC_OK; }
-    // RDC_OK, RDC_ERR_TIMEOUT ...
+    // RDC_OK for a value, or the code of the error: RDC_ERR_TIMEOUT ...
     std::int32_t error() const noexcept { return rdc_reply_error(reply_); }
-    // What went wrong, in one line; empty if nothing did.
+    // The message of an error, one line; empty for a value.
     std::string_view error_text() const noexcept { return *this ? std::string_view() : bytes(); }
-    // The text of a STRING, STATUS, DOUBLE, BIGNUM or VERBATIM.
+    // The text of a STRING, STATUS, DOUBLE, BIGNUM or VERBATIM, borrowed.
     std::optional<std::string_view> text() const noexcept {
         if (!*this || rdc_reply_str(reply_) == nullptr) return std::nullopt;
         return bytes();
     }
-    // The same, copied.
+    // A copy of text().
     std::optional<std::string> string() const {
         if (const auto borrowed = text()) return std::string(*borrowed);
         return std::nullopt;
@@ -50,19 +50,19 @@ public:
         if (type() != RDC_INTEGER && type() != RDC_BOOL) return std::nullopt;
         return rdc_reply_int(reply_);
     }
-    // The value of a DOUBLE or an INTEGER, or the number that a text spells; else 0.
+    // The value of a DOUBLE or an INTEGER, or the number that a text represents; otherwise 0.
     double number() const noexcept { return rdc_reply_double(reply_); }
-    // The elements of an ARRAY, SET, PUSH or MAP (key, value, key, value, ...); past the end is nil.
+    // The elements of an ARRAY, SET, PUSH or MAP (key, value, key, value, ...). Nil past the end.
     std::size_t size() const noexcept { return rdc_reply_at(reply_, 0) ? rdc_reply_len(reply_) : 0; }
     View operator[](std::size_t i) const noexcept { return View(rdc_reply_at(reply_, i)); }
-    // The value of a key of a MAP; nil if it is not there.
+    // The value of a key of a MAP; nil if the map has no such key.
     View find(const std::string &key) const noexcept { return View(rdc_reply_find(reply_, key.c_str())); }
-    // "host:port" of the node that answered, or that an error is about; empty if there is none.
+    // "host:port" of the node that sent the reply, or that the error concerns; empty if there is none.
     std::string_view node() const noexcept {
         const char *name = rdc_reply_node(reply_);
         return name ? std::string_view(name) : std::string_view();
     }
-    // False if the command certainly did not run: sending it again is safe.
+    // False if the command did not run, so that sending it again is safe; true if it ran or may have run.
     bool sent() const noexcept { return rdc_reply_sent(reply_) != 0; }
 
     class Iterator {
@@ -87,14 +87,14 @@ private:
     const rdc_reply *reply_;
 };
 
-struct Free {
+struct Deleter {
     void operator()(rdc_client *client) const noexcept { rdc_close(client); }
     void operator()(rdc_options *options) const noexcept { rdc_options_free(options); }
     void operator()(rdc_pipeline *pipeline) const noexcept { rdc_pipeline_free(pipeline); }
     void operator()(rdc_reply *reply) const noexcept { rdc_reply_free(reply); }
 };
 
-// A reply, owned. Nothing is borrowed from one that is about to go: keep it, or copy with string().
+// An owned reply. The deleted overloads prevent borrowing from a temporary: keep the Reply, or copy with string().
 class Reply : public View {
 public:
     explicit Reply(rdc_reply *reply) noexcept : View(reply), owner_(reply) {}
@@ -109,10 +109,10 @@ public:
     View find(const std::string &key) const && = delete;
 
 private:
-    std::unique_ptr<rdc_reply, Free> owner_;
+    std::unique_ptr<rdc_reply, Deleter> owner_;
 };
 
-// Commands of one client, to be sent together; the methods append.
+// Commands of one client that are sent together. The methods append a command.
 class Pipeline {
 public:
     explicit Pipeline(rdc_pipeline *pipeline) noexcept : owner_(pipeline) {}
@@ -126,18 +126,18 @@ public:
     Pipeline &get(std::string_view key) noexcept { return command("GET", key); }
     Pipeline &set(std::string_view key, std::string_view value) noexcept { return command("SET", key, value); }
     std::size_t size() const noexcept { return rdc_pipeline_len(raw()); }
-    // An array with a reply for each command, in order. Empties the pipeline.
+    // Sends the commands. Returns an array with one reply per command, in order, and empties the pipeline.
     Reply execute() noexcept { return Reply(rdc_pipeline_execute(raw())); }
-    // The same as a transaction: all or none. Every key must be in one slot.
+    // The same as a transaction: all commands run or none. All keys must be in one slot.
     Reply execute_atomic() noexcept { return Reply(rdc_pipeline_execute_atomic(raw())); }
 
     rdc_pipeline *raw() const noexcept { return owner_.get(); }
 
 private:
-    std::unique_ptr<rdc_pipeline, Free> owner_;
+    std::unique_ptr<rdc_pipeline, Deleter> owner_;
 };
 
-// How to connect, by the names of CONFIGURATION.md. What is wrong is said by the Client.
+// Options by the names of CONFIGURATION.md. The Client reports errors of options.
 class Options {
 public:
     Options() noexcept : owner_(rdc_options_new()) {}
@@ -148,22 +148,22 @@ public:
     rdc_options *raw() const noexcept { return owner_.get(); }
 
 private:
-    std::unique_ptr<rdc_options, Free> owner_;
+    std::unique_ptr<rdc_options, Deleter> owner_;
 };
 
-// A cluster, and a way of using it.
+// A handle on a cluster, with its own options.
 class Client {
 public:
     explicit Client(rdc_client *client) noexcept : owner_(client) {}
     explicit Client(const std::string &url) noexcept : Client(rdc_create(url.c_str())) {}
     explicit Client(const Options &options) noexcept : Client(rdc_create_with(options.raw())) {}
 
-    // Whether it could connect; why not.
+    // False if it could not connect; error_text() is the reason.
     explicit operator bool() const noexcept { return rdc_client_error(raw()) == nullptr; }
     std::string error_text() const { return *this ? std::string() : rdc_client_error(raw()); }
 
-    // Other clients of the same cluster: with one option changed; reading everywhere and writing nowhere; with a
-    // connection of its own to the primary of a key, for WATCH, MULTI and EXEC.
+    // Derived clients on the same connections: with() changes one option, readonly() reads from primaries and replicas
+    // and refuses writes, pin() has a dedicated connection to the primary of a key, for WATCH, MULTI and EXEC.
     Client with(const std::string &option, const std::string &value) const noexcept {
         return Client(rdc_with(raw(), option.c_str(), value.c_str()));
     }
@@ -171,7 +171,7 @@ public:
     Client pin(std::string_view key) const noexcept { return Client(rdc_pin(raw(), key.data(), key.size())); }
     Pipeline pipeline() const noexcept { return Pipeline(rdc_pipeline_new(raw())); }
 
-    // Any command: command("HSET", "user:1", "name", name).
+    // Runs any command: command("HSET", "user:1", "name", name).
     template <class... Args> Reply command(const Args &...args) const noexcept {
         const char *const texts[] = {std::string_view(args).data()...};
         const std::size_t lengths[] = {std::string_view(args).size()...};
@@ -183,15 +183,15 @@ public:
     }
     Reply del(std::string_view key) const noexcept { return Reply(rdc_del(raw(), key.data(), key.size())); }
 
-    // Ends the calls that other threads have under way on this client. May be called from a signal handler.
+    // Ends the calls in progress in other threads on this client. May be called from a signal handler.
     void interrupt() const noexcept { rdc_interrupt(raw()); }
-    // Calls under way and later ones fail with RDC_ERR_CLOSED. The destructor does the same.
+    // Calls in progress and later calls fail with RDC_ERR_CLOSED. The destructor does the same.
     void close() const noexcept { rdc_close(raw()); }
 
     rdc_client *raw() const noexcept { return owner_.get(); }
 
 private:
-    std::unique_ptr<rdc_client, Free> owner_;
+    std::unique_ptr<rdc_client, Deleter> owner_;
 };
 
 } // namespace rediscluster

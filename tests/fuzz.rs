@@ -1,8 +1,8 @@
-//! Bytes that nobody has vouched for: what has once been of interest, and what dice make of it.
+//! Fuzzing of untrusted input, on a stable compiler and without coverage.
 //!
-//! The corpora in tests/fuzz/corpus were found by `make fuzz`, which is guided by the branches that an
-//! input takes. Here they are run as they are, and with changes, some ten thousand of them.
-//! `FUZZ_SECONDS=60` goes on for longer and `FUZZ_SEED=7` begins elsewhere.
+//! `make fuzz` finds the corpora in tests/fuzz/corpus: inputs that reach different branches. These tests
+//! run them unchanged, then 20,000 mutations of them for each target. `FUZZ_SECONDS=60` continues for
+//! longer, and `FUZZ_SEED=7` gives other mutations.
 
 #[path = "fuzz/targets.rs"]
 mod targets;
@@ -12,12 +12,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use targets::{TARGETS, Target};
 
-/// So many changed inputs are always tried.
-const CHANGED: u64 = 20_000;
+/// How many mutated inputs are always run.
+const MUTATIONS: u64 = 20_000;
 
-struct Dice(u64);
+/// SplitMix64.
+struct SeededRng(u64);
 
-impl Dice {
+impl SeededRng {
     fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -27,8 +28,8 @@ impl Dice {
     }
 }
 
-/// Pieces that matter to one or the other target.
-const WORDS: &[&[u8]] = &[
+/// Tokens of the formats that the targets parse.
+const TOKENS: &[&[u8]] = &[
     b"\r\n",
     b"$-1\r\n",
     b"*0\r\n",
@@ -69,27 +70,27 @@ const WORDS: &[&[u8]] = &[
     b"%41",
 ];
 
-/// One input made of another, and perhaps of a third.
-fn change(dice: &mut Dice, corpus: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = corpus[dice.below(corpus.len())].clone();
-    for _ in 0..1 + dice.below(4) {
-        let at = dice.below(bytes.len() + 1);
-        let end = (at + 1 + dice.below(8)).min(bytes.len());
-        match dice.below(7) {
-            0 if at < bytes.len() => bytes[at] ^= 1 << dice.below(8),
-            1 if at < bytes.len() => bytes[at] = dice.below(256) as u8,
+/// Mutates an input of the corpus; may splice another one into it.
+fn mutate(rng: &mut SeededRng, corpus: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = corpus[rng.below(corpus.len())].clone();
+    for _ in 0..1 + rng.below(4) {
+        let at = rng.below(bytes.len() + 1);
+        let end = (at + 1 + rng.below(8)).min(bytes.len());
+        match rng.below(7) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << rng.below(8),
+            1 if at < bytes.len() => bytes[at] = rng.below(256) as u8,
             2 => drop(bytes.drain(at.min(end)..end)),
             3 => {
-                let word = WORDS[dice.below(WORDS.len())];
-                bytes.splice(at..at, word.iter().copied());
+                let token = TOKENS[rng.below(TOKENS.len())];
+                bytes.splice(at..at, token.iter().copied());
             }
             4 => {
-                let piece = bytes[at.min(end)..end].to_vec();
-                bytes.splice(at..at, piece);
+                let repeated = bytes[at.min(end)..end].to_vec();
+                bytes.splice(at..at, repeated);
             }
             5 => {
-                let other = &corpus[dice.below(corpus.len())];
-                let from = dice.below(other.len() + 1);
+                let other = &corpus[rng.below(corpus.len())];
+                let from = rng.below(other.len() + 1);
                 bytes.truncate(at);
                 bytes.extend_from_slice(&other[from..]);
             }
@@ -99,7 +100,7 @@ fn change(dice: &mut Dice, corpus: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-/// An input as a line of the corpus has it.
+/// Decodes the line of the corpus that holds an input.
 fn unescape(line: &str) -> Vec<u8> {
     let (mut bytes, mut rest) = (Vec::new(), line.as_bytes());
     while let [first, more @ ..] = rest {
@@ -112,8 +113,8 @@ fn unescape(line: &str) -> Vec<u8> {
             (b'\\', [b'r', left @ ..]) => (b'\r', left),
             (b'\\', [b'n', left @ ..]) => (b'\n', left),
             (b'\\', [b't', left @ ..]) => (b'\t', left),
-            (b'\\', [itself, left @ ..]) => (*itself, left),
-            (itself, left) => (*itself, left),
+            (b'\\', [escaped, left @ ..]) => (*escaped, left),
+            (plain, left) => (*plain, left),
         };
         bytes.push(byte);
         rest = left;
@@ -123,74 +124,75 @@ fn unescape(line: &str) -> Vec<u8> {
 
 fn check(name: &str, target: Target, bytes: &[u8]) {
     if catch_unwind(AssertUnwindSafe(|| target(bytes))).is_err() {
-        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.bytes"));
-        std::fs::write(&kept, bytes).unwrap();
+        let saved = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.bytes"));
+        std::fs::write(&saved, bytes).unwrap();
         panic!(
-            "{name} fails for {:?}\nkept in {}: add it to tests/fuzz/corpus/{name}.txt",
+            "{name} fails for {:?}\nsaved as {}: add it to tests/fuzz/corpus/{name}.txt",
             String::from_utf8_lossy(bytes),
-            kept.display()
+            saved.display()
         );
     }
 }
 
-fn number(name: &str, otherwise: u64) -> u64 {
+fn env_number(name: &str, default: u64) -> u64 {
     let value = std::env::var(name).ok();
-    value.and_then(|v| v.parse().ok()).unwrap_or(otherwise)
+    value.and_then(|v| v.parse().ok()).unwrap_or(default)
 }
 
 fn run(name: &str) {
     let (_, target) = TARGETS.iter().find(|(n, _)| *n == name).unwrap();
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fuzz/corpus/{name}.txt"));
-    let corpus: Vec<Vec<u8>> = std::fs::read_to_string(&kept)
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fuzz/corpus/{name}.txt"));
+    let corpus: Vec<Vec<u8>> = std::fs::read_to_string(&path)
         .unwrap()
         .lines()
         .map(unescape)
         .collect();
-    assert!(corpus.len() > 5, "the corpus is not where it was");
+    assert!(corpus.len() > 5, "the corpus has too few inputs");
     for bytes in &corpus {
         check(name, *target, bytes);
     }
-    // Always the same ones, so that what fails does not depend on how fast a machine is.
-    let limit = Duration::from_secs(number("FUZZ_SECONDS", 0));
-    let (mut dice, began, mut count) = (Dice(number("FUZZ_SEED", 1)), Instant::now(), 0);
-    while count < CHANGED || began.elapsed() < limit {
-        check(name, *target, &change(&mut dice, &corpus));
+    // Their number does not depend on the speed of the machine.
+    let limit = Duration::from_secs(env_number("FUZZ_SECONDS", 0));
+    let mut rng = SeededRng(env_number("FUZZ_SEED", 1));
+    let (began, mut count) = (Instant::now(), 0);
+    while count < MUTATIONS || began.elapsed() < limit {
+        check(name, *target, &mutate(&mut rng, &corpus));
         count += 1;
     }
-    println!("{name}: {} kept and {count} changed inputs", corpus.len());
+    println!("{name}: {} inputs and {count} mutations", corpus.len());
 }
 
 #[test]
-fn replies_are_the_same_wherever_they_are_cut() {
+fn fuzzed_replies_decode_the_same_at_any_split() {
     run("decode");
 }
 
 #[test]
-fn a_view_of_a_cluster_is_plausible_or_refused() {
+fn fuzzed_topology_is_consistent_or_rejected() {
     run("topology");
 }
 
 #[test]
-fn where_an_error_sends_a_command_is_a_place_or_nowhere() {
+fn fuzzed_redirection_is_valid_or_ignored() {
     run("redirect");
 }
 
 #[test]
-fn a_url_is_taken_or_refused_and_the_refusal_repeats_no_password() {
+fn fuzzed_url_error_never_contains_password() {
     run("url");
 }
 
 #[test]
-fn what_is_taken_for_a_command_is_one() {
-    run("split");
+fn fuzzed_encoded_command_is_valid_or_rejected() {
+    run("command");
 }
 
 #[test]
-fn keys_are_arguments_and_a_command_goes_where_they_are() {
+fn fuzzed_command_keys_are_arguments_and_set_the_route() {
     run("keys");
 }
 
 #[test]
-fn an_answer_of_a_name_server_has_addresses_of_the_kind_that_was_asked_for() {
+fn fuzzed_dns_answer_has_requested_address_family() {
     run("dns");
 }

@@ -1,36 +1,39 @@
-//! Packets that are lost, refused or held up, between nodes and on the way to them. Each test runs in a network of its own.
+//! Packets that are lost, refused or delayed, between nodes and on the way to them. Each test runs in its own network
+//! namespace.
 
-mod say;
-mod trial;
+mod common;
 
+use crate::common::history;
+use crate::common::history::{
+    History, SetOnDrop, Shape, append_tokens, p99, paced_reads, read_latencies, recorded,
+    verify_history,
+};
+use crate::common::shared::{SharedCluster, shared};
+use crate::common::{
+    WAIT_LIMIT, client, code, key_of, pause, run, run_all, send, show, timed, wait_for,
+};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
-use say::{SOON, a_while, ask, client, code, key_of, say, say_all, show, timed, until};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use support::{Cluster, Network, slot_of};
-use trial::{Ledger, Raise, Shape, audit, latencies, ledgered, p99, reads, write};
 
 const MS: Duration = Duration::from_millis(1);
 
-static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-
-/// One cluster for all tests here, on a network that is whole again.
-fn healthy(network: &Network) -> &'static Cluster {
+/// One cluster for all tests here, in a network without faults.
+fn healthy_cluster(network: &Network) -> SharedCluster {
     network.heal();
-    let cluster = CLUSTER.get_or_init(|| ledgered().apart().start().unwrap());
-    cluster.wait_healthy().unwrap();
-    cluster
+    shared(module_path!(), || recorded().apart())
 }
 
-/// The address of a node, without its port.
+/// The address of a node without its port.
 fn host(cluster: &Cluster, port: u16) -> String {
     let address = cluster.node(port).unwrap().address;
     address.rsplit_once(':').unwrap().0.to_string()
 }
 
-/// No packet between a node and the other nodes.
+/// Drops packets between a node and the other nodes.
 fn from_peers(host: &str) -> Vec<String> {
     vec![
         format!("ip saddr {host} ip daddr 127.0.1.0/24 drop"),
@@ -38,7 +41,7 @@ fn from_peers(host: &str) -> Vec<String> {
     ]
 }
 
-/// No packet between the client and a node.
+/// Drops packets between the client and a node.
 fn from_client(host: &str) -> Vec<String> {
     vec![
         format!("ip saddr {host} ip daddr 127.0.0.1 drop"),
@@ -46,26 +49,30 @@ fn from_client(host: &str) -> Vec<String> {
     ]
 }
 
-/// Waits for the moment from which a replica takes writes.
+/// The moment from which a replica accepts writes.
 fn promoted(cluster: &Cluster, port: u16, key: &str) -> Instant {
-    let end = Instant::now() + SOON;
+    let end = Instant::now() + WAIT_LIMIT;
     loop {
         let reply = cluster.command(port, &["SET", key, "promoted"]).unwrap();
         if !reply.is_error() {
             return Instant::now();
         }
-        assert!(Instant::now() < end, "nobody is promoted: {}", reply.text());
+        assert!(
+            Instant::now() < end,
+            "no replica was promoted: {}",
+            reply.text()
+        );
     }
 }
 
-/// While a flag is down.
-fn over_after<T>(over: &AtomicBool, what: impl FnOnce() -> T) -> T {
+/// Runs `what`, then sets the flag.
+fn then_finish<T>(finished: &AtomicBool, what: impl FnOnce() -> T) -> T {
     let done = what();
-    over.store(true, Ordering::SeqCst);
+    finished.store(true, Ordering::SeqCst);
     done
 }
 
-/// Whom the client takes for the primary of a slot.
+/// The primary of a slot in the client's topology.
 fn believed(client: &Client, slot: u16) -> String {
     let reply = client.topology();
     let serves = |shard: &rediscluster::resp::View<'_>| {
@@ -83,7 +90,7 @@ fn believed(client: &Client, slot: u16) -> String {
     )
 }
 
-/// Whom a node takes for the primary of a slot: its port.
+/// The primary of a slot in the view of a node: its port.
 fn says(cluster: &Cluster, port: u16, slot: u16) -> Option<String> {
     let view = cluster.command(port, &["CLUSTER", "SLOTS"]).unwrap();
     let end = |range: &support::Reply, at: usize| range.elements()[at].text().parse::<u16>();
@@ -92,14 +99,14 @@ fn says(cluster: &Cluster, port: u16, slot: u16) -> Option<String> {
     Some(range.elements()[2].elements()[1].text())
 }
 
-/// What a primary that is cut off does to the calls of many, until its replica has been promoted and beyond: how late the first
-/// write after that was, and what each caller was told.
+/// Cuts off a primary under load until its replica is promoted, and then calls `during`. Returns the delay of the
+/// first write after the promotion, and what the callers were told.
 fn cut_off(
     network: &Network,
     cluster: &Cluster,
     rules: impl Fn(&str) -> Vec<String>,
     during: impl FnOnce(&Arc<Client>, u16, u16, u16),
-) -> (Duration, Ledger) {
+) -> (Duration, History) {
     let tag = key_of(0, 3, 1);
     let slot = slot_of(tag.as_bytes());
     let (old, replica) = (
@@ -109,32 +116,33 @@ fn cut_off(
     let calls = Arc::new(client(
         &(cluster.url() + "?timeout_ms=1500&attempt_timeout_ms=250"),
     ));
-    let well = key_of(1, 3, 2);
-    for key in [&well, &tag] {
-        assert_eq!(say(&calls, &format!("SET {key} v")), "OK");
+    let healthy = key_of(1, 3, 2);
+    for key in [&healthy, &tag] {
+        assert_eq!(run(&calls, &format!("SET {key} v")), "OK");
     }
     cluster.wait_replicas_in_sync().unwrap();
-    // Whatever the cluster as a whole says meanwhile, nobody reads in vain.
-    let patient = calls.with("timeout_ms", "15000");
-    let readonly = patient.readonly();
-    let (over, moment) = (AtomicBool::new(false), OnceLock::new());
-    let (mut late, mut ledger) = (Duration::MAX, Ledger::default());
+    // No read fails meanwhile, even if the cluster state is down.
+    let long_timeout = calls.with("timeout_ms", "15000");
+    let readonly = long_timeout.readonly();
+    let (finished, moment) = (AtomicBool::new(false), OnceLock::new());
+    let (mut late, mut history) = (Duration::MAX, History::default());
     let key = format!("{{{tag}}}first");
     std::thread::scope(|scope| {
-        let _over = Raise(&over);
+        let _finish = SetOnDrop(&finished);
         let tags = std::slice::from_ref(&tag);
-        let writing = scope.spawn(|| write(&calls, tags, 4, Shape::Single, &over));
-        let piping = scope.spawn(|| write(&calls, tags, 2, Shape::Pipeline(10), &over));
-        let beside = scope.spawn(|| reads("another shard", &patient, &well, &over));
-        scope.spawn(|| reads("who asks the primary", &patient, &tag, &over));
-        scope.spawn(|| reads("who reads anywhere", &readonly, &tag, &over));
+        let writing = scope.spawn(|| append_tokens(&calls, tags, 4, Shape::Single, &finished));
+        let piping = scope.spawn(|| append_tokens(&calls, tags, 2, Shape::Pipeline(10), &finished));
+        let beside =
+            scope.spawn(|| paced_reads("another shard", &long_timeout, &healthy, &finished));
+        scope.spawn(|| paced_reads("reads from the primary", &long_timeout, &tag, &finished));
+        scope.spawn(|| paced_reads("reads from any node", &readonly, &tag, &finished));
         let first = scope.spawn(|| {
-            let end = Instant::now() + 2 * SOON;
+            let end = Instant::now() + 2 * WAIT_LIMIT;
             loop {
                 let began = Instant::now();
-                let (got, time) = timed(|| say(&calls, &format!("SET {key} v")));
-                assert!(Instant::now() < end, "writes do not come back: {got}");
-                // What the old one acknowledges meanwhile does not count.
+                let (got, time) = timed(|| run(&calls, &format!("SET {key} v")));
+                assert!(Instant::now() < end, "writes do not succeed again: {got}");
+                // Writes that the old primary still acknowledges do not count.
                 let there = moment.get().is_some_and(|at| began + time > *at);
                 if got == "OK"
                     && there
@@ -149,118 +157,118 @@ fn cut_off(
         moment.set(at).unwrap();
         late = first.join().unwrap().saturating_duration_since(at);
         during(&calls, slot, old, replica);
-        over_after(&over, || ());
-        ledger = writing.join().unwrap();
-        ledger.absorb(piping.join().unwrap());
+        then_finish(&finished, || ());
+        history = writing.join().unwrap();
+        history.merge(piping.join().unwrap());
         let beside = beside.join().unwrap();
         assert!(p99(&beside) < 50 * MS, "another shard: {:?}", p99(&beside));
     });
-    (late, ledger)
+    (late, history)
 }
 
 #[test]
-fn a_primary_cut_off_from_its_peers_is_left_for_its_successor_and_not_believed_any_more() {
-    let name =
-        "a_primary_cut_off_from_its_peers_is_left_for_its_successor_and_not_believed_any_more";
-    Network::run(name, |network| {
-        let cluster = healthy(network);
-        let (late, ledger) = cut_off(network, cluster, from_peers, |client, slot, old, new| {
-            // The others hear of it one after the other, and until then know no better.
+fn primary_cut_off_from_peers_is_replaced_and_not_trusted() {
+    Network::run(|network| {
+        let cluster = &healthy_cluster(network);
+        let (late, history) = cut_off(network, cluster, from_peers, |client, slot, old, new| {
+            // The other nodes learn of it one after the other.
             let others = cluster.ports().into_iter().filter(|port| *port != old);
             for port in others {
-                until("the others know", || {
+                wait_for("the other nodes know", || {
                     says(cluster, port, slot) == Some(new.to_string())
                 });
             }
-            // The old one still answers, and goes on naming itself.
+            // The old primary still answers, and names itself.
             let cut = cluster.command(old, &["CLUSTER", "SLOTS"]).unwrap();
             assert!(format!("{cut}").contains(&old.to_string()));
             let new = cluster.node(new).unwrap().address;
             for _ in 0..20 {
                 assert_eq!(code(client.refresh().view()), Code::Ok);
-                assert_eq!(believed(client, slot), new, "an old view was believed");
+                assert_eq!(
+                    believed(client, slot),
+                    new,
+                    "the client trusted an old view"
+                );
             }
             let get = format!("GET {}", key_of(0, 3, 1));
-            let (got, time) = timed(|| say(client, &get));
+            let (got, time) = timed(|| run(client, &get));
             assert!(!got.contains('('), "{got}");
             assert!(time < 300 * MS, "{time:?}");
-            // It comes back, first as if nothing had been.
+            // It returns, at first with its old view.
             network.heal();
             cluster.wait_healthy().unwrap();
             assert_eq!(believed(client, slot), new);
         });
         println!("cut off from its peers: the first write {late:?} after the promotion");
-        ledger.say("cut off from its peers");
-        // Nobody's packets to a client were lost.
-        ledger.only("cut off from its peers", &[Code::Down, Code::Redirects]);
-        assert!(ledger.doubtful.is_empty());
+        history.print("cut off from its peers");
+        // No packet between client and nodes was lost.
+        history.assert_errors_among("cut off from its peers", &[Code::Down, Code::Redirects]);
+        assert!(history.uncertain.is_empty());
         assert!(late < 300 * MS, "{late:?}");
-        ledger.within("calls", 1500);
-        audit(cluster, &ledger, true, "cut off from its peers");
+        history.assert_calls_within("calls", 1500);
+        verify_history(cluster, &history, true, "cut off from its peers");
     });
 }
 
 #[test]
-fn a_host_that_leaves_the_network_without_a_word_is_replaced() {
-    let name = "a_host_that_leaves_the_network_without_a_word_is_replaced";
-    Network::run(name, |network| {
-        let cluster = healthy(network);
+fn silently_vanished_host_is_replaced() {
+    Network::run(|network| {
+        let cluster = &healthy_cluster(network);
         let rules = |host: &str| [from_peers(host), from_client(host)].concat();
-        let (late, ledger) = cut_off(network, cluster, rules, |client, _, _, _| {
+        let (late, history) = cut_off(network, cluster, rules, |client, _, _, _| {
             network.heal();
             cluster.wait_healthy().unwrap();
-            let got = say(client, &format!("SET {} v", key_of(0, 3, 1)));
+            let got = run(client, &format!("SET {} v", key_of(0, 3, 1)));
             assert_eq!(got, "OK");
         });
         println!("off the network: the first write {late:?} after the promotion");
-        ledger.say("off the network");
-        ledger.only(
+        history.print("off the network");
+        history.assert_errors_among(
             "off the network",
             &[Code::Timeout, Code::Down, Code::Redirects, Code::Io],
         );
         assert!(late < 300 * MS, "{late:?}");
-        ledger.within("calls", 1500);
-        audit(cluster, &ledger, true, "off the network");
+        history.assert_calls_within("calls", 1500);
+        verify_history(cluster, &history, true, "off the network");
     });
 }
 
 #[test]
-fn a_node_that_only_the_client_cannot_reach_costs_its_own_shard_and_is_read_around() {
-    let name = "a_node_that_only_the_client_cannot_reach_costs_its_own_shard_and_is_read_around";
-    Network::run(name, |network| {
-        let cluster = healthy(network);
+fn node_unreachable_from_client_affects_only_its_shard() {
+    Network::run(|network| {
+        let cluster = &healthy_cluster(network);
         let client = Arc::new(client(
             &(cluster.url() + "?timeout_ms=600&attempt_timeout_ms=200"),
         ));
         let readonly = client.readonly();
-        let (sick, well) = (key_of(0, 3, 1), key_of(1, 3, 2));
-        for key in [&sick, &well] {
-            assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+        let (unhealthy, healthy) = (key_of(0, 3, 1), key_of(1, 3, 2));
+        for key in [&unhealthy, &healthy] {
+            assert_eq!(run(&client, &format!("SET {key} v")), "OK");
         }
         cluster.wait_replicas_in_sync().unwrap();
-        assert_eq!(say(&readonly, &format!("GET {sick}")), "v");
-        let port = cluster.primary_of(slot_of(sick.as_bytes())).unwrap();
-        let over = AtomicBool::new(false);
+        assert_eq!(run(&readonly, &format!("GET {unhealthy}")), "v");
+        let port = cluster.primary_of(slot_of(unhealthy.as_bytes())).unwrap();
+        let finished = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let _over = Raise(&over);
-            let (ours, others, copies) = (&client, &well, &sick);
+            let _finish = SetOnDrop(&finished);
+            let (ours, others, copies) = (&client, &healthy, &unhealthy);
             network.rules(&from_client(&host(cluster, port)));
-            let other = scope.spawn(|| latencies(ours, others, &over));
-            let around = scope.spawn(|| latencies(&readonly, copies, &over));
+            let other = scope.spawn(|| read_latencies(ours, others, &finished));
+            let around = scope.spawn(|| read_latencies(&readonly, copies, &finished));
             for n in 0..4 {
-                // The successor that the client hopes for does not come: nobody else misses the node.
-                let (got, time) = timed(|| say(&client, &format!("INCR {{{sick}}}n")));
+                // No replica is promoted: only the client misses the node.
+                let (got, time) = timed(|| run(&client, &format!("INCR {{{unhealthy}}}n")));
                 assert!(got.contains('('), "{got}");
                 assert!(time < 650 * MS, "{time:?}: {got}");
-                let (got, time) = timed(|| say(&client, &format!("GET {sick}")));
-                assert!(got.contains('('), "only its primary may answer: {got}");
+                let (got, time) = timed(|| run(&client, &format!("GET {unhealthy}")));
+                assert!(got.contains('('), "only the primary may answer: {got}");
                 assert!(time < 650 * MS, "{time:?}: {got}");
-                let all = [format!("INCR {{{sick}}}n"), format!("GET {well}")];
-                let (got, time) = timed(|| say_all(&client, &all));
+                let all = [format!("INCR {{{unhealthy}}}n"), format!("GET {healthy}")];
+                let (got, time) = timed(|| run_all(&client, &all));
                 assert!(got[0].contains('(') && got[1] == "v", "{n}: {got:?}");
                 assert!(time < 650 * MS, "{time:?}: {got:?}");
             }
-            over.store(true, Ordering::SeqCst);
+            finished.store(true, Ordering::SeqCst);
             for (what, times, most) in [("another shard", other, 50), ("the replica", around, 100)]
             {
                 let times = times.join().unwrap();
@@ -275,14 +283,14 @@ fn a_node_that_only_the_client_cannot_reach_costs_its_own_shard_and_is_read_arou
         });
         let ran = || {
             cluster
-                .command(port, &["GET", &format!("{{{sick}}}n")])
+                .command(port, &["GET", &format!("{{{unhealthy}}}n")])
                 .unwrap()
                 .text()
         };
         network.heal();
         let (_, time) = timed(|| {
-            until("it is reached again", || {
-                say(&client, &format!("SET {sick} v")) == "OK"
+            wait_for("the node is reachable again", || {
+                run(&client, &format!("SET {unhealthy} v")) == "OK"
             });
         });
         println!(
@@ -294,126 +302,130 @@ fn a_node_that_only_the_client_cannot_reach_costs_its_own_shard_and_is_read_arou
 }
 
 #[test]
-fn what_was_executed_but_not_answered_is_not_sent_again() {
-    let name = "what_was_executed_but_not_answered_is_not_sent_again";
-    Network::run(name, |network| {
-        let cluster = healthy(network);
+fn executed_command_with_lost_reply_is_not_resent() {
+    Network::run(|network| {
+        let cluster = &healthy_cluster(network);
         let client = Arc::new(client(
             &(cluster.url() + "?timeout_ms=700&attempt_timeout_ms=200"),
         ));
-        // Few connections: many threads share them.
+        // One connection per node, shared by many threads.
         let shared = Arc::new(self::client(
             &(cluster.url() + "?timeout_ms=700&attempt_timeout_ms=200&connections_per_node=1"),
         ));
-        let (tag, well) = (key_of(0, 3, 1), key_of(1, 3, 2));
-        for key in [&tag, &well] {
-            assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+        let (tag, healthy) = (key_of(0, 3, 1), key_of(1, 3, 2));
+        for key in [&tag, &healthy] {
+            assert_eq!(run(&client, &format!("SET {key} v")), "OK");
         }
         cluster.wait_replicas_in_sync().unwrap();
-        // Reads do no harm twice: they are sent again, to the primary or to a replica.
-        let patient = client.with("timeout_ms", "5000");
-        let readonly = patient.readonly();
+        // Reads are retried, at the primary or at a replica.
+        let long_timeout = client.with("timeout_ms", "5000");
+        let readonly = long_timeout.readonly();
         let tags = std::slice::from_ref(&tag);
         let primary = host(
             cluster,
             cluster.primary_of(slot_of(tag.as_bytes())).unwrap(),
         );
-        let (over, begun) = (AtomicBool::new(false), AtomicBool::new(false));
-        let mut ledger = Ledger::default();
+        let (finished, begun) = (AtomicBool::new(false), AtomicBool::new(false));
+        let mut history = History::default();
         std::thread::scope(|scope| {
-            let _over = Raise(&over);
+            let _finish = SetOnDrop(&finished);
             let all = [
-                scope.spawn(|| write(&client, tags, 4, Shape::Single, &over)),
-                scope.spawn(|| write(&client, tags, 2, Shape::Pipeline(20), &over)),
-                scope.spawn(|| write(&client, tags, 2, Shape::Atomic(5), &over)),
-                scope.spawn(|| write(&shared, tags, 12, Shape::Single, &over)),
+                scope.spawn(|| append_tokens(&client, tags, 4, Shape::Single, &finished)),
+                scope.spawn(|| append_tokens(&client, tags, 2, Shape::Pipeline(20), &finished)),
+                scope.spawn(|| append_tokens(&client, tags, 2, Shape::Atomic(5), &finished)),
+                scope.spawn(|| append_tokens(&shared, tags, 12, Shape::Single, &finished)),
             ];
-            let beside = scope.spawn(|| reads("another shard", &client, &well, &over));
-            scope.spawn(|| reads("who asks the primary", &patient, &tag, &over));
-            let around = scope.spawn(|| reads("who reads anywhere", &readonly, &tag, &over));
+            let beside = scope.spawn(|| paced_reads("another shard", &client, &healthy, &finished));
+            scope.spawn(|| paced_reads("reads from the primary", &long_timeout, &tag, &finished));
+            let around =
+                scope.spawn(|| paced_reads("reads from any node", &readonly, &tag, &finished));
             let length = || {
                 cluster.command(
                     cluster.primary_of(slot_of(tag.as_bytes())).unwrap(),
                     &["DBSIZE"],
                 )
             };
-            until("they write", || {
+            wait_for("writers are running", || {
                 begun.store(true, Ordering::SeqCst);
                 length().unwrap().text() != "0"
             });
             for _ in 0..3 {
                 network.rules(&[format!("ip saddr {primary} ip daddr 127.0.0.1 drop")]);
-                a_while(400 * MS);
+                pause(400 * MS);
                 network.heal();
-                a_while(300 * MS);
+                pause(300 * MS);
             }
-            over.store(true, Ordering::SeqCst);
+            finished.store(true, Ordering::SeqCst);
             for one in all {
-                ledger.absorb(one.join().unwrap());
+                history.merge(one.join().unwrap());
             }
             let (beside, around) = (beside.join().unwrap(), around.join().unwrap());
             assert!(p99(&beside) < 50 * MS, "another shard: {:?}", p99(&beside));
             assert!(around[around.len() - 1] < 500 * MS, "{:?}", around.last());
         });
-        ledger.say("replies were dropped");
-        ledger.only(
+        history.print("replies were dropped");
+        history.assert_errors_among(
             "replies were dropped",
             &[Code::Timeout, Code::Io, Code::Redirects, Code::Down],
         );
         assert!(
-            ledger.acked.len() > 100 && ledger.doubtful.len() > 10,
+            history.acknowledged.len() > 100 && history.uncertain.len() > 10,
             "{:?}",
-            ledger.errors
+            history.errors
         );
-        let executed = trial::executed(cluster);
-        let ran = ledger
-            .doubtful
+        let executed = history::executed(cluster);
+        let ran = history
+            .uncertain
             .iter()
             .filter(|t| executed.contains(*t))
             .count();
-        println!("{ran} of {} in doubt had run", ledger.doubtful.len());
-        assert!(ran > 0, "nothing was executed that was not answered");
-        ledger.within("calls", 700);
-        audit(cluster, &ledger, false, "replies were dropped");
+        println!(
+            "{ran} of {} uncertain writes had run",
+            history.uncertain.len()
+        );
+        assert!(ran > 0, "no command ran without a reply");
+        history.assert_calls_within("calls", 700);
+        verify_history(cluster, &history, false, "replies were dropped");
     });
 }
 
 #[test]
-fn connections_that_are_reset_cost_the_commands_on_them_and_are_made_anew() {
-    let name = "connections_that_are_reset_cost_the_commands_on_them_and_are_made_anew";
-    Network::run(name, |network| {
-        let cluster = healthy(network);
+fn reset_connections_fail_their_commands_and_reconnect() {
+    Network::run(|network| {
+        let cluster = &healthy_cluster(network);
         let client = Arc::new(client(&cluster.url()));
         let readonly = client.readonly();
-        let (tag, well) = (key_of(0, 3, 1), key_of(1, 3, 2));
-        for key in [&tag, &well] {
-            assert_eq!(say(&client, &format!("SET {key} v")), "OK");
+        let (tag, healthy) = (key_of(0, 3, 1), key_of(1, 3, 2));
+        for key in [&tag, &healthy] {
+            assert_eq!(run(&client, &format!("SET {key} v")), "OK");
         }
         cluster.wait_replicas_in_sync().unwrap();
         let tags = std::slice::from_ref(&tag);
         let port = cluster.primary_of(slot_of(tag.as_bytes())).unwrap();
         let primary = host(cluster, port);
-        let over = AtomicBool::new(false);
+        let finished = AtomicBool::new(false);
         let reset =
             format!("ip saddr 127.0.0.1 ip daddr {primary} tcp dport {port} reject with tcp reset");
         std::thread::scope(|scope| {
-            let _over = Raise(&over);
-            let writing = scope.spawn(|| write(&client, tags, 8, Shape::Single, &over));
-            let piping = scope.spawn(|| write(&client, tags, 2, Shape::Pipeline(20), &over));
-            let reading = scope.spawn(|| latencies(&client, &tag, &over));
-            let beside = scope.spawn(|| reads("another shard", &client, &well, &over));
-            let around = scope.spawn(|| reads("who reads anywhere", &readonly, &tag, &over));
+            let _finish = SetOnDrop(&finished);
+            let writing = scope.spawn(|| append_tokens(&client, tags, 8, Shape::Single, &finished));
+            let piping =
+                scope.spawn(|| append_tokens(&client, tags, 2, Shape::Pipeline(20), &finished));
+            let reading = scope.spawn(|| read_latencies(&client, &tag, &finished));
+            let beside = scope.spawn(|| paced_reads("another shard", &client, &healthy, &finished));
+            let around =
+                scope.spawn(|| paced_reads("reads from any node", &readonly, &tag, &finished));
             for _ in 0..5 {
-                a_while(100 * MS);
+                pause(100 * MS);
                 network.break_connections(&primary, port);
             }
             for _ in 0..2 {
                 network.rules(std::slice::from_ref(&reset));
-                a_while(200 * MS);
+                pause(200 * MS);
                 network.heal();
                 let (_, time) = timed(|| {
-                    until("it is reached", || {
-                        say(&client, &format!("INCR {{{tag}}}n"))
+                    wait_for("the node is reachable", || {
+                        run(&client, &format!("INCR {{{tag}}}n"))
                             .parse::<u64>()
                             .is_ok()
                     })
@@ -421,13 +433,13 @@ fn connections_that_are_reset_cost_the_commands_on_them_and_are_made_anew() {
                 println!("written again {time:?} after the resets ended");
                 assert!(time < 300 * MS, "{time:?}");
             }
-            over.store(true, Ordering::SeqCst);
-            let mut ledger = writing.join().unwrap();
-            ledger.absorb(piping.join().unwrap());
-            ledger.say("reset");
-            ledger.only("reset", &[Code::Io]);
-            assert!(!ledger.doubtful.is_empty(), "nobody noticed");
-            audit(cluster, &ledger, false, "reset");
+            finished.store(true, Ordering::SeqCst);
+            let mut history = writing.join().unwrap();
+            history.merge(piping.join().unwrap());
+            history.print("reset");
+            history.assert_errors_among("reset", &[Code::Io]);
+            assert!(!history.uncertain.is_empty(), "no call failed");
+            verify_history(cluster, &history, false, "reset");
             for times in [beside.join().unwrap(), around.join().unwrap()] {
                 assert!(p99(&times) < 50 * MS, "{:?}", p99(&times));
             }
@@ -442,89 +454,92 @@ fn connections_that_are_reset_cost_the_commands_on_them_and_are_made_anew() {
 }
 
 #[test]
-fn connections_that_are_there_are_used_while_no_new_one_can_be_made() {
-    let name = "connections_that_are_there_are_used_while_no_new_one_can_be_made";
-    Network::run(name, |network| {
-        let cluster = healthy(network);
+fn open_connections_serve_while_connecting_is_impossible() {
+    Network::run(|network| {
+        let cluster = &healthy_cluster(network);
         let calls = Arc::new(client(&cluster.url()));
-        let tags = trial::tags(1);
+        let tags = history::shard_tags(1);
         for tag in &tags {
-            assert_eq!(say(&calls, &format!("SET {tag} v")), "OK");
+            assert_eq!(run(&calls, &format!("SET {tag} v")), "OK");
         }
         cluster.wait_replicas_in_sync().unwrap();
         let readonly = calls.readonly();
         for _ in 0..30 {
             // Both nodes get a connection.
-            assert_eq!(say(&readonly, &format!("GET {}", tags[0])), "v");
+            assert_eq!(run(&readonly, &format!("GET {}", tags[0])), "v");
         }
         network.rules(&["ip saddr 127.0.0.1 tcp flags & (syn|ack) == syn drop".to_string()]);
-        let over = AtomicBool::new(false);
+        let finished = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let _over = Raise(&over);
-            let writing = scope.spawn(|| write(&calls, &tags, 4, Shape::Single, &over));
-            scope.spawn(|| reads("who asks the primary", &calls, &tags[1], &over));
-            scope.spawn(|| reads("who reads anywhere", &readonly, &tags[0], &over));
-            // A busy machine has three tries.
+            let _finish = SetOnDrop(&finished);
+            let writing = scope.spawn(|| append_tokens(&calls, &tags, 4, Shape::Single, &finished));
+            scope.spawn(|| paced_reads("reads from the primary", &calls, &tags[1], &finished));
+            scope.spawn(|| paced_reads("reads from any node", &readonly, &tags[0], &finished));
+            // The best of three tries, for a busy machine.
             let mut times = (0..3).map(|_| {
                 let url = cluster.url() + "?timeout_ms=300";
                 let (fresh, time) = timed(|| Client::create(&url));
-                let error = fresh.error().expect("nobody can be connected");
+                let error = fresh
+                    .error()
+                    .expect("an error, because no connection can be made");
                 assert_eq!(error.code, Code::Timeout, "{error}");
                 time
             });
-            assert!(times.any(|time| time < 350 * MS), "later than the deadline");
-            over_after(&over, || a_while(300 * MS));
-            let ledger = writing.join().unwrap();
-            ledger.say("no new connections");
-            ledger.only("no new connections", &[]);
-            ledger.within("no new connections", 950);
+            assert!(
+                times.any(|time| time < 350 * MS),
+                "creation ended after the deadline"
+            );
+            then_finish(&finished, || pause(300 * MS));
+            let history = writing.join().unwrap();
+            history.print("no new connections");
+            history.assert_errors_among("no new connections", &[]);
+            history.assert_calls_within("no new connections", 950);
         });
     });
 }
 
 #[test]
-fn a_network_that_loses_packets_costs_time_and_nothing_else() {
-    let name = "a_network_that_loses_packets_costs_time_and_nothing_else";
-    Network::run(name, |network| {
-        let cluster = healthy(network);
+fn packet_loss_costs_only_time() {
+    Network::run(|network| {
+        let cluster = &healthy_cluster(network);
         let calls = Arc::new(client(
             &(cluster.url() + "?timeout_ms=20000&attempt_timeout_ms=10000"),
         ));
-        let tags = trial::tags(1);
+        let tags = history::shard_tags(1);
         let readonly = calls.readonly();
-        assert_eq!(say(&calls, &format!("SET {} v", tags[0])), "OK");
-        let over = AtomicBool::new(false);
-        // Only the clients' packets: nodes that lose each other's are another test's.
+        assert_eq!(run(&calls, &format!("SET {} v", tags[0])), "OK");
+        let finished = AtomicBool::new(false);
+        // Only packets of clients; another test drops those of nodes.
         let lose = |way: &str| format!("ip {way} 127.0.0.1 numgen random mod 100 < 10 drop");
         network.rules(&[lose("saddr"), lose("daddr")]);
         std::thread::scope(|scope| {
-            let _over = Raise(&over);
-            let writing = scope.spawn(|| write(&calls, &tags, 8, Shape::Single, &over));
-            let piping = scope.spawn(|| write(&calls, &tags, 2, Shape::Pipeline(50), &over));
-            scope.spawn(|| reads("who asks the primary", &calls, &tags[0], &over));
-            scope.spawn(|| reads("who reads anywhere", &readonly, &tags[0], &over));
-            over_after(&over, || a_while(2500 * MS));
-            let mut ledger = writing.join().unwrap();
-            ledger.absorb(piping.join().unwrap());
-            ledger.say("every tenth packet was lost");
-            ledger.only("every tenth packet was lost", &[]);
-            assert!(ledger.acked.len() > 100);
+            let _finish = SetOnDrop(&finished);
+            let writing = scope.spawn(|| append_tokens(&calls, &tags, 8, Shape::Single, &finished));
+            let piping =
+                scope.spawn(|| append_tokens(&calls, &tags, 2, Shape::Pipeline(50), &finished));
+            scope.spawn(|| paced_reads("reads from the primary", &calls, &tags[0], &finished));
+            scope.spawn(|| paced_reads("reads from any node", &readonly, &tags[0], &finished));
+            then_finish(&finished, || pause(2500 * MS));
+            let mut history = writing.join().unwrap();
+            history.merge(piping.join().unwrap());
+            history.print("every tenth packet was lost");
+            history.assert_errors_among("every tenth packet was lost", &[]);
+            assert!(history.acknowledged.len() > 100);
             network.heal();
-            audit(cluster, &ledger, false, "every tenth packet was lost");
+            verify_history(cluster, &history, false, "every tenth packet was lost");
         });
     });
 }
 
 #[test]
-fn a_narrow_network_holds_up_a_large_pipeline_and_does_not_lock_it() {
-    let name = "a_narrow_network_holds_up_a_large_pipeline_and_does_not_lock_it";
-    Network::run(name, |network| {
-        let cluster = healthy(network);
+fn low_bandwidth_slows_large_pipeline_without_deadlock() {
+    Network::run(|network| {
+        let cluster = &healthy_cluster(network);
         let calls = Arc::new(client(
             &(cluster.url() + "?timeout_ms=20000&attempt_timeout_ms=10000"),
         ));
         let value = "v".repeat(32 * 1024);
-        let tags = trial::tags(1);
+        let tags = history::shard_tags(1);
         let mut commands = Vec::new();
         for n in 0..48 {
             let tag = &tags[n % tags.len()];
@@ -535,12 +550,13 @@ fn a_narrow_network_holds_up_a_large_pipeline_and_does_not_lock_it() {
         let words = [&b"SET"[..], long.as_bytes(), &vec![b'v'; 4 << 20]];
         assert_eq!(code(calls.command(&words).view()), Code::Ok);
         network.bandwidth(Some("64mbit"));
-        let (got, time) = timed(|| say_all(&calls, &commands));
-        // Half a second's worth: one who has not so long is told so, and one who has gets it whole.
+        let (got, time) = timed(|| run_all(&calls, &commands));
+        // The transfer takes half a second: a call with a shorter timeout fails, and a longer one gets the whole
+        // value.
         let get = format!("GET {long}");
-        let hasty = calls.with("timeout_ms", "200");
-        let (told, early) = timed(|| say(&hasty, &get));
-        let whole = ask(&calls, &get);
+        let short_timeout = calls.with("timeout_ms", "200");
+        let (told, early) = timed(|| run(&short_timeout, &get));
+        let whole = send(&calls, &get);
         network.bandwidth(None);
         assert!(told.contains("(TIMEOUT"), "{:.200}", told);
         assert!(early < 250 * MS, "{early:?}");
@@ -550,7 +566,7 @@ fn a_narrow_network_holds_up_a_large_pipeline_and_does_not_lock_it() {
             assert_eq!(pair[0], "OK");
             assert!(pair[1] == value);
         }
-        assert!(time > 250 * MS, "nothing was narrow: {time:?}");
+        assert!(time > 250 * MS, "the bandwidth was not limited: {time:?}");
         assert!(time < Duration::from_secs(10), "{time:?}");
     });
 }

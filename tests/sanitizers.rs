@@ -1,8 +1,8 @@
-//! The C programs once more, with a library that AddressSanitizer or ThreadSanitizer looks into: what is freed too early or
-//! twice, lost, or shared between threads without order, mostly has no consequences that a test could see.
+//! The C programs with a library that is built with AddressSanitizer or ThreadSanitizer. Use after free, double free,
+//! leaks and data races often have no effect that another test could see.
 //!
-//! The stable compiler has the sanitizers, but for a name it wants to hear; the standard library comes compiled without them
-//! (src/sync.rs says what that means for locks, and tests/c/tsan.supp for the rest). `make asan`, `make tsan`.
+//! The stable compiler has the sanitizers, but only with RUSTC_BOOTSTRAP. The standard library is compiled without
+//! them: see src/sync.rs for locks and tests/c/tsan.supp for the rest. `make asan`, `make tsan`.
 
 mod programs;
 
@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// What differs between the two.
+/// The settings that differ between the two.
 struct Sanitizer {
     name: &'static str,
-    /// For rustc.
+    /// Flags for rustc.
     flags: &'static str,
-    /// Behind which a program runs.
+    /// The command that runs a program.
     tool: &'static [&'static str],
     library: LazyLock<PathBuf>,
 }
@@ -32,7 +32,7 @@ static ADDRESS: Sanitizer = Sanitizer {
 static THREAD: Sanitizer = Sanitizer {
     name: "thread",
     flags: "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg rdc_tsan",
-    // Its shadow memory lies where an address at random might be.
+    // Random addresses may collide with its shadow memory.
     tool: &["setarch", "-R"],
     library: LazyLock::new(|| library(&THREAD)),
 };
@@ -48,7 +48,7 @@ fn rustc(question: &[&str]) -> String {
     answer.trim().to_string()
 }
 
-/// The static library, looked into, in a target folder of its own.
+/// The instrumented static library, in a separate target folder.
 fn library(sanitizer: &Sanitizer) -> PathBuf {
     let version = rustc(&["-vV"]);
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
@@ -84,7 +84,7 @@ fn build(sanitizer: &Sanitizer, source: &Path) -> PathBuf {
     let mut link = Command::new("cc");
     link.arg(&object).arg(&*sanitizer.library);
     if sanitizer.name == "thread" {
-        // The compiler's own runtime knows another layout than the library was compiled for.
+        // The C compiler's own runtime has another layout than the one that the library was compiled for.
         let runtime = rustc(&["--print", "target-libdir"]) + "/librustc-stable_rt.tsan.a";
         link.args(["-Wl,--whole-archive", &runtime, "-Wl,--no-whole-archive"]);
         link.arg("-lstdc++");
@@ -106,7 +106,7 @@ fn looks_into(sanitizer: &Sanitizer, file: &str, rounds: &str) {
     assert!(said.contains(" passed, 0 failed"), "{said}");
 }
 
-/// A program that does what it must not: the sanitizer must see it, and say where in the library it was.
+/// Runs a program with a mistake: the sanitizer must report it, and name the place in the library.
 fn catches(sanitizer: &Sanitizer, name: &str, body: &str, words: &[&str]) {
     let source = scratch("misuse").join(format!("{name}.c"));
     let program = "#include <rediscluster.h>\n#include <pthread.h>\n#include <stdlib.h>\n";
@@ -123,7 +123,7 @@ fn catches(sanitizer: &Sanitizer, name: &str, body: &str, words: &[&str]) {
     let output = command.env("TSAN_OPTIONS", SUPPRESSIONS).output();
     let output = output.expect("the program");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success(), "{name} was not seen: {said}");
+    assert!(!output.status.success(), "{name} was not detected: {said}");
     for word in words {
         assert!(said.contains(word), "{name}: no {word:?} in {said}");
     }
@@ -133,7 +133,7 @@ mod address {
     use super::*;
 
     #[test]
-    fn every_function_touches_only_what_it_may() {
+    fn every_function_passes_address_sanitizer() {
         looks_into(&ADDRESS, "api.c", "");
         looks_into(&ADDRESS, "readonly.c", "");
         looks_into(&ADDRESS, "threads.c", "");
@@ -141,17 +141,17 @@ mod address {
     }
 
     #[test]
-    fn threads_that_do_everything_at_once_touch_only_what_they_may() {
+    fn thread_stress_passes_address_sanitizer() {
         looks_into(&ADDRESS, "stress.c", "400");
     }
 
     #[test]
-    fn a_handle_that_is_closed_while_others_use_it_is_freed_once_and_not_too_early() {
+    fn concurrent_close_passes_address_sanitizer() {
         looks_into(&ADDRESS, "close.c", "400");
     }
 
     #[test]
-    fn what_a_caller_does_wrong_is_seen_inside_the_library() {
+    fn address_sanitizer_detects_caller_misuse_in_library() {
         let reply = "rdc_reply *r = rdc_explain(0, 0, 0, 0);";
         catches(
             &ADDRESS,
@@ -184,23 +184,23 @@ mod thread {
     use super::*;
 
     #[test]
-    fn calls_that_share_connections_are_in_order() {
+    fn shared_connections_pass_thread_sanitizer() {
         looks_into(&THREAD, "threads.c", "");
     }
 
     #[test]
-    fn threads_that_do_everything_at_once_are_in_order() {
+    fn thread_stress_passes_thread_sanitizer() {
         looks_into(&THREAD, "stress.c", "200");
     }
 
     #[test]
-    fn a_handle_is_closed_in_order() {
+    fn concurrent_close_passes_thread_sanitizer() {
         looks_into(&THREAD, "close.c", "150");
     }
 
     #[test]
-    fn a_pipeline_that_two_threads_use_is_seen_inside_the_library() {
-        // They follow one another, but nothing says so that both would look at.
+    fn thread_sanitizer_detects_shared_pipeline() {
+        // The accesses follow one another, but without synchronisation.
         let body = "
             static int done;
             static void *other(void *p) {

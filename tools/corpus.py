@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Corpora between the form in which they are kept (a line of escaped bytes for each input) and the one that
-libFuzzer takes (a file for each): corpus.py unpack FILE FOLDER, corpus.py pack FOLDER FILE."""
+"""Converts a fuzz corpus between its form in the repository (one line of escaped bytes per input) and that of
+libFuzzer (one file per input): corpus.py unpack FILE FOLDER, corpus.py pack FOLDER FILE."""
 
 import ast
 import pathlib
@@ -15,7 +15,7 @@ def unpack(file, folder):
 
 def pack(folder, file):
     inputs = {path.read_bytes() for path in folder.iterdir()}
-    # repr() would choose the quotes by what is inside.
+    # The leading quote makes repr() choose the same quotes for every input.
     lines = sorted(repr(b'"' + i)[3:-1].replace("\\'", "'").replace('"', '\\"') for i in inputs)
     file.write_text("".join(line + "\n" for line in lines))
 

@@ -1,22 +1,49 @@
 #!/bin/bash
-# The tests of the Rust workspace. Those that break real servers measure against a clock, and a machine
-# that stalls for a second fails them without a fault of the library's: of these targets, one that fails is
-# run once more, alone and in full, and what it said the first time stays in the output. Failing twice is failing.
-# Everything else fails at once, and so does what cannot be built.
+# Runs the tests of the Rust workspace. Tests that break real servers measure time, and a machine that stalls for a
+# second fails them although the library is correct. Such a test that fails is run once more, alone; its first output
+# stays in the log. A second failure is final. Every other failure is final at once, and so are a target that cannot be
+# built and a target that ends without naming its failed tests.
 set -u -o pipefail
 target=${CARGO_TARGET_DIR:-target}
-clocks=" blocking calm clusters failover failures once partition process refusals replicas reshard scan shards soak transactions "
+cargo=${CARGO:-cargo}
+# Targets, or modules of targets, whose tests measure time.
+clock_bound="clusters partition replicas cluster::blocking cluster::scan cluster::shards cluster::transactions
+    faults::at_most_once faults::backoff_limits faults::failover faults::failures faults::reshard faults::server_errors
+    faults::soak scripted::process"
 mkdir -p "$target"
 log=$target/test.log
-"${CARGO:-cargo}" test --workspace --no-fail-fast 2>&1 | tee "$log" && exit 0
-# `-p rediscluster --test refusals`, one a line, behind "error: 1 target failed:".
+"$cargo" test --workspace --no-fail-fast 2>&1 | tee "$log" && exit 0
+
+is_clock_bound() { # target::module::test
+    for entry in $clock_bound; do
+        case $1 in "$entry"::*) return 0 ;; esac
+    done
+    return 1
+}
+
+# The failed tests of a target, one a line; nothing if their number is not the one that the target reports.
+failed_tests() {
+    awk -v target="$1" '
+        /^ *Running / { name = $NF; sub(/.*\//, "", name); sub(/-[0-9a-f]*\)$/, "", name); here = name == target }
+        here && /^test .* \.\.\. FAILED$/ && !seen[$2]++ { tests = tests $2 "\n"; count++ }
+        here && /^test result: FAILED/ { for (i = 2; i <= NF; i++) if ($i ~ /^failed/) reported = $(i - 1) }
+        END { if (count == reported) printf "%s", tests }' "$log"
+}
+
+# The targets stand behind "error: 1 target failed:", one a line: `-p rediscluster --test faults`.
 mapfile -t failed < <(sed -n '/^error: [0-9]* targets\{0,1\} failed:$/,$ s/^    `\(.*\)`$/\1/p' "$log")
 [ ${#failed[@]} -gt 0 ] || exit 1
 for one in "${failed[@]}"; do
-    case $clocks in *" ${one##* } "*) ;; *) echo "test: $one has failed" >&2; exit 1 ;; esac
+    tests=$(failed_tests "${one##* }")
+    [ -n "$tests" ] || { echo "test: $one has failed" >&2; exit 1; }
+    for test in $tests; do
+        is_clock_bound "${one##* }::$test" || { echo "test: ${one##* }::$test has failed" >&2; exit 1; }
+    done
 done
 for one in "${failed[@]}"; do
-    echo "test: $one has failed and is run once more" >&2
-    # shellcheck disable=SC2086 # a list of words
-    "${CARGO:-cargo}" test $one || exit 1
+    for test in $(failed_tests "${one##* }"); do
+        echo "test: ${one##* }::$test has failed and is run once more" >&2
+        # shellcheck disable=SC2086 # a list of words
+        "$cargo" test $one -- --exact "$test" || exit 1
+    done
 done

@@ -103,7 +103,7 @@ pub fn table(results: &Results, names: &[&str], ours: &str, python: &str) -> Str
         }
     }
     rows.sort_by_key(|(met, _)| *met);
-    let head = "| | workload | metric | against the best of | at most | measured | |\n|---|---|---|---|---|---|---|\n";
+    let head = "| | workload | metric | best of | target: at most | measured | |\n|---|---|---|---|---|---|---|\n";
     rows.into_iter()
         .fold(head.into(), |text, (_, row)| text + &row)
 }

@@ -1,4 +1,4 @@
-//! `make bench`: measures everybody in turns and writes docs/benchmarks/.
+//! `make bench`: measures all clients in turns and writes docs/benchmarks/.
 //!
 //!     bench [--quick] ROOT LIBRARY PEERS
 //!
@@ -72,7 +72,7 @@ fn contenders(
     let workers = root.join("bench/workers");
     let beside = env::current_exe()?;
     let beside = beside.parent().ok_or("no folder")?;
-    let version = "of the same tree, release build";
+    let version = "built from this tree, release profile";
 
     let ours = peers.join("ours");
     let home = library.parent().ok_or("LIBRARY has no folder")?;
@@ -92,7 +92,7 @@ fn contenders(
         format!("the C ABI, one handle for all threads ({version})"),
         &[&ours],
     ));
-    all.push(Contender::new(FLOOR, "bare blocking sockets: slots known, requests encoded beforehand, replies counted and not read; a set of connections for each thread", &[&beside.join("floor")]).yardstick());
+    all.push(Contender::new(FLOOR, "bare blocking sockets: slots known, requests encoded beforehand, replies counted but not parsed; one set of connections per thread", &[&beside.join("floor")]).yardstick());
 
     let source = peers.join("libvalkey");
     let theirs = peers.join("libvalkey-worker");
@@ -131,7 +131,7 @@ fn contenders(
     match built {
         Ok(()) => all.push(Contender::new(
             "libvalkey",
-            format!("{}, blocking, a handle for each thread", what.trim()),
+            format!("{}, blocking, one handle per thread", what.trim()),
             &[&theirs],
         )),
         Err(reason) => absent.push(format!(
@@ -147,7 +147,7 @@ fn contenders(
     all.push(Contender::new(
         "redis-rs",
         format!(
-            "crate redis {}, blocking cluster client, a connection object for each thread",
+            "crate redis {}, blocking cluster client, one connection object per thread",
             redis_rs.unwrap_or_default()
         ),
         &[&beside.join("redis-rs")],
@@ -170,7 +170,7 @@ fn contenders(
         let version =
             format!("from importlib.metadata import version; print(version('{package}'))");
         let what = match package {
-            "" => "our binding".into(),
+            "" => "the Python binding of this repository".into(),
             _ => format!(
                 "{package} {}",
                 says(&python.display().to_string(), &["-c", &version])
@@ -191,10 +191,10 @@ fn contenders(
     }
     match says(LOAD_GENERATOR, &["--version"]).as_str() {
         _ if quick => absent.push(format!(
-            "{LOAD_GENERATOR}: it needs more time than there is in a quick run"
+            "{LOAD_GENERATOR}: it takes longer than a quick run allows"
         )),
         "not found" => absent.push(format!("{LOAD_GENERATOR}: it is not installed")),
-        version => all.push(Contender::new(LOAD_GENERATOR, format!("{version} --cluster: not a client but a generator of load, with a thread and a connection for each node even where one is asked for; its keys are its own"), &[Path::new(LOAD_GENERATOR)]).yardstick()),
+        version => all.push(Contender::new(LOAD_GENERATOR, format!("{version} --cluster: a load generator, not a client; it uses one thread and one connection per node even if one thread is requested, and keys of its own"), &[Path::new(LOAD_GENERATOR)]).yardstick()),
     }
     Ok((all, absent))
 }

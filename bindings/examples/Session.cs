@@ -1,11 +1,11 @@
-// A session in C#, by P/Invoke.  Run as: mcs Session.cs && mono Session.exe redis://127.0.0.1:7000  (or RDC_URL)
+// A session in C# with P/Invoke.  Run as: mcs Session.cs && mono Session.exe redis://127.0.0.1:7000  (or RDC_URL)
 using System;
 using System.Runtime.InteropServices;
 using System.Text;
 
 static class Session
 {
-    // Lines of rediscluster.h. Pointers are IntPtr, size_t is UIntPtr, and there are no structs.
+    // Declarations of rediscluster.h. Pointers are IntPtr, size_t is UIntPtr, and there are no structs.
     const string Library = "rediscluster";
     [DllImport(Library)] static extern IntPtr rdc_create(byte[] url);
     [DllImport(Library)] static extern IntPtr rdc_client_error(IntPtr client);
@@ -25,7 +25,7 @@ static class Session
     [DllImport(Library)] static extern int rdc_reply_free(IntPtr reply);
     [DllImport(Library)] static extern IntPtr rdc_error_name(int error);
 
-    // The text of a reply or of its element, null where there is none.
+    // The text of a reply or of an element, or null if it has no text.
     static string Text(IntPtr reply)
     {
         IntPtr text = rdc_reply_str(reply);
@@ -42,7 +42,7 @@ static class Session
         return Encoding.UTF8.GetBytes(resp.ToString());
     }
 
-    // Sends a command, takes from its reply what is wanted, and frees it.
+    // Runs a command, applies read to its reply, and frees the reply.
     static T Command<T>(IntPtr client, Func<IntPtr, T> read, params string[] args)
     {
         byte[] resp = Encode(args);
@@ -63,11 +63,11 @@ static class Session
         Command(rc, Text, "SET", "foo81", "foo");
         Command(rc, Text, "DEL", "counter");
 
-        // Reads from primaries and replicas alike. A replica may be a moment behind: then it has nothing yet.
+        // Reads go to primaries and replicas. A replica may lag behind its primary: repeat until it has the key.
         IntPtr readOnly = rdc_readonly(rc);
-        string got;
-        do got = Command(readOnly, Text, "GET", "foo16706"); while (got == null);
-        Console.WriteLine("readonly get: " + got);
+        string value;
+        do value = Command(readOnly, Text, "GET", "foo16706"); while (value == null);
+        Console.WriteLine("readonly get: " + value);
 
         IntPtr pipeline = rdc_pipeline_new(rc);
         foreach (var command in new[] { Encode("GET", "foo81"), Encode("GET", "foo16706"), Encode("INCRBY", "counter", "2") })

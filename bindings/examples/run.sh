@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs each example in the cluster that RDC_URL names, and compares what it prints with expected.txt.
-# `make test-examples` calls this, and says where the library (RDC_LIBRARY), its declarations (RDC_CDEF) and a
-# folder for what is built (RDC_SCRATCH) are.
+# Runs each example in the cluster at RDC_URL and compares its output with expected.txt. `make test-examples` calls it
+# and sets the paths of the library (RDC_LIBRARY), its declarations (RDC_CDEF) and a folder for build results
+# (RDC_SCRATCH).
 set -eu
 cd "$(dirname "$0")"
 : "${RDC_URL:?}" "${RDC_LIBRARY:?}" "${RDC_CDEF:?}" "${RDC_SCRATCH:?}"
@@ -19,7 +19,7 @@ check() {
     fi
 }
 
-# Python's cffi has a binding of ours and needs no example, but reads the declarations all the same.
+# Python has a binding and needs no example. This checks that cffi can parse the declarations.
 python=$RDC_SCRATCH/../venv/bin/python
 if "$python" -c 'import cffi, os; cffi.FFI().cdef(open(os.environ["RDC_CDEF"]).read())'; then
     echo "ok - cffi reads the declarations"

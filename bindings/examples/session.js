@@ -2,8 +2,8 @@
 "use strict";
 const koffi = require("koffi");
 
-// koffi reads C, a declaration at a time: these are lines of rediscluster.h. It makes a string of a const char *, up
-// to its first NUL; for bytes, koffi.decode(pointer, "uint8_t", rdc_reply_len(reply)).
+// koffi parses C declarations; these are declarations of rediscluster.h. It converts a const char * to a string up to
+// the first NUL. For binary data use koffi.decode(pointer, "uint8_t", rdc_reply_len(reply)).
 const library = koffi.load(process.env.RDC_LIBRARY || "librediscluster.so.0");
 for (const name of ["rdc_client", "rdc_pipeline", "rdc_reply"]) koffi.opaque(name);
 const rdc = {};
@@ -31,7 +31,7 @@ for (const line of [
 const encode = (...args) =>
   Buffer.from(`*${args.length}\r\n` + args.map((arg) => `$${Buffer.byteLength(arg)}\r\n${arg}\r\n`).join(""));
 
-// Waits on a thread of Node's pool, so that the event loop goes on; `read` takes what it wants from the reply.
+// Calls f on a thread of Node's pool, so that the event loop continues. `read` converts the reply before it is freed.
 function run(f, ...args) {
   const read = args.pop();
   return new Promise((resolve, reject) =>
@@ -47,17 +47,17 @@ const command = (client, args, read = rdc.rdc_reply_str) => {
 
 async function main() {
   const rc = rdc.rdc_create(process.argv[2] || process.env.RDC_URL);
-  const wrong = rdc.rdc_client_error(rc);
-  if (wrong) throw new Error(wrong);
+  const error = rdc.rdc_client_error(rc);
+  if (error) throw new Error(error);
   console.log("set:", await command(rc, ["SET", "foo16706", "bar"]));
   await command(rc, ["SET", "foo81", "foo"]);
   await command(rc, ["DEL", "counter"]);
 
-  // Reads from primaries and replicas alike. A replica may be a moment behind: then it has nothing yet.
+  // Reads go to primaries and replicas. A replica may lag behind its primary: repeat until it has the key.
   const readonly = rdc.rdc_readonly(rc);
-  let got;
-  do got = await command(readonly, ["GET", "foo16706"]); while (got === null);
-  console.log("readonly get:", got);
+  let value;
+  do value = await command(readonly, ["GET", "foo16706"]); while (value === null);
+  console.log("readonly get:", value);
 
   const pipeline = rdc.rdc_pipeline_new(rc);
   const commands = Buffer.concat([encode("GET", "foo81"), encode("GET", "foo16706"), encode("INCRBY", "counter", "2")]);

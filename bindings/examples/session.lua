@@ -5,15 +5,15 @@ ffi.cdef(header:read("*a"))
 header:close()
 local rdc = ffi.load(os.getenv("RDC_LIBRARY") or "rediscluster")
 
--- Handles free themselves: the reply of f(...), the client of f(...).
+-- The garbage collector frees replies and clients.
 local function reply(r) return ffi.gc(r, rdc.rdc_reply_free) end
 local function client(c)
   c = ffi.gc(c, rdc.rdc_close)
-  local wrong = rdc.rdc_client_error(c)
-  assert(wrong == nil, wrong ~= nil and ffi.string(wrong))
+  local message = rdc.rdc_client_error(c)
+  assert(message == nil, message ~= nil and ffi.string(message))
   return c
 end
--- The text of a reply, nil where there is none; an element's bytes are copied while its reply lives.
+-- The text of a reply or of an element, copied, or nil if it has no text.
 local function text(r)
   local str = rdc.rdc_reply_str(r)
   return str ~= nil and ffi.string(str, rdc.rdc_reply_len(r)) or nil
@@ -30,11 +30,11 @@ print("set: " .. text(reply(rdc.rdc_set(rc, "foo16706", 8, "bar", 3))))
 command(rc, "SET", "foo81", "foo")
 command(rc, "DEL", "counter")
 
--- Reads from primaries and replicas alike. A replica may be a moment behind: then it has nothing yet.
+-- Reads go to primaries and replicas. A replica may lag behind its primary: repeat until it has the key.
 local readonly = client(rdc.rdc_readonly(rc))
-local got
-repeat got = text(reply(rdc.rdc_get(readonly, "foo16706", 8))) until got
-print("readonly get: " .. got)
+local value
+repeat value = text(reply(rdc.rdc_get(readonly, "foo16706", 8))) until value
+print("readonly get: " .. value)
 
 local pipeline = ffi.gc(rdc.rdc_pipeline_new(rc), rdc.rdc_pipeline_free)
 rdc.rdc_pipeline_get(pipeline, "foo81", 5)

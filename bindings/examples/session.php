@@ -7,18 +7,18 @@ $rdc = FFI::cdef(
     getenv('RDC_LIBRARY') ?: 'librediscluster.so.0',
 );
 
-/** The text of a reply or of its element, null where there is none. */
+/** The text of a reply or of an element, or null if it has no text. */
 function text(?FFI\CData $reply): ?string
 {
     global $rdc;
-    // PHP makes a string of a const char * by itself, but ends it at the first NUL.
+    // PHP converts a const char * to a string up to the first NUL. This reads the whole text.
     $bytes = $rdc->new('const char *[1]');
     $length = $rdc->new('int64_t');
     $rdc->rdc_reply_read($reply, $bytes, FFI::addr($length));
     return FFI::isNull($bytes[0]) ? null : FFI::string($bytes[0], $length->cdata);
 }
 
-/** Sends a command and gives its reply, to be freed by rdc_reply_free(). */
+/** Runs a command and returns its reply, which the caller frees with rdc_reply_free(). */
 function command(FFI\CData $client, string ...$args): FFI\CData
 {
     global $rdc;
@@ -26,7 +26,7 @@ function command(FFI\CData $client, string ...$args): FFI\CData
     return $rdc->rdc_command_resp($client, $resp, strlen($resp));
 }
 
-/** A command, encoded. */
+/** Encodes a command. */
 function resp(string ...$args): string
 {
     $bulk = fn (string $arg): string => '$' . strlen($arg) . "\r\n$arg\r\n";
@@ -34,8 +34,8 @@ function resp(string ...$args): string
 }
 
 $rc = $rdc->rdc_create($argv[1] ?? getenv('RDC_URL'));
-if (($wrong = $rdc->rdc_client_error($rc)) !== null) {
-    exit("$wrong\n");
+if (($message = $rdc->rdc_client_error($rc)) !== null) {
+    exit("$message\n");
 }
 $reply = $rdc->rdc_set($rc, 'foo16706', 8, 'bar', 3);
 echo 'set: ', text($reply), "\n";
@@ -43,14 +43,14 @@ $rdc->rdc_reply_free($reply);
 $rdc->rdc_reply_free(command($rc, 'SET', 'foo81', 'foo'));
 $rdc->rdc_reply_free(command($rc, 'DEL', 'counter'));
 
-// Reads from primaries and replicas alike. A replica may be a moment behind: then it has nothing yet.
+// Reads go to primaries and replicas. A replica may lag behind its primary: repeat until it has the key.
 $readonly = $rdc->rdc_readonly($rc);
 do {
     $reply = $rdc->rdc_get($readonly, 'foo16706', 8);
-    $got = text($reply);
+    $value = text($reply);
     $rdc->rdc_reply_free($reply);
-} while ($got === null);
-echo "readonly get: $got\n";
+} while ($value === null);
+echo "readonly get: $value\n";
 
 $pipeline = $rdc->rdc_pipeline_new($rc);
 $commands = resp('GET', 'foo81') . resp('GET', 'foo16706') . resp('INCRBY', 'counter', '2');

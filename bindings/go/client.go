@@ -7,13 +7,13 @@
 //	err = rc.Set(ctx, "foo16706", "bar")
 //	value, err := rc.Get(ctx, "foo16706") // err is rediscluster.Nil if there is no such key
 //
-// A [Client] is to be shared: any number of goroutines may use it at once. Those that call while
-// others do have their commands sent together, and need no thread each; each gets its own reply
-// or its own error all the same.
+// A [Client] is safe for concurrent use by any number of goroutines. Commands of concurrent
+// goroutines are sent in batches, so a waiting goroutine does not occupy an OS thread; each call
+// gets its own reply or its own error.
 //
-// A context ends its own call and no other. Its deadline takes the place of the client's
-// timeout_ms; without one timeout_ms holds, so that every call ends. What the context is done with
-// before it was sent is not sent; for the rest see [Error.Sent].
+// A context ends its own call and no other. Its deadline replaces the client's timeout_ms. Without
+// a deadline, timeout_ms applies, so that every call ends. If the context is done before the
+// command is sent, the command is not sent; otherwise see [Error.Sent].
 package rediscluster
 
 import (
@@ -25,114 +25,123 @@ import (
 	"time"
 )
 
-// Client is a cluster and a way of using it. It must be closed; the connections go with the last
-// client on the same cluster.
+// Client is a handle on a cluster with its own options. It must be closed. The connections are
+// shared by the clients made with [Client.With] and [Client.Readonly], and are closed with the last
+// of these.
 type Client struct {
-	handle handle
-	twins  twins
-	gather gather
-	closed atomic.Bool
+	handle          handle
+	deadlineHandles deadlineHandles
+	batcher         batcher
+	closed          atomic.Bool
 }
 
 var _ io.Closer = (*Client)(nil)
 
-// Option changes what [New] makes.
+// Option is an option of [New].
 type Option struct{ name, value string }
 
-// WithOption sets an option by its name; CONFIGURATION.md lists them. What the URL says of the
-// same option is overruled.
+// WithOption sets an option by its name; CONFIGURATION.md lists them. It overrides the same option
+// in the URL.
 func WithOption(name, value string) Option { return Option{name, value} }
 
-// WithTimeout sets timeout_ms, the longest that a call without a deadline takes.
+// WithTimeout sets timeout_ms, the time limit of a call whose context has no deadline.
 func WithTimeout(d time.Duration) Option {
 	return Option{"timeout_ms", fmt.Sprint(d.Milliseconds())}
 }
 
-// New connects to the cluster that a URL names:
-// "redis://user:pass@h1:7000,h2:7001?read_from=replica&timeout_ms=500". The hosts are seeds: any
-// of them that lives is enough. It takes timeout_ms at most.
+// New connects to the cluster at a URL such as
+// "redis://user:pass@h1:7000,h2:7001?read_from=replica&timeout_ms=500". The hosts are seeds: one
+// reachable host is enough. New takes timeout_ms at most.
 func New(url string, opts ...Option) (*Client, error) {
 	if loaded, compiled := nativeVersion(); loaded < compiled {
 		return nil, &Error{Code: ErrInternal, Message: fmt.Sprintf(
-			"INTERNAL this program was compiled with librediscluster %d and runs with %d, which is older",
-			compiled, loaded)}
+			"INTERNAL the loaded librediscluster is version %s, and this program was compiled with %s; install that version or a later one",
+			versionText(loaded), versionText(compiled))}
 	}
-	words, err := appendWord(nil, "url", url)
+	settings, err := appendCString(nil, "the URL", url)
 	for _, opt := range opts {
 		if err == nil {
-			words, err = appendWord(words, "the name of an option", opt.name)
+			settings, err = appendCString(settings, "the name of an option", opt.name)
 		}
 		if err == nil {
-			words, err = appendWord(words, "option "+opt.name, opt.value)
+			settings, err = appendCString(settings, "the value of option "+opt.name, opt.value)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	return adopt(nativeCreate(words, len(opts)))
+	return newClient(nativeCreate(settings, len(opts)))
 }
 
-// appendWord appends text as C understands it.
-func appendWord(words []byte, what, text string) ([]byte, error) {
+// versionText formats a version number of the library: 1000 is 0.1.0.
+func versionText(number int) string {
+	return fmt.Sprintf("%d.%d.%d", number/1000000, number/1000%1000, number%1000)
+}
+
+// appendCString appends text as a NUL-terminated string.
+func appendCString(buf []byte, what, text string) ([]byte, error) {
 	if strings.IndexByte(text, 0) >= 0 {
-		return nil, invalid(what + " has a NUL byte in it")
+		return nil, invalid(what + " contains a NUL byte, which is not allowed; remove it")
 	}
-	return append(append(words, text...), 0), nil
+	return append(append(buf, text...), 0), nil
 }
 
-// adopt makes a client of a handle; of one that could not connect, the error it gives to all.
-func adopt(h handle) (*Client, error) {
+// newClient makes a client of a handle, or returns the error of a handle that could not connect.
+func newClient(h handle) (*Client, error) {
 	c := &Client{handle: h}
-	c.gather.client = c
-	if !nativeIsBroken(h) {
+	c.batcher.client = c
+	if !nativeHasError(h) {
 		return c, nil
 	}
 	defer c.Close()
 	cmd := newCommand()
 	defer cmd.free()
-	cmd.buf = appendText(appendText(appendHead(cmd.buf, '*', 2), "GET"), "")
-	return nil, cmd.direct(h).Err()
+	// A handle with an error returns that error for every command.
+	cmd.buf = appendText(appendText(appendHeader(cmd.buf, '*', 2), "GET"), "")
+	return nil, cmd.execute(h).Err()
 }
 
-// Readonly is another client on the same cluster that reads from a slot's primary and replicas at
-// random, and refuses every command that is not known to be a read with [ErrReadOnly] before a byte
-// is sent. What it reads may be stale: replication is asynchronous. To be closed by itself.
+// Readonly returns another client on the same cluster. It reads from a random node among a slot's
+// primary and replicas. It refuses every command that is not known to be a read, with
+// [ErrReadOnly], before a byte is sent. Reads may be stale: replication is asynchronous. The
+// returned client has to be closed too.
 func (c *Client) Readonly() (*Client, error) {
-	return adopt(nativeReadonly(c.handle))
+	return newClient(nativeReadonly(c.handle))
 }
 
-// With is another client on the same cluster with one option changed, one of those that
-// CONFIGURATION.md marks as twin: timeout_ms, read_from, readonly, retry_writes and others. It is
-// cheap, does no I/O, and is to be closed by itself.
+// With returns another client on the same cluster with one option changed, one of those that
+// CONFIGURATION.md marks as per handle: timeout_ms, read_from, readonly, retry_writes and others.
+// It is cheap and does no I/O. The returned client has to be closed too.
 func (c *Client) With(name, value string) (*Client, error) {
-	nameWord, err := appendWord(nil, "the name of an option", name)
+	cName, err := appendCString(nil, "the name of an option", name)
 	if err != nil {
 		return nil, err
 	}
-	valueWord, err := appendWord(nil, "option "+name, value)
+	cValue, err := appendCString(nil, "the value of option "+name, value)
 	if err != nil {
 		return nil, err
 	}
-	return adopt(nativeWith(c.handle, nameWord, valueWord))
+	return newClient(nativeWith(c.handle, cName, cValue))
 }
 
-// Close closes the client: calls under way and later ones fail with [ErrClosed]. Closing twice does
-// nothing, and the error is nil.
+// Close closes the client: calls in progress and later calls fail with [ErrClosed]. A second Close
+// does nothing. The error is always nil.
 func (c *Client) Close() error {
 	if !c.closed.Swap(true) {
 		nativeClose(c.handle)
-		c.twins.close()
+		c.deadlineHandles.close()
 	}
 	return nil
 }
 
 func (c *Client) isClosed() bool { return c.closed.Load() }
 
-// Do sends any command to where it belongs and waits for its reply. Arguments are strings, []byte,
-// bools (1 and 0) and numbers. An error reply is the error; a nil reply is a value, and not an error.
+// Do sends any command to the node that serves it and waits for the reply. Arguments are strings,
+// []byte, bools (1 and 0) and numbers. An error reply is returned as the error; a nil reply is a
+// value and not an error.
 //
-// A command that blocks by itself (BLPOP, XREAD BLOCK) takes as much longer as it asks to, unless
-// the context ends it.
+// A blocking command (BLPOP, XREAD BLOCK) may take its own timeout in addition, unless the context
+// ends it.
 func (c *Client) Do(ctx context.Context, args ...any) (Value, error) {
 	cmd := newCommand()
 	var err error
@@ -140,12 +149,12 @@ func (c *Client) Do(ctx context.Context, args ...any) (Value, error) {
 		cmd.free()
 		return Value{}, err
 	}
-	cmd.alone = mayBlock(args[0])
+	cmd.unbatched = mayBlock(args[0])
 	v := c.run(ctx, cmd)
 	return v, v.Err()
 }
 
-// Get is the value of a key; the error is [Nil] if there is none.
+// Get returns the value of a key, or the error [Nil] if the key does not exist.
 func (c *Client) Get(ctx context.Context, key string) (string, error) {
 	cmd := newCommand()
 	cmd.buf = appendText(append(cmd.buf, "*2\r\n$3\r\nGET\r\n"...), key)
@@ -163,7 +172,7 @@ func (c *Client) Set(ctx context.Context, key string, value any) error {
 	return c.run(ctx, cmd).Err()
 }
 
-// SetPX is Set with a time to live, of at least a millisecond.
+// SetPX is Set with a time to live of at least one millisecond.
 func (c *Client) SetPX(ctx context.Context, key string, value any, ttl time.Duration) error {
 	cmd := newCommand()
 	var err error
@@ -174,38 +183,38 @@ func (c *Client) SetPX(ctx context.Context, key string, value any, ttl time.Dura
 	return c.run(ctx, cmd).Err()
 }
 
-// Del deletes a key, and says whether it was there.
+// Del deletes a key and reports whether it existed.
 func (c *Client) Del(ctx context.Context, key string) (bool, error) {
 	cmd := newCommand()
 	cmd.buf = appendText(append(cmd.buf, "*2\r\n$3\r\nDEL\r\n"...), key)
 	return c.run(ctx, cmd).Bool()
 }
 
-// Exists says whether a key is there.
+// Exists reports whether a key exists.
 func (c *Client) Exists(ctx context.Context, key string) (bool, error) {
 	cmd := newCommand()
 	cmd.buf = appendText(append(cmd.buf, "*2\r\n$6\r\nEXISTS\r\n"...), key)
 	return c.run(ctx, cmd).Bool()
 }
 
-// IncrBy adds to the integer that a key holds, and is what it holds afterwards. Where the reply is
-// lost it may have run or not, and is not sent again: see [Error.Sent].
+// IncrBy adds to the integer value of a key and returns the new value. If the reply is lost, the
+// command may have run or not, and is not sent again: see [Error.Sent].
 func (c *Client) IncrBy(ctx context.Context, key string, by int64) (int64, error) {
 	cmd := newCommand()
 	cmd.buf = appendInt(appendText(append(cmd.buf, "*3\r\n$6\r\nINCRBY\r\n"...), key), by)
 	return c.run(ctx, cmd).Int()
 }
 
-// PExpire gives a key a time to live, and says whether the key is there.
+// PExpire sets the time to live of a key and reports whether the key exists.
 func (c *Client) PExpire(ctx context.Context, key string, ttl time.Duration) (bool, error) {
 	cmd := newCommand()
 	cmd.buf = appendInt(appendText(append(cmd.buf, "*3\r\n$7\r\nPEXPIRE\r\n"...), key), ttl.Milliseconds())
 	return c.run(ctx, cmd).Bool()
 }
 
-// Scan calls each for every key of the cluster that matches a pattern ("" for all), until it returns
-// an error, which Scan returns. A key may come twice; every one that is there throughout comes, also
-// while slots move and primaries fail.
+// Scan calls each for every key of the cluster that matches a pattern ("" for all). If each returns
+// an error, Scan stops and returns it. A key may be passed twice. A key that exists during the whole
+// scan is passed at least once, even while slots migrate and primaries fail over.
 func (c *Client) Scan(ctx context.Context, match string, each func(key string) error) error {
 	if match == "" {
 		match = "*"
@@ -238,20 +247,20 @@ func (c *Client) Scan(ctx context.Context, match string, each func(key string) e
 	}
 }
 
-// Stats are the counters of STATISTICS.md, a map, common to all clients on the cluster.
+// Stats returns the counters of STATISTICS.md as a map. All clients of the cluster share them.
 func (c *Client) Stats() (Value, error) {
-	return c.look(nativeStats)
+	return c.introspect(nativeStats)
 }
 
-// Topology is the cluster as it is known: an array of shards, each a map.
+// Topology returns the cluster as the client knows it: an array of shards, each a map.
 func (c *Client) Topology() (Value, error) {
-	return c.look(nativeTopology)
+	return c.introspect(nativeTopology)
 }
 
-func (c *Client) look(what func(handle, *out)) (Value, error) {
+func (c *Client) introspect(native func(handle, *out)) (Value, error) {
 	cmd := newCommand()
 	defer cmd.free()
-	what(c.handle, &cmd.out)
-	v := take(&cmd.out)
+	native(c.handle, &cmd.out)
+	v := takeValue(&cmd.out)
 	return v, v.Err()
 }

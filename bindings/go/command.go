@@ -7,72 +7,73 @@ import (
 	"time"
 )
 
-// command is one call: what it sends, and where its reply is left.
+// command is one call: the encoded request, and the memory for its reply.
 type command struct {
-	buf   []byte
-	out   out
-	alone bool // never sent together with others
+	buf       []byte
+	out       out
+	unbatched bool // never sent in a batch with others
 
-	// For its time with gather.
-	ride
-	queue      *queue // nil when not in one
+	// The fields of batcher.
+	inFlightBatch
+	queue      *queue // nil when not queued
 	prev, next *command
 	deadline   time.Time
-	fate       chan Value // told once to a command that was in a queue
+	result     chan Value // receives one value if the command was queued
 }
 
-// Memory of this size is kept for the next call; a rare large command's is not.
-const keptBuffer = 64 << 10
+// Commands with a larger buffer are not reused, so that a rare large command does not hold memory.
+const maxReusedBuffer = 64 << 10
 
 var commands = sync.Pool{New: func() any {
-	return &command{buf: make([]byte, 0, 256), fate: make(chan Value, 1)}
+	return &command{buf: make([]byte, 0, 256), result: make(chan Value, 1)}
 }}
 
 func newCommand() *command { return commands.Get().(*command) }
 
 func (cmd *command) free() {
-	if cap(cmd.buf) > keptBuffer {
+	if cap(cmd.buf) > maxReusedBuffer {
 		return
 	}
-	cmd.buf, cmd.alone, cmd.deadline = cmd.buf[:0], false, time.Time{}
+	cmd.buf, cmd.unbatched, cmd.deadline = cmd.buf[:0], false, time.Time{}
 	commands.Put(cmd)
 }
 
-// direct is one crossing: the command, and as a rule its reply too.
-func (cmd *command) direct(h handle) Value {
+// execute runs the command in one call into C, which usually returns the decoded reply too.
+func (cmd *command) execute(h handle) Value {
 	nativeCommand(h, cmd.buf, &cmd.out)
-	return take(&cmd.out)
+	return takeValue(&cmd.out)
 }
 
-// run is what every command comes through, and frees it.
+// run executes a command, in a batch or alone, and frees it. Every command goes through it.
 func (c *Client) run(ctx context.Context, cmd *command) Value {
 	if err := ctx.Err(); err != nil {
 		cmd.free()
-		return failed(ended(err, false))
+		return errorValue(contextError(err, false))
 	}
 	cmd.deadline, _ = ctx.Deadline()
-	if !cmd.alone {
-		return c.gather.run(ctx, cmd)
+	if !cmd.unbatched {
+		return c.batcher.run(ctx, cmd)
 	}
-	v := c.alone(ctx, cmd)
+	v := c.runAlone(ctx, cmd)
 	cmd.free()
 	return v
 }
 
-// alone runs a command on the goroutine that called.
-func (c *Client) alone(ctx context.Context, cmd *command) Value {
+// runAlone executes a command on the calling goroutine.
+func (c *Client) runAlone(ctx context.Context, cmd *command) Value {
 	if ctx.Done() == nil {
-		return cmd.direct(c.handle)
+		return cmd.execute(c.handle)
 	}
-	return c.bounded(ctx, cmd.direct)
+	return c.withContext(ctx, cmd.execute)
 }
 
-// mayBlock says whether a command might wait by itself for long, and should not be sent together
-// with others. To be wrong costs a thread for a moment, or a second attempt: the library refuses
-// to take such a command into a pipeline.
+// mayBlock reports whether a command may be a blocking one (BLPOP, XREAD, WAIT), by its first
+// letters. Blocking commands are not batched. A false positive occupies a thread for the time of a
+// call. A false negative costs a second attempt: the library refuses a blocking command in a
+// pipeline.
 func mayBlock(name any) bool {
-	text, is := name.(string)
-	if !is || text == "" {
+	text, ok := name.(string)
+	if !ok || text == "" {
 		return true
 	}
 	switch text[0] {
@@ -96,9 +97,9 @@ func appendSetPX(buf []byte, key string, value any, ttl time.Duration) ([]byte, 
 }
 
 func appendValue(buf []byte, value any) ([]byte, error) {
-	buf, fits := appendArg(buf, value)
-	if !fits {
-		return buf, unfitting(2, value)
+	buf, ok := appendArg(buf, value)
+	if !ok {
+		return buf, badArgument(2, value)
 	}
 	return buf, nil
 }

@@ -7,22 +7,22 @@ import (
 	"sync/atomic"
 )
 
-// afterDone calls f, once, on a goroutine of its own when ctx is done, unless stop comes first:
-// then stop says true.
+// afterDone calls f once, on its own goroutine, when ctx is done. stop prevents that call and returns
+// true, or returns false if f was already called.
 func afterDone(ctx context.Context, f func()) (stop func() bool) {
-	var decided atomic.Bool
+	var claimed atomic.Bool
 	stopped := make(chan struct{})
 	go func() {
 		select {
 		case <-ctx.Done():
-			if decided.CompareAndSwap(false, true) {
+			if claimed.CompareAndSwap(false, true) {
 				f()
 			}
 		case <-stopped:
 		}
 	}()
 	return func() bool {
-		first := decided.CompareAndSwap(false, true)
+		first := claimed.CompareAndSwap(false, true)
 		if first {
 			close(stopped)
 		}

@@ -4,8 +4,8 @@ package rediscluster
 
 import "context"
 
-// afterDone calls f, once, on a goroutine of its own when ctx is done, unless stop comes first:
-// then stop says true.
+// afterDone calls f once, on its own goroutine, when ctx is done. stop prevents that call and returns
+// true, or returns false if f was already called.
 func afterDone(ctx context.Context, f func()) (stop func() bool) {
 	return context.AfterFunc(ctx, f)
 }

@@ -9,7 +9,7 @@ import (
 	rediscluster "github.com/librediscluster/librediscluster/bindings/go"
 )
 
-func TestCancellationEndsThatCallAtOnceAndThatCallAlone(t *testing.T) {
+func TestCancelledContextEndsOnlyItsOwnCall(t *testing.T) {
 	rc := connect(t)
 	ctx, cancel := context.WithCancel(bg)
 	cancelled, other := make(chan error, 1), make(chan error, 1)
@@ -40,7 +40,7 @@ func TestCancellationEndsThatCallAtOnceAndThatCallAlone(t *testing.T) {
 	must(t, rc.Set(bg, "{wait}3", "usable"))
 }
 
-func TestADeadlineBecomesTheCalls(t *testing.T) {
+func TestContextDeadlineReplacesClientTimeout(t *testing.T) {
 	rc := connect(t)
 	must(t, rc.Set(bg, "late", 1))
 	port := ctl(t, "primary-of", "key:late")
@@ -60,14 +60,14 @@ func TestADeadlineBecomesTheCalls(t *testing.T) {
 	if e := fails(t, pipelined, rediscluster.ErrTimeout); e.Sent {
 		t.Fatalf("%+v", e)
 	}
-	// The command may still arrive when the server wakes up, but its reply is nobody else's.
+	// The server may still run the command when it resumes; the reply must not reach another command.
 	must(t, rc.Set(bg, "late", 3))
 	text, err := rc.Get(bg, "late")
 	must(t, err)
 	same(t, text, "3")
 }
 
-func TestADeadlineMayBeLongerThanTheTimeout(t *testing.T) {
+func TestContextDeadlineMayExceedClientTimeout(t *testing.T) {
 	rc := connect(t, rediscluster.WithTimeout(50*time.Millisecond))
 	must(t, rc.Set(bg, "longer", 1))
 	port := ctl(t, "primary-of", "key:longer")
@@ -85,7 +85,7 @@ func TestADeadlineMayBeLongerThanTheTimeout(t *testing.T) {
 	must(t, <-done)
 }
 
-func TestAContextThatIsDoneSendsNothing(t *testing.T) {
+func TestDoneContextSendsNothing(t *testing.T) {
 	rc := connect(t)
 	ctx, cancel := context.WithCancel(bg)
 	cancel()
@@ -98,7 +98,7 @@ func TestAContextThatIsDoneSendsNothing(t *testing.T) {
 	}
 }
 
-func TestCancellationEndsAPipeline(t *testing.T) {
+func TestCancelledContextEndsPipeline(t *testing.T) {
 	rc := connect(t)
 	must(t, rc.Set(bg, "pipe", 1))
 	port := ctl(t, "primary-of", "key:pipe")

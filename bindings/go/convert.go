@@ -8,50 +8,50 @@ import (
 	"unsafe"
 )
 
-// appendCommand appends a command as the servers read it.
+// appendCommand appends a command encoded as RESP.
 func appendCommand(buf []byte, args []any) ([]byte, error) {
 	if len(args) == 0 {
-		return buf, invalid("an empty command")
+		return buf, invalid("the command is empty; pass at least its name")
 	}
 	begin := len(buf)
-	buf = appendHead(buf, '*', len(args))
+	buf = appendHeader(buf, '*', len(args))
 	for i, arg := range args {
-		var fits bool
-		if buf, fits = appendArg(buf, arg); !fits {
-			return buf[:begin], unfitting(i, arg)
+		var ok bool
+		if buf, ok = appendArg(buf, arg); !ok {
+			return buf[:begin], badArgument(i, arg)
 		}
 	}
 	return buf, nil
 }
 
-func unfitting(i int, arg any) *Error {
+func badArgument(i int, arg any) *Error {
 	kind := "nil"
 	if t := reflect.TypeOf(arg); t != nil {
 		kind = t.String()
 	}
-	return invalid("argument " + strconv.Itoa(i) + " is " + kind + ": give a string, []byte, bool or number")
+	return invalid("argument " + strconv.Itoa(i) + " has type " + kind + "; pass a string, []byte, bool or number")
 }
 
-func appendHead(buf []byte, kind byte, n int) []byte {
+func appendHeader(buf []byte, kind byte, n int) []byte {
 	buf = append(buf, kind)
 	buf = strconv.AppendInt(buf, int64(n), 10)
 	return append(buf, '\r', '\n')
 }
 
 func appendText(buf []byte, text string) []byte {
-	buf = appendHead(buf, '$', len(text))
+	buf = appendHeader(buf, '$', len(text))
 	buf = append(buf, text...)
 	return append(buf, '\r', '\n')
 }
 
-// Only types whose text is beyond doubt: a time.Duration, say, is not among them, since commands
-// differ in its unit.
+// appendArg appends an argument, and reports false for a type that it does not encode. It encodes
+// only types with one obvious text: a time.Duration is refused, because commands differ in its unit.
 func appendArg(buf []byte, arg any) ([]byte, bool) {
 	switch arg := arg.(type) {
 	case string:
 		return appendText(buf, arg), true
 	case []byte:
-		buf = appendHead(buf, '$', len(arg))
+		buf = appendHeader(buf, '$', len(arg))
 		buf = append(buf, arg...)
 		return append(buf, '\r', '\n'), true
 	case int:
@@ -103,16 +103,16 @@ func appendFloat(buf []byte, n float64, bits int) []byte {
 }
 
 func appendDigits(buf, digits []byte) []byte {
-	buf = appendHead(buf, '$', len(digits))
+	buf = appendHeader(buf, '$', len(digits))
 	buf = append(buf, digits...)
 	return append(buf, '\r', '\n')
 }
 
-// take makes a Value of what a call left in out, and frees that.
-func take(o *out) Value {
+// takeValue decodes the reply in out and frees it.
+func takeValue(o *out) Value {
 	if o.reply == 0 {
 		text, node := nativeShort(o)
-		v := Value{kind: Kind(o.kind), num: int64(o.num), node: name(node)}
+		v := Value{kind: Kind(o.kind), num: int64(o.num), node: internNode(node)}
 		if v.kind == KindError {
 			v.err = &Error{Code: Code(o.code), Message: string(text), Node: string(node), Sent: o.sent != 0}
 		} else if text != nil {
@@ -123,142 +123,143 @@ func take(o *out) Value {
 	defer nativeFree(o)
 	rows := nativeRows(o)
 	if rows == nil {
-		return noMemory()
+		return outOfMemory()
 	}
-	texts := texts{left: shortTotal(rows, 0)}
-	return texts.value(rows, 0)
+	arena := stringArena{remaining: shortTextBytes(rows, 0)}
+	return arena.value(rows, 0)
 }
 
-// takeEach makes Values of the elements of a reply that is an array, and frees it. Each has memory
-// of its own, if they are for different callers. Any other reply is the result.
-func takeEach(o *out, apart bool, each func(i int, v Value)) Value {
+// takeElements decodes the elements of an array reply, passes them to each, and frees the reply.
+// With separate, elements share no memory, because they go to different callers. Any other reply is
+// returned.
+func takeElements(o *out, separate bool, each func(i int, v Value)) Value {
 	if o.reply == 0 || !Kind(o.kind).hasElements() {
-		return take(o)
+		return takeValue(o)
 	}
 	defer nativeFree(o)
 	rows := nativeRows(o)
 	if rows == nil {
-		return noMemory()
+		return outOfMemory()
 	}
-	shared := texts{left: shortTotal(rows, 0)}
+	arena := stringArena{remaining: shortTextBytes(rows, 0)}
 	for i := 0; i < int(rows[0].num); i++ {
 		at := int(rows[0].first) + i
-		if apart {
-			shared = texts{left: shortTotal(rows, at)}
+		if separate {
+			arena = stringArena{remaining: shortTextBytes(rows, at)}
 		}
-		each(i, shared.value(rows, at))
+		each(i, arena.value(rows, at))
 	}
 	return Value{}
 }
 
-func noMemory() Value {
-	return failed(&Error{Code: ErrInternal, Message: "INTERNAL no memory for the reply", Sent: true})
+func outOfMemory() Value {
+	return errorValue(&Error{Code: ErrInternal, Message: "INTERNAL out of memory while decoding the reply", Sent: true})
 }
 
-func failed(e *Error) Value { return Value{kind: KindError, err: e} }
+func errorValue(e *Error) Value { return Value{kind: KindError, err: e} }
 
-// texts copies short texts into blocks, many to an allocation. A block is small enough that one
-// text which is kept does not keep much besides.
-type texts struct {
-	block []byte
-	left  int // the bytes of short texts that are still to come
+// stringArena copies short strings into shared blocks, to save allocations. Blocks are small, because
+// one string that the caller keeps holds its whole block in memory.
+type stringArena struct {
+	block     []byte
+	remaining int // the bytes of short strings that are not copied yet
 }
 
 const (
-	blockSize = 8 << 10
-	shortText = 1 << 10
+	blockSize    = 8 << 10
+	maxShortText = 1 << 10
 )
 
-// shortTotal is how many bytes the short texts of a value have.
-func shortTotal(rows []row, at int) int {
+// shortTextBytes returns the total length of the short strings in a value.
+func shortTextBytes(rows []row, at int) int {
 	r := &rows[at]
 	n := int(r.num)
 	switch kind := Kind(r.kind); {
-	case kind.hasText() && kind != KindError && n <= shortText:
+	case kind.hasText() && kind != KindError && n <= maxShortText:
 		return n
 	case kind.hasElements():
 		sum := 0
 		for i := 0; i < n; i++ {
-			sum += shortTotal(rows, int(r.first)+i)
+			sum += shortTextBytes(rows, int(r.first)+i)
 		}
 		return sum
 	}
 	return 0
 }
 
-func (t *texts) string(text []byte) string {
+func (a *stringArena) string(text []byte) string {
 	n := len(text)
-	if n > shortText {
+	if n > maxShortText {
 		return string(text)
 	}
-	if cap(t.block)-len(t.block) < n {
-		size := t.left
+	if cap(a.block)-len(a.block) < n {
+		size := a.remaining
 		if size > blockSize {
 			size = blockSize
 		}
-		t.block = make([]byte, 0, size)
+		a.block = make([]byte, 0, size)
 	}
-	begin := len(t.block)
-	t.block = append(t.block, text...)
-	t.left -= n
-	part := t.block[begin:]
-	// What is in a block is never written again.
+	begin := len(a.block)
+	a.block = append(a.block, text...)
+	a.remaining -= n
+	part := a.block[begin:]
+	// No byte of a block is written twice, so the string stays immutable.
 	return *(*string)(unsafe.Pointer(&part))
 }
 
-func (t *texts) value(rows []row, at int) Value {
+func (a *stringArena) value(rows []row, at int) Value {
 	r := &rows[at]
-	v := Value{kind: Kind(r.kind), num: int64(r.num), node: name(nativeNode(r))}
+	v := Value{kind: Kind(r.kind), num: int64(r.num), node: internNode(nativeNode(r))}
 	switch {
 	case v.kind == KindError:
 		v.err = &Error{
 			Code: Code(r.code), Message: string(nativeText(r)), Node: v.Node(), Sent: r.sent != 0,
 		}
 	case v.kind.hasText():
-		v.text = t.string(nativeText(r))
+		v.text = a.string(nativeText(r))
 	case v.kind.hasElements():
 		v.elements = make([]Value, int(r.num))
 		for i := range v.elements {
-			v.elements[i] = t.value(rows, int(r.first)+i)
+			v.elements[i] = a.value(rows, int(r.first)+i)
 		}
 	}
 	return v
 }
 
-// The names of nodes, each once. They are few; a program that meets very many keeps the first.
+// The interned "host:port" of nodes. Beyond maxNodeNames, names are not interned.
 var (
-	names     atomic.Value // of map[string]*string, never changed
-	namesLock sync.Mutex
+	nodeNames     atomic.Value // of map[string]*string, copied on write
+	nodeNamesLock sync.Mutex
 )
 
-const manyNames = 1000
+const maxNodeNames = 1000
 
-func name(node []byte) *string {
+func internNode(node []byte) *string {
 	if len(node) == 0 {
 		return nil
 	}
-	known, _ := names.Load().(map[string]*string)
-	if name, is := known[string(node)]; is {
+	known, _ := nodeNames.Load().(map[string]*string)
+	if name, ok := known[string(node)]; ok {
 		return name
 	}
-	return newName(string(node))
+	return addNode(string(node))
 }
 
-func newName(node string) *string {
-	namesLock.Lock()
-	defer namesLock.Unlock()
-	known, _ := names.Load().(map[string]*string)
-	if name, is := known[node]; is {
+func addNode(node string) *string {
+	nodeNamesLock.Lock()
+	defer nodeNamesLock.Unlock()
+	known, _ := nodeNames.Load().(map[string]*string)
+	if name, ok := known[node]; ok {
 		return name
 	}
-	if len(known) >= manyNames {
+	if len(known) >= maxNodeNames {
 		return &node
 	}
-	more := make(map[string]*string, len(known)+1)
+	grown := make(map[string]*string, len(known)+1)
 	for text, name := range known {
-		more[text] = name
+		grown[text] = name
 	}
-	more[node] = &node
-	names.Store(more)
+	grown[node] = &node
+	nodeNames.Store(grown)
 	return &node
 }

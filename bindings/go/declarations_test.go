@@ -1,7 +1,9 @@
 package rediscluster
 
 import (
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -9,8 +11,8 @@ import (
 	"time"
 )
 
-// The compiler compares the functions with the header; this compares the lists.
-func TestEveryKindAndCodeOfTheHeaderIsHere(t *testing.T) {
+// The compiler checks the functions against the header; this test checks the lists of constants.
+func TestKindsAndCodesMatchHeader(t *testing.T) {
 	header, err := os.ReadFile("../../include/rediscluster.h")
 	if err != nil {
 		t.Skip("not in the source tree")
@@ -27,16 +29,16 @@ func TestEveryKindAndCodeOfTheHeaderIsHere(t *testing.T) {
 		case name == "OK" || strings.HasPrefix(name, "VERSION") || strings.HasPrefix(name, "LOG_"):
 		case strings.HasPrefix(name, "ERR_"):
 			codes++
-			if said := Code(n).Error(); said != strings.TrimPrefix(name, "ERR_") {
-				t.Errorf("code %d is %s in the header and %s in the library", n, name, said)
+			if got := Code(n).Error(); got != strings.TrimPrefix(name, "ERR_") {
+				t.Errorf("code %d is %s in the header and %s in the library", n, name, got)
 			}
 			if n > int(ErrTLS) {
 				t.Errorf("%s is not in native.go", name)
 			}
 		default:
 			kinds++
-			if said := Kind(n).String(); said != name {
-				t.Errorf("kind %d is %s in the header and %s here", n, name, said)
+			if got := Kind(n).String(); got != name {
+				t.Errorf("kind %d is %s in the header and %s in native.go", n, name, got)
 			}
 		}
 	}
@@ -45,46 +47,60 @@ func TestEveryKindAndCodeOfTheHeaderIsHere(t *testing.T) {
 	}
 }
 
-func TestTimeoutsAreRoundedUpAndFew(t *testing.T) {
+func TestRoundTimeoutRoundsUpToFewValues(t *testing.T) {
 	for ms, want := range map[int64]int64{1: 1, 99: 99, 100: 100, 127: 127, 128: 128, 129: 130, 1000: 1000, 1001: 1008, 5000: 5056, 1 << 40: 86400000} {
 		if got := roundTimeout(time.Duration(ms) * time.Millisecond); ms < 1<<40 && got != want {
-			t.Errorf("%d became %d, not %d", ms, got, want)
+			t.Errorf("roundTimeout(%d ms): got %d, want %d", ms, got, want)
 		}
 	}
 	if got := roundTimeout(-time.Second); got != 1 {
-		t.Error("a deadline that has passed:", got)
+		t.Error("roundTimeout(-1 s): got", got)
 	}
 	if got := roundTimeout(1000 * time.Hour); got != 86400000 {
-		t.Error("a very long one:", got)
+		t.Error("roundTimeout(1000 h): got", got)
 	}
 }
 
-func TestHandlesForOddDeadlinesDoNotPileUp(t *testing.T) {
+func TestDeadlineHandlesAreBounded(t *testing.T) {
 	rc, err := New(os.Getenv("RDC_URL"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer rc.Close()
 	for ms := int64(1); ms < 500; ms++ {
-		twin := rc.twins.take(rc.handle, ms)
-		rc.twins.give(twin, ms)
+		h := rc.deadlineHandles.acquire(rc.handle, ms)
+		rc.deadlineHandles.release(h, ms)
 	}
-	if len(rc.twins.all) > maxIdleTwins || rc.twins.spare > maxIdleTwins {
-		t.Errorf("%d handles, %d idle", len(rc.twins.all), rc.twins.spare)
+	if pool := &rc.deadlineHandles; len(pool.all) > maxIdleHandles || pool.idleCount > maxIdleHandles {
+		t.Errorf("%d handles, %d of them idle", len(pool.all), pool.idleCount)
 	}
 }
 
-func TestTheLibrarySaysWhatFerriesListenFor(t *testing.T) {
-	source, err := os.ReadFile("../../src/cluster/exchange/judge.rs")
-	if err != nil {
+func TestOrderRefusalTextsAreInLibrarySources(t *testing.T) {
+	const root = "../../src"
+	if _, err := os.Stat(root); err != nil {
 		t.Skip("not in the source tree")
 	}
-	for _, words := range outOfTurnWords {
-		if !strings.Contains(string(source), words) {
-			t.Errorf("%q", words)
+	found := map[string]bool{}
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".rs" {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, text := range orderRefusals {
+			found[text] = found[text] || strings.Contains(string(source), text)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range orderRefusals {
+		if !found[text] {
+			t.Errorf("no source file has the message part %q", text)
 		}
 	}
-	if outOfTurn(&Error{Message: "IO the connection broke"}) {
-		t.Error("any other error is delivered")
+	if refusedForOrder(&Error{Message: "IO the connection broke"}) {
+		t.Error("an IO error is not a refusal for order")
 	}
 }

@@ -5,28 +5,27 @@ import (
 	"errors"
 )
 
-// Nil is the error of a value that is not there: no such key, field or element.
+// Nil is the error of a nil value: the key, field or element does not exist.
 var Nil = errors.New("rediscluster: nil")
 
-// Code says what kind of error an [Error] is. Each is an error itself, so that
-// errors.Is(err, rediscluster.ErrTimeout) asks for it.
+// Code is the kind of an [Error]. Each code is itself an error, so that
+// errors.Is(err, rediscluster.ErrTimeout) tests for it.
 type Code int32
 
-// Error is the name of the code: "TIMEOUT".
+// Error returns the name of the code: "TIMEOUT".
 func (c Code) Error() string { return nativeCodeName(c) }
 
-// Error is what became of a command that failed, told by the server or by the library. To get at
-// it:
+// Error is the failure of a command, reported by the server or by the library. To inspect it:
 //
 //	var e *rediscluster.Error
 //	if errors.As(err, &e) && !e.Sent { ... } // sending it again is safe
 type Error struct {
 	// Code is the kind of error.
 	Code Code
-	// Message is one line that begins with the name of the code or, for ErrServer, with the
-	// server's own first word. It holds no value and no password.
+	// Message is one line. It begins with the name of the code or, for ErrServer, with the server's
+	// own error code. It contains no values and no passwords.
 	Message string
-	// Node is the "host:port" that the error is about, or "".
+	// Node is the "host:port" of the node that the error concerns, or "".
 	Node string
 	// Sent is false if the command certainly did not run, so that sending it again is safe, and
 	// true if it ran or may have run.
@@ -35,26 +34,26 @@ type Error struct {
 	cause error
 }
 
-// Error is the message.
+// Error returns the message.
 func (e *Error) Error() string { return "rediscluster: " + e.Message }
 
-// Is says whether target is the code of this error.
+// Is reports whether target is the code of this error.
 func (e *Error) Is(target error) bool { return target == error(e.Code) }
 
-// Unwrap is the error of the context that ended the call: context.Canceled or
-// context.DeadlineExceeded. nil if none did.
+// Unwrap returns the error of the context that ended the call, context.Canceled or
+// context.DeadlineExceeded, or nil if no context did.
 func (e *Error) Unwrap() error { return e.cause }
 
 func invalid(message string) *Error {
 	return &Error{Code: ErrInvalid, Message: "INVALID " + message}
 }
 
-// ended is the error of a call that its context has ended.
-func ended(cause error, sent bool) *Error {
+// contextError is the error of a call that was ended by its context.
+func contextError(cause error, sent bool) *Error {
 	switch {
 	case errors.Is(cause, context.DeadlineExceeded):
-		return &Error{Code: ErrTimeout, Message: "TIMEOUT the context's deadline passed", Sent: sent, cause: cause}
+		return &Error{Code: ErrTimeout, Message: "TIMEOUT the call was not finished by the deadline of its context", Sent: sent, cause: cause}
 	default:
-		return &Error{Code: ErrInterrupted, Message: "INTERRUPTED the context was cancelled", Sent: sent, cause: cause}
+		return &Error{Code: ErrInterrupted, Message: "INTERRUPTED the context of the call was cancelled", Sent: sent, cause: cause}
 	}
 }

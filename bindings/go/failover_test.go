@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestAPrimaryDiesWhileManyWrite(t *testing.T) {
+func TestKilledPrimaryUnderConcurrentWritesFailsOver(t *testing.T) {
 	rc := connect(t)
 	victim := ctl(t, "primary-of", "key:dies")
 	must(t, rc.Set(bg, "dies", "before"))
@@ -21,11 +21,11 @@ func TestAPrimaryDiesWhileManyWrite(t *testing.T) {
 		killed.Store(1)
 	}()
 	lost := atomic.Int64{}
-	together(t, 16, func(g int) error {
+	inParallel(t, 16, func(g int) error {
 		key := fmt.Sprintf("{dies}%d", g)
 		for after.Load() < 100 {
-			begun := killed.Load() == 1
-			// A write whose reply was lost is not sent again: that is ours to decide.
+			afterKill := killed.Load() == 1
+			// A write whose reply was lost is not sent again: the caller decides.
 			if err := rc.Set(ctx, key, g); err != nil {
 				lost.Add(1)
 				if lost.Load() > 64 {
@@ -36,15 +36,15 @@ func TestAPrimaryDiesWhileManyWrite(t *testing.T) {
 			if got, err := rc.Get(ctx, key); err != nil || got != fmt.Sprint(g) {
 				return fmt.Errorf("%q: %v", got, err)
 			}
-			if begun {
+			if afterKill {
 				after.Add(1)
 			}
 		}
 		return nil
 	})
-	t.Logf("%d writes were lost with the node", lost.Load())
+	t.Logf("%d writes failed with the node", lost.Load())
 	if ctl(t, "primary-of", "key:dies") == victim {
-		t.Fatal("there was no failover")
+		t.Fatal("the key is still served by the killed primary: no failover")
 	}
 	ctl(t, "restart", victim)
 	ctl(t, "wait-healthy")

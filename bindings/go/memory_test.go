@@ -8,19 +8,19 @@ import (
 	"testing"
 )
 
-// resident is the memory of this process, Go's and C's, in bytes.
+// resident returns the resident memory of this process, of Go and of C, in bytes.
 func resident(t testing.TB) int {
 	debug.FreeOSMemory()
-	said, err := os.ReadFile("/proc/self/statm")
+	statm, err := os.ReadFile("/proc/self/statm")
 	must(t, err)
 	var size, pages int
-	_, err = fmt.Sscan(string(said), &size, &pages)
+	_, err = fmt.Sscan(string(statm), &size, &pages)
 	must(t, err)
 	return pages * os.Getpagesize()
 }
 
-// There are no finalizers in this package, so what is not freed at once never is.
-func TestMemoryOfRepliesIsFreed(t *testing.T) {
+// This package has no finalizers: memory that is not freed at once is leaked.
+func TestReplyMemoryIsFreed(t *testing.T) {
 	rc := connect(t)
 	_, err := rc.Del(bg, "list")
 	must(t, err)
@@ -40,9 +40,9 @@ func TestMemoryOfRepliesIsFreed(t *testing.T) {
 			must(t, err)
 			replies, err := rc.Pipeline().Get("text").Do("LRANGE", "list", 0, -1).Do("LPUSH", "text", 1).Exec(bg)
 			same(t, len(replies) == 3 && err != nil, true)
-			twin, err := rc.With("timeout_ms", "100")
+			derived, err := rc.With("timeout_ms", "100")
 			must(t, err)
-			must(t, twin.Close())
+			must(t, derived.Close())
 			cancel()
 			_, err = rc.Do(ctx, "BLPOP", "none", 0)
 			same(t, err != nil, true)
@@ -52,9 +52,9 @@ func TestMemoryOfRepliesIsFreed(t *testing.T) {
 	before := resident(t)
 	work(2000)
 	grown := resident(t) - before
-	t.Logf("%d KiB more after 10,000 calls", grown>>10)
-	// Any one of the replies kept would be 2,000 times 50,000 bytes.
+	t.Logf("the resident memory grew by %d KiB in 10,000 calls", grown>>10)
+	// One leaked reply per round would be 2,000 times 50,000 bytes.
 	if grown > 24<<20 {
-		t.Fatalf("%d bytes more", grown)
+		t.Fatalf("the resident memory grew by %d bytes", grown)
 	}
 }

@@ -6,14 +6,13 @@ package rediscluster
 #include <stdlib.h>
 #include <string.h>
 
-// A crossing from Go to C costs as much as a hundred lines of C, so each function here does all of
-// a command: it sends it, waits, and lays the reply out for Go to read without asking again.
+// A cgo call costs as much as a hundred lines of C, so each function here does all of a command: it
+// sends the command, waits, and lays the reply out so that Go reads it without further calls.
 //
-// Handles pass as numbers. They are numbers to the library too, which only look like pointers, and
-// one may well look like an address in Go's heap: the garbage collector, which holds every pointer
-// to be true, would trip over it.
+// Handles are passed as integers. To the library they are checked ids and not addresses, and an id
+// may equal an address in Go's heap: the garbage collector must not take it for a pointer.
 
-// One value of a reply. The elements of an aggregate stand side by side, from first on.
+// One value of a reply. The elements of an aggregate are adjacent rows, beginning at row first.
 typedef struct {
 	const rdc_reply *self;
 	const char *text;
@@ -25,10 +24,10 @@ typedef struct {
 	int16_t sent;
 } rdcgo_row;
 
-enum { RDCGO_ROOM = 512 };
+enum { RDCGO_INLINE_TEXT = 512 };
 
-// What came of a call. Where reply is 0, short_text and short_node hold all there is to hold, and
-// nothing has to be freed. No member is a pointer, so that passing it to C takes no checks.
+// The result of a call. If reply is 0, the value is complete in text and node, and nothing has to be
+// freed. No member is a pointer, so that cgo skips its pointer checks.
 typedef struct {
 	uintptr_t reply;
 	uintptr_t rows;
@@ -38,7 +37,7 @@ typedef struct {
 	int32_t code;
 	int32_t sent;
 	int32_t node_len;
-	char text[RDCGO_ROOM];
+	char text[RDCGO_INLINE_TEXT];
 	char node[128];
 } rdcgo_out;
 
@@ -46,7 +45,7 @@ static int rdcgo_has_elements(int32_t kind) {
 	return kind == RDC_ARRAY || kind == RDC_MAP || kind == RDC_SET || kind == RDC_PUSH;
 }
 
-static void rdcgo_row_of(rdcgo_row *row, const rdc_reply *reply) {
+static void rdcgo_fill_row(rdcgo_row *row, const rdc_reply *reply) {
 	memset(row, 0, sizeof *row);
 	row->self = reply;
 	row->kind = rdc_reply_read(reply, &row->text, &row->num);
@@ -57,42 +56,42 @@ static void rdcgo_row_of(rdcgo_row *row, const rdc_reply *reply) {
 	}
 }
 
-// Lays out a whole reply, level by level: no recursion, however deep it is.
+// Lays out a whole reply level by level, without recursion at any depth.
 static rdcgo_row *rdcgo_rows(const rdc_reply *reply, size_t *count) {
-	size_t used = 1, room = 16 + (size_t)rdc_reply_len(reply);
-	rdcgo_row *rows = malloc(room * sizeof *rows);
+	size_t used = 1, capacity = 16 + (size_t)rdc_reply_len(reply);
+	rdcgo_row *rows = malloc(capacity * sizeof *rows);
 	if (rows == NULL)
 		return NULL;
-	rdcgo_row_of(&rows[0], reply);
+	rdcgo_fill_row(&rows[0], reply);
 	for (size_t i = 0; i < used; i++) {
 		if (!rdcgo_has_elements(rows[i].kind))
 			continue;
 		size_t n = (size_t)rows[i].num;
-		if (room - used < n) {
-			room = 2 * room + n;
-			rdcgo_row *more = realloc(rows, room * sizeof *rows);
-			if (more == NULL) {
+		if (capacity - used < n) {
+			capacity = 2 * capacity + n;
+			rdcgo_row *grown = realloc(rows, capacity * sizeof *rows);
+			if (grown == NULL) {
 				free(rows);
 				return NULL;
 			}
-			rows = more;
+			rows = grown;
 		}
 		rows[i].first = used;
 		for (size_t j = 0; j < n; j++)
-			rdcgo_row_of(&rows[used + j], rdc_reply_at(rows[i].self, j));
+			rdcgo_fill_row(&rows[used + j], rdc_reply_at(rows[i].self, j));
 		used += n;
 	}
 	*count = used;
 	return rows;
 }
 
-static void rdcgo_take(rdc_reply *reply, rdcgo_out *out) {
+static void rdcgo_store(rdc_reply *reply, rdcgo_out *out) {
 	const char *text, *node = rdc_reply_node(reply);
 	size_t node_len = node == NULL ? 0 : strlen(node);
 	out->kind = rdc_reply_read(reply, &text, &out->num);
 	out->reply = out->rows = 0;
 	out->count = 0;
-	if (rdcgo_has_elements(out->kind) || (text != NULL && out->num > RDCGO_ROOM) || node_len > sizeof out->node) {
+	if (rdcgo_has_elements(out->kind) || (text != NULL && out->num > RDCGO_INLINE_TEXT) || node_len > sizeof out->node) {
 		out->reply = (uintptr_t)reply;
 		out->rows = (uintptr_t)rdcgo_rows(reply, &out->count);
 		return;
@@ -107,7 +106,7 @@ static void rdcgo_take(rdc_reply *reply, rdcgo_out *out) {
 }
 
 static void rdcgo_command(uintptr_t client, const char *resp, size_t len, rdcgo_out *out) {
-	rdcgo_take(rdc_command_resp((const rdc_client *)client, resp, len), out);
+	rdcgo_store(rdc_command_resp((const rdc_client *)client, resp, len), out);
 }
 
 static void rdcgo_pipeline(uintptr_t client, const char *resp, size_t len, int atomic, rdcgo_out *out) {
@@ -115,14 +114,14 @@ static void rdcgo_pipeline(uintptr_t client, const char *resp, size_t len, int a
 	rdc_pipeline_resp(pipeline, resp, len);
 	rdc_reply *reply = atomic ? rdc_pipeline_execute_atomic(pipeline) : rdc_pipeline_execute(pipeline);
 	rdc_pipeline_free(pipeline);
-	rdcgo_take(reply, out);
+	rdcgo_store(reply, out);
 }
 
 enum { RDCGO_STATS, RDCGO_TOPOLOGY };
 
-static void rdcgo_look(uintptr_t client, int what, rdcgo_out *out) {
+static void rdcgo_introspect(uintptr_t client, int what, rdcgo_out *out) {
 	const rdc_client *c = (const rdc_client *)client;
-	rdcgo_take(what == RDCGO_STATS ? rdc_stats(c) : rdc_topology(c), out);
+	rdcgo_store(what == RDCGO_STATS ? rdc_stats(c) : rdc_topology(c), out);
 }
 
 static void rdcgo_free(rdcgo_out *out) {
@@ -131,11 +130,11 @@ static void rdcgo_free(rdcgo_out *out) {
 	out->reply = out->rows = 0;
 }
 
-// words: the URL, then names and values of options, each with a NUL behind it.
-static uintptr_t rdcgo_create(const char *words, size_t options) {
+// settings holds the URL, then names and values of options, each NUL-terminated.
+static uintptr_t rdcgo_create(const char *settings, size_t options) {
 	rdc_options *all = rdc_options_new();
-	rdc_options_set(all, "url", words);
-	for (const char *next = words + strlen(words) + 1; options-- > 0;) {
+	rdc_options_set(all, "url", settings);
+	for (const char *next = settings + strlen(settings) + 1; options-- > 0;) {
 		const char *value = next + strlen(next) + 1;
 		rdc_options_set(all, next, value);
 		next = value + strlen(value) + 1;
@@ -149,21 +148,21 @@ static uintptr_t rdcgo_with(uintptr_t client, const char *name, const char *valu
 	return (uintptr_t)rdc_with((const rdc_client *)client, name, value);
 }
 
-// A twin with nothing changed: what it reads from is said again.
-static uintptr_t rdcgo_twin(uintptr_t client) {
+// A derived handle with the same options: read_from is set to its current value.
+static uintptr_t rdcgo_derive(uintptr_t client) {
 	static const char *const get[] = {"GET", "x"};
-	rdc_reply *plan = rdc_explain((const rdc_client *)client, 2, get, NULL);
-	const char *from = rdc_reply_str(rdc_reply_find(plan, "read_from"));
-	rdc_client *twin = rdc_with((const rdc_client *)client, "read_from", from == NULL ? "" : from);
-	rdc_reply_free(plan);
-	return (uintptr_t)twin;
+	rdc_reply *route = rdc_explain((const rdc_client *)client, 2, get, NULL);
+	const char *from = rdc_reply_str(rdc_reply_find(route, "read_from"));
+	rdc_client *derived = rdc_with((const rdc_client *)client, "read_from", from == NULL ? "" : from);
+	rdc_reply_free(route);
+	return (uintptr_t)derived;
 }
 
 static uintptr_t rdcgo_readonly(uintptr_t client) {
 	return (uintptr_t)rdc_readonly((const rdc_client *)client);
 }
 
-static int rdcgo_is_broken(uintptr_t client) {
+static int rdcgo_has_error(uintptr_t client) {
 	return rdc_client_error((const rdc_client *)client) != NULL;
 }
 
@@ -175,13 +174,13 @@ import "C"
 
 import "unsafe"
 
-// handle is an rdc_client, as a number.
+// handle is an rdc_client, as an integer.
 type handle = C.uintptr_t
 
-// row is one value of a reply, in C's memory.
+// row is one value of a reply, in C memory.
 type row = C.rdcgo_row
 
-// out is where a call leaves its reply.
+// out receives the reply of a call.
 type out = C.rdcgo_out
 
 // The kinds of replies.
@@ -201,23 +200,23 @@ const (
 	KindVerbatim Kind = C.RDC_VERBATIM
 )
 
-// The codes of errors; each is an error itself, for errors.Is.
+// The error codes. Each is itself an error, for errors.Is.
 const (
-	ErrServer      Code = C.RDC_ERR_SERVER      // the server said no; its first word says why
+	ErrServer      Code = C.RDC_ERR_SERVER      // the server replied with an error, whose code begins the message
 	ErrInvalid     Code = C.RDC_ERR_INVALID     // a bad argument, option or URL; nothing was sent
-	ErrConnect     Code = C.RDC_ERR_CONNECT     // no node could be reached; nothing was sent
+	ErrConnect     Code = C.RDC_ERR_CONNECT     // no node was reachable; nothing was sent
 	ErrIO          Code = C.RDC_ERR_IO          // the connection broke
-	ErrTimeout     Code = C.RDC_ERR_TIMEOUT     // a deadline passed
-	ErrProtocol    Code = C.RDC_ERR_PROTOCOL    // the peer does not speak RESP, or broke a limit
-	ErrAuth        Code = C.RDC_ERR_AUTH        // the server refused the credentials, or their rights
+	ErrTimeout     Code = C.RDC_ERR_TIMEOUT     // the timeout of the call or the deadline of its context passed
+	ErrProtocol    Code = C.RDC_ERR_PROTOCOL    // the peer sent something other than RESP, or exceeded a limit
+	ErrAuth        Code = C.RDC_ERR_AUTH        // the server refused the credentials, or they lack a permission
 	ErrDown        Code = C.RDC_ERR_DOWN        // the cluster is down, or no node serves the slot
-	ErrCrossSlot   Code = C.RDC_ERR_CROSSSLOT   // the keys live in different slots; nothing was sent
-	ErrRedirects   Code = C.RDC_ERR_REDIRECTS   // followed max_redirects and still not home
+	ErrCrossSlot   Code = C.RDC_ERR_CROSSSLOT   // the keys are in different slots; nothing was sent
+	ErrRedirects   Code = C.RDC_ERR_REDIRECTS   // more than max_redirects redirections
 	ErrReadOnly    Code = C.RDC_ERR_READONLY    // a write through a read-only client; nothing was sent
 	ErrInterrupted Code = C.RDC_ERR_INTERRUPTED // the context was cancelled
-	ErrInternal    Code = C.RDC_ERR_INTERNAL    // a bug in the library, caught at its edge
+	ErrInternal    Code = C.RDC_ERR_INTERNAL    // a bug in the library, caught at the C interface
 	ErrClosed      Code = C.RDC_ERR_CLOSED      // the client was closed
-	ErrTLS         Code = C.RDC_ERR_TLS         // a certificate was not accepted, or a session of TLS broke down
+	ErrTLS         Code = C.RDC_ERR_TLS         // a certificate was rejected, or the TLS session failed
 )
 
 func nativeCodeName(code Code) string {
@@ -229,18 +228,19 @@ func nativeVersion() (loaded, compiled int) {
 		1000000*C.RDC_VERSION_MAJOR + 1000*C.RDC_VERSION_MINOR + C.RDC_VERSION_PATCH
 }
 
-func nativeCreate(words []byte, options int) handle {
-	return C.rdcgo_create((*C.char)(unsafe.Pointer(&words[0])), C.size_t(options))
+// nativeCreate takes the URL, then names and values of options, each NUL-terminated.
+func nativeCreate(settings []byte, options int) handle {
+	return C.rdcgo_create((*C.char)(unsafe.Pointer(&settings[0])), C.size_t(options))
 }
 
-// nativeWith takes name and value with a NUL behind each.
+// nativeWith takes a NUL-terminated name and value.
 func nativeWith(client handle, name, value []byte) handle {
 	return C.rdcgo_with(client, (*C.char)(unsafe.Pointer(&name[0])), (*C.char)(unsafe.Pointer(&value[0])))
 }
 
-func nativeTwin(client handle) handle     { return C.rdcgo_twin(client) }
+func nativeDerive(client handle) handle   { return C.rdcgo_derive(client) }
 func nativeReadonly(client handle) handle { return C.rdcgo_readonly(client) }
-func nativeIsBroken(client handle) bool   { return C.rdcgo_is_broken(client) != 0 }
+func nativeHasError(client handle) bool   { return C.rdcgo_has_error(client) != 0 }
 func nativeClose(client handle)           { C.rdcgo_close(client) }
 
 func nativeCommand(client handle, resp []byte, out *out) {
@@ -255,13 +255,13 @@ func nativePipeline(client handle, resp []byte, atomic bool, out *out) {
 	C.rdcgo_pipeline(client, (*C.char)(unsafe.Pointer(&resp[0])), C.size_t(len(resp)), flag, out)
 }
 
-func nativeStats(client handle, out *out)    { C.rdcgo_look(client, C.RDCGO_STATS, out) }
-func nativeTopology(client handle, out *out) { C.rdcgo_look(client, C.RDCGO_TOPOLOGY, out) }
+func nativeStats(client handle, out *out)    { C.rdcgo_introspect(client, C.RDCGO_STATS, out) }
+func nativeTopology(client handle, out *out) { C.rdcgo_introspect(client, C.RDCGO_TOPOLOGY, out) }
 
 func nativeFree(out *out) { C.rdcgo_free(out) }
 
-// nativeRows are the values of a reply that did not fit in out, until nativeFree; none if there is
-// no memory for them.
+// nativeRows returns the values of a reply that did not fit in out. They are valid until nativeFree.
+// It returns nil if out of memory.
 func nativeRows(out *out) []row {
 	rows := *(**row)(unsafe.Pointer(&out.rows))
 	if rows == nil {
@@ -270,7 +270,8 @@ func nativeRows(out *out) []row {
 	return unsafe.Slice(rows, int(out.count))
 }
 
-// nativeShort are the text and the node of a reply that did fit, until the next call.
+// nativeShort returns the text and the node of a reply that did fit. They are valid until the next
+// call.
 func nativeShort(out *out) (text, node []byte) {
 	if k := Kind(out.kind); k.hasText() {
 		text = unsafe.Slice((*byte)(unsafe.Pointer(&out.text[0])), int(out.num))
@@ -278,7 +279,7 @@ func nativeShort(out *out) (text, node []byte) {
 	return text, unsafe.Slice((*byte)(unsafe.Pointer(&out.node[0])), int(out.node_len))
 }
 
-// nativeText is the text of a row, until nativeFree.
+// nativeText returns the text of a row. It is valid until nativeFree.
 func nativeText(r *row) []byte {
 	if r.text == nil {
 		return nil
@@ -286,7 +287,7 @@ func nativeText(r *row) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(r.text)), int(r.num))
 }
 
-// nativeNode is the node of a row, until nativeFree.
+// nativeNode returns the node of a row. It is valid until nativeFree.
 func nativeNode(r *row) []byte {
 	if r.node == nil {
 		return nil

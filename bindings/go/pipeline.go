@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Pipeline is commands of one client that are sent together, to all their nodes at once. Not atomic,
-// unless executed so. By one goroutine at a time.
+// Pipeline is a list of commands that are sent together, to all their nodes in parallel. It is atomic
+// only with [Pipeline.ExecAtomic]. It must not be used by several goroutines at once.
 //
 //	replies, err := rc.Pipeline().Get("foo81").Get("foo16706").Exec(ctx)
 type Pipeline struct {
@@ -16,10 +16,10 @@ type Pipeline struct {
 	err    error
 }
 
-// Pipeline is a new, empty pipeline. It needs no closing.
+// Pipeline returns a new, empty pipeline. It does not have to be closed.
 func (c *Client) Pipeline() *Pipeline { return &Pipeline{client: c} }
 
-// Do appends any command; its arguments are those of [Client.Do].
+// Do appends any command. It takes the arguments of [Client.Do].
 func (p *Pipeline) Do(args ...any) *Pipeline {
 	return p.add(appendCommand(p.buf, args))
 }
@@ -54,19 +54,21 @@ func (p *Pipeline) add(buf []byte, err error) *Pipeline {
 	return p
 }
 
-// Len is how many commands have been appended.
+// Len returns the number of appended commands.
 func (p *Pipeline) Len() int { return p.count }
 
-// Exec sends all commands and waits for all replies: one for each command, in order. The error is
-// the first among the replies, which are there all the same; their words begin "Command # 2 (SET
-// foo) of pipeline: ". A nil reply is not an error. Without replies, none was sent.
+// Exec sends all commands, waits for all replies, and returns one reply per command, in order. The
+// error is the first error among the replies; the replies are returned too. The message of an error
+// in a pipeline begins "Command # 2 (SET foo) of pipeline: ". A nil reply is not an error. If no
+// replies are returned, no command was sent.
 //
-// On a read-only client a pipeline with a write in it is not sent at all, and every reply is
-// [ErrReadOnly]. The pipeline is empty afterwards, whatever comes of it.
+// On a read-only client, a pipeline that contains a write is not sent at all, and every reply is
+// [ErrReadOnly]. The pipeline is empty afterwards, also after an error.
 func (p *Pipeline) Exec(ctx context.Context) ([]Value, error) { return p.exec(ctx, false) }
 
-// ExecAtomic is Exec inside MULTI and EXEC: all commands or none, with nothing in between. Every
-// key must be in one slot (use {hash tags}), or the error is [ErrCrossSlot] and nothing is sent.
+// ExecAtomic is Exec inside MULTI and EXEC: all commands run or none, without other commands in
+// between. All keys must be in one slot (use {hash tags}); otherwise the error is [ErrCrossSlot] and
+// nothing is sent.
 func (p *Pipeline) ExecAtomic(ctx context.Context) ([]Value, error) { return p.exec(ctx, true) }
 
 func (p *Pipeline) exec(ctx context.Context, atomic bool) ([]Value, error) {
@@ -80,13 +82,13 @@ func (p *Pipeline) exec(ctx context.Context, atomic bool) ([]Value, error) {
 		defer cmd.free()
 		nativePipeline(h, p.buf, atomic, &cmd.out)
 		replies = make([]Value, 0, p.count)
-		return takeEach(&cmd.out, false, func(_ int, v Value) { replies = append(replies, v) })
+		return takeElements(&cmd.out, false, func(_ int, v Value) { replies = append(replies, v) })
 	}
 	var whole Value
 	if ctx.Done() == nil {
 		whole = run(p.client.handle)
 	} else {
-		whole = p.client.bounded(ctx, run)
+		whole = p.client.withContext(ctx, run)
 	}
 	if whole.err != nil {
 		return nil, whole.err
@@ -94,7 +96,7 @@ func (p *Pipeline) exec(ctx context.Context, atomic bool) ([]Value, error) {
 	var first error
 	for i := range replies {
 		if e := replies[i].err; e != nil {
-			replies[i].err = p.client.blame(ctx, e)
+			replies[i].err = p.client.withContextCause(ctx, e)
 			if first == nil {
 				first = replies[i].err
 			}
@@ -105,7 +107,7 @@ func (p *Pipeline) exec(ctx context.Context, atomic bool) ([]Value, error) {
 
 func (p *Pipeline) clear() {
 	if cap(p.buf) > 1<<20 {
-		p.buf = nil // what a large pipeline needed is not kept for ever
+		p.buf = nil // free the memory of a large pipeline
 	}
 	p.buf, p.count, p.err = p.buf[:0], 0, nil
 }

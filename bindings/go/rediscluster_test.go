@@ -22,7 +22,7 @@ var bg = context.Background()
 
 func TestMain(m *testing.M) {
 	if os.Getenv("RDC_URL") == "" {
-		fmt.Fprintln(os.Stderr, "RDC_URL names no cluster: run `make test-go` in the root of the repository")
+		fmt.Fprintln(os.Stderr, "RDC_URL is not set, so there is no cluster to test with: run `make test-go` in the root of the repository")
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
@@ -38,18 +38,18 @@ func connect(t testing.TB, opts ...rediscluster.Option) *rediscluster.Client {
 	return rc
 }
 
-// ctl tells the cluster that we run in to do something.
-func ctl(t testing.TB, words ...string) string {
+// ctl runs a control command of the test cluster.
+func ctl(t testing.TB, args ...string) string {
 	t.Helper()
-	said, err := exec.Command(os.Getenv("RDC_CLUSTER"), append([]string{"ctl"}, words...)...).CombinedOutput()
+	output, err := exec.Command(os.Getenv("RDC_CLUSTER"), append([]string{"ctl"}, args...)...).CombinedOutput()
 	if err != nil {
-		t.Fatalf("cluster ctl %v: %v: %s", words, err, said)
+		t.Fatalf("cluster ctl %v: %v: %s", args, err, output)
 	}
-	return strings.TrimSpace(string(said))
+	return strings.TrimSpace(string(output))
 }
 
-// stop stops a node, for less than the second after which the others would take it for dead; what
-// it returns lets it go on.
+// stop suspends a node and returns a function that resumes it. Resume it within one second: after
+// that the other nodes mark it as failed.
 func stop(t testing.TB, port string) (cont func()) {
 	t.Helper()
 	var once sync.Once
@@ -78,7 +78,7 @@ func same[T any](t testing.TB, got, want T) {
 	}
 }
 
-// fails checks the code of an error and returns it whole.
+// fails checks the code of an error and returns the error.
 func fails(t testing.TB, err error, code rediscluster.Code) *rediscluster.Error {
 	t.Helper()
 	var e *rediscluster.Error
@@ -88,17 +88,17 @@ func fails(t testing.TB, err error, code rediscluster.Code) *rediscluster.Error 
 	return e
 }
 
-// eventually waits for what a replica needs a moment for.
-func eventually(t testing.TB, what string, is func() bool) {
+// eventually waits for a condition, such as the arrival of a write at a replica.
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("still not: %s", what)
+			t.Fatalf("not true within 10 s: %s", what)
 		}
 	}
 }
 
-func TestCommandsWithMethodsOfTheirOwn(t *testing.T) {
+func TestTypedCommandMethods(t *testing.T) {
 	rc := connect(t)
 	_, err := rc.Del(bg, "own")
 	must(t, err)
@@ -138,25 +138,26 @@ func TestCommandsWithMethodsOfTheirOwn(t *testing.T) {
 	same(t, gone, true)
 }
 
-func TestAnyByteMayBeInAKeyAndAValue(t *testing.T) {
+func TestKeysAndValuesAreBinarySafe(t *testing.T) {
 	rc := connect(t)
 	every := make([]byte, 256)
 	for i := range every {
 		every[i] = byte(i)
 	}
-	// Around the sizes where a reply is no longer short, and where a text has memory of its own.
+	// Around the sizes where a reply is no longer stored inline, and where a string is no longer copied
+	// to a shared block.
 	for _, times := range []int{0, 1, 2, 3, 4, 5, 300, 40000} {
 		value := bytes.Repeat(every, times)
 		must(t, rc.Set(bg, string(every), value))
 		got, err := rc.Get(bg, string(every))
 		must(t, err)
 		if got != string(value) {
-			t.Fatalf("%d bytes came back as %d others", len(value), len(got))
+			t.Fatalf("a value of %d bytes came back as a different value of %d bytes", len(value), len(got))
 		}
 	}
 }
 
-func TestArgumentsOfAllTypes(t *testing.T) {
+func TestArgumentsAreEncodedByTypeOrRefused(t *testing.T) {
 	rc := connect(t)
 	for _, row := range []struct {
 		arg  any
@@ -184,7 +185,7 @@ func TestArgumentsOfAllTypes(t *testing.T) {
 	fails(t, err, rediscluster.ErrInvalid)
 }
 
-func TestRepliesOfAllKinds(t *testing.T) {
+func TestRepliesOfAllKindsAreDecoded(t *testing.T) {
 	rc := connect(t)
 	eval := func(script string) rediscluster.Value {
 		t.Helper()
@@ -213,7 +214,7 @@ func TestRepliesOfAllKinds(t *testing.T) {
 	_, err = nothing.Slice()
 	same(t, err, rediscluster.Nil)
 	_, err = eval("return {}").Int()
-	same(t, err.Error(), "rediscluster: ARRAY is not an integer")
+	same(t, err.Error(), "rediscluster: the reply is of type ARRAY, not an integer")
 
 	for _, protocol := range []string{"2", "3"} {
 		rc := connect(t, rediscluster.WithOption("protocol", protocol))
@@ -231,7 +232,7 @@ func TestRepliesOfAllKinds(t *testing.T) {
 	}
 }
 
-func TestLongRepliesKeepEveryElement(t *testing.T) {
+func TestLongReplyKeepsEveryElement(t *testing.T) {
 	rc := connect(t)
 	_, err := rc.Do(bg, "DEL", "long")
 	must(t, err)
@@ -255,7 +256,7 @@ func TestLongRepliesKeepEveryElement(t *testing.T) {
 	must(t, err)
 }
 
-func TestErrorsSayWhatHappened(t *testing.T) {
+func TestErrorsHaveCodeMessageAndNode(t *testing.T) {
 	rc := connect(t)
 	must(t, rc.Set(bg, "errors", "text"))
 	_, err := rc.Do(bg, "LPUSH", "errors", "x")
@@ -288,11 +289,11 @@ func TestErrorsSayWhatHappened(t *testing.T) {
 	fails(t, err, rediscluster.ErrInvalid)
 }
 
-func TestAClosedClientSaysSo(t *testing.T) {
+func TestClosedClientReturnsErrClosed(t *testing.T) {
 	rc := connect(t)
-	twin, err := rc.With("timeout_ms", "1000")
+	derived, err := rc.With("timeout_ms", "1000")
 	must(t, err)
-	defer twin.Close()
+	defer derived.Close()
 	must(t, rc.Close())
 	must(t, rc.Close())
 	ctx, cancel := context.WithCancel(bg)
@@ -307,10 +308,10 @@ func TestAClosedClientSaysSo(t *testing.T) {
 	fails(t, err, rediscluster.ErrClosed)
 	_, err = rc.Stats()
 	fails(t, err, rediscluster.ErrClosed)
-	must(t, twin.Set(bg, "k", "v"))
+	must(t, derived.Set(bg, "k", "v"))
 }
 
-func TestCloseEndsWhatIsUnderWay(t *testing.T) {
+func TestCloseEndsCallsInProgress(t *testing.T) {
 	ctx, cancel := context.WithCancel(bg)
 	defer cancel()
 	for _, ctx := range []context.Context{bg, ctx} {
@@ -323,11 +324,11 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 		eventually(t, "a client blocks", func() bool { return blocked(t, "never") == 1 })
 		must(t, rc.Close())
 		fails(t, <-ended, rediscluster.ErrClosed)
-		eventually(t, "nobody blocks", func() bool { return blocked(t, "never") == 0 })
+		eventually(t, "no client blocks", func() bool { return blocked(t, "never") == 0 })
 	}
 }
 
-// blocked is how many clients block on the primary that serves a key.
+// blocked returns the number of blocked clients at the primary that serves a key.
 func blocked(t testing.TB, key string) int {
 	t.Helper()
 	port := ctl(t, "primary-of", "key:"+key)
@@ -337,7 +338,7 @@ func blocked(t testing.TB, key string) int {
 	return n
 }
 
-func TestReadonlyReadsAndRefusesToWrite(t *testing.T) {
+func TestReadonlyReadsReplicasAndRefusesWrites(t *testing.T) {
 	rc := connect(t)
 	must(t, rc.Set(bg, "foo16706", "bar"))
 	must(t, rc.Set(bg, "foo81", "foo"))
@@ -372,7 +373,7 @@ func TestReadonlyReadsAndRefusesToWrite(t *testing.T) {
 	same(t, err, rediscluster.Nil)
 }
 
-func TestPipelineOfTenThousand(t *testing.T) {
+func TestPipelineOf20000CommandsKeepsOrder(t *testing.T) {
 	rc := connect(t)
 	const n = 10000
 	pipe := rc.Pipeline()
@@ -400,7 +401,7 @@ func TestPipelineOfTenThousand(t *testing.T) {
 	same(t, len(replies), n)
 }
 
-func TestAnErrorInAPipelineHasItsPlace(t *testing.T) {
+func TestPipelineErrorIsReturnedAtItsIndex(t *testing.T) {
 	rc := connect(t)
 	replies, err := rc.Pipeline().Set("p1", "text").Do("LPUSH", "p1", "x").Get("p1").Do("BLPOP", "p1", 0).Exec(bg)
 	e := fails(t, err, rediscluster.ErrServer)
@@ -417,7 +418,7 @@ func TestAnErrorInAPipelineHasItsPlace(t *testing.T) {
 	same(t, len(replies), 0)
 }
 
-func TestAnAtomicPipeline(t *testing.T) {
+func TestAtomicPipelineRequiresOneSlot(t *testing.T) {
 	rc := connect(t)
 	replies, err := rc.Pipeline().Set("{a}1", "1").Set("{a}2", "2").Get("{a}1").ExecAtomic(bg)
 	must(t, err)
@@ -427,7 +428,7 @@ func TestAnAtomicPipeline(t *testing.T) {
 	same(t, len(replies), 0)
 }
 
-func TestWithChangesOneThing(t *testing.T) {
+func TestWithTimeoutChangesOnlyTimeout(t *testing.T) {
 	rc := connect(t)
 	quick, err := rc.With("timeout_ms", "20")
 	must(t, err)
@@ -444,7 +445,7 @@ func TestWithChangesOneThing(t *testing.T) {
 	}
 }
 
-func TestLookingInside(t *testing.T) {
+func TestTopologyAndStatsAreDecoded(t *testing.T) {
 	rc := connect(t)
 	v, err := rc.Topology()
 	must(t, err)
@@ -459,7 +460,7 @@ func TestLookingInside(t *testing.T) {
 	must(t, err)
 }
 
-func TestScanFindsEveryKeyAndStopsWhenTold(t *testing.T) {
+func TestScanFindsEveryKeyAndStopsOnError(t *testing.T) {
 	rc, ctx := connect(t), context.Background()
 	defer rc.Close()
 	pipe := rc.Pipeline()

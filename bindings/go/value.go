@@ -15,9 +15,9 @@ var kindNames = map[Kind]string{
 	KindPush: "PUSH", KindBigNum: "BIGNUM", KindVerbatim: "VERBATIM",
 }
 
-// String is the kind's name: "ARRAY".
+// String returns the name of the kind: "ARRAY".
 func (k Kind) String() string {
-	if name, known := kindNames[k]; known {
+	if name, ok := kindNames[k]; ok {
 		return name
 	}
 	return "Kind(" + strconv.Itoa(int(k)) + ")"
@@ -39,13 +39,13 @@ func (k Kind) hasElements() bool {
 	return false
 }
 
-// Value is a decoded reply. Its methods give the error of a reply that is one, and [Nil] for one
-// that is nil, so that a value can be read without looking at its kind first:
+// Value is a decoded reply. Its methods return the error of an error reply, and [Nil] for a nil
+// reply, so that a value can be read without testing its kind first:
 //
 //	name, err := replies[2].Text()
 //
-// The zero Value is nil. Values may be read by any number of goroutines. Short texts of one reply
-// share memory: to keep one of many for long, keep strings.Clone of it.
+// The zero Value is nil. Any number of goroutines may read a Value. Short strings of one reply share
+// memory: to keep one of many for long, keep its strings.Clone.
 type Value struct {
 	kind     Kind
 	num      int64
@@ -55,7 +55,7 @@ type Value struct {
 	err      *Error
 }
 
-// Kind is the type of the reply.
+// Kind returns the type of the reply.
 func (v Value) Kind() Kind {
 	if v.kind == 0 {
 		return KindNil
@@ -63,10 +63,10 @@ func (v Value) Kind() Kind {
 	return v.kind
 }
 
-// IsNil says whether there is no value.
+// IsNil reports whether the reply is nil.
 func (v Value) IsNil() bool { return v.Kind() == KindNil }
 
-// Err is the error, an [*Error], of a reply that is one; else nil, also for a nil reply.
+// Err returns the [*Error] of an error reply, and nil for any other reply, also for a nil reply.
 func (v Value) Err() error {
 	if v.err != nil {
 		return v.err
@@ -74,8 +74,8 @@ func (v Value) Err() error {
 	return nil
 }
 
-// Node is the "host:port" of the node that answered; "" for several nodes together and for what is
-// inside other replies than a pipeline's.
+// Node returns the "host:port" of the node that sent the reply. It is "" for the merged reply of
+// several nodes, and for an element of a reply, unless the element is a reply of a pipeline.
 func (v Value) Node() string {
 	if v.node == nil {
 		return ""
@@ -83,18 +83,19 @@ func (v Value) Node() string {
 	return *v.node
 }
 
-func (v Value) unfit(wanted string) error {
+// typeError is the error of a value that cannot be read as the wanted type.
+func (v Value) typeError(wanted string) error {
 	switch {
 	case v.err != nil:
 		return v.err
 	case v.IsNil():
 		return Nil
 	}
-	return fmt.Errorf("rediscluster: %s is not %s", v.Kind(), wanted)
+	return fmt.Errorf("rediscluster: the reply is of type %s, not %s", v.Kind(), wanted)
 }
 
-// Text is the reply as text: what a string, status, double, big number or verbatim reply says, and
-// an integer in decimal.
+// Text returns the text of a string, status, double, big number or verbatim reply, and an integer in
+// decimal.
 func (v Value) Text() (string, error) {
 	switch {
 	case v.err == nil && v.kind.hasText():
@@ -102,10 +103,10 @@ func (v Value) Text() (string, error) {
 	case v.kind == KindInteger:
 		return strconv.FormatInt(v.num, 10), nil
 	}
-	return "", v.unfit("text")
+	return "", v.typeError("text")
 }
 
-// Bytes is Text as bytes, the caller's own.
+// Bytes returns a copy of Text as bytes.
 func (v Value) Bytes() ([]byte, error) {
 	text, err := v.Text()
 	if err != nil {
@@ -114,7 +115,7 @@ func (v Value) Bytes() ([]byte, error) {
 	return []byte(text), nil
 }
 
-// Int is an integer, also one that a text spells; a bool is 0 or 1.
+// Int returns an integer, or the integer that a text represents; a bool is 0 or 1.
 func (v Value) Int() (int64, error) {
 	switch {
 	case v.kind == KindInteger || v.kind == KindBool:
@@ -124,10 +125,10 @@ func (v Value) Int() (int64, error) {
 			return n, nil
 		}
 	}
-	return 0, v.unfit("an integer")
+	return 0, v.typeError("an integer")
 }
 
-// Float is a number, also one that a text spells.
+// Float returns a number, or the number that a text represents.
 func (v Value) Float() (float64, error) {
 	switch {
 	case v.kind == KindInteger:
@@ -137,44 +138,44 @@ func (v Value) Float() (float64, error) {
 			return n, nil
 		}
 	}
-	return 0, v.unfit("a number")
+	return 0, v.typeError("a number")
 }
 
-// Bool is a bool, or an integer that is 0 or 1.
+// Bool returns a bool; the integers 0 and 1 are bools too.
 func (v Value) Bool() (bool, error) {
 	if (v.kind == KindBool || v.kind == KindInteger) && (v.num == 0 || v.num == 1) {
 		return v.num == 1, nil
 	}
-	return false, v.unfit("a bool")
+	return false, v.typeError("a bool")
 }
 
-// Slice is the elements of an array, set or push; of a map: key, value, key, value. They belong to
-// the value.
+// Slice returns the elements of an array, set or push, and those of a map as key, value, key, value.
+// The slice is shared with the value: do not change it.
 func (v Value) Slice() ([]Value, error) {
 	if v.kind.hasElements() {
 		return v.elements, nil
 	}
-	return nil, v.unfit("an aggregate")
+	return nil, v.typeError("an aggregate")
 }
 
-// Map is a map by the text of its keys; also an array of keys and values, which is what RESP2 makes
-// of maps.
+// Map returns a map by the text of its keys. An array of keys and values, which is the form of a map
+// in RESP2, is accepted too.
 func (v Value) Map() (map[string]Value, error) {
 	if !v.kind.hasElements() || len(v.elements)%2 != 0 {
-		return nil, v.unfit("a map")
+		return nil, v.typeError("a map")
 	}
 	all := make(map[string]Value, len(v.elements)/2)
 	for i := 0; i < len(v.elements); i += 2 {
 		key, err := v.elements[i].Text()
 		if err != nil {
-			return nil, v.unfit("a map with text for keys")
+			return nil, v.typeError("a map with text keys")
 		}
 		all[key] = v.elements[i+1]
 	}
 	return all, nil
 }
 
-// String is the reply for people to read: texts in quotes, (nil), [elements].
+// String formats the reply for display: "text", (nil), [elements].
 func (v Value) String() string {
 	switch {
 	case v.err != nil:
@@ -188,11 +189,11 @@ func (v Value) String() string {
 	case v.kind == KindBool:
 		return strconv.FormatBool(v.num != 0)
 	case v.kind.hasElements():
-		words := make([]string, len(v.elements))
+		texts := make([]string, len(v.elements))
 		for i, element := range v.elements {
-			words[i] = element.String()
+			texts[i] = element.String()
 		}
-		return "[" + strings.Join(words, " ") + "]"
+		return "[" + strings.Join(texts, " ") + "]"
 	}
 	return "(nil)"
 }

@@ -1,9 +1,9 @@
-"""Beside redis-py's RedisCluster: the same calls by turns, in the cluster that RDC_URL names.
+"""Compares with redis-py's RedisCluster: the same calls in alternation, in the cluster of RDC_URL.
 
     cluster run -- python bench.py [ROUNDS] [--json]
 
-Prints the median of each and of the ratios within a round (below 1: this library is faster), which
-other load on the machine disturbs less than the times themselves.
+Prints the medians of the times, and the median of the ratios of each round (below 1: this library
+is faster). Other load on the machine affects the ratios less than the times.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GETS, PIPELINES, DEPTH = 1000, 10, 1000
 
 
 def measured(work: Callable[[], object], count: int) -> tuple[float, float]:
-    """Microseconds of wall and of CPU time, for one of `count`."""
+    """Wall and CPU time of one of `count` operations, in microseconds."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return (
@@ -66,10 +66,12 @@ def main(rounds: int, as_json: bool) -> None:
     ours.set("bench:key", VALUE)
     ours.mset_nonatomic({f"bench:{i}": VALUE for i in range(DEPTH)})
     if not as_json:
-        print(f"redis-py {redis.__version__} with {parser}, {rounds} rounds by turns; us, medians")
+        print(
+            f"redis-py {redis.__version__} with {parser}, {rounds} alternating rounds; medians in us"
+        )
         print(f"{'':16}{'rediscluster':>22}{'redis-py':>22}{'ratio':>16}")
         print(f"{'':16}{'wall':>11}{'CPU':>11}{'wall':>11}{'CPU':>11}{'wall':>8}{'CPU':>8}")
-    for name, work, each in (("GET", single, 1), (f"pipeline of {DEPTH}", pipelined, DEPTH)):
+    for name, work, operations in (("GET", single, 1), (f"pipeline of {DEPTH}", pipelined, DEPTH)):
         work(ours), work(theirs)
         pairs = []
         for i in range(rounds):
@@ -79,14 +81,16 @@ def main(rounds: int, as_json: bool) -> None:
                 first, second = work(ours), work(theirs)
             pairs.append((first, second))
         row = [
-            statistics.median(pair[who][what] for pair in pairs)
-            for who in (0, 1)
-            for what in (0, 1)
+            statistics.median(pair[client][clock] for pair in pairs)
+            for client in (0, 1)
+            for clock in (0, 1)
         ]
-        row += [statistics.median(a[what] / b[what] for a, b in pairs) for what in (0, 1)]
+        row += [statistics.median(a[clock] / b[clock] for a, b in pairs) for clock in (0, 1)]
         if as_json:
             peer = f"redis-py {redis.__version__} ({parser})"
-            values = dict(zip(("wall", "cpu", "their_wall", "their_cpu"), (x / each for x in row)))
+            values = dict(
+                zip(("wall", "cpu", "their_wall", "their_cpu"), (x / operations for x in row))
+            )
             ratio = statistics.median(b[0] / a[0] for a, b in pairs)
             print(json.dumps({"peer": peer, "work": name, **values, "ratio": ratio}))
             continue
@@ -96,5 +100,5 @@ def main(rounds: int, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    words = [word for word in sys.argv[1:] if word != "--json"]
-    main(int(words[0]) if words else 15, "--json" in sys.argv)
+    args = [arg for arg in sys.argv[1:] if arg != "--json"]
+    main(int(args[0]) if args else 15, "--json" in sys.argv)

@@ -1,4 +1,4 @@
-"""Puts the shared library into the wheel, which is therefore one platform's, and any Python's."""
+"""Includes the shared library in the wheel, which is for one platform and any Python version."""
 
 import os
 import shutil
@@ -13,27 +13,32 @@ HERE = Path(__file__).resolve().parent
 BUILT = HERE.parent.parent / "target" / "release" / "librediscluster.so"
 
 
-class WithLibrary(build_py):
+class BuildPyWithLibrary(build_py):
     def run(self):
         super().run()
         library = Path(os.environ.get("RDC_LIBRARY") or BUILT)
         if not library.exists():
-            raise SystemExit(f"{library} is not there: run make, or set RDC_LIBRARY to the library")
+            raise SystemExit(
+                f"{library} does not exist: run `make`, or set RDC_LIBRARY to its path"
+            )
         copy = Path(self.build_lib) / "rediscluster" / "librediscluster.so.0"
         shutil.copyfile(library, copy)
-        # What is for debuggers alone is seven times as large as the rest.
+        # The debug information is seven times as large as the rest.
         if shutil.which("strip"):
             subprocess.run(["strip", "--strip-debug", copy], check=True)
 
 
-class OfThisPlatform(Distribution):
+class PlatformDistribution(Distribution):
     def has_ext_modules(self):
         return True
 
 
-class AnyPython(bdist_wheel):
+class AnyPythonWheel(bdist_wheel):
     def get_tag(self):
         return ("py3", "none", super().get_tag()[2])
 
 
-setup(distclass=OfThisPlatform, cmdclass={"build_py": WithLibrary, "bdist_wheel": AnyPython})
+setup(
+    distclass=PlatformDistribution,
+    cmdclass={"build_py": BuildPyWithLibrary, "bdist_wheel": AnyPythonWheel},
+)

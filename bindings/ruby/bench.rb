@@ -1,10 +1,11 @@
 # frozen_string_literal: true
 
-# rediscluster beside redis-rb in its cluster mode (apt-get install ruby-redis), in a cluster that RDC_URL and RDC_SEEDS name:
+# Compares rediscluster with redis-rb in its cluster mode (apt-get install ruby-redis), in the cluster of RDC_URL and
+# RDC_SEEDS:
 #
 #     cargo run -q -p support --bin cluster -- run -- ruby -Ilib bench.rb [ROUNDS] [--json]
 #
-# The two take turns, so that a busy machine is busy for both, and the median of the ratios counts.
+# The clients alternate, so that other load on the machine affects both. The result is the median of the ratios.
 
 require "json"
 require "rediscluster"
@@ -19,14 +20,14 @@ theirs = Redis.new(cluster: ENV.fetch("RDC_SEEDS").split(",").map { |node| "redi
 
 keys = Array.new(1_000) { |i| "bench:#{i}" }
 ours.pipelined { |p| keys.each { |key| p.set(key, VALUE) } }
-# redis-rb's pipelines stay on one node.
+# A pipeline of redis-rb is limited to one node.
 tagged = keys.map { |key| "{bench}#{key}" }
 ours.pipelined { |p| tagged.each { |key| p.set(key, VALUE) } }
 %w[bench:list bench:hash].each { |key| ours.del(key) }
 ours.rpush("bench:list", Array.new(1_000) { VALUE })
 ours.hset("bench:hash", Array.new(100) { |i| ["field #{i}", VALUE] })
 
-# Wall and processor time.
+# Wall and CPU time in seconds.
 def seconds
   clocks = [Process::CLOCK_MONOTONIC, Process::CLOCK_PROCESS_CPUTIME_ID]
   before = clocks.map { |clock| Process.clock_gettime(clock) }
@@ -45,26 +46,26 @@ end
   "LRANGE of 1000" => [30, ->(c, _) { c.lrange("bench:list", 0, -1) }],
   "HGETALL of 100" => [200, ->(c, _) { c.hgetall("bench:hash") }]
 }.each do |name, (times, work)|
-  raise "#{name}: they differ" unless work.call(ours, 0) == work.call(theirs, 0)
+  raise "#{name}: the clients return different results" unless work.call(ours, 0) == work.call(theirs, 0)
 
   rounds = Array.new(ROUNDS) do |round|
     sides = [ours, theirs].map { |client| -> { seconds { times.times { |i| work.call(client, i) } } } }
     pair = round.even? ? sides.map(&:call) : sides.reverse.map(&:call).reverse
     pair.map { |side| side.map { |time| time / times } }
   end
-  ratio = median(rounds.map { |mine, other| other[0] / mine[0] })
-  mine, other = rounds.transpose.map { |side| side.transpose.map { |times| median(times) * 1e6 } }
+  ratio = median(rounds.map { |our, their| their[0] / our[0] })
+  our, their = rounds.transpose.map { |side| side.transpose.map { |times| median(times) * 1e6 } }
   if JSON_ROWS
-    each = name.start_with?("pipeline") ? 1_000 : 1
-    figures = { wall: mine[0], cpu: mine[1], their_wall: other[0], their_cpu: other[1] }
-    puts({ peer: "redis-rb #{Redis::VERSION}", work: name, **figures.transform_values { |us| us / each }, ratio: ratio }.to_json)
+    operations = name.start_with?("pipeline") ? 1_000 : 1
+    figures = { wall: our[0], cpu: our[1], their_wall: their[0], their_cpu: their[1] }
+    puts({ peer: "redis-rb #{Redis::VERSION}", work: name, **figures.transform_values { |us| us / operations }, ratio: ratio }.to_json)
   else
-    puts format("%-22s  %8.1f us  redis-rb %8.1f us  x %.2f", name, mine[0], other[0], ratio)
+    puts format("%-22s  %8.1f us  redis-rb %8.1f us  x %.2f", name, our[0], their[0], ratio)
   end
 end
-spread = ours.pipelined { |p| keys.each { |key| p.get(key) } }
-raise "lost" unless spread == [VALUE] * 1_000
+values = ours.pipelined { |p| keys.each { |key| p.get(key) } }
+raise "a pipeline returned wrong values" unless values == [VALUE] * 1_000
 
 exit if JSON_ROWS
-each = median(Array.new(ROUNDS) { seconds { ours.pipelined { |p| keys.each { |key| p.get(key) } } }[0] })
-puts format("%-22s  %8.1f us  (redis-rb cannot)", "the same, all nodes", each * 1e6)
+median_time = median(Array.new(ROUNDS) { seconds { ours.pipelined { |p| keys.each { |key| p.get(key) } } }[0] })
+puts format("%-22s  %8.1f us  (redis-rb: not supported)", "the same, all nodes", median_time * 1e6)

@@ -7,12 +7,12 @@ Gem::Specification.new do |spec|
   spec.version = RedisCluster::VERSION
   spec.authors = ["The librediscluster authors"]
   spec.summary = "A client for Redis Cluster and Valkey Cluster on librediscluster"
-  spec.description = "Reads from replicas, pipelines over all nodes at once, and an end to every call. " \
-                     "On the shared library librediscluster, which is in gems of a platform."
+  spec.description = "Reads from replicas, pipelines to all nodes in parallel, and a time limit for every call. " \
+                     "It loads the shared library librediscluster, which gems of a platform include."
   spec.licenses = ["MIT", "Apache-2.0"]
   spec.required_ruby_version = ">= 2.7"
   spec.files = Dir["lib/**/*.rb", base: __dir__] + ["README.md"]
-  # `make gem` puts the library there.
+  # `make gem` copies the library there.
   library = "lib/rediscluster/librediscluster.so.0"
   if File.exist?(File.expand_path(library, __dir__))
     spec.files << library

@@ -1,4 +1,4 @@
-//! Feeds the target that `FUZZ_TARGET` names with what libFuzzer thinks up.
+//! Runs the fuzz target named by `FUZZ_TARGET` with the inputs of libFuzzer.
 #![no_main]
 
 #[path = "../../tests/fuzz/targets.rs"]
@@ -12,7 +12,7 @@ fn target() -> Target {
     *TARGET.get_or_init(|| {
         let name = std::env::var("FUZZ_TARGET").unwrap_or_default();
         let found = TARGETS.iter().find(|(n, _)| *n == name);
-        found.unwrap_or_else(|| panic!("FUZZ_TARGET names none")).1
+        found.unwrap_or_else(|| panic!("FUZZ_TARGET names no target: {name:?}")).1
     })
 }
 

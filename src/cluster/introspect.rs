@@ -1,7 +1,6 @@
-//! Looking inside: the topology and the counters, as ordinary replies.
+//! The topology and the counters as replies.
 
-use crate::cluster::state::ROWS;
-use crate::cluster::state::{Core, ProcessState};
+use crate::cluster::state::{COUNTERS, Core, ProcessState};
 use crate::deadline::now;
 use crate::net::{Link, Peer};
 use crate::resp::{Builder, Kind, Reply};
@@ -43,8 +42,8 @@ pub fn topology(process: &ProcessState) -> Reply {
     out.finish()
 }
 
-/// A map of what is known of a node, of a replica also how far it is behind.
-fn node(out: &mut Builder, node: &Arc<Node>, of: Option<&Shard>) {
+/// A map of a node's fields; of a replica also its lag behind the primary of `shard`.
+fn node(out: &mut Builder, node: &Arc<Node>, shard: Option<&Shard>) {
     let at = out.depth();
     let peer = &node.peer;
     let time = now();
@@ -57,18 +56,18 @@ fn node(out: &mut Builder, node: &Arc<Node>, of: Option<&Shard>) {
         (None, None) => out.nil(),
     };
     out.text("health").text(health(peer));
-    let away = peer
+    let ejected_ms = peer
         .health
         .ejected_for(time)
         .map_or(0, |d| d.as_millis() as i64);
-    out.text("ejected_ms").int(away);
+    out.text("ejected_ms").int(ejected_ms);
     out.text("connections").int(peer.connections() as i64);
     let reads = peer.counters.reads.load(Ordering::Relaxed);
     out.text("reads").int(reads as i64);
-    let trip = peer.load.rtt().map_or(-1, |d| d.as_micros() as i64);
-    out.text("rtt_us").int(trip);
+    let rtt_us = peer.load.rtt().map_or(-1, |d| d.as_micros() as i64);
+    out.text("rtt_us").int(rtt_us);
     out.text("in_flight").int(i64::from(peer.load.in_flight()));
-    if let Some(shard) = of {
+    if let Some(shard) = shard {
         let freshness = &peer.freshness;
         out.text("link").text(match freshness.link() {
             Link::Unknown => "unknown",
@@ -78,9 +77,9 @@ fn node(out: &mut Builder, node: &Arc<Node>, of: Option<&Shard>) {
         out.text("lag_bytes")
             .int(freshness.lag_bytes().unwrap_or(-1));
         let primary = shard.primary.as_ref();
-        let proven = primary.and_then(|p| freshness.fresh_as_of(&p.peer));
-        let lag = proven.map_or(-1, |since| time.since(since).as_millis() as i64);
-        out.text("lag_ms").int(lag);
+        let fresh_as_of = primary.and_then(|p| freshness.fresh_as_of(p.peer.origin()));
+        let lag_ms = fresh_as_of.map_or(-1, |since| time.since(since).as_millis() as i64);
+        out.text("lag_ms").int(lag_ms);
     }
     out.gather(Kind::Map, at);
 }
@@ -93,11 +92,11 @@ fn health(peer: &Peer) -> &'static str {
     }
 }
 
-/// A map of counters, with one of nodes in it.
+/// A map of the counters, with a map of the nodes in it.
 pub fn stats(core: &Core) -> Reply {
     let process = core.process();
     let mut out = Builder::new();
-    for (name, counter, _) in ROWS {
+    for (name, counter, _) in COUNTERS {
         out.text(name)
             .int(counter(&core.stats).load(Ordering::Relaxed) as i64);
     }

@@ -1,15 +1,21 @@
 //! The client: route a command, send it to all its nodes at once, handle errors, repeat.
 
 mod client;
+mod context;
+mod dispatch;
 mod execute;
 mod explain;
+mod fan_out;
 mod introspect;
 mod module_commands;
+mod node_selector;
 mod pinned_connection;
 mod pipeline;
 mod reads;
 mod scan;
+mod split;
 mod state;
+mod transaction;
 
 pub use client::Client;
 pub use pipeline::Pipeline;

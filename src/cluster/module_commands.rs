@@ -1,112 +1,70 @@
-//! Commands that no row of the table describes, such as those of modules: a server is asked once, and
-//! what it says is remembered.
+//! Commands that the table does not describe, such as those of modules: a server describes each once,
+//! and the description is kept.
 //!
-//! Whether such a command may go through a read-only handle is not asked: it may not.
+//! The description does not affect read-only handles, which refuse every such command.
 
-use super::client::Client;
-use crate::cluster::execute::{ExecPolicy, RoutedCommand, Target};
-use crate::cluster::state::Core;
-use crate::config::ReadFrom;
+use super::context::ExecContext;
+use crate::cluster::execute::{RoutedCommand, Target};
+use crate::cluster::state::{CommandInfo, Core, KeyPositions};
 use crate::error::{Code, Result};
-use crate::net::Call;
 use crate::resp::{CommandBody, Kind, Reply, View};
 use crate::route::{Access, Route, crossslot, printable};
 use crate::sync::lock;
 use crate::topology::key_slot;
-use std::collections::HashMap;
 
-/// So many names are remembered; what is called beyond that is asked about each time.
-const MOST: usize = 1024;
-
-/// By name, in capitals.
-#[derive(Clone, Debug, Default)]
-pub struct ModuleCommands(HashMap<Vec<u8>, Shape>);
-
-/// What a server says of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    pub access: Access,
-    pub keys: Keys,
-}
-
-/// Where its keys are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keys {
-    None,
-    /// From the first to the last (before the end, if negative), by steps.
-    Range(usize, i64, usize),
-    /// Wherever a server finds them, among these very arguments.
-    Movable,
-    /// It may not be asked.
-    Secret,
-}
-
-impl ModuleCommands {
-    pub fn get(&self, name: &[u8]) -> Option<Shape> {
-        self.0.get(&name.to_ascii_uppercase()).copied()
-    }
-
-    fn put(&mut self, name: &[u8], shape: Shape) {
-        if self.0.len() < MOST {
-            self.0.insert(name.to_ascii_uppercase(), shape);
-        }
-    }
-}
-
-/// Where a command goes that no row describes, and whether it writes.
-pub fn plan(
-    client: &Client,
-    core: &Core,
-    args: &[&[u8]],
-    call: &Call<'_>,
-) -> Result<(Route, Access)> {
-    let asker = Asker { client, core, call };
+/// Where a command goes that the table does not describe, and whether it writes.
+pub fn route(context: &ExecContext<'_>, args: &[&[u8]]) -> Result<(Route, Access)> {
     let name = args.first().copied().unwrap_or_default();
-    let known = lock(&core.process().module_commands).get(name);
-    let shape = match known {
-        Some(shape) => shape,
+    let known = lock(&context.process.module_commands).get(name);
+    let info = match known {
+        Some(info) => info,
         None => {
-            let reply = asker.ask(&[b"COMMAND", b"INFO", name]);
-            let Some(shape) = read(&reply) else {
-                // It says that there is no such command, or nothing at all: let it say so itself.
+            let reply = query(context, &[b"COMMAND", b"INFO", name]);
+            let Some(info) = parse_info(&reply) else {
+                // The server does not know the command, or did not answer: let it refuse the command itself.
                 return Ok((guess(args), Access::Write));
             };
-            lock(&core.process().module_commands).put(name, shape);
-            shape
+            lock(&context.process.module_commands).put(name, info);
+            info
         }
     };
-    let keys: Vec<Vec<u8>> = match shape.keys {
-        Keys::Movable => {
-            let words: Vec<&[u8]> = [&b"COMMAND"[..], b"GETKEYS"]
+    let keys: Vec<Vec<u8>> = match info.keys {
+        KeyPositions::Movable => {
+            let getkeys: Vec<&[u8]> = [&b"COMMAND"[..], b"GETKEYS"]
                 .into_iter()
                 .chain(args.iter().copied())
                 .collect();
-            let reply = asker.ask(&words);
+            let reply = query(context, &getkeys);
             let text = |key: View<'_>| key.text().map(<[u8]>::to_vec);
             reply.view().elements().filter_map(text).collect()
         }
-        keys => in_range(keys, args).map(<[u8]>::to_vec).collect(),
+        positions => keys_at(positions, args),
     };
-    Ok((together(shape, name, &keys, args)?, shape.access))
+    Ok((route_of_keys(info, name, &keys, args)?, info.access))
 }
 
-/// The same without asking anybody: what is known, or a guess.
-pub fn plan_unasked(core: &Core, args: &[&[u8]]) -> (Result<Route>, Access, Vec<Vec<u8>>) {
+/// The same without asking a server, and the keys: from the kept description, or a guess.
+pub fn route_offline(core: &Core, args: &[&[u8]]) -> (Result<Route>, Access, Vec<Vec<u8>>) {
     let name = args.first().copied().unwrap_or_default();
-    let shape = lock(&core.process().module_commands).get(name);
-    let Some(shape) = shape.filter(|shape| shape.keys != Keys::Movable) else {
+    let info = lock(&core.process().module_commands).get(name);
+    let Some(info) = info.filter(|info| info.keys != KeyPositions::Movable) else {
         let key = args.get(1).map(|key| key.to_vec());
         return (Ok(guess(args)), Access::Write, key.into_iter().collect());
     };
-    let keys: Vec<Vec<u8>> = in_range(shape.keys, args).map(<[u8]>::to_vec).collect();
-    (together(shape, name, &keys, args), shape.access, keys)
+    let keys = keys_at(info.keys, args);
+    (route_of_keys(info, name, &keys, args), info.access, keys)
 }
 
 /// To the slot of all keys.
-fn together(shape: Shape, name: &[u8], keys: &[Vec<u8>], args: &[&[u8]]) -> Result<Route> {
+fn route_of_keys(
+    info: CommandInfo,
+    name: &[u8],
+    keys: &[Vec<u8>],
+    args: &[&[u8]],
+) -> Result<Route> {
     let Some(first) = keys.first() else {
-        return Ok(match shape.keys {
-            Keys::Secret => guess(args),
+        return Ok(match info.keys {
+            KeyPositions::Refused => guess(args),
             _ => Route::AnyNode,
         });
     };
@@ -117,23 +75,23 @@ fn together(shape: Shape, name: &[u8], keys: &[Vec<u8>], args: &[&[u8]]) -> Resu
     }
 }
 
-fn in_range<'a>(keys: Keys, args: &[&'a [u8]]) -> impl Iterator<Item = &'a [u8]> {
-    let (first, end, step) = match keys {
-        Keys::Range(first, last, step) if last < 0 => (
-            first,
-            args.len().saturating_sub(last.unsigned_abs() as usize - 1),
-            step,
-        ),
-        Keys::Range(first, last, step) => (first, last as usize + 1, step),
-        _ => (0, 0, 1),
+fn keys_at(positions: KeyPositions, args: &[&[u8]]) -> Vec<Vec<u8>> {
+    let KeyPositions::Range { first, last, step } = positions else {
+        return Vec::new();
     };
-    let end = end.min(args.len());
-    let keys: Vec<&[u8]> = (first..end).step_by(step).map(|at| args[at]).collect();
-    keys.into_iter()
+    let end = if last < 0 {
+        args.len().saturating_sub(last.unsigned_abs() as usize - 1)
+    } else {
+        (last as usize + 1).min(args.len())
+    };
+    (first..end)
+        .step_by(step)
+        .map(|at| args[at].to_vec())
+        .collect()
 }
 
-/// Where a command goes of which nothing is known: most have their key behind their name, and where
-/// that is wrong the server says MOVED to the right slot.
+/// The route of a command without a description: the first argument is mostly the key. If not, the
+/// server answers MOVED with the right slot.
 pub fn guess(args: &[&[u8]]) -> Route {
     match args.get(1) {
         Some(key) => Route::Slot(key_slot(key)),
@@ -141,51 +99,44 @@ pub fn guess(args: &[&[u8]]) -> Route {
     }
 }
 
-/// The reply to COMMAND INFO of one command.
-fn read(reply: &Reply) -> Option<Shape> {
+/// Reads the reply to COMMAND INFO of one command.
+fn parse_info(reply: &Reply) -> Option<CommandInfo> {
     let view = reply.view();
     if view.kind() == Kind::Error {
-        // Of a server, which will say the same the next time; not of a connection that broke.
+        // A server's refusal is kept, because it will refuse again; a lost connection is not.
         let refused = [Code::Server, Code::Auth].map(|code| code as u8);
         let refused = refused.contains(&view.value().code);
-        return refused.then_some(Shape {
+        return refused.then_some(CommandInfo {
             access: Access::Write,
-            keys: Keys::Secret,
+            keys: KeyPositions::Refused,
         });
     }
-    let told = view.at(0)?;
-    let flags = told.at(2)?;
+    let info = view.at(0)?;
+    let flags = info.at(2)?;
     let has = |name: &str| flags.elements().any(|flag| flag.str() == Some(name));
-    let [first, last, step] = [3, 4, 5].map(|n| told.at(n).and_then(View::int));
+    let [first, last, step] = [3, 4, 5].map(|n| info.at(n).and_then(View::int));
     let access = if has("readonly") && !has("write") {
         Access::Read
     } else {
         Access::Write
     };
-    let specs = told.at(8).is_some_and(|specs| !specs.is_empty());
+    let has_key_specs = info.at(8).is_some_and(|specs| !specs.is_empty());
     let keys = match (first?, last?, step?) {
-        _ if has("movablekeys") => Keys::Movable,
-        (first @ 1.., last, step @ 1..) => Keys::Range(first as usize, last, step as usize),
-        _ if specs => Keys::Movable,
-        _ => Keys::None,
+        _ if has("movablekeys") => KeyPositions::Movable,
+        (first @ 1.., last, step @ 1..) => KeyPositions::Range {
+            first: first as usize,
+            last,
+            step: step as usize,
+        },
+        _ if has_key_specs => KeyPositions::Movable,
+        _ => KeyPositions::None,
     };
-    Some(Shape { access, keys })
+    Some(CommandInfo { access, keys })
 }
 
-struct Asker<'a> {
-    client: &'a Client,
-    core: &'a Core,
-    call: &'a Call<'a>,
-}
-
-impl Asker<'_> {
-    /// Asks any primary.
-    fn ask(&self, words: &[&[u8]]) -> Box<Reply> {
-        let policy = ExecPolicy {
-            read_from: ReadFrom::Primary,
-            ..self.client.policy()
-        };
-        let part = RoutedCommand::new(CommandBody::Args(words), "COMMAND", Target::Anywhere, true);
-        self.client.run_one(self.core, part, self.call, policy)
-    }
+/// Sends a query to any primary.
+fn query(context: &ExecContext<'_>, args: &[&[u8]]) -> Box<Reply> {
+    let context = context.reading_from_primaries();
+    let body = CommandBody::Args(args);
+    context.run_one(RoutedCommand::new(body, "COMMAND", Target::Anywhere, true))
 }

@@ -1,33 +1,33 @@
-//! A handle on one connection of its own: for WATCH, MULTI and EXEC, and for CLIENT REPLY.
+//! One connection for one handle: for WATCH, MULTI and EXEC, and for CLIENT REPLY.
 //!
-//! Nothing is retried or redirected here: what the connection knows (watched keys, queued
-//! commands) is lost with it, and a command that followed would run outside its transaction. So
-//! after such a loss every command fails, until EXEC, DISCARD, UNWATCH or RESET ends what was
-//! begun. A slot that has moved is an error too; as soon as nothing is begun any more, the next
-//! command opens a connection to whoever serves it now.
+//! Nothing is retried or redirected here. The state of the connection (watched keys, queued commands) is
+//! lost with it, and a later command would run outside its transaction. So after such a loss every
+//! command fails until EXEC, DISCARD, UNWATCH or RESET ends the transaction. A moved slot is an error
+//! too. When no transaction is open, the next command connects to the new owner.
 
+use super::context::ExecContext;
 use crate::address::Address;
-use crate::cluster::state::Core;
 use crate::cluster::state::count;
 use crate::deadline::now;
 use crate::error::{Code, Error, Fault, Result};
 use crate::net::{Call, CancelDisabled, Connection, ConnectionKind, POLL_INTERVAL, Peer};
 use crate::resp::{CommandBody, Kind, Reply, Value, flag};
-use crate::route::{ErrorContext, RetryAction, Row, action_for_reply, table};
+use crate::route::{Classified, ErrorContext, RetryAction, Row, action_for_reply, table};
 use crate::sync::{Condvar, Mutex, lock, notify_one, wait};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 
 pub struct PinnedConnection {
     slot: u16,
-    held: ArcSwap<PinState>,
+    shared: ArcSwap<PinState>,
 }
 
-/// What belongs to one process.
+/// The connection of one process, used by one call at a time.
 struct PinState {
     process: i32,
     state: Mutex<State>,
-    free: Condvar,
+    /// Notified when `busy` becomes false.
+    idle: Condvar,
 }
 
 impl PinState {
@@ -35,47 +35,57 @@ impl PinState {
         PinState {
             process,
             state: Mutex::new(State {
-                lost,
+                saved: SavedState {
+                    lost,
+                    ..SavedState::default()
+                },
                 ..State::default()
             }),
-            free: Condvar::new(),
+            idle: Condvar::new(),
         }
     }
 }
 
 #[derive(Default)]
 struct State {
+    /// A call uses the handle.
     busy: bool,
-    held: Option<Held>,
-    /// WATCH or MULTI has been said, and not what ends it.
-    begun: bool,
-    /// The connection was lost with something begun on it.
-    lost: bool,
-    /// The connection leads to a node that does not serve the slot any more.
-    slot_moved: bool,
-    replies: Replies,
+    held: Option<HeldConnection>,
+    saved: SavedState,
 }
 
-struct Held {
+/// What is kept from one call to the next beside the connection.
+#[derive(Clone, Copy, Default)]
+struct SavedState {
+    /// WATCH or MULTI was sent, and no command that ends it.
+    in_transaction: bool,
+    /// The connection was lost during a transaction.
+    lost: bool,
+    /// The node of the connection does not own the slot any more.
+    slot_moved: bool,
+    replies: ReplyMode,
+}
+
+struct HeldConnection {
     peer: Arc<Peer>,
     connection: Box<Connection>,
 }
 
-/// What CLIENT REPLY has been told.
+/// The mode that CLIENT REPLY has set.
 #[derive(Clone, Copy, Default, PartialEq)]
-enum Replies {
+enum ReplyMode {
     #[default]
     On,
     Off,
-    /// The next command has none.
+    /// The next command gets no reply.
     Skip,
 }
 
-/// Commands that begin what a connection must be kept for.
+/// Commands that begin a transaction, or a watch that leads to one.
 const BEGIN: &[&Row] = &[table::WATCH, table::MULTI];
 /// Commands that end it.
 const END: &[&Row] = &[table::EXEC, table::DISCARD, table::UNWATCH, table::RESET];
-/// Commands after which a connection is none for replies by position.
+/// Commands after which replies do not follow commands one by one.
 const REFUSED: &[&Row] = &[
     table::MONITOR,
     table::SYNC,
@@ -88,226 +98,260 @@ const REFUSED: &[&Row] = &[
     table::SUNSUBSCRIBE,
 ];
 
+fn is_one_of(row: Option<&'static Row>, rows: &[&Row]) -> bool {
+    row.is_some_and(|row| rows.contains(&row))
+}
+
 impl PinnedConnection {
     pub fn new(slot: u16) -> PinnedConnection {
         PinnedConnection {
             slot,
-            // No process has this number: the first call makes it its own.
-            held: ArcSwap::from_pointee(PinState::new(0, false)),
+            // 0 is no process number: the first call creates the state of its process.
+            shared: ArcSwap::from_pointee(PinState::new(0, false)),
         }
-    }
-
-    /// The state of this process. That of a parent is left standalone, locks and connection and all;
-    /// a transaction that was begun there is lost to the child.
-    fn own(&self, process: i32) -> Arc<PinState> {
-        let own = self.held.load_full();
-        if own.process == process {
-            return own;
-        }
-        let begun = own.state.try_lock().is_ok_and(|state| state.begun);
-        let fresh = Arc::new(PinState::new(process, begun));
-        let before = self.held.compare_and_swap(&own, fresh);
-        if Arc::ptr_eq(&before, &own) {
-            if own.process != 0 {
-                std::mem::forget(own);
-            }
-            return self.held.load_full();
-        }
-        drop(before);
-        self.own(process)
     }
 
     pub fn slot(&self) -> u16 {
         self.slot
     }
 
+    /// The state of this process. A forked child neither locks nor frees its parent's state; a
+    /// transaction that the parent began is lost to the child.
+    fn state_of(&self, process: i32) -> Arc<PinState> {
+        let current = self.shared.load_full();
+        if current.process == process {
+            return current;
+        }
+        let state = current.state.try_lock();
+        let lost = state.is_ok_and(|state| state.saved.in_transaction);
+        let new = Arc::new(PinState::new(process, lost));
+        let before = self.shared.compare_and_swap(&current, new);
+        if Arc::ptr_eq(&before, &current) {
+            if current.process != 0 {
+                std::mem::forget(current);
+            }
+            return self.shared.load_full();
+        }
+        drop(before);
+        self.state_of(process)
+    }
+
+    /// Executes one command on the connection.
     pub fn call(
         &self,
-        core: &Arc<Core>,
-        row: Option<&'static Row>,
-        args: &[&[u8]],
+        context: &ExecContext<'_>,
+        command: &Classified<'_>,
         body: &CommandBody<'_>,
-        call: &Call<'_>,
     ) -> Result<Box<Reply>> {
         let _uncancelled = CancelDisabled::begin();
-        if let Some(row) = row
+        if let Some(row) = command.row
             && REFUSED.contains(&row)
         {
             return Err(Error::invalid(format_args!(
-                "{} turns a connection into a stream of messages, which this library does not read",
+                "{} turns a connection into a stream of messages, which a pinned handle cannot read",
                 row.name
             )));
         }
-        let is = |rows: &[&Row]| row.is_some_and(|row| rows.contains(&row));
-        let own = self.own(core.process().number());
-        let (held, lost, slot_moved, replies) = own.enter(call)?;
-        let mut guard = CallGuard {
-            own: &own,
-            held,
-            lost,
-            slot_moved,
-            replies,
-            was_begun: false,
-        };
-        if lost {
-            if is(END) {
-                guard.lost = false;
-                guard.leave(false);
-            }
-            return Err(Error::new(
-                Code::Io,
-                "the connection of this pinned handle was lost, and its transaction with it: nothing that was queued has run",
-            ));
-        }
+        let state = self.state_of(context.process.number());
+        let mut guard = CallGuard::enter(&state, &context.call)?;
+        guard.check_not_lost(command)?;
         if guard.held.is_none() {
-            guard.held = Some(self.open(core, call)?);
+            guard.held = Some(self.open(context)?);
         }
-        let begun = guard.begun();
-        guard.was_begun = begun || is(BEGIN);
-        let silent = guard.tell(row, args);
+        let was_in_transaction = guard.saved.in_transaction;
+        guard.in_transaction = was_in_transaction || is_one_of(command.row, BEGIN);
+        let gets_reply = guard.track_reply_mode(command);
         let Some(held) = &mut guard.held else {
-            return Err(Error::new(Code::Internal, "a pin without a connection"));
+            return Err(Error::new(
+                Code::Internal,
+                "a pinned handle without a connection",
+            ));
         };
-        held.connection.push(body);
-        let until = call.attempt_deadline(call.began);
-        let outcome = if silent {
-            flush(&mut held.connection, call)
-        } else {
-            held.connection.reply(call, until)
-        };
-        match outcome {
+        match held.send_and_receive(body, gets_reply, &context.call) {
             Ok(mut reply) => {
-                let refused = reply.root.value.kind == Kind::Error;
+                let failed = reply.root.value.kind == Kind::Error;
                 reply.root.value.flags |= flag::ANSWER | flag::SENT;
-                guard.slot_moved |=
-                    refused && self.told(core, &mut reply, held.peer.address(), call);
-                let begun = if is(END) {
-                    false
-                } else {
-                    begun || (is(BEGIN) && !refused)
-                };
-                if held.connection.reset_for_reuse(call.began) {
-                    guard.leave(begun);
+                if failed {
+                    let from = held.peer.address();
+                    guard.saved.slot_moved |= self.handle_error_reply(context, &mut reply, from);
+                }
+                let in_transaction = !is_one_of(command.row, END)
+                    && (was_in_transaction || (is_one_of(command.row, BEGIN) && !failed));
+                if held.connection.reset_for_reuse(context.call.began) {
+                    guard.put_back(in_transaction);
                 }
                 Ok(reply)
             }
-            Err(mut error) => {
-                if error.code == Code::Timeout
-                    && let Some(row) = row
-                {
-                    error.message = format!(
-                        "TIMEOUT {} did not answer {} within {} ms",
-                        held.peer.origin().name(),
-                        row.name,
-                        call.attempt_ms
-                    );
-                }
-                // EXEC ends the transaction whatever becomes of it.
-                guard.was_begun &= !is(END);
+            Err(error) => {
+                let error = name_timeout(error, held, command, &context.call);
+                // EXEC ends the transaction even if its reply is lost.
+                guard.in_transaction &= !is_one_of(command.row, END);
                 Err(error)
             }
         }
     }
 
-    /// Reads what a server refused a command with, and says what it means here; true if the node does
-    /// not serve the slot any more. What the caller does next goes to who does; what was begun ends
-    /// where it began.
+    /// Rewrites an error reply for the caller; returns whether the node does not own the slot any more.
+    /// Then the next command outside a transaction connects to the new owner.
     #[cold]
-    fn told(&self, core: &Core, reply: &mut Reply, from: &Address, call: &Call<'_>) -> bool {
-        const FACTS: ErrorContext = ErrorContext {
+    fn handle_error_reply(
+        &self,
+        context: &ExecContext<'_>,
+        reply: &mut Reply,
+        from: &Address,
+    ) -> bool {
+        const NOT_REPEATABLE: ErrorContext = ErrorContext {
             repeatable: false,
             pinned_by_caller: false,
             any_replica_ok: false,
             is_not_primary: false,
         };
         let text = reply.view().text().unwrap_or_default().to_vec();
-        let process = core.process();
-        let (code, words, slot_moved) = match action_for_reply(&text, from, FACTS) {
+        let refusal = match action_for_reply(&text, from, NOT_REPEATABLE) {
             RetryAction::Deliver(code) => {
                 reply.root.value.code = code as u8;
                 if text.starts_with(b"EXECABORT") {
-                    // Nothing that was queued has run.
+                    // No queued command has run.
                     reply.root.value.flags &= !flag::SENT;
                 }
                 return false;
             }
             RetryAction::ResendScript => return false,
-            RetryAction::Moved { slot, to } => {
-                count(&core.stats.moved);
-                core.patch(process, slot, &to);
-                let own = slot == self.slot;
-                let words = match own {
-                    true => {
-                        "the slot has moved, and what was begun here is void; once it is ended, this handle goes there"
-                    }
-                    false => "this handle is pinned to another slot",
-                };
-                (Code::Redirects, words, own)
-            }
+            RetryAction::Moved { slot, to } => self.moved(context, slot, &to),
             RetryAction::Ask { .. } => {
-                count(&core.stats.ask);
-                let words =
-                    "the slot is just moving, and a pinned handle goes nowhere else in the middle";
-                (Code::Redirects, words, false)
+                count(&context.core.stats.ask);
+                Refusal {
+                    code: Code::Redirects,
+                    advice: "the slot is being migrated, and a pinned handle does not follow ASK",
+                    slot_moved: false,
+                }
             }
             RetryAction::Retry(plan) => {
                 if plan.refresh {
-                    core.refresh_if_due(process, call);
+                    let call = &context.call;
+                    context.core.refresh_if_due(context.process, call);
                 }
                 let down = [&b"CLUSTERDOWN"[..], b"MASTERDOWN"];
-                let code = match down.iter().any(|word| text.starts_with(word)) {
-                    true => Code::Down,
-                    false => Code::Server,
-                };
-                // A node that was demoted, or that waits to be: it may be another's slot soon.
-                (code, "nothing of it ran; try again", plan.refresh)
+                Refusal {
+                    code: match down.iter().any(|prefix| text.starts_with(prefix)) {
+                        true => Code::Down,
+                        false => Code::Server,
+                    },
+                    advice: "the command did not run; try again",
+                    // A demoted node: another node may own the slot soon.
+                    slot_moved: plan.refresh,
+                }
             }
         };
         let node = reply.origin_of(reply.root).map(|o| o.name().to_owned());
         let fault = Fault {
-            code,
-            message: format!("{} ({words})", String::from_utf8_lossy(&text)),
+            code: refusal.code,
+            message: format!("{} ({})", String::from_utf8_lossy(&text), refusal.advice),
             sent: false,
             node,
         };
         reply.root = reply.store_error(&Error::from(fault));
-        slot_moved
+        refusal.slot_moved
     }
 
-    fn open(&self, core: &Core, call: &Call<'_>) -> Result<Held> {
-        let process = core.process();
-        let primary = process
-            .topology
-            .load()
-            .shard(self.slot)
-            .and_then(|s| s.primary.clone());
+    fn moved(&self, context: &ExecContext<'_>, slot: u16, to: &Address) -> Refusal {
+        count(&context.core.stats.moved);
+        context.core.patch(context.process, slot, to);
+        let slot_moved = slot == self.slot;
+        let advice = match slot_moved {
+            true => {
+                "the slot has moved, and the transaction is void: end it to continue at the new owner"
+            }
+            false => "this handle is pinned to another slot",
+        };
+        Refusal {
+            code: Code::Redirects,
+            advice,
+            slot_moved,
+        }
+    }
+
+    fn open(&self, context: &ExecContext<'_>) -> Result<HeldConnection> {
+        let call = &context.call;
+        let topology = context.process.topology.load();
+        let primary = topology.shard(self.slot).and_then(|s| s.primary.clone());
+        drop(topology);
         let Some(primary) = primary else {
             return Err(Error::new(
                 Code::Down,
                 format_args!("no node serves slot {}", self.slot),
             ));
         };
-        match primary
-            .peer
-            .open(ConnectionKind::Primary, call, call.deadline)
-        {
-            Ok(connection) => Ok(Held {
-                peer: primary.peer.clone(),
-                connection,
-            }),
+        let peer = primary.peer.clone();
+        match peer.open(ConnectionKind::Primary, call.attempt_until(call.deadline)) {
+            Ok(connection) => Ok(HeldConnection { peer, connection }),
             Err(error) => {
-                // Somebody else may be serving the slot by now; the caller's next try finds out.
-                core.refresh_if_due(process, call);
+                // Another node may own the slot by now; the caller's next try goes there.
+                context.core.refresh_if_due(context.process, call);
                 Err(error)
             }
         }
     }
 }
 
-impl PinState {
+/// An error reply after which the command has not run.
+struct Refusal {
+    code: Code,
+    advice: &'static str,
+    slot_moved: bool,
+}
+
+impl HeldConnection {
+    /// Sends a command and receives its reply; nil if CLIENT REPLY suppresses it.
+    fn send_and_receive(
+        &mut self,
+        body: &CommandBody<'_>,
+        gets_reply: bool,
+        call: &Call<'_>,
+    ) -> Result<Box<Reply>> {
+        self.connection.push(body);
+        if gets_reply {
+            return self.connection.reply(call.attempt_at(call.began));
+        }
+        self.connection.flush(call)?;
+        Ok(Box::new(Reply::of(Value::NIL)))
+    }
+}
+
+/// Adds the node and the command to a timeout.
+fn name_timeout(
+    mut error: Error,
+    held: &HeldConnection,
+    command: &Classified<'_>,
+    call: &Call<'_>,
+) -> Error {
+    if error.code == Code::Timeout
+        && let Some(row) = command.row
+    {
+        error.message = format!(
+            "TIMEOUT {} did not answer {} within {} ms",
+            held.peer.origin().name(),
+            row.name,
+            call.attempt_ms
+        );
+    }
+    error
+}
+
+/// The exclusive use of the handle by one call. Dropped without [`CallGuard::put_back`], it closes the
+/// connection.
+struct CallGuard<'a> {
+    shared: &'a PinState,
+    held: Option<HeldConnection>,
+    saved: SavedState,
+    /// The loss of the connection now would lose a transaction.
+    in_transaction: bool,
+}
+
+impl<'a> CallGuard<'a> {
     /// Waits until no other thread uses the handle.
-    fn enter(&self, call: &Call<'_>) -> Result<(Option<Held>, bool, bool, Replies)> {
-        let mut state = lock(&self.state);
+    fn enter(shared: &'a PinState, call: &Call<'_>) -> Result<CallGuard<'a>> {
+        let mut state = lock(&shared.state);
         while state.busy {
             call.check()?;
             let left = call.deadline.left(now()).unwrap_or(POLL_INTERVAL);
@@ -317,94 +361,90 @@ impl PinState {
                     "another thread is using this pinned handle",
                 ));
             }
-            state = wait(&self.free, &self.state, state, left.min(POLL_INTERVAL));
-            // What is asked of the caller's thread is asked with no lock held.
+            state = wait(&shared.idle, &shared.state, state, left.min(POLL_INTERVAL));
+            // The wait callback is called with no lock held.
             drop(state);
             call.check_cancelled()?;
-            state = lock(&self.state);
+            state = lock(&shared.state);
         }
         state.busy = true;
-        Ok((
-            state.held.take(),
-            state.lost,
-            state.slot_moved,
-            state.replies,
+        Ok(CallGuard {
+            shared,
+            held: state.held.take(),
+            saved: state.saved,
+            in_transaction: false,
+        })
+    }
+
+    /// Fails if the connection was lost during a transaction, until a command ends the transaction.
+    fn check_not_lost(&mut self, command: &Classified<'_>) -> Result<()> {
+        if !self.saved.lost {
+            return Ok(());
+        }
+        if is_one_of(command.row, END) {
+            self.saved.lost = false;
+            self.put_back(false);
+        }
+        Err(Error::new(
+            Code::Io,
+            "the connection of this pinned handle was lost, and its transaction with it: no queued command has run",
         ))
     }
-}
 
-/// The use of the handle by one call.
-struct CallGuard<'a> {
-    own: &'a PinState,
-    held: Option<Held>,
-    lost: bool,
-    slot_moved: bool,
-    replies: Replies,
-    was_begun: bool,
-}
-
-impl CallGuard<'_> {
-    fn begun(&self) -> bool {
-        lock(&self.own.state).begun
-    }
-
-    /// Notes what CLIENT REPLY says; returns whether this very command gets no reply.
-    fn tell(&mut self, row: Option<&'static Row>, args: &[&[u8]]) -> bool {
-        if row == Some(table::CLIENT_REPLY) {
-            let word = args.get(2).copied().unwrap_or_default();
-            if word.eq_ignore_ascii_case(b"ON") {
-                self.replies = Replies::On;
-            } else if word.eq_ignore_ascii_case(b"OFF") {
-                self.replies = Replies::Off;
-            } else if word.eq_ignore_ascii_case(b"SKIP") && self.replies == Replies::On {
-                self.replies = Replies::Skip;
+    /// Applies CLIENT REPLY; returns whether this command gets a reply.
+    fn track_reply_mode(&mut self, command: &Classified<'_>) -> bool {
+        let replies = &mut self.saved.replies;
+        if command.row == Some(table::CLIENT_REPLY) {
+            let mode = command.args.get(2).copied().unwrap_or_default();
+            if mode.eq_ignore_ascii_case(b"ON") {
+                *replies = ReplyMode::On;
+            } else if mode.eq_ignore_ascii_case(b"OFF") {
+                *replies = ReplyMode::Off;
+            } else if mode.eq_ignore_ascii_case(b"SKIP") && *replies == ReplyMode::On {
+                *replies = ReplyMode::Skip;
             }
-            return self.replies != Replies::On;
+            return *replies == ReplyMode::On;
         }
-        match self.replies {
-            Replies::On => false,
-            Replies::Off => true,
-            Replies::Skip => {
-                self.replies = Replies::On;
-                true
+        match replies {
+            ReplyMode::On => true,
+            ReplyMode::Off => false,
+            ReplyMode::Skip => {
+                *replies = ReplyMode::On;
+                false
             }
         }
     }
 
-    /// Ends the guard with the connection as good as before.
-    fn leave(&mut self, begun: bool) {
+    /// Keeps the connection for the next call.
+    fn put_back(&mut self, in_transaction: bool) {
         let held = self.held.take();
-        let mut state = lock(&self.own.state);
-        state.slot_moved = self.slot_moved && begun;
-        if !self.slot_moved || begun {
+        let mut state = lock(&self.shared.state);
+        if !self.saved.slot_moved || in_transaction {
             state.held = held;
         }
-        state.begun = begun;
-        state.lost = self.lost;
-        state.replies = self.replies;
-        self.was_begun = false;
+        state.saved = SavedState {
+            in_transaction,
+            slot_moved: self.saved.slot_moved && in_transaction,
+            ..self.saved
+        };
+        self.in_transaction = false;
     }
 }
 
 impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
-        let mut state = lock(&self.own.state);
-        if self.was_begun {
-            state.lost = true;
+        let mut state = lock(&self.shared.state);
+        if self.in_transaction {
+            state.saved.lost = true;
         }
         if state.held.is_none() {
-            state.begun = false;
-            state.slot_moved = false;
-            state.replies = Replies::On;
+            state.saved = SavedState {
+                lost: state.saved.lost,
+                ..SavedState::default()
+            };
         }
         state.busy = false;
         drop(state);
-        notify_one(&self.own.free);
+        notify_one(&self.shared.idle);
     }
-}
-
-/// Sends a command that has no reply.
-fn flush(connection: &mut Connection, call: &Call<'_>) -> Result<Box<Reply>> {
-    connection.flush(call)?;
-    Ok(Box::new(Reply::of(Value::NIL)))
 }

@@ -1,73 +1,87 @@
 //! Commands that are sent together.
 
-use super::client::{Client, targets};
+use super::client::{Client, empty_command};
+use super::context::{ExecContext, permit};
+use super::fan_out::targets;
 use super::module_commands;
 use crate::cluster::execute::{RoutedCommand, Target};
-use crate::cluster::state::Core;
-use crate::cluster::state::concerns;
-use crate::cluster::state::count;
+use crate::cluster::state::{Core, count};
 use crate::error::{Code, Error, Result};
-use crate::net::Call;
 use crate::resp::{
     Answer, CommandBody, EncodedPrefix, Kind, Reply, Value, View, encode_command,
     encode_with_prefix, flag, parse_command,
 };
 use crate::route::{
-    Access, BlockingTimeout, KeyGroups, Merge, Nodes, Route, Row, access, blocking_timeout,
-    check_shareable, crossslot, find, merge, plan, printable,
+    Access, BlockingTimeout, Classified, KeyGroups, Merge, Nodes, Route, RouteOptions, Row,
+    classify, merge, printable,
 };
-use crate::sync::lock;
 use crate::topology::{Topology, key_slot};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-/// Commands of one handle, gathered to be sent together.
+/// A larger buffer is freed after the pipeline is executed.
+const MAX_KEPT_BYTES: usize = 1 << 20;
+
+/// Commands of one handle that are queued and then sent together.
 pub struct Pipeline {
-    client: Arc<Client>,
-    /// The commands, encoded, one behind the other.
-    bytes: Vec<u8>,
-    entries: Vec<Entry>,
-    /// What few entries have is not in them: there are many.
-    splits: Vec<Split>,
-    failures: Vec<Error>,
-    /// Every command is whole and goes to one node.
-    is_plain: bool,
-    /// Among them is a command that no row describes.
-    is_strange: bool,
+    pub(super) client: Arc<Client>,
+    /// The encoded commands.
+    pub(super) bytes: Vec<u8>,
+    pub(super) queued: Vec<QueuedCommand>,
+    /// The groups of split commands. Few commands have any, so they are not in `queued`.
+    pub(super) split_commands: Vec<SplitCommand>,
+    /// The errors of invalid commands.
+    pub(super) errors: Vec<Error>,
+    /// Every command is valid and goes to one node.
+    is_simple: bool,
+    /// The table does not describe every command.
+    pub(super) has_unknown_commands: bool,
 }
 
 #[derive(Clone, Copy)]
-struct Entry {
-    row: Option<&'static Row>,
-    access: Access,
-    route: EntryRoute,
-    /// The command's own bytes begin here.
-    begin: usize,
-    /// And end here; groups of a split command lie behind them.
-    end: usize,
+pub(super) struct QueuedCommand {
+    pub(super) row: Option<&'static Row>,
+    pub(super) access: Access,
+    pub(super) route: QueuedRoute,
+    /// The range of the command in [`Pipeline::bytes`].
+    pub(super) begin: usize,
+    /// The groups of a split command follow here.
+    pub(super) end: usize,
 }
 
+/// Like [`Route`], but `Copy`.
 #[derive(Clone, Copy)]
-enum EntryRoute {
+pub(super) enum QueuedRoute {
     Slot(u16),
     Primary(u16),
     AnyNode,
     FanOut(Nodes, Merge),
-    /// In groups: which of [`Pipeline::splits`].
+    /// An index of [`Pipeline::split_commands`].
     Split(u32),
-    /// Malformed: which of [`Pipeline::failures`] is its answer.
-    Failed(u32),
+    /// The command is answered with an error: an index of [`Pipeline::errors`].
+    Invalid(u32),
 }
 
-struct Split {
-    groups: KeyGroups,
+pub(super) struct SplitCommand {
+    pub(super) groups: KeyGroups,
     merge: Merge,
-    /// Where each piece ends.
+    /// The end of each group in [`Pipeline::bytes`].
     ends: Vec<usize>,
 }
 
-impl Entry {
-    fn name(&self) -> &'static str {
+/// How many targets a fan-out has, or why it has none.
+type FanOutCount = Result<usize>;
+
+impl QueuedCommand {
+    /// The name for error messages.
+    pub(super) fn name(&self) -> &'static str {
         self.row.map_or("the command", |row| row.name)
+    }
+
+    /// Decodes the arguments.
+    pub(super) fn parse<'a>(&self, bytes: &'a [u8], args: &mut Vec<&'a [u8]>) -> Result<usize> {
+        parse_command(&bytes[..self.end], self.begin, args)
     }
 }
 
@@ -76,144 +90,150 @@ impl Pipeline {
         Pipeline {
             client,
             bytes: Vec::new(),
-            entries: Vec::new(),
-            splits: Vec::new(),
-            failures: Vec::new(),
-            is_plain: true,
-            is_strange: false,
+            queued: Vec::new(),
+            split_commands: Vec::new(),
+            errors: Vec::new(),
+            is_simple: true,
+            has_unknown_commands: false,
         }
     }
 
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.queued.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.queued.is_empty()
     }
 
     pub fn clear(&mut self) {
-        self.splits.clear();
-        self.failures.clear();
-        self.entries.clear();
-        self.is_plain = true;
-        self.is_strange = false;
-        // What a large pipeline needed is not kept for ever.
-        if self.bytes.capacity() > 1 << 20 {
+        self.split_commands.clear();
+        self.errors.clear();
+        self.queued.clear();
+        self.is_simple = true;
+        self.has_unknown_commands = false;
+        if self.bytes.capacity() > MAX_KEPT_BYTES {
             self.bytes = Vec::new();
         }
         self.bytes.clear();
     }
 
-    /// Adds a command. One that is malformed is answered in its place.
+    /// Queues a command. An invalid command is answered with an error at its position.
     pub fn command(&mut self, args: &[&[u8]]) {
         let begin = self.bytes.len();
-        let row = find(args);
-        let access = match row {
-            Some(row) => access(row, args),
-            None if args.is_empty() => Access::Read,
-            None => Access::Write,
-        };
-        self.is_strange |= row.is_none();
-        let planned = self.plan(row, args);
-        // Of what failed, for its message only: enough of it to know it by.
-        let most = if planned.is_ok() { args.len() } else { 2 };
-        encode_command(&mut self.bytes, &args[..args.len().min(most)]);
+        let command = classify(args);
+        self.has_unknown_commands |= command.row.is_none();
+        let route = self.route(&command);
+        // The error message of an invalid command shows its name and its first argument.
+        let kept_args = if route.is_ok() { args.len() } else { 2 };
+        encode_command(&mut self.bytes, &args[..args.len().min(kept_args)]);
         let end = self.bytes.len();
-        let route = match planned {
-            Ok(Route::Slot(slot)) => EntryRoute::Slot(slot),
-            Ok(Route::Primary(slot)) => EntryRoute::Primary(slot),
-            Ok(Route::AnyNode) => EntryRoute::AnyNode,
-            Ok(Route::FanOut(nodes, merge)) => EntryRoute::FanOut(nodes, merge),
-            Ok(Route::Split(groups, merge)) => {
-                let ends = groups.encode(args, 1, &mut self.bytes);
-                self.splits.push(Split {
-                    groups,
-                    merge,
-                    ends,
-                });
-                EntryRoute::Split(self.splits.len() as u32 - 1)
-            }
-            Ok(Route::Scan) => self.failed(Error::invalid(
-                "SCAN goes from node to node, a step with each reply: call it by itself",
-            )),
-            Err(error) => self.failed(error),
+        let route = match route {
+            Ok(route) => self.queued_route(route, args),
+            Err(error) => self.invalid(error),
         };
-        self.is_plain &= matches!(
+        self.is_simple &= matches!(
             route,
-            EntryRoute::Slot(_) | EntryRoute::Primary(_) | EntryRoute::AnyNode
+            QueuedRoute::Slot(_) | QueuedRoute::Primary(_) | QueuedRoute::AnyNode
         );
-        self.entries.push(Entry {
-            row,
-            access,
+        self.queued.push(QueuedCommand {
+            row: command.row,
+            // An empty command writes nothing.
+            access: if args.is_empty() {
+                Access::Read
+            } else {
+                command.access
+            },
             route,
             begin,
             end,
         });
     }
 
-    fn failed(&mut self, error: Error) -> EntryRoute {
-        self.is_plain = false;
-        self.failures.push(error);
-        EntryRoute::Failed(self.failures.len() as u32 - 1)
+    /// Encodes the groups of a split command.
+    fn queued_route(&mut self, route: Route, args: &[&[u8]]) -> QueuedRoute {
+        match route {
+            Route::Slot(slot) => QueuedRoute::Slot(slot),
+            Route::Primary(slot) => QueuedRoute::Primary(slot),
+            Route::AnyNode => QueuedRoute::AnyNode,
+            Route::FanOut(nodes, merge) => QueuedRoute::FanOut(nodes, merge),
+            Route::Split(groups, merge) => {
+                let ends = groups.encode(args, 1, &mut self.bytes);
+                self.split_commands.push(SplitCommand {
+                    groups,
+                    merge,
+                    ends,
+                });
+                QueuedRoute::Split(self.split_commands.len() as u32 - 1)
+            }
+            Route::Scan => self.invalid(Error::invalid(
+                "SCAN cannot run in a pipeline, because each step needs the cursor of the last reply: call it by itself",
+            )),
+        }
     }
 
-    fn plan(&self, row: Option<&'static Row>, args: &[&[u8]]) -> Result<Route> {
-        if args.is_empty() {
-            return Err(Error::invalid("an empty command"));
+    fn invalid(&mut self, error: Error) -> QueuedRoute {
+        self.is_simple = false;
+        self.errors.push(error);
+        QueuedRoute::Invalid(self.errors.len() as u32 - 1)
+    }
+
+    fn route(&self, command: &Classified<'_>) -> Result<Route> {
+        if command.args.is_empty() {
+            return Err(empty_command());
         }
-        if self.client.pinned_slot().is_some() {
-            // Sent one by one to the one node there is, which judges for itself.
+        if self.client.is_pinned() {
+            // There is one node; the pinned connection checks each command when it is sent.
             return Ok(Route::AnyNode);
         }
-        let Some(row) = row else {
-            // Who knows better is asked when the pipeline is executed.
-            return Ok(module_commands::guess(args));
-        };
-        check_shareable(row)?;
-        if let Some(wait) = blocking_timeout(row, args)
-            && wait != BlockingTimeout::After(std::time::Duration::ZERO)
+        if let Some(wait) = command.blocking_timeout
+            && wait != BlockingTimeout::After(Duration::ZERO)
         {
             return Err(Error::invalid(format_args!(
-                "{} blocks, and would hold up the whole pipeline: call it by itself",
-                row.name
+                "{} blocks, and would delay the whole pipeline: call it by itself",
+                command.name()
             )));
         }
-        let planned = plan(row, args, self.client.config.split_writes)?;
-        if concerns(row)
-            && let Some(core) = &self.client.core
-        {
-            lock(&core.process().scripts).note(row, args);
+        let options = RouteOptions {
+            split_writes: self.client.config.split_writes,
+        };
+        let Some(route) = command.route(options)? else {
+            // A server is asked for the route when the pipeline is executed.
+            return Ok(module_commands::guess(command.args));
+        };
+        if let Some(core) = &self.client.core {
+            core.process().note_script(command);
         }
-        Ok(planned)
+        Ok(route)
     }
 
-    /// Adds a command with one key whose row is known; `name` is its encoded beginning.
+    /// Queues a command with one key whose row is known at compile time. `prefix` is its encoded
+    /// beginning, `rest` its arguments.
     #[inline]
     pub fn keyed(
         &mut self,
         row: &'static Row,
         access: Access,
         key: &[u8],
-        name: &'static EncodedPrefix,
+        prefix: &'static EncodedPrefix,
         rest: &[&[u8]],
     ) {
         let begin = self.bytes.len();
-        encode_with_prefix(&mut self.bytes, name, rest);
-        self.entries.push(Entry {
+        encode_with_prefix(&mut self.bytes, prefix, rest);
+        self.queued.push(QueuedCommand {
             row: Some(row),
             access,
-            route: EntryRoute::Slot(key_slot(key)),
+            route: QueuedRoute::Slot(key_slot(key)),
             begin,
             end: self.bytes.len(),
         });
     }
 
-    /// Adds an error in the place of a command that could not even be read.
+    /// Queues an error in place of a command that could not be parsed.
     pub fn fail(&mut self, error: Error) {
         let at = self.bytes.len();
-        let route = self.failed(error);
-        self.entries.push(Entry {
+        let route = self.invalid(error);
+        self.queued.push(QueuedCommand {
             row: None,
             access: Access::Read,
             route,
@@ -222,8 +242,8 @@ impl Pipeline {
         });
     }
 
-    /// Adds any number of encoded commands. What follows the first that is malformed cannot be
-    /// told apart, and is answered with one error.
+    /// Queues any number of encoded commands. After the first malformed one the buffer cannot be
+    /// parsed: the rest is answered with one error.
     pub fn resp(&mut self, bytes: &[u8]) {
         let mut at = 0;
         let mut args = Vec::new();
@@ -241,8 +261,8 @@ impl Pipeline {
         }
     }
 
-    /// Sends all commands and returns their replies: an array with an element for each, in
-    /// order. The pipeline is empty afterwards.
+    /// Sends all commands and returns an array of their replies, in order. The pipeline is empty
+    /// afterwards.
     pub fn execute(&mut self) -> Box<Reply> {
         let reply = self.try_execute();
         self.clear();
@@ -250,131 +270,124 @@ impl Pipeline {
     }
 
     fn try_execute(&mut self) -> Result<Box<Reply>> {
-        let core = self.client.ready()?.clone();
+        let client = self.client.clone();
+        let core = client.ready()?;
         count(&core.stats.pipelines);
-        core.stats.commands.fetch_add(
-            self.entries.len() as u64,
-            std::sync::atomic::Ordering::Relaxed,
-        );
-        if let Some(refused) = self.refused() {
+        let commands = &core.stats.commands;
+        commands.fetch_add(self.queued.len() as u64, Ordering::Relaxed);
+        if let Some(refused) = self.refuse_writes(core) {
             return Ok(refused);
         }
-        if self.client.pinned_slot().is_some() {
-            return self.one_by_one();
+        if client.is_pinned() {
+            return Ok(self.execute_one_by_one(core));
         }
-        let client = self.client.clone();
-        let call = client.call(&core, 0);
-        if self.is_strange {
-            self.learn(&core, &call);
+        let context = client.context(core);
+        if self.has_unknown_commands {
+            self.route_unknown_commands(&context);
         }
-        let topology = core.process().topology.load_full();
-        let mut parts = Vec::new();
-        let fans = self.parts(&topology, &mut parts);
-        let policy = self.client.policy();
-        let mut reply = self.client.run_many(&core, &mut parts, &call, policy);
-        if !self.is_plain {
-            self.merge(&mut reply, fans);
+        let topology = context.process.topology.load_full();
+        let mut commands = Vec::new();
+        let fan_outs = self.routed_commands(&topology, &mut commands);
+        let mut reply = context.run_many(&mut commands);
+        if !self.is_simple {
+            self.merge_answers(&mut reply, fan_outs);
         }
-        self.finish(&mut reply, &core);
+        self.finish(&mut reply, core);
         Ok(reply)
     }
 
-    /// Asks about commands that no row describes where they go, those of which nobody knows yet.
-    fn learn(&mut self, core: &Core, call: &Call<'_>) {
-        for at in 0..self.entries.len() {
-            let entry = self.entries[at];
-            if entry.row.is_some() || matches!(entry.route, EntryRoute::Failed(_)) {
+    /// Asks a server for the routes of commands that the table does not describe.
+    pub(super) fn route_unknown_commands(&mut self, context: &ExecContext<'_>) {
+        for at in 0..self.queued.len() {
+            let command = self.queued[at];
+            if command.row.is_some() || matches!(command.route, QueuedRoute::Invalid(_)) {
                 continue;
             }
             let mut args = Vec::new();
-            let module_commands = split_at(&self.bytes, &entry, &mut args)
-                .and_then(|_| module_commands::plan(&self.client, core, &args, call));
-            match module_commands {
-                Ok((Route::Slot(slot), access)) => {
-                    (self.entries[at].route, self.entries[at].access) =
-                        (EntryRoute::Slot(slot), access);
-                }
-                Ok((_, access)) => {
-                    (self.entries[at].route, self.entries[at].access) =
-                        (EntryRoute::AnyNode, access);
-                }
-                Err(error) => self.entries[at].route = self.failed(error),
-            }
+            let routed = command
+                .parse(&self.bytes, &mut args)
+                .and_then(|_| module_commands::route(context, &args));
+            let (route, access) = match routed {
+                Ok((Route::Slot(slot), access)) => (QueuedRoute::Slot(slot), access),
+                Ok((_, access)) => (QueuedRoute::AnyNode, access),
+                Err(error) => (self.invalid(error), command.access),
+            };
+            (self.queued[at].route, self.queued[at].access) = (route, access);
         }
     }
 
-    /// The parts of all commands. Of each command that goes to several nodes: to how many, or why to none.
-    fn parts<'a>(
+    /// Appends what is sent for every command; returns an element for each fan-out.
+    fn routed_commands<'a>(
         &'a self,
         topology: &Topology,
-        parts: &mut Vec<RoutedCommand<'a>>,
-    ) -> Vec<Result<usize>> {
-        fn part<'a>(entry: &Entry, body: &'a [u8], target: Target) -> RoutedCommand<'a> {
-            let read = entry.access == Access::Read;
-            RoutedCommand::new(CommandBody::Encoded(body), entry.name(), target, read)
+        commands: &mut Vec<RoutedCommand<'a>>,
+    ) -> Vec<FanOutCount> {
+        let mut fan_outs = Vec::new();
+        if self.is_simple {
+            commands.extend(self.queued.iter().map(|command| self.single(command)));
+            return fan_outs;
         }
-        let body = |entry: &Entry| &self.bytes[entry.begin..entry.end];
-        let whole = |entry: &Entry| match entry.route {
-            EntryRoute::Slot(slot) => part(entry, body(entry), Target::Slot(slot)),
-            EntryRoute::Primary(slot) => part(entry, body(entry), Target::Primary(slot)),
-            _ => part(entry, body(entry), Target::Anywhere),
-        };
-        let mut fans = Vec::new();
-        if self.is_plain {
-            parts.extend(self.entries.iter().map(whole));
-            return fans;
-        }
-        for entry in &self.entries {
-            match entry.route {
-                EntryRoute::Slot(_) | EntryRoute::Primary(_) | EntryRoute::AnyNode => {
-                    parts.push(whole(entry))
+        for command in &self.queued {
+            let body = &self.bytes[command.begin..command.end];
+            match command.route {
+                QueuedRoute::Slot(_) | QueuedRoute::Primary(_) | QueuedRoute::AnyNode => {
+                    commands.push(self.single(command));
                 }
-                EntryRoute::Failed(_) => parts.push(whole(entry).closed()),
-                EntryRoute::FanOut(nodes, how) => {
-                    fans.push(targets(topology, nodes, how).map(|targets| {
+                QueuedRoute::Invalid(_) => commands.push(self.single(command).closed()),
+                QueuedRoute::FanOut(nodes, how) => {
+                    fan_outs.push(targets(topology, nodes, how).map(|targets| {
                         let count = targets.len();
                         let targets = targets.into_iter();
-                        parts.extend(targets.map(|target| part(entry, body(entry), target)));
+                        commands.extend(targets.map(|target| routed(command, body, target)));
                         count
                     }));
                 }
-                EntryRoute::Split(at) => {
-                    let split = &self.splits[at as usize];
-                    let mut begin = entry.end;
+                QueuedRoute::Split(at) => {
+                    let split = &self.split_commands[at as usize];
+                    let mut begin = command.end;
                     for ((slot, _), end) in split.groups.iter().zip(&split.ends) {
                         let body = &self.bytes[begin..*end];
-                        parts.push(part(entry, body, Target::Slot(slot)));
+                        commands.push(routed(command, body, Target::Slot(slot)));
                         begin = *end;
                     }
                 }
             }
         }
-        fans
+        fan_outs
     }
 
-    /// Makes one answer of those to the parts of each command.
-    fn merge(&self, reply: &mut Reply, fans: Vec<Result<usize>>) {
-        let (mut rest, mut fans) = (
-            std::mem::take(&mut reply.answers).into_iter(),
-            fans.into_iter(),
-        );
-        let mut answers = Vec::with_capacity(self.entries.len());
-        for entry in &self.entries {
-            let none = KeyGroups::default();
-            let (count, how, groups) = match entry.route {
-                EntryRoute::FanOut(_, how) => (fans.next().unwrap_or(Ok(0)), how, &none),
-                EntryRoute::Split(at) => {
-                    let split = &self.splits[at as usize];
+    /// A command that goes to one node.
+    #[inline]
+    fn single(&self, command: &QueuedCommand) -> RoutedCommand<'_> {
+        let target = match command.route {
+            QueuedRoute::Slot(slot) => Target::Slot(slot),
+            QueuedRoute::Primary(slot) => Target::Primary(slot),
+            _ => Target::Anywhere,
+        };
+        routed(command, &self.bytes[command.begin..command.end], target)
+    }
+
+    /// Merges the answers of each fan-out and of each split command into one.
+    fn merge_answers(&self, reply: &mut Reply, fan_outs: Vec<FanOutCount>) {
+        let mut unmerged = std::mem::take(&mut reply.answers).into_iter();
+        let mut fan_outs = fan_outs.into_iter();
+        let mut answers = Vec::with_capacity(self.queued.len());
+        let no_groups = KeyGroups::default();
+        for command in &self.queued {
+            let (count, how, groups) = match command.route {
+                QueuedRoute::FanOut(_, how) => (fan_outs.next().unwrap_or(Ok(0)), how, &no_groups),
+                QueuedRoute::Split(at) => {
+                    let split = &self.split_commands[at as usize];
                     (Ok(split.groups.len()), split.merge, &split.groups)
                 }
                 _ => {
-                    answers.extend(rest.next());
+                    answers.extend(unmerged.next());
                     continue;
                 }
             };
             match count {
                 Ok(count) => {
-                    reply.answers = rest.by_ref().take(count).collect();
+                    reply.answers = unmerged.by_ref().take(count).collect();
                     merge(how, reply, groups);
                 }
                 Err(error) => reply.root = reply.store_error(&error),
@@ -384,12 +397,12 @@ impl Pipeline {
         reply.answers = answers;
     }
 
-    /// Puts the errors of malformed commands in their places and each error's command before
-    /// it, and makes the whole an array.
-    fn finish(&self, reply: &mut Reply, core: &Core) {
-        for (number, entry) in self.entries.iter().enumerate() {
-            if let EntryRoute::Failed(at) = entry.route {
-                reply.answers[number] = reply.store_error(&self.failures[at as usize]);
+    /// Inserts the errors of invalid commands, names the command in each error, and makes the reply
+    /// an array.
+    pub(super) fn finish(&self, reply: &mut Reply, core: &Core) {
+        for (number, command) in self.queued.iter().enumerate() {
+            if let QueuedRoute::Invalid(at) = command.route {
+                reply.answers[number] = reply.store_error(&self.errors[at as usize]);
             }
             let value = &mut reply.answers[number].value;
             value.flags |= flag::ANSWER;
@@ -398,7 +411,7 @@ impl Pipeline {
                 self.name_error(reply, number);
             }
         }
-        let mut root = Value::new(Kind::Array, self.entries.len() as u32, 0);
+        let mut root = Value::new(Kind::Array, self.queued.len() as u32, 0);
         root.flags = flag::WIDE | flag::SENT;
         reply.root = Answer {
             value: root,
@@ -406,33 +419,31 @@ impl Pipeline {
         };
     }
 
-    /// "Command # 2 (SET foo) of pipeline: " before the words of an error.
+    /// Prepends "Command # 2 (SET foo) of pipeline: " to the message of an error.
     fn name_error(&self, reply: &mut Reply, number: usize) {
         let answer = reply.answers[number];
         let text = View::new(reply, answer.value).text().unwrap_or_default();
         let text = String::from_utf8_lossy(text).into_owned();
-        let mut named = reply.store_text(
-            Kind::Error,
-            format!("{}{text}", self.title(number)).as_bytes(),
-        );
+        let named_text = format!("{}{text}", self.title(number));
+        let mut named = reply.store_text(Kind::Error, named_text.as_bytes());
         named.code = answer.value.code;
         named.flags = answer.value.flags;
         reply.answers[number].value = named;
     }
 
-    /// A command's number, name and key; never a value.
-    fn title(&self, number: usize) -> String {
-        let entry = &self.entries[number];
+    /// A command's number, name and first argument; never a value.
+    pub(super) fn title(&self, number: usize) -> String {
+        let command = &self.queued[number];
         let mut args = Vec::new();
-        let shown = match parse_command(&self.bytes[..entry.end], entry.begin, &mut args) {
+        let shown = match command.parse(&self.bytes, &mut args) {
             Err(_) => "?".to_string(),
             Ok(_) => {
-                let words = entry.name().split(' ').count();
-                let name = match entry.row {
+                let name_len = command.name().split(' ').count();
+                let name = match command.row {
                     Some(row) => row.name.to_string(),
                     None => printable(args[0]),
                 };
-                match args.get(words.min(args.len())) {
+                match args.get(name_len.min(args.len())) {
                     Some(key) => format!("{name} {}", printable(key)),
                     None => name,
                 }
@@ -441,191 +452,57 @@ impl Pipeline {
         format!("Command # {} ({shown}) of pipeline: ", number + 1)
     }
 
-    /// On a read-only handle a pipeline with a write in it is refused whole.
-    fn refused(&self) -> Option<Box<Reply>> {
-        if !self.client.config.readonly {
+    /// On a read-only handle, a pipeline that contains a write is refused as a whole.
+    pub(super) fn refuse_writes(&self, core: &Core) -> Option<Box<Reply>> {
+        let config = &self.client.config;
+        if !config.readonly {
             return None;
         }
-        // A write that is malformed is a write; what cannot even be read is not taken for one.
-        let wrong = |e: &Entry| self.client.permit(e.name(), e.access).is_err();
-        let first = self.entries.iter().position(wrong)?;
+        // An invalid write is a write; a command that could not be parsed is not.
+        let permitted = |c: &QueuedCommand| permit(core, config, c.name(), c.access);
+        let first = self.queued.iter().position(|c| permitted(c).is_err())?;
         let mut reply = Box::<Reply>::default();
-        reply.answers = Vec::with_capacity(self.entries.len());
-        for entry in &self.entries {
-            let error = match self.client.permit(entry.name(), entry.access) {
+        reply.answers = Vec::with_capacity(self.queued.len());
+        for command in &self.queued {
+            let error = match permitted(command) {
                 Err(error) => error,
                 Ok(()) => Error::new(
                     Code::ReadOnly,
                     format_args!(
-                        "not sent, because command # {} ({}) is not known to be a read, and this client only reads",
+                        "not sent, because command # {} ({}) is not known to be a read, and this handle is read-only",
                         first + 1,
-                        self.entries[first].name()
+                        self.queued[first].name()
                     ),
                 ),
             };
             let answer = reply.store_error(&error);
             reply.answers.push(answer);
         }
-        if let Ok(core) = self.client.ready() {
-            self.finish(&mut reply, core);
-        }
+        self.finish(&mut reply, core);
         Some(reply)
     }
 
-    /// On a pinned handle, whose connection may be inside a transaction.
-    fn one_by_one(&self) -> Result<Box<Reply>> {
-        let core = self.client.ready()?.clone();
+    /// On a pinned handle: its connection may be in a transaction.
+    fn execute_one_by_one(&self, core: &Core) -> Box<Reply> {
         let mut reply = Box::<Reply>::default();
-        reply.answers = Vec::with_capacity(self.entries.len());
-        for entry in &self.entries {
-            let got = match entry.route {
-                EntryRoute::Failed(at) => Box::new(Reply::error(&self.failures[at as usize])),
+        reply.answers = Vec::with_capacity(self.queued.len());
+        for command in &self.queued {
+            let single = match command.route {
+                QueuedRoute::Invalid(at) => Box::new(Reply::error(&self.errors[at as usize])),
                 _ => self
                     .client
-                    .command_resp(&self.bytes[entry.begin..entry.end]),
+                    .command_resp(&self.bytes[command.begin..command.end]),
             };
-            let answer = reply.absorb(*got);
+            let answer = reply.absorb(*single);
             reply.answers.push(answer);
         }
-        self.finish(&mut reply, &core);
-        Ok(reply)
-    }
-
-    /// The same inside MULTI and EXEC: all or nothing, in one slot.
-    pub fn execute_atomic(&mut self) -> Box<Reply> {
-        let reply = self.try_atomic();
-        self.clear();
-        reply.unwrap_or_else(|error| Box::new(Reply::error(&error)))
-    }
-
-    fn try_atomic(&mut self) -> Result<Box<Reply>> {
-        let core = self.client.ready()?.clone();
-        count(&core.stats.pipelines);
-        if self.client.pinned_slot().is_some() {
-            return Err(Error::invalid(
-                "a pinned handle sends MULTI and EXEC itself: execute the pipeline between them",
-            ));
-        }
-        if let Some(refused) = self.refused() {
-            return Ok(refused);
-        }
-        if self.entries.is_empty() {
-            let mut reply = Box::<Reply>::default();
-            self.finish(&mut reply, &core);
-            return Ok(reply);
-        }
-        let client = self.client.clone();
-        let call = client.call(&core, 0);
-        if self.is_strange {
-            self.learn(&core, &call);
-        }
-        let slot = self.one_slot()?;
-        let mut bytes = Vec::with_capacity(self.bytes.len() + 40);
-        encode_command(&mut bytes, &[b"MULTI"]);
-        for entry in &self.entries {
-            bytes.extend_from_slice(&self.bytes[entry.begin..entry.end]);
-        }
-        encode_command(&mut bytes, &[b"EXEC"]);
-        let read = self.entries.iter().all(|e| e.access == Access::Read);
-        let mut part = RoutedCommand::new(
-            CommandBody::Encoded(&bytes),
-            "EXEC",
-            Target::Slot(slot),
-            read,
-        );
-        part.preludes = self.entries.len() as u32 + 1;
-        let policy = client.policy();
-        let mut reply = client.run_many(&core, &mut [part], &call, policy);
-        reply.root = reply.answers[0];
-        reply.answers.clear();
-        if reply.root.value.kind == Kind::Error {
-            count(&core.stats.errors);
-            return Ok(reply);
-        }
-        let results = View::new(&reply, reply.root.value);
-        if results.len() != self.entries.len() {
-            return Err(Error::new(
-                Code::Protocol,
-                "the reply to EXEC has not as many elements as there were commands",
-            )
-            .sent(true));
-        }
-        let node = reply.root.node;
-        reply.answers = results
-            .elements()
-            .map(|element| {
-                let mut value = element.value();
-                value.flags |= flag::SENT;
-                Answer { value, node }
-            })
-            .collect();
-        self.finish(&mut reply, &core);
-        reply.root.node = node;
-        Ok(reply)
-    }
-
-    /// The slot of all keys.
-    fn one_slot(&self) -> Result<u16> {
-        let mut found: Option<(u16, usize)> = None;
-        for (number, entry) in self.entries.iter().enumerate() {
-            match entry.route {
-                EntryRoute::Slot(slot) | EntryRoute::Primary(slot) => match found {
-                    None => found = Some((slot, number)),
-                    Some((first, _)) if first == slot => {}
-                    Some((_, other)) => {
-                        return Err(crossslot(
-                            "one transaction",
-                            &self.first_key(other),
-                            &self.first_key(number),
-                        ));
-                    }
-                },
-                EntryRoute::AnyNode => {}
-                EntryRoute::Failed(at) => {
-                    let mut error = self.failures[at as usize].clone();
-                    error.message = format!("{}{}", self.title(number), error.message);
-                    return Err(error);
-                }
-                EntryRoute::FanOut(..) => {
-                    return Err(Error::invalid(format_args!(
-                        "{}goes to several nodes, and a transaction to one",
-                        self.title(number)
-                    )));
-                }
-                EntryRoute::Split(at) => {
-                    let mut args = Vec::new();
-                    split_at(&self.bytes, entry, &mut args)?;
-                    let groups = &self.splits[at as usize].groups;
-                    let mut keys = groups.iter().map(|(_, keys)| args[keys[0] as usize]);
-                    let (a, b) = (keys.next(), keys.next());
-                    return Err(crossslot(
-                        entry.name(),
-                        a.unwrap_or_default(),
-                        b.unwrap_or_default(),
-                    ));
-                }
-            }
-        }
-        found.map(|(slot, _)| slot).ok_or_else(|| {
-            Error::invalid("a transaction needs at least one command with a key, to know its node")
-        })
-    }
-
-    fn first_key(&self, number: usize) -> Vec<u8> {
-        let entry = &self.entries[number];
-        let mut args = Vec::new();
-        if split_at(&self.bytes, entry, &mut args).is_err() {
-            return Vec::new();
-        }
-        let at = entry
-            .row
-            .and_then(|row| crate::route::first_key(row, &args).ok().flatten())
-            .unwrap_or(1);
-        args.get(at).map(|k| k.to_vec()).unwrap_or_default()
+        self.finish(&mut reply, core);
+        reply
     }
 }
 
-/// Reads an entry's arguments back.
-fn split_at<'a>(bytes: &'a [u8], entry: &Entry, args: &mut Vec<&'a [u8]>) -> Result<usize> {
-    parse_command(&bytes[..entry.end], entry.begin, args)
+#[inline]
+fn routed<'a>(command: &QueuedCommand, body: &'a [u8], target: Target) -> RoutedCommand<'a> {
+    let read = command.access == Access::Read;
+    RoutedCommand::new(CommandBody::Encoded(body), command.name(), target, read)
 }

@@ -324,9 +324,9 @@ const READ_FROM: OptionRow = OptionRow::new(
         },
     },
     "",
-    "Which nodes of a slot serve reads: the primary, any of primary and replicas alike, a replica as \
-     long as there is one, the nearest by round trip, or those of our zone first; all but primary may \
-     give stale data. With readonly the default is any.",
+    "Which nodes of a slot serve reads: the primary; any, uniformly over primary and replicas; a replica \
+     while one is usable; the nearest by round trip; or those of the configured zone first. All but \
+     primary may return stale data. With readonly the default is any.",
 );
 
 /// The options of this version.
@@ -335,120 +335,120 @@ static TABLE: &[OptionRow] = &[
         "url",
         Kind::Url,
         "",
-        "The nodes to learn the cluster from, the credentials, and any other option as query; set \
-         again, it replaces the nodes.",
+        "The seed nodes from which the cluster is discovered, the credentials, and any other option in \
+         the query. Setting it again replaces the nodes.",
     ),
     number!(timeout_ms: u64, 1, DAY_MS, "5000",
-        "A call ends within this time, whatever it has to wait for.")
+        "Time limit of a whole call: name resolution, connecting, redirections and retries included.")
     .unit("ms")
     .per_handle(),
     number!(attempt_timeout_ms: u64, 1, DAY_MS, "1000",
-        "One node has this time to answer, before another one is tried or the call gives up.")
+        "Time limit for the reply of one node. After it, another node is tried or the call fails.")
     .unit("ms")
     .per_handle(),
     number!(connect_timeout_ms: u64, 1, DAY_MS, "1000",
-        "A new connection is ready within this time, authentication included, or the \
-         node counts as not reachable.")
+        "Time limit for opening a connection, TLS and authentication included. After it, the node \
+         counts as unreachable.")
     .unit("ms"),
     flag!(
         readonly,
         "no",
-        "Refuse everything that is not a read before it is sent, and let replicas serve reads."
+        "Refuse every command that is not a read before it is sent, and allow replicas to serve reads."
     )
     .per_handle(),
     READ_FROM.per_handle(),
     text!(
         zone,
         PRINTABLE,
-        "The availability zone we are in, as the nodes name theirs (Valkey 8 and later), for \
-         read_from=zone."
+        "The availability zone of this process, for read_from=zone, spelled as the nodes report theirs \
+         (Valkey 8 and later)."
     )
     .per_handle(),
     number!(max_staleness_ms: u64, 0, DAY_MS, "0",
-        "What a replica answers is at most this old, or another node is asked: one whose lag is not \
-         shown to be within it serves no reads; 0 sets no bound.")
+        "Maximum age of a reply from a replica. A replica whose lag is not proven to be within it serves \
+         no reads. 0 sets no bound.")
     .unit("ms")
     .per_handle(),
     flag!(
         read_your_writes,
         "no",
-        "A read sees what this handle and the handles derived from it have written: a slot that was written to is read \
-         at its primary until a replica is shown to have caught up."
+        "A read includes the writes of every handle of this client: a slot that was written to is read at \
+         its primary until a replica is proven to have caught up."
     )
     .per_handle(),
     flag!(
         monotonic,
         "no",
-        "A read never sees an older state of its slot than a read before it, of any handle of this \
+        "A read never returns an older state of its slot than an earlier command, on any handle of this \
          client that has this option."
     )
     .per_handle(),
     enum_option!(nil: NilPolicy, "accept",
-        "Whether what a replica does not have is believed (but for slots known to be moving), or \
-         verified: asked again at the primary. With max_staleness_ms, read_your_writes or monotonic \
-         it is always verified.")
+        "What to do when a replica does not have a key: accept the reply (unless the slot is known to be \
+         migrating), or verify it at the primary. With max_staleness_ms, read_your_writes or monotonic it \
+         is always verified.")
     .per_handle(),
     number!(max_redirects: u32, 0, 1000, "16",
-        "A command follows this many MOVED and ASK redirections before it fails.")
+        "Number of MOVED and ASK redirections that a command follows before it fails.")
     .per_handle(),
     flag!(
         retry_writes,
         "no",
-        "Send a write again when its connection broke and it may or may not have run; it may \
-         then run twice."
+        "Send a write again after its connection broke or its reply timed out, when it is unknown \
+         whether it ran. It may then run twice."
     )
     .per_handle(),
     flag!(
         split_writes,
         "no",
-        "Let MSET set keys of several slots, each slot by itself: not all at once, and if one fails \
-         the others are set. DEL and UNLINK are always split so, and MSETNX never."
+        "Split an MSET with keys in several slots by slot. It is then not atomic: if one part fails, the \
+         others are still set. DEL and UNLINK are always split, MSETNX never."
     )
     .per_handle(),
     number!(connections_per_node: usize, 1, 1000, "16",
-        "At most this many connections are open to one node, and as many more for handles that read from replicas; commands that block and pinned handles have theirs besides."),
+        "Maximum number of shared connections to one node, and the same number again for handles that \
+         read from replicas. Blocking commands and pinned handles have connections of their own."),
     enum_option!(protocol: Protocol, "3",
-        "The version of RESP to speak; 3 falls back to 2 with a server that does not know it."),
+        "Version of RESP. 3 falls back to 2 for a server that does not support it."),
     text!(
         user,
         PRINTABLE,
-        "The ACL user to authenticate as; without one, the password is that of the default user."
+        "The ACL user to authenticate as. If empty, the password is that of the default user."
     ),
     OptionRow::new(
         "password",
         Kind::Password,
         "",
-        "The password to authenticate with; it appears in no error, log or listing.",
+        "The password to authenticate with. It never appears in an error, a log message or a listing.",
     ),
     text!(
         client_name,
         CLIENT_NAME,
-        "The name that the connections carry in CLIENT LIST."
+        "The name of the connections in CLIENT LIST."
     ),
     enum_option!(cluster: ClusterMode, "auto",
-        "Whether the nodes of the url form a cluster: auto asks them, yes fails if they do not, \
-         no takes the one node for all slots."),
+        "Whether the nodes of the url form a cluster: auto asks them; yes fails if they do not; no uses \
+         the one node for all slots."),
     OptionRow::new(
         "address_map",
         Kind::AddressMap,
         "",
-        "Addresses as the cluster announces them and as they are reached from here, behind NAT or \
-         a port forwarding; a pair with a port goes before one without, which keeps the port.",
+        "Maps addresses as the cluster announces them to addresses that are reachable from here, behind \
+         NAT or port forwarding. A pair with a port takes precedence over one without, which keeps the port.",
     ),
     number!(max_reply_bytes: usize, 1024, u32::MAX as u64, "1073741824",
-        "A longer reply is refused, and its connection dropped.")
+        "Maximum size of a reply. A longer one is an error, and its connection is closed.")
     .unit("bytes"),
     number!(max_reply_elements: usize, 1, u32::MAX as u64, "67108864",
-        "A reply of more elements is refused, and its connection dropped."),
+        "Maximum number of elements in a reply. More are an error, and the connection is closed."),
     number!(max_reply_depth: usize, 1, 1000, "32",
-        "A reply of arrays nested more deeply is refused, and its connection dropped."),
+        "Maximum nesting depth of a reply. A deeper one is an error, and its connection is closed."),
     number!(max_memory_bytes: usize, 0, 1 << 50, "4294967296",
-        "Replies that are being received take at most so much memory together, over all threads \
-         and pipelines of a client and the handles made from it; what would take more is refused, \
-         and its connection dropped. 0 sets no bound.")
+        "Maximum memory of all replies being received, over all threads and pipelines of a client and its \
+         derived handles. A reply that exceeds it is an error, and its connection is closed. 0 sets no bound.")
     .unit("bytes"),
     number!(keepalive_ms: u64, 0, DAY_MS, "30000",
-        "A connection that is silent this long is probed by TCP; 0 turns that off.")
+        "Idle time after which TCP keepalive probes a connection. 0 turns it off.")
     .unit("ms"),
     text!(
         tls_ca_file,
@@ -458,7 +458,7 @@ static TABLE: &[OptionRow] = &[
     text!(
         tls_cert_file,
         PRINTABLE,
-        "PEM file of our own certificate chain, for nodes that ask for one."
+        "PEM file of the client's certificate chain, for nodes that request one."
     ),
     text!(
         tls_key_file,
@@ -468,12 +468,12 @@ static TABLE: &[OptionRow] = &[
     text!(
         tls_server_name,
         HOST,
-        "The name that every node's certificate must carry, in place of the node's own host."
+        "The name that every node's certificate must contain, instead of the node's own host."
     ),
     flag!(
         tls_insecure_skip_verify,
         "no",
-        "Accept any certificate: whoever is in between can read and change everything."
+        "Accept any certificate. A man in the middle can then read and change all traffic."
     ),
 ];
 

@@ -1,18 +1,30 @@
-//! One node: its address, the connections to it, and how a call waits for them.
+//! One node: the connections to it, how threads share them, and how a call waits.
+//!
+//! The modules import each other downwards only, in this order:
+//!
+//! | module | contents |
+//! |---|---|
+//! | `peer` | a node as the client uses it: its state and its pools |
+//! | `pool` | how threads share the connections of one kind, and the connector that opens them |
+//! | `node` | what is known about a node: health, load, replica freshness, counters |
+//! | `conn` | one connection: stream, TLS, handshake, replies |
+//! | `resolver` | the addresses of a host |
+//! | `wait` | the context of a call: deadline, cancellation, wait callback |
+//! | `sys` | system calls |
 
 mod conn;
-pub mod dns;
-mod names;
 mod node;
+mod peer;
 mod pool;
+pub mod resolver;
 mod sys;
 mod wait;
 
-pub use conn::{Chunk, Connection, MemoryBudget, Tls};
+pub use conn::{Chunk, Connection, ConnectionKind, MemoryBudget, Tls};
 pub use node::{
-    ConnectionKind, Descriptors, FreshnessProof, Health, Link, NodeCounters, NodeLoad,
-    OffsetSample, Peer, ReplicaFreshness,
+    FreshnessProof, Health, Link, NodeCounters, NodeLoad, NodeState, OffsetSample, ReplicaFreshness,
 };
+pub use peer::Peer;
 pub use pool::TryAcquire;
-pub use sys::{CancelDisabled, ForkMark, OUT, PollFd, Recv, close, interest};
-pub use wait::{Call, CancelFlag, POLL_INTERVAL, Wakers, set_wait_callback};
+pub use sys::{CancelDisabled, DescriptorRegistry, ForkMark, OUT, PollFd, Recv, interest};
+pub use wait::{Attempt, Call, CancelFlag, POLL_INTERVAL, Wakers, set_wait_callback};

@@ -1,23 +1,16 @@
-//! Does a command write, and how long may it block.
+//! Whether a command writes, and how long it may block.
 
 use std::time::Duration;
 
-use super::command::{Block, Flag, Row};
+use super::command::{Access, Block, Flag, Row};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Provably a read: a replica serves it after READONLY, and nothing changes anywhere.
-    Read,
-    /// Everything else.
-    Write,
-}
-
-/// A read is what all servers flag so, but for the exceptions in the table, whose reasons stand beside them. No command
-/// has a reading and a writing form that servers tell apart: GETEX, SORT, GEORADIUS and BITFIELD are flagged write and
-/// moved by replicas whatever their arguments say; their reads are GET, SORT_RO, GEORADIUS_RO and BITFIELD_RO.
+/// A read is a command that all servers flag as readonly, except for the corrections in the table, which have their reasons
+/// beside them. Servers do not distinguish reading and writing forms of one command: GETEX, SORT, GEORADIUS and BITFIELD are
+/// flagged write, and replicas answer MOVED whatever the arguments are. The reads are GET, SORT_RO, GEORADIUS_RO and
+/// BITFIELD_RO.
 #[inline]
 pub fn access(row: &Row, args: &[&[u8]]) -> Access {
-    // The row of the container stands for a sub-command nobody has heard of.
+    // An unknown sub-command has the row of its container.
     if row.flags.has(Flag::Container) && args.len() > 1 {
         Access::Write
     } else {
@@ -25,9 +18,9 @@ pub fn access(row: &Row, args: &[&[u8]]) -> Access {
     }
 }
 
-/// Whether a command may go out with the greeting of a new connection. It is a read, so that nothing is in doubt where
-/// that breaks, and servers say that it takes no time: the answer to the greeting comes only with its own, and a node
-/// that is late with that is taken for one that accepts no connection.
+/// Whether a command may be sent with the handshake of a new connection. It must be a read, because the connection may break
+/// with an unknown outcome. And servers must flag it fast: the reply to the handshake arrives with the command's reply, and a
+/// late reply counts as a failed connect.
 #[inline]
 pub fn allows_early_send(row: &Row) -> bool {
     row.access == Access::Read && row.flags.has(Flag::Fast)
@@ -39,8 +32,8 @@ pub enum BlockingTimeout {
     After(Duration),
 }
 
-/// How long the server may take to answer because the command asks it to wait; `None` if it does not, or if what stands
-/// there is no time, which servers refuse at once.
+/// How long the command asks the server to block; `None` if it does not, or if the timeout is malformed, which servers
+/// refuse at once.
 pub fn blocking_timeout(row: &Row, args: &[&[u8]]) -> Option<BlockingTimeout> {
     let at = |index: i8| {
         let index = if index < 0 {

@@ -1,4 +1,4 @@
-//! Which node of a shard serves a read.
+//! Chooses the node of a shard that serves a read.
 
 use crate::config::ReadFrom;
 use crate::deadline::Time;
@@ -6,52 +6,51 @@ use crate::topology::{Node, Shard};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a read wishes for.
+/// What the choice depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct SelectionCriteria<'a> {
     pub read_from: ReadFrom,
-    /// Our availability zone.
+    /// The client's availability zone.
     pub zone: Option<&'a str>,
-    /// Decides among equals.
+    /// Selects among equal nodes.
     pub random: u64,
     pub time: Time,
-    /// Nodes that this call has asked in vain.
+    /// The nodes that failed in this call, by index.
     pub excluded: &'a [usize],
 }
 
-/// Why a read does not go to the node that it would have gone to.
+/// Why a read skips the node that it would have gone to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SkipReason {
-    /// It is left alone after failures.
+    /// The node is ejected after failures.
     Ejected,
-    /// It is not shown to be as fresh as it must be.
+    /// The node is not known to be fresh enough.
     Stale,
 }
 
-/// The node that serves a read.
+/// The chosen node.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice<'a> {
     pub node: &'a Arc<Node>,
-    /// Why another one was skipped over.
+    /// Why another node was skipped.
     pub skipped: Option<SkipReason>,
-    /// It is none of those that are wished for: the primary for `replica`, a node of another zone
-    /// for `zone`.
+    /// The node is only a fallback: the primary for `replica`, a node of another zone for `zone`.
     pub fallback: bool,
 }
 
-/// Two nodes are equally near whose round trips differ by no more than a quarter and this.
-const NEAR: Duration = Duration::from_micros(100);
+/// Two nodes are equally near if their round trips differ by at most a quarter plus this.
+const RTT_TOLERANCE: Duration = Duration::from_micros(100);
 
-/// Chooses a node for a read of one slot; `fits` says whether one is fresh enough, which the
-/// primary always is.
+/// Chooses a node for a read of one slot. `is_fresh` tells whether a node is fresh enough; the primary
+/// always is.
 ///
-/// Among equals two are drawn, and the one with less to do is taken; so an idle cluster is read
-/// from uniformly. A node that is left alone is chosen only if it is time to try it again, or if
-/// it is the primary and nobody else is there.
+/// Among equal nodes the one with fewer requests in flight of two random nodes is chosen, so reads of an
+/// idle cluster are spread uniformly. An ejected node is chosen only for a probe that is due, or if it is
+/// the primary and no other node is left.
 pub fn choose_node<'a>(
     shard: &'a Shard,
     criteria: &SelectionCriteria<'_>,
-    fits: &dyn Fn(&Arc<Node>) -> bool,
+    is_fresh: &dyn Fn(&Arc<Node>) -> bool,
 ) -> Option<Choice<'a>> {
     let primary = shard.primary.as_ref();
     if criteria.read_from == ReadFrom::Primary {
@@ -62,44 +61,40 @@ pub fn choose_node<'a>(
         });
     }
     let is_primary = |node: &Arc<Node>| primary.is_some_and(|p| Arc::ptr_eq(p, node));
-    let tier = |node: &Arc<Node>| tier(node, is_primary(node), criteria);
+    let rank = |node: &Arc<Node>| rank(node, is_primary(node), criteria);
     let is_healthy = |node: &Arc<Node>| {
         !criteria.excluded.contains(&node.index)
             && (node.peer.health.is_healthy() || node.peer.health.is_probe_due(criteria.time))
     };
-    let best = shard.nodes().map(tier).min()?;
-    // In the usual case everybody is well and fits: no list is made.
-    let first = draw(shard.nodes().filter(|n| tier(n) == best), criteria.random)?;
+    let best = shard.nodes().map(rank).min()?;
+    // Mostly this node is healthy and fresh.
+    let first = pick(shard.nodes().filter(|n| rank(n) == best), criteria.random)?;
     let skipped = if !is_healthy(first) {
         Some(SkipReason::Ejected)
-    } else if !fits(first) {
+    } else if !is_fresh(first) {
         Some(SkipReason::Stale)
     } else {
         None
     };
-    let good = |node: &&Arc<Node>| is_healthy(node) && fits(node);
-    let Some(level) = shard.nodes().filter(good).map(tier).min() else {
-        // Nobody is well: the primary, then whoever has not failed this very call, then anybody.
-        let fitting = || shard.nodes().filter(|node| fits(node));
-        return primary
-            .filter(|node| !criteria.excluded.contains(&node.index))
-            .or_else(|| fitting().find(|n| !criteria.excluded.contains(&n.index)))
-            .or(primary)
-            .or_else(|| fitting().next())
-            .map(|node| Choice {
-                node,
-                skipped,
-                fallback: is_fallback(tier(node), criteria),
-            });
+    let is_usable = |node: &&Arc<Node>| is_healthy(node) && is_fresh(node);
+    let Some(rank_of_usable) = shard.nodes().filter(is_usable).map(rank).min() else {
+        return last_resort(shard, criteria, is_fresh).map(|node| Choice {
+            node,
+            skipped,
+            fallback: is_fallback(rank(node), criteria),
+        });
     };
-    let equals = shard.nodes().filter(good).filter(|n| tier(n) == level);
+    let equals = shard
+        .nodes()
+        .filter(is_usable)
+        .filter(|n| rank(n) == rank_of_usable);
     let node = if criteria.read_from == ReadFrom::Nearest {
         nearest(equals, criteria)?
-    } else if skipped.is_none() && level == best {
-        less_busy(first, equals, criteria.random)?
+    } else if skipped.is_none() && rank_of_usable == best {
+        less_loaded(first, equals, criteria.random)?
     } else {
-        less_busy(
-            draw(equals.clone(), criteria.random)?,
+        less_loaded(
+            pick(equals.clone(), criteria.random)?,
             equals,
             criteria.random,
         )?
@@ -107,17 +102,33 @@ pub fn choose_node<'a>(
     Some(Choice {
         node,
         skipped,
-        fallback: is_fallback(level, criteria),
+        fallback: is_fallback(rank_of_usable, criteria),
     })
 }
 
-/// How gladly a node is read from: 0 first.
-fn tier(node: &Node, is_primary: bool, criteria: &SelectionCriteria<'_>) -> u8 {
+/// The node if none is usable: the primary, then a fresh node that has not failed in this call, then any.
+fn last_resort<'a>(
+    shard: &'a Shard,
+    criteria: &SelectionCriteria<'_>,
+    is_fresh: &dyn Fn(&Arc<Node>) -> bool,
+) -> Option<&'a Arc<Node>> {
+    let primary = shard.primary.as_ref();
+    let fresh = || shard.nodes().filter(|node| is_fresh(node));
+    let has_failed = |node: &Node| criteria.excluded.contains(&node.index);
+    primary
+        .filter(|node| !has_failed(node))
+        .or_else(|| fresh().find(|node| !has_failed(node)))
+        .or(primary)
+        .or_else(|| fresh().next())
+}
+
+/// The preference for a node: 0 is read from first.
+fn rank(node: &Node, is_primary: bool, criteria: &SelectionCriteria<'_>) -> u8 {
     match criteria.read_from {
         ReadFrom::Primary => u8::from(!is_primary),
         ReadFrom::Any | ReadFrom::Nearest => 0,
         ReadFrom::Replica => u8::from(is_primary),
-        ReadFrom::Zone => match (is_ours(node, criteria.zone), is_primary) {
+        ReadFrom::Zone => match (is_local(node, criteria.zone), is_primary) {
             (true, false) => 0,
             (true, true) => 1,
             (false, false) => 2,
@@ -126,17 +137,17 @@ fn tier(node: &Node, is_primary: bool, criteria: &SelectionCriteria<'_>) -> u8 {
     }
 }
 
-/// Whether a tier is none of those that are wished for.
-fn is_fallback(tier: u8, criteria: &SelectionCriteria<'_>) -> bool {
+/// Whether nodes of a rank are used only as a fallback.
+fn is_fallback(rank: u8, criteria: &SelectionCriteria<'_>) -> bool {
     match criteria.read_from {
-        ReadFrom::Zone => tier > 1,
-        _ => tier > 0,
+        ReadFrom::Zone => rank > 1,
+        _ => rank > 0,
     }
 }
 
-/// Whether a node is in our zone. One that has not named its own yet is taken to be: it does when
-/// it is greeted, and so is found out about by the first read.
-fn is_ours(node: &Node, zone: Option<&str>) -> bool {
+/// Whether a node is in the client's zone. A node without a connection counts as local: its zone becomes
+/// known in the handshake, so the first read finds it out.
+fn is_local(node: &Node, zone: Option<&str>) -> bool {
     match (&node.zone, node.peer.zone()) {
         (Some(named), _) => Some(named.as_str()) == zone,
         (None, Some(named)) => Some(named.as_str()) == zone,
@@ -144,8 +155,8 @@ fn is_ours(node: &Node, zone: Option<&str>) -> bool {
     }
 }
 
-/// One of these, by this number.
-fn draw<'a>(
+/// Selects a node by a random number.
+fn pick<'a>(
     mut nodes: impl Iterator<Item = &'a Arc<Node>> + Clone,
     random: u64,
 ) -> Option<&'a Arc<Node>> {
@@ -153,8 +164,8 @@ fn draw<'a>(
     nodes.nth((random % count.max(1)) as usize)
 }
 
-/// This one, or another of these with less to do.
-fn less_busy<'a>(
+/// The first node, or another random one with fewer requests in flight.
+fn less_loaded<'a>(
     first: &'a Arc<Node>,
     nodes: impl Iterator<Item = &'a Arc<Node>> + Clone,
     random: u64,
@@ -164,7 +175,7 @@ fn less_busy<'a>(
         return Some(first);
     }
     let others = nodes.filter(|node| !Arc::ptr_eq(node, first));
-    let second = draw(others, random.rotate_left(32));
+    let second = pick(others, random.rotate_left(32));
     Some(
         second
             .filter(|s| s.peer.load.in_flight() < load)
@@ -172,27 +183,27 @@ fn less_busy<'a>(
     )
 }
 
-/// One of the nearest, or one whose distance is to be measured again: of each node one read a
+/// One of the nearest nodes, or a node whose round trip is due to be measured: one read of each node per
 /// second is for that.
 fn nearest<'a>(
     nodes: impl Iterator<Item = &'a Arc<Node>> + Clone,
     criteria: &SelectionCriteria<'_>,
 ) -> Option<&'a Arc<Node>> {
-    let unsure = nodes
+    let to_measure = nodes
         .clone()
         .find(|node| node.peer.load.claim_probe(criteria.time));
-    if unsure.is_some() {
-        return unsure;
+    if to_measure.is_some() {
+        return to_measure;
     }
-    let trip = |node: &&Arc<Node>| node.peer.load.rtt();
-    let least = nodes.clone().filter_map(|node| trip(&node)).min();
-    let limit = least.map_or(Duration::MAX, |least| least + least / 4 + NEAR);
+    let rtt = |node: &&Arc<Node>| node.peer.load.rtt();
+    let least = nodes.clone().filter_map(|node| rtt(&node)).min();
+    let limit = least.map_or(Duration::MAX, |least| least + least / 4 + RTT_TOLERANCE);
     let near = nodes
         .clone()
-        .filter(|node| trip(node).is_some_and(|trip| trip <= limit));
-    match draw(near.clone(), criteria.random) {
-        Some(first) => less_busy(first, near, criteria.random),
-        None => draw(nodes, criteria.random),
+        .filter(|node| rtt(node).is_some_and(|rtt| rtt <= limit));
+    match pick(near.clone(), criteria.random) {
+        Some(first) => less_loaded(first, near, criteria.random),
+        None => pick(nodes, criteria.random),
     }
 }
 

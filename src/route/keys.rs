@@ -1,72 +1,11 @@
-//! Which arguments of a command are keys, by the servers' own key specifications; and whether it has as many arguments as it
-//! needs. What is refused here would be refused by every server, so nothing is sent.
+//! Which arguments of a command are keys, and whether the number of arguments is valid. A command that is refused here
+//! would be refused by every server, so nothing is sent.
 
 use super::command::{Flag, Row};
-use super::option_arg::OptionArg;
+use super::key_spec::{Begin, Find, KeyAccess, KeySpec, Presence};
 use crate::error::Error;
 
-/// One rule for where a command has keys.
-#[derive(Debug)]
-pub struct KeySpec {
-    pub begin: Begin,
-    pub find: Find,
-    pub access: KeyAccess,
-    pub presence: Presence,
-}
-
-/// Where to begin.
-#[derive(Debug)]
-pub enum Begin {
-    Index(u8),
-    /// At the argument after a word.
-    After(&'static OptionArg),
-}
-
-/// How to go on from there.
-#[derive(Debug)]
-pub enum Find {
-    /// Up to `last`: after the beginning, or (negative) before the end. A `share` of 2 is the first half of what is left.
-    Range { last: i8, step: u8, share: u8 },
-    /// The argument there is a number of keys; they begin `first` after it.
-    Count { first: u8, step: u8 },
-}
-
-/// What the command does with a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyAccess {
-    Read,
-    Update,
-    Overwrite,
-    Remove,
-    /// No key, but routed by its slot like one: a shard channel, or a cursor of CLUSTERSCAN.
-    Channel,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    Required,
-    Optional,
-    /// Optional, and if found the only one.
-    Instead,
-}
-
-impl KeySpec {
-    pub(super) const fn new(
-        begin: Begin,
-        find: Find,
-        access: KeyAccess,
-        presence: Presence,
-    ) -> KeySpec {
-        KeySpec {
-            begin,
-            find,
-            access,
-            presence,
-        }
-    }
-}
-
-/// Whether there are as many arguments as the command needs.
+/// Checks the number of arguments.
 #[inline]
 pub fn check(row: &Row, args: &[&[u8]]) -> Result<(), Error> {
     let needed = usize::from(row.arity.unsigned_abs());
@@ -78,10 +17,10 @@ pub fn check(row: &Row, args: &[&[u8]]) -> Result<(), Error> {
 
 #[cold]
 fn wrong_count(row: &Row, args: &[&[u8]]) -> Error {
-    // The words of the name are not arguments to those who read it.
-    let named = row.name.split(' ').count();
-    let needed = usize::from(row.arity.unsigned_abs()).saturating_sub(named);
-    let given = args.len().saturating_sub(named);
+    // The arity includes the name and the sub-command; the message does not.
+    let name_len = row.name.split(' ').count();
+    let needed = usize::from(row.arity.unsigned_abs()).saturating_sub(name_len);
+    let given = args.len().saturating_sub(name_len);
     let at_least = if row.arity < 0 { "at least " } else { "" };
     let plural = if needed == 1 { "" } else { "s" };
     Error::invalid(format!(
@@ -90,80 +29,28 @@ fn wrong_count(row: &Row, args: &[&[u8]]) -> Error {
     ))
 }
 
-/// Calls `f` with the index of each key, in the order of the arguments' roles.
+/// Calls `f` with the index of each key, in the order of the specifications.
 pub fn each_key(
     row: &Row,
     args: &[&[u8]],
     f: &mut dyn FnMut(usize, KeyAccess),
 ) -> Result<(), Error> {
     for spec in row.keys {
-        let begin = match spec.begin {
-            Begin::Index(index) => usize::from(index),
-            Begin::After(search) => match search.find(args) {
-                Some(index) => index,
-                None if spec.presence != Presence::Required => continue,
-                None => {
-                    return Err(refuse(
-                        row,
-                        format!("{} and keys after it", search.words.join(" or ")),
-                    ));
-                }
-            },
+        let Some(begin) = begin_of(row, spec, args)? else {
+            continue;
         };
-        if begin >= args.len() {
-            if spec.presence != Presence::Required {
-                continue;
-            }
-            return Err(refuse(row, format!("a key as argument {begin}")));
-        }
-        let left = args.len() - begin;
-        let (first, count, step) = match spec.find {
+        let range = match spec.find {
             Find::Range { last, step, share } => {
                 let (step, share) = (usize::from(step), usize::from(share));
-                let reach = if last >= 0 {
-                    usize::from(last.unsigned_abs()) + 1
-                } else {
-                    (left / share + 1).saturating_sub(last.unsigned_abs().into())
-                };
-                if reach == 0 || reach > left {
-                    return Err(refuse(row, format!("a key as argument {begin}")));
-                }
-                if last == -1 && !(left.is_multiple_of(share) && reach.is_multiple_of(step)) {
-                    return Err(refuse(
-                        row,
-                        format!(
-                            "{} arguments to each key from argument {begin} on, not {left} in all",
-                            share.max(step)
-                        ),
-                    ));
-                }
-                (begin, reach.div_ceil(step), step)
+                keys_in_range(row, args.len(), begin, (last, step, share))?
             }
             Find::Count { first, step } => {
                 let (first, step) = (usize::from(first), usize::from(step));
-                let Some(count) = number(args[begin]) else {
-                    return Err(refuse(row, format!("a number of keys as argument {begin}")));
-                };
-                if count == 0 && !row.flags.has(Flag::KeysOptional) {
-                    return Err(refuse(
-                        row,
-                        format!("at least one key, but argument {begin} says 0"),
-                    ));
-                }
-                let room = left.saturating_sub(first) / step;
-                if count > room {
-                    return Err(refuse(
-                        row,
-                        format!(
-                            "the {count} keys that argument {begin} says, but has room for {room}"
-                        ),
-                    ));
-                }
-                (begin + first, count, step)
+                counted_keys(row, args, begin, (first, step))?
             }
         };
-        for i in 0..count {
-            f(first + i * step, spec.access);
+        for i in 0..range.count {
+            f(range.first + i * range.step, spec.access);
         }
         if spec.presence == Presence::Instead {
             return Ok(());
@@ -172,7 +59,97 @@ pub fn each_key(
     Ok(())
 }
 
-/// The index of the first key, `None` if there is none.
+/// Keys at regular distances.
+struct KeyRange {
+    first: usize,
+    count: usize,
+    step: usize,
+}
+
+/// Where the keys of a specification begin; `None` if they are optional and absent.
+fn begin_of(row: &Row, spec: &KeySpec, args: &[&[u8]]) -> Result<Option<usize>, Error> {
+    let is_required = spec.presence == Presence::Required;
+    let begin = match spec.begin {
+        Begin::Index(index) => usize::from(index),
+        Begin::After(option) => match option.find(args) {
+            Some(index) => index,
+            None if !is_required => return Ok(None),
+            None => {
+                let words = option.words.join(" or ");
+                return Err(refuse(row, format!("{words} and keys after it")));
+            }
+        },
+    };
+    if begin < args.len() {
+        return Ok(Some(begin));
+    }
+    if is_required {
+        return Err(refuse(row, format!("a key as argument {begin}")));
+    }
+    Ok(None)
+}
+
+fn keys_in_range(
+    row: &Row,
+    args_len: usize,
+    begin: usize,
+    (last, step, share): (i8, usize, usize),
+) -> Result<KeyRange, Error> {
+    let left = args_len - begin;
+    let len = if last >= 0 {
+        usize::from(last.unsigned_abs()) + 1
+    } else {
+        (left / share + 1).saturating_sub(last.unsigned_abs().into())
+    };
+    if len == 0 || len > left {
+        return Err(refuse(row, format!("a key as argument {begin}")));
+    }
+    if last == -1 && !(left.is_multiple_of(share) && len.is_multiple_of(step)) {
+        return Err(refuse(
+            row,
+            format!(
+                "{} arguments to each key from argument {begin} on, not {left} in all",
+                share.max(step)
+            ),
+        ));
+    }
+    Ok(KeyRange {
+        first: begin,
+        count: len.div_ceil(step),
+        step,
+    })
+}
+
+fn counted_keys(
+    row: &Row,
+    args: &[&[u8]],
+    begin: usize,
+    (first, step): (usize, usize),
+) -> Result<KeyRange, Error> {
+    let Some(count) = number(args[begin]) else {
+        return Err(refuse(row, format!("a number of keys as argument {begin}")));
+    };
+    if count == 0 && !row.flags.has(Flag::KeysOptional) {
+        return Err(refuse(
+            row,
+            format!("at least one key, but argument {begin} is 0"),
+        ));
+    }
+    let room = (args.len() - begin).saturating_sub(first) / step;
+    if count > room {
+        return Err(refuse(
+            row,
+            format!("{count} keys, the number in argument {begin}, but has arguments for {room}"),
+        ));
+    }
+    Ok(KeyRange {
+        first: begin + first,
+        count,
+        step,
+    })
+}
+
+/// The index of the first key; `None` if there is none.
 #[inline]
 pub fn first_key(row: &Row, args: &[&[u8]]) -> Result<Option<usize>, Error> {
     let only = usize::from(row.only_key);
@@ -188,7 +165,7 @@ fn search_first_key(row: &Row, args: &[&[u8]]) -> Result<Option<usize>, Error> {
     Ok(first)
 }
 
-/// A count as servers read it: no sign, no leading zero, no space. Numbers beyond all counting are none.
+/// Parses a number of keys as servers do: no sign, no leading zero, no space; at most 9 digits.
 fn number(text: &[u8]) -> Option<usize> {
     match text {
         [b'0'] => Some(0),
@@ -200,8 +177,8 @@ fn number(text: &[u8]) -> Option<usize> {
 }
 
 #[cold]
-fn refuse(row: &Row, what: String) -> Error {
-    Error::invalid(format!("{} needs {what}", row.name))
+fn refuse(row: &Row, needs: String) -> Error {
+    Error::invalid(format!("{} needs {needs}", row.name))
 }
 
 #[cfg(test)]
@@ -209,7 +186,7 @@ mod tests {
     use super::*;
     use crate::route::find;
 
-    /// "" is written for an empty argument.
+    /// `""` stands for an empty argument.
     fn arguments(line: &str) -> Vec<&[u8]> {
         line.split(' ')
             .map(|word| if word == "\"\"" { &[] } else { word.as_bytes() })
@@ -325,11 +302,11 @@ mod tests {
             ("EVAL s -1", "EVAL needs a number of keys as argument 2"),
             (
                 "EVAL s 2 a",
-                "EVAL needs the 2 keys that argument 2 says, but has room for 1",
+                "EVAL needs 2 keys, the number in argument 2, but has arguments for 1",
             ),
             (
                 "EVAL s 9999999999",
-                "EVAL needs the 9999999999 keys that argument 2 says, but has room for 0",
+                "EVAL needs 9999999999 keys, the number in argument 2, but has arguments for 0",
             ),
             (
                 "EVAL s 99999999999999999999",
@@ -337,18 +314,18 @@ mod tests {
             ),
             (
                 "ZUNION 0 a",
-                "ZUNION needs at least one key, but argument 1 says 0",
+                "ZUNION needs at least one key, but argument 1 is 0",
             ),
             ("ZUNION 1x a", "ZUNION needs a number of keys as argument 1"),
             ("ZUNION 01 a", "ZUNION needs a number of keys as argument 1"),
             ("ZUNION +1 a", "ZUNION needs a number of keys as argument 1"),
             (
                 "ZUNIONSTORE d 3 a b",
-                "ZUNIONSTORE needs the 3 keys that argument 2 says, but has room for 2",
+                "ZUNIONSTORE needs 3 keys, the number in argument 2, but has arguments for 2",
             ),
             (
                 "MSETEX 2 a 1 b",
-                "MSETEX needs the 2 keys that argument 1 says, but has room for 1",
+                "MSETEX needs 2 keys, the number in argument 1, but has arguments for 1",
             ),
             ("BLPOP 0", "BLPOP needs at least 2 arguments, not 1"),
         ] {

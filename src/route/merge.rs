@@ -1,22 +1,22 @@
-//! How the replies of several nodes become one. No I/O.
+//! Merges the replies of several nodes into one. No I/O.
 
 use super::command::{Request, Response, Row};
-use super::plan::KeyGroups;
+use super::key_groups::KeyGroups;
 use super::table;
 use crate::error::{Code, Error};
 use crate::resp::{Answer, Kind, Reply, Value, View, flag};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Merge {
-    /// Element by element, where the caller named the keys.
+    /// One element for each key, in the order of the command's keys.
     InOrder,
-    /// All elements, one node's behind another's.
+    /// The elements of all nodes, node after node.
     Concat,
     /// The first reply, if none is an error.
     AllSucceeded,
     /// The first reply that is no error.
     OneSucceeded,
-    /// The first that is not nil.
+    /// The first reply that is not nil.
     FirstFound,
     Sum,
     Min,
@@ -28,19 +28,19 @@ pub enum Merge {
 }
 
 impl Merge {
-    /// Whether the command promises to do all or nothing, which it cannot in groups.
+    /// Whether the command is atomic on one server, which it cannot be when it is split.
     pub fn is_atomic(self) -> bool {
         self == Merge::AllSucceeded
     }
 }
 
-/// Special commands whose replies have a sense in common after all.
+/// Commands with the response policy "special" that have a merge all the same.
 const SPECIAL: &[(&Row, Merge)] = &[
-    // A nil says that this node has no key, not that the cluster has none.
+    // nil means that this node has no key; another node may have one.
     (table::RANDOMKEY, Merge::FirstFound),
 ];
 
-/// How the replies to a command are merged; `None` if it is not one for several nodes.
+/// How the replies to a command are merged; `None` if the command goes to one node.
 pub fn merge_of(row: &Row) -> Option<Merge> {
     Some(match (row.request, row.response) {
         (Request::Default | Request::Special, _) => return None,
@@ -60,27 +60,27 @@ pub fn merge_of(row: &Row) -> Option<Merge> {
     })
 }
 
-/// Merges the answers of `reply` into its root. `groups` says which keys each answer is about.
+/// Merges the answers of `reply` into its root. `groups` has the keys of each answer.
 ///
-/// An error of one node is the reply, with the node's name: a part is never passed off as the
-/// whole.
+/// If one node fails, its error is the reply, with the node's name: a partial result is never returned
+/// as the complete one.
 pub fn merge(how: Merge, reply: &mut Reply, groups: &KeyGroups) {
     let answers = std::mem::take(&mut reply.answers);
     let failed = match how {
         Merge::ByNode => None,
-        Merge::OneSucceeded => least_idle(reply, &answers),
+        Merge::OneSucceeded => most_specific_error(reply, &answers),
         _ => answers
             .iter()
             .find(|a| a.value.kind == Kind::Error)
             .copied(),
     };
     if let Some(failed) = failed {
-        reply.root = told(reply, failed, &answers);
+        reply.root = named_error(reply, failed, &answers);
         return;
     }
     let root = match how {
-        // After a failover in the middle, when two shards have become one.
-        _ if groups.is_empty() && any_twice(&answers) => None,
+        // A failover during the call can send two shards' commands to one node.
+        _ if groups.is_empty() && has_duplicate_node(&answers) => None,
         Merge::InOrder => in_order(reply, &answers, groups),
         Merge::Concat => concat(reply, &answers),
         Merge::AllSucceeded => answers.first().copied(),
@@ -89,17 +89,17 @@ pub fn merge(how: Merge, reply: &mut Reply, groups: &KeyGroups) {
             let first = answers.iter().find(|a| a.value.kind != Kind::Nil);
             first.or(answers.first()).copied()
         }
-        Merge::Sum => each_int(reply, &answers, |a, b| a.saturating_add(b)),
-        Merge::Min => each_int(reply, &answers, i64::min),
-        Merge::Max => each_int(reply, &answers, i64::max),
-        Merge::And => each_int(reply, &answers, |a, b| i64::from(a != 0 && b != 0)),
-        Merge::Or => each_int(reply, &answers, |a, b| i64::from(a != 0 || b != 0)),
+        Merge::Sum => combine_ints(reply, &answers, |a, b| a.saturating_add(b)),
+        Merge::Min => combine_ints(reply, &answers, i64::min),
+        Merge::Max => combine_ints(reply, &answers, i64::max),
+        Merge::And => combine_ints(reply, &answers, |a, b| i64::from(a != 0 && b != 0)),
+        Merge::Or => combine_ints(reply, &answers, |a, b| i64::from(a != 0 || b != 0)),
         Merge::ByNode => Some(by_node(reply, &answers)),
     };
     reply.root = root.unwrap_or_else(|| {
         let error = Error::new(
             Code::Protocol,
-            "the nodes sent replies that do not go together",
+            "the replies of the nodes cannot be merged: their types or lengths differ, or one node answered twice",
         );
         reply.store_error(&error.sent(true))
     });
@@ -109,20 +109,20 @@ fn is_error(answer: &Answer) -> bool {
     answer.value.kind == Kind::Error
 }
 
-/// Whether a node has answered twice.
-fn any_twice(answers: &[Answer]) -> bool {
+/// Whether one node has answered twice.
+fn has_duplicate_node(answers: &[Answer]) -> bool {
     let mut nodes: Vec<u64> = answers.iter().map(|a| a.node).filter(|n| *n != 0).collect();
     nodes.sort_unstable();
     nodes.windows(2).any(|pair| pair[0] == pair[1])
 }
 
-/// If nobody did what one node was to do: the error that says most. Nodes that had nothing to do
-/// (NOTBUSY, to SCRIPT KILL) say least.
-fn least_idle(reply: &Reply, answers: &[Answer]) -> Option<Answer> {
+/// The error to return if all nodes failed. One that is not NOTBUSY is preferred: SCRIPT KILL gets NOTBUSY
+/// from every node that runs no script.
+fn most_specific_error(reply: &Reply, answers: &[Answer]) -> Option<Answer> {
     if answers.iter().any(|a| !is_error(a)) {
         return None;
     }
-    let idle = |a: &&Answer| {
+    let is_idle = |a: &&Answer| {
         View::new(reply, a.value)
             .text()
             .unwrap_or_default()
@@ -130,25 +130,28 @@ fn least_idle(reply: &Reply, answers: &[Answer]) -> Option<Answer> {
     };
     answers
         .iter()
-        .find(|a| !idle(a))
+        .find(|a| !is_idle(a))
         .or(answers.first())
         .copied()
 }
 
-/// One node's error as that of the whole, with the name of its node, and how many succeeded all the
-/// same: what they did is done.
-fn told(reply: &mut Reply, failed: Answer, answers: &[Answer]) -> Answer {
+/// One node's error as the error of the command, with the node's name and the number of parts that
+/// succeeded: their effects remain.
+fn named_error(reply: &mut Reply, failed: Answer, answers: &[Answer]) -> Answer {
     let node = reply.origin_of(failed).map(|o| o.name().to_string());
     let text = View::new(reply, failed.value).text().unwrap_or_default();
-    let mut words = String::from_utf8_lossy(text).into_owned();
-    if let Some(node) = node.filter(|node| !words.contains(node)) {
-        words = format!("{words} [{node}]");
+    let mut message = String::from_utf8_lossy(text).into_owned();
+    if let Some(node) = node.filter(|node| !message.contains(node)) {
+        message = format!("{message} [{node}]");
     }
-    let done = answers.iter().filter(|a| !is_error(a)).count();
+    let succeeded = answers.iter().filter(|a| !is_error(a)).count();
     if answers.len() > 1 {
-        words = format!("{words} ({done} of {} parts succeeded)", answers.len());
+        message = format!(
+            "{message} ({succeeded} of {} parts succeeded)",
+            answers.len()
+        );
     }
-    let mut value = reply.store_text(Kind::Error, words.as_bytes());
+    let mut value = reply.store_text(Kind::Error, message.as_bytes());
     value.code = failed.value.code;
     value.flags = failed.value.flags
         | answers
@@ -160,7 +163,7 @@ fn told(reply: &mut Reply, failed: Answer, answers: &[Answer]) -> Answer {
     }
 }
 
-fn whole(value: Value) -> Option<Answer> {
+fn merged_answer(value: Value) -> Option<Answer> {
     let mut answer = Answer { value, node: 0 };
     answer.value.flags |= flag::SENT;
     Some(answer)
@@ -180,31 +183,31 @@ fn in_order(reply: &mut Reply, answers: &[Answer], groups: &KeyGroups) -> Option
             merged.push(value);
         }
         if first == merged.len() && !has_elements {
-            // These are all that there were, in another order.
+            // The reply holds no other values, so they replace its values in the right order.
             reply.values = merged;
-            return whole(Value::new(Kind::Array, answers.len() as u32, 0));
+            return merged_answer(Value::new(Kind::Array, answers.len() as u32, 0));
         }
         reply.values.append(&mut merged);
-        return whole(Value::new(Kind::Array, answers.len() as u32, first as u64));
+        return merged_answer(Value::new(Kind::Array, answers.len() as u32, first as u64));
     }
     reply.values.resize(first + groups.keys(), Value::NIL);
-    let (given, merged) = reply.values.split_at_mut(first);
+    let (received, merged) = reply.values.split_at_mut(first);
     for (answer, (_, keys)) in answers.iter().zip(groups.iter()) {
         if !answer.value.kind.has_elements() || answer.value.len as usize != keys.len() {
             return None;
         }
         let begin = answer.value.data as usize;
-        let values = given.get(begin..begin + keys.len())?;
+        let values = received.get(begin..begin + keys.len())?;
         for (value, key) in values.iter().zip(keys) {
             *merged.get_mut(groups.rank(*key))? = *value;
         }
     }
-    whole(Value::new(Kind::Array, groups.keys() as u32, first as u64))
+    merged_answer(Value::new(Kind::Array, groups.keys() as u32, first as u64))
 }
 
 fn concat(reply: &mut Reply, answers: &[Answer]) -> Option<Answer> {
     let kind = answers.first()?.value.kind;
-    // What is no list cannot be put behind another: it is shown by node.
+    // Only lists can be concatenated; other replies are returned by node.
     if !answers.iter().all(|a| a.value.kind == kind) || !kind.has_elements() {
         return Some(by_node(reply, answers));
     }
@@ -215,11 +218,15 @@ fn concat(reply: &mut Reply, answers: &[Answer]) -> Option<Answer> {
     let first = reply.values.len();
     let len = u32::try_from(all.len()).ok()?;
     reply.values.extend(all);
-    whole(Value::new(kind, len, first as u64))
+    merged_answer(Value::new(kind, len, first as u64))
 }
 
-/// Integers, or lists of them, place by place.
-fn each_int(reply: &mut Reply, answers: &[Answer], f: impl Fn(i64, i64) -> i64) -> Option<Answer> {
+/// Combines integers, or lists of integers element by element.
+fn combine_ints(
+    reply: &mut Reply,
+    answers: &[Answer],
+    f: impl Fn(i64, i64) -> i64,
+) -> Option<Answer> {
     let first = View::new(reply, answers.first()?.value);
     if first.kind() == Kind::Integer {
         let mut numbers = answers.iter().map(|a| {
@@ -229,21 +236,23 @@ fn each_int(reply: &mut Reply, answers: &[Answer], f: impl Fn(i64, i64) -> i64) 
         });
         let start = numbers.next()??;
         let n = numbers.try_fold(start, |n, m| m.map(|m| f(n, m)))?;
-        return whole(Value::integer(n));
+        return merged_answer(Value::integer(n));
     }
-    let mut row: Vec<i64> = first.elements().map(View::int).collect::<Option<_>>()?;
+    let mut combined: Vec<i64> = first.elements().map(View::int).collect::<Option<_>>()?;
     for answer in &answers[1..] {
         let view = View::new(reply, answer.value);
-        if view.len() != row.len() {
+        if view.len() != combined.len() {
             return None;
         }
-        for (n, m) in row.iter_mut().zip(view.elements()) {
+        for (n, m) in combined.iter_mut().zip(view.elements()) {
             *n = f(*n, m.int()?);
         }
     }
     let at = reply.values.len();
-    reply.values.extend(row.iter().map(|n| Value::integer(*n)));
-    whole(Value::new(Kind::Array, row.len() as u32, at as u64))
+    reply
+        .values
+        .extend(combined.iter().map(|n| Value::integer(*n)));
+    merged_answer(Value::new(Kind::Array, combined.len() as u32, at as u64))
 }
 
 fn by_node(reply: &mut Reply, answers: &[Answer]) -> Answer {
@@ -253,7 +262,7 @@ fn by_node(reply: &mut Reply, answers: &[Answer]) -> Answer {
             .origin_of(*answer)
             .map_or("?".to_string(), |o| o.name().to_string());
         pairs.push(reply.store_text(Kind::String, name.as_bytes()));
-        // An element now, with no node behind it: its name is the key.
+        // The value is an element of a map now; its node is the key.
         let mut value = answer.value;
         value.flags &= !flag::ANSWER;
         pairs.push(value);

@@ -1,16 +1,16 @@
-//! Whether a replica's answer may be what is left of a key that has moved away.
+//! Whether a replica's answer may be wrong because a key is missing there.
 //!
-//! While a slot migrates, a replica of the old owner no longer has the keys that have gone, and
-//! (but for Valkey 8 and later) does not say so: it answers as if they did not exist. And a replica
-//! of the new owner may not have them yet.
+//! While a slot migrates, a replica of the old owner no longer has the keys that have moved, and answers as if
+//! they did not exist (Valkey 8 and later redirect). And a replica of the new owner may not have them yet.
 
-use super::command::{Flag, Row, find};
+use super::command::{Flag, Row};
+use super::find::find;
 use super::keys::each_key;
 use super::merge::{Merge, merge_of};
 use crate::resp::{Kind, View};
 
-/// Whether the primary might answer otherwise because a key is missing: the answer is one that
-/// there is for a key that does not exist, or says too little to tell.
+/// Whether the primary might give another answer because the replica lacks a key: the answer is one that a
+/// key which does not exist can have, or does not show whether all keys exist.
 pub fn may_be_missing_key(args: &[&[u8]], reply: View<'_>) -> bool {
     let row = find(args);
     let mut keys = 0;
@@ -19,22 +19,22 @@ pub fn may_be_missing_key(args: &[&[u8]], reply: View<'_>) -> bool {
     {
         keys = 0;
     }
-    if may_say_anything(row, keys) {
+    if hides_missing_keys(row, keys) {
         return true;
     }
     match reply.kind() {
         Kind::Nil => true,
-        // 0 of EXISTS, LLEN, SISMEMBER; -1 of BITPOS; -2 of TTL; and of EXISTS with several keys
-        // whatever is less than all.
+        // 0 of EXISTS, LLEN, SISMEMBER; -1 of BITPOS; -2 of TTL; and less than the number of keys of
+        // EXISTS.
         Kind::Integer | Kind::Bool => reply.int().is_none_or(|n| n <= 0 || n < keys),
-        // GETRANGE; TYPE says "none", MEMORY DOCTOR nothing of the kind.
+        // "" of GETRANGE, "none" of TYPE; not the report of MEMORY DOCTOR.
         Kind::Status => matches!(reply.text(), Some(b"none" | b"")),
         // XINFO STREAM, OBJECT FREQ.
         Kind::Error => reply
             .text()
             .is_some_and(|text| text.starts_with(b"ERR no such key")),
         kind if kind.has_text() => reply.text().is_none_or(<[u8]>::is_empty),
-        // The holes of MGET and HMGET; SMISMEMBER, which knows no other answer than 0.
+        // A nil element of MGET or HMGET; only zeros of SMISMEMBER.
         _ => {
             reply.is_empty()
                 || reply.elements().any(View::is_nil)
@@ -45,9 +45,9 @@ pub fn may_be_missing_key(args: &[&[u8]], reply: View<'_>) -> bool {
     }
 }
 
-/// Whether a command makes something of its keys in which one that is missing does not show: a
-/// script, a union, a difference. Not so one that answers key by key, or counts them.
-fn may_say_anything(row: Option<&'static Row>, keys: i64) -> bool {
+/// Whether a command combines its keys so that a missing one does not show in the answer: a script, a union,
+/// a difference. A command that answers for each key, or counts the keys, does not.
+fn hides_missing_keys(row: Option<&'static Row>, keys: i64) -> bool {
     let Some(row) = row else { return true };
     let script = row.flags.has(Flag::KeysOptional) && row.flags.has(Flag::KeysMovable);
     let by_key = matches!(merge_of(row), Some(Merge::InOrder | Merge::Sum));
@@ -129,7 +129,7 @@ mod tests {
                 },
                 true,
             ),
-            // What one key of several lacks does not show in these.
+            // One missing key of several does not show in these answers.
             ("SUNION {k}a {k}b", list(&[a]), true),
             ("SUNION k", list(&[a]), false),
             ("LCS {k}a {k}b", text("v"), true),

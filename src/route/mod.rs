@@ -1,26 +1,36 @@
-//! Decisions about commands: what they are, where their keys are, whether they write. No I/O.
+//! Decisions about commands: their rows, keys, routes and errors, and the choice of a node. No I/O.
 
 mod access;
 mod choose_node;
+mod classify;
 mod command;
+mod find;
+mod key_groups;
+mod key_spec;
 mod keys;
 mod merge;
 mod missing_key;
 mod option_arg;
-mod plan;
+mod packed_name;
 mod recovery;
+#[allow(clippy::module_inception)]
+mod route;
 mod scan;
 pub mod table;
 
-pub use access::{Access, BlockingTimeout, access, allows_early_send, blocking_timeout};
+pub use access::{BlockingTimeout, access, allows_early_send, blocking_timeout};
 pub use choose_node::{Choice, SelectionCriteria, SkipReason, choose_node};
-pub use command::{Block, Flag, Flags, Request, Response, Row, find};
-pub use keys::{KeyAccess, KeySpec, check, each_key, first_key};
+pub use classify::{Classified, classify};
+pub use command::{Access, Block, Flag, Flags, Request, Response, Row};
+pub use find::find;
+pub use key_groups::KeyGroups;
+pub use key_spec::{KeyAccess, KeySpec};
+pub use keys::{check, each_key, first_key};
 pub use merge::{Merge, merge};
 pub use missing_key::may_be_missing_key;
-pub use plan::{KeyGroups, Nodes, Route, check_shareable, crossslot, plan, printable};
 pub use recovery::{
     ErrorContext, RetryAction, RetryPlan, action_for_failure, action_for_reply, backoff_us,
     redirect_backoff_us, was_cut_short,
 };
-pub use scan::{At, Next, Scan};
+pub use route::{Nodes, Route, RouteOptions, crossslot, printable, route};
+pub use scan::{Scan, ScanStep, WalkTarget};

@@ -1,25 +1,25 @@
-//! An option among the arguments of a command.
+//! How to find an option among the arguments of a command.
 
-/// Which word to look for, and how: compared without case, like servers do.
+/// The option to search for. Words are compared without regard to case, as in servers.
 #[derive(Debug)]
 pub struct OptionArg {
     pub words: &'static [&'static str],
-    /// The first argument that can be one of them.
+    /// The index of the first argument that can be one of them.
     pub from: u8,
-    /// Words whose arguments are not words, and how many arguments they have.
+    /// Other options that take arguments, and how many.
     pub takes: &'static [(&'static str, u8)],
-    /// The word that ends the options; "" if they go on to the end.
+    /// The word that ends the options; "" if there is none.
     pub stop: &'static str,
-    /// Whether the last wins, or the first.
+    /// Whether the last occurrence counts; otherwise the first.
     pub last: bool,
 }
 
 impl OptionArg {
-    /// The index of the argument after the word.
+    /// The index of the argument after the option.
     pub fn find(&self, args: &[&[u8]]) -> Option<usize> {
         let mut found = None;
         let mut i = usize::from(self.from);
-        // A word with nothing after it is no option, whatever it says.
+        // The last argument cannot be an option: it has no argument of its own.
         while i + 1 < args.len() {
             let is = |word: &str| args[i].eq_ignore_ascii_case(word.as_bytes());
             if is(self.stop) && !self.stop.is_empty() {

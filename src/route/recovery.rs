@@ -1,9 +1,9 @@
-//! From an error to what is done about it: one table, no I/O.
+//! From an error to the action after it: one table, no I/O.
 //!
-//! The question behind each row is whether the command can have run. A server that answers MOVED,
-//! ASK, TRYAGAIN, CLUSTERDOWN, LOADING, MASTERDOWN or READONLY has not executed it, and neither
-//! has one to which no byte of it was written: such a command may be sent plan. Any other
-//! command whose reply is missing may have run, and is sent again only if that does no harm.
+//! Each row depends on whether the command can have run. A server that answers MOVED, ASK, TRYAGAIN,
+//! CLUSTERDOWN, LOADING, MASTERDOWN or READONLY has not executed it. Nor has a server to which no byte
+//! of the command was written. Such a command may be sent again. Any other command without a reply may
+//! have run, and is sent again only if it is repeatable.
 
 use crate::address::Address;
 use crate::error::{Code, Error};
@@ -11,59 +11,59 @@ use crate::sim_hooks::sim_panic_point;
 use crate::topology::redirection;
 use std::time::Duration;
 
-/// What is known of a command when its error comes.
+/// The circumstances of an error.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorContext {
-    /// Sending it twice does no harm: a read, or the caller said so.
+    /// The command may run twice: it is a read, or the caller allows it (`retry_writes`).
     pub repeatable: bool,
-    /// It was asked of a node of the caller's choice, and goes to no other.
+    /// The caller selected the node, so the command goes to no other.
     pub pinned_by_caller: bool,
-    /// The node was asked as one of several that could serve the read.
+    /// The command is a read that other nodes of the shard could serve.
     pub any_replica_ok: bool,
-    /// And it is not the primary, whom others need for more.
+    /// The node is not the primary, so it can be ejected without stopping writes.
     pub is_not_primary: bool,
 }
 
-/// What to do.
+/// What to do after an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RetryAction {
-    /// Give the error to the caller.
+    /// Return the error to the caller.
     Deliver(Code),
-    /// The slot has moved: ask there, and remember.
+    /// The slot has moved: send the command there, and patch the slot map.
     Moved { slot: u16, to: Address },
-    /// The key may have moved: ask there this once, ASKING first.
+    /// The key may have moved: send ASKING and the command there, once.
     Ask { to: Address },
-    /// Ask again, elsewhere if there is a choice.
+    /// Send the command again, to another node if there is a choice.
     Retry(RetryPlan),
-    /// The same with the script in place of its digest, if it is known.
+    /// Send the command again with the body of the script instead of its digest, if the body is known.
     ResendScript,
 }
 
-/// How to ask plan.
+/// How to send a command again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetryPlan {
-    /// The node should be left alone for a while.
+    /// Eject the node.
     pub eject: bool,
-    /// What we know of the cluster may be out of date.
+    /// Refresh the topology, which may be outdated.
     pub refresh: bool,
-    /// Not at once: the cluster needs time.
+    /// Back off first: the cluster needs time.
     pub wait: bool,
-    /// The node said so itself, so the command has certainly not run.
+    /// The node refused the command, so it has certainly not run.
     pub refused: bool,
 }
 
-/// What to do about an error that a server sent as its reply.
+/// The action after an error reply.
 ///
-/// Only a reply that *is* an error comes here. One inside an array is data: the command ran.
+/// Only a reply that *is* an error: an error inside an array is data, because the command ran.
 pub fn action_for_reply(text: &[u8], from: &Address, context: ErrorContext) -> RetryAction {
     sim_panic_point!(Route);
-    let word = text.split(|b| *b == b' ').next().unwrap_or_default();
+    let error_code = text.split(|b| *b == b' ').next().unwrap_or_default();
     let refused = RetryPlan {
         refused: true,
         wait: true,
         ..RetryPlan::default()
     };
-    match word {
+    match error_code {
         b"MOVED" | b"ASK" if context.pinned_by_caller => RetryAction::Deliver(Code::Server),
         b"MOVED" | b"ASK" => match redirection(text, from) {
             Some(r) if r.ask => RetryAction::Ask { to: r.to },
@@ -71,42 +71,42 @@ pub fn action_for_reply(text: &[u8], from: &Address, context: ErrorContext) -> R
                 slot: r.slot,
                 to: r.to,
             },
-            // A node that does not know whereto ("?" for a host without a name, a port that is
-            // none): another one may.
+            // The redirection has no usable address ("?" as the host, an invalid port): another node
+            // may have it.
             None => RetryAction::Retry(RetryPlan {
                 refresh: true,
                 ..refused
             }),
         },
-        // The keys of the command are on both sides of a migration; it ends.
+        // The keys of the command are on both sides of a migration, which will end.
         b"TRYAGAIN" => RetryAction::Retry(refused),
-        // "Hash slot not served", "The cluster is down": while a failover is going on.
+        // "Hash slot not served", "The cluster is down": during a failover.
         b"CLUSTERDOWN" => RetryAction::Retry(RetryPlan {
             refresh: true,
             ..refused
         }),
-        // The node has just started and reads its data; its replica or primary has them.
+        // The node has just started and loads its data; another node of the shard has the data.
         b"LOADING" => RetryAction::Retry(RetryPlan {
             eject: true,
             refresh: !context.any_replica_ok,
             wait: !context.any_replica_ok,
             ..refused
         }),
-        // A script that does not end. Another node of those that could serve the read is not held up by it.
+        // A script runs for too long. Another node that can serve the read is not blocked by it.
         b"BUSY" if context.any_replica_ok => RetryAction::Retry(RetryPlan {
             eject: true,
             refused: true,
             ..RetryPlan::default()
         }),
-        // A replica without its primary, told not to serve old data.
+        // A replica without a link to its primary that is configured not to serve stale data.
         b"MASTERDOWN" => RetryAction::Retry(RetryPlan {
             eject: true,
             refresh: true,
             wait: !context.any_replica_ok,
             ..refused
         }),
-        // A primary was demoted and has not said MOVED yet. From inside a script it says so
-        // behind "script:", and then what ran before it did run.
+        // A demoted primary that does not answer MOVED yet. If the message names a script, the error comes
+        // from inside the script, and the part before it has run.
         b"READONLY"
             if memchr::memmem::find(text, b"script").is_none() && !context.pinned_by_caller =>
         {
@@ -115,10 +115,10 @@ pub fn action_for_reply(text: &[u8], from: &Address, context: ErrorContext) -> R
                 ..refused
             })
         }
-        // EVALSHA of a script that the node was never told, or has forgotten: nothing ran.
+        // EVALSHA of a script that the node does not have: nothing ran.
         b"NOSCRIPT" => RetryAction::ResendScript,
-        // A command that was blocking when its node was demoted; it took nothing. (The same word for
-        // a stream that was deleted, or for CLIENT UNBLOCK, is for the caller.)
+        // The command was blocking when its node was demoted; it changed nothing. (UNBLOCKED after the
+        // deletion of a stream or after CLIENT UNBLOCK is returned to the caller.)
         b"UNBLOCKED" if memchr::memmem::find(text, b"instance state changed").is_some() => {
             RetryAction::Retry(RetryPlan {
                 refresh: true,
@@ -131,35 +131,35 @@ pub fn action_for_reply(text: &[u8], from: &Address, context: ErrorContext) -> R
     }
 }
 
-/// What to do when there is no reply.
+/// The action if there is no reply.
 pub fn action_for_failure(error: &Error, context: ErrorContext) -> RetryAction {
     if error.sent && !context.repeatable {
         return RetryAction::Deliver(error.code);
     }
     match error.code {
-        // Nobody but the caller can mend these.
+        // Only the caller can resolve these.
         Code::Interrupted | Code::Closed | Code::Auth | Code::Invalid | Code::Internal => {
             RetryAction::Deliver(error.code)
         }
-        // A node that talks nonsense, or has the wrong certificate, will go on doing so; one of several can be done
-        // without.
+        // A node that violates the protocol or has the wrong certificate will fail again. Another node may serve
+        // the read.
         Code::Protocol | Code::Tls if !context.any_replica_ok => RetryAction::Deliver(error.code),
-        // There is no memory left for the reply: no other node's would be smaller.
+        // The memory limit is reached: another node's reply would not be smaller.
         Code::Protocol if error.node.is_none() => RetryAction::Deliver(error.code),
         Code::Protocol | Code::Tls => RetryAction::Retry(RetryPlan {
             eject: true,
             ..RetryPlan::default()
         }),
-        // The connection broke, which a server does to an idle or an unwelcome client; whether
-        // the node is gone is seen when a new one is opened. A replica can be done without until
-        // then. One that is hung up on before anything is said on it may never be served plan.
+        // The connection broke. Servers close idle or unwelcome connections, so the node may be alive: the
+        // next connect shows it. A replica is ejected until then. If nothing was sent on the connection,
+        // the node may never serve it again, so the topology is refreshed.
         Code::Io => RetryAction::Retry(RetryPlan {
             eject: context.is_not_primary,
             wait: !context.any_replica_ok,
             refresh: !error.sent,
             ..RetryPlan::default()
         }),
-        // It refuses connections or is silent: somebody else may be serving its slots.
+        // The node refuses connections or does not answer: another node may own its slots by now.
         _ => RetryAction::Retry(RetryPlan {
             eject: true,
             refresh: true,
@@ -169,27 +169,25 @@ pub fn action_for_failure(error: &Error, context: ErrorContext) -> RetryAction {
     }
 }
 
-/// An attempt with less time than this blames nobody.
-const HASTY: Duration = Duration::from_millis(20);
+/// An attempt that had less time than this says nothing about the node.
+const MIN_ATTEMPT: Duration = Duration::from_millis(20);
 
-/// Whether an error of an attempt that took so long says only that there was hardly any time.
+/// Whether an attempt timed out only because the call had hardly any time left.
 pub fn was_cut_short(error: &Error, took: Duration) -> bool {
-    error.code == Code::Timeout && took < HASTY
+    error.code == Code::Timeout && took < MIN_ATTEMPT
 }
 
-/// How long to wait before asking again for the `n`-th time, in microseconds; `jitter` is in
-/// 0..1. Doubling from 2 ms, so that the window of a failover (20-60 ms in which nodes disagree)
-/// is not filled with redirections, up to 50 ms, so that the end of an outage is not missed by
-/// more than that.
+/// The backoff before the `n`-th retry in microseconds; `jitter` is in 0..1. It doubles from 2 ms, so that
+/// few redirections fall into the window of a failover (20-60 ms in which nodes disagree), up to 50 ms, so
+/// that the end of an outage is noticed within that time.
 pub fn backoff_us(n: u32, jitter: f64) -> u64 {
     let full = (2000u64 << n.min(10)).min(50_000);
     (full as f64 * (0.5 + jitter / 2.0)) as u64
 }
 
-/// How long to wait when nodes have sent a command to and fro for the `n`-th time too often, in
-/// microseconds. They disagree until they have heard of each other, for milliseconds or as long as
-/// somebody's migration stands still: doubling without so near an end, the redirections that are
-/// allowed (16) last for as long as a call does (5 s).
+/// The backoff after the `n`-th redirection in a loop, in microseconds. The nodes disagree for milliseconds,
+/// or as long as a migration is stuck. It doubles up to 800 ms, so that the 16 redirections that are allowed
+/// by default last about as long as a call (5 s).
 pub fn redirect_backoff_us(n: u32, jitter: f64) -> u64 {
     let full = (2000u64 << n.min(10)).min(800_000);
     (full as f64 * (0.75 + jitter / 4.0)) as u64
@@ -286,7 +284,7 @@ mod tests {
                 RetryAction::ResendScript
             );
         }
-        // Out of a script, which has run.
+        // From inside a script, which has run.
         let text = b"ERR NOSCRIPT No matching script, on @user_script:1.";
         let action = action_for_reply(text, &from(), PRIMARY);
         assert_eq!(action, RetryAction::Deliver(Code::Server));
@@ -329,7 +327,7 @@ mod tests {
             ));
         }
         for code in [Code::Interrupted, Code::Closed, Code::Auth, Code::Protocol] {
-            let error = Error::new(code, "over, and no node's fault");
+            let error = Error::new(code, "not the fault of a node");
             assert_eq!(
                 action_for_failure(&error, REPLICA),
                 RetryAction::Deliver(code)

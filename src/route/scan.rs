@@ -1,97 +1,106 @@
-//! SCAN over a whole cluster: whose keys have been seen, and whose come next. No I/O.
+//! SCAN over a whole cluster: which slots have been seen, and which node to walk next. No I/O.
 //!
-//! A server's cursor is good for the keys that its process has and for no other: it says nothing of
-//! slots that come, and nothing to a replica that is promoted. So what is kept of a scan is which
-//! *slots* have been seen, and a slot counts as seen only if one node has been walked from one end
-//! to the other while it had all of the slot's keys: by its own word before the walk and after it
-//! (CLUSTER NODES), in one run of its process (INFO's `run_id`: after a restart keys lie elsewhere),
-//! and in one epoch, which is another when slots have been away and have come back, or the node has been
-//! a replica meanwhile. Whatever is not seen then is walked again, at whoever has it by that time.
+//! A server's cursor is valid only for the keys of the process that returned it. It does not cover slots that
+//! arrive later, and a promoted replica cannot continue it. So a scan records which *slots* have been
+//! seen. A slot counts as seen only if one walk over one node covered all of the slot's keys, which takes:
 //!
-//! The keys of a slot that is on its way lie at two nodes, perhaps for long. There the walk of the
-//! one that loses it is one half, and that of the one that gets it, begun after the first has ended, the
-//! other: a key that was not seen at the first had gone to the second, where it stays.
-//! (Not seen is only what moves against the direction of a migration: keys that somebody carries back
-//! by hand in the middle of a scan.)
+//! - the node owned the slot before the walk and after it (its own CLUSTER NODES says so);
+//! - the process was the same before and after (INFO's `run_id`: after a restart keys are in another order);
+//! - the epoch was the same: a change means that slots were away and came back, or that the node was a
+//!   replica in between.
 //!
-//! A scan ends as soon as the slots that are left stay where they are for the walk of one node.
+//! A slot that is not seen then is walked again, at the node that owns it by that time.
+//!
+//! The keys of a migrating slot are at two nodes, perhaps for long. The walk of the source node, followed by a
+//! walk of the destination node, covers them: a key that was not seen at the source had moved to the
+//! destination, where it stays. (A key is missed only if a user moves it against the direction of the
+//! migration during the scan.)
+//!
+//! A scan ends as soon as the remaining slots stay where they are for the walk of one node.
 
 use crate::address::Address;
-use crate::topology::{SelfReport, SlotSet, Topology, key_slot};
+use crate::topology::{MigratingOut, SelfReport, SlotSet, Topology, key_slot};
 use std::sync::Arc;
 
-/// What a scan has seen so far. Cheap to copy: a caller may come back with a cursor that it has used.
+/// The progress of a scan. Cheap to clone: a caller may use a cursor twice.
 #[derive(Clone, Debug, Default)]
 pub struct Scan {
     seen: Arc<SlotSet>,
-    halves: Vec<Half>,
+    half_seen: Vec<HalfSeenSlot>,
     walk: Option<Walk>,
 }
 
-/// A slot of which one half has been seen: what is left of it at the node that loses it.
+/// A migrating slot whose source node has been walked.
 #[derive(Clone, Debug)]
-struct Half {
+struct HalfSeenSlot {
     slot: u16,
-    /// The ids of the node that loses it and of the one that gets it.
-    from: String,
-    to: String,
+    /// The node ids of source and destination.
+    source: String,
+    destination: String,
+    /// Of the destination.
     address: Option<Address>,
 }
 
-/// The walk of one node.
+/// The walk over one node.
 #[derive(Clone, Debug)]
 pub struct Walk {
     /// "host:port".
     pub node: String,
-    /// The server's own; where it begins is 0.
+    /// The server's cursor; 0 at the begin.
     pub cursor: u64,
-    over: bool,
-    /// What the node said of itself before.
-    begun: Arc<SelfReport>,
-    /// It has keys of slots that have been seen.
+    /// The server has returned its last cursor.
+    is_finished: bool,
+    /// The node's report before the walk.
+    before: Arc<SelfReport>,
+    /// The node has keys of slots that have been seen.
     repeats: bool,
 }
 
-/// Whom to walk.
+/// The node to walk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum At {
-    /// The primary that serves this slot.
+pub enum WalkTarget {
+    /// The primary that owns this slot.
     Slot(u16),
-    /// This node, for the other half of a slot; by id, and by address where it has one.
+    /// The destination of a migration: its id, and its address if it is known.
     Node(String, Option<Address>),
 }
 
-/// What to do next.
+/// What a scan does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum ScanStep {
     /// Begin to walk a node.
-    Open(At),
-    /// Ask the node that is being walked for more.
-    Page,
-    /// Ask it what it has, at the end.
-    Close,
-    /// Nothing: all has been seen.
+    BeginWalk(WalkTarget),
+    /// Get the next page of the node that is being walked.
+    NextPage,
+    /// End the walk with the node's report.
+    EndWalk,
+    /// All slots have been seen.
     Done,
-    /// Wait: what has not been seen is served by nobody.
+    /// Wait: no node serves any of the remaining slots, of which this is one.
     Unserved(u16),
 }
 
 impl Scan {
-    pub fn next(&self, topology: &Topology) -> Next {
+    pub fn next_step(&self, topology: &Topology) -> ScanStep {
         if let Some(walk) = &self.walk {
-            return if walk.over { Next::Close } else { Next::Page };
+            return if walk.is_finished {
+                ScanStep::EndWalk
+            } else {
+                ScanStep::NextPage
+            };
         }
-        if let Some(half) = self.halves.first() {
-            return Next::Open(At::Node(half.to.clone(), half.address.clone()));
+        if let Some(half) = self.half_seen.first() {
+            let (id, address) = (half.destination.clone(), half.address.clone());
+            return ScanStep::BeginWalk(WalkTarget::Node(id, address));
         }
-        let served = |slot: &u16| topology.shard(*slot).is_some_and(|s| s.primary.is_some());
+        let is_served = |slot: &u16| topology.shard(*slot).is_some_and(|s| s.primary.is_some());
         let mut missing = self.seen.missing().peekable();
         let Some(first) = missing.peek().copied() else {
-            return Next::Done;
+            return ScanStep::Done;
         };
-        match missing.find(served) {
-            Some(slot) => Next::Open(At::Slot(slot)),
-            None => Next::Unserved(first),
+        match missing.find(is_served) {
+            Some(slot) => ScanStep::BeginWalk(WalkTarget::Slot(slot)),
+            None => ScanStep::Unserved(first),
         }
     }
 
@@ -99,98 +108,102 @@ impl Scan {
         self.walk.as_ref()
     }
 
-    /// Begins to walk a node; false if it is not the one to be walked.
-    pub fn open(&mut self, at: &At, node: &str, mut own: SelfReport) -> bool {
-        let right = match at {
-            At::Slot(slot) => own.slots.has(usize::from(*slot)),
-            At::Node(id, _) => own.id == *id,
+    /// Begins the walk of a node; false if the node is not the target.
+    pub fn begin_walk(&mut self, target: &WalkTarget, node: &str, mut report: SelfReport) -> bool {
+        let is_target = match target {
+            WalkTarget::Slot(slot) => report.slots.has(usize::from(*slot)),
+            WalkTarget::Node(id, _) => report.id == *id,
         };
-        // The other half of a slot that has gone on meanwhile is not here.
-        self.halves
-            .retain(|half| half.to != own.id || half.is_at(&own));
-        if !right || !own.primary {
-            self.drop_halves(at);
+        // The destination of a slot that has moved on in the meantime is another node.
+        self.half_seen
+            .retain(|half| half.destination != report.id || half.is_at(&report));
+        if !is_target || !report.primary {
+            self.forget_half_seen(target);
             return false;
         }
-        let mut here = own.slots.clone();
-        here.join(&own.coming);
-        // Who has the rest is asked again at the end.
-        own.others = Vec::new();
+        let mut slots_here = report.slots.clone();
+        slots_here.join(&report.coming);
+        // The owners of the other slots are taken from the report at the end.
+        report.others = Vec::new();
         self.walk = Some(Walk {
             node: node.to_owned(),
             cursor: 0,
-            over: false,
-            repeats: self.seen.meets(&here),
-            begun: Arc::new(own),
+            is_finished: false,
+            repeats: self.seen.meets(&slots_here),
+            before: Arc::new(report),
         });
         true
     }
 
-    /// A page has come, with the server's next cursor.
-    pub fn turn(&mut self, cursor: u64) {
+    /// Stores the server's next cursor.
+    pub fn set_cursor(&mut self, cursor: u64) {
         if let Some(walk) = &mut self.walk {
             walk.cursor = cursor;
-            walk.over = cursor == 0;
+            walk.is_finished = cursor == 0;
         }
     }
 
-    /// Whether a key of a page is news: a slot that has been seen is not shown again.
-    pub fn is_news(&self, key: &[u8]) -> bool {
+    /// Whether a key of a page is new: keys of slots that have been seen were returned before.
+    pub fn is_new(&self, key: &[u8]) -> bool {
         !self.repeats() || !self.seen.has(usize::from(key_slot(key)))
     }
 
+    /// Whether the node that is being walked has keys that were returned before.
     pub fn repeats(&self) -> bool {
         self.walk.as_ref().is_some_and(|walk| walk.repeats)
     }
 
-    /// The walk is of no use: the node has gone, or somebody else has answered.
-    pub fn lost(&mut self) {
+    /// Abandons a walk: the node has gone, or another one has answered.
+    pub fn abandon_walk(&mut self) {
         if let Some(walk) = self.walk.take() {
-            self.halves.retain(|half| half.to != walk.begun.id);
+            self.half_seen
+                .retain(|half| half.destination != walk.before.id);
         }
     }
 
-    /// The node that is to be walked for other halves is not there.
-    pub fn drop_halves(&mut self, at: &At) {
-        if let At::Node(id, _) = at {
-            self.halves.retain(|half| half.to != *id);
+    /// Gives up the slots whose destination is not available: they are walked again from the source.
+    pub fn forget_half_seen(&mut self, target: &WalkTarget) {
+        if let WalkTarget::Node(id, _) = target {
+            self.half_seen.retain(|half| half.destination != *id);
         }
     }
 
-    /// Ends a walk, with what the node says of itself now.
-    pub fn close(&mut self, own: &SelfReport) {
+    /// Ends a walk, with the node's report after it.
+    pub fn end_walk(&mut self, after: &SelfReport) {
         let Some(walk) = self.walk.take() else {
             return;
         };
-        let begun = &walk.begun;
-        let (mine, others): (Vec<Half>, Vec<Half>) = std::mem::take(&mut self.halves)
+        let before = &walk.before;
+        let (completed, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.half_seen)
             .into_iter()
-            .partition(|half| half.to == begun.id);
-        self.halves = others;
-        let same = (&own.id, &own.run, own.epoch) == (&begun.id, &begun.run, begun.epoch);
-        if !same || !own.primary {
+            .partition(|half| half.destination == before.id);
+        self.half_seen = others;
+        let is_same_process =
+            (&after.id, &after.run, after.epoch) == (&before.id, &before.run, before.epoch);
+        if !is_same_process || !after.primary {
             return;
         }
-        let mut seen = begun.slots.common(&own.slots);
-        for leaving in begun.leaving.iter().chain(&own.leaving) {
+        let mut seen = before.slots.common(&after.slots);
+        for leaving in before.leaving.iter().chain(&after.leaving) {
             seen.remove(leaving.slot);
         }
-        for half in mine.iter().filter(|half| half.is_at(own)) {
+        for half in completed.iter().filter(|half| half.is_at(after)) {
             seen.add(half.slot, half.slot);
         }
         Arc::make_mut(&mut self.seen).join(&seen);
-        for leaving in &own.leaving {
+        for leaving in &after.leaving {
             let slot = usize::from(leaving.slot);
-            let elsewhere = |l: &&_| matches!(l, crate::topology::MigratingOut { slot, to, .. } if *slot == leaving.slot && *to != leaving.to);
-            if begun.slots.has(slot)
-                && own.slots.has(slot)
+            let has_other_destination =
+                |l: &MigratingOut| l.slot == leaving.slot && l.to != leaving.to;
+            if before.slots.has(slot)
+                && after.slots.has(slot)
                 && !self.seen.has(slot)
-                && !begun.leaving.iter().any(|l| elsewhere(&l))
+                && !before.leaving.iter().any(has_other_destination)
             {
-                self.halves.push(Half {
+                self.half_seen.push(HalfSeenSlot {
                     slot: leaving.slot,
-                    from: own.id.clone(),
-                    to: leaving.to.clone(),
+                    source: after.id.clone(),
+                    destination: leaving.to.clone(),
                     address: leaving.address.clone(),
                 });
             }
@@ -198,27 +211,26 @@ impl Scan {
     }
 }
 
-impl Half {
-    /// Whether a node has the other half still: the slot is on its way to it, or has arrived, or the
-    /// node that loses it is, for all this one knows, still its owner.
-    fn is_at(&self, own: &SelfReport) -> bool {
+impl HalfSeenSlot {
+    /// Whether a node still is the destination: the slot is migrating to it, has arrived, or belongs to
+    /// the source as far as this node knows.
+    fn is_at(&self, report: &SelfReport) -> bool {
         let slot = usize::from(self.slot);
-        let owner = own
+        let owner = report
             .others
             .iter()
             .find(|(first, last, _)| (*first..=*last).contains(&self.slot));
-        own.slots.has(slot)
-            || own.coming.has(slot)
-            || owner.is_some_and(|(_, _, id)| *id == self.from)
+        report.slots.has(slot)
+            || report.coming.has(slot)
+            || owner.is_some_and(|(_, _, id)| *id == self.source)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::MigratingOut;
 
-    /// A node by its own word: "a 7 0-99,200 leaving 5>b coming 300 others 0-9:c".
+    /// The report of a node, written as "a 7 0-99,200 leaving 5>b coming 300 others 0-9:c".
     fn node(words: &str) -> SelfReport {
         let words: Vec<&str> = words.split(' ').collect();
         let mut own = SelfReport {
@@ -259,16 +271,16 @@ mod tests {
         own
     }
 
-    /// Walks a node that says this before and that after.
-    fn walk(scan: &mut Scan, at: At, before: &str, after: &str) -> bool {
-        if !scan.open(&at, "node", node(before)) {
+    /// Walks a node with these reports before and after.
+    fn walk(scan: &mut Scan, target: WalkTarget, before: &str, after: &str) -> bool {
+        if !scan.begin_walk(&target, "node", node(before)) {
             return false;
         }
-        scan.turn(17);
-        assert_eq!(scan.next(&Topology::empty()), Next::Page);
-        scan.turn(0);
-        assert_eq!(scan.next(&Topology::empty()), Next::Close);
-        scan.close(&node(after));
+        scan.set_cursor(17);
+        assert_eq!(scan.next_step(&Topology::empty()), ScanStep::NextPage);
+        scan.set_cursor(0);
+        assert_eq!(scan.next_step(&Topology::empty()), ScanStep::EndWalk);
+        scan.end_walk(&node(after));
         true
     }
 
@@ -278,7 +290,7 @@ mod tests {
 
     fn unseen_of(before: &str, after: &str) -> Vec<u16> {
         let mut scan = Scan::default();
-        assert!(walk(&mut scan, At::Slot(0), before, after));
+        assert!(walk(&mut scan, WalkTarget::Slot(0), before, after));
         missing(&scan)
     }
 
@@ -288,89 +300,102 @@ mod tests {
     fn a_node_that_keeps_its_slots_shows_them_all() {
         assert_eq!(unseen_of(ALL, ALL), []);
         let mut scan = Scan::default();
-        walk(&mut scan, At::Slot(0), ALL, ALL);
-        assert_eq!(scan.next(&Topology::empty()), Next::Done);
+        walk(&mut scan, WalkTarget::Slot(0), ALL, ALL);
+        assert_eq!(scan.next_step(&Topology::empty()), ScanStep::Done);
     }
 
     #[test]
     fn slots_that_come_or_go_in_the_middle_are_not_seen() {
         assert_eq!(unseen_of(ALL, "a 1 0-99,101-16383"), [100]);
         assert_eq!(unseen_of("a 1 0-99,101-16383", ALL), [100]);
-        // Gone and back again within one walk: only the epoch tells.
+        // Moved away and back within one walk: only the epoch shows it.
         assert_eq!(unseen_of(ALL, "a 2 0-16383").len(), 16384);
     }
 
     #[test]
     fn a_walk_of_two_processes_or_of_a_replica_has_seen_nothing() {
         let mut scan = Scan::default();
-        scan.open(&At::Slot(0), "node", node(ALL));
-        scan.turn(0);
+        scan.begin_walk(&WalkTarget::Slot(0), "node", node(ALL));
+        scan.set_cursor(0);
         let mut restarted = node(ALL);
         restarted.run = "another".to_owned();
-        scan.close(&restarted);
+        scan.end_walk(&restarted);
         assert_eq!(missing(&scan).len(), 16384);
-        scan.open(&At::Slot(0), "node", node(ALL));
-        scan.turn(0);
+        scan.begin_walk(&WalkTarget::Slot(0), "node", node(ALL));
+        scan.set_cursor(0);
         let mut demoted = node(ALL);
         demoted.primary = false;
-        scan.close(&demoted);
+        scan.end_walk(&demoted);
         assert_eq!(missing(&scan).len(), 16384);
-        assert!(!scan.open(&At::Slot(0), "node", demoted));
-        assert!(!scan.open(&At::Slot(5), "node", node("b 1 6-10")));
+        assert!(!scan.begin_walk(&WalkTarget::Slot(0), "node", demoted));
+        assert!(!scan.begin_walk(&WalkTarget::Slot(5), "node", node("b 1 6-10")));
     }
 
     #[test]
     fn a_slot_that_stays_open_is_seen_at_the_one_that_loses_it_and_then_at_the_other() {
         let mut scan = Scan::default();
         let (a, b) = ("a 1 0-99 leaving 5>b", "b 2 100-16383 coming 5");
-        // The one that gets it was walked first: that does not count.
-        walk(&mut scan, At::Slot(100), b, b);
-        walk(&mut scan, At::Slot(0), a, a);
+        // The destination was walked first: that does not count.
+        walk(&mut scan, WalkTarget::Slot(100), b, b);
+        walk(&mut scan, WalkTarget::Slot(0), a, a);
         assert_eq!(missing(&scan), [5]);
-        let other = At::Node("b".to_owned(), None);
-        assert_eq!(scan.next(&Topology::empty()), Next::Open(other.clone()));
-        walk(&mut scan, other.clone(), b, b);
+        let destination = WalkTarget::Node("b".to_owned(), None);
+        assert_eq!(
+            scan.next_step(&Topology::empty()),
+            ScanStep::BeginWalk(destination.clone())
+        );
+        walk(&mut scan, destination.clone(), b, b);
         assert_eq!(missing(&scan), []);
 
-        // It has arrived meanwhile.
+        // The slot has arrived in the meantime.
         let mut scan = Scan::default();
-        walk(&mut scan, At::Slot(0), a, a);
-        walk(&mut scan, other.clone(), b, "b 2 5,100-16383");
+        walk(&mut scan, WalkTarget::Slot(0), a, a);
+        walk(&mut scan, destination.clone(), b, "b 2 5,100-16383");
         assert_eq!(missing(&scan), []);
 
-        // Only one side of it was ever opened.
+        // Only the source was marked as migrating.
         let mut scan = Scan::default();
         let closed = "b 2 100-16383 others 0-99:a";
-        walk(&mut scan, At::Slot(0), a, a);
-        walk(&mut scan, other.clone(), closed, closed);
+        walk(&mut scan, WalkTarget::Slot(0), a, a);
+        walk(&mut scan, destination.clone(), closed, closed);
         assert_eq!(missing(&scan), []);
 
-        // It has gone on to a third.
+        // The slot has moved on to a third node.
         let mut scan = Scan::default();
-        walk(&mut scan, At::Slot(0), a, a);
-        walk(&mut scan, other.clone(), b, "b 2 100-16383 others 5:c");
+        walk(&mut scan, WalkTarget::Slot(0), a, a);
+        walk(
+            &mut scan,
+            destination.clone(),
+            b,
+            "b 2 100-16383 others 5:c",
+        );
         assert_eq!(missing(&scan), [5]);
-        assert!(scan.halves.is_empty(), "begun anew");
+        assert!(scan.half_seen.is_empty(), "walked again");
         let mut scan = Scan::default();
-        walk(&mut scan, At::Slot(0), a, a);
-        let gone_on = "b 2 100-16383 others 5:c";
-        walk(&mut scan, other.clone(), gone_on, gone_on);
+        walk(&mut scan, WalkTarget::Slot(0), a, a);
+        let moved_on = "b 2 100-16383 others 5:c";
+        walk(&mut scan, destination.clone(), moved_on, moved_on);
         assert_eq!(missing(&scan), [5]);
 
-        // It was not moved after all, but keys may have been there and back.
+        // The migration was cancelled, but keys may have moved and come back.
         let mut scan = Scan::default();
-        walk(&mut scan, At::Slot(0), a, "a 1 0-99");
-        assert!(scan.halves.is_empty() && missing(&scan).contains(&5));
+        walk(&mut scan, WalkTarget::Slot(0), a, "a 1 0-99");
+        assert!(scan.half_seen.is_empty() && missing(&scan).contains(&5));
 
-        // The one that gets it has gone.
+        // The destination has gone.
         let mut scan = Scan::default();
-        walk(&mut scan, At::Slot(0), a, a);
-        assert!(!walk(&mut scan, other.clone(), "c 1 none", "c 1 none"));
-        assert!(scan.halves.is_empty());
-        walk(&mut scan, At::Slot(0), a, a);
-        scan.open(&other, "node", node(b));
-        scan.lost();
-        assert!(scan.halves.is_empty() && scan.walk().is_none());
+        walk(&mut scan, WalkTarget::Slot(0), a, a);
+        assert!(!walk(
+            &mut scan,
+            destination.clone(),
+            "c 1 none",
+            "c 1 none"
+        ));
+        assert!(scan.half_seen.is_empty());
+        walk(&mut scan, WalkTarget::Slot(0), a, a);
+        scan.begin_walk(&destination, "node", node(b));
+        scan.abandon_walk();
+        assert!(scan.half_seen.is_empty() && scan.walk().is_none());
     }
 
     #[test]
@@ -379,21 +404,28 @@ mod tests {
         let slot = key_slot(b"foo");
         walk(
             &mut scan,
-            At::Slot(0),
+            WalkTarget::Slot(0),
             ALL,
             &format!("a 1 0-{},{}-16383", slot - 1, slot + 1),
         );
-        assert!(scan.open(&At::Slot(slot), "node", node(ALL)));
-        assert!(scan.is_news(b"foo") && scan.is_news(b"{foo}1"));
-        assert!(!scan.is_news(b"bar"));
-        scan.lost();
-        // Nothing is sifted where nothing repeats itself.
-        assert!(scan.open(&At::Slot(slot), "node", node(&format!("b 1 {slot}"))));
+        assert!(scan.begin_walk(&WalkTarget::Slot(slot), "node", node(ALL)));
+        assert!(scan.is_new(b"foo") && scan.is_new(b"{foo}1"));
+        assert!(!scan.is_new(b"bar"));
+        scan.abandon_walk();
+        // No filter is needed where no key repeats.
+        assert!(scan.begin_walk(
+            &WalkTarget::Slot(slot),
+            "node",
+            node(&format!("b 1 {slot}"))
+        ));
         assert!(!scan.repeats());
     }
 
     #[test]
     fn what_nobody_serves_is_waited_for() {
-        assert_eq!(Scan::default().next(&Topology::empty()), Next::Unserved(0));
+        assert_eq!(
+            Scan::default().next_step(&Topology::empty()),
+            ScanStep::Unserved(0)
+        );
     }
 }

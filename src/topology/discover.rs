@@ -46,7 +46,7 @@ pub fn discover(
         if call.deadline.passed(time) {
             break;
         }
-        match fetch_view(peer, mode, &call.attempt(time)) {
+        match fetch_view(peer, mode, &call.with_start(time)) {
             Ok(Discovered::Single(peer)) => return Ok(Discovered::Single(peer)),
             Ok(Discovered::Cluster(view)) if view.shards.is_empty() => empty = Some(view),
             Ok(Discovered::Cluster(view)) => views.push(view),
@@ -103,18 +103,18 @@ fn combine_errors(peers: usize, errors: &[Error], call: &Call<'_>) -> Error {
 /// Fetches the view of one node.
 fn fetch_view(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Discovered> {
     if mode == ClusterMode::No {
-        peer.open(ConnectionKind::Primary, call, call.deadline)?;
+        peer.open(ConnectionKind::Primary, call.attempt_until(call.deadline))?;
         return Ok(Discovered::Single(peer.clone()));
     }
-    let until = call.attempt_deadline(call.began);
+    let attempt = call.attempt_at(call.began);
     let commands = [
         CommandBody::Args(&[b"CLUSTER", b"SLOTS"]),
         CommandBody::Args(&[b"CLUSTER", b"INFO"]),
     ];
-    let opened = peer.open_with_commands(ConnectionKind::Primary, &commands, call, until);
+    let opened = peer.open_with_commands(ConnectionKind::Primary, &commands, attempt);
     // The caller's command was not sent, only these two.
     let mut connection = opened.map_err(|e| e.sent(false))?;
-    let slots_reply = connection.reply(call, until)?;
+    let slots_reply = connection.reply(attempt)?;
     if slots_reply.view().kind() == Kind::Error {
         let text = slots_reply.view().text().unwrap_or_default();
         return handle_error_reply(peer, mode, &String::from_utf8_lossy(text));
@@ -122,7 +122,7 @@ fn fetch_view(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Di
     let mut view = slots(slots_reply.view(), peer.address())?;
     connection.check(call)?;
     // CLUSTER INFO is optional: without an epoch, the view is of unknown age.
-    let info_reply = connection.reply(call, until)?;
+    let info_reply = connection.reply(attempt)?;
     if info_reply.view().kind() != Kind::Error
         && let Ok(info) = info(info_reply.view())
     {

@@ -1,13 +1,13 @@
-//! What is fed with bytes that nobody has vouched for, and what must hold of it. Used by tests/fuzz.rs
-//! and by the programs of fuzz/.
+//! The fuzz targets: parsers of untrusted input, each with a property that holds for every input.
+//! Used by the fuzz tests and by the program in fuzz/.
 
 use rediscluster::address::Address;
 use rediscluster::config::Config;
-use rediscluster::net::dns::{Answer, Record, answer, question};
+use rediscluster::net::resolver::dns_message::{Answer, Query, RecordType};
 use rediscluster::resp::{Decoder, Kind, Limits, Reply, View, encode_command, parse_command};
 use rediscluster::route::{
-    Access, ErrorContext, KeyAccess, Route, access, action_for_reply, blocking_timeout, check,
-    each_key, find, first_key, plan,
+    Access, ErrorContext, KeyAccess, Route, RouteOptions, access, action_for_reply,
+    blocking_timeout, check, each_key, find, first_key, route,
 };
 use rediscluster::topology::{
     ClusterView, SLOTS, info, key_slot, redirection, replication, shards, slots,
@@ -15,13 +15,13 @@ use rediscluster::topology::{
 
 pub type Target = fn(&[u8]);
 
-/// Every target, by the name of its corpus.
+/// Each target, with the name of its corpus.
 pub const TARGETS: &[(&str, Target)] = &[
     ("decode", decode),
     ("topology", topology),
     ("redirect", redirect),
     ("url", url),
-    ("split", split_command),
+    ("command", command),
     ("keys", keys),
     ("dns", dns),
 ];
@@ -32,11 +32,12 @@ const LIMITS: Limits = Limits {
     depth: 16,
 };
 
-fn asked() -> Address {
+/// The node that sent the input.
+fn queried_node() -> Address {
     Address::parse("10.0.0.9:7000").unwrap()
 }
 
-/// A reply as text, to be compared.
+/// A reply as text, for comparison.
 fn render(view: View<'_>, out: &mut String) {
     let kind = view.kind();
     out.push_str(&format!("{kind:?}("));
@@ -53,13 +54,13 @@ fn render(view: View<'_>, out: &mut String) {
     out.push(')');
 }
 
-/// The replies that come in these pieces, and whether an error ended them.
-fn replies(pieces: &[&[u8]]) -> (Vec<String>, bool) {
+/// The replies decoded from these fragments, and whether an error followed them.
+fn replies(fragments: &[&[u8]]) -> (Vec<String>, bool) {
     let mut decoder = Decoder::new(LIMITS);
     let (mut buf, mut start) = (Vec::new(), 0);
     let (mut values, mut found) = (Vec::new(), Vec::new());
-    for piece in pieces {
-        buf.extend_from_slice(piece);
+    for fragment in fragments {
+        buf.extend_from_slice(fragment);
         while start < buf.len() {
             match decoder.decode(&mut buf, start, 0, &mut values) {
                 Err(_) => return (found, true),
@@ -67,7 +68,7 @@ fn replies(pieces: &[&[u8]]) -> (Vec<String>, bool) {
                 Ok(Some((value, end))) => {
                     assert!(
                         end > start && end <= buf.len(),
-                        "a reply of {start} to {end}"
+                        "a reply from {start} to {end}"
                     );
                     let mut reply = Reply::default();
                     reply.first = buf.clone();
@@ -84,23 +85,23 @@ fn replies(pieces: &[&[u8]]) -> (Vec<String>, bool) {
     (found, false)
 }
 
-/// Replies are the same wherever they are cut.
+/// Replies do not depend on how the input is fragmented.
 pub fn decode(data: &[u8]) {
-    let Some((cut, bytes)) = data.split_first() else {
+    let Some((size, bytes)) = data.split_first() else {
         return;
     };
     let whole = replies(&[bytes]);
-    let size = usize::from(*cut % 31) + 1;
-    let pieces: Vec<&[u8]> = bytes.chunks(size).collect();
-    assert_eq!(replies(&pieces), whole, "in pieces of {size}");
+    let size = usize::from(*size % 31) + 1;
+    let fragments: Vec<&[u8]> = bytes.chunks(size).collect();
+    assert_eq!(replies(&fragments), whole, "in fragments of {size} bytes");
 }
 
-fn plausible(view: &ClusterView) {
+fn check_view(view: &ClusterView) {
     let count: usize = view.shards.iter().map(|shard| shard.slots()).sum();
     assert!(count <= SLOTS, "{count} slots");
 }
 
-/// A view of a cluster is plausible or refused.
+/// A view of the cluster is consistent or rejected.
 pub fn topology(data: &[u8]) {
     let mut reply = Reply::default();
     reply.first = data.to_vec();
@@ -109,37 +110,38 @@ pub fn topology(data: &[u8]) {
         return;
     };
     let view = View::new(&reply, value);
-    if let Ok(view) = slots(view, &asked()) {
-        plausible(&view);
+    if let Ok(view) = slots(view, &queried_node()) {
+        check_view(&view);
     }
     for tls in [false, true] {
-        if let Ok(view) = shards(view, &asked(), tls) {
-            plausible(&view);
+        if let Ok(view) = shards(view, &queried_node(), tls) {
+            check_view(&view);
         }
     }
     let _ = info(view);
     let _ = replication(view);
 }
 
-/// Where an error sends a command is a place, or nowhere.
+/// A redirection has a valid slot and address, or is no redirection.
 pub fn redirect(data: &[u8]) {
-    if let Some(to) = redirection(data, &asked()) {
-        assert!(usize::from(to.slot) < SLOTS && to.to.port > 0 && !to.to.host.is_empty());
-        let spelled = to.to.to_string();
-        assert_eq!(Address::parse(&spelled).ok(), Some(to.to), "{spelled}");
+    if let Some(found) = redirection(data, &queried_node()) {
+        let address = found.to;
+        assert!(usize::from(found.slot) < SLOTS && address.port > 0 && !address.host.is_empty());
+        let text = address.to_string();
+        assert_eq!(Address::parse(&text).ok(), Some(address), "{text}");
     }
     for repeatable in [false, true] {
-        let facts = ErrorContext {
+        let context = ErrorContext {
             repeatable,
             pinned_by_caller: false,
             any_replica_ok: repeatable,
             is_not_primary: repeatable,
         };
-        let _ = action_for_reply(data, &asked(), facts);
+        let _ = action_for_reply(data, &queried_node(), context);
     }
 }
 
-/// A URL is taken or refused, and the refusal repeats no password.
+/// A URL is accepted or rejected, and the error message does not contain the password.
 pub fn url(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -147,34 +149,34 @@ pub fn url(data: &[u8]) {
     let Err(error) = Config::from_url(text) else {
         return;
     };
-    let words = error.message.as_str();
-    assert!(!words.contains('\n'), "more than a line: {words}");
-    let secret = text
+    let message = error.message.as_str();
+    assert!(!message.contains('\n'), "more than one line: {message}");
+    let password = text
         .split_once("://")
         .and_then(|(_, rest)| rest.split_once('@'))
-        .and_then(|(login, _)| login.split_once(':'))
+        .and_then(|(user_info, _)| user_info.split_once(':'))
         .map(|(_, password)| password)
         .filter(|p| p.len() > 8 && p.bytes().all(|b| b.is_ascii_alphanumeric()));
-    if let Some(secret) = secret {
-        assert!(!words.contains(secret), "{words}");
+    if let Some(password) = password {
+        assert!(!message.contains(password), "{message}");
     }
 }
 
-/// What is taken for a command is one, and encodes to one.
-pub fn split_command(data: &[u8]) {
+/// A parsed command has arguments, and they encode to the same command.
+pub fn command(data: &[u8]) {
     let (mut args, mut at) = (Vec::new(), 0);
     while let Ok(end) = parse_command(data, at, &mut args) {
         assert!(end > at && end <= data.len() && !args.is_empty());
         let mut encoded = Vec::new();
         encode_command(&mut encoded, &args);
         let mut again = Vec::new();
-        let whole = parse_command(&encoded, 0, &mut again).expect("a command");
+        let whole = parse_command(&encoded, 0, &mut again).expect("a valid command");
         assert_eq!((whole, &again), (encoded.len(), &args));
         at = end;
     }
 }
 
-/// Keys are arguments, and a command goes where its keys are. The arguments lie between zeros.
+/// Keys are arguments of the command, and determine its slot. The input is the arguments, separated by zero bytes.
 pub fn keys(data: &[u8]) {
     let args: Vec<&[u8]> = data.split(|b| *b == 0).collect();
     let Some(row) = find(&args) else {
@@ -187,8 +189,8 @@ pub fn keys(data: &[u8]) {
     }
     let mut found = Vec::new();
     let keys = each_key(row, &args, &mut |at, how| found.push((at, how)));
-    let places = found.iter().all(|(at, _)| (1..args.len()).contains(at));
-    assert!(places, "{} has keys at {found:?}", row.name);
+    let in_range = found.iter().all(|(at, _)| (1..args.len()).contains(at));
+    assert!(in_range, "{} has keys at {found:?}", row.name);
     if keys.is_err() {
         return;
     }
@@ -199,36 +201,52 @@ pub fn keys(data: &[u8]) {
     if let Ok(first) = first_key(row, &args) {
         assert_eq!(first, found.first().map(|(at, _)| *at), "{}", row.name);
     }
-    if let Ok(Route::Slot(slot)) = plan(row, &args, false) {
+    if let Ok(Route::Slot(slot)) = route(row, &args, RouteOptions::default()) {
         for (at, _) in &found {
-            assert_eq!(key_slot(args[*at]), slot, "{} goes elsewhere", row.name);
+            assert_eq!(
+                key_slot(args[*at]),
+                slot,
+                "{} has a key of another slot",
+                row.name
+            );
         }
     }
 }
 
-/// A name server's answer holds addresses, of the kind that was asked for, or none.
+/// An answer of a name server holds addresses of the record type asked for, or none, with and without its truncated flag.
 pub fn dns(data: &[u8]) {
-    let Some((first, entries)) = data.split_first() else {
+    let Some((first, records)) = data.split_first() else {
         return;
     };
-    let record = [Record::A, Record::Aaaa][usize::from(first & 1)];
-    let asked = question(7, "node-1.example", record).expect("a name");
-    let _ = answer(data, &asked);
-    let mut message = asked.clone();
+    let record = [RecordType::A, RecordType::Aaaa][usize::from(first & 1)];
+    let query = Query::new(7, "node-1.example", record, false).expect("a valid name");
+    let _ = query.parse_answer(data);
+    let mut message = query.as_bytes().to_vec();
+    let code = first >> 1 & 3;
     message[2] |= 0x80;
-    message[3] = first >> 1 & 3;
+    message[3] = code;
     message[7] = first >> 3;
-    message.extend_from_slice(entries);
-    match answer(&message, &asked) {
-        Some(Answer::Addresses(found, _)) => {
-            assert!(
-                found.len() <= entries.len() / 12,
-                "addresses out of nothing"
-            );
-            let kinds = found.iter().all(|ip| ip.is_ipv4() == (record == Record::A));
-            assert!(kinds, "{found:?}");
+    message.extend_from_slice(records);
+    let whole = query
+        .parse_answer(&message)
+        .expect("an answer to the query");
+    message[2] |= 2;
+    let truncated = query
+        .parse_answer(&message)
+        .expect("an answer to the query");
+    match (&whole, &truncated) {
+        (Answer::Addresses(found), Answer::Truncated(same)) => {
+            assert_eq!(found, same);
+            let most = records.len() / 12;
+            assert!(found.ips.len() <= most, "addresses without records");
+            let is_v4 = record == RecordType::A;
+            let of_type = found.ips.iter().all(|ip| ip.is_ipv4() == is_v4);
+            assert!(of_type, "{found:?}");
         }
-        Some(_) => assert!(message[3] != 0),
-        None => panic!("an answer is not taken for one"),
+        (Answer::Malformed, Answer::Truncated(_)) => assert_eq!(code, 0),
+        (whole, truncated) => {
+            assert_eq!(whole, truncated);
+            assert_ne!(code, 0);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Compiling C programs, and a cluster to run them in.
+//! Compiles C programs and runs them against a cluster.
 #![allow(dead_code)] // Each test program uses a part of it.
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-/// Strict C99 as the oldest compilers that are still in use would have it.
+/// Strict C99, for the oldest compilers in use.
 pub const C_FLAGS: &[&str] = &[
     "-std=c99",
     "-pedantic",
@@ -32,13 +32,13 @@ const CXX_FLAGS: &[&str] = &[
 ];
 pub const SONAME: &str = concat!("librediscluster.so.", env!("CARGO_PKG_VERSION_MAJOR"));
 
-/// Where cargo put the libraries that belong to this very test.
+/// The folder with the libraries that cargo built for this test.
 pub static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
     let test = std::env::current_exe().expect("the path of this test");
     test.parent().expect("its folder").to_owned()
 });
 
-/// A folder with the names that linker and loader ask for, pointing to the built library.
+/// A folder with the names that linker and loader look for, linked to the built library.
 static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     let dir = scratch("lib");
     for name in ["librediscluster.so", SONAME] {
@@ -66,8 +66,8 @@ pub fn compile(source: &Path, program: &Path) {
     );
 }
 
-/// One cluster for all tests of a program: the one that RDC_URL names, or else one of our own, which
-/// lives as long as its standard input is open, that is, until this process ends, however it ends.
+/// One cluster for all tests of a program: the one in RDC_URL, or a new one. A new one lives while its standard input
+/// is open, that is, until this process ends.
 pub static CLUSTER: LazyLock<(String, Option<Child>)> = LazyLock::new(|| {
     if let Ok(url) = std::env::var("RDC_URL") {
         return (url, None);
@@ -89,16 +89,16 @@ pub static CLUSTER: LazyLock<(String, Option<Child>)> = LazyLock::new(|| {
     (url, Some(child))
 });
 
-/// An empty folder of that name for this run.
+/// An empty folder with this name.
 pub fn scratch(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    // Absent is as good as removed; anything else makes create_dir_all or its user fail.
+    // It may not exist; any other error makes create_dir_all or its user fail.
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir).expect("a scratch folder");
     dir
 }
 
-/// Runs a command, gives back what it printed, and fails the test with all of that if it fails.
+/// Runs a command and returns its output. A failing command fails the test with that output.
 pub fn succeed(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|e| {
         panic!("{command:?}: {e} (tools/setup.sh test installs what is missing)")
@@ -109,7 +109,7 @@ pub fn succeed(command: &mut Command) -> String {
         output.status.success(),
         "{command:?}: {}\n{}\n{stderr}",
         output.status,
-        // Of a long list of checks only those that failed are worth reading, and the notes beside them.
+        // Of a long list of checks only the failed ones and their notes are useful.
         stdout
             .lines()
             .filter(|line| !line.starts_with("ok - "))
@@ -119,15 +119,15 @@ pub fn succeed(command: &mut Command) -> String {
     stdout
 }
 
-/// One program at a time: several of them write and delete the keys of the seed page.
+/// One program at a time: several of them write and delete the same keys.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// `tool` runs the program; it is `timeout`, since a call that never ends must fail, not hang.
+/// `tool` runs the program under `timeout`, so that an endless call fails instead of hanging.
 pub fn run(program: &Path, tool: &[&str]) -> String {
     run_with(program, tool, &[])
 }
 
-/// The same with a few words more in the environment.
+/// As [`run`], with more environment variables.
 pub fn run_with(program: &Path, tool: &[&str], environment: &[(&str, &str)]) -> String {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let environment = environment.iter().filter(|(_, value)| !value.is_empty());

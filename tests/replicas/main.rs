@@ -1,47 +1,39 @@
-//! Reads from replicas: whom they ask, and what their answers are worth. docs/replica-reads.md names
-//! the test that guards each of its sentences.
+//! Reads from replicas: node selection and consistency. docs/replica-reads.md names the test for each of its
+//! statements.
 
-#[path = "../say/mod.rs"]
-mod say;
+#[path = "../common/mod.rs"]
+mod common;
 
-mod fresh;
-mod nil;
+mod false_nil;
+mod observability;
 mod scale;
-mod seen;
-mod sick;
-mod spread;
-mod storm;
+mod selection;
+mod staleness;
+mod under_faults;
+mod unhealthy;
 
-// One test at a time has real servers, whichever: a busy machine's nodes take each other for dead.
+use crate::common::shared::{SharedCluster, shared};
 use rediscluster::cluster::Client;
 use rediscluster::resp::View;
-use say::alone::alone;
-use std::sync::{MutexGuard, OnceLock};
 use support::{Cluster, FakeCluster};
-/// Three primaries with a replica each, of Redis.
-fn redis() -> (&'static Cluster, MutexGuard<'static, ()>) {
-    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    let alone = alone();
-    (CLUSTER.get_or_init(|| Cluster::start().unwrap()), alone)
+/// Redis: three primaries with one replica each.
+fn redis() -> SharedCluster {
+    shared("redis", Cluster::builder)
 }
 
-/// The same of the newest Valkey.
-fn valkey() -> (&'static Cluster, MutexGuard<'static, ()>) {
-    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    let alone = alone();
-    let start = || {
-        let server = say::newest("valkey");
-        Cluster::builder().server(server).start().unwrap()
-    };
-    (CLUSTER.get_or_init(start), alone)
+/// The same with the newest Valkey.
+fn valkey() -> SharedCluster {
+    shared("valkey", || {
+        Cluster::builder().server(common::newest("valkey"))
+    })
 }
 
-/// How often each node of a scripted cluster has been asked this.
+/// The number of calls of a command at each scripted node.
 fn asked(fake: &FakeCluster, nodes: usize, command: &str) -> Vec<usize> {
     (0..nodes).map(|n| fake.node(n).calls(command)).collect()
 }
 
-/// What a field of a node says in `rdc_topology`; the node by its port.
+/// A field of a node in `rdc_topology`; the node by its port.
 fn field(client: &Client, port: u16, name: &str) -> String {
     let topology = client.topology();
     let shards = topology.view();
@@ -55,5 +47,5 @@ fn field(client: &Client, port: u16, name: &str) -> String {
     };
     let mut found = nodes.filter(is_it);
     let node = found.next().unwrap_or_else(|| panic!("no node {port}"));
-    say::show(node.find(name).unwrap_or_else(|| panic!("no field {name}")))
+    common::show(node.find(name).unwrap_or_else(|| panic!("no field {name}")))
 }

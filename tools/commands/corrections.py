@@ -1,6 +1,6 @@
-"""What COMMAND does not say, or says wrongly, each with its reason. Data: a new fact is a new row."""
+"""Facts that COMMAND lacks or reports wrongly, each with its reason. A new fact is a new row."""
 
-# ---- Commands of servers newer than those of servers/ ---------------------------------------------------------------
+# ---- Commands of servers that are newer than those in servers/ ---------------------------------------------------------------
 
 ADDED = {
     "DELEX": (
@@ -13,14 +13,14 @@ ADDED = {
 
 # ---- Where the keys are ---------------------------------------------------------------------------------------------
 
-# begin "option": the argument after the last (or "first") of these words, sought from this index on, stepping over the
-# arguments that other words take.
+# begin "option": the argument after the last (or "first") occurrence of these words. The search begins at this index and
+# skips the arguments of other options.
 KEYS = {
     "SORT": (
         [{"flags": ["RO"], "begin": ["index", 1], "find": ["range", 0, 1, 0]},
          {"flags": ["OW"], "begin": ["option", ["STORE"], 2, {"LIMIT": 2, "GET": 1, "BY": 1}, "last"],
           "find": ["range", 0, 1, 0], "presence": "Optional"}],
-        "servers declare STORE as unknown and find it in code, the last one winning; BY and GET are patterns, not keys"),
+        "servers declare STORE as unknown and find it in code, where the last one counts; BY and GET are patterns, not keys"),
     "SORT_RO": (
         [{"flags": ["RO"], "begin": ["index", 1], "find": ["range", 0, 1, 0]}],
         "BY and GET are patterns, not keys, and are declared as unknown"),
@@ -28,12 +28,12 @@ KEYS = {
         [{"flags": ["RW"], "begin": ["option", ["KEYS"], 6, {"AUTH": 1, "AUTH2": 2}, "first"],
           "find": ["range", -1, 1, 0], "presence": "Instead"},
          {"flags": ["RW"], "begin": ["index", 3], "find": ["range", 0, 1, 0]}],
-        'declared incomplete: with KEYS the argument 3 is "" and no key, and AUTH KEYS is a password'),
+        'declared incomplete: with KEYS the argument 3 is "" and not a key, and the KEYS in AUTH KEYS is a password'),
     "GEORADIUS": (
         [{"flags": ["RO"], "begin": ["index", 1], "find": ["range", 0, 1, 0]},
          {"flags": ["OW"], "begin": ["option", ["STORE", "STOREDIST"], 5, {"STORE": 1, "STOREDIST": 1}, "last"],
           "find": ["range", 0, 1, 0], "presence": "Optional"}],
-        "the last STORE or STOREDIST is where it stores: Valkey 9.1 searches so, older servers take the first of each"),
+        "the last STORE or STOREDIST is the destination: so in Valkey 9.1; older servers take the first of each"),
     "GEORADIUSBYMEMBER": (
         [{"flags": ["RO"], "begin": ["index", 1], "find": ["range", 0, 1, 0]},
          {"flags": ["OW"], "begin": ["option", ["STORE", "STOREDIST"], 5, {"STORE": 1, "STOREDIST": 1}, "last"],
@@ -45,7 +45,7 @@ KEYS = {
 }
 
 # ---- Reads and writes -----------------------------------------------------------------------------------------------
-# A read is what every server that knows it flags readonly; everything else is a write, unless it is here.
+# A command is a read if every server that has it flags it readonly. Every other command is a write, unless it is here.
 
 NOT_READS = {
     "PFCOUNT": "flagged readonly, yet writes the count it computed into the value: it breaks a WATCH on the key, is "
@@ -85,26 +85,26 @@ READS = {
     "PUBSUB NUMSUB": "lists subscriptions",
     "PUBSUB SHARDCHANNELS": "lists subscriptions",
     "PUBSUB SHARDNUMSUB": "lists subscriptions",
-    "SCRIPT EXISTS": "asks after a script, loads nothing",
-    "SCRIPT SHOW": "asks after a script, loads nothing",
-    "FUNCTION DUMP": "asks after functions, loads nothing",
-    "FUNCTION LIST": "asks after functions, loads nothing",
-    "FUNCTION STATS": "asks after functions, loads nothing",
+    "SCRIPT EXISTS": "reports on scripts, loads nothing",
+    "SCRIPT SHOW": "reports on scripts, loads nothing",
+    "FUNCTION DUMP": "reports on functions, loads nothing",
+    "FUNCTION LIST": "reports on functions, loads nothing",
+    "FUNCTION STATS": "reports on functions, loads nothing",
 }
 
-# Left as writes on purpose though they change no key: administration (ACL, CONFIG, SLOWLOG, LATENCY, MODULE, DEBUG ...),
-# CLIENT and what else is of one connection (below), EVAL and FCALL (a replica runs them until they write), PUBLISH and
-# SPUBLISH (a replica publishes), SCRIPT LOAD, WAIT and WAITAOF (replicas refuse them), MULTI, EXEC and WATCH.
+# Writes on purpose, although they change no key: administration (ACL, CONFIG, SLOWLOG, LATENCY, MODULE, DEBUG ...), CLIENT
+# and other commands that affect one connection (below), EVAL and FCALL (a replica runs them until they write), PUBLISH and
+# SPUBLISH (a replica publishes too), SCRIPT LOAD, WAIT and WAITAOF (replicas refuse them), MULTI, EXEC and WATCH.
 
-# CMD_MAY_REPLICATE of the servers' sources, which COMMAND does not show.
+# CMD_MAY_REPLICATE in the servers' sources, which COMMAND does not report.
 MAY_REPLICATE = ["PFCOUNT", "PUBLISH", "SPUBLISH", "EVAL", "EVALSHA", "FCALL", "SCRIPT LOAD", "SCRIPT FLUSH"]
 
-# ---- Commands that change the state of their connection: not for a shared one ---------------------------------------
+# ---- Commands that change the state of their connection: refused on a shared one ------------------------------------
 
 CONNECTION = {
-    "AUTH": "who the connection is",
-    "HELLO": "its protocol, and who it is",
-    "RESET": "everything of it",
+    "AUTH": "the user of the connection",
+    "HELLO": "its protocol and its user",
+    "RESET": "all its state",
     "QUIT": "ends it",
     "SELECT": "its database",
     "ASKING": "its next command",
@@ -124,28 +124,28 @@ CONNECTION = {
     "MONITOR": "its replies become a stream",
     "SYNC": "its replies become a stream",
     "PSYNC": "its replies become a stream",
-    "REPLCONF": "it becomes a replica's",
-    "CLUSTER SYNCSLOTS": "it becomes a migration's",
-    "CLIENT": "what a sub-command nobody knows might change",
+    "REPLCONF": "it becomes a replication link",
+    "CLUSTER SYNCSLOTS": "it becomes a migration link",
+    "CLIENT": "an unknown sub-command might change it",
     "CLIENT CACHING": "its tracking",
     "CLIENT TRACKING": "its tracking",
-    "CLIENT CAPA": "what it is sent",
+    "CLIENT CAPA": "the replies it can handle",
     "CLIENT IMPORT-SOURCE": "how its writes expire",
     "CLIENT NO-EVICT": "its eviction",
     "CLIENT NO-TOUCH": "what its reads touch",
-    "CLIENT REPLY": "whether it is answered",
+    "CLIENT REPLY": "whether it gets replies",
     "CLIENT SETINFO": "its name",
     "CLIENT SETNAME": "its name",
-    "SCRIPT DEBUG": "its next script",
+    "SCRIPT DEBUG": "how its next script runs",
 }
 
-# ---- Commands whose cursor means something to the process that gave it, and to no other: never to a replica -----------
+# ---- Commands whose cursor is valid only in the process that returned it: never sent to a replica ---------------------
 
 CURSOR = ["SCAN", "HSCAN", "SSCAN", "ZSCAN", "CLUSTERSCAN"]
 
 # ---- How long a command may block -----------------------------------------------------------------------------------
-# Seconds or Millis: where the timeout is, from the front or (negative) from the back. MillisAfter: see "option" above,
-# which ends at the stop word.
+# Seconds or Millis: the index of the timeout, from the front or (if negative) from the back. MillisAfter: the option that
+# has it (see "option" above), the word that ends the options, and other options with the number of their arguments.
 
 BLOCKS = {
     "BLPOP": ("Seconds", -1),

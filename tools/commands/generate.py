@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes src/route/table.rs from servers/ (what servers said) and corrections.py (what they did not).
+"""Writes src/route/table.rs from servers/ (the replies to COMMAND) and corrections.py (facts that COMMAND lacks).
 
     tools/commands/generate.py                      writes the table
     tools/commands/generate.py --check              fails if the committed one is stale
-    tools/commands/generate.py --refresh BINARY...  asks these servers again, then writes
+    tools/commands/generate.py --refresh BINARY...  queries these servers again, then writes
 """
 
 import pathlib
@@ -14,10 +14,10 @@ import servers
 
 ROOT = pathlib.Path(__file__).parents[2]
 TABLE = ROOT / "src/route/table.rs"
-MEND = "python3 tools/commands/generate.py"
+COMMAND_LINE = "python3 tools/commands/generate.py"
 
-# COMMAND's word: (ours, how servers that differ are united). Forbidding and dangerous ones hold if any server says so,
-# permitting ones only if all do.
+# COMMAND's flag: (flag of the table, how differing servers are combined). A restrictive flag holds if any server has it,
+# a permissive one only if all have it.
 FLAGS = {
     "write": ("WRITE", any),
     "readonly": ("READ", all),
@@ -79,24 +79,24 @@ def key_spec(spec):
 
 
 def plain(spec):
-    """What of a specification a client goes by."""
+    """The part of a specification that matters to a client."""
     kept = ("RO", "RW", "OW", "RM", "not_key", "incomplete")
     return {"begin": spec["begin"], "find": spec["find"], "flags": [flag for flag in spec["flags"] if flag in kept]}
 
 
 class Command:
-    def __init__(self, name, told):
-        """told: what each server that knows the command says of it, oldest first."""
+    def __init__(self, name, by_server):
+        """by_server: the row of each server that knows the command, oldest server first."""
         self.name, self.notes = name, []
-        rows = list(told.values())
+        rows = list(by_server.values())
         newest = rows[-1]
         self.arity = self.loosest([row["arity"] for row in rows])
-        said = {word: [word in row["flags"] for row in rows] for word in FLAGS}
-        self.flags = [ours for word, (ours, unite) in FLAGS.items() if unite(said[word])]
+        has_flag = {word: [word in row["flags"] for row in rows] for word in FLAGS}
+        self.flags = [ours for word, (ours, unite) in FLAGS.items() if unite(has_flag[word])]
         if "WRITE" in self.flags and "READ" in self.flags:
             self.flags.remove("READ")
         self.keys = [plain(spec) for spec in newest.get("keys", [])]
-        for server, row in told.items():
+        for server, row in by_server.items():
             if [plain(spec) for spec in row.get("keys", [])] != self.keys:
                 self.notes.append(f"{server} has keys {[spec['flags'] for spec in map(plain, row.get('keys', []))]}")
             if self.policy(row) != self.policy(newest):
@@ -117,8 +117,8 @@ class Command:
 
     @staticmethod
     def policy(row):
-        told = dict(tip.split(":") for tip in row.get("tips", []) if "_policy:" in tip)
-        return tuple(POLICIES[told[kind]] if kind in told else "Default" for kind in ("request_policy", "response_policy"))
+        by_server = dict(tip.split(":") for tip in row.get("tips", []) if "_policy:" in tip)
+        return tuple(POLICIES[by_server[kind]] if kind in by_server else "Default" for kind in ("request_policy", "response_policy"))
 
     def correct(self):
         if self.name in corrections.ADDED:
@@ -147,21 +147,21 @@ class Command:
             self.block = f"MillisAfter(&{option([word], 1, takes | {word: 1}, 'last', stop)})"
         else:
             self.block = f"{kind}({where[0]})" if where else kind
-        assert "BLOCKING" not in self.flags or self.block != "Never", f"{self.name} blocks; corrections.BLOCKS must say how long"
+        assert "BLOCKING" not in self.flags or self.block != "Never", f"{self.name} blocks: add its timeout to corrections.BLOCKS"
 
 
 def commands():
-    told = {}
+    by_server = {}
     for server, rows in servers.kept().items():
         for name, row in rows.items():
-            told.setdefault(name, {})[server] = row
+            by_server.setdefault(name, {})[server] = row
     for name, (row, _) in corrections.ADDED.items():
-        assert name not in told, f"{name} is known from servers/ now: take it out of corrections.ADDED"
-        told[name] = {"corrections.py": row}
+        assert name not in by_server, f"{name} is in servers/ now: remove it from corrections.ADDED"
+        by_server[name] = {"corrections.py": row}
     for table in ("KEYS", "NOT_READS", "READS", "MAY_REPLICATE", "CURSOR", "CONNECTION", "BLOCKS"):
         for name in getattr(corrections, table):
-            assert name in told, f"corrections.{table} has {name}, which no server knows"
-    return [Command(name, told[name]) for name in sorted(told)]
+            assert name in by_server, f"corrections.{table} has {name}, but no server has this command"
+    return [Command(name, by_server[name]) for name in sorted(by_server)]
 
 
 def rust(name):
@@ -194,15 +194,15 @@ def render():
     flags = sorted({camel(flag) for row in rows for flag in row.flags} | {"Container"})
     shared = [f"const {name}: &[KeySpec] = {listed(shape)};" for shape, name in shapes.items()]
     return "\n".join([
-        f"//! Generated by `{MEND}`: do not edit.",
+        f"//! Generated by `{COMMAND_LINE}`: do not edit.",
         "//!",
-        f"//! What {servers.versions()} say of their commands, united,",
+        f"//! The commands of {servers.versions()}, combined,",
         "//! with the corrections of tools/commands/corrections.py beside the rows they correct.",
         "",
         "#![cfg_attr(rustfmt, rustfmt::skip)]",
         "",
         "use super::command::{Block, Flag::{" + ", ".join(flags) + "}, Request, Response, Row};",
-        "use super::keys::{Begin::{After, Index}, Find::{Count, Range}, KeyAccess, KeySpec, Presence::*};",
+        "use super::key_spec::{Begin::{After, Index}, Find::{Count, Range}, KeyAccess, KeySpec, Presence::*};",
         "use super::option_arg::OptionArg;",
         "",
         "const NONE: &[KeySpec] = &[];",
@@ -230,7 +230,7 @@ def main(arguments):
     table = render()
     if arguments == ["--check"]:
         if not TABLE.exists() or TABLE.read_text() != table:
-            sys.exit(f"{TABLE.relative_to(ROOT)} is stale; run: {MEND}")
+            sys.exit(f"{TABLE.relative_to(ROOT)} is stale; run: {COMMAND_LINE}")
     else:
         TABLE.write_text(table)
 

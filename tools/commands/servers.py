@@ -1,4 +1,4 @@
-"""What servers say of their own commands: asked of a running one, kept as one JSON line per command."""
+"""The commands of servers: queried from a running server, kept as one JSON line per command."""
 
 import json
 import pathlib
@@ -9,18 +9,18 @@ import time
 
 KEPT = pathlib.Path(__file__).parent / "servers"
 
-# Older before newer: where two servers differ on where the keys are, the later one of this list is believed.
+# Oldest first: if two servers have different key specifications, the later one in this list counts.
 ORDER = ["redis-7.0", "valkey-8.1", "redis-8.2", "valkey-9.1"]
 
 
 class Connection:
-    """Just enough RESP2 to ask."""
+    """A minimal RESP2 client."""
 
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
         self.file = self.socket.makefile("rb")
 
-    def ask(self, *words):
+    def query(self, *words):
         parts = [b"*%d\r\n" % len(words)]
         for word in words:
             word = word.encode()
@@ -40,11 +40,11 @@ class Connection:
             return None if size < 0 else self.file.read(size + 2)[:-2].decode(errors="replace")
         if kind == b"*":
             return [self.reply() for _ in range(int(rest))] if int(rest) >= 0 else None
-        raise RuntimeError(f"the server answered {line!r}")
+        raise RuntimeError(f"unexpected reply from the server: {line!r}")
 
 
 def free_port():
-    """A port whose cluster bus port (10000 above) exists too."""
+    """A port whose cluster bus port (10000 higher) is a valid port too."""
     while True:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
@@ -83,7 +83,7 @@ def command(row):
 
 
 def refresh(binary):
-    """Starts the server, asks it, writes servers/<name>-<major.minor>.jsonl."""
+    """Starts the server, queries it, and writes servers/<name>-<major.minor>.jsonl."""
     port = free_port()
     with tempfile.TemporaryDirectory() as directory:
         server = subprocess.Popen(
@@ -97,13 +97,13 @@ def refresh(binary):
                 except ConnectionRefusedError:
                     time.sleep(0.05)
             else:
-                raise SystemExit(f"{binary} does not listen")
-            info = pairs([word for line in connection.ask("INFO", "server").splitlines() if ":" in line
+                raise SystemExit(f"{binary} did not accept connections on port {port} within 5 s")
+            info = pairs([word for line in connection.query("INFO", "server").splitlines() if ":" in line
                           for word in line.split(":", 1)])
             kind, version = "redis", info["redis_version"]
             if info.get("server_name") == "valkey":
                 kind, version = "valkey", info["valkey_version"]
-            rows = [kept for row in sorted(connection.ask("COMMAND"), key=lambda row: row[0]) for kept in command(row)]
+            rows = [kept for row in sorted(connection.query("COMMAND"), key=lambda row: row[0]) for kept in command(row)]
         finally:
             server.kill()
             server.wait()
@@ -114,7 +114,7 @@ def refresh(binary):
     path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
     print(f"{path.name}: {kind} {version}, {len(rows)} commands")
     if name not in ORDER:
-        print(f"add {name!r} to ORDER in servers.py, or it is not read")
+        print(f"{name!r} is not in ORDER of servers.py, so it is not used: add it there")
 
 
 def kept():
@@ -127,6 +127,6 @@ def kept():
 
 
 def versions():
-    """"redis 7.0.15, valkey 8.1.8" of what is kept."""
+    """The kept servers: "redis 7.0.15, valkey 8.1.8"."""
     heads = [json.loads((KEPT / f"{server}.jsonl").open().readline()) for server in ORDER]
     return ", ".join(f"{head['server']} {head['version']}" for head in heads)

@@ -1,5 +1,5 @@
-// Package bench compares the binding with the clients that are written in Go. It is a module of its
-// own so that the binding depends on nothing.
+// Package bench compares the binding with clients written in Go. It is a separate module, so that the
+// binding has no dependencies.
 //
 //	cluster run -- go test -bench . -benchtime 20000x
 package bench
@@ -20,7 +20,7 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// client is what is compared: a GET, and GETs in a pipeline.
+// client is one of the compared clients: a GET, and GETs in a pipeline.
 type client struct {
 	name  string
 	get   func(ctx context.Context, key string) error
@@ -94,15 +94,15 @@ func clients(b *testing.B) []client {
 	}
 }
 
-// cpu is the processor time that this process has used.
+// cpu returns the CPU time that this process has used.
 func cpu() time.Duration {
 	var used syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &used)
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// spread runs b.N operations on so many goroutines.
-func spread(b *testing.B, goroutines int, f func(i int64) error) {
+// inParallel runs b.N operations on a number of goroutines.
+func inParallel(b *testing.B, goroutines int, f func(i int64) error) {
 	b.ReportAllocs()
 	var next atomic.Int64
 	var all sync.WaitGroup
@@ -135,7 +135,7 @@ func BenchmarkGet(b *testing.B) {
 		}{{"background", context.Background()}, {"cancellable", cancellable}} {
 			for _, c := range all {
 				b.Run(fmt.Sprintf("%d/%s/%s", goroutines, kind.name, c.name), func(b *testing.B) {
-					spread(b, goroutines, func(i int64) error { return c.get(kind.ctx, key(i)) })
+					inParallel(b, goroutines, func(i int64) error { return c.get(kind.ctx, key(i)) })
 				})
 			}
 		}

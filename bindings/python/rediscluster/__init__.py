@@ -1,4 +1,4 @@
-"""A client for Redis Cluster and Valkey Cluster: librediscluster, with redis-py's interface."""
+"""A client for Redis Cluster and Valkey Cluster: librediscluster with redis-py's interface."""
 
 from redis.cluster import ClusterNode
 
@@ -9,5 +9,11 @@ from .pipeline import ClusterPipeline, StrictClusterPipeline
 
 __version__ = "0.1.0"
 VERSION = tuple(int(part) for part in __version__.split("."))
-__all__ = ["ClusterNode", "ClusterPipeline", "RedisCluster", "StrictClusterPipeline", "StrictRedisCluster"]
+__all__ = [
+    "ClusterNode",
+    "ClusterPipeline",
+    "RedisCluster",
+    "StrictClusterPipeline",
+    "StrictRedisCluster",
+]
 __all__ += [name for name in _exceptions if name != "error"]

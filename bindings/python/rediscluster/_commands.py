@@ -1,7 +1,7 @@
 """Every command as a method, with the arguments and the response types of redis-py.
 
-redis-py writes its commands as mix-ins over one method, ``execute_command()``, and what becomes of
-a response as a table of callbacks by name; both are used here as they are.
+redis-py defines its commands as mix-ins over one method, ``execute_command()``, and the conversion
+of responses as a table of callbacks by command name. Both are used here unchanged.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from redis.commands import CoreCommands, RedisModuleCommands
 from redis.commands.cluster import ClusterManagementCommands
 from redis.exceptions import DataError
 
-# Where redis-py's caller expects what the library would not do by itself: one node's response
-# where it gives one for each; and each primary's, with a cursor for each, instead of one node's.
-PLACES = {
+# Targets of commands that redis-py sends elsewhere than the library does by default: to one node
+# instead of several; SCAN to every primary, with a cursor for each, instead of to one node.
+DEFAULT_TARGETS = {
     "INFO": "random",
     "LATENCY HISTORY": "random",
     "LATENCY LATEST": "random",
@@ -26,12 +26,12 @@ PLACES = {
     "SCAN": "primaries",
 }
 
-# A target that is not redis-py's: the command goes wherever the library sends it.
-CLUSTER = "cluster"
+# A target that redis-py does not have: the library routes the command.
+LIBRARY_ROUTED = "cluster"
 
-# Where redis-py-cluster sends what has no key, for a dict of each node's response; what it merges
-# into one value, as KEYS and SCRIPT LOAD, is merged anyway.
-PLACES_PER_NODE = {
+# Targets of the commands without a key for which redis-py-cluster returns a dict of each node's
+# response. Commands whose responses it merges, such as KEYS and SCRIPT LOAD, are merged anyway.
+PER_NODE_TARGETS = {
     "BGREWRITEAOF": "all",
     "BGSAVE": "all",
     "CLIENT GETNAME": "all",
@@ -61,26 +61,28 @@ PLACES_PER_NODE = {
 Callbacks = Any  # redis-py's case-insensitive dict of Callable[..., Any]
 
 
-def callbacks(protocol: int) -> Callbacks:
-    """What redis-py makes of each command's response."""
-    # Its clients connect with their first command: this one never does.
+def response_callbacks(protocol: int) -> Callbacks:
+    """redis-py's conversions of responses, by command."""
+    # A client of redis-py connects at its first command, so this one never does.
     if hasattr(redis.Redis, "RESPONSE_CALLBACKS"):  # redis-py 4, which speaks RESP2 alone
         if protocol != 2:
-            raise DataError(f"protocol {protocol} needs redis-py 5 or later")
+            raise DataError(
+                f"protocol {protocol} needs redis-py 5 or later: install it, or use protocol 2"
+            )
         model = redis.Redis()
     else:
         model = redis.Redis(protocol=protocol)
-    found: Any = model.response_callbacks
-    found.update(Model.CLUSTER_COMMANDS_RESPONSE_CALLBACKS)
-    return found
+    table: Any = model.response_callbacks
+    table.update(Model.CLUSTER_COMMANDS_RESPONSE_CALLBACKS)
+    return table
 
 
-def merges(per_node: bool) -> dict[str, Callable[..., Any]]:
-    """What redis-py, or redis-py-cluster, makes of the responses of several nodes."""
-    found: dict[str, Callable[..., Any]] = dict(Model.RESULT_CALLBACKS)
+def merge_callbacks(per_node: bool) -> dict[str, Callable[..., Any]]:
+    """The conversions of the responses of several nodes, by redis-py or by redis-py-cluster."""
+    table: dict[str, Callable[..., Any]] = dict(Model.RESULT_CALLBACKS)
     if per_node:
-        found.update(dict.fromkeys(PLACES_PER_NODE, _by_node))
-    return found
+        table.update(dict.fromkeys(PER_NODE_TARGETS, _by_node))
+    return table
 
 
 def _by_node(_: str, responses: dict[str, Any], **__: Any) -> dict[str, Any]:
@@ -88,9 +90,9 @@ def _by_node(_: str, responses: dict[str, Any], **__: Any) -> dict[str, Any]:
 
 
 class Commands(ClusterManagementCommands, RedisModuleCommands, CoreCommands):  # type: ignore[misc]
-    """What the client and its pipelines have in common."""
+    """The base class of the client and of pipelines."""
 
-    # By these redis-py's annotations tell a client whose commands return values, not awaitables.
+    # redis-py's annotations use these to tell a synchronous client from an asynchronous one.
     _is_async_client: Literal[False] = False
     _event_dispatcher: Any = None
 
@@ -98,7 +100,7 @@ class Commands(ClusterManagementCommands, RedisModuleCommands, CoreCommands):  #
         raise NotImplementedError
 
     def mget_nonatomic(self, keys: Any, *args: Any) -> Any:
-        """MGET, which asks each node for its part anyway."""
+        """The same as MGET, which the library splits by node anyway."""
         return self.mget(keys, *args)
 
     def scan_iter(
@@ -106,8 +108,9 @@ class Commands(ClusterManagementCommands, RedisModuleCommands, CoreCommands):  #
     ) -> Iterator[Any]:
         """The keys of the whole cluster, or of ``target_nodes``.
 
-        As with SCAN, a key may come twice. Every key that is there from the beginning to the end
-        comes, while slots move and primaries fail; but from ``target_nodes`` only those that stay.
+        As with SCAN, a key may be returned twice. Every key that exists during the whole scan is
+        returned, even while slots migrate and primaries fail over. With ``target_nodes`` this holds
+        only for keys that stay at these nodes.
         """
         if "target_nodes" in kwargs:
             yield from self._scan_nodes(match=match, count=count, _type=_type, **kwargs)
@@ -116,7 +119,7 @@ class Commands(ClusterManagementCommands, RedisModuleCommands, CoreCommands):  #
         cursor = 0
         while True:
             cursor, keys = scan(
-                cursor, match=match, count=count, _type=_type, target_nodes=CLUSTER, **kwargs
+                cursor, match=match, count=count, _type=_type, target_nodes=LIBRARY_ROUTED, **kwargs
             )
             yield from keys
             if cursor == 0:
@@ -134,7 +137,7 @@ class Commands(ClusterManagementCommands, RedisModuleCommands, CoreCommands):  #
 
 
 def _scanned(found: Any) -> tuple[dict[str, int], list[Any]]:
-    """A cursor for each node, and the keys of all."""
+    """The cursor of each node, and the keys of all nodes."""
     if isinstance(found, dict):
         cursors = {node: cursor for node, (cursor, _) in found.items()}
         return cursors, [key for _, keys in found.values() for key in keys]

@@ -1,4 +1,4 @@
-"""Between Python's values and the C interface: arguments to RESP, replies to objects."""
+"""Conversions between Python values and the C interface: arguments to RESP, replies to objects."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from . import _native
 from ._native import ffi, lib
 from .exceptions import DataError, error
 
-# Turns the bytes of a text into what the caller gets; None leaves them bytes.
-Text = Optional[Callable[[bytes], Any]]
+# Decodes the bytes of a text; None returns bytes.
+Decode = Optional[Callable[[bytes], Any]]
 
 _new, _unpack = ffi.new, ffi.unpack
 
@@ -21,17 +21,17 @@ _LISTS = frozenset((_native.RDC_ARRAY, _native.RDC_PUSH))
 _PLAIN = frozenset((_native.RDC_INTEGER, _native.RDC_NIL, _native.RDC_BOOL))
 
 
-def text(encoding: str, errors: str) -> Callable[[bytes], str]:
-    """How texts become strings."""
+def text_decoder(encoding: str, errors: str) -> Callable[[bytes], str]:
+    """The function that decodes texts to strings."""
     if encoding.lower() in ("utf-8", "utf8") and errors == "strict":
-        return bytes.decode  # its defaults, and no call of ours between
+        return bytes.decode  # the defaults, without a Python call
     return lambda data: data.decode(encoding, errors)
 
 
 # ---- Arguments -----------------------------------------------------------------------------------
 
 
-def _refuse(value: object) -> DataError:
+def _bad_argument(value: object) -> DataError:
     return DataError(
         f"Invalid input of type: '{type(value).__name__}'. "
         "Convert to a bytes, string, int or float first."
@@ -39,42 +39,43 @@ def _refuse(value: object) -> DataError:
 
 
 def argument(value: Any, encoding: str, errors: str) -> bytes:
-    """One argument as bytes, by redis-py's rules."""
+    """One argument as bytes, by the rules of redis-py."""
     if isinstance(value, str):
         return value.encode(encoding, errors)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     if isinstance(value, bool):
-        raise _refuse(value)
+        raise _bad_argument(value)
     if isinstance(value, int):
         return b"%d" % value
     if isinstance(value, float):
         return repr(value).encode()
-    raise _refuse(value)
+    raise _bad_argument(value)
 
 
-def _words(name: Any, encoding: str, errors: str) -> list[bytes]:
-    """redis-py writes "CONFIG GET" as one argument, which on the wire are two."""
+def _split_name(name: Any, encoding: str, errors: str) -> list[bytes]:
+    """redis-py passes "CONFIG GET" as one argument; in RESP these are two."""
     return argument(name, encoding, errors).split()
 
 
-# Longer commands are put together piece by piece: there is no end of different lengths.
-_SHORT = 16
+# Templates have up to this many arguments. Further arguments are appended one by one, so that the
+# number of templates is limited.
+_MAX_TEMPLATE = 16
 
 
 @lru_cache(maxsize=1024)
 def _template(name: Any, count: int, encoding: str, errors: str) -> bytes:
-    """A command of so many arguments as RESP, with places for their lengths and bytes."""
-    words = _words(name, encoding, errors)
-    head = b"*%d\r\n" % (count - 1 + len(words))
-    head += b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in words)
-    return head.replace(b"%", b"%%") + b"$%d\r\n%b\r\n" * (min(count, _SHORT) - 1)
+    """A command of ``count`` arguments as RESP, with placeholders for their lengths and bytes."""
+    parts = _split_name(name, encoding, errors)
+    head = b"*%d\r\n" % (count - 1 + len(parts))
+    head += b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in parts)
+    return head.replace(b"%", b"%%") + b"$%d\r\n%b\r\n" * (min(count, _MAX_TEMPLATE) - 1)
 
 
 def encode(args: tuple[Any, ...], encoding: str, errors: str) -> bytes:
     """A command as RESP."""
     count = len(args)
-    if count == 2:  # As most are.
+    if count == 2:  # the most frequent case
         name, value = args
         kind = type(value)
         if kind is str:
@@ -91,16 +92,16 @@ def encode(args: tuple[Any, ...], encoding: str, errors: str) -> bytes:
             value = argument(value, encoding, errors)
         flat.append(len(value))
         flat.append(value)
-    if count <= _SHORT:
+    if count <= _MAX_TEMPLATE:
         return _template(args[0], count, encoding, errors) % tuple(flat)
-    head = _template(args[0], count, encoding, errors) % tuple(flat[: 2 * _SHORT - 2])
-    rest = flat[2 * _SHORT - 2 :]
+    head = _template(args[0], count, encoding, errors) % tuple(flat[: 2 * _MAX_TEMPLATE - 2])
+    rest = flat[2 * _MAX_TEMPLATE - 2 :]
     return head + b"".join(map(b"$%d\r\n%b\r\n".__mod__, zip(rest[::2], rest[1::2])))
 
 
 def arguments(args: tuple[Any, ...], encoding: str, errors: str) -> tuple[int, Any, Any, Any]:
-    """A command as argc, argv and lens, and what must live as long as they do."""
-    data = _words(args[0], encoding, errors)
+    """A command as argc, argv and lens, and the objects that must outlive them."""
+    data = _split_name(args[0], encoding, errors)
     data += [argument(value, encoding, errors) for value in args[1:]]
     alive = [ffi.from_buffer("char[]", value) for value in data]
     return len(data), _new("const char *[]", alive), _new("size_t[]", [len(d) for d in data]), alive
@@ -108,54 +109,54 @@ def arguments(args: tuple[Any, ...], encoding: str, errors: str) -> tuple[int, A
 
 # ---- Replies -------------------------------------------------------------------------------------
 
-# Out-parameters, used again: a list's pop and append are atomic, and a signal handler that calls
-# us between the two finds another pair.
-_spare: list[tuple[Any, Any]] = []
+# Out-parameters for reuse. A list's pop and append are atomic, and a signal handler that reads a
+# reply between the two uses another pair.
+_free_pairs: list[tuple[Any, Any]] = []
 
 
-def read(reply: Any, text: Text) -> Any:
-    """A reply's value. An error is returned as an exception, not raised: it may be an element."""
+def read(reply: Any, decode: Decode) -> Any:
+    """The value of a reply. An error is returned and not raised: it may be an element."""
     try:
-        place = _spare.pop()
+        pair = _free_pairs.pop()
     except IndexError:
-        place = (_new("const char *[1]"), _new("int64_t[1]"))
-    strs, nums = place
+        pair = (_new("const char *[1]"), _new("int64_t[1]"))
+    strs, nums = pair
     kind = lib.rdc_reply_read(reply, strs, nums)
     at, number = strs[0], nums[0]
-    _spare.append(place)
-    return _value(reply, kind, at, number, text)
+    _free_pairs.append(pair)
+    return _value(reply, kind, at, number, decode)
 
 
-def _value(reply: Any, kind: int, at: Any, number: int, text: Text) -> Any:
+def _value(reply: Any, kind: int, at: Any, number: int, decode: Decode) -> Any:
     if kind in _BYTES:
         data = _unpack(at, number)
-        return data if text is None else text(data)
+        return data if decode is None else decode(data)
     if kind == _native.RDC_INTEGER:
         return number
     if kind == _native.RDC_NIL:
         return None
     if kind in _LISTS:
-        return elements(reply, number, text)
+        return elements(reply, number, decode)
     if kind == _native.RDC_ERROR:
-        words = _unpack(at, number).decode("utf-8", "replace")
-        return error(_code(reply), words, lib.rdc_reply_sent(reply) != 0, node(reply))
+        message = _unpack(at, number).decode("utf-8", "replace")
+        return error(_code(reply), message, lib.rdc_reply_sent(reply) != 0, node(reply))
     if kind == _native.RDC_MAP:
-        flat = elements(reply, number, text)
+        flat = elements(reply, number, decode)
         return dict(zip(flat[::2], flat[1::2]))
     if kind == _native.RDC_SET:
-        return set(elements(reply, number, text))
+        return set(elements(reply, number, decode))
     if kind == _native.RDC_DOUBLE:
         return float(_unpack(at, number))
     if kind == _native.RDC_BOOL:
         return bool(number)
     if kind == _native.RDC_BIGNUM:
         return int(_unpack(at, number))
-    # A kind that a later library knows: its text if it has one, else its elements.
-    return elements(reply, number, text) if at == ffi.NULL else _unpack(at, number)
+    # An unknown kind, of a later library: its text if it has one, else its elements.
+    return elements(reply, number, decode) if at == ffi.NULL else _unpack(at, number)
 
 
-def elements(reply: Any, count: int, text: Text) -> list[Any]:
-    """The elements of a reply that has some: one call for all that are plain, as most are."""
+def elements(reply: Any, count: int, decode: Decode) -> list[Any]:
+    """The elements of an aggregate reply. All scalar elements are read in one call."""
     if count == 0:
         return []
     kinds, strs, nums = (
@@ -167,39 +168,39 @@ def elements(reply: Any, count: int, text: Text) -> list[Any]:
     kind_of, at, number = _unpack(kinds, count), _unpack(strs, count), _unpack(nums, count)
     if kind_of.count(_native.RDC_STRING) == count:
         data = map(_unpack, at, number)
-        return list(data if text is None else map(text, data))
+        return list(data if decode is None else map(decode, data))
     values: list[Any] = []
     for i, kind in enumerate(kind_of):
         if kind in _TEXTS or kind in _PLAIN:
-            # Only an error is looked at more closely.
+            # Of the scalar kinds, only an error needs its reply.
             inner = lib.rdc_reply_at(reply, i) if kind == _native.RDC_ERROR else None
         else:
             inner = lib.rdc_reply_at(reply, i)
-        values.append(_value(inner, kind, at[i], number[i], text))
+        values.append(_value(inner, kind, at[i], number[i], decode))
     return values
 
 
-def per_node(reply: Any, text: Text) -> Any:
-    """The reply to a command that went to several nodes: names and values, or an exception."""
+def per_node(reply: Any, decode: Decode) -> Any:
+    """The replies of several nodes as a dict by node, or an exception."""
     if lib.rdc_reply_type(reply) != _native.RDC_MAP:
-        return read(reply, text)
+        return read(reply, decode)
     values: dict[str, Any] = {}
     for i in range(0, lib.rdc_reply_len(reply), 2):
         name = ffi.string(lib.rdc_reply_str(lib.rdc_reply_at(reply, i))).decode()
-        value = read(lib.rdc_reply_at(reply, i + 1), text)
+        value = read(lib.rdc_reply_at(reply, i + 1), decode)
         if isinstance(value, Exception):
             value.node = name  # type: ignore[attr-defined]
         values[name] = value
     return values
 
 
-def each(reply: Any, texts: Iterable[Text]) -> list[Any]:
-    """The elements of a reply, each with a text of its own."""
-    return [read(lib.rdc_reply_at(reply, i), text) for i, text in enumerate(texts)]
+def elements_by_decoder(reply: Any, decoders: Iterable[Decode]) -> list[Any]:
+    """The elements of a reply, each with its own decoder."""
+    return [read(lib.rdc_reply_at(reply, i), decode) for i, decode in enumerate(decoders)]
 
 
 def node(reply: Any) -> str | None:
-    """The node that a reply came from, or that an error is about."""
+    """The node that sent a reply, or that an error concerns."""
     name = lib.rdc_reply_node(reply)
     if name == ffi.NULL:
         return None

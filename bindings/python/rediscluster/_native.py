@@ -1,6 +1,6 @@
-"""The C interface, as include/rediscluster.h declares it, and the library itself.
+"""The declarations of include/rediscluster.h, and the loaded library.
 
-Nothing but declarations: a test compares them with the header.
+A test compares the declarations with the header.
 """
 
 from __future__ import annotations
@@ -117,15 +117,15 @@ RDC_ERR_INTERNAL = 13
 RDC_ERR_CLOSED = 14
 RDC_ERR_TLS = 15
 
-# The first version that has all of this: 1000000 * major + 1000 * minor + patch.
-VERSION = 1000
+# The first version with all these functions: 1000000 * major + 1000 * minor + patch.
+MIN_VERSION = 1000
 
 ffi: Any = FFI()
 ffi.cdef(DECLARATIONS)
 
 
 def _load() -> Any:
-    """RDC_LIBRARY alone if it is set; else the file in the wheel; else the system's."""
+    """Loads the library at RDC_LIBRARY if set; else the file in the wheel; else the system's."""
     chosen = os.environ.get("RDC_LIBRARY")
     bundled = Path(__file__).with_name("librediscluster.so.0")
     name = chosen or (str(bundled) if bundled.exists() else bundled.name)
@@ -133,13 +133,14 @@ def _load() -> Any:
         library = ffi.dlopen(name)
     except OSError as error:
         raise ImportError(
-            f"{error}: install librediscluster, or set RDC_LIBRARY to its path"
+            f"cannot load librediscluster: {error}; install it, or set RDC_LIBRARY to its path"
         ) from None
     found = library.rdc_version_number()
-    if not VERSION <= found < 1000000:
+    if not MIN_VERSION <= found < 1000000:
         version = ffi.string(library.rdc_version()).decode()
         raise ImportError(
-            f"{name} is version {version}, and 0.{VERSION // 1000} or a later 0.x is needed"
+            f"{name} is librediscluster {version}, but this package needs 0.{MIN_VERSION // 1000} "
+            "or a later 0.x: install that version, or set RDC_LIBRARY to its path"
         )
     return library
 

@@ -1,4 +1,4 @@
-"""The client: a handle of the library with redis-py's methods on it."""
+"""The client: a handle of the library with the methods of redis-py."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ from redis.cluster import ClusterNode
 from redis.connection import Encoder  # type: ignore[attr-defined]
 from redis.lock import Lock
 
-from . import _convert, _signals
-from ._commands import CLUSTER, PLACES, PLACES_PER_NODE, Commands, callbacks, merges
+from . import _convert, _wait_callback
+from ._commands import (
+    DEFAULT_TARGETS,
+    LIBRARY_ROUTED,
+    PER_NODE_TARGETS,
+    Commands,
+    merge_callbacks,
+    response_callbacks,
+)
 from ._native import ffi, lib
 from .exceptions import ClusterUnreachable, RedisClusterException, ResponseError, WatchError, error
 from .pipeline import ClusterPipeline, for_callback
 
 Self = TypeVar("Self", bound="RedisCluster")
 
-# redis-py's arguments for what the library does by itself.
-_WITHOUT_EFFECT = frozenset(
+# Arguments of redis-py that are accepted and ignored: the library does these things by itself.
+_IGNORED = frozenset(
     (
         "cluster_error_retry_attempts",
         "driver_info",
@@ -38,8 +45,9 @@ _WITHOUT_EFFECT = frozenset(
     )
 )
 
-# And redis-py-cluster's, which redis-py has not: by them it is known who is calling.
-_PER_NODE = frozenset(
+# Arguments of redis-py-cluster that redis-py does not have. A caller that passes one was written for
+# redis-py-cluster.
+_REDIS_PY_CLUSTER_ONLY = frozenset(
     (
         "cluster_down_retry_attempts",
         "init_slot_cache",
@@ -53,16 +61,17 @@ _PER_NODE = frozenset(
 class RedisCluster(Commands):
     """A Redis or Valkey Cluster, for any number of threads at once.
 
-    Named by ``host`` and ``port``, by ``startup_nodes`` (dicts with "host" and "port",
-    ClusterNodes, or "host:port"), or by ``url``; any node that lives is enough. Times are seconds:
-    ``timeout`` for a whole call, ``socket_timeout`` for one node's answer,
-    ``socket_connect_timeout`` for a new connection. ``readonly_mode`` spreads reads over primaries
-    and replicas and refuses whatever is not a read; ``read_from_replicas`` does the first alone.
-    Every option of CONFIGURATION.md may be given by its name.
+    The cluster is given by ``host`` and ``port``, by ``startup_nodes`` (dicts with "host" and
+    "port", ClusterNodes, or "host:port"), or by ``url``; one reachable node is enough. Times are in
+    seconds: ``timeout`` for a whole call, ``socket_timeout`` for the reply of one node,
+    ``socket_connect_timeout`` for a new connection. ``readonly_mode`` distributes reads over
+    primaries and replicas and refuses commands that are not reads; ``read_from_replicas`` only
+    distributes reads. Every option of CONFIGURATION.md may be passed by its name.
 
-    ``per_node`` gives a dict of each node's response for commands like ``ping()`` and ``dbsize()``,
-    and a ``mset()`` over several nodes, as redis-py-cluster does. It is the default where it is seen
-    that this was written for redis-py-cluster: startup nodes are dicts, or its arguments are given.
+    With ``per_node``, commands like ``ping()`` and ``dbsize()`` return a dict of each node's
+    response, and ``mset()`` accepts keys of several nodes, as in redis-py-cluster. This is the
+    default for programs written for redis-py-cluster, which are recognised by startup nodes that
+    are dicts or by its arguments.
     """
 
     PRIMARIES = "primaries"
@@ -97,20 +106,24 @@ class RedisCluster(Commands):
         **options: Any,
     ) -> None:
         if options.pop("db", None):
-            raise RedisClusterException("a cluster has one database: no db")
-        named = list(startup_nodes or ())
+            raise RedisClusterException(
+                "db is not supported: a cluster has one database; remove the argument"
+            )
+        given = list(startup_nodes or ())
         if per_node is None:
             per_node = (
                 self._is_per_node
                 or readonly_mode is not None
-                or not _PER_NODE.isdisjoint(options)
-                or any(isinstance(node, Mapping) for node in named)
+                or not _REDIS_PY_CLUSTER_ONLY.isdisjoint(options)
+                or any(isinstance(node, Mapping) for node in given)
             )
-        nodes = [_name(node) for node in named]
+        nodes = [_node_address(node) for node in given]
         if host is not None:
             nodes.append(_address(host, port))
         if url is None and not nodes:
-            raise RedisClusterException("RedisCluster needs a host, startup_nodes or a url")
+            raise RedisClusterException(
+                "no node of the cluster is given: pass host, startup_nodes or url"
+            )
         chosen: dict[str, Any] = {
             "url": url if url is not None else "redis://" + ",".join(nodes),
             "user": username,
@@ -127,54 +140,57 @@ class RedisCluster(Commands):
             "address_map": _address_map(options.pop("host_port_remap", None)),
             "keepalive_ms": 0 if options.pop("socket_keepalive", None) is False else None,
         }
-        ignored = _WITHOUT_EFFECT | _PER_NODE
+        ignored = _IGNORED | _REDIS_PY_CLUSTER_ONLY
         chosen.update((k, v) for k, v in options.items() if k not in ignored)
 
         self._encoding = (encoding, encoding_errors)
-        self._text = _convert.text(encoding, encoding_errors) if decode_responses else None
-        self.response_callbacks = callbacks(int(protocol))
-        self.result_callbacks = merges(per_node)
-        self._places = PLACES_PER_NODE if per_node else PLACES
-        self._take(_connect(chosen))
+        self._decode = (
+            _convert.text_decoder(encoding, encoding_errors) if decode_responses else None
+        )
+        self.response_callbacks = response_callbacks(int(protocol))
+        self.result_callbacks = merge_callbacks(per_node)
+        self._default_targets = PER_NODE_TARGETS if per_node else DEFAULT_TARGETS
+        self._attach(_connect(chosen))
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> RedisCluster:
-        """As "redis://user:pass@host:7000,host:7001?timeout_ms=500" says: see CONFIGURATION.md."""
+        """From a URL like "redis://user:pass@host:7000,host:7001?timeout_ms=500": see
+        CONFIGURATION.md."""
         return cls(url=url, **kwargs)
 
-    def _take(self, handle: Any) -> None:
-        """Owns a handle of the library from now on."""
+    def _attach(self, handle: Any) -> None:
+        """Attaches a handle of the library to this client, which closes it."""
         self._handle = ffi.gc(handle, lib.rdc_close)
-        words = lib.rdc_client_error(handle)
-        if words != ffi.NULL:
-            text = ffi.string(words).decode("utf-8", "replace")
-            code = text.split(" ", 1)[0]
-            raised = error(code, text, False, None)
+        c_message = lib.rdc_client_error(handle)
+        if c_message != ffi.NULL:
+            message = ffi.string(c_message).decode("utf-8", "replace")
+            code = message.split(" ", 1)[0]
+            exception = error(code, message, False, None)
             if code == "CONNECT":
-                raised = ClusterUnreachable(text)
-                raised.code, raised.sent, raised.node = code, False, None  # type: ignore[attr-defined]
-            raise raised
+                exception = ClusterUnreachable(message)
+                exception.code, exception.sent, exception.node = code, False, None  # type: ignore[attr-defined]
+            raise exception
 
     def with_options(self, **options: Any) -> RedisCluster:
-        """Another handle on the same cluster and connections with other options, those that
-        CONFIGURATION.md marks as twin: ``rc.with_options(read_from="replica", timeout_ms=200)``."""
+        """A derived client on the same connections with other options, those that CONFIGURATION.md
+        marks as per handle: ``rc.with_options(read_from="replica", timeout_ms=200)``."""
         if not options:
-            raise TypeError("with_options() needs an option")
-        twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__)
-        twin.response_callbacks = self.response_callbacks.copy()
-        twin.result_callbacks = self.result_callbacks.copy()
+            raise TypeError("with_options() needs at least one option")
+        derived = object.__new__(type(self))
+        derived.__dict__.update(self.__dict__)
+        derived.response_callbacks = self.response_callbacks.copy()
+        derived.result_callbacks = self.result_callbacks.copy()
         for name, value in options.items():
-            twin._take(lib.rdc_with(twin._handle, name.encode(), _option(value)))
-        return twin
+            derived._attach(lib.rdc_with(derived._handle, name.encode(), _option(value)))
+        return derived
 
     def close(self) -> None:
-        """Ends the calls that other threads have under way; every later one raises."""
+        """Ends the calls in progress in other threads. They and all later calls raise."""
         lib.rdc_close(self._handle)
 
     def interrupt(self) -> None:
-        """Ends the calls that other threads have under way, with InterruptedCall; the client goes
-        on working."""
+        """Ends the calls in progress in other threads, with InterruptedCall. The client keeps
+        working."""
         lib.rdc_interrupt(self._handle)
 
     def __enter__(self: Self) -> Self:
@@ -190,20 +206,20 @@ class RedisCluster(Commands):
     # ---- Commands --------------------------------------------------------------------------------
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Any command. ``target_nodes`` may name where it goes: "primaries", "replicas", "all",
+        """Runs any command. ``target_nodes`` sets the target: "primaries", "replicas", "all",
         "random", "slot:N", "key:K", "host:port", a ClusterNode, or several of these."""
-        if options or args[0] in self._places:
+        if options or args[0] in self._default_targets:
             return self._execute(args, options)
-        # What most commands take, and nothing else. (A KeyboardInterrupt that is raised between a
-        # call's end and what follows leaves the reply that had come: it is then not freed.)
-        if not _signals.ready:
-            _signals.prepare()
+        # The short path of most commands. (A KeyboardInterrupt that is raised between the return of
+        # the call and the next statement leaks the reply.)
+        if not _wait_callback.installed:
+            _wait_callback.install()
         wire = _convert.encode(args, *self._encoding)
         reply = lib.rdc_command_resp(self._handle, wire, len(wire))
-        if _signals.raised:
-            _signals.settle(lib.rdc_reply_free, reply)
+        if _wait_callback.pending:
+            _wait_callback.raise_pending(lib.rdc_reply_free, reply)
         try:
-            value = _convert.read(reply, self._text)
+            value = _convert.read(reply, self._decode)
         finally:
             lib.rdc_reply_free(reply)
         if isinstance(value, Exception):
@@ -212,44 +228,44 @@ class RedisCluster(Commands):
         return value if callback is None else callback(value)
 
     def _execute(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        if not _signals.ready:
-            _signals.prepare()
+        if not _wait_callback.installed:
+            _wait_callback.install()
         name = args[0]
-        target = options.pop("target_nodes", None) or self._places.get(name)
-        if target is None or target == CLUSTER:
+        target = options.pop("target_nodes", None) or self._default_targets.get(name)
+        if target is None or target == LIBRARY_ROUTED:
             wire = _convert.encode(args, *self._encoding)
             reply = lib.rdc_command_resp(self._handle, wire, len(wire))
-            return self._answer(reply, _convert.read, name, options)
+            return self._convert_reply(reply, _convert.read, name, options)
         values: dict[str, Any] = {}
-        for where in _targets(target):
+        for destination in _targets(target):
             argc, argv, lens, _alive = _convert.arguments(args, *self._encoding)
-            reply = lib.rdc_command_to(self._handle, where.encode(), argc, argv, lens)
-            if where in (self.PRIMARIES, self.REPLICAS, self.ALL_NODES):
-                values.update(self._answer(reply, _convert.per_node, name, dict(options)))
+            reply = lib.rdc_command_to(self._handle, destination.encode(), argc, argv, lens)
+            if destination in (self.PRIMARIES, self.REPLICAS, self.ALL_NODES):
+                values.update(self._convert_reply(reply, _convert.per_node, name, dict(options)))
             else:
-                place = _convert.node(reply) or where
-                values[place] = self._answer(reply, _convert.read, name, dict(options))
+                address = _convert.node(reply) or destination
+                values[address] = self._convert_reply(reply, _convert.read, name, dict(options))
         merge = self.result_callbacks.get(name)
         if merge is not None:
             return merge(name, values, **options)
         return next(iter(values.values())) if len(values) == 1 else values
 
-    def _answer(
+    def _convert_reply(
         self, reply: Any, read: Callable[..., Any], name: Any, options: dict[str, Any]
     ) -> Any:
-        """What redis-py makes of a reply, or of those of several nodes."""
-        if _signals.raised:
-            _signals.settle(lib.rdc_reply_free, reply)
-        text = None if NEVER_DECODE in options else self._text
+        """Converts a reply, or the replies of several nodes, to redis-py's response."""
+        if _wait_callback.pending:
+            _wait_callback.raise_pending(lib.rdc_reply_free, reply)
+        decode = None if NEVER_DECODE in options else self._decode
         try:
-            value = read(reply, text)
+            value = read(reply, decode)
         finally:
             lib.rdc_reply_free(reply)
         if read is _convert.per_node and isinstance(value, dict):
-            return {node: self._respond(each, name, options) for node, each in value.items()}
-        return self._respond(value, name, options)
+            return {node: self._apply_callback(each, name, options) for node, each in value.items()}
+        return self._apply_callback(value, name, options)
 
-    def _respond(self, value: Any, name: Any, options: dict[str, Any]) -> Any:
+    def _apply_callback(self, value: Any, name: Any, options: dict[str, Any]) -> Any:
         if isinstance(value, Exception):
             if EMPTY_RESPONSE in options and isinstance(value, ResponseError):
                 return options[EMPTY_RESPONSE]
@@ -257,17 +273,18 @@ class RedisCluster(Commands):
         callback = self.response_callbacks.get(name)
         if callback is None:
             return value
-        # "keys" is for redis-py's cache alone.
         return callback(value, **for_callback(options))
 
     def set_response_callback(self, command: str, callback: Callable[..., Any]) -> None:
-        """What this handle, and pipelines made from now on, shall make of a command's response."""
+        """Sets the conversion of a command's response, for this client and its later pipelines."""
         self.response_callbacks[command] = callback
 
     def pipeline(self, transaction: bool | None = None, shard_hint: None = None) -> ClusterPipeline:
-        """Commands to be sent together; with ``transaction`` all or none of them, in one slot."""
+        """Commands to send together; with ``transaction``, atomically, and in one slot."""
         if shard_hint is not None:
-            raise RedisClusterException("a pipeline finds its nodes by itself: no shard_hint")
+            raise RedisClusterException(
+                "shard_hint is not supported: the library routes each command; remove the argument"
+            )
         return ClusterPipeline(self, bool(transaction))
 
     def transaction(
@@ -278,7 +295,7 @@ class RedisCluster(Commands):
         value_from_callable: bool = False,
         watch_delay: float | None = None,
     ) -> Any:
-        """Calls ``func(pipe)`` and executes, again as long as a watched key was changed."""
+        """Calls ``func(pipe)`` and executes, and repeats both while a watched key was changed."""
         with self.pipeline(True, shard_hint) as pipe:
             while True:
                 try:
@@ -292,7 +309,7 @@ class RedisCluster(Commands):
                         time.sleep(watch_delay)
 
     def mset_nonatomic(self, mapping: Mapping[Any, Any]) -> list[bool]:
-        """SET for each pair, in one pipeline."""
+        """One SET per pair, in one pipeline."""
         with self.pipeline() as pipe:
             for key, value in mapping.items():
                 pipe.set(key, value)
@@ -302,11 +319,11 @@ class RedisCluster(Commands):
         """redis-py's Lock, with its arguments."""
         return (lock_class or Lock)(self, name, *args, **kwargs)
 
-    # ---- Looking inside --------------------------------------------------------------------------
+    # ---- Introspection ---------------------------------------------------------------------------
 
-    def _look(self, reply: Any) -> Any:
-        if _signals.raised:
-            _signals.settle(lib.rdc_reply_free, reply)
+    def _introspect(self, reply: Any) -> Any:
+        if _wait_callback.pending:
+            _wait_callback.raise_pending(lib.rdc_reply_free, reply)
         try:
             value = _convert.read(reply, bytes.decode)
         finally:
@@ -316,21 +333,21 @@ class RedisCluster(Commands):
         return value
 
     def topology(self) -> Any:
-        """The cluster as it is known: a list of shards with "slots", "primary" and "replicas"."""
-        return self._look(lib.rdc_topology(self._handle))
+        """The known shards: a list of dicts with "slots", "primary" and "replicas"."""
+        return self._introspect(lib.rdc_topology(self._handle))
 
     def stats(self) -> Any:
-        """Counters, by name."""
-        return self._look(lib.rdc_stats(self._handle))
+        """The counters of STATISTICS.md, by name."""
+        return self._introspect(lib.rdc_stats(self._handle))
 
     def refresh(self) -> None:
-        """Learns the topology again, now. There is no need to."""
-        self._look(lib.rdc_refresh(self._handle))
+        """Fetches the topology now. This is rarely needed: the library does it by itself."""
+        self._introspect(lib.rdc_refresh(self._handle))
 
     def explain(self, *args: Any) -> Any:
-        """What would be done with a command, without doing it."""
+        """How a command would be routed, without running it."""
         argc, argv, lens, _alive = _convert.arguments(args, *self._encoding)
-        return self._look(lib.rdc_explain(self._handle, argc, argv, lens))
+        return self._introspect(lib.rdc_explain(self._handle, argc, argv, lens))
 
     def keyslot(self, key: Any) -> int:
         """The slot of a key."""
@@ -352,7 +369,7 @@ class RedisCluster(Commands):
     def get_node(
         self, host: str | None = None, port: int | None = None, node_name: str | None = None
     ) -> ClusterNode | None:
-        """The node at an address, if the cluster has it."""
+        """The node at an address, or None."""
         wanted = node_name or f"{'127.0.0.1' if host == 'localhost' else host}:{port}"
         return next((node for node in self.get_nodes() if node.name == wanted), None)
 
@@ -361,11 +378,11 @@ class RedisCluster(Commands):
         return random.choice(self.get_nodes())
 
     def get_default_node(self) -> ClusterNode | None:
-        """A primary: redis-py's clients have one for what has no key."""
+        """A primary. redis-py's clients use it for commands without a key."""
         return next(iter(self.get_primaries()), None)
 
     def get_node_from_key(self, key: Any, replica: bool = False) -> ClusterNode | None:
-        """The primary that serves a key, or one of its replicas."""
+        """The primary of a key's slot, or one of its replicas."""
         slot = self.keyslot(key)
         for shard in self.topology():
             if any(first <= slot <= last for first, last in shard["slots"]):
@@ -375,13 +392,13 @@ class RedisCluster(Commands):
         return None
 
     def get_encoder(self) -> Encoder:
-        """redis-py's encoder of the same settings."""
+        """redis-py's encoder with the same settings."""
         make: Any = Encoder
-        return cast(Encoder, make(*self._encoding, self._text is not None))
+        return cast(Encoder, make(*self._encoding, self._decode is not None))
 
 
 class StrictRedisCluster(RedisCluster):
-    """The class's name in the first releases of redis-py-cluster, whose ways it has."""
+    """The class of the first releases of redis-py-cluster, with their per-node responses."""
 
     _is_per_node = True
 
@@ -391,13 +408,13 @@ def _connect(chosen: dict[str, Any]) -> Any:
     try:
         for name, value in chosen.items():
             if value is not None:
-                # What is wrong with it is said by the client that is made of it.
+                # An error in an option is reported by rdc_create_with().
                 lib.rdc_options_set(options, name.encode(), _option(value))
-        if not _signals.ready:
-            _signals.prepare()
+        if not _wait_callback.installed:
+            _wait_callback.install()
         handle = lib.rdc_create_with(options)
-        if _signals.raised:
-            _signals.settle(lib.rdc_close, handle)
+        if _wait_callback.pending:
+            _wait_callback.raise_pending(lib.rdc_close, handle)
         return handle
     finally:
         lib.rdc_options_free(options)
@@ -408,7 +425,7 @@ def _option(value: Any) -> bytes:
 
 
 def _milliseconds(seconds: float | None) -> int | None:
-    # Less than a millisecond is one, not none.
+    # A positive time is at least 1 ms.
     return None if seconds is None else max(1, round(seconds * 1000)) if seconds > 0 else 0
 
 
@@ -416,8 +433,8 @@ def _address(host: str, port: int | str) -> str:
     return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
 
-def _name(node: Any) -> str:
-    """A startup node as a URL writes it."""
+def _node_address(node: Any) -> str:
+    """A startup node as "host:port"."""
     if isinstance(node, str):
         return node
     if isinstance(node, Mapping):
@@ -432,23 +449,23 @@ def _node(node: Mapping[str, Any], role: str) -> ClusterNode:
 
 
 def _address_map(remap: Iterable[Mapping[str, Any]] | None) -> str | None:
-    """redis-py-cluster's host_port_remap as the option has it."""
+    """redis-py-cluster's host_port_remap as the option address_map."""
     if remap is None:
         return None
     pairs = []
     for rule in remap:
-        there, here = (
+        announced, actual = (
             _address(rule[f"{side}_host"], rule[f"{side}_port"])
             if f"{side}_port" in rule
             else rule[f"{side}_host"]
             for side in ("from", "to")
         )
-        pairs.append(f"{there}={here}")
+        pairs.append(f"{announced}={actual}")
     return ",".join(pairs)
 
 
 def _targets(target: Any) -> list[str]:
-    """What redis-py takes for target_nodes, as rdc_command_to() takes it."""
+    """redis-py's target_nodes as targets of rdc_command_to()."""
     if isinstance(target, str):
         return ["random" if target == RedisCluster.DEFAULT_NODE else target]
     if isinstance(target, Mapping):

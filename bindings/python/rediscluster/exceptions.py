@@ -1,11 +1,11 @@
-"""The exceptions, which are redis-py's own, so that its users' except clauses go on working.
+"""The exceptions. They are redis-py's own classes, so that existing except clauses keep working.
 
-Each that comes from the library has besides its words
+An exception that the library raises has these attributes:
 
 - ``code``: the name of the error in docs/errors.md, such as ``"TIMEOUT"`` or ``"READONLY"``;
-- ``sent``: False if the command certainly did not run, so that sending it again is safe; True if
-  it ran or may have run;
-- ``node``: ``"host:port"`` of the node that it is about, or None.
+- ``sent``: False if the command did not run, so that sending it again is safe; True if it ran or
+  may have run;
+- ``node``: ``"host:port"`` of the node that the error concerns, or None.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from redis.exceptions import (
     WatchError,
 )
 
-# redis-py-cluster has these besides, for the same.
+# Additional names of the same classes in redis-py-cluster.
 ClusterDownException = ClusterDownError
 RedisClusterError = RedisClusterException
 RedisClusterConfigError = RedisClusterException
@@ -75,15 +75,15 @@ __all__ = [
 
 
 class ClusterUnreachable(RedisClusterException, ConnectionError):
-    """No node answered when the client was made, for which redis-py raises the first of the two."""
+    """No node was reachable by the constructor. redis-py raises RedisClusterException for this."""
 
 
 class InterruptedCall(RedisError):
-    """Another thread called ``interrupt()``."""
+    """Another thread ended the call with ``interrupt()``."""
 
 
-# What the server's first word says, where it says more than "no".
-_BY_WORD: dict[str, type[Exception]] = {
+# Classes by the error code of the server. Other error replies are ResponseError.
+_BY_SERVER_CODE: dict[str, type[Exception]] = {
     "CLUSTERDOWN": ClusterDownError,
     "CROSSSLOT": ClusterCrossSlotError,
     "EXECABORT": ExecAbortError,
@@ -115,12 +115,12 @@ _BY_CODE: dict[str, type[Exception]] = {
 }
 
 
-def error(code: str, words: str, sent: bool, node: str | None) -> Exception:
-    """The exception for an error of the library, of a code that is perhaps newer than this."""
+def error(code: str, message: str, sent: bool, node: str | None) -> Exception:
+    """The exception for an error of the library. An unknown code gives RedisError."""
     kind = _BY_CODE.get(code, RedisError)
     if code in ("SERVER", "AUTH"):
-        # In a pipeline "Command # 2 (SET foo) of pipeline: " stands before the first word.
-        kind = _BY_WORD.get(words.rpartition(" of pipeline: ")[2].split(" ", 1)[0], kind)
-    raised: Exception = kind(words)
-    raised.code, raised.sent, raised.node = code, sent, node  # type: ignore[attr-defined]
-    return raised
+        # In a pipeline, the message begins with "Command # 2 (SET foo) of pipeline: ".
+        kind = _BY_SERVER_CODE.get(message.rpartition(" of pipeline: ")[2].split(" ", 1)[0], kind)
+    exception: Exception = kind(message)
+    exception.code, exception.sent, exception.node = code, sent, node  # type: ignore[attr-defined]
+    return exception

@@ -1,4 +1,4 @@
-"""Every test runs in a cluster of `cluster run`, which RDC_URL names and RDC_CONTROL breaks."""
+"""Fixtures. `cluster run` sets RDC_URL to the cluster and RDC_CONTROL to its control socket."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 from rediscluster import RedisCluster
 
 
-def control(*words: str) -> list[str]:
-    """Lines of the cluster's control socket, as `cluster ctl` prints them."""
+def control(*args: str) -> list[str]:
+    """Runs a command of the control socket and returns the lines that `cluster ctl` would print."""
     with socket.socket(socket.AF_UNIX) as stream:
         stream.connect(os.environ["RDC_CONTROL"])
-        stream.sendall(" ".join(words).encode() + b"\n")
+        stream.sendall(" ".join(args).encode() + b"\n")
         lines = []
         for line in stream.makefile():
             line = line.rstrip("\n")
@@ -33,7 +33,7 @@ def url() -> str:
 
 @pytest.fixture
 def rc(url):
-    """A client of an empty cluster: bytes."""
+    """A client of an empty cluster that returns bytes."""
     with RedisCluster.from_url(url) as client:
         client.flushall()
         yield client
@@ -41,7 +41,7 @@ def rc(url):
 
 @pytest.fixture
 def text(url, rc):
-    """The same cluster: strings."""
+    """A client of the same cluster that returns strings."""
     with RedisCluster.from_url(url, decode_responses=True) as client:
         yield client
 

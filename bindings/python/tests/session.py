@@ -1,5 +1,7 @@
-"""Runs the sessions of the files named, in the cluster on ports 7000 to 7005 that `cluster run`
-started: what test_session.py does, and what anybody can do by hand."""
+"""Runs the documented sessions of the given files in a cluster on ports 7000 to 7005.
+
+`cluster run` starts the cluster. Run by test_session.py; it can also be run by hand.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from conftest import control
 
 
 class Checker(doctest.OutputChecker):
-    """Python 2's u'' is '', what a page does not show may be anything, and a pipeline that shows
-    itself while it is filled is not shown."""
+    """Accepts u'' of Python 2 as '', any output where the page shows none, and an unshown repr of a
+    pipeline."""
 
     def check_output(self, want: str, got: str, flags: int) -> bool:
         if not want:
@@ -25,7 +27,7 @@ class Checker(doctest.OutputChecker):
 
 class Runner(doctest.DocTestRunner):
     def report_start(self, out, test, example) -> None:
-        # What was just written is on the replicas before a replica is asked.
+        # Wait until the replicas have the last writes.
         if "readonly" in example.source:
             control("wait-sync")
 
@@ -36,7 +38,7 @@ def run(path: Path) -> doctest.TestResults:
     lines = text.split("\n")
     for example in test.examples:
         if ">>> # NO" in lines[example.lineno - 1]:
-            # Not empty, or an example that raises nothing would do as well.
+            # Not empty, because an empty "want" would accept an example that raises nothing.
             example.want = "Traceback (most recent call last):\n"
             example.exc_msg = "redis.exceptions.ReadOnlyError:\n"
             example.options = {doctest.IGNORE_EXCEPTION_DETAIL: True}

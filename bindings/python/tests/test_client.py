@@ -1,4 +1,4 @@
-"""Commands, their values, and what is raised."""
+"""Commands, their results, and errors."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def nodes(url: str) -> list[str]:
     return url.removeprefix("redis://").split(",")
 
 
-def test_every_way_to_name_the_nodes(url):
+def test_constructor_accepts_every_form_of_nodes(url):
     host, port = nodes(url)[0].split(":")
-    for named in (
+    for client in (
         RedisCluster(host, port),
         RedisCluster(host=host, port=int(port)),
         RedisCluster(startup_nodes=[{"host": host, "port": port}]),
@@ -30,18 +30,18 @@ def test_every_way_to_name_the_nodes(url):
         RedisCluster.from_url(url),
         StrictRedisCluster(startup_nodes=[{"host": host, "port": int(port)}]),
     ):
-        with named as rc:
-            # One value, or one for each node where it is seen that redis-py-cluster was meant.
+        with client as rc:
+            # One value, or a dict per node for the arguments of redis-py-cluster.
             assert rc.ping() in (True, dict.fromkeys((node.name for node in rc.get_nodes()), True))
             assert rc.get("absent") is None
 
 
-def test_a_node_is_named_or_the_constructor_raises():
+def test_constructor_without_node_raises():
     with pytest.raises(redis.exceptions.RedisClusterException, match="startup_nodes"):
         RedisCluster()
 
 
-def test_nobody_there_is_what_redis_py_raises_and_what_the_library_says():
+def test_unreachable_cluster_raises_redis_py_classes_with_code():
     with pytest.raises(redis.exceptions.RedisClusterException) as raised:
         RedisCluster("127.0.0.1", 1)
     assert isinstance(raised.value, redis.exceptions.ConnectionError)
@@ -49,19 +49,19 @@ def test_nobody_there_is_what_redis_py_raises_and_what_the_library_says():
     assert raised.value.sent is False
 
 
-def test_an_unknown_option_is_named(url):
+def test_unknown_option_error_names_option(url):
     with pytest.raises(redis.exceptions.DataError, match="timeuot"):
         RedisCluster.from_url(url, timeuot=3)
 
 
-def test_arguments_of_redis_py_for_what_happens_anyway_are_taken(url):
+def test_ignored_redis_py_arguments_are_accepted(url):
     with RedisCluster.from_url(
         url, skip_full_coverage_check=True, retry_on_timeout=True, max_connections=4
     ) as rc:
         assert rc.ping()
 
 
-def test_bytes_or_strings(rc, text):
+def test_decode_responses_and_encoding(rc, text):
     assert rc.set("key", "välue") is True
     assert rc.get("key") == "välue".encode()
     assert text.get("key") == "välue"
@@ -71,7 +71,7 @@ def test_bytes_or_strings(rc, text):
     assert rc.get("latin") == b"\xfc"
 
 
-def test_binary_keys_and_values(rc):
+def test_keys_and_values_are_binary_safe(rc):
     assert rc.set(BINARY, BINARY)
     assert rc.get(BINARY) == BINARY
     assert rc.exists(BINARY) == 1
@@ -81,7 +81,7 @@ def test_binary_keys_and_values(rc):
     assert rc.set("large", large) and rc.get("large") == large
 
 
-def test_numbers_are_arguments_and_nothing_else_is(rc):
+def test_wrong_argument_types_are_refused(rc):
     assert rc.set("n", 7) and rc.get("n") == b"7"
     assert rc.set("n", 0.1) and rc.get("n") == b"0.1"
     for wrong in (None, True, [], {}):
@@ -89,7 +89,7 @@ def test_numbers_are_arguments_and_nothing_else_is(rc):
             rc.set("n", wrong)
 
 
-def test_response_types_are_redis_pys(text):
+def test_response_types_match_redis_py(text):
     assert text.hset("h", mapping={"a": 1, "b": 2}) == 2
     assert text.hgetall("h") == {"a": "1", "b": "2"}
     assert text.sadd("s", "x") == 1 and text.smembers("s") == {"x"}
@@ -107,14 +107,14 @@ def test_response_types_are_redis_pys(text):
     assert text.incrbyfloat("f", 1.5) == 1.5
 
 
-def test_a_dump_is_bytes_also_where_texts_are_strings(text):
+def test_dump_is_bytes_with_decode_responses(text):
     text.set("key", "value")
     dumped = text.dump("key")
     assert isinstance(dumped, bytes)
     assert text.restore("copy", 0, dumped) and text.get("copy") == "value"
 
 
-def test_commands_of_any_length_and_name(rc):
+def test_commands_of_any_length_and_name_are_encoded(rc):
     for count in (1, 2, 3, 14, 15, 16, 17, 18, 100):
         values = [b"%d%%\r\n" % i for i in range(count)]
         assert rc.delete("l") in (0, 1)
@@ -125,7 +125,7 @@ def test_commands_of_any_length_and_name(rc):
             rc.execute_command(name, "l", "x%d")
 
 
-def test_nodes_by_name_and_by_key(rc):
+def test_nodes_are_found_by_name_and_key(rc):
     first = rc.get_primaries()[0]
     assert rc.get_node(first.host, first.port).name == first.name
     assert rc.get_node(node_name=first.name).server_type == "primary"
@@ -139,7 +139,7 @@ def test_nodes_by_name_and_by_key(rc):
     assert rc.ping(target_nodes=replica) is True
 
 
-def test_keys_of_many_slots(rc):
+def test_multi_slot_commands_are_split_except_mset(rc):
     assert rc.mset_nonatomic({f"key{i}": i for i in range(50)}) == [True] * 50
     keys = [f"key{i}" for i in range(50)]
     assert rc.mget(keys) == [b"%d" % i for i in range(50)]
@@ -168,12 +168,12 @@ def test_scan_iter_finds_every_key(rc):
     assert len(dict(rc.hscan_iter("hash"))) == 300
 
 
-def test_scan_iter_finds_a_key_whose_slot_moves_meanwhile(rc):
+def test_scan_iter_finds_key_of_migrating_slot(rc):
     keys = {b"{k%d}" % i for i in range(300)}
     rc.mset_nonatomic(dict.fromkeys(keys, "x"))
     first, last = (node.port for node in (rc.get_primaries()[0], rc.get_primaries()[-1]))
-    moving = next(k for k in sorted(keys) if control("primary-of", f"key:{k.decode()}") == [str(last)])
-    slot = rc.keyslot(moving)
+    key = next(k for k in sorted(keys) if control("primary-of", f"key:{k.decode()}") == [str(last)])
+    slot = rc.keyslot(key)
     found = rc.scan_iter(count=10)
     some = {next(found) for _ in range(20)}
     control("migrate", str(slot), str(first))
@@ -183,7 +183,7 @@ def test_scan_iter_finds_a_key_whose_slot_moves_meanwhile(rc):
         control("migrate", str(slot), str(last))
 
 
-def test_target_nodes(text):
+def test_target_nodes_selects_nodes(text):
     primaries = text.get_primaries()
     assert len(primaries) == 3 and len(text.get_replicas()) == 3 and len(text.get_nodes()) == 6
     names = {node.name for node in primaries}
@@ -198,11 +198,11 @@ def test_target_nodes(text):
     assert text.info("server", target_nodes=primaries[1].name)["tcp_port"] == primaries[1].port
     assert text.cluster_info(target_nodes=text.RANDOM)["cluster_state"] == "ok"
     assert len(text.cluster_nodes()) == 6 and len(text.cluster_slots()) == 3
-    with pytest.raises(redis.exceptions.DataError, match="no place"):
+    with pytest.raises(redis.exceptions.DataError, match="selects no node"):
         text.ping(target_nodes="nowhere")
 
 
-def test_scripts(text):
+def test_scripts_are_loaded_and_run(text):
     both = text.register_script("return {KEYS[1], ARGV[1]}")
     text.script_flush()
     assert both(keys=["key"], args=[5]) == ["key", "5"]
@@ -210,13 +210,13 @@ def test_scripts(text):
     assert text.get("key") == "value"
 
 
-def test_a_lock_is_held_by_one(text):
+def test_lock_is_exclusive(text):
     with text.lock("lock", timeout=10):
         assert text.lock("lock", blocking=False).acquire() is False
     assert text.lock("lock", timeout=10).acquire() is True
 
 
-def test_errors_of_the_server(rc):
+def test_server_errors_have_code_sent_and_node(rc):
     rc.set("string", "x")
     with pytest.raises(redis.exceptions.ResponseError, match="^WRONGTYPE") as raised:
         rc.lpush("string", 1)
@@ -233,13 +233,13 @@ def test_errors_of_the_server(rc):
     assert raised.value.sent is False
 
 
-def test_an_error_inside_a_reply_stays_in_its_place(rc):
+def test_error_inside_reply_is_returned_at_its_index(rc):
     found = rc.eval("return {1, redis.error_reply('MY error'), 'x'}", 1, "key")
     assert found[0] == 1 and found[2] == b"x"
     assert isinstance(found[1], redis.exceptions.ResponseError) and "MY error" in str(found[1])
 
 
-def test_a_readonly_client_reads_and_refuses_the_rest(rc, readonly):
+def test_readonly_client_reads_and_refuses_writes(rc, readonly):
     rc.set("foo", "bar")
     control("wait-sync")
     for _ in range(20):
@@ -259,23 +259,23 @@ def test_a_readonly_client_reads_and_refuses_the_rest(rc, readonly):
     assert rc.get("foo") == b"bar"
 
 
-def test_reads_of_a_readonly_client_reach_replicas(rc, readonly):
+def test_readonly_reads_reach_primary_and_replicas(rc, readonly):
     rc.set("foo", "bar")
     control("wait-sync")
     control("reset-stats")
     for _ in range(60):
         readonly.get("foo")
     ports = control("replicas-of", "key:foo") + control("primary-of", "key:foo")
-    # The odds that 60 fair draws of two leave one out are 1 in 10 to the 17.
+    # The probability that 60 fair choices of two nodes miss one is about 1 in 10^17.
     assert all(int(control("calls", port, "get")[0]) > 0 for port in ports)
 
 
-def test_a_twin_has_other_options_and_the_same_cluster(rc):
-    twin = rc.with_options(readonly=True, timeout_ms=700)
+def test_derived_client_has_own_options_on_same_cluster(rc):
+    derived = rc.with_options(readonly=True, timeout_ms=700)
     with pytest.raises(redis.exceptions.ReadOnlyError):
-        twin.set("a", 1)
+        derived.set("a", 1)
     assert rc.set("a", 1)
-    twin.close()
+    derived.close()
     assert rc.get("a") == b"1"
     with pytest.raises(redis.exceptions.DataError):
         rc.with_options(readonly="perhaps")
@@ -283,7 +283,7 @@ def test_a_twin_has_other_options_and_the_same_cluster(rc):
         rc.with_options()
 
 
-def test_a_closed_client_says_so(url):
+def test_closed_client_raises_closed_error(url):
     with RedisCluster.from_url(url) as rc:
         pipe = rc.pipeline().get("a")
     for call in (lambda: rc.get("a"), pipe.execute, lambda: rc.with_options(readonly=True)):
@@ -293,7 +293,7 @@ def test_a_closed_client_says_so(url):
     rc.close()
 
 
-def test_looking_inside(text):
+def test_introspection_returns_topology_stats_and_route(text):
     assert text.keyslot("foo") == 12182 == text.keyslot(b"{foo}bar")
     explained = text.explain("GET", "foo")
     assert explained["access"] == "read" and explained["slots"] == [12182]
@@ -307,14 +307,14 @@ def test_looking_inside(text):
     assert text.get_primaries()[0].name in repr(text)
 
 
-def test_no_password_is_shown(url):
+def test_auth_error_hides_password(url):
     with pytest.raises(redis.exceptions.RedisError) as raised:
         RedisCluster(url=url, password="s3cret")
     assert isinstance(raised.value, redis.exceptions.AuthenticationError)
     assert "s3cret" not in str(raised.value)
 
 
-def test_a_response_callback_of_ones_own(rc):
+def test_custom_response_callback_is_used(rc):
     rc.set("key", "value")
     rc.set_response_callback("GET", lambda response, **_: response.upper())
     assert rc.get("key") == b"VALUE"
@@ -322,7 +322,7 @@ def test_a_response_callback_of_ones_own(rc):
 
 
 @pytest.mark.skipif(redis.__version__ < "5", reason="redis-py 4 speaks RESP2 alone")
-def test_resp3(url, rc):
+def test_resp3_responses_are_converted(url, rc):
     with RedisCluster.from_url(url, protocol=3, decode_responses=True) as rc3:
         rc3.hset("h", mapping={"a": 1})
         rc3.sadd("s", "x")
@@ -334,6 +334,6 @@ def test_resp3(url, rc):
         assert rc3.eval("redis.setresp(3); return true", 0) is True
 
 
-def test_names():
+def test_exported_names_exist():
     for name in rediscluster.__all__:
         assert hasattr(rediscluster, name)

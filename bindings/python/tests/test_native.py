@@ -1,4 +1,4 @@
-"""The declarations are the header's. `RDC_BLESS=1 pytest tests/test_native.py` writes them anew."""
+"""The declarations match the header. `RDC_BLESS=1 pytest tests/test_native.py` regenerates them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def header() -> str:
 
 
 def declarations() -> str:
-    """Its types and functions, without what is for the preprocessor."""
+    """The types and functions of the header, without preprocessor lines."""
     plain = re.sub(r"\\\n", "", header())
     plain = "\n".join(line for line in plain.split("\n") if not line.startswith("#"))
     plain = plain.replace('extern "C" {', "").replace("}", "")
@@ -33,7 +33,7 @@ def constants() -> str:
     return "".join(f"{name} = {value}\n" for name, value in defined)
 
 
-def test_declarations_and_constants_are_those_of_the_header():
+def test_declarations_and_constants_match_header():
     text = NATIVE.read_text()
     fresh = re.sub(
         r'(DECLARATIONS = """\n).*?(""")', lambda m: m[1] + declarations() + m[2], text, flags=re.S
@@ -41,15 +41,15 @@ def test_declarations_and_constants_are_those_of_the_header():
     fresh = re.sub(r"(RDC_\w+ = \d+\n)+", lambda _: constants(), fresh, count=1)
     if os.environ.get("RDC_BLESS"):
         NATIVE.write_text(fresh)
-    assert NATIVE.read_text() == fresh, "run: RDC_BLESS=1 pytest tests/test_native.py"
+    assert NATIVE.read_text() == fresh, "stale: run RDC_BLESS=1 pytest tests/test_native.py"
 
 
-def test_the_version_is_the_headers():
+def test_version_matches_header():
     version = [
         re.search(rf"RDC_VERSION_{part} (\d+)", header())[1] for part in ("MAJOR", "MINOR", "PATCH")
     ]
     assert rediscluster.__version__ == ".".join(version)
     project = (NATIVE.parents[1] / "pyproject.toml").read_text()
     assert f'version = "{rediscluster.__version__}"' in project
-    assert 1000000 * int(version[0]) + 1000 * int(version[1]) == _native.VERSION
-    assert _native.lib.rdc_version_number() >= _native.VERSION
+    assert 1000000 * int(version[0]) + 1000 * int(version[1]) == _native.MIN_VERSION
+    assert _native.lib.rdc_version_number() >= _native.MIN_VERSION

@@ -7,7 +7,7 @@ import redis
 from conftest import control
 
 
-def test_a_thousand_commands_keep_their_places(rc):
+def test_1000_commands_keep_order(rc):
     with rc.pipeline() as pipe:
         for i in range(1000):
             pipe.set(f"key{i}", i)
@@ -19,7 +19,7 @@ def test_a_thousand_commands_keep_their_places(rc):
         assert pipe.execute() == [b"%d" % i for i in range(1000)]
 
 
-def test_responses_of_every_type(text):
+def test_pipeline_responses_are_converted(text):
     pipe = text.pipeline()
     pipe.set("{t}a", 1).get("{t}a").incr("{t}a").get("{t}none")
     pipe.hset("{t}h", mapping={"f": 1}).hgetall("{t}h").zadd("{t}z", {"m": 2})
@@ -31,12 +31,12 @@ def test_responses_of_every_type(text):
     assert isinstance(dumped, bytes) and value == "2"
 
 
-def test_nothing_is_no_error(rc):
+def test_empty_pipeline_returns_empty_list(rc):
     assert rc.pipeline().execute() == []
     assert bool(rc.pipeline()) is True
 
 
-def test_the_first_error_is_raised_and_the_others_are_not_concerned(rc):
+def test_first_error_is_raised_and_other_commands_run(rc):
     pipe = rc.pipeline().set("a", "x").lpush("a", 1).set("b", "y")
     with pytest.raises(redis.exceptions.ResponseError) as raised:
         pipe.execute()
@@ -47,20 +47,20 @@ def test_the_first_error_is_raised_and_the_others_are_not_concerned(rc):
     assert found[1] == b"y"
 
 
-def test_an_argument_that_is_none_is_refused_at_once(rc):
+def test_wrong_argument_type_is_refused_when_appended(rc):
     pipe = rc.pipeline().set("a", 1)
     with pytest.raises(redis.exceptions.DataError):
         pipe.set("b", None)
     assert pipe.execute() == [True]
 
 
-def test_leaving_it_forgets_what_was_not_executed(rc):
+def test_pipeline_exit_drops_unexecuted_commands(rc):
     with rc.pipeline() as pipe:
         pipe.set("a", 1)
     assert len(pipe) == 0 and rc.get("a") is None
 
 
-def test_a_readonly_pipeline_with_a_write_sends_nothing(rc, readonly):
+def test_readonly_pipeline_with_write_sends_nothing(rc, readonly):
     rc.set("foo", "bar")
     control("wait-sync")
     with readonly.pipeline() as pipe:
@@ -73,7 +73,7 @@ def test_a_readonly_pipeline_with_a_write_sends_nothing(rc, readonly):
     assert rc.get("foo") == b"bar"
 
 
-def test_a_transaction_is_in_one_slot(text):
+def test_transaction_requires_one_slot(text):
     with text.pipeline(transaction=True) as pipe:
         assert pipe.set("{t}a", 1).incr("{t}a").mget("{t}a", "{t}b").execute() == [
             True,
@@ -86,7 +86,7 @@ def test_a_transaction_is_in_one_slot(text):
             pipe.set("{t}a", "x").incr("{t}a").execute()
 
 
-def test_a_watched_key_that_changes_stops_the_transaction(text):
+def test_changed_watched_key_aborts_transaction(text):
     text.set("{t}n", 1)
     with text.pipeline() as pipe:
         pipe.watch("{t}n")
@@ -100,11 +100,11 @@ def test_a_watched_key_that_changes_stops_the_transaction(text):
         pipe.watch("{t}n")
         pipe.multi()
         assert pipe.incr("{t}n").dump("{t}n").get("{t}n").execute()[::2] == [6, "6"]
-        # And then it is a pipeline again.
+        # Afterwards it is an ordinary pipeline again.
         assert pipe.get("{t}n").get("other").execute() == ["6", None]
 
 
-def test_an_error_under_watch_leaves_a_pipeline_that_works(text):
+def test_error_under_watch_leaves_pipeline_working(text):
     with text.pipeline() as pipe:
         pipe.watch("key")
         pipe.multi()
@@ -115,23 +115,23 @@ def test_an_error_under_watch_leaves_a_pipeline_that_works(text):
             pipe.get("key").watch("key")
 
 
-def test_a_transaction_is_tried_again_when_the_key_changed(text):
+def test_transaction_is_retried_after_watch_error(text):
     text.set("n", 1)
-    turns = []
+    seen = []
 
     def double(pipe):
         value = int(pipe.get("n"))
-        if not turns:
+        if not seen:
             text.set("n", 10)
-        turns.append(value)
+        seen.append(value)
         pipe.multi()
         pipe.set("n", value * 2)
 
     assert text.transaction(double, "n") == [True]
-    assert turns == [1, 10] and text.get("n") == "20"
+    assert seen == [1, 10] and text.get("n") == "20"
 
 
-def test_a_command_of_a_pipeline_goes_where_it_belongs(rc):
+def test_pipeline_refuses_target_nodes(rc):
     with pytest.raises(redis.exceptions.RedisError, match="target_nodes"):
         rc.pipeline().ping(target_nodes="all")
     found = rc.pipeline().info("server").dbsize().execute()

@@ -15,20 +15,20 @@ from conftest import control
 from rediscluster import InterruptedCall, RedisCluster, TimeoutError
 
 
-def test_a_primary_dies_and_calls_go_on_within_their_deadline(url, rc):
+def test_killed_primary_calls_succeed_within_timeout(url, rc):
     deadline = 15.0
     key = "failover"
-    with RedisCluster.from_url(url, timeout=deadline) as survivor:
-        survivor.set(key, 0)
+    with RedisCluster.from_url(url, timeout=deadline) as client:
+        client.set(key, 0)
         control("wait-sync")
         port = control("primary-of", f"key:{key}")[0]
         control("kill", port)
         try:
             began = time.monotonic()
-            assert survivor.get(key) == b"0"
-            assert survivor.set(key, 1) is True
-            assert survivor.get(key) == b"1"
-            assert survivor.pipeline().set(key, 2).get(key).execute() == [True, b"2"]
+            assert client.get(key) == b"0"
+            assert client.set(key, 1) is True
+            assert client.get(key) == b"1"
+            assert client.pipeline().set(key, 2).get(key).execute() == [True, b"2"]
             assert time.monotonic() - began < deadline
             assert control("primary-of", f"key:{key}")[0] != port
         finally:
@@ -36,15 +36,15 @@ def test_a_primary_dies_and_calls_go_on_within_their_deadline(url, rc):
             control("wait-healthy")
 
 
-def test_a_primary_hangs_and_a_write_ends_within_its_timeout(url, rc):
-    with RedisCluster.from_url(url, timeout=0.4) as impatient:
-        impatient.set("hang", 0)
+def test_hung_primary_write_ends_at_timeout(url, rc):
+    with RedisCluster.from_url(url, timeout=0.4) as client:
+        client.set("hang", 0)
         port = control("primary-of", "key:hang")[0]
         control("stop", port)
         try:
             began = time.monotonic()
             with pytest.raises(TimeoutError, match="^TIMEOUT") as raised:
-                impatient.set("hang", 1)
+                client.set("hang", 1)
             assert 0.3 < time.monotonic() - began < 2
             assert (raised.value.code, raised.value.sent) == ("TIMEOUT", True)
             assert raised.value.node == f"127.0.0.1:{port}"
@@ -73,13 +73,13 @@ def test_threads_get_their_own_replies(rc):
 
 
 def wait_until_blocked(rc: RedisCluster, key: str) -> None:
-    """Until a client waits for this key, as its node says."""
+    """Waits until the primary of this key reports a blocked client."""
     node = f"127.0.0.1:{control('primary-of', f'key:{key}')[0]}"
     while not rc.info("clients", target_nodes=node)["blocked_clients"]:
         pass
 
 
-def test_other_threads_run_while_one_waits(rc):
+def test_blocked_call_lets_other_threads_run(rc):
     found = []
     waiter = threading.Thread(target=lambda: found.append(rc.blpop("list", timeout=60)))
     waiter.start()
@@ -89,7 +89,7 @@ def test_other_threads_run_while_one_waits(rc):
     assert found == [(b"list", b"x")]
 
 
-def test_interrupt_ends_the_calls_of_other_threads(url, rc):
+def test_interrupt_ends_calls_of_other_threads(url, rc):
     found = []
 
     def wait() -> None:
@@ -107,7 +107,7 @@ def test_interrupt_ends_the_calls_of_other_threads(url, rc):
         assert found == ["INTERRUPTED"] and other.ping()
 
 
-def test_a_forked_child_goes_on_with_the_client_it_inherited(rc):
+def test_forked_child_uses_inherited_client(rc):
     rc.set("key", "parent")
     pipe = rc.pipeline().get("key")
 
@@ -131,12 +131,12 @@ def test_a_forked_child_goes_on_with_the_client_it_inherited(rc):
 
 
 def resident() -> int:
-    """Bytes."""
+    """The resident memory in bytes."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_twenty_thousand_calls_leave_nothing_behind(url, rc):
+def test_memory_of_20000_calls_is_freed(url, rc):
     rc.set("key", b"x" * 1000)
     rc.rpush("list", *range(100))
 
@@ -158,6 +158,6 @@ def test_twenty_thousand_calls_leave_nothing_behind(url, rc):
     gc.collect()
     python = tracemalloc.get_traced_memory()[0] - python
     tracemalloc.stop()
-    # One reply of 1000 bytes lost in a hundred calls would be 200 kB.
+    # One leaked reply of 1000 bytes per hundred calls would be 200 kB.
     assert python < 100_000
     assert resident() - before < 4_000_000

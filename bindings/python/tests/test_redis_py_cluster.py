@@ -1,4 +1,4 @@
-"""Programs that were written for redis-py-cluster, whose module had this module's name."""
+"""Compatibility with programs for redis-py-cluster, whose module has the same name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def old(startup_nodes, rc):
         yield client
 
 
-def test_what_goes_to_all_nodes_gives_a_dict_of_each_ones_response(old):
+def test_all_node_commands_return_dict_per_node(old):
     every = {node.name for node in old.get_nodes()}
     primaries = {node.name for node in old.get_primaries()}
     old.set("a", 1)
@@ -35,7 +35,7 @@ def test_what_goes_to_all_nodes_gives_a_dict_of_each_ones_response(old):
     assert set(old.execute_command("CLIENT LIST")) == every
 
 
-def test_what_it_merges_is_merged(old):
+def test_merged_commands_return_one_value(old):
     assert old.mset({f"key{i}": i for i in range(50)}) is True
     assert old.mset_nonatomic({"a": 1, "b": 2}) == [True, True]
     assert old.mget("a", "b", "key7") == ["1", "2", "7"]
@@ -47,7 +47,7 @@ def test_what_it_merges_is_merged(old):
     assert old.delete("a", "b", *(f"key{i}" for i in range(50))) == 52
 
 
-def test_scan_gives_each_primary_a_cursor_and_scan_iter_all_keys(old):
+def test_scan_returns_cursor_per_primary_and_scan_iter_all_keys(old):
     keys = {f"key{i}" for i in range(200)}
     old.mset(dict.fromkeys(keys, 1))
     found = old.scan(count=10)
@@ -56,13 +56,13 @@ def test_scan_gives_each_primary_a_cursor_and_scan_iter_all_keys(old):
     assert set(old.scan_iter(count=10)) == set(old.scan_iter("key*")) == keys
 
 
-def test_a_target_of_ones_own_has_one_response_or_several(old):
+def test_target_nodes_return_dict_per_node(old):
     one, other, *_ = old.get_primaries()
     assert old.ping(target_nodes=one) == {one.name: True}
     assert old.dbsize(target_nodes=[one, other]) == {one.name: 0, other.name: 0}
 
 
-def test_pipelines(old):
+def test_pipeline_returns_list_of_responses(old):
     with old.pipeline() as pipe:
         pipe.set("a", 1)
         pipe.incr("a")
@@ -72,7 +72,7 @@ def test_pipelines(old):
         old.pipeline(shard_hint="x")
 
 
-def test_it_is_known_by_its_arguments(url, startup_nodes):
+def test_per_node_mode_is_selected_by_arguments(url, startup_nodes):
     def per_node(client: RedisCluster) -> bool:
         with client:
             return isinstance(client.ping(), dict)
@@ -87,7 +87,7 @@ def test_it_is_known_by_its_arguments(url, startup_nodes):
     assert not per_node(RedisCluster(startup_nodes=startup_nodes, per_node=False))
 
 
-def test_arguments(startup_nodes):
+def test_redis_py_cluster_arguments_are_accepted(startup_nodes):
     with pytest.raises(RedisClusterException, match="db"):
         RedisCluster(startup_nodes=startup_nodes, db=1)
     first = startup_nodes[0]
@@ -100,7 +100,7 @@ def test_arguments(startup_nodes):
         assert rc.get("absent") is None
 
 
-def test_names():
+def test_redis_py_cluster_names_exist():
     assert rediscluster.VERSION >= (0, 1, 0)
     for name in (
         "AskError ClusterCrossSlotError ClusterDownError ClusterDownException ClusterError "

@@ -1,4 +1,4 @@
-"""Signals while a call waits. Their handlers run at once; what they raise ends the call."""
+"""Signals while a call waits: handlers run at once, and an exception from one ends the call."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from conftest import control
 
 from rediscluster import RedisCluster
 
-# What a user notices. A machine that is busy otherwise may take longer once, but not each time.
+# The limit in seconds for a signal to take effect. A busy machine may exceed it in some tries.
 AT_ONCE = 0.1
 TRIES = 3
 
 
 @contextmanager
-def handled(number: int, handler):
+def signal_handler(number: int, handler):
     before = signal.signal(number, handler)
     try:
         yield
@@ -30,18 +30,18 @@ def handled(number: int, handler):
 
 
 @contextmanager
-def pressed_in(seconds: float, number: int = signal.SIGINT):
-    """Sends a signal from outside, as the terminal does; gives when that was."""
+def signal_after(seconds: float, number: int = signal.SIGINT):
+    """Sends a signal to this process after a delay. Yields a list for the time of sending."""
     when: list[float] = []
     begun, over = threading.Event(), threading.Event()
 
-    def press() -> None:
+    def send() -> None:
         begun.wait()
         if not over.wait(seconds):
             when.append(time.monotonic())
             os.kill(os.getpid(), number)
 
-    thread = threading.Thread(target=press)
+    thread = threading.Thread(target=send)
     thread.start()
     try:
         begun.set()
@@ -53,7 +53,7 @@ def pressed_in(seconds: float, number: int = signal.SIGINT):
 
 @pytest.fixture
 def stopped(url, rc):
-    """A key whose primary hangs, and a client that would wait for it."""
+    """A client with long timeouts, and the port of the stopped primary of the key "hang"."""
     rc.set("hang", "here")
     rc.get("other")
     port = control("primary-of", "key:hang")[0]
@@ -67,7 +67,7 @@ def stopped(url, rc):
             control("wait-healthy")
 
 
-WAYS = {
+CALLS = {
     "read": lambda rc: rc.get("hang"),
     "write": lambda rc: rc.set("hang", 1),
     "of several nodes": lambda rc: rc.mget("hang", "a", "b", "c"),
@@ -79,25 +79,25 @@ WAYS = {
 }
 
 
-def test_ctrl_c_ends_a_call_at_once_however_it_waits(stopped):
+def test_ctrl_c_ends_every_kind_of_call(stopped):
     client, port = stopped
-    ways = {**WAYS, "constructor": lambda _: RedisCluster("127.0.0.1", port, timeout=20)}
-    with handled(signal.SIGINT, signal.default_int_handler):
-        for name, way in ways.items():
+    calls = {**CALLS, "constructor": lambda _: RedisCluster("127.0.0.1", port, timeout=20)}
+    with signal_handler(signal.SIGINT, signal.default_int_handler):
+        for name, call in calls.items():
             tries = []
             while len(tries) < TRIES and min(tries, default=1.0) >= AT_ONCE:
-                with pressed_in(0.05) as when, pytest.raises(KeyboardInterrupt):
-                    way(client)
+                with signal_after(0.05) as when, pytest.raises(KeyboardInterrupt):
+                    call(client)
                 tries.append(time.monotonic() - when[0])
                 assert client.get("other") is None
             assert min(tries) < AT_ONCE, f"{name}: {tries}"
 
 
-def test_a_call_that_blocks_ends_and_the_next_gets_its_own_reply(rc):
-    with handled(signal.SIGINT, signal.default_int_handler):
+def test_ctrl_c_in_blocking_call_keeps_replies_apart(rc):
+    with signal_handler(signal.SIGINT, signal.default_int_handler):
         tries = []
         for _ in range(TRIES):
-            with pressed_in(0.05) as when, pytest.raises(KeyboardInterrupt):
+            with signal_after(0.05) as when, pytest.raises(KeyboardInterrupt):
                 rc.blpop("list", timeout=60)
             tries.append(time.monotonic() - when[0])
         assert min(tries) < AT_ONCE, tries
@@ -105,43 +105,44 @@ def test_a_call_that_blocks_ends_and_the_next_gets_its_own_reply(rc):
     assert rc.blpop("list", timeout=60) == (b"list", b"x")
 
 
-def test_an_alarm_is_a_timeout_of_ones_own(rc):
-    class TooLate(Exception):
+def test_raising_alarm_handler_ends_blocking_call(rc):
+    class AlarmError(Exception):
         pass
 
     def late(*_: object) -> None:
-        raise TooLate
+        raise AlarmError
 
-    with handled(signal.SIGALRM, late):
+    with signal_handler(signal.SIGALRM, late):
         tries = []
         for _ in range(TRIES):
             signal.setitimer(signal.ITIMER_REAL, 0.05)
             began = time.monotonic()
-            with pytest.raises(TooLate):
+            with pytest.raises(AlarmError):
                 rc.blpop("list", timeout=60)
             tries.append(time.monotonic() - began - 0.05)
         assert min(tries) < AT_ONCE, tries
     assert rc.get("list") is None
 
 
-def test_handlers_that_raise_nothing_end_nothing(url, rc):
-    """Every command runs once, however often it is looked away from, also by using the client."""
+def test_signal_handler_that_returns_does_not_end_call(url, rc):
+    """Every command runs once, however often its wait is interrupted, also if the handler uses the
+    client."""
     seen = []
-    looking = threading.Lock()
+    in_handler = threading.Lock()
 
-    def look(*_: object) -> None:
-        # On a slow day the next signal comes while this one is being handled.
-        if looking.acquire(blocking=False):
+    def handler(*_: object) -> None:
+        # On a slow machine the next signal arrives while this one is handled.
+        if in_handler.acquire(blocking=False):
             seen.append(rc.get("other"))
-            looking.release()
+            in_handler.release()
 
     port = control("primary-of", "key:count")[0]
     rc.set("other", "value")
     with (
-        RedisCluster.from_url(url, timeout=20, socket_timeout=20) as patient,
-        handled(signal.SIGALRM, look),
+        RedisCluster.from_url(url, timeout=20, socket_timeout=20) as client,
+        signal_handler(signal.SIGALRM, handler),
     ):
-        patient.set("count", 0)
+        client.set("count", 0)
         signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
         try:
             for i in range(1, 6):
@@ -149,20 +150,20 @@ def test_handlers_that_raise_nothing_end_nothing(url, rc):
                 thread = threading.Timer(0.05, control, ("cont", port))
                 thread.start()
                 if i % 2:
-                    assert patient.incr("count") == i
+                    assert client.incr("count") == i
                 else:
-                    assert patient.pipeline().incr("count").get("other").execute() == [i, b"value"]
+                    assert client.pipeline().incr("count").get("other").execute() == [i, b"value"]
                 thread.join()
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
     assert len(seen) > 20 and set(seen) == {b"value"}
 
 
-def test_handlers_run_while_the_call_waits_and_not_after_it(rc):
+def test_signal_handler_runs_during_wait(rc):
     ran, sent = [], []
-    with handled(signal.SIGUSR1, lambda *_: ran.append(time.monotonic())):
+    with signal_handler(signal.SIGUSR1, lambda *_: ran.append(time.monotonic())):
         for _ in range(TRIES):
-            with pressed_in(0.05, signal.SIGUSR1) as when:
+            with signal_after(0.05, signal.SIGUSR1) as when:
                 assert rc.blpop("list", timeout=0.5) is None
             sent += when
     assert len(ran) == TRIES
@@ -179,7 +180,7 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_child_forked_by_a_thread_is_interrupted_too(rc):
+def test_child_forked_by_thread_is_interruptible(rc):
     done = run("""if True:
         import os, signal, threading, time
         from rediscluster import RedisCluster
@@ -210,7 +211,7 @@ def test_a_child_forked_by_a_thread_is_interrupted_too(rc):
     assert (done.stdout, done.stderr) == ("[0]\n", "")
 
 
-def test_the_interpreter_ends_with_threads_in_calls(rc):
+def test_interpreter_exits_with_threads_in_calls(rc):
     done = run("""if True:
         import os, threading, time
         from rediscluster import RedisCluster
@@ -225,7 +226,7 @@ def test_the_interpreter_ends_with_threads_in_calls(rc):
     assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
 
 
-def test_a_client_made_by_a_thread_is_interrupted_in_the_main_thread(rc):
+def test_client_made_by_thread_is_interruptible_in_main_thread(rc):
     done = run("""if True:
         import os, signal, threading, time
         def work():

@@ -1,4 +1,4 @@
-"""The wheel, as a user gets it: built, installed where nothing else is, and used."""
+"""The wheel is built, installed in an empty environment, and used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ print([line.split()[-1] for line in loaded.splitlines() if "librediscluster" in 
 def run(*command: object, **environment: str) -> str:
     found = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
-        [str(word) for word in command],
+        [str(arg) for arg in command],
         env={**found, **environment},
         cwd="/",
         capture_output=True,
@@ -37,7 +37,7 @@ def run(*command: object, **environment: str) -> str:
     return done.stdout
 
 
-def test_a_wheel_is_built_installed_and_used(rc, tmp_path):
+def test_wheel_is_built_installed_and_used(rc, tmp_path):
     source = tmp_path / "python"
     shutil.copytree(HERE.parent, source, ignore=shutil.ignore_patterns("build", "*.egg-info"))
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
@@ -52,7 +52,7 @@ def test_a_wheel_is_built_installed_and_used(rc, tmp_path):
     home = tmp_path / "home"
     run(sys.executable, "-m", "venv", "--without-pip", home)
     run(*pip, "--python", home / "bin" / "python", "install", "--no-deps", "--no-index", wheel)
-    # Its dependencies are those of the tests, and the library is nobody's but the wheel's.
+    # The dependencies are taken from the environment of the tests, the library from the wheel.
     printed = run(
         "env",
         "-u",

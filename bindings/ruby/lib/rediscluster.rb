@@ -3,7 +3,7 @@
 require_relative "rediscluster/version"
 require_relative "rediscluster/native"
 require_relative "rediscluster/errors"
-require_relative "rediscluster/waiting"
+require_relative "rediscluster/wait_callback"
 require_relative "rediscluster/convert"
 require_relative "rediscluster/commands"
 require_relative "rediscluster/scan"

@@ -3,9 +3,9 @@
 require_relative "support"
 require "timeout"
 
-# Connecting, twins, errors.
+# Connecting, derived clients, errors.
 class ClientTest < ClusterTest
-  def test_the_session_of_the_readme
+  def test_readme_session_reads_written_key
     @rc.set("foo16706", "bar")
     readonly = RedisCluster.new(URL, readonly: true)
     assert_equal "bar", eventually { readonly.get("foo16706") }
@@ -13,7 +13,7 @@ class ClientTest < ClusterTest
     readonly&.close
   end
 
-  def test_nodes_instead_of_a_url
+  def test_nodes_are_accepted_instead_of_url
     nodes = ENV.fetch("RDC_SEEDS").split(",")
     host, port = nodes.last.split(":")
     [nodes, nodes.map { |node| "redis://#{node}/" }, [{ host: host, port: port.to_i }],
@@ -25,7 +25,7 @@ class ClientTest < ClusterTest
     assert_equal "redis://[::1]:7000,h", RedisCluster::Convert.url([{ host: "::1", port: 7000 }, { host: "h" }])
   end
 
-  def test_what_is_wrong_with_an_option_is_said
+  def test_wrong_option_raises_invalid_error
     error = assert_raises(RedisCluster::InvalidError) { RedisCluster.new(URL, timeout_msec: 5) }
     assert_match(/timeout_ms/, error.message)
     assert_equal "INVALID", error.code
@@ -33,7 +33,7 @@ class ClientTest < ClusterTest
     assert_raises(RedisCluster::InvalidError) { @rc.with(timeout_ms: "soon") }
   end
 
-  def test_a_cluster_that_nobody_answers_for
+  def test_unreachable_cluster_raises_cannot_connect_error
     error = assert_raises(RedisCluster::CannotConnectError) do
       RedisCluster.new("redis://:secret@127.0.0.1:1", connect_timeout_ms: 200, timeout_ms: 400)
     end
@@ -42,7 +42,7 @@ class ClientTest < ClusterTest
     refute_match(/secret/, error.message)
   end
 
-  def test_readonly_spreads_reads_and_refuses_writes
+  def test_readonly_reads_and_refuses_writes
     k = key
     readonly = @rc.readonly
     @rc.set(k, "v")
@@ -55,7 +55,7 @@ class ClientTest < ClusterTest
     assert_equal "v", @rc.get(k)
   end
 
-  def test_readonly_reads_from_replicas
+  def test_readonly_reads_reach_primary_and_replicas
     k = key
     @rc.set(k, "v")
     ctl("wait-sync")
@@ -68,10 +68,10 @@ class ClientTest < ClusterTest
     assert calls.values.all?(&:positive?), calls.inspect
   end
 
-  def test_with_changes_options_of_a_twin
+  def test_with_changes_options_of_derived_client
     assert_equal "PONG", @rc.with(timeout_ms: 1_000, &:ping)
-    twin = @rc.with(timeout_ms: 1_000, readonly: true)
-    assert_raises(RedisCluster::ReadonlyError) { twin.set("k", "v") }
+    derived = @rc.with(timeout_ms: 1_000, readonly: true)
+    assert_raises(RedisCluster::ReadonlyError) { derived.set("k", "v") }
     closed = nil
     @rc.with(timeout_ms: 1_000) { |quick| closed = quick }
     assert_raises(RedisCluster::ClosedError) { closed.ping }
@@ -79,7 +79,7 @@ class ClientTest < ClusterTest
     assert_equal "PONG", @rc.ping
   end
 
-  def test_the_server_says_no
+  def test_server_error_has_code_and_node
     k = key
     @rc.set(k, "text")
     error = assert_raises(RedisCluster::CommandError) { @rc.lpush(k, 1) }
@@ -92,13 +92,13 @@ class ClientTest < ClusterTest
     assert_match(/\ACommand # 1 \(LPUSH .*\) of pipeline: WRONGTYPE/, error.message)
   end
 
-  def test_keys_of_different_slots
+  def test_keys_of_different_slots_raise_cross_slot_error
     error = assert_raises(RedisCluster::CrossSlotError) { @rc.mset("a", 1, "b", 2) }
     refute error.sent?
     assert_raises(RedisCluster::CrossSlotError) { @rc.multi { |t| t.set("a", 1); t.set("b", 2) } }
   end
 
-  def test_a_node_that_hangs_costs_no_more_than_the_timeout
+  def test_hung_node_call_ends_at_timeout
     k = key
     port = ctl("primary-of", "key:#{k}").first
     ctl("stop", port)
@@ -112,44 +112,44 @@ class ClientTest < ClusterTest
     ctl("wait-healthy")
   end
 
-  def test_a_primary_dies
+  def test_killed_primary_fails_over
     k = key
     port = ctl("primary-of", "key:#{k}").first
     @rc.set(k, "before")
     ctl("wait-sync")
     ctl("kill", port)
-    patient = @rc.with(timeout_ms: 20_000)
-    assert_equal "OK", eventually { patient.set(k, "after") rescue (raise unless $!.is_a?(RedisCluster::ConnectionError)) }
-    assert_equal "after", patient.get(k)
+    client = @rc.with(timeout_ms: 20_000)
+    assert_equal "OK", eventually { client.set(k, "after") rescue (raise unless $!.is_a?(RedisCluster::ConnectionError)) }
+    assert_equal "after", client.get(k)
     refute_equal port, ctl("primary-of", "key:#{k}").first
   ensure
     ctl("restart", port) if port
     ctl("wait-healthy")
   end
 
-  def test_closed_is_closed_and_twice_is_once
-    twin = @rc.readonly
-    twin.close
-    twin.close
-    error = assert_raises(RedisCluster::ClosedError) { twin.get("k") }
+  def test_closed_client_raises_and_closes_twice
+    derived = @rc.readonly
+    derived.close
+    derived.close
+    error = assert_raises(RedisCluster::ClosedError) { derived.get("k") }
     assert_equal "CLOSED", error.code
-    assert_raises(RedisCluster::ClosedError) { twin.pipelined { |p| p.get("k") } }
-    assert_equal "#<RedisCluster closed>", twin.inspect
+    assert_raises(RedisCluster::ClosedError) { derived.pipelined { |p| p.get("k") } }
+    assert_equal "#<RedisCluster closed>", derived.inspect
     assert_equal "PONG", @rc.ping
   end
 
-  def test_inspect_names_the_nodes_and_no_password
+  def test_inspect_shows_nodes_and_no_password
     rc = RedisCluster.new(URL, client_name: "s3cret")
     assert_match(/\A#<RedisCluster 127\.0\.0\.1:\d+( 127\.0\.0\.1:\d+)*>\z/, rc.inspect)
     assert_equal rc.inspect, rc.to_s
     refute_match(/s3cret/, rc.inspect)
-    # The default, which lists the variables, would show what these hold.
+    # The default inspect would show other instance variables, such as a password.
     assert_equal %i[@handle], rc.instance_variables
   ensure
     rc&.close
   end
 
-  def test_looking_inside
+  def test_introspection_returns_topology_stats_and_route
     assert_equal 12_182, RedisCluster.slot("foo")
     assert_equal RedisCluster.slot("{foo}bar"), RedisCluster.slot("foo")
     assert_equal 16_384, @rc.topology.sum { |shard| shard["slots"].sum { |first, last| last - first + 1 } }

@@ -2,9 +2,9 @@
 
 require_relative "support"
 
-# The results that redis-rb gives.
+# Commands return the results of redis-rb.
 class CommandsTest < ClusterTest
-  def test_strings
+  def test_string_commands
     k = key
     assert_equal "OK", @rc.set(k, "v")
     assert_equal "v", @rc.get(k)
@@ -27,7 +27,7 @@ class CommandsTest < ClusterTest
     assert_equal false, @rc.setnx(k, "v")
   end
 
-  def test_keys
+  def test_key_commands
     k = key
     assert_equal 0, @rc.exists(k)
     assert_equal false, @rc.exists?(k)
@@ -42,7 +42,7 @@ class CommandsTest < ClusterTest
     assert_equal 0, @rc.del([k])
   end
 
-  def test_several_keys
+  def test_multi_key_commands
     a, b, c = %w[{x}a {x}b {x}c].map { |suffix| key(suffix) }
     assert_equal "OK", @rc.mset(a, 1, b, 2)
     assert_equal ["1", "2", nil], @rc.mget(a, b, c)
@@ -53,7 +53,7 @@ class CommandsTest < ClusterTest
     assert_equal 2, @rc.del(a, b, c)
   end
 
-  def test_hashes
+  def test_hash_commands
     k = key
     assert_equal({}, @rc.hgetall(k))
     assert_equal 2, @rc.hset(k, "f", 1, "g", 2)
@@ -69,7 +69,7 @@ class CommandsTest < ClusterTest
     assert_equal 3, @rc.hdel(k, "f", %w[g h])
   end
 
-  def test_lists
+  def test_list_commands
     k = key
     assert_equal 3, @rc.rpush(k, %w[a b c])
     assert_equal %w[a b c], @rc.lrange(k, 0, -1)
@@ -83,7 +83,7 @@ class CommandsTest < ClusterTest
     assert_operator now - started, :>=, 0.1
   end
 
-  def test_sets
+  def test_set_commands
     k = key
     assert_equal 2, @rc.sadd(k, %w[a b])
     assert_equal true, @rc.sadd?(k, "c")
@@ -95,7 +95,7 @@ class CommandsTest < ClusterTest
     assert_equal 2, @rc.scard(k)
   end
 
-  def test_sorted_sets
+  def test_sorted_set_commands
     k = key
     assert_equal true, @rc.zadd(k, 1, "a")
     assert_equal false, @rc.zadd(k, 1.5, "a")
@@ -122,7 +122,7 @@ class CommandsTest < ClusterTest
     assert_equal 0, @rc.zrem(k, %w[a b])
   end
 
-  def test_the_same_from_servers_that_speak_resp2
+  def test_resp2_gives_same_results
     old = RedisCluster.new(URL, protocol: 2)
     k = key
     @rc.zadd(k, [[1, "a"], ["inf", "b"]])
@@ -138,7 +138,7 @@ class CommandsTest < ClusterTest
     old&.close
   end
 
-  def test_streams_scripts_and_the_rest
+  def test_stream_script_and_server_commands
     k = key
     id = @rc.xadd(k, { "f" => 1 }, maxlen: 10, approximate: true)
     assert_equal [[id, { "f" => "1" }]], @rc.xrange(k, "-", "+")
@@ -150,16 +150,16 @@ class CommandsTest < ClusterTest
     assert_kind_of Integer, @rc.dbsize
   end
 
-  def test_any_command_by_call
+  def test_call_runs_any_command
     k = key
     assert_equal 2, @rc.call("HSET", k, { a: 1, "b" => 2.5 })
     assert_equal({ "a" => "1", "b" => "2.5" }, @rc.call(:hgetall, k))
     assert_equal "OK", @rc.call("SET", k, "v", ex: 100, nx: false, keepttl: nil)
     assert_includes 1..100, @rc.ttl(k)
-    everywhere = @rc.call_to("primaries", "DBSIZE")
-    assert_equal @rc.dbsize, everywhere.values.sum
+    sizes = @rc.call_to("primaries", "DBSIZE")
+    assert_equal @rc.dbsize, sizes.values.sum
     assert_equal "v", @rc.call_to("key:#{k}", "GET", k)
-    # RESP3's other types, as only DEBUG and scripts make them.
+    # Types of RESP3 that only scripts and DEBUG return.
     assert_equal 2**100, @rc.eval("redis.setresp(3); return {big_number='#{2**100}'}")
     assert_equal "text", @rc.eval("redis.setresp(3); return {verbatim_string={format='txt', string='text'}}")
     assert_equal true, @rc.eval("redis.setresp(3); return true")
@@ -167,7 +167,7 @@ class CommandsTest < ClusterTest
     assert_in_delta 0.5, @rc.eval("redis.setresp(3); return {double=0.5}")
   end
 
-  def test_text_is_utf8_and_bytes_are_kept
+  def test_text_is_utf8_and_bytes_are_preserved
     k = key
     @rc.set(k, "gr\u00fc\u00df dich")
     assert_equal "gr\u00fc\u00df dich", @rc.get(k)
@@ -185,7 +185,7 @@ class CommandsTest < ClusterTest
     assert_equal "wide".encode(Encoding::UTF_16LE).b, @rc.get(k).b
   end
 
-  def test_long_lists_are_read_in_several_goes
+  def test_long_list_is_read_in_chunks
     k = key
     values = Array.new(2_500) { |i| "value #{i}" }
     @rc.rpush(k, values)
@@ -193,13 +193,13 @@ class CommandsTest < ClusterTest
     assert_equal [], @rc.lrange(k, 5_000, -1)
   end
 
-  def test_arguments_that_are_none
+  def test_wrong_argument_type_raises_type_error
     [nil, Object.new, true].each do |argument|
       error = assert_raises(TypeError) { @rc.set("k", argument) }
-      assert_match(/not (NilClass|Object|TrueClass)/, error.message)
+      assert_match(/is of type (NilClass|Object|TrueClass);/, error.message)
     end
     assert_raises(ArgumentError) { @rc.call }
-    # Nothing of the command that failed is left in the pipeline.
+    # The pipeline contains no part of the failed command.
     results = @rc.pipelined do |p|
       assert_raises(TypeError) { p.set("k", nil) }
       p.echo("alone")
@@ -207,14 +207,14 @@ class CommandsTest < ClusterTest
     assert_equal ["alone"], results
   end
 
-  def test_walks
-    keys = Array.new(100) { |i| key(":walk:#{i}").tap { |k| @rc.set(k, i) } }
-    assert_equal keys.sort, @rc.scan_each(match: "#{@name}:walk:*", count: 7).to_a.uniq.sort
+  def test_scans_find_every_element
+    keys = Array.new(100) { |i| key(":scan:#{i}").tap { |k| @rc.set(k, i) } }
+    assert_equal keys.sort, @rc.scan_each(match: "#{@name}:scan:*", count: 7).to_a.uniq.sort
     seen = []
-    assert_nil(@rc.scan_each(match: "#{@name}:walk:*") { |k| seen << k })
+    assert_nil(@rc.scan_each(match: "#{@name}:scan:*") { |k| seen << k })
     assert_equal keys.sort, seen.uniq.sort
-    assert_equal [], @rc.scan_each(match: "#{@name}:walk:*", type: "list").to_a
-    assert_equal 3, @rc.scan_each(match: "#{@name}:walk:*").lazy.first(3).length
+    assert_equal [], @rc.scan_each(match: "#{@name}:scan:*", type: "list").to_a
+    assert_equal 3, @rc.scan_each(match: "#{@name}:scan:*").lazy.first(3).length
     cursor, some = @rc.scan(0, count: 5)
     assert_kind_of String, cursor
     assert_kind_of Array, some
@@ -229,7 +229,7 @@ class CommandsTest < ClusterTest
     assert_equal (1..300).to_h { |i| ["m#{i}", i.to_f] }, @rc.zscan_each(k).to_h
   end
 
-  def test_sort_and_stores
+  def test_sort_and_store_commands
     a, b, c = %w[{s}a {s}b {s}c].map { |suffix| key(suffix) }
     @rc.rpush(a, [3, 1, 2])
     assert_equal %w[1 2 3], @rc.sort(a)
@@ -244,7 +244,7 @@ class CommandsTest < ClusterTest
     assert_equal [["y", 10.0]], @rc.zrange(c, 0, -1, with_scores: true)
   end
 
-  def test_streams_that_are_read
+  def test_stream_read_commands
     k = key
     assert_equal({}, @rc.xread(k, "0"))
     id = @rc.xadd(k, { "f" => "v" })
@@ -255,12 +255,12 @@ class CommandsTest < ClusterTest
     assert_equal({}, @rc.xreadgroup("g", "me", [k], [">"]))
   end
 
-  def test_servers
+  def test_server_commands
     assert_equal 2, @rc.time.length
     assert_kind_of Integer, @rc.time.first
     info = @rc.info("server")
     assert_equal @rc.topology.map { |shard| shard["primary"]["address"] }.sort, info.keys.sort
-    assert(info.all? { |node, said| said["tcp_port"] == node[/\d+\z/] && !said.key?("role") })
+    assert(info.all? { |node, fields| fields["tcp_port"] == node[/\d+\z/] && !fields.key?("role") })
     k = key
     @rc.set(k, 1)
     assert_includes @rc.keys, k

@@ -2,17 +2,17 @@
 
 require_relative "support"
 
-# The declarations are those of the header, and the gem can be built.
+# The declarations match the header, and the gem can be built.
 class NativeTest < Minitest::Test
   ROOT = File.expand_path("../../..", __dir__)
   HEADER = File.read(File.join(ROOT, "include/rediscluster.h"))
-  # How ffi calls what C calls so.
+  # The types of ffi for each type of C.
   TYPES = {
     "void" => %i[void], "int32_t" => %i[int32], "int64_t" => %i[int64], "size_t" => %i[size_t],
     "double" => %i[double], "rdc_wait_fn" => %i[pointer], "const char *" => %i[string buffer_in]
   }.freeze
 
-  # name => [arguments, result], as the header writes them.
+  # name => [arguments, result], as in the header.
   def declared
     text = HEADER.gsub(%r{/\*.*?\*/}m, "").gsub(/^\s*#.*(\\\n.*)*$/, "").gsub(/\s+/, " ")
     text.scan(/([\w ]+[ *])(rdc_\w+)\(([^()]*)\);/).to_h do |result, name, arguments|
@@ -25,7 +25,7 @@ class NativeTest < Minitest::Test
     TYPES.fetch(c_type) { c_type.end_with?("*") ? %i[pointer] : [] }.include?(type)
   end
 
-  def test_each_function_is_declared_as_in_the_header
+  def test_functions_match_header
     header = declared
     assert_operator header.length, :>, 50
     RedisCluster::Native::FUNCTIONS.each do |name, (arguments, result)|
@@ -37,14 +37,14 @@ class NativeTest < Minitest::Test
     end
   end
 
-  def test_what_waits_for_a_server_lets_other_threads_run
+  def test_functions_that_wait_are_blocking
     waiting = RedisCluster::Native::FUNCTIONS.select { |_, (_, _, blocking)| blocking }.keys
     network = %i[rdc_create_with rdc_command_resp rdc_command_to rdc_pipeline_execute rdc_pipeline_execute_atomic
                  rdc_refresh]
     assert_equal network, waiting
   end
 
-  def test_types_and_errors_have_the_numbers_of_the_header
+  def test_types_and_errors_match_header
     numbers = HEADER.scan(/^#define RDC_(\w+) (\d+)$/).to_h { |name, number| [name, number.to_i] }
     errors = numbers.select { |name, _| name.start_with?("ERR_") }
     assert_equal errors.values.sort, RedisCluster::Error::CLASSES.keys
@@ -52,7 +52,7 @@ class NativeTest < Minitest::Test
     types.each { |name, number| assert_equal number, RedisCluster::Native.const_get(name), name }
   end
 
-  def test_versions_agree
+  def test_version_matches_header
     parts = %w[MAJOR MINOR PATCH].map { |part| HEADER[/^#define RDC_VERSION_#{part} (\d+)$/, 1] }
     assert_equal parts.join("."), RedisCluster::VERSION
     assert_equal RedisCluster::VERSION, RedisCluster.library_version
@@ -65,8 +65,8 @@ class NativeTest < Minitest::Test
     puts rc.get("gem"), File.read("/proc/self/maps")[%r{/\\S*librediscluster\\S*}]
   RUBY
 
-  # As a user does, from a copy: the library is in the gem, and nowhere else.
-  def test_a_gem_is_built_installed_and_used
+  # As a user would, from a copy. The library is only in the gem.
+  def test_gem_is_built_installed_and_used
     require "tmpdir"
     require "fileutils"
     Dir.mktmpdir do |dir|
@@ -78,8 +78,8 @@ class NativeTest < Minitest::Test
       run_or_flunk("gem install --local --ignore-dependencies --no-document --install-dir #{home} #{dir}/it.gem")
       path = "GEM_PATH=#{home}:#{Gem.path.join(":")}"
       output = run_or_flunk("cd / && env -u RDC_LIBRARY -u LD_LIBRARY_PATH #{path} ruby -w -e '#{SESSION}'")
-      said, loaded = output.lines(chomp: true)
-      assert_equal "works", said
+      printed, loaded = output.lines(chomp: true)
+      assert_equal "works", printed
       assert loaded.start_with?(File.realpath(home)), loaded
       installed = Dir["lib/**/*.rb", base: Dir["#{home}/gems/rediscluster-*"].first]
       assert_equal Dir["lib/**/*.rb", base: source].sort, installed.sort

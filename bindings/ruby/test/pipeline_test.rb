@@ -3,7 +3,7 @@
 require_relative "support"
 
 class PipelineTest < ClusterTest
-  def test_a_thousand_commands_over_all_nodes
+  def test_1000_commands_to_all_nodes_keep_order
     count = 1_000
     results = @rc.pipelined { |p| count.times { |i| p.set("#{@name}:#{i}", i) } }
     assert_equal ["OK"] * count, results
@@ -12,7 +12,7 @@ class PipelineTest < ClusterTest
     assert_equal [1] * count, @rc.pipelined { |p| count.times { |i| p.del("#{@name}:#{i}") } }
   end
 
-  def test_results_are_those_of_single_commands
+  def test_pipeline_results_equal_single_command_results
     k = key
     results = @rc.pipelined do |p|
       assert_nil p.hset(k, "f", 1)
@@ -27,12 +27,12 @@ class PipelineTest < ClusterTest
     assert_equal [1, { "f" => "1" }, true, "1", true, 1.0, nil], results
   end
 
-  def test_nothing_appended_nothing_sent
+  def test_empty_pipeline_returns_empty_array
     assert_equal [], @rc.pipelined { |_| nil }
     assert_equal [], @rc.multi { |_| nil }
   end
 
-  def test_an_error_in_its_place
+  def test_pipeline_error_is_returned_at_its_index
     k = key
     append = ->(p) { [p.set(k, "text"), p.lpush(k, 1), p.get(k)] }
     first, error, last = @rc.pipelined(exception: false, &append)
@@ -43,13 +43,13 @@ class PipelineTest < ClusterTest
     assert_equal "text", @rc.get(k), "the others ran"
   end
 
-  def test_a_block_that_raises_sends_nothing
+  def test_raising_block_sends_nothing
     k = key
     assert_raises(RuntimeError) { @rc.pipelined { |p| p.set(k, 1) && raise("no"); raise "no" } }
     assert_nil @rc.get(k)
   end
 
-  def test_multi_is_all_or_nothing
+  def test_multi_is_atomic
     k = key
     assert_equal ["OK", 2, true], @rc.multi { |t| t.set(k, 1); t.incr(k); t.expire(k, 10) }
     assert_raises(RedisCluster::InvalidError) { @rc.multi { |t| t.set(k, "never"); t.call("GET") } }
@@ -59,7 +59,7 @@ class PipelineTest < ClusterTest
     assert_kind_of RedisCluster::CommandError, results.last
   end
 
-  def test_watch_on_a_connection_of_its_own
+  def test_pinned_connection_watches_key
     k = key
     @rc.pin(k) do |pinned|
       pinned.call("WATCH", k)

@@ -3,9 +3,9 @@
 require_relative "support"
 require "timeout"
 
-# Threads, forks, interrupts, memory, the end of the interpreter.
+# Threads, forks, interrupts, memory, exit of the interpreter.
 class ProcessTest < ClusterTest
-  def test_threads_share_a_client_and_get_their_own_replies
+  def test_threads_sharing_client_get_their_own_replies
     threads = Array.new(8) do |t|
       Thread.new do
         50.times do |i|
@@ -18,10 +18,10 @@ class ProcessTest < ClusterTest
     threads.each(&:join)
   end
 
-  def test_other_threads_run_while_one_waits
+  def test_blocked_call_lets_other_threads_run
     k = key
     waiting = Thread.new { @rc.blpop(k, timeout: 20) }
-    # Were Ruby's lock held, this thread would get its turn only when the other's time is up.
+    # If the call held Ruby's lock, this thread would run only after the timeout of BLPOP.
     started = now
     eventually { @rc.call_to("key:#{k}", "INFO", "clients")[/blocked_clients:(\d+)/, 1] != "0" }
     @rc.rpush(k, "here")
@@ -29,15 +29,15 @@ class ProcessTest < ClusterTest
     assert_operator now - started, :<, 15
   end
 
-  def test_preforked_workers_and_their_parent
+  def test_preforked_workers_and_parent_keep_working
     @rc.set(key("before"), "parent")
     workers = Array.new(4) do |worker|
       fork do
-        same = (1..50).all? do |i|
+        correct = (1..50).all? do |i|
           k = "#{@name}:#{worker}:#{i}"
           @rc.set(k, k, ex: 60) == "OK" && @rc.pipelined { |p| p.get(k) } == [k]
         end
-        exit!(same ? 0 : 1)
+        exit!(correct ? 0 : 1)
       end
     end
     50.times { assert_equal "parent", @rc.get("#{@name}before") }
@@ -45,7 +45,7 @@ class ProcessTest < ClusterTest
     assert_equal "parent", @rc.get("#{@name}before")
   end
 
-  def test_a_child_that_ends_as_usual_leaves_its_parent_alone
+  def test_exiting_child_does_not_disturb_parent
     output, status = run_ruby(<<~RUBY)
       require "rediscluster"
       rc = RedisCluster.new(#{URL.inspect})
@@ -56,11 +56,11 @@ class ProcessTest < ClusterTest
     assert_equal ["true\nPONG\n", true], [output, status.success?]
   end
 
-  def test_the_interpreter_ends_with_clients_open_and_threads_in_calls
+  def test_interpreter_exits_with_open_clients_and_calls
     output, status = run_ruby(<<~RUBY)
       require "rediscluster"
       $kept = RedisCluster.new(#{URL.inspect})
-      $twins = Array.new(10) { $kept.readonly }
+      $derived = Array.new(10) { $kept.readonly }
       $closed = $kept.readonly.tap(&:close)
       Array.new(4) { Thread.new { $kept.blpop("#{@name}:nothing", timeout: 0.5) } }
       Thread.new { loop { $kept.ping } }
@@ -70,8 +70,8 @@ class ProcessTest < ClusterTest
     assert_equal ["end\n", true], [output, status.success?]
   end
 
-  # An exception from another thread arrives when the call has ended, neither in between nor instead of it.
-  def test_timeout_raises_and_the_client_works_on
+  # An exception from another thread is raised after the call has returned.
+  def test_timeout_between_calls_leaves_client_working
     k = key
     20.times do
       begin
@@ -83,7 +83,7 @@ class ProcessTest < ClusterTest
     end
   end
 
-  def test_a_thread_is_killed_in_a_call
+  def test_killed_thread_leaves_client_working
     k = key
     victim = Thread.new { @rc.blpop(k, timeout: 0.5) }
     eventually { victim.stop? }
@@ -92,23 +92,23 @@ class ProcessTest < ClusterTest
     assert_equal "PONG", @rc.ping
   end
 
-  def test_nothing_is_left_behind
+  def test_memory_of_calls_is_freed
     k = key
     @rc.rpush(k, Array.new(500) { |i| "value #{i}" * 10 })
-    bout = lambda do |_|
+    round = lambda do |_|
       300.times do
         @rc.lrange(k, 0, -1)
         @rc.pipelined { |p| 10.times { p.lrange(k, 0, 50) } }
         @rc.readonly
-        @rc.with(timeout_ms: 900) { |twin| twin.get("#{k}none") }
+        @rc.with(timeout_ms: 900) { |derived| derived.get("#{k}none") }
         assert_raises(RedisCluster::CommandError) { @rc.get(k) }
       end
       GC.start
       resident
     end
-    before = Array.new(3, &bout).max
-    # One bout reads 14 MB: if replies stayed, this would be ten times that.
-    after = Array.new(10, &bout).min
+    before = Array.new(3, &round).max
+    # One round reads 14 MB: leaked replies would add ten times that.
+    after = Array.new(10, &round).min
     assert_operator after - before, :<, 10_000, "KiB"
   end
 

@@ -4,9 +4,9 @@ require "minitest/autorun"
 require "socket"
 require "rediscluster"
 
-# What the tests have in common: a cluster, named by RDC_URL, that others use too.
+# The base class of the tests, which share the cluster at RDC_URL with other tests.
 class ClusterTest < Minitest::Test
-  URL = ENV.fetch("RDC_URL") { abort "RDC_URL is not set: run the tests by `make test-ruby`" }
+  URL = ENV.fetch("RDC_URL") { abort "RDC_URL is not set, so there is no cluster to test with: run `make test-ruby`" }
 
   def setup
     @rc = RedisCluster.new(URL)
@@ -17,31 +17,32 @@ class ClusterTest < Minitest::Test
     @rc.close
   end
 
-  # A key of this test alone, that nothing is left in.
+  # A key that only this test uses, deleted first.
   def key(suffix = "")
     "#{@name}#{suffix}".tap { |key| @rc.del(key) }
   end
 
-  # The control socket of the cluster, to look at servers and to break them: lines, as `cluster ctl` prints them.
-  def ctl(*words)
+  # Runs a command of the control socket of the cluster, which inspects servers and injects faults. Returns the lines
+  # that `cluster ctl` would print.
+  def ctl(*args)
     UNIXSocket.open(ENV.fetch("RDC_CONTROL")) do |socket|
-      socket.puts(words.join(" "))
+      socket.puts(args.join(" "))
       lines = []
       while (line = socket.gets(chomp: true))
         return lines if line == "ok"
 
-        flunk "ctl #{words.join(" ")}: #{line}" if line.start_with?("error ")
+        flunk "ctl #{args.join(" ")}: #{line}" if line.start_with?("error ")
         lines << line
       end
-      flunk "ctl #{words.join(" ")}: the socket closed"
+      flunk "ctl #{args.join(" ")}: the socket closed"
     end
   end
 
-  # Waits until the block gives something true.
+  # Waits until the block returns a true value.
   def eventually(seconds = 20)
     deadline = now + seconds
     until (result = yield)
-      flunk "waited #{seconds} s in vain" if now > deadline
+      flunk "the condition was not true within #{seconds} s" if now > deadline
       Thread.pass
     end
     result

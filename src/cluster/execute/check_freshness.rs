@@ -1,42 +1,30 @@
-//! Whether what a replica answered keeps the handle's consistency, and what has been seen and written
-//! when a call ends.
+//! Checks that a replica's reply meets the handle's consistency, and records in the session what a
+//! call has read and written.
 
+use super::batch_assignment::BatchTable;
 use super::destination::{Destination, ReplicaChoice};
-use super::node_batch::NodeBatch;
-use super::{Execution, PendingReply, RoutedCommand};
+use super::exec_state::ExecState;
+use super::pending_reply::{PendingCommand, PendingReply};
+use super::routed_command::RoutedCommand;
 use crate::cluster::state::count;
 use crate::deadline::now;
-use crate::net::Peer;
-use crate::resp::{Kind, Value, View};
+use crate::resp::{Kind, View};
 use crate::route::may_be_missing_key;
 use crate::topology::Topology;
-use std::collections::BTreeMap;
-use std::sync::Arc;
 
-/// Where each slot's reads go in one round of a pipeline.
-pub(super) type ReplicaChoices = BTreeMap<u16, ChosenForSlot>;
-
-pub(super) struct ChosenForSlot {
-    /// The batch, as long as they are being made up.
-    pub(super) batch: usize,
-    /// The node's place in the topology.
-    pub(super) index: Option<usize>,
-    pub(super) selection: ReplicaChoice,
-}
-
-impl Execution<'_> {
-    /// Whether a reply from a replica is an answer; otherwise the primary is asked.
+impl ExecState<'_> {
+    /// Whether a reply meets the handle's consistency. If not, the primary is read next.
     pub(super) fn check_freshness(
         &self,
-        part: &mut RoutedCommand<'_>,
+        command: &mut RoutedCommand<'_>,
         reply: View<'_>,
-        place: &Destination<'_>,
+        destination: &Destination<'_>,
         topology: &Topology,
     ) -> bool {
-        let (Some(consistency), Some(slot)) = (self.consistency, part.slot()) else {
+        let (Some(consistency), Some(slot)) = (self.consistency, command.slot()) else {
             return true;
         };
-        if !place.kind.is_readonly() || place.kind.is_blocking() {
+        if !destination.kind.is_readonly() || destination.kind.is_blocking() {
             return true;
         }
         let time = now();
@@ -44,112 +32,100 @@ impl Execution<'_> {
             requirement,
             incarnation,
             ..
-        } = place.selection;
+        } = destination.choice;
         if consistency.needs_freshness_proof() {
             let primary = topology.shard(slot).and_then(|s| s.primary.as_ref());
             let mut requirement = requirement;
             requirement.since = requirement.since.max(consistency.oldest(time));
-            if !primary.is_some_and(|p| requirement.is_met(place.peer, &p.peer)) {
+            if !primary.is_some_and(|p| requirement.is_met(destination.peer, &p.peer)) {
                 count(&self.core.stats.reads_stale_rejected);
-                self.recheck_at_primary(part);
+                recheck_at_primary(command);
                 return false;
             }
         }
         if (consistency.rechecks_missing_keys()
             || self.process.migrating_slots.contains(slot, time))
-            && part.body.with_args(|args| may_be_missing_key(args, reply))
+            && command
+                .body
+                .with_args(|args| may_be_missing_key(args, reply))
         {
             count(&self.core.stats.reads_rechecked);
-            self.recheck_at_primary(part);
+            recheck_at_primary(command);
             return false;
         }
         if consistency.monotonic && reply.kind() != Kind::Error {
-            // Another process may have answered than was chosen.
-            let same = place.peer.freshness.incarnation() == incarnation;
-            let incarnation = if same { incarnation } else { 0 };
+            // The node may have restarted since it was chosen, and another process have answered.
+            let is_same = destination.peer.freshness.incarnation() == incarnation;
+            let incarnation = if is_same { incarnation } else { 0 };
             self.core
                 .session
                 .saw(slot, requirement.seen, incarnation, time);
-            part.seen = true;
+            command.seen = true;
         }
         true
     }
 
-    fn recheck_at_primary(&self, part: &mut RoutedCommand<'_>) {
-        part.recheck = true;
-        part.retry_state().primary_only = true;
+    /// The same for an error reply of a replica: some are sent because a key is missing.
+    pub(super) fn check_error_freshness(
+        &self,
+        pending: &mut PendingCommand<'_, '_>,
+        destination: &Destination<'_>,
+        topology: &Topology,
+    ) -> bool {
+        let value = pending.answer().value;
+        match &*pending.reply {
+            Some(reply) => {
+                let view = View::new(reply, value);
+                self.check_freshness(pending.command, view, destination, topology)
+            }
+            None => true,
+        }
     }
 
-    /// The same for all replies of a round but errors, which are judged by themselves.
+    /// The same for all replies of a round but errors, which are checked when they are handled.
     pub(super) fn check_freshness_all(
         &self,
-        parts: &mut [RoutedCommand<'_>],
+        commands: &mut [RoutedCommand<'_>],
         reply: &PendingReply,
-        batches: &[NodeBatch],
-        picks: &ReplicaChoices,
-        topology: &Topology,
+        table: &BatchTable<'_>,
     ) {
         let (Some(_), Some(reply)) = (self.consistency, reply) else {
             return;
         };
-        for batch in batches.iter().filter(|f| f.kind().is_readonly()) {
+        for batch in table.batches.iter().filter(|b| b.kind().is_readonly()) {
             for number in batch.answered() {
-                let (number, value) = (number as usize, reply.answers[number as usize].value);
+                let value = reply.answers[number as usize].value;
                 if value.kind == Kind::Error {
                     continue;
                 }
-                let part = &mut parts[number];
-                let place = destination_of(&batch.peer, batch, part, picks);
-                self.check_freshness(part, View::new(reply, value), &place, topology);
+                let command = &mut commands[number as usize];
+                let destination = table.destination_of(batch, command);
+                let view = View::new(reply, value);
+                self.check_freshness(command, view, &destination, table.topology);
             }
         }
     }
 
-    /// An error that a replica sent: one of those that there are for a missing key?
-    pub(super) fn is_doubtful_error(
-        &self,
-        part: &mut RoutedCommand<'_>,
-        reply: &PendingReply,
-        value: Value,
-        place: &Destination<'_>,
-        topology: &Topology,
-    ) -> bool {
-        match reply {
-            Some(reply) => !self.check_freshness(part, View::new(reply, value), place, topology),
-            None => false,
-        }
-    }
-
-    /// Before the call returns: what it has written and seen counts for those that follow.
-    pub(super) fn record_session(&self, parts: &[RoutedCommand<'_>]) {
+    /// Records, at the end of a call, what it has written and seen: later reads build on that.
+    pub(super) fn record_session(&self, commands: &[RoutedCommand<'_>]) {
         let session = &self.core.session;
         if !session.is_on() {
             return;
         }
         let monotonic = self.consistency.is_some_and(|p| p.monotonic);
-        for part in parts {
-            let slot = part.slot();
-            if !part.read {
+        for command in commands {
+            let slot = command.slot();
+            if !command.read {
                 session.wrote(slot);
             }
-            if let (Some(slot), true, false) = (slot, monotonic, part.seen) {
+            if let (Some(slot), true, false) = (slot, monotonic, command.seen) {
                 session.saw(slot, session.seen(slot), 0, now());
             }
         }
     }
 }
 
-/// Where a part of a batch went, with how that was chosen.
-pub(super) fn destination_of<'t>(
-    peer: &'t Arc<Peer>,
-    batch: &NodeBatch,
-    part: &RoutedCommand<'_>,
-    picks: &ReplicaChoices,
-) -> Destination<'t> {
-    let mut place = Destination::of_peer(peer, batch.kind());
-    if let Some(picked) = part.slot().and_then(|slot| picks.get(&slot)) {
-        place.index = picked.index;
-        place.selection = picked.selection;
-    }
-    place
+fn recheck_at_primary(command: &mut RoutedCommand<'_>) {
+    command.recheck = true;
+    command.retry_state().primary_only = true;
 }

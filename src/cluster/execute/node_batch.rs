@@ -1,10 +1,10 @@
-//! Commands under way to several nodes at once.
+//! Sends the commands of a round to several nodes at once and receives their replies.
 //!
-//! Everything for a node is one buffer on one connection; all connections are written to and
-//! read from as they are ready, because a node that is not read from stops reading, and a write
-//! that waits for it would keep the others idle.
+//! All commands for a node are one buffer on one connection. All connections are written and read
+//! as poll(2) reports them ready. Writing to one node after another would not do: a node whose
+//! replies are not read stops reading, and a write that waits for it would keep the others idle.
 
-use crate::cluster::execute::RoutedCommand;
+use super::routed_command::RoutedCommand;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Error, Result};
 use crate::net::{
@@ -14,50 +14,52 @@ use crate::resp::{Answer, CommandBody, Kind, Reply, Value, flag};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// In [`NodeBatch::order`]: a reply that is nobody's answer.
-const NO_OWNER: u32 = u32::MAX;
+/// In [`NodeBatch::reply_owners`]: a reply that is not the answer of a command.
+const NO_COMMAND: u32 = u32::MAX;
 
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
-/// The commands for one node.
+/// The commands of one round for one node, on one connection.
 pub struct NodeBatch {
     pub peer: Arc<Peer>,
     kind: ConnectionKind,
     connection: Option<Box<Connection>>,
-    /// Whether the peer counts a connection as ours, be it there or about to be opened: then it is
-    /// told what becomes of it, also when a panic passes through.
-    holds: bool,
-    /// Whose the expected replies are, by position.
-    order: Vec<u32>,
-    /// Whether a command has more replies than its own, so that others come between.
-    mixed: bool,
-    /// Once it has failed: whether the command of each expected reply may have run.
-    sent: Vec<bool>,
-    arrived: usize,
+    /// Whether the peer's pool counts a connection for this batch, open or about to be opened. The
+    /// pool is told when that connection is lost, also when a panic unwinds.
+    has_permit: bool,
+    /// For each expected reply, by position: the command that it answers, or [`NO_COMMAND`].
+    reply_owners: Vec<u32>,
+    /// Whether a command has more than one reply or is not sent as the caller gave it.
+    special: bool,
+    /// Filled on failure: for each expected reply, whether its command may have run.
+    may_have_run: Vec<bool>,
+    /// How many replies have been received.
+    received: usize,
     chunk: Option<Chunk>,
     origin: u64,
-    silent_until: Deadline,
-    left: Option<Time>,
-    first: Option<Time>,
-    pub failed: Option<Error>,
+    attempt_deadline: Deadline,
+    sent_at: Option<Time>,
+    first_reply_at: Option<Time>,
+    pub error: Option<Error>,
 }
 
-/// What came of a batch's commands, beside the answers that are in the reply.
+/// The error replies of a round. The replies themselves are in the [`Reply`].
 #[derive(Default)]
 pub struct BatchErrors {
     /// Commands that were answered with an error.
     pub errors: Vec<u32>,
-    /// The first error among the replies that precede a transaction's own.
+    /// For each aborted transaction: the first error among the replies before that of EXEC.
     pub causes: Vec<(u32, Value)>,
 }
 
 impl BatchErrors {
-    /// A command, or what precedes the one that is next in `due`, was answered with an error.
+    /// Records an error reply of command `number`, or of a command inside the transaction whose EXEC
+    /// is next in `due`.
     #[cold]
-    fn failed(&mut self, number: u32, due: &[u32], value: Value) {
-        if number != NO_OWNER {
+    fn record(&mut self, number: u32, due: &[u32], value: Value) {
+        if number != NO_COMMAND {
             self.errors.push(number);
-        } else if let Some(owner) = due.iter().find(|n| **n != NO_OWNER)
+        } else if let Some(owner) = due.iter().find(|n| **n != NO_COMMAND)
             && self.causes.last().is_none_or(|(last, _)| last != owner)
         {
             self.causes.push((*owner, value));
@@ -66,44 +68,45 @@ impl BatchErrors {
 }
 
 impl NodeBatch {
-    /// With room for so many commands.
-    pub fn new(peer: Arc<Peer>, kind: ConnectionKind, room: usize) -> NodeBatch {
+    /// Makes an empty batch with room for `capacity` commands.
+    pub fn new(peer: Arc<Peer>, kind: ConnectionKind, capacity: usize) -> NodeBatch {
         NodeBatch {
             peer,
             kind,
             connection: None,
-            holds: false,
-            order: Vec::with_capacity(room),
-            mixed: false,
-            sent: Vec::new(),
-            arrived: 0,
+            has_permit: false,
+            reply_owners: Vec::with_capacity(capacity),
+            special: false,
+            may_have_run: Vec::new(),
+            received: 0,
             chunk: None,
             origin: 0,
-            silent_until: Deadline::NEVER,
-            left: None,
-            first: None,
-            failed: None,
+            attempt_deadline: Deadline::NEVER,
+            sent_at: None,
+            first_reply_at: None,
+            error: None,
         }
     }
 
-    /// Adds a command; `mixed` if it has more replies than its own, or is not sent as it is.
+    /// Adds a command. It is `special` if it has more than one reply or is not sent as the caller
+    /// gave it.
     #[inline]
-    pub fn add(&mut self, number: u32, mixed: bool) {
-        self.order.push(number);
-        self.mixed |= mixed;
+    pub fn add(&mut self, number: u32, special: bool) {
+        self.reply_owners.push(number);
+        self.special |= special;
     }
 
-    fn is_over(&self) -> bool {
+    fn is_done(&self) -> bool {
         self.connection.is_none()
     }
 
-    /// Puts the commands on a connection.
-    fn encode(&mut self, parts: &[RoutedCommand<'_>], reply: &mut Reply) {
-        if self.mixed {
-            self.encode_mixed(parts);
+    /// Writes the commands into the connection's output buffer.
+    fn encode(&mut self, commands: &[RoutedCommand<'_>], reply: &mut Reply) {
+        if self.special {
+            self.encode_special(commands);
         } else if let Some(connection) = &mut self.connection {
-            for number in &self.order {
-                connection.push(&parts[*number as usize].plain_body());
+            for number in &self.reply_owners {
+                connection.push(&commands[*number as usize].plain_body());
             }
         }
         if let Some(connection) = &mut self.connection {
@@ -112,38 +115,39 @@ impl NodeBatch {
         }
     }
 
-    fn encode_mixed(&mut self, parts: &[RoutedCommand<'_>]) {
+    fn encode_special(&mut self, commands: &[RoutedCommand<'_>]) {
         let Some(connection) = &mut self.connection else {
             return;
         };
-        let numbers = std::mem::take(&mut self.order);
-        self.order.reserve(numbers.len());
+        let numbers = std::mem::take(&mut self.reply_owners);
+        self.reply_owners.reserve(numbers.len());
         for number in numbers {
-            let part = &parts[number as usize];
-            if part.is_asking() {
+            let command = &commands[number as usize];
+            if command.is_asking() {
                 connection.push(&CommandBody::Encoded(ASKING));
-                self.order.push(NO_OWNER);
+                self.reply_owners.push(NO_COMMAND);
             }
-            connection.push(&part.body());
-            for _ in 0..part.preludes {
-                self.order.push(NO_OWNER);
+            connection.push(&command.body());
+            for _ in 0..command.preludes {
+                self.reply_owners.push(NO_COMMAND);
             }
-            self.order.push(number);
+            self.reply_owners.push(number);
         }
     }
 
-    /// Puts the commands on a connection and begins to send them.
-    fn start(&mut self, parts: &[RoutedCommand<'_>], reply: &mut Reply) {
-        self.encode(parts, reply);
+    /// Encodes the commands and begins to send them.
+    fn start(&mut self, commands: &[RoutedCommand<'_>], reply: &mut Reply) {
+        self.encode(commands, reply);
         if let Some(connection) = &mut self.connection
             && let Err(error) = connection.send()
         {
-            self.fail(error, parts, reply);
+            self.fail(error, commands, reply);
         }
     }
 
-    /// Takes what has been received; gives the connection back when all has.
-    fn take(
+    /// Stores the replies that have been received. After the last one the connection goes back to
+    /// the pool.
+    fn take_replies(
         &mut self,
         reply: &mut Reply,
         batch_errors: &mut BatchErrors,
@@ -153,79 +157,82 @@ impl NodeBatch {
             return Ok(());
         };
         let origin = self.origin;
-        let mut due = self.order[self.arrived..].iter();
-        let took = connection.take_into(reply, chunk, |reply, mut value| {
-            let number = due.next().copied().unwrap_or(NO_OWNER);
+        let mut due = self.reply_owners[self.received..].iter();
+        let taken = connection.take_into(reply, chunk, |reply, mut value| {
+            let number = due.next().copied().unwrap_or(NO_COMMAND);
             if value.kind == Kind::Error {
-                batch_errors.failed(number, due.as_slice(), value);
+                batch_errors.record(number, due.as_slice(), value);
             }
             value.flags |= flag::ANSWER | flag::SENT;
-            // NO_OWNER has no place there.
-            if let Some(place) = reply.answers.get_mut(number as usize) {
-                *place = Answer {
+            // NO_COMMAND is beyond the end of `answers`.
+            if let Some(answer) = reply.answers.get_mut(number as usize) {
+                *answer = Answer {
                     value,
                     node: origin,
                 };
             }
             !due.as_slice().is_empty()
         });
-        self.arrived = self.order.len() - due.as_slice().len();
-        let done = took?;
+        self.received = self.reply_owners.len() - due.as_slice().len();
+        let done = taken?;
         if done {
-            // A node that can serve nobody still tells of itself.
+            // A node that cannot serve commands (LOADING) still answers INFO: a probe's reply does
+            // not show that it is healthy.
             if self.kind != ConnectionKind::FreshnessProbe {
                 self.peer.record_success();
             }
-            self.give_back(call.began);
+            self.release(call.began);
         }
         Ok(())
     }
 
-    /// The connection is lost, with whatever has not been answered on it.
-    fn fail(&mut self, error: Error, parts: &[RoutedCommand<'_>], reply: &mut Reply) {
+    /// Drops the connection and keeps `error` for the commands without a reply.
+    fn fail(&mut self, error: Error, commands: &[RoutedCommand<'_>], reply: &mut Reply) {
         if let Some(mut connection) = self.connection.take() {
             if let Some(chunk) = &self.chunk {
                 connection.end_chunk(reply, chunk);
             }
-            self.note_sent(parts, connection.written());
+            self.mark_sent(commands, connection.written());
         }
         self.drop_connection();
-        self.failed = Some(error);
+        self.error = Some(error);
     }
 
-    /// The connection goes back to its peer, and is used again if nothing is in batch on it.
-    fn give_back(&mut self, used: Time) {
+    /// Gives the connection back to the pool, which keeps it if nothing is in flight on it.
+    fn release(&mut self, used: Time) {
         if let Some(connection) = self.connection.take() {
-            self.holds = false;
+            self.has_permit = false;
             self.peer.release(self.kind, connection, used);
         }
     }
 
-    /// Whatever is held of a connection is no more.
+    /// Closes the connection, if any, and gives its permit back to the pool.
     fn drop_connection(&mut self) {
         self.connection = None;
-        if std::mem::take(&mut self.holds) {
+        if std::mem::take(&mut self.has_permit) {
             self.peer.forget_lost(self.kind);
         }
     }
 
-    /// Works out which commands the bytes that were written belong to.
-    fn note_sent(&mut self, parts: &[RoutedCommand<'_>], written: usize) {
+    /// Finds which commands the first `written` bytes belong to: these may have run.
+    fn mark_sent(&mut self, commands: &[RoutedCommand<'_>], written: usize) {
         let mut end = 0;
         let mut reply = 0;
-        while reply < self.order.len() {
+        while reply < self.reply_owners.len() {
             let begin = end;
-            // Whatever precedes a command's own reply was sent with it or not at all.
-            let owner = self.order[reply..].iter().position(|n| *n != NO_OWNER);
-            let last = reply + owner.unwrap_or(self.order.len() - 1 - reply);
-            if let Some(part) = parts.get(self.order[last] as usize) {
-                end += part.body().len();
-                if part.is_asking() {
+            // The replies before a command's own belong to bytes that are sent together with it.
+            let owner = self.reply_owners[reply..]
+                .iter()
+                .position(|n| *n != NO_COMMAND);
+            let last = reply + owner.unwrap_or(self.reply_owners.len() - 1 - reply);
+            if let Some(command) = commands.get(self.reply_owners[last] as usize) {
+                end += command.body().len();
+                if command.is_asking() {
                     end += ASKING.len();
                 }
             }
             for _ in reply..=last {
-                self.sent.push(begin < written);
+                self.may_have_run.push(begin < written);
             }
             reply = last + 1;
         }
@@ -235,33 +242,33 @@ impl NodeBatch {
         self.kind
     }
 
-    /// The commands that have an answer.
+    /// The commands that have been answered.
     pub fn answered(&self) -> impl Iterator<Item = u32> {
-        let answered = self.order[..self.arrived].iter().copied();
-        answered.filter(|number| *number != NO_OWNER)
+        let answered = self.reply_owners[..self.received].iter().copied();
+        answered.filter(|number| *number != NO_COMMAND)
     }
 
-    /// How many commands go with it.
+    /// How many commands were added; once they are encoded, how many replies are expected.
     pub fn len(&self) -> usize {
-        self.order.len()
+        self.reply_owners.len()
     }
 
-    /// From when it left until its first reply came, if that was seen.
+    /// The time from sending the batch to its first reply, if one has come.
     pub fn rtt(&self) -> Option<Duration> {
-        Some(self.first?.since(self.left?))
+        Some(self.first_reply_at?.since(self.sent_at?))
     }
 
-    /// Something has come.
+    /// Notes when the first reply came.
     fn record_first_reply(&mut self, time: Time) {
-        self.first.get_or_insert(time);
+        self.first_reply_at.get_or_insert(time);
     }
 
-    /// The commands of a failed batch that have no answer, and whether each may have run.
+    /// The commands of a failed batch without an answer, and whether each may have run.
     pub fn unanswered(&self) -> impl Iterator<Item = (u32, bool)> {
-        let sent = |at: usize| self.sent.get(at).is_some_and(|s| *s);
-        (self.arrived..self.order.len())
-            .map(move |at| (self.order[at], sent(at)))
-            .filter(|(number, _)| *number != NO_OWNER)
+        let sent = |at: usize| self.may_have_run.get(at).is_some_and(|s| *s);
+        (self.received..self.reply_owners.len())
+            .map(move |at| (self.reply_owners[at], sent(at)))
+            .filter(|(number, _)| *number != NO_COMMAND)
     }
 }
 
@@ -271,64 +278,64 @@ impl Drop for NodeBatch {
     }
 }
 
-/// Sends all batches and waits for all their replies, or their failure.
+/// Sends all batches and waits until each has its replies or has failed.
 pub fn send_and_receive(
     batches: &mut [NodeBatch],
-    parts: &[RoutedCommand<'_>],
+    commands: &[RoutedCommand<'_>],
     reply: &mut Reply,
     call: &Call<'_>,
 ) -> BatchErrors {
     let mut batch_errors = BatchErrors::default();
-    // Everybody takes connections in the same order, so that no two wait for each other.
+    // All threads take connections in the same order, so that no two of them wait for each other.
     batches.sort_by(|a, b| {
         let addresses = a.peer.address().cmp(b.peer.address());
         addresses.then((a.kind as u8).cmp(&(b.kind as u8)))
     });
-    if !try_acquire_all(batches, parts, reply, call) {
+    if !try_acquire_all(batches, commands, reply, call) {
         for batch in batches.iter_mut() {
-            let until = call.attempt_deadline(now());
-            match batch.peer.acquire(batch.kind, call, until) {
+            let attempt = call.attempt_at(now());
+            match batch.peer.acquire(batch.kind, attempt) {
                 Ok(connection) => {
-                    batch.holds = true;
+                    batch.has_permit = true;
                     batch.connection = Some(connection);
-                    batch.start(parts, reply);
+                    batch.start(commands, reply);
                 }
-                Err(error) => batch.fail(error, parts, reply),
+                Err(error) => batch.fail(error, commands, reply),
             }
         }
     }
-    // Only now does everybody's silence begin: opening connections to some took its time.
-    let left = now();
+    // The attempt timeout of all nodes begins now: opening some of the connections took time.
+    let sent_at = now();
     for batch in batches.iter_mut() {
-        batch.silent_until = call.attempt_deadline(left);
-        batch.left = Some(left);
+        batch.attempt_deadline = call.attempt_deadline(sent_at);
+        batch.sent_at = Some(sent_at);
     }
     loop {
-        let mut in_flight = batches.iter_mut().filter(|f| !f.is_over());
+        let mut in_flight = batches.iter_mut().filter(|b| !b.is_done());
         let (Some(first), second) = (in_flight.next(), in_flight.next()) else {
             return batch_errors;
         };
         if second.is_none() {
-            finish_single(first, parts, reply, &mut batch_errors, call);
+            finish_single(first, commands, reply, &mut batch_errors, call);
             return batch_errors;
         }
-        if let Err(error) = poll_many(batches, parts, reply, &mut batch_errors, call) {
-            for batch in batches.iter_mut().filter(|f| !f.is_over()) {
+        if let Err(error) = poll_many(batches, commands, reply, &mut batch_errors, call) {
+            for batch in batches.iter_mut().filter(|b| !b.is_done()) {
                 let at = batch.peer.origin().name().to_string();
-                batch.fail(error.clone().at(at), parts, reply);
+                batch.fail(error.clone().at(at), commands, reply);
             }
         }
     }
 }
 
-/// Takes a connection for each batch without waiting for another's; false, and nothing taken, if
-/// that cannot be done.
+/// Takes a connection for each batch without waiting for a busy one. Returns false, with nothing
+/// taken, if a pool has neither an idle connection nor a permit to open one.
 ///
-/// Those that are there already leave first. Those that have to be opened share the time that is
-/// left, so that a node that does not answer leaves the others theirs.
+/// Batches with an idle connection are sent first. The others then connect one after another and
+/// share the remaining time, so that a node that does not answer leaves time for the rest.
 fn try_acquire_all(
     batches: &mut [NodeBatch],
-    parts: &[RoutedCommand<'_>],
+    commands: &[RoutedCommand<'_>],
     reply: &mut Reply,
     call: &Call<'_>,
 ) -> bool {
@@ -340,95 +347,95 @@ fn try_acquire_all(
             TryAcquire::Busy => {
                 for batch in &mut batches[..at] {
                     if let Some(used) = batch.connection.as_ref().map(|c| c.used) {
-                        batch.give_back(used);
+                        batch.release(used);
                     }
                     batch.drop_connection();
                 }
                 return false;
             }
         }
-        batch.holds = true;
+        batch.has_permit = true;
     }
-    let mut closed: Vec<&mut NodeBatch> = Vec::with_capacity(batches.len());
+    let mut unconnected: Vec<&mut NodeBatch> = Vec::with_capacity(batches.len());
     for batch in batches.iter_mut() {
         if batch.connection.is_some() {
-            batch.start(parts, reply);
+            batch.start(commands, reply);
         } else {
-            closed.push(batch);
+            unconnected.push(batch);
         }
     }
-    let mut to_open = closed.len() as u32;
-    // Those that have been failing come last: they have most to wait for.
-    closed.sort_by_key(|batch| !batch.peer.health.is_healthy());
-    for batch in closed {
+    let mut to_open = unconnected.len() as u32;
+    // Unhealthy nodes come last: connecting to them is likely to take longest.
+    unconnected.sort_by_key(|batch| !batch.peer.health.is_healthy());
+    for batch in unconnected {
         let time = now();
         let until = call.attempt_deadline(time).share(time, to_open);
         to_open -= 1;
-        match batch.peer.open(batch.kind, call, until) {
+        match batch.peer.open(batch.kind, call.attempt_until(until)) {
             Ok(connection) => {
                 batch.connection = Some(connection);
-                batch.start(parts, reply);
+                batch.start(commands, reply);
             }
-            Err(error) => batch.fail(error, parts, reply),
+            Err(error) => batch.fail(error, commands, reply),
         }
     }
     true
 }
 
-/// Only one is under way: its receive may wait by itself.
+/// Finishes the last batch in flight with blocking receives, without poll(2).
 fn finish_single(
     batch: &mut NodeBatch,
-    parts: &[RoutedCommand<'_>],
+    commands: &[RoutedCommand<'_>],
     reply: &mut Reply,
     batch_errors: &mut BatchErrors,
     call: &Call<'_>,
 ) {
     let mut rounds = 0;
     while let Some(connection) = &mut batch.connection {
-        let pumped = if rounds > 0 && call.deadline.passed(now()) {
-            Err(connection.timeout_error())
+        let outcome = if rounds > 0 && call.deadline.passed(now()) {
+            Err(connection.timeout_error(call.attempt_until(call.deadline)))
         } else if rounds > 0
             && let Err(error) = call.check_cancelled()
         {
             Err(error.at(batch.peer.origin().name().to_string()))
         } else {
-            connection.send_and_recv(call, batch.silent_until)
+            connection.send_and_recv(call.attempt_until(batch.attempt_deadline))
         };
-        if let Err(error) = pumped.and_then(|()| batch.take(reply, batch_errors, call)) {
-            batch.fail(error, parts, reply);
+        if let Err(error) = outcome.and_then(|()| batch.take_replies(reply, batch_errors, call)) {
+            batch.fail(error, commands, reply);
             return;
         }
         let time = now();
-        batch.silent_until = call.attempt_deadline(time);
+        batch.attempt_deadline = call.attempt_deadline(time);
         batch.record_first_reply(time);
         rounds += 1;
     }
 }
 
-/// Waits for any of several, and does what can be done.
+/// Waits until any of several connections is ready, then sends and receives on all that are.
 fn poll_many(
     batches: &mut [NodeBatch],
-    parts: &[RoutedCommand<'_>],
+    commands: &[RoutedCommand<'_>],
     reply: &mut Reply,
     batch_errors: &mut BatchErrors,
     call: &Call<'_>,
 ) -> Result<()> {
     let mut fds: Vec<PollFd> = Vec::with_capacity(batches.len() + 1);
     let mut until = call.deadline;
-    let mut holds = false;
+    let mut has_buffered = false;
     for batch in batches.iter() {
         match &batch.connection {
             Some(connection) => {
-                holds |= connection.has_buffered();
+                has_buffered |= connection.has_buffered();
                 fds.push(interest(connection.fd(), connection.interest()));
-                until = until.min(batch.silent_until);
+                until = until.min(batch.attempt_deadline);
             }
             None => fds.push(interest(-1, 0)),
         }
     }
     fds.push(interest(-1, 0));
-    // What is here already is taken first: no poll tells of it.
-    if holds {
+    // Bytes that a connection has read but not decoded come first: poll(2) does not report them.
+    if has_buffered {
         call.check_cancelled()?;
     } else {
         call.wait(&mut fds, until)?;
@@ -442,27 +449,27 @@ fn poll_many(
         let mut outcome = Ok(());
         if ready.revents & OUT != 0 {
             outcome = connection.send();
-            batch.silent_until = call.attempt_deadline(time);
+            batch.attempt_deadline = call.attempt_deadline(time);
         }
         if (ready.revents & !OUT != 0 || connection.has_buffered()) && outcome.is_ok() {
             outcome = match connection.receive(Recv::Now) {
                 Ok(true) => {
-                    batch.silent_until = call.attempt_deadline(time);
+                    batch.attempt_deadline = call.attempt_deadline(time);
                     batch.record_first_reply(time);
-                    batch.take(reply, batch_errors, call)
+                    batch.take_replies(reply, batch_errors, call)
                 }
                 Ok(false) => Ok(()),
                 Err(error) => Err(error),
             };
         }
         if outcome.is_ok()
-            && (over || batch.silent_until.passed(time))
+            && (over || batch.attempt_deadline.passed(time))
             && let Some(connection) = &batch.connection
         {
-            outcome = Err(connection.timeout_error());
+            outcome = Err(connection.timeout_error(call.attempt_until(call.deadline)));
         }
         if let Err(error) = outcome {
-            batch.fail(error, parts, reply);
+            batch.fail(error, commands, reply);
         }
     }
     Ok(())

@@ -1,17 +1,17 @@
-//! One command for one node, and how it stands with it.
+//! A command for one node, and the state of its retries.
 
 use crate::error::Error;
 use crate::net::Peer;
 use crate::resp::CommandBody;
 use std::sync::Arc;
 
-/// Where a command is to go.
+/// Where a command goes.
 #[derive(Clone, Debug)]
 pub enum Target {
     /// The shard that serves the slot.
     Slot(u16),
-    /// The primary that serves the slot, and nobody in its place: a command without a key is answered
-    /// by whomever it reaches.
+    /// The primary that serves the slot, never a replica in its place: a command without a key is
+    /// answered by any node, so a wrong node would not redirect it.
     Primary(u16),
     /// Any node.
     Anywhere,
@@ -19,40 +19,42 @@ pub enum Target {
     Peer(Arc<Peer>),
 }
 
-/// One command for one node, and how it stands with it.
+/// A command for one node, and the state of its retries.
 pub struct RoutedCommand<'a> {
     pub(super) body: CommandBody<'a>,
-    /// For messages.
+    /// The command's name, for error messages.
     pub name: &'static str,
     pub target: Target,
-    /// Changes nothing: may be asked of a replica, and twice.
+    /// It changes nothing, so that a replica may serve it and it may be sent twice.
     pub read: bool,
-    /// How many replies of its own come before the one that counts (those of MULTI and of the
-    /// commands of a transaction, before that of EXEC).
+    /// How many of its replies precede its answer: in a transaction, those of MULTI and of the
+    /// queued commands, before that of EXEC.
     pub preludes: u32,
+    /// It has no answer yet.
     pub(super) open: bool,
-    /// There was nobody to send it to in this round.
+    /// No node could take it in this round.
     pub(super) unroutable: bool,
-    /// What a replica answered is not good enough: the primary is asked.
+    /// A replica's reply did not meet the handle's consistency: the primary is read next.
     pub(super) recheck: bool,
-    /// The answer is a replica's, and has been noted as seen.
+    /// A replica answered it, and the session has recorded that.
     pub(super) seen: bool,
-    /// What has come in its way; most have nothing.
+    /// The state of its retries; None for a command that nothing has happened to, as with most.
     pub(super) retry_state: Option<Box<RetryState>>,
 }
 
+/// What earlier attempts of a command have left for the next one.
 #[derive(Default)]
 pub(super) struct RetryState {
-    /// The next time ASKING precedes it.
+    /// Send ASKING before it.
     pub(super) asking: bool,
-    /// Where a redirection sends it.
+    /// The node that a redirection named.
     pub(super) redirect_target: Option<Arc<Peer>>,
     pub(super) redirections: u32,
     /// Only a primary may answer.
     pub(super) primary_only: bool,
-    /// Why it is still open.
+    /// The error of the last attempt.
     pub(super) last: Option<Error>,
-    /// What is sent in place of its body: a script in full.
+    /// Sent in place of its body: EVAL with the script, where EVALSHA failed.
     pub(super) replacement: Option<Vec<u8>>,
 }
 
@@ -78,13 +80,13 @@ impl<'a> RoutedCommand<'a> {
         }
     }
 
-    /// A part that has its answer already.
+    /// The same, for a command that already has its answer.
     pub fn closed(mut self) -> RoutedCommand<'a> {
         self.open = false;
         self
     }
 
-    /// What is sent.
+    /// The bytes to send.
     #[inline]
     pub fn body(&self) -> CommandBody<'_> {
         match &self.retry_state {
@@ -96,38 +98,44 @@ impl<'a> RoutedCommand<'a> {
         }
     }
 
-    /// What the caller gave: the same, unless [`RoutedCommand::is_changed`].
+    /// The bytes that the caller gave: those to send, unless [`RoutedCommand::is_changed`].
     #[inline]
     pub fn plain_body(&self) -> CommandBody<'a> {
         self.body
     }
 
-    /// Whether something else is sent than what the caller gave.
+    /// Whether other bytes are sent than the caller gave.
     pub fn is_changed(&self) -> bool {
-        let changed = |t: &RetryState| t.asking || t.replacement.is_some();
+        let changed = |state: &RetryState| state.asking || state.replacement.is_some();
         self.retry_state.as_deref().is_some_and(changed)
     }
 
     #[inline]
     pub fn is_asking(&self) -> bool {
-        self.retry_state.as_ref().is_some_and(|t| t.asking)
+        self.retry_state.as_ref().is_some_and(|state| state.asking)
     }
 
     #[inline]
     pub(super) fn redirect_target(&self) -> Option<&Arc<Peer>> {
         self.retry_state
             .as_ref()
-            .and_then(|t| t.redirect_target.as_ref())
+            .and_then(|state| state.redirect_target.as_ref())
     }
 
-    /// Whether a replica may answer, as far as it is up to the command.
+    /// Whether the command itself allows a replica to answer.
     #[inline]
     pub(super) fn replica_eligible(&self) -> bool {
-        self.read && self.retry_state.as_ref().is_none_or(|t| !t.primary_only)
+        self.read
+            && self
+                .retry_state
+                .as_ref()
+                .is_none_or(|state| !state.primary_only)
     }
 
     pub(super) fn last(&self) -> Option<&Error> {
-        self.retry_state.as_ref().and_then(|t| t.last.as_ref())
+        self.retry_state
+            .as_ref()
+            .and_then(|state| state.last.as_ref())
     }
 
     pub(super) fn retry_state(&mut self) -> &mut RetryState {

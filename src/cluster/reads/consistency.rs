@@ -1,29 +1,30 @@
-//! What a handle's reads consistency, and what a replica must have been shown to have for that.
+//! The consistency of a handle's reads, and what a replica must be proven to have for it.
 
-use crate::cluster::reads::Seen;
+use super::session::Seen;
 use crate::config::{Config, NilPolicy, ReadFrom};
 use crate::deadline::Time;
 use crate::net::Peer;
 use std::sync::Arc;
 
-/// What the reads of a handle consistency, of one that reads from replicas.
+/// The consistency of the reads of a handle that reads from replicas.
 pub struct ReadConsistency {
     pub zone: Option<String>,
-    /// 0: none.
+    /// The staleness bound; 0 for none.
     pub max_staleness_ms: u64,
     pub read_your_writes: bool,
     pub monotonic: bool,
+    /// The option `nil=verify`.
     verify: bool,
 }
 
-/// Between two times of finding out about a shard's replicas lies at least this; less often where
-/// the bound allows it.
-const INTERVAL_MS: u64 = 50;
-const INTERVAL_LEAST_MS: u64 = 10;
-const INTERVAL_MOST_MS: u64 = 1000;
+/// The interval between two freshness probes of a shard: without a staleness bound, and its limits
+/// with one.
+const PROBE_INTERVAL_MS: u64 = 50;
+const PROBE_INTERVAL_MIN_MS: u64 = 10;
+const PROBE_INTERVAL_MAX_MS: u64 = 1000;
 
 impl ReadConsistency {
-    /// That of a configuration; nothing where reads go to primaries alone.
+    /// That of a configuration; None where reads go to primaries alone.
     pub fn of(config: &Config) -> Option<ReadConsistency> {
         (config.read_from() != ReadFrom::Primary).then(|| ReadConsistency {
             zone: config.zone.clone(),
@@ -34,46 +35,46 @@ impl ReadConsistency {
         })
     }
 
-    /// Whether replicas are asked only for what they are shown to have.
+    /// Whether a replica serves a read only with a proof of its freshness.
     pub fn needs_freshness_proof(&self) -> bool {
         self.max_staleness_ms > 0 || self.read_your_writes || self.monotonic
     }
 
-    /// Whether a key that a replica does not have is asked for again at the primary. A key that has
-    /// moved away is missing however fresh a replica is, so every other consistency includes this one.
+    /// Whether a key that a replica does not have is read again at the primary. A key that has migrated
+    /// is missing however fresh the replica is, so every other consistency includes this one.
     pub fn rechecks_missing_keys(&self) -> bool {
         self.verify || self.needs_freshness_proof()
     }
 
-    /// The moment of which a reply that comes at `time` must at least tell, if there is a bound.
+    /// With a staleness bound: the oldest state that a reply received at `time` may be of.
     pub fn oldest(&self, time: Time) -> Option<Time> {
         (self.max_staleness_ms > 0).then(|| time.minus_ms(self.max_staleness_ms))
     }
 
-    /// How long finding out may take: what takes as long as the bound shows nothing.
+    /// How long a probe may take: one that takes as long as the bound proves nothing.
     pub fn probe_timeout_ms(&self) -> u64 {
         match self.max_staleness_ms {
             0 => u64::MAX,
-            bound => (bound / 4).max(INTERVAL_LEAST_MS),
+            bound => (bound / 4).max(PROBE_INTERVAL_MIN_MS),
         }
     }
 
-    /// How calmly to find out about replicas. Eight times within the bound leave room for one that
-    /// fails.
+    /// The interval between two probes of a shard. Eight within the staleness bound leave room for one
+    /// that fails.
     pub fn probe_interval_ms(&self) -> u64 {
         match self.max_staleness_ms {
-            0 => INTERVAL_MS,
-            bound => (bound / 8).clamp(INTERVAL_LEAST_MS, INTERVAL_MOST_MS),
+            0 => PROBE_INTERVAL_MS,
+            bound => (bound / 8).clamp(PROBE_INTERVAL_MIN_MS, PROBE_INTERVAL_MAX_MS),
         }
     }
 }
 
-/// What a node must be shown to have, to serve a read of one slot.
+/// What a replica must be proven to have, to serve a read of one slot.
 #[derive(Clone, Copy, Debug)]
 pub struct FreshnessRequirement {
-    /// Everything that was executed by then, if it matters ...
+    /// Everything that the primary had executed by this time.
     pub since: Option<Time>,
-    /// ... and everything that has been seen of the slot.
+    /// Everything that earlier reads of the slot have seen.
     pub seen: Seen,
 }
 
@@ -83,10 +84,10 @@ impl FreshnessRequirement {
         seen: Seen::NOTHING,
     };
 
-    /// Whether a replica of `primary` has it.
+    /// Whether a replica of `primary` is proven to have it.
     pub fn is_met(&self, replica: &Peer, primary: &Arc<Peer>) -> bool {
         let freshness = &replica.freshness;
-        let proven = freshness.fresh_as_of(primary);
+        let proven = freshness.fresh_as_of(primary.origin());
         let by = |time: Time| proven.is_some_and(|proven| proven >= time);
         let seen = self.seen == Seen::NOTHING
             || by(self.seen.by())

@@ -1,38 +1,38 @@
-//! Slots that are known to be on the move: there a replica's word that a key does not exist is worth
-//! little.
+//! Slots that are known to migrate. A replica of such a slot may lack a key that exists.
 
 use crate::deadline::Time;
 use crate::sync::{Mutex, lock};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// So long after the last sign of it a slot is taken to be migrating_slots still, and a replica of its new
-/// owner to be behind.
+/// How long a slot counts as migrating after the last sign of it. A replica of the new owner may be
+/// behind for a while.
 const MEMORY_MS: u64 = 10_000;
 
 #[derive(Default)]
 pub struct MigratingSlots {
-    /// How many slots are known: usually none, and then nobody takes the lock.
+    /// How many slots are known. There are usually none, and then no call takes the lock.
     known: AtomicUsize,
     signs: Mutex<Signs>,
 }
 
 #[derive(Default)]
 struct Signs {
+    /// When each slot was last marked.
     last: HashMap<u16, Time>,
-    /// When what is too old was last sorted out.
-    sorted: Option<Time>,
+    /// When expired slots were last removed.
+    pruned: Option<Time>,
 }
 
 impl MigratingSlots {
-    /// A sign that the slot is migrating_slots, or has just moved: ASK, TRYAGAIN, MOVED, another owner.
+    /// Records a sign that slots migrate or have just done so: ASK, TRYAGAIN, MOVED, a new owner.
     pub fn mark(&self, slots: impl IntoIterator<Item = u16>, time: Time) {
         let mut signs = lock(&self.signs);
-        if signs.sorted.is_none_or(|s| s.is_before(time, MEMORY_MS)) {
+        if signs.pruned.is_none_or(|s| s.is_before(time, MEMORY_MS)) {
             signs
                 .last
                 .retain(|_, last| !last.is_before(time, MEMORY_MS));
-            signs.sorted = Some(time);
+            signs.pruned = Some(time);
         }
         signs
             .last
@@ -45,7 +45,7 @@ impl MigratingSlots {
         self.known.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether a slot is migrating_slots, as far as anybody knows.
+    /// Whether a slot is known to migrate at `time`.
     pub fn contains(&self, slot: u16, time: Time) -> bool {
         if self.is_empty() {
             return false;
@@ -81,6 +81,6 @@ mod tests {
             !migrating_slots.contains(7, at(11_001)) && migrating_slots.contains(8, at(11_001))
         );
         assert!(!migrating_slots.contains(8, at(16_001)));
-        assert!(migrating_slots.is_empty(), "nothing is kept for ever");
+        assert!(migrating_slots.is_empty(), "expired slots are removed");
     }
 }

@@ -1,7 +1,6 @@
-//! What reads from replicas guarantee, and how it is verified.
+//! What reads from replicas guarantee, and the state that the guarantees depend on.
 
 mod consistency;
-mod freshness_probe;
 mod migrating_slots;
 mod session;
 

@@ -1,47 +1,48 @@
-//! What the handles of a client have written and seen, slot by slot, for reads that consistency not to
-//! go back behind it.
+//! What the handles of a client have written and seen, slot by slot: for reads that must not be older
+//! than that (read your writes, monotonic reads).
 //!
-//! Nothing is kept until a handle asks for such a consistency, and then two words for each slot. No
-//! locks: a forked child goes on with what its parent knew.
+//! Nothing is recorded until a handle needs it, and then two 64-bit words for each slot. There are no
+//! locks, so that a forked child can go on with its parent's record.
 
 use crate::deadline::{Time, now};
 use crate::topology::SLOTS;
 use once_cell::sync::OnceCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-type Words = Box<[AtomicU64]>;
+/// One word for each slot.
+type SlotWords = Box<[AtomicU64]>;
 
 #[derive(Default)]
 pub struct Session {
-    /// Whether anything is kept.
+    /// Whether anything is recorded.
     on: AtomicBool,
-    /// When a write to each slot was last known to be over.
-    written: OnceCell<Words>,
-    /// The same for all slots: of commands that are not of one, and of what was written before
-    /// anybody kept count.
+    /// When the last write to each slot had ended.
+    written: OnceCell<SlotWords>,
+    /// The same for all slots: of commands without a slot, and of writes before recording began.
     written_everywhere: AtomicU64,
-    /// What was last seen of each slot: see [`Seen`].
-    seen: OnceCell<Words>,
+    /// What reads have last seen of each slot, as [`Seen`].
+    seen: OnceCell<SlotWords>,
     incarnations: AtomicU32,
 }
 
-/// What was seen of a slot: nothing that its primary executed after `by`, and, if `incarnation` is not 0,
-/// nothing that the node with this incarnation does not have.
+/// What reads have seen of a slot: nothing that its primary executed after `by`. If `incarnation` is
+/// not 0, the node with this incarnation has all of it.
 ///
-/// One word: 42 bits of time, in units of 65.5 us (for nine years), and 22 of the incarnation.
+/// Stored in 64 bits: 42 bits of time in units of 65.5 us (enough for nine years), and 22 bits of
+/// incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen(u64);
 
 const INCARNATION_BITS: u32 = 22;
 const UNIT_BITS: u32 = 16;
-/// Lives are numbers from 1 to this, and then from 1 again.
+/// Incarnations are numbered from 1 to this, and then from 1 again.
 const MAX_INCARNATION: u32 = (1 << INCARNATION_BITS) - 1;
 
 impl Seen {
     pub const NOTHING: Seen = Seen(0);
 
     fn new(by: Time, incarnation: u32) -> Seen {
-        // Rounded up: a proof that is older than the unit's end proves nothing.
+        // Rounded up: a proof of an earlier time within the unit would not be enough.
         let units = match by.nanos() {
             0 => 0,
             ns => (ns >> UNIT_BITS) + 1,
@@ -58,23 +59,23 @@ impl Seen {
     }
 }
 
-fn words() -> Words {
+fn slot_words() -> SlotWords {
     (0..SLOTS).map(|_| AtomicU64::new(0)).collect()
 }
 
 impl Session {
-    /// Keeps count of writes from now on.
+    /// Records writes from now on.
     pub fn keep_writes(&self) {
-        self.written.get_or_init(words);
+        self.written.get_or_init(slot_words);
         self.on.store(true, Ordering::SeqCst);
-        // Whoever has just written and not seen the flag had done so before this.
+        // A write of another thread that did not see the flag ended before this time.
         self.written_everywhere
             .fetch_max(now().nanos(), Ordering::SeqCst);
     }
 
-    /// Keeps count of what is seen.
+    /// Records what reads have seen from now on.
     pub fn keep_seen(&self) {
-        self.seen.get_or_init(words);
+        self.seen.get_or_init(slot_words);
         self.on.store(true, Ordering::SeqCst);
     }
 
@@ -83,7 +84,7 @@ impl Session {
         self.on.load(Ordering::Relaxed)
     }
 
-    /// A write to the slot, or to slots that nobody knows, is over, as far as it will ever be.
+    /// Records that a write has ended, to this slot or to unknown ones. It may have failed.
     pub fn wrote(&self, slot: Option<u16>) {
         let Some(written) = self.written.get() else {
             return;
@@ -93,7 +94,7 @@ impl Session {
             .fetch_max(now().nanos(), Ordering::SeqCst);
     }
 
-    /// By when all writes to a slot were over.
+    /// When the last write to a slot had ended.
     pub fn written(&self, slot: u16) -> Time {
         let everywhere = self.written_everywhere.load(Ordering::SeqCst);
         let here = self
@@ -104,7 +105,7 @@ impl Session {
         Time::of_nanos(here.max(everywhere))
     }
 
-    /// What was last seen of a slot.
+    /// What reads have last seen of a slot.
     pub fn seen(&self, slot: u16) -> Seen {
         let word = self
             .seen
@@ -113,8 +114,8 @@ impl Session {
         word.map_or(Seen::NOTHING, |word| Seen(word.load(Ordering::SeqCst)))
     }
 
-    /// A reply of a slot has come, from the node with this incarnation (0: its primary). `before` is what
-    /// had been seen when the node was chosen.
+    /// Records a reply of a slot from the node with this incarnation (0 for its primary). `before` is
+    /// what had been seen when the node was chosen.
     pub fn saw(&self, slot: u16, before: Seen, incarnation: u32, time: Time) {
         let Some(word) = self
             .seen
@@ -125,10 +126,10 @@ impl Session {
         };
         let mut present = Seen(word.load(Ordering::SeqCst));
         loop {
-            // Somebody else has seen the slot meanwhile, through another node: which of the two is
-            // ahead is not known, so neither stands for both.
-            let alone = present == before || present.incarnation() == incarnation;
-            let mut next = Seen::new(time, if alone { incarnation } else { 0 });
+            // Another thread may have read the slot from another node meanwhile. Which of the two nodes
+            // is ahead is unknown, so neither is recorded as having all.
+            let has_all = present == before || present.incarnation() == incarnation;
+            let mut next = Seen::new(time, if has_all { incarnation } else { 0 });
             if next.by() < present.by() {
                 next = Seen::new(Time::ZERO, next.incarnation());
                 next.0 |= present.0 >> INCARNATION_BITS << INCARNATION_BITS;
@@ -140,7 +141,7 @@ impl Session {
         }
     }
 
-    /// A incarnation that no node has.
+    /// An incarnation that no node has yet.
     pub fn next_incarnation(&self) -> u32 {
         self.incarnations.fetch_add(1, Ordering::Relaxed) % MAX_INCARNATION + 1
     }
@@ -169,7 +170,7 @@ mod tests {
         let session = Session::default();
         session.keep_writes();
         let before = session.written(7);
-        assert!(before > Time::ZERO, "who knows what was written before");
+        assert!(before > Time::ZERO, "earlier writes count as ended now");
         session.wrote(Some(8));
         assert_eq!(session.written(7), before);
         assert!(session.written(8) > before);
@@ -186,7 +187,7 @@ mod tests {
         let first = session.seen(7);
         assert_eq!(first.incarnation(), 3);
         assert!(first.by() >= at(100) && first.by() < at(101));
-        // The primary, and then another: each has what was seen before, or it was not asked.
+        // The primary, then another replica: neither is read from unless it has what was seen before.
         session.saw(7, first, 0, at(200));
         assert_eq!(session.seen(7).incarnation(), 0);
         session.saw(7, session.seen(7), 4, at(300));
@@ -204,9 +205,9 @@ mod tests {
         assert_eq!(session.seen(7).incarnation(), 0);
         assert!(
             session.seen(7).by() >= at(100),
-            "time does not run backwards"
+            "recorded time never decreases"
         );
-        // Through the same node they do no harm.
+        // Two reads through the same node keep it.
         let both = session.seen(8);
         session.saw(8, both, 3, at(100));
         session.saw(8, both, 3, at(90));

@@ -1,17 +1,17 @@
-//! What all handles on one cluster share, and how a forked child gets its own.
+//! The state that all handles of one cluster share, and how a forked child gets its own.
 
+use super::module_commands::ModuleCommands;
+use super::refresh_state::RefreshState;
+use super::scans::Scans;
+use super::scripts::{Scripts, may_have_script};
+use super::stats::Stats;
 use crate::address::Address;
-use crate::cluster::module_commands::ModuleCommands;
-use crate::cluster::reads::MigratingSlots;
-use crate::cluster::reads::Session;
-use crate::cluster::scan::Scans;
-use crate::cluster::state::Refresh;
-use crate::cluster::state::Scripts;
-use crate::cluster::state::Stats;
+use crate::cluster::reads::{MigratingSlots, Session};
 use crate::config::Config;
 use crate::error::Result;
 use crate::log;
-use crate::net::{Descriptors, ForkMark, MemoryBudget, Peer, Tls, Wakers, close};
+use crate::net::{DescriptorRegistry, ForkMark, MemoryBudget, Peer, Tls, Wakers};
+use crate::route::Classified;
 use crate::sync::{Condvar, Mutex, lock};
 use crate::topology::Topology;
 use arc_swap::ArcSwap;
@@ -20,40 +20,41 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-static MARK: Lazy<ForkMark> = Lazy::new(ForkMark::default);
+static FORK_MARK: Lazy<ForkMark> = Lazy::new(ForkMark::default);
 
-/// A cluster.
+/// The shared state of one cluster.
 pub struct Core {
     pub config: Arc<Config>,
     pub wakers: Wakers,
     pub stats: Stats,
     pub session: Session,
-    /// Of the process that created it; a forked child's hangs on its parent's. Boxed, and always
-    /// there but while it is dropped.
+    /// The state of the process that created the client. The state of a forked child hangs on its
+    /// parent's. `None` only while it is dropped.
     process: Option<Box<ProcessState>>,
 }
 
-/// What belongs to one process: everything with a lock or a connection in it.
+/// The state of one process: everything that holds a lock or a connection.
 pub struct ProcessState {
     number: i32,
     tls: Option<Tls>,
     pub topology: ArcSwap<Topology>,
     peers: Mutex<BTreeMap<Address, Arc<Peer>>>,
-    descriptors: Arc<Descriptors>,
+    descriptors: Arc<DescriptorRegistry>,
     memory: Arc<MemoryBudget>,
-    pub refresh: Mutex<Refresh>,
-    /// When a reader that finds a shard without replicas may look for some, in
+    pub refresh: Mutex<RefreshState>,
+    /// When a read that finds a shard without replicas may refresh the topology, in
     /// [`Time::millis`](crate::deadline::Time::millis).
     pub find_replicas_at: AtomicU64,
-    /// When whoever reads from replicas learns the topology again, in the same unit: replicas come and
-    /// change their roles without a word to those who are content with any of them.
+    /// When a handle that reads from replicas refreshes the topology next, in the same unit. New replicas
+    /// and changed roles cause no error that such a handle would see.
     pub refresh_replicas_at: AtomicU64,
     pub migrating_slots: MigratingSlots,
+    /// Notified at the end of a refresh; goes with `refresh`.
     pub refreshed: Condvar,
     pub scans: Mutex<Scans>,
     pub scripts: Mutex<Scripts>,
     pub module_commands: Mutex<ModuleCommands>,
-    /// That of a child which was forked from this process.
+    /// The state of a child that was forked from this process.
     child: OnceCell<Box<ProcessState>>,
 }
 
@@ -64,9 +65,9 @@ impl ProcessState {
             tls,
             topology: ArcSwap::from_pointee(Topology::empty()),
             peers: Mutex::new(BTreeMap::new()),
-            descriptors: Arc::new(Mutex::new(Vec::new())),
+            descriptors: Arc::default(),
             memory: MemoryBudget::new(config.max_memory_bytes),
-            refresh: Mutex::new(Refresh::default()),
+            refresh: Mutex::default(),
             find_replicas_at: AtomicU64::new(0),
             refresh_replicas_at: AtomicU64::new(0),
             migrating_slots: MigratingSlots::default(),
@@ -78,12 +79,12 @@ impl ProcessState {
         }
     }
 
-    /// Its number; a forked child has another.
+    /// Its process number ([`ForkMark::process`]).
     pub fn number(&self) -> i32 {
         self.number
     }
 
-    /// The peer at an address; there is one for each.
+    /// The only peer at an address.
     pub fn peer(&self, address: &Address, config: &Arc<Config>) -> Arc<Peer> {
         lock(&self.peers)
             .entry(address.clone())
@@ -99,29 +100,58 @@ impl ProcessState {
             .clone()
     }
 
-    /// Forgets the peers that are not in `topology`: their connections are closed when the last call
-    /// on them ends. A seed that has left the cluster is no exception: it is met anew when it is
-    /// asked again.
-    pub fn keep_only(&self, topology: &Topology) {
+    /// Drops the peers that are not in `topology`. Their connections are closed when the last call
+    /// on them ends. This includes a seed that has left the cluster: a later refresh connects to it again.
+    pub fn retain_peers_of(&self, topology: &Topology) {
         lock(&self.peers)
             .retain(|_, peer| topology.nodes.iter().any(|n| Arc::ptr_eq(&n.peer, peer)));
     }
 
-    /// Every peer that is known.
     pub fn peers(&self) -> Vec<Arc<Peer>> {
         lock(&self.peers).values().cloned().collect()
+    }
+
+    /// Remembers the body of a script that a command loads or runs.
+    #[inline]
+    pub fn note_script(&self, command: &Classified<'_>) {
+        if let Some(row) = command.row
+            && may_have_script(row)
+        {
+            lock(&self.scripts).note(row, command.args);
+        }
+    }
+
+    /// The state of a forked child: the parent's topology with peers of its own, and copies of the
+    /// tables. A table that was locked at the fork cannot be copied and begins empty.
+    fn of_child(parent: &ProcessState, number: i32, config: &Arc<Config>) -> ProcessState {
+        let child = ProcessState::new(number, parent.tls.clone(), config);
+        let topology = parent.topology.load_full();
+        child.topology.store(Arc::new(
+            topology.with_peers(|address| child.peer(address, config)),
+        ));
+        copy_unless_locked(&parent.scans, &child.scans);
+        copy_unless_locked(&parent.scripts, &child.scripts);
+        copy_unless_locked(&parent.module_commands, &child.module_commands);
+        child
+    }
+}
+
+fn copy_unless_locked<T: Clone>(from: &Mutex<T>, to: &Mutex<T>) {
+    if let Ok(table) = from.try_lock() {
+        *lock(to) = table.clone();
     }
 }
 
 impl Core {
-    /// With the files that the options name read, once.
+    /// Reads the files that the options name.
     pub fn new(config: Config) -> Result<Core> {
         let tls = Tls::load(&config)?;
+        let process = ProcessState::new(FORK_MARK.process(), tls, &config);
         Ok(Core {
             wakers: Wakers::default(),
             stats: Stats::default(),
             session: Session::default(),
-            process: Some(Box::new(ProcessState::new(MARK.process(), tls, &config))),
+            process: Some(Box::new(process)),
             config: Arc::new(config),
         })
     }
@@ -129,78 +159,61 @@ impl Core {
     /// The state of this process.
     #[inline]
     pub fn process(&self) -> &ProcessState {
-        let number = MARK.process();
+        let number = FORK_MARK.process();
         match &self.process {
             Some(process) if process.number == number => process,
-            Some(process) => self.forked(process, number),
-            None => unreachable!("only a drop takes it"),
+            Some(process) => self.process_after_fork(process, number),
+            None => unreachable!("the state is taken only by drop"),
         }
     }
 
-    /// In a forked child: starts afresh with what is known of the cluster. What the parent's
-    /// threads may have locked is neither touched nor freed; its connections are closed without
-    /// a word to the server.
+    /// In a forked child: its own state, created on first use. The child never locks or frees the state
+    /// of an ancestor, whose threads may have held a lock at the fork.
     #[cold]
-    fn forked<'a>(&'a self, parent: &'a ProcessState, number: i32) -> &'a ProcessState {
-        let mut last = parent;
-        while let Some(child) = last.child.get() {
+    fn process_after_fork<'a>(
+        &'a self,
+        ancestor: &'a ProcessState,
+        number: i32,
+    ) -> &'a ProcessState {
+        let mut parent = ancestor;
+        while let Some(child) = parent.child.get() {
             if child.number == number {
                 return child;
             }
-            last = child;
+            parent = child;
         }
-        let parent = last;
-        let mut made = false;
-        let fresh = parent.child.get_or_init(|| {
-            let new = ProcessState::new(number, parent.tls.clone(), &self.config);
-            let known = parent.topology.load_full();
-            new.topology.store(Arc::new(
-                known.with_peers(|address| new.peer(address, &self.config)),
-            ));
-            // As with the descriptors below: what is locked at the fork is left, and a scan begins anew.
-            if let Ok(scans) = parent.scans.try_lock() {
-                *lock(&new.scans) = scans.clone();
-            }
-            if let Ok(scripts) = parent.scripts.try_lock() {
-                *lock(&new.scripts) = scripts.clone();
-            }
-            if let Ok(module_commands) = parent.module_commands.try_lock() {
-                *lock(&new.module_commands) = module_commands.clone();
-            }
+        let mut is_new = false;
+        let child = parent.child.get_or_init(|| {
+            let child = ProcessState::of_child(parent, number, &self.config);
             self.wakers.forget();
-            // The lock may have been held at the fork; then a few descriptors stay open in the
-            // child, which is better than waiting for ever.
-            if let Ok(descriptors) = parent.descriptors.try_lock() {
-                for fd in descriptors.iter() {
-                    close(*fd);
-                }
-            }
-            // The child would otherwise choose and wait in step with its siblings. That the
-            // system has no randomness to give is no reason to fail: they go on in step.
+            parent.descriptors.close_inherited();
+            // Otherwise the child and its siblings would draw the same random numbers. If the system has
+            // no entropy, they do: that is no reason to fail.
             let _ = rand::rng().reseed();
-            made = true;
-            Box::new(new)
+            is_new = true;
+            Box::new(child)
         });
-        // Only now that it is there: the logger may call the library.
-        if made {
+        // Only after the state exists: the logger may call the library.
+        if is_new {
             log::log(log::INFO, || {
-                "forked: the child opens connections of its own".to_string()
+                "forked: the child process opens its own connections".to_string()
             });
         }
-        if fresh.number == number {
-            return fresh;
+        if child.number == number {
+            return child;
         }
-        self.forked(fresh, number)
+        self.process_after_fork(child, number)
     }
 }
 
 impl Drop for Core {
     fn drop(&mut self) {
-        let number = MARK.process();
+        let number = FORK_MARK.process();
         let mut next = self.process.take();
         while let Some(mut process) = next {
             next = process.child.take();
-            // A parent's state is not dropped: that would lock, and close what has been closed.
+            // The state of an ancestor is not dropped: that would take its locks and close descriptors
+            // that are closed already.
             if process.number != number {
                 std::mem::forget(process);
             }

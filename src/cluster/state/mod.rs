@@ -1,11 +1,14 @@
-//! What all handles on one cluster share.
+//! The state that all handles of one cluster share.
 
 mod core;
+mod module_commands;
 mod refresh;
+mod refresh_state;
+mod scans;
 mod scripts;
 mod stats;
 
 pub use core::{Core, ProcessState};
-pub use refresh::{Refresh, backoff, redirect_backoff};
-pub use scripts::{Scripts, concerns};
-pub use stats::{ROWS, Stats, count, statistics};
+pub use module_commands::{CommandInfo, KeyPositions};
+pub use refresh::{VIEWS_PER_REFRESH, backoff, redirect_backoff};
+pub use stats::{COUNTERS, count, statistics};

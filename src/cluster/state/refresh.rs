@@ -1,9 +1,9 @@
-//! Learning the topology: one thread at a time, seldom, and without holding anybody up. The old
-//! map serves meanwhile.
+//! Refreshing the topology: one thread at a time and at a limited rate. Other calls go on with the
+//! old topology in the meantime.
 
+use super::core::{Core, ProcessState};
+use super::stats::count;
 use crate::address::Address;
-use crate::cluster::state::count;
-use crate::cluster::state::{Core, ProcessState};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::log;
@@ -17,49 +17,33 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Between two refreshes lies at least this, doubled for each that brought no news, up to the
-/// last. Half of it at least, the rest at random, so that many clients do not ask in step.
-const INTERVAL_FIRST: Duration = Duration::from_millis(100);
-const INTERVAL_LAST: Duration = Duration::from_millis(1000);
+/// The least time between two refreshes, doubled for each refresh without a change up to the maximum.
+/// Half of it is fixed and half is random, so that many clients do not refresh in step.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_INTERVAL: Duration = Duration::from_millis(1000);
 
-/// Nodes that a refresh asks, when there are so many.
-const OPINIONS: usize = 2;
+/// From how many nodes a refresh wants a view of the cluster, if there are so many.
+pub const VIEWS_PER_REFRESH: usize = 2;
+/// The same for the first refresh: one seed is enough.
+const VIEWS_TO_CONNECT: usize = 1;
 
-/// A shard without replicas may be about to get some: Redis names a replica in CLUSTER SLOTS
-/// only once it has received something, which in a cluster that is not written to takes seconds
-/// (7.0.15: 9). A reader that misses them looks again after this, doubled each time.
-const BARE_FIRST_MS: u64 = 1000;
-const BARE_LAST_MS: u64 = 60_000;
+/// A shard without replicas may get some soon: Redis names a replica in CLUSTER SLOTS only once the
+/// replica has received data, which takes seconds in a cluster without writes (7.0.15: 9 s). A reader that
+/// misses replicas refreshes again after this time, doubled each time.
+const MIN_REPLICA_SEARCH_MS: u64 = 1000;
+const MAX_REPLICA_SEARCH_MS: u64 = 60_000;
 
-/// Readers of replicas learn the topology again after this, or up to a half more.
-const RELEARN_MS: u64 = 5_000;
+/// Handles that read from replicas refresh again after this time, or up to a half more.
+const REPLICA_REFRESH_MS: u64 = 5_000;
 
-/// A newer epoch is believed for so many refreshes that do not confirm it; then the cluster has
-/// been made anew.
-const DISBELIEF: u32 = 20;
+/// After so many successive views with an epoch older than the accepted one the older epoch is accepted:
+/// then the cluster has been created anew.
+const MAX_REJECTED_VIEWS: u32 = 20;
 
-/// What is known of refreshes past and present.
-#[derive(Debug, Default)]
-pub struct Refresh {
-    running: bool,
-    /// When the last one began.
-    last: Option<Time>,
-    /// What it failed of.
-    failure: Option<Error>,
-    /// Not before this, unless somebody asks for one by name.
-    next: Option<Time>,
-    fruitless: u32,
-    /// The newest epoch that was ever believed.
-    epoch: u64,
-    disbelieved: u32,
-    /// How often replicas have been missed in vain.
-    bare: u32,
-}
+/// Marks a refresh as ended when it is dropped, also by a panic.
+struct RefreshGuard<'a>(&'a ProcessState);
 
-/// Ends a refresh however it ends.
-struct Running<'a>(&'a ProcessState);
-
-impl Drop for Running<'_> {
+impl Drop for RefreshGuard<'_> {
     fn drop(&mut self) {
         lock(&self.0.refresh).running = false;
         notify_all(&self.0.refreshed);
@@ -67,26 +51,21 @@ impl Drop for Running<'_> {
 }
 
 impl Core {
-    /// Learns the topology if it is time to; otherwise the present one has to do.
+    /// Refreshes the topology if a refresh is due and none is running.
     pub fn refresh_if_due(&self, process: &ProcessState, call: &Call<'_>) {
         {
             let mut refresh = lock(&process.refresh);
-            if refresh.running || refresh.next.is_some_and(|next| now() < next) {
+            if refresh.running || refresh.next_at.is_some_and(|next| now() < next) {
                 return;
             }
             refresh.running = true;
         }
-        // A failure is counted and logged; the call goes on with what is known.
-        let _ = self.discover_topology(process, call, OPINIONS);
+        // A failure is counted and logged; the call goes on with the old topology.
+        let _ = self.refresh(process, call, VIEWS_PER_REFRESH);
     }
 
-    /// Learns the topology now, or takes part in what another thread has begun to learn since.
-    pub fn refresh_now(
-        &self,
-        process: &ProcessState,
-        call: &Call<'_>,
-        opinions: usize,
-    ) -> Result<()> {
+    /// Refreshes the topology now, or waits for a refresh that another thread began after this call.
+    pub fn refresh_now(&self, process: &ProcessState, call: &Call<'_>, views: usize) -> Result<()> {
         let began = now();
         let mut refresh = lock(&process.refresh);
         while refresh.running {
@@ -95,7 +74,7 @@ impl Core {
             if left.is_zero() {
                 return Err(Error::new(
                     Code::Timeout,
-                    "another thread was still learning the topology when the time was up",
+                    "the topology refresh of another thread did not end within timeout_ms",
                 ));
             }
             refresh = wait(
@@ -104,37 +83,33 @@ impl Core {
                 refresh,
                 left.min(POLL_INTERVAL),
             );
-            // One that had begun before may have asked before whatever the caller knows of.
-            if refresh.last.is_some_and(|last| last >= began) {
-                match &refresh.failure {
+            // A refresh that began earlier may not have seen the change that the caller knows of.
+            if refresh.last_began.is_some_and(|last| last >= began) {
+                match &refresh.last_error {
                     None => return Ok(()),
-                    Some(error) if is_of_the_cluster(error) => return Err(error.clone()),
+                    Some(error) if applies_to_other_callers(error) => return Err(error.clone()),
                     Some(_) => {}
                 }
             }
-            // What is asked of the caller's thread is asked with no lock held.
+            // The wait callback is called with no lock held.
             drop(refresh);
             call.check_cancelled()?;
             refresh = lock(&process.refresh);
         }
         refresh.running = true;
         drop(refresh);
-        self.discover_topology(process, call, opinions)
+        self.refresh(process, call, views)
     }
 
-    fn discover_topology(
-        &self,
-        process: &ProcessState,
-        call: &Call<'_>,
-        opinions: usize,
-    ) -> Result<()> {
-        let _running = Running(process);
+    /// The refresh itself; the caller has set `running`.
+    fn refresh(&self, process: &ProcessState, call: &Call<'_>, views: usize) -> Result<()> {
+        let _guard = RefreshGuard(process);
         let _uncancelled = CancelDisabled::begin();
-        let time = now();
-        let peers = self.refresh_order(process, time);
-        let found = self.discover_from(process, &peers, opinions, &call.attempt(time));
+        let began = now();
+        let peers = self.refresh_order(process, began);
+        let discovered = self.discover_from(process, &peers, views, &call.with_start(began));
         count(&self.stats.refreshes);
-        let news = match found {
+        let changed = match discovered {
             Ok(Discovered::Single(peer)) => Ok(self.adopt(process, Topology::single(peer), None)),
             Ok(Discovered::Cluster(view)) => {
                 if let Some(defect) = &view.defect {
@@ -146,63 +121,43 @@ impl Core {
             }
             Err(error) => {
                 count(&self.stats.refresh_failures);
-                log::log(log::WARN, || format!("refresh failed: {error}"));
+                log::log(log::WARN, || format!("topology refresh failed: {error}"));
                 Err(error)
             }
         };
-        let bare = process.topology.load().has_shard_without_replicas();
-        let mut refresh = lock(&process.refresh);
-        refresh.bare = if bare { refresh.bare + 1 } else { 0 };
-        let patience = (BARE_FIRST_MS << (refresh.bare.clamp(1, 10) - 1)).min(BARE_LAST_MS);
-        process
-            .find_replicas_at
-            .store(now().millis() + patience, Ordering::Relaxed);
-        let relearn = now().millis() + rng().random_range(RELEARN_MS..RELEARN_MS * 3 / 2);
-        process
-            .refresh_replicas_at
-            .store(relearn, Ordering::Relaxed);
-        refresh.fruitless = match news {
-            Ok(true) => 0,
-            _ => refresh.fruitless.saturating_add(1),
-        };
-        let interval = INTERVAL_FIRST
-            .saturating_mul(1 << refresh.fruitless.min(8))
-            .min(INTERVAL_LAST);
-        refresh.last = Some(time);
-        refresh.failure = news.as_ref().err().cloned();
-        refresh.next = Some(now().plus(interval.mul_f64(rng().random_range(0.5..1.0))));
-        news.map(drop)
+        schedule_next(process, began, &changed);
+        changed.map(drop)
     }
 
-    /// Asks until so many have answered. Once the cluster is known, a node that hangs costs a moment,
-    /// unless all do: somebody's command is waiting.
+    /// Collects `views` views. When the topology is known, an unresponsive node gets a shorter attempt
+    /// timeout, unless every node fails so: a caller's command is waiting.
     fn discover_from(
         &self,
         process: &ProcessState,
         peers: &[Arc<Peer>],
-        opinions: usize,
+        views: usize,
         call: &Call<'_>,
     ) -> Result<Discovered> {
         let mode = self.config.cluster;
         if process.topology.load().version > 0 {
-            let far = peers.iter().map(|peer| peer.handshake_ms()).max();
-            let moment = (call.attempt_ms / 4).max(far.unwrap_or_default() * 4);
-            let hasty = call.with_attempt_timeout(moment.min(call.attempt_ms));
-            match discover(peers, opinions, mode, &hasty) {
+            let slowest = peers.iter().map(|peer| peer.handshake_ms()).max();
+            let timeout_ms = (call.attempt_ms / 4).max(slowest.unwrap_or_default() * 4);
+            let short_call = call.with_attempt_timeout(timeout_ms.min(call.attempt_ms));
+            match discover(peers, views, mode, &short_call) {
                 Err(error) if error.code == Code::Timeout => {}
-                found => return found,
+                discovered => return discovered,
             }
         }
-        discover(peers, opinions, mode, &call.attempt(now()))
+        discover(peers, views, mode, &call.with_start(now()))
     }
 
-    /// Nodes in an order of trust: those that are well, at random, then the seeds, then those
-    /// that have been failing. So a node that causes a refresh is not the one to be asked.
+    /// The nodes to ask, in order: healthy nodes in random order, then the seeds, then unhealthy nodes.
+    /// So a node that causes a refresh is rarely the one that answers it.
     fn refresh_order(&self, process: &ProcessState, time: Time) -> Vec<Arc<Peer>> {
         let topology = process.topology.load();
         let mut known: Vec<Arc<Peer>> = topology.nodes.iter().map(|n| n.peer.clone()).collect();
         known.shuffle(&mut rng());
-        let (mut order, sick): (Vec<_>, Vec<_>) =
+        let (mut order, unhealthy): (Vec<_>, Vec<_>) =
             known.into_iter().partition(|p| p.health.is_healthy());
         let mut add = |peers: &mut dyn Iterator<Item = Arc<Peer>>| {
             for peer in peers {
@@ -212,34 +167,34 @@ impl Core {
             }
         };
         let mut seeds: Vec<Address> = self.config.seeds.clone();
-        // The first time the caller's own order holds, and later none.
+        // The first refresh asks the seeds in the caller's order.
         if topology.version > 0 {
             seeds.shuffle(&mut rng());
         }
         add(&mut seeds.iter().map(|seed| process.peer(seed, &self.config)));
-        add(&mut sick.into_iter());
+        add(&mut unhealthy.into_iter());
         if topology.version > 0 {
             order.sort_by_key(|p| !p.health.is_healthy() && !p.health.is_probe_due(time));
         }
         order
     }
 
-    /// Whoever reads from replicas next learns the topology again.
+    /// Makes the next read from a replica refresh the topology.
     pub fn request_replica_refresh(&self, process: &ProcessState) {
         process.refresh_replicas_at.store(0, Ordering::Relaxed);
     }
 
-    /// Makes a topology the present one, if it may be; returns whether it is news.
+    /// Replaces the topology unless the new one is older or the same; returns whether it changed.
     fn adopt(&self, process: &ProcessState, topology: Topology, epoch: Option<u64>) -> bool {
-        // Said with no lock held: the logger may call the library.
-        match self.judge(process, topology, epoch) {
-            Judged::Old(epoch) => log::log(log::WARN, || {
-                format!("an old view of the cluster is not believed (epoch {epoch})")
+        // Logged with no lock held: the logger may call the library.
+        match self.try_adopt(process, topology, epoch) {
+            Adoption::Outdated(epoch) => log::log(log::WARN, || {
+                format!("topology: a view with an older epoch ({epoch}) was rejected")
             }),
-            Judged::Same => log::log(log::DEBUG, || {
-                "refreshed: the topology is what it was".to_string()
+            Adoption::Unchanged => log::log(log::DEBUG, || {
+                "refreshed: the topology is unchanged".to_string()
             }),
-            Judged::News(topology) => {
+            Adoption::Changed(topology) => {
                 log::log(log::INFO, || {
                     format!(
                         "topology {}: {} shards, {} nodes, {} of 16384 slots served",
@@ -255,23 +210,28 @@ impl Core {
         false
     }
 
-    fn judge(&self, process: &ProcessState, mut topology: Topology, epoch: Option<u64>) -> Judged {
+    fn try_adopt(
+        &self,
+        process: &ProcessState,
+        mut topology: Topology,
+        epoch: Option<u64>,
+    ) -> Adoption {
         let mut refresh = lock(&process.refresh);
         if let Some(epoch) = epoch.filter(|e| *e > 0) {
-            if epoch < refresh.epoch && refresh.disbelieved < DISBELIEF {
-                refresh.disbelieved += 1;
-                return Judged::Old(epoch);
+            if epoch < refresh.epoch && refresh.rejected_views < MAX_REJECTED_VIEWS {
+                refresh.rejected_views += 1;
+                return Adoption::Outdated(epoch);
             }
             refresh.epoch = epoch;
-            refresh.disbelieved = 0;
+            refresh.rejected_views = 0;
         }
         let present = process.topology.load();
         if present.version > 0 && present.agrees(&topology) {
-            return Judged::Same;
+            return Adoption::Unchanged;
         }
         topology.version = present.version + 1;
-        process.keep_only(&topology);
-        // A new owner's replicas may be behind it.
+        process.retain_peers_of(&topology);
+        // A new owner's replicas may lag behind it.
         if present.version > 0 {
             process
                 .migrating_slots
@@ -279,30 +239,30 @@ impl Core {
         }
         let topology = Arc::new(topology);
         process.topology.store(topology.clone());
-        Judged::News(topology)
+        Adoption::Changed(topology)
     }
 
-    /// Remembers what a MOVED said.
+    /// Assigns one slot to the node that a MOVED names.
     pub fn patch(&self, process: &ProcessState, slot: u16, to: &Address) {
-        // Serialised by the refresh's lock, which is never held while waiting for a socket.
+        // Serialized by the lock of refreshes, which is never held while waiting for a socket.
         let mut refresh = lock(&process.refresh);
         let present = process.topology.load();
         let patched = present.patched(slot, to, || process.peer(to, &self.config));
         if let Some(mut topology) = patched {
             topology.version = present.version + 1;
-            // A node that has given its last slot away may be about to leave, and nothing may be heard of it ever
-            // again: so whether it is to be kept is asked at once.
+            // A node without slots may be about to leave the cluster, and no later error would show it:
+            // the next refresh, which decides whether to keep the node, may begin at once.
             if (present.owner(slot)).is_some_and(|owner| !topology.has_slots(owner)) {
-                refresh.next = None;
+                refresh.next_at = None;
             }
             process.topology.store(Arc::new(topology));
         }
     }
 
-    /// Learns the topology for the first time: one seed's word is enough.
+    /// Learns the topology for the first time.
     pub fn connect(&self, call: &Call<'_>) -> Result<()> {
         let process = self.process();
-        self.refresh_now(process, call, 1)?;
+        self.refresh_now(process, call, VIEWS_TO_CONNECT)?;
         if !process.topology.load().serves() {
             return Err(crate::error::Error::new(
                 Code::Down,
@@ -313,32 +273,61 @@ impl Core {
     }
 }
 
-/// Whether a refresh that failed so would have failed for another caller, too: not if it was ended, or had less
-/// time than the other has.
-fn is_of_the_cluster(error: &Error) -> bool {
+/// Stores the result of a refresh and when the next ones may begin.
+fn schedule_next(process: &ProcessState, began: Time, changed: &Result<bool>) {
+    let without_replicas = process.topology.load().has_shard_without_replicas();
+    let mut refresh = lock(&process.refresh);
+    refresh.without_replicas = match without_replicas {
+        true => refresh.without_replicas + 1,
+        false => 0,
+    };
+    let doublings = refresh.without_replicas.clamp(1, 10) - 1;
+    let search_after_ms = (MIN_REPLICA_SEARCH_MS << doublings).min(MAX_REPLICA_SEARCH_MS);
+    process
+        .find_replicas_at
+        .store(now().millis() + search_after_ms, Ordering::Relaxed);
+    let refresh_after_ms = rng().random_range(REPLICA_REFRESH_MS..REPLICA_REFRESH_MS * 3 / 2);
+    process
+        .refresh_replicas_at
+        .store(now().millis() + refresh_after_ms, Ordering::Relaxed);
+    refresh.without_change = match changed {
+        Ok(true) => 0,
+        _ => refresh.without_change.saturating_add(1),
+    };
+    let interval = MIN_INTERVAL
+        .saturating_mul(1 << refresh.without_change.min(8))
+        .min(MAX_INTERVAL);
+    refresh.last_began = Some(began);
+    refresh.last_error = changed.as_ref().err().cloned();
+    refresh.next_at = Some(now().plus(interval.mul_f64(rng().random_range(0.5..1.0))));
+}
+
+/// Whether a refresh of another caller would have failed in the same way. An interrupted refresh says
+/// nothing about others, nor does a timeout: another caller may have more time.
+fn applies_to_other_callers(error: &Error) -> bool {
     !matches!(
         error.code,
         Code::Timeout | Code::Interrupted | Code::Closed | Code::Internal
     )
 }
 
-/// What a view of the cluster was found to be.
-enum Judged {
-    /// Of an epoch that has passed.
-    Old(u64),
-    /// What is known.
-    Same,
-    /// Something else, which is believed now.
-    News(Arc<Topology>),
+/// What became of a new view of the cluster.
+enum Adoption {
+    /// Rejected: its epoch is older than the accepted one.
+    Outdated(u64),
+    /// It is the same as the present topology.
+    Unchanged,
+    /// It is the present topology now.
+    Changed(Arc<Topology>),
 }
 
-/// Until when a call sleeps before its `n`-th try.
+/// The end of the backoff before the `n`-th retry.
 pub fn backoff(n: u32) -> Deadline {
     let us = crate::route::backoff_us(n, rng().random_range(0.0..1.0));
     Deadline::after_us(now(), us)
 }
 
-/// Until when a call sleeps that has been sent to and fro for the `n`-th time too often.
+/// The end of the backoff after the `n`-th redirection beyond what a migration explains.
 pub fn redirect_backoff(n: u32) -> Deadline {
     let us = crate::route::redirect_backoff_us(n, rng().random_range(0.0..1.0));
     Deadline::after_us(now(), us)

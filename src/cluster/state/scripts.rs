@@ -1,7 +1,7 @@
-//! Scripts that have passed by, with their bodies: for nodes that have not been told of one.
+//! The bodies of scripts that were loaded or run, for nodes that do not have them.
 //!
-//! Servers keep scripts in memory, each for itself: a node that was started anew, or is new, answers
-//! EVALSHA with NOSCRIPT. Nothing has run then, and whoever knows the body may send that instead.
+//! Each server keeps scripts in its memory: a restarted or a new node answers EVALSHA with NOSCRIPT.
+//! Nothing has run then, and a client that knows the body may send the body instead.
 
 use crate::resp::{CommandBody, encode_command, parse_command};
 use crate::route::{Flag, Row, find, table};
@@ -9,110 +9,119 @@ use sha1_smol::Sha1;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Of so many scripts, with so many bytes in all, the bodies are kept; then the one that was not
-/// used for longest is forgotten.
-const MOST: usize = 1024;
-const MOST_BYTES: usize = 4 << 20;
-/// A body beyond this is not worth its memory.
-const LONGEST: usize = 256 * 1024;
+/// The most bodies and bytes that are kept; beyond them the least recently used body is dropped.
+const MAX_SCRIPTS: usize = 1024;
+const MAX_BYTES: usize = 4 << 20;
+/// A longer body is not kept.
+const MAX_BODY_LEN: usize = 256 * 1024;
 
-/// Where commands have the body of a script.
+/// Commands with the body of a script, and the index of that argument.
 const BODIES: &[(&Row, usize)] = &[
     (table::SCRIPT_LOAD, 2),
     (table::EVAL, 1),
     (table::EVAL_RO, 1),
 ];
-/// Commands that name a script by its digest, their first argument, and what takes its body instead.
+/// Commands whose first argument is the digest of a script, and the command that takes the body instead.
 const BY_DIGEST: &[(&Row, &[u8])] = &[(table::EVALSHA, b"EVAL"), (table::EVALSHA_RO, b"EVAL_RO")];
 
-/// As servers write it: 40 hexadecimal digits, in small letters.
+/// SHA-1 as servers write it: 40 hexadecimal digits in lower case.
 type Digest = [u8; 40];
 
 #[derive(Clone, Debug, Default)]
 pub struct Scripts {
-    /// By body too, so that one that is used again is not digested again.
+    /// By body, so that the digest of a body is computed once.
     digests: HashMap<Arc<[u8]>, Digest>,
-    bodies: HashMap<Digest, Known>,
+    bodies: HashMap<Digest, Script>,
+    /// The sum of the bodies' lengths.
     bytes: usize,
-    /// Grows with each use.
-    time: u64,
+    /// Incremented by each use.
+    clock: u64,
 }
 
 #[derive(Clone, Debug)]
-struct Known {
+struct Script {
     body: Arc<[u8]>,
-    used: u64,
+    last_used: u64,
 }
 
-/// Whether a command has anything to do with scripts, so that it should pass by here.
+/// Whether [`Scripts::note`] may have anything to note of a command.
 #[inline]
-pub fn concerns(row: &Row) -> bool {
+pub fn may_have_script(row: &Row) -> bool {
     row.flags.has(Flag::Noscript)
 }
 
 impl Scripts {
-    /// Notes what a command says of scripts.
+    /// Remembers the body that a command carries; SCRIPT FLUSH drops all bodies.
     pub fn note(&mut self, row: &Row, args: &[&[u8]]) {
         if row == table::SCRIPT_FLUSH {
             *self = Scripts::default();
         }
-        let at = BODIES.iter().find(|(known, _)| *known == row);
-        if let Some(body) = at.and_then(|(_, at)| args.get(*at))
-            && body.len() <= LONGEST
+        let body_at = BODIES.iter().find(|(command, _)| *command == row);
+        if let Some(body) = body_at.and_then(|(_, at)| args.get(*at))
+            && body.len() <= MAX_BODY_LEN
         {
-            self.learn(body);
+            self.add(body);
         }
     }
 
-    fn learn(&mut self, body: &[u8]) {
-        self.time += 1;
-        let used = self.time;
+    fn add(&mut self, body: &[u8]) {
+        self.clock += 1;
+        let last_used = self.clock;
         if let Some(digest) = self.digests.get(body) {
-            if let Some(known) = self.bodies.get_mut(digest) {
-                known.used = used;
+            if let Some(script) = self.bodies.get_mut(digest) {
+                script.last_used = last_used;
             }
             return;
         }
         self.bytes += body.len();
-        while self.bodies.len() >= MOST || self.bytes > MOST_BYTES {
-            let oldest = self.bodies.iter().min_by_key(|(_, known)| known.used);
-            let Some(oldest) = oldest.map(|(digest, _)| *digest) else {
-                break;
-            };
-            if let Some(forgotten) = self.bodies.remove(&oldest) {
-                self.bytes -= forgotten.body.len();
-                self.digests.remove(&forgotten.body);
-            }
-        }
+        self.evict();
         let mut digest = [0; 40];
         let text = Sha1::from(body).digest().to_string();
         digest.copy_from_slice(text.as_bytes());
         let body: Arc<[u8]> = Arc::from(body);
         self.digests.insert(body.clone(), digest);
-        self.bodies.insert(digest, Known { body, used });
+        self.bodies.insert(digest, Script { body, last_used });
     }
 
-    /// A command that named a script by its digest, encoded with the body in its place.
+    /// Drops the least recently used bodies until there is room for another.
+    fn evict(&mut self) {
+        while self.bodies.len() >= MAX_SCRIPTS || self.bytes > MAX_BYTES {
+            let oldest = self
+                .bodies
+                .iter()
+                .min_by_key(|(_, script)| script.last_used);
+            let Some(oldest) = oldest.map(|(digest, _)| *digest) else {
+                break;
+            };
+            if let Some(dropped) = self.bodies.remove(&oldest) {
+                self.bytes -= dropped.body.len();
+                self.digests.remove(&dropped.body);
+            }
+        }
+    }
+
+    /// A command that names a script by its digest, encoded with the body instead; `None` if the body
+    /// is not known.
     pub fn with_script_body(&mut self, body: &CommandBody<'_>) -> Option<Vec<u8>> {
-        let mut split_args = Vec::new();
+        let mut parsed = Vec::new();
         let args = match body {
             CommandBody::Args(args) => *args,
             CommandBody::Encoded(bytes) => {
-                parse_command(bytes, 0, &mut split_args).ok()?;
-                &split_args
+                parse_command(bytes, 0, &mut parsed).ok()?;
+                &parsed
             }
             CommandBody::Named(..) => return None,
         };
         let row = find(args)?;
-        let (_, name) = BY_DIGEST.iter().find(|(known, _)| *known == row)?;
+        let (_, name) = BY_DIGEST.iter().find(|(command, _)| *command == row)?;
         let digest = args.get(1)?.to_ascii_lowercase();
-        let known = self.bodies.get_mut(digest.as_slice())?;
-        self.time += 1;
-        known.used = self.time;
-        let mut words: Vec<&[u8]> = vec![name, &known.body];
-        words.extend(args.get(2..)?);
+        let script = self.bodies.get_mut(digest.as_slice())?;
+        self.clock += 1;
+        script.last_used = self.clock;
+        let mut new_args: Vec<&[u8]> = vec![name, &script.body];
+        new_args.extend(args.get(2..)?);
         let mut bytes = Vec::new();
-        encode_command(&mut bytes, &words);
+        encode_command(&mut bytes, &new_args);
         Some(bytes)
     }
 }
@@ -138,7 +147,7 @@ mod tests {
         by_args.map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
-    /// Of "return 1".
+    /// The digest of "return 1".
     const ONE: &str = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
 
     #[test]
@@ -173,26 +182,33 @@ mod tests {
     fn what_is_remembered_is_bounded_and_what_is_used_is_kept() {
         let mut scripts = Scripts::default();
         note(&mut scripts, &["EVAL", "return 1", "0"]);
-        for n in 0..2 * MOST {
+        for n in 0..2 * MAX_SCRIPTS {
             note(&mut scripts, &["EVAL", &format!("return {n}0"), "0"]);
             assert!(with_script_body(&mut scripts, &["EVALSHA", ONE, "0"]).is_some());
         }
-        assert_eq!((scripts.bodies.len(), scripts.digests.len()), (MOST, MOST));
+        assert_eq!(
+            (scripts.bodies.len(), scripts.digests.len()),
+            (MAX_SCRIPTS, MAX_SCRIPTS)
+        );
         for n in 0..40 {
             note(
                 &mut scripts,
                 &[
                     "EVAL",
-                    &format!("return {n}{}", " ".repeat(LONGEST - 20)),
+                    &format!("return {n}{}", " ".repeat(MAX_BODY_LEN - 20)),
                     "0",
                 ],
             );
         }
-        assert!(scripts.bytes <= MOST_BYTES && scripts.bodies.len() < 40);
-        let kept: usize = scripts.bodies.values().map(|known| known.body.len()).sum();
+        assert!(scripts.bytes <= MAX_BYTES && scripts.bodies.len() < 40);
+        let kept: usize = scripts
+            .bodies
+            .values()
+            .map(|script| script.body.len())
+            .sum();
         assert_eq!(kept, scripts.bytes);
-        note(&mut scripts, &["EVAL", &" ".repeat(LONGEST + 1), "0"]);
+        note(&mut scripts, &["EVAL", &" ".repeat(MAX_BODY_LEN + 1), "0"]);
         assert_eq!(scripts.digests.len(), scripts.bodies.len());
-        assert!(scripts.bytes <= MOST_BYTES);
+        assert!(scripts.bytes <= MAX_BYTES);
     }
 }

@@ -1,8 +1,8 @@
-//! What has happened so far, counted.
+//! The counters of `rdc_stats`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counters of a cluster, shared by all its handles.
+/// The counters of a cluster, shared by all its handles.
 #[derive(Debug, Default)]
 pub struct Stats {
     pub commands: AtomicU64,
@@ -30,58 +30,58 @@ pub struct Stats {
     pub refresh_failures: AtomicU64,
 }
 
-/// A counter: its name, where it is, and one sentence of documentation.
-type Row = (&'static str, fn(&Stats) -> &AtomicU64, &'static str);
+/// The name of a counter, the counter, and one sentence of documentation.
+type CounterRow = (&'static str, fn(&Stats) -> &AtomicU64, &'static str);
 
 /// Every counter, as in STATISTICS.md.
-pub const ROWS: &[Row] = &[
+pub const COUNTERS: &[CounterRow] = &[
     (
         "commands",
         |s| &s.commands,
-        "Commands called, those of pipelines included.",
+        "Commands called, including those in pipelines.",
     ),
     ("pipelines", |s| &s.pipelines, "Pipelines executed."),
     (
         "errors",
         |s| &s.errors,
-        "Commands that ended with an error, of a server or of ours.",
+        "Commands that ended with an error, from a server or from the library.",
     ),
     (
         "retries",
         |s| &s.retries,
-        "Times that commands were sent again, for whatever reason.",
+        "Times a command was sent again, for any reason.",
     ),
     ("moved", |s| &s.moved, "MOVED redirections followed."),
     ("ask", |s| &s.ask, "ASK redirections followed."),
     (
         "tryagain",
         |s| &s.tryagain,
-        "TRYAGAIN and LOADING replies waited out.",
+        "TRYAGAIN, LOADING and similar refusals after which the command was sent again.",
     ),
     (
         "clusterdown",
         |s| &s.clusterdown,
-        "Times that no node served the slot.",
+        "Times no node served the slot: CLUSTERDOWN and MASTERDOWN replies, and slots without a known owner.",
     ),
     (
         "noscript",
         |s| &s.noscript,
-        "Times that a node did not have a script, and was sent its body.",
+        "NOSCRIPT replies after which the body of the script was sent.",
     ),
     (
         "timeouts",
         |s| &s.timeouts,
-        "Times that a node did not answer within attempt_timeout_ms.",
+        "Times a node did not reply within `attempt_timeout_ms`.",
     ),
     (
         "refused_writes",
         |s| &s.refused_writes,
-        "Writes refused on read-only handles, before a byte was sent.",
+        "Writes refused on read-only handles, before any byte was sent.",
     ),
     (
         "primary_reads",
         |s| &s.primary_reads,
-        "Reads that might have gone to a replica and went to the primary.",
+        "Reads that could have gone to a replica and went to the primary.",
     ),
     (
         "replica_reads",
@@ -91,58 +91,54 @@ pub const ROWS: &[Row] = &[
     (
         "reads_fallback",
         |s| &s.reads_fallback,
-        "Of these, reads sent to the primary with `read_from=replica`, because no replica could serve them.",
+        "Reads sent to the primary with `read_from=replica`, because no replica could serve them.",
     ),
     (
         "reads_out_of_zone",
         |s| &s.reads_out_of_zone,
-        "Of these, reads sent to another zone with `read_from=zone`, because nobody in ours could serve them.",
+        "Reads sent to another zone with `read_from=zone`, because no node in the configured zone could serve them.",
     ),
     (
         "reads_skipped_ejected",
         |s| &s.reads_skipped_ejected,
-        "Of these, reads that would have gone to another node, had it not been left alone after failures.",
+        "Reads sent elsewhere because the preferred node was ejected after failures.",
     ),
     (
         "reads_skipped_stale",
         |s| &s.reads_skipped_stale,
-        "Of these, reads that would have gone to another node, had it been shown to be fresh enough.",
+        "Reads sent elsewhere because the preferred node was not proven fresh enough.",
     ),
     (
         "reads_stale_rejected",
         |s| &s.reads_stale_rejected,
-        "Replies of replicas that were no longer shown to be fresh enough when they came; the primary was asked.",
+        "Replies discarded because the replica was no longer proven fresh enough on arrival; the primary was asked instead.",
     ),
     (
         "reads_rechecked",
         |s| &s.reads_rechecked,
-        "Replies of replicas that lacked a key, and were asked for again at the primary.",
+        "Reads repeated at the primary because the reply of a replica lacked a key.",
     ),
     (
         "lag_probes",
         |s| &s.lag_probes,
-        "Times that a shard was asked how far its replicas are behind.",
+        "Times the replication offsets of a shard were requested, to measure the lag of its replicas.",
     ),
     (
         "lag_probe_failures",
         |s| &s.lag_probe_failures,
-        "Nodes that did not tell.",
+        "Nodes that did not report a usable replication offset.",
     ),
-    (
-        "refreshes",
-        |s| &s.refreshes,
-        "Times that the topology was learned again.",
-    ),
+    ("refreshes", |s| &s.refreshes, "Topology refreshes."),
     (
         "refresh_failures",
         |s| &s.refresh_failures,
-        "Times that no node could tell it.",
+        "Topology refreshes that failed because no node returned a usable topology.",
     ),
 ];
 
-/// The name of each counter and what it counts, for STATISTICS.md.
+/// The name and the documentation of each counter, for STATISTICS.md.
 pub fn statistics() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ROWS.iter().map(|(name, _, help)| (*name, *help))
+    COUNTERS.iter().map(|(name, _, help)| (*name, *help))
 }
 
 #[inline]

@@ -1,69 +1,42 @@
-//! One stream to one node, and what is in flight on it.
+//! One connection: a stream to a node and the commands in flight on it.
 //!
-//! Replies are matched to commands by position alone, so a connection whose position is in any
-//! doubt (a deadline passed, the protocol was broken, bytes came that nobody asked for) is never
-//! used again: whoever holds it drops it.
+//! Replies are matched to commands by position alone. So a connection whose position may be wrong (after a timeout, a
+//! protocol error or unsolicited bytes) must be dropped and never used again.
 
-use super::memory_budget::{MemoryBudget, MemoryLease};
+use super::memory_budget::MemoryBudget;
+use super::recv_buffer::{Chunk, KEEP, RecvBuffer};
 use super::stream::Stream;
-use crate::deadline::{Deadline, Time, now};
+use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, Recv};
-use crate::net::wait::{Call, TICK_MS};
+use crate::net::wait::{Attempt, Call, TICK_MS};
 use crate::resp::{CommandBody, Decoder, Kind, Limits, Origin, Reply, SMALL, Value, chunk_tag};
 use crate::sim_hooks::sim_panic_point;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-/// What a receive has room for when nothing is known of what comes.
-const ROOM: usize = 16 * 1024;
-/// A string of which more than this is missing is received in one call.
-const LARGE: usize = 64 * 1024;
-/// Buffers for a pipeline's replies grow up to this.
-const CHUNK: usize = 256 * 1024;
-/// A reply of at most this size is copied out of the receive buffer, which stays; a larger one
-/// takes the buffer with it.
-const COPY: usize = 16 * 1024;
-/// So many values are not worth counting.
-const FEW: usize = 4096;
-/// An idle connection keeps no larger buffer than this.
-const KEEP: usize = 64 * 1024;
+/// A reply with fewer values is not counted in the memory budget.
+const UNCOUNTED_VALUES: usize = 4096;
 
 /// A connection that has been set up.
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
     origin: Arc<Origin>,
-    /// Encoded commands, and how much of them has been sent.
+    /// Encoded commands, and the number of bytes of them that have been sent.
     out: Vec<u8>,
     written: usize,
-    /// Received bytes, and where the next reply begins.
-    input: Vec<u8>,
-    start: usize,
+    input: RecvBuffer,
     decoder: Decoder,
-    /// Elements of a reply that is not all there: they stay with the connection, because whoever
-    /// reads on may be another than who began.
+    /// The values of an incomplete reply. They belong to the connection, because another thread may read the rest.
     values: Vec<Value>,
-    /// Of the memory for replies; and the room for values that it covers.
-    share: MemoryLease,
-    valued: usize,
-    /// The replies of a pipeline lie before `start`, known by their place there: nothing of the
-    /// buffer may move.
-    collects: bool,
-    /// Whether push frames may come between replies: RESP3 was agreed upon.
+    /// The number of values that the memory lease covers.
+    leased_values: usize,
+    /// Whether push frames may arrive between replies: RESP3 was negotiated.
     pub pushes: bool,
-    /// When it was last given back.
+    /// When the connection was last released.
     pub used: Time,
-}
-
-/// Where the replies of a pipeline go from this connection.
-#[derive(Debug)]
-pub struct Chunk {
-    /// The number under which the receive buffer will become part of the reply.
-    number: usize,
-    /// What the next buffer holds.
-    size: usize,
 }
 
 impl Connection {
@@ -78,13 +51,10 @@ impl Connection {
             origin,
             out: Vec::new(),
             written: 0,
-            input: Vec::new(),
-            start: 0,
+            input: RecvBuffer::new(memory),
             decoder: Decoder::new(limits),
             values: Vec::new(),
-            share: MemoryLease::of(memory),
-            valued: 0,
-            collects: false,
+            leased_values: 0,
             pushes: false,
             used: now(),
         }
@@ -98,15 +68,14 @@ impl Connection {
         &self.origin
     }
 
-    /// Adds a command to what is to be sent.
+    /// Appends a command to the bytes to send.
     #[inline]
     pub fn push(&mut self, body: &CommandBody<'_>) {
         sim_panic_point!(Net);
         body.write(&mut self.out);
     }
 
-    /// Adds encoded commands to what is to be sent; where there is nothing yet, the buffers
-    /// change places.
+    /// Moves encoded commands to the bytes to send. If there are none yet, the buffers are swapped.
     pub fn push_all(&mut self, encoded: &mut Vec<u8>) {
         sim_panic_point!(Net);
         if self.out.is_empty() {
@@ -117,33 +86,33 @@ impl Connection {
         encoded.clear();
     }
 
-    /// Takes these bytes, none of which has been sent, out of what is to be sent.
+    /// Removes bytes, none of which has been sent, from the bytes to send.
     pub fn remove_unsent(&mut self, bytes: std::ops::Range<usize>) {
         self.out.drain(bytes);
     }
 
-    /// How many bytes there are to send, with those that have been.
+    /// The number of bytes to send, including those that have been sent.
     pub fn pushed(&self) -> usize {
         self.out.len()
     }
 
-    /// How many of them have been sent.
+    /// The number of bytes that have been sent.
     pub fn written(&self) -> usize {
         self.written
     }
 
-    /// Whether all has been sent.
+    /// Whether all bytes have been sent.
     #[inline(always)]
     pub fn is_flushed(&self) -> bool {
         self.written == self.out.len()
     }
 
-    /// Whether something has been received that a poll does not tell of: to be taken before the next one.
+    /// Whether the TLS session holds received bytes. A poll does not report them, so they must be received before it.
     pub fn has_buffered(&self) -> bool {
         self.stream.has_buffered()
     }
 
-    /// What a poll should wait for.
+    /// The events that a poll should wait for.
     pub fn interest(&self) -> i16 {
         if self.is_flushed() {
             sys::IN
@@ -152,7 +121,7 @@ impl Connection {
         }
     }
 
-    /// Sends what fits without waiting.
+    /// Sends as much as possible without blocking.
     #[inline(always)]
     pub fn send(&mut self) -> Result<()> {
         if !self.stream.is_plain() {
@@ -161,7 +130,7 @@ impl Connection {
         self.send_by(Stream::send)
     }
 
-    // Apart, so that TLS costs nothing where there is none: a common path would have to suit both.
+    // Separate from the plain path, so that TLS costs nothing where it is not used.
     #[cold]
     fn send_tls(&mut self) -> Result<()> {
         self.send_by(Stream::send_tls)
@@ -180,10 +149,13 @@ impl Connection {
         Ok(())
     }
 
-    /// Receives once; false where nothing has come.
+    /// Receives once. False if nothing has arrived.
     #[inline(always)]
     pub fn receive(&mut self, how: Recv) -> Result<bool> {
-        let room = self.make_room()?;
+        let room = self
+            .input
+            .make_room(&self.decoder, &self.origin)
+            .map_err(|e| e.sent(self.written > 0))?;
         let how = match how {
             Recv::Some if room.announced => Recv::All,
             how => how,
@@ -191,24 +163,24 @@ impl Connection {
         if !self.stream.is_plain() {
             return self.receive_tls(room.bytes, how);
         }
-        match self.stream.recv(&mut self.input, room.bytes, how) {
+        match self.stream.recv(&mut self.input.bytes, room.bytes, how) {
             Ok(1..) => Ok(true),
-            nothing => self.received_nothing(nothing),
+            outcome => self.received_nothing(outcome),
         }
     }
 
     #[cold]
     fn receive_tls(&mut self, room: usize, how: Recv) -> Result<bool> {
-        match self.stream.recv_tls(&mut self.input, room, how) {
+        match self.stream.recv_tls(&mut self.input.bytes, room, how) {
             Ok(1..) => Ok(true),
-            nothing => self.received_nothing(nothing),
+            outcome => self.received_nothing(outcome),
         }
     }
 
     #[cold]
-    fn received_nothing(&self, how: io::Result<usize>) -> Result<bool> {
+    fn received_nothing(&self, outcome: io::Result<usize>) -> Result<bool> {
         use io::ErrorKind::{Interrupted, WouldBlock};
-        match how {
+        match outcome {
             Ok(_) => Err(Error::new(
                 Code::Io,
                 format_args!("{} closed the connection", self.origin.name()),
@@ -220,70 +192,12 @@ impl Connection {
         }
     }
 
-    /// Makes room for what comes: as much as is announced, but never more than has come already
-    /// (or a little), so that memory follows the bytes received.
+    /// Sends and receives until something has been received.
     #[inline(always)]
-    fn make_room(&mut self) -> Result<Room> {
-        if self.start == self.input.len() && !self.collects {
-            self.input.clear();
-            self.start = 0;
-        }
-        let have = self.input.len() - self.start;
-        let wants = self.decoder.wants(have);
-        let announced = wants > LARGE;
-        if self.input.capacity() - self.input.len() < ROOM / 4 || announced {
-            self.grow(have, wants)?;
-        }
-        let spare = self.input.capacity() - self.input.len();
-        Ok(Room {
-            bytes: if announced { wants.min(spare) } else { spare },
-            announced,
-        })
-    }
-
-    /// Enlarges the receive buffer, if `wants` more bytes, or any, do not fit. A buffer that was
-    /// used before may be larger than that: it is there already.
-    #[cold]
-    fn grow(&mut self, have: usize, wants: usize) -> Result<()> {
-        let more = wants.min(have.max(LARGE)).max(ROOM);
-        if self.input.capacity() - self.input.len() >= more {
-            return Ok(());
-        }
-        if self.collects && self.start > 0 {
-            let more = more.max(have);
-            self.hold(self.input.len() + more)?;
-            self.input.reserve_exact(more);
-            return Ok(());
-        }
-        let size = (have + more).max(2 * have);
-        // One that was used before is taken as large as it is, if that fits.
-        let spare = self.origin.spare(size);
-        if let Some(mut larger) = spare.filter(|spare| self.hold(spare.capacity()).is_ok()) {
-            larger.extend_from_slice(&self.input[self.start..]);
-            self.input = larger;
-        } else {
-            self.hold(size)?;
-            self.input.drain(..self.start);
-            self.input.reserve_exact(size - have);
-        }
-        self.start = 0;
-        Ok(())
-    }
-
-    /// NodeCounters a receive buffer of `size` bytes that takes the place of the present one. One of the size that
-    /// idle connections keep is not worth it.
-    fn hold(&mut self, size: usize) -> Result<()> {
-        let beyond = |size: usize| if size > KEEP { size } else { 0 };
-        let more = beyond(size).saturating_sub(beyond(self.input.capacity()));
-        self.share.take(more).map_err(|e| e.sent(self.written > 0))
-    }
-
-    /// Sends and receives until something has been received, by `until`.
-    #[inline(always)]
-    pub fn send_and_recv(&mut self, call: &Call<'_>, until: Deadline) -> Result<()> {
+    pub fn send_and_recv(&mut self, attempt: Attempt<'_>) -> Result<()> {
         self.send()?;
-        // A receive that waits is one system call; a poll before it would be a second.
-        let short = until.is_near(call.began, TICK_MS);
+        // A blocking receive saves the system call of a poll.
+        let short = attempt.until.is_near(attempt.call.began, TICK_MS);
         let first = if self.is_flushed() && !short {
             Recv::Some
         } else {
@@ -292,19 +206,19 @@ impl Connection {
         if self.receive(first)? {
             return Ok(());
         }
-        self.poll_send_and_recv(call, until)
+        self.poll_send_and_recv(attempt)
     }
 
     #[cold]
-    fn poll_send_and_recv(&mut self, call: &Call<'_>, until: Deadline) -> Result<()> {
+    fn poll_send_and_recv(&mut self, attempt: Attempt<'_>) -> Result<()> {
         loop {
             let mut fds = [
                 sys::interest(self.fd(), self.interest()),
                 sys::interest(-1, 0),
             ];
-            match call.wait(&mut fds, until) {
+            match attempt.wait(&mut fds) {
                 Ok(true) => {}
-                Ok(false) => return Err(self.timeout_error()),
+                Ok(false) => return Err(self.timeout_error(attempt)),
                 Err(error) => return Err(error.at(self.origin.name()).sent(self.written > 0)),
             }
             if fds[0].revents & sys::OUT != 0 {
@@ -316,7 +230,7 @@ impl Connection {
         }
     }
 
-    /// Sends everything, for a command that has no reply.
+    /// Sends everything. For a command without a reply.
     pub fn flush(&mut self, call: &Call<'_>) -> Result<()> {
         loop {
             self.send()?;
@@ -324,70 +238,72 @@ impl Connection {
                 return Ok(());
             }
             let mut fds = [sys::interest(self.fd(), sys::OUT), sys::interest(-1, 0)];
-            match call.wait(&mut fds, call.deadline) {
+            let attempt = call.attempt_until(call.deadline);
+            match attempt.wait(&mut fds) {
                 Ok(true) => {}
-                Ok(false) => return Err(self.timeout_error()),
+                Ok(false) => return Err(self.timeout_error(attempt)),
                 Err(error) => return Err(error.at(self.origin.name()).sent(self.written > 0)),
             }
         }
     }
 
-    /// Fails if the call has been interrupted: where bytes keep coming, nothing else would look.
+    /// Fails if the call has been cancelled. Needed while bytes keep arriving, because then nothing waits.
     pub fn check(&self, call: &Call<'_>) -> Result<()> {
         call.check_cancelled()
             .map_err(|e| e.at(self.origin.name()).sent(self.written > 0))
     }
 
-    /// The next reply, by `until`.
-    pub fn reply(&mut self, call: &Call<'_>, until: Deadline) -> Result<Box<Reply>> {
-        let mut until = until;
+    /// Waits for the next reply.
+    pub fn reply(&mut self, attempt: Attempt<'_>) -> Result<Box<Reply>> {
+        let call = attempt.call;
+        let mut attempt = attempt;
         let mut rounds = 0;
         loop {
             if let Some(reply) = self.take()? {
                 return Ok(reply);
             }
-            // While a long reply keeps coming the node is not silent; but a peer that sends a
-            // byte now and then does not outlive the call.
+            // The attempt timeout starts again while a long reply keeps arriving. The deadline of the call bounds a
+            // node that sends single bytes.
             rounds += 1;
             if rounds > 1 {
                 let time = now();
                 if call.deadline.passed(time) {
-                    return Err(self.timeout_error());
+                    return Err(self.timeout_error(attempt));
                 }
                 self.check(call)?;
-                until = call.attempt_deadline(time);
+                attempt = call.attempt_at(time);
             }
-            self.send_and_recv(call, until)?;
+            self.send_and_recv(attempt)?;
         }
     }
 
-    /// The error that a peer sent before it hung up on a connection that is just being set up.
+    /// The error that a server sent before it closed a connection that is being set up.
     #[cold]
     pub fn read_final_error(&mut self) -> Option<String> {
-        // That nothing has come is no other error than that it broke.
+        // A receive error adds nothing: the caller already knows that the connection is lost.
         let _ = self.receive(Recv::Now);
-        let line = self.input[self.start..].strip_prefix(b"-")?;
+        let line = self.input.bytes[self.input.start..].strip_prefix(b"-")?;
         let end = line.windows(2).position(|two| two == b"\r\n")?;
         Some(String::from_utf8_lossy(&line[..end]).into_owned())
     }
 
-    /// The next reply, if it has been received.
+    /// The next reply, if all of it has been received.
     #[inline(always)]
     fn take(&mut self) -> Result<Option<Box<Reply>>> {
-        while self.start < self.input.len() {
-            let start = self.start;
+        while !self.input.is_empty() {
+            let start = self.input.start;
             let bias = 0u64.wrapping_sub(start as u64);
             let decoded = self
                 .decoder
-                .decode(&mut self.input, start, bias, &mut self.values)
+                .decode(&mut self.input.bytes, start, bias, &mut self.values)
                 .map_err(|e| decode_error(&self.origin, self.written, e))?;
             let Some((value, end)) = decoded else {
-                self.hold_own_values()?;
+                self.lease_values()?;
                 return Ok(None);
             };
-            self.start = end;
-            if self.values.capacity() > FEW {
-                self.hold_own_values()?;
+            self.input.start = end;
+            if self.values.capacity() > UNCOUNTED_VALUES {
+                self.lease_values()?;
             }
             if value.kind == Kind::Push {
                 self.values.clear();
@@ -398,21 +314,22 @@ impl Connection {
         Ok(None)
     }
 
-    /// NodeCounters the room for values of a reply by itself, beyond what is counted already.
-    fn hold_own_values(&mut self) -> Result<()> {
-        let room = self.values.capacity();
-        self.hold_values(self.valued, room)?;
-        self.valued = room + self.decoder.room();
+    /// Leases the memory of the values of a single reply.
+    fn lease_values(&mut self) -> Result<()> {
+        let capacity = self.values.capacity();
+        self.lease_growth(self.leased_values, capacity)?;
+        self.leased_values = capacity + self.decoder.room();
         Ok(())
     }
 
-    /// NodeCounters what has been added to `before`: `room` is that of the values that are done with.
-    fn hold_values(&mut self, before: usize, room: usize) -> Result<()> {
-        let held = self.share.take_values(before, room + self.decoder.room());
-        held.map_err(|e| e.sent(self.written > 0))
+    /// Leases the memory of values whose capacity has grown from `before` to `capacity` and the decoder's own.
+    fn lease_growth(&mut self, before: usize, capacity: usize) -> Result<()> {
+        let lease = &mut self.input.lease;
+        let leased = lease.take_values(before, capacity + self.decoder.room());
+        leased.map_err(|e| e.sent(self.written > 0))
     }
 
-    /// Makes a reply of a decoded value and its bytes.
+    /// Makes a reply from a decoded value and its bytes.
     #[inline]
     fn detach(&mut self, value: Value, start: usize, end: usize) -> Box<Reply> {
         sim_panic_point!(Net);
@@ -420,31 +337,22 @@ impl Connection {
         let len = value.len as usize;
         if value.in_chunk() && len < SMALL {
             let text = start + value.data as usize;
-            reply.hold(&self.input[text..=text + len]);
+            reply.hold(&self.input.bytes[text..=text + len]);
         } else if value.in_chunk() || !self.values.is_empty() {
-            if start == 0 && end == self.input.len() && end > COPY {
-                reply.first = std::mem::take(&mut self.input);
-                self.start = 0;
-            } else {
-                reply.first = self.input[start..end].to_vec();
-            }
+            reply.first = self.input.take_reply(start, end);
             reply.values = std::mem::take(&mut self.values);
         }
         reply
     }
 
-    /// Begins to receive replies that become part of one large reply.
+    /// Begins to receive the replies of a pipeline, which become part of one reply.
     pub fn begin_chunk(&mut self, reply: &mut Reply) -> Chunk {
         sim_panic_point!(Net);
-        self.collects = true;
-        Chunk {
-            number: reply.add_chunk_later(),
-            size: ROOM,
-        }
+        self.input.begin_chunk(reply)
     }
 
-    /// Decodes what has been received, straight into `reply`; `each` gets the values in order
-    /// and says whether more are due.
+    /// Decodes the received replies directly into `reply`. `each` gets the values in order and returns whether more are
+    /// expected.
     #[inline]
     pub fn take_into(
         &mut self,
@@ -454,7 +362,7 @@ impl Connection {
     ) -> Result<bool> {
         let before = reply.values.capacity() + self.decoder.room();
         let done = self.decode_into(reply, chunk, each)?;
-        self.hold_values(before, reply.values.capacity())?;
+        self.lease_growth(before, reply.values.capacity())?;
         Ok(done)
     }
 
@@ -465,11 +373,14 @@ impl Connection {
         chunk: &mut Chunk,
         mut each: impl FnMut(&mut Reply, Value) -> bool,
     ) -> Result<bool> {
-        while self.start < self.input.len() {
+        while !self.input.is_empty() {
             let tag = chunk_tag(chunk.number);
-            // By far most replies end here.
-            while let Some((value, end)) = self.decoder.short(&mut self.input, self.start, tag) {
-                self.start = end;
+            // The fast path, for most replies.
+            while let Some((value, end)) =
+                self.decoder
+                    .short(&mut self.input.bytes, self.input.start, tag)
+            {
+                self.input.start = end;
                 if !each(reply, value) {
                     self.end_chunk(reply, chunk);
                     return Ok(true);
@@ -477,12 +388,17 @@ impl Connection {
             }
             let decoded = self
                 .decoder
-                .decode_more(&mut self.input, self.start, tag, &mut reply.values)
+                .decode_more(
+                    &mut self.input.bytes,
+                    self.input.start,
+                    tag,
+                    &mut reply.values,
+                )
                 .map_err(|e| decode_error(&self.origin, self.written, e))?;
             let Some((value, end)) = decoded else {
                 break;
             };
-            self.start = end;
+            self.input.start = end;
             if value.kind == Kind::Push {
                 continue;
             }
@@ -491,117 +407,82 @@ impl Connection {
                 return Ok(true);
             }
         }
-        // The buffer is nearly full of whole replies: it becomes theirs, and a new one begins
-        // with what has come of the next.
-        if self.start > 0 && self.input.capacity() - self.input.len() < ROOM / 4 {
-            chunk.size = (chunk.size * 2).min(CHUNK);
-            let tail = self.input.len() - self.start;
-            let size = chunk.size.max(2 * tail);
-            let mut next = self.origin.buffer(size);
-            (self.share.take(next.capacity())).map_err(|e| e.sent(self.written > 0))?;
-            next.extend_from_slice(&self.input[self.start..]);
-            self.input.truncate(self.start);
-            let full = std::mem::replace(&mut self.input, next);
-            reply.set_chunk(chunk.number, full);
-            let old = chunk_tag(chunk.number) + self.start as u64;
-            chunk.number = reply.add_chunk_later();
-            let delta = chunk_tag(chunk.number).wrapping_sub(old);
-            self.decoder.moved(&mut reply.values, old, delta);
-            self.start = 0;
-        }
+        self.input
+            .next_chunk(reply, chunk, &mut self.decoder, &self.origin)
+            .map_err(|e| e.sent(self.written > 0))?;
         Ok(false)
     }
 
-    /// Gives the bytes of the replies taken so far to `reply`. What is still undecoded is not
-    /// looked at again: either nothing is left, or the connection is about to be dropped.
+    /// Gives the bytes of the replies taken so far to `reply`.
     pub fn end_chunk(&mut self, reply: &mut Reply, chunk: &Chunk) {
-        self.collects = false;
-        let whole = &self.input[..self.start];
-        if whole.is_empty() {
-            return;
-        }
-        if self.start == self.input.len() && whole.len() > COPY {
-            reply.set_chunk(chunk.number, std::mem::take(&mut self.input));
-        } else {
-            let copy = whole.to_vec();
-            reply.set_chunk(chunk.number, copy);
-            self.input.drain(..self.start);
-        }
-        self.start = 0;
+        self.input.end_chunk(reply, chunk);
     }
 
-    /// Ready for the next user? False if bytes are there that nobody asked for, or not all was
-    /// sent; then the connection must be dropped.
+    /// Prepares the connection for its next user. False if there are unsolicited bytes, or commands that have not been
+    /// sent completely. Then the connection must be dropped.
     #[inline]
     pub fn reset_for_reuse(&mut self, used: Time) -> bool {
         sim_panic_point!(Net);
-        if (self.start != self.input.len() && !self.drop_pushes())
+        if (!self.input.is_empty() && !self.drop_pushes())
             || self.decoder.is_inside()
             || !self.is_flushed()
             || self.stream.has_buffered()
         {
             return false;
         }
-        self.start = 0;
-        self.input.clear();
+        self.input.reset(&self.origin);
         self.out.clear();
         self.written = 0;
-        if self.input.capacity() > KEEP {
-            self.origin.recycle(std::mem::take(&mut self.input));
-        }
         if self.out.capacity() > KEEP {
             self.out = Vec::new();
         }
-        if !self.share.is_empty() {
-            self.share.give_back();
-            self.valued = 0;
+        if !self.input.lease.is_empty() {
+            self.input.lease.give_back();
+            self.leased_values = 0;
         }
         self.used = used;
         true
     }
 
-    /// Drops the push frames behind the last reply: they are as good as those before it, and nobody's. False
-    /// if there is anything else, or one that is not all there.
+    /// Drops the push frames after the last reply. False if there is anything else, or an incomplete push frame.
     #[cold]
     fn drop_pushes(&mut self) -> bool {
-        while self.pushes && self.input.get(self.start) == Some(&b'>') {
-            let bias = 0u64.wrapping_sub(self.start as u64);
-            let decoded =
-                self.decoder
-                    .decode_more(&mut self.input, self.start, bias, &mut self.values);
+        while self.pushes && self.input.bytes.get(self.input.start) == Some(&b'>') {
+            let (bytes, start) = (&mut self.input.bytes, self.input.start);
+            let bias = 0u64.wrapping_sub(start as u64);
+            let decoded = self
+                .decoder
+                .decode_more(bytes, start, bias, &mut self.values);
             let Ok(Some((_, end))) = decoded else {
                 return false;
             };
             self.values.clear();
-            self.start = end;
+            self.input.start = end;
         }
-        self.start == self.input.len()
+        self.input.is_empty()
     }
 
-    /// Reads on where a push frame has come in part, by `until`: for a connection that has just been greeted.
-    pub fn finish_pushes(&mut self, call: &Call<'_>, until: Deadline) -> Result<()> {
-        while self.start != self.input.len()
+    /// Reads the rest of an incomplete push frame on a connection that has just been set up.
+    pub fn finish_pushes(&mut self, attempt: Attempt<'_>) -> Result<()> {
+        while !self.input.is_empty()
             && !self.drop_pushes()
             && self.pushes
-            && self.input[self.start] == b'>'
+            && self.input.bytes[self.input.start] == b'>'
         {
-            self.send_and_recv(call, until)?;
+            self.send_and_recv(attempt)?;
         }
         Ok(())
     }
 
-    /// Whether the peer has closed the connection, or broken the silence, while it was idle.
+    /// Whether the node has closed an idle connection or sent unsolicited bytes on it.
     pub fn is_stale(&self) -> bool {
-        self.stream.has_news()
+        self.stream.is_readable()
     }
 
-    pub fn timeout_error(&self) -> Error {
-        Error::new(
-            Code::Timeout,
-            format_args!("{} did not answer in time", self.origin.name()),
-        )
-        .at(self.origin.name())
-        .sent(self.written > 0)
+    /// The error of an attempt whose deadline has passed.
+    pub fn timeout_error(&self, attempt: Attempt<'_>) -> Error {
+        let error = attempt.timeout_error(self.origin.name());
+        error.sent(self.written > 0)
     }
 
     #[cold]
@@ -618,18 +499,13 @@ impl Connection {
     }
 }
 
-/// A decoder's error, with the node that caused it.
+/// The error of the decoder, with the node's name.
 fn decode_error(origin: &Origin, written: usize, error: Error) -> Error {
-    let words = error.message.trim_start_matches("PROTOCOL the peer sent ");
+    let problem = error.message.trim_start_matches("PROTOCOL the peer sent ");
     Error::new(
         Code::Protocol,
-        format_args!("{} sent {words}", origin.name()),
+        format_args!("{} sent {problem}", origin.name()),
     )
     .at(origin.name())
     .sent(written > 0)
-}
-
-struct Room {
-    bytes: usize,
-    announced: bool,
 }

@@ -1,60 +1,59 @@
-//! What is said on a new connection before it carries commands.
+//! The handshake: the commands that set up a new connection.
 //!
-//! HELLO with the credentials in it comes first; only where the server does not know HELLO is
-//! AUTH sent, alone, because a server that closes the door may leave what was pipelined behind it
-//! without an answer (redis#15640). Any refusal but that of an unknown CLIENT SETINFO fails the
-//! connection: none is used half set up.
+//! HELLO with the credentials comes first. AUTH is sent only if the server does not know HELLO, and nothing is pipelined
+//! after it, because a server that refuses it may not answer pipelined commands (redis#15640). The connection fails if
+//! any command is refused, except an unknown CLIENT SETINFO.
 
+use super::connection::Connection;
+use super::connection_kind::ConnectionKind;
 use crate::config::{Config, Protocol};
-use crate::deadline::Deadline;
 use crate::error::{Code, Error, Result};
-use crate::net::conn::Connection;
-use crate::net::wait::Call;
+use crate::net::wait::Attempt;
 use crate::resp::{CommandBody, Kind, Reply};
 use std::borrow::Cow;
 
-/// Sets a new connection up; returns the availability zone that the node names, which Valkey does
-/// since version 8. What is to be asked `first` goes out with the last of it, to save a round
-/// trip; the replies to that are the caller's to take. An error says whether any of that may have run:
-/// not behind a refusal.
+/// Sets up a new connection. Returns the availability zone that the node names (Valkey 8 and later). The commands in
+/// `first` are sent with the last command of the handshake, to save a round trip, and the caller reads their replies. An
+/// error says whether any of `first` may have run; after a refusal, none has.
 pub fn handshake(
     connection: &mut Connection,
     config: &Config,
-    readonly: bool,
+    kind: ConnectionKind,
     first: &[CommandBody<'_>],
-    call: &Call<'_>,
-    until: Deadline,
+    attempt: Attempt<'_>,
 ) -> Result<Option<String>> {
-    let mut talk = Handshake {
+    let mut handshake = Handshake {
         connection,
-        call,
-        until,
-        greeting: usize::MAX,
+        attempt,
+        size: usize::MAX,
     };
-    let outcome = talk.greet(config, readonly, first);
-    let sent = talk.connection.written() > talk.greeting;
+    let outcome = handshake.run(config, kind, first);
+    let sent = handshake.connection.written() > handshake.size;
     outcome.map_err(|e| {
         let sent = sent && e.sent;
         e.sent(sent)
     })
 }
 
-/// What was said: the command, and whether its refusal matters.
-type Said = Vec<(&'static str, bool)>;
+/// A command of the handshake that has been sent.
+struct SentCommand {
+    name: &'static str,
+    /// Whether the connection fails if the server refuses the command.
+    is_required: bool,
+}
 
 struct Handshake<'a> {
     connection: &'a mut Connection,
-    call: &'a Call<'a>,
-    until: Deadline,
-    /// How many bytes the greeting has, once all of it has been said.
-    greeting: usize,
+    attempt: Attempt<'a>,
+    /// The number of bytes of the handshake; `usize::MAX` until all its commands have been pushed.
+    size: usize,
 }
 
 impl Handshake<'_> {
-    fn greet(
+    fn run(
         &mut self,
         config: &Config,
-        readonly: bool,
+        kind: ConnectionKind,
         first: &[CommandBody<'_>],
     ) -> Result<Option<String>> {
         let password = config.password.as_ref().map(|p| p.reveal());
@@ -67,65 +66,65 @@ impl Handshake<'_> {
                 hello.extend([b"AUTH".as_slice(), user.as_bytes(), password.as_bytes()]);
             }
             self.connection.push(&CommandBody::Args(&hello));
-            // Behind a password nothing is sent before the door is open.
-            let said = match password {
-                None => self.send_setup(config, readonly, first),
+            // With a password, the rest is sent after it has been accepted.
+            let sent = match password {
+                None => self.send_setup(config, kind, first),
                 Some(_) => Vec::new(),
             };
             let reply = self.reply()?;
             if let Some(error) = refusal(&reply, "HELLO") {
-                // Redis before 6 does not know the command, a proxy may not know the version, and an
-                // ACL may not grant it.
-                let unknown = ["ERR", "NOPROTO", "NOPERM"]
+                // ERR: Redis before 6 does not know HELLO. NOPROTO: a proxy does not know the version. NOPERM: the ACL
+                // does not grant it.
+                let is_unknown = ["ERR", "NOPROTO", "NOPERM"]
                     .iter()
                     .any(|word| error.message.split(' ').any(|w| w == *word));
-                if !unknown
+                if !is_unknown
                     || error.message.contains("invalid password")
-                    || is_farewell(&error.message)
+                    || is_maxclients(&error.message)
                 {
                     return Err(error);
                 }
                 resp3 = false;
             } else {
                 self.connection.pushes = true;
-                let named = reply.view().find("availability_zone");
-                let named = named.and_then(|named| named.str());
-                zone = named.filter(|name| !name.is_empty()).map(str::to_string);
+                let name = reply.view().find("availability_zone");
+                let name = name.and_then(|name| name.str());
+                zone = name.filter(|name| !name.is_empty()).map(str::to_string);
             }
-            if !said.is_empty() {
-                return self.read_setup_replies(&said).map(|()| zone);
+            if !sent.is_empty() {
+                return self.read_setup_replies(&sent).map(|()| zone);
             }
         }
         if !resp3 && let Some(password) = password {
             let mut auth: Vec<&[u8]> = vec![b"AUTH"];
-            // Redis before 6 knows no users.
+            // Redis before 6 has no users.
             auth.extend(config.user.as_ref().map(|user| user.as_bytes()));
             auth.push(password.as_bytes());
-            let reply = self.ask(&auth)?;
+            let reply = self.send_command(&auth)?;
             if let Some(error) = refusal(&reply, "AUTH") {
                 return Err(error);
             }
         }
-        let said = self.send_setup(config, readonly, first);
-        self.read_setup_replies(&said).map(|()| zone)
+        let sent = self.send_setup(config, kind, first);
+        self.read_setup_replies(&sent).map(|()| zone)
     }
 
-    fn ask(&mut self, args: &[&[u8]]) -> Result<Box<Reply>> {
+    fn send_command(&mut self, args: &[&[u8]]) -> Result<Box<Reply>> {
         self.connection.push(&CommandBody::Args(args));
         self.reply()
     }
 
-    /// The next reply. A server that hangs up at once may have said why, and what it said has come
-    /// although what we said could not be sent.
+    /// The next reply. A server that closes the connection at once may have sent an error before, which can be received
+    /// even if the send has failed.
     fn reply(&mut self) -> Result<Box<Reply>> {
-        // Each may take a tick of the kernel's clock in which no interrupt is noticed: no more than one of them.
-        self.connection.check(self.call)?;
-        match self.connection.reply(self.call, self.until) {
+        // An interrupt is not noticed during a receive, which may take a tick of the kernel's clock. So check before each.
+        self.connection.check(self.attempt.call)?;
+        match self.connection.reply(self.attempt) {
             Err(error) if error.code == Code::Io => Err(match self.connection.read_final_error() {
                 Some(text) => {
                     let node = self.connection.origin().name().to_string();
-                    let words = format_args!("{node} refused a new connection: {text}");
-                    Error::new(Code::Connect, words).at(node)
+                    let message = format_args!("{node} refused a new connection: {text}");
+                    Error::new(Code::Connect, message).at(node)
                 }
                 None => error,
             }),
@@ -133,84 +132,90 @@ impl Handshake<'_> {
         }
     }
 
-    /// Everything that can be said in one go.
-    fn send_setup(&mut self, config: &Config, readonly: bool, first: &[CommandBody<'_>]) -> Said {
+    /// Sends the commands after the authentication, and `first`.
+    fn send_setup(
+        &mut self,
+        config: &Config,
+        kind: ConnectionKind,
+        first: &[CommandBody<'_>],
+    ) -> Vec<SentCommand> {
         let version = env!("CARGO_PKG_VERSION").as_bytes();
-        let mut said = Vec::new();
-        let mut send_setup = |args: &[&[u8]], name, must| {
+        let mut sent = Vec::new();
+        let mut send = |args: &[&[u8]], name, is_required| {
             self.connection.push(&CommandBody::Args(args));
-            said.push((name, must));
+            sent.push(SentCommand { name, is_required });
         };
-        if readonly {
-            send_setup(&[b"READONLY"], "READONLY", true);
+        if kind.is_readonly() {
+            send(&[b"READONLY"], "READONLY", true);
         }
         if let Some(name) = &config.client_name {
             let name = name.as_bytes();
-            send_setup(&[b"CLIENT", b"SETNAME", name], "CLIENT SETNAME", true);
+            send(&[b"CLIENT", b"SETNAME", name], "CLIENT SETNAME", true);
         }
-        // Known from Redis 7.2 and Valkey on; of use to whoever reads CLIENT LIST.
+        // Redis 7.2 and later, and Valkey. Shown by CLIENT LIST.
         for (what, value) in [
             (b"LIB-NAME".as_slice(), b"librediscluster".as_slice()),
             (b"LIB-VER", version),
         ] {
-            send_setup(
+            send(
                 &[b"CLIENT", b"SETINFO", what, value],
                 "CLIENT SETINFO",
                 false,
             );
         }
-        self.greeting = self.connection.pushed();
+        self.size = self.connection.pushed();
         for body in first {
             self.connection.push(body);
         }
-        said
+        sent
     }
 
-    fn read_setup_replies(&mut self, said: &Said) -> Result<()> {
-        for (name, must) in said {
+    fn read_setup_replies(&mut self, sent: &[SentCommand]) -> Result<()> {
+        for command in sent {
             let reply = self.reply()?;
-            let Some(words) = words(&reply) else {
+            let Some(message) = message(&reply) else {
                 continue;
             };
-            // A server that is part of no cluster serves every read without READONLY.
-            let matters = *must || code(&words) == Code::Auth || is_farewell(&words);
-            if matters && !words.contains("cluster support disabled") {
-                return Err(refused(&reply, name, &words));
+            let is_fatal =
+                command.is_required || code(&message) == Code::Auth || is_maxclients(&message);
+            // A server without cluster support refuses READONLY, and serves reads without it.
+            if is_fatal && !message.contains("cluster support disabled") {
+                return Err(refused(&reply, command.name, &message));
             }
         }
         Ok(())
     }
 }
 
-/// Whether a server says so to whoever it hangs up on, whatever was asked: maxclients.
-fn is_farewell(words: &str) -> bool {
-    words.contains("max number of clients")
+/// Whether the server has reached maxclients. It sends this error to any command and closes the connection.
+fn is_maxclients(message: &str) -> bool {
+    message.contains("max number of clients")
 }
 
-/// The words of the error that a reply is.
-fn words(reply: &Reply) -> Option<Cow<'_, str>> {
+/// The message of an error reply.
+fn message(reply: &Reply) -> Option<Cow<'_, str>> {
     let view = reply.view();
     (view.kind() == Kind::Error).then(|| String::from_utf8_lossy(view.text().unwrap_or_default()))
 }
 
-/// The error that a reply is, as one of setting up.
+/// The error of a command that was refused.
 fn refusal(reply: &Reply, command: &str) -> Option<Error> {
-    words(reply).map(|words| refused(reply, command, &words))
+    message(reply).map(|message| refused(reply, command, &message))
 }
 
-fn refused(reply: &Reply, command: &str, words: &str) -> Error {
+fn refused(reply: &Reply, command: &str, message: &str) -> Error {
     let node = reply.origin_of(reply.root).map(|o| o.name().to_string());
     let node = node.unwrap_or_default();
-    let error = format_args!("{node} refused {command} on a new connection: {words}");
-    Error::new(code(words), error).at(node)
+    let error = format_args!("{node} refused {command} on a new connection: {message}");
+    Error::new(code(message), error).at(node)
 }
 
-/// What it means where a connection is set up.
-fn code(words: &str) -> Code {
-    match words.split(' ').next().unwrap_or_default() {
+/// The code of an error in the handshake.
+fn code(message: &str) -> Code {
+    match message.split(' ').next().unwrap_or_default() {
         "WRONGPASS" | "NOAUTH" | "NOPERM" => Code::Auth,
-        // What Redis before 6 says to a wrong or a needless password.
-        "ERR" if words.contains("invalid password") || words.contains("AUTH") => Code::Auth,
+        // Redis before 6: a wrong password, or one that is not required.
+        "ERR" if message.contains("invalid password") || message.contains("AUTH") => Code::Auth,
         "LOADING" | "BUSY" | "MASTERDOWN" => Code::Server,
         _ => Code::Connect,
     }

@@ -1,77 +1,79 @@
-//! How much memory replies take while they are being received: one account for a client and all
-//! handles made from it, so that many threads that each receive what one of them may do not
-//! together take what the process does not have.
+//! The memory budget for replies that are being received. A client and all handles derived from it share one, so that
+//! many threads together cannot exhaust the memory of the process.
 //!
-//! What is counted is what grows with a reply: receive buffers beyond those that every connection
-//! has, and the values decoded so far. It is counted where it grows, which is no part of a short
-//! reply's way, and it is counted no longer when the connection is at rest: then the reply is the
-//! caller's.
+//! The budget counts what grows with a reply: receive buffers larger than those that every connection keeps, and the
+//! decoded values. It is charged where they grow, which short replies never do. The lease ends when the connection is
+//! released: then the reply belongs to the caller.
 
 use crate::error::{Code, Error, Result};
 use crate::resp::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The account.
+/// The memory that the connections of a client may use, and do use, for incomplete replies.
 #[derive(Debug)]
 pub struct MemoryBudget {
-    most: usize,
-    held: AtomicUsize,
+    max_bytes: usize,
+    leased: AtomicUsize,
 }
 
 impl MemoryBudget {
-    /// Of which so many bytes may be taken at a time; any number of them, if that is 0.
-    pub fn new(most: usize) -> Arc<MemoryBudget> {
+    /// A budget of `max_bytes`; 0 means unlimited.
+    pub fn new(max_bytes: usize) -> Arc<MemoryBudget> {
         Arc::new(MemoryBudget {
-            most: if most == 0 { usize::MAX } else { most },
-            held: AtomicUsize::new(0),
+            max_bytes: if max_bytes == 0 {
+                usize::MAX
+            } else {
+                max_bytes
+            },
+            leased: AtomicUsize::new(0),
         })
     }
 }
 
-/// What one connection has taken, given back when it is dropped.
+/// The part of the budget that one connection uses. Given back when dropped.
 #[derive(Debug)]
 pub(super) struct MemoryLease {
-    memory: Arc<MemoryBudget>,
-    held: usize,
+    budget: Arc<MemoryBudget>,
+    bytes: usize,
 }
 
 impl MemoryLease {
-    pub fn of(memory: &Arc<MemoryBudget>) -> MemoryLease {
+    pub fn of(budget: &Arc<MemoryBudget>) -> MemoryLease {
         MemoryLease {
-            memory: memory.clone(),
-            held: 0,
+            budget: budget.clone(),
+            bytes: 0,
         }
     }
 
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.held == 0
+        self.bytes == 0
     }
 
-    /// Takes so many bytes more, if there are as many.
+    /// Leases `bytes` more.
     pub fn take(&mut self, bytes: usize) -> Result<()> {
-        let most = self.memory.most;
-        let add = |held: usize| held.checked_add(bytes).filter(|held| *held <= most);
-        let held = &self.memory.held;
-        match held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
+        let max = self.budget.max_bytes;
+        let add = |leased: usize| leased.checked_add(bytes).filter(|sum| *sum <= max);
+        let leased = &self.budget.leased;
+        match leased.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
             Ok(_) => {
-                self.held += bytes;
+                self.bytes += bytes;
                 Ok(())
             }
-            // About no node: none of them would do better.
-            Err(others) => Err(Error::new(
+            // Names no node: the same reply would exceed the budget from any other.
+            Err(leased) => Err(Error::new(
                 Code::Protocol,
                 format_args!(
-                    "replies that are being received would take more than max_memory_bytes = {most}: \
-                     {others} bytes are taken, {} of them for this one, and {bytes} are wanted",
-                    self.held
+                    "incomplete replies would use more than max_memory_bytes = {max}: \
+                     {leased} bytes are in use, {} of them by this reply, which needs {bytes} more",
+                    self.bytes
                 ),
             )),
         }
     }
 
-    /// The same for the room that values have, where they had `before`.
+    /// Leases the growth of a list of values from capacity `before` to capacity `now`.
     #[inline]
     pub fn take_values(&mut self, before: usize, now: usize) -> Result<()> {
         match now.saturating_sub(before) {
@@ -82,8 +84,8 @@ impl MemoryLease {
 
     #[cold]
     pub fn give_back(&mut self) {
-        let held = std::mem::take(&mut self.held);
-        self.memory.held.fetch_sub(held, Ordering::Relaxed);
+        let bytes = std::mem::take(&mut self.bytes);
+        self.budget.leased.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -99,8 +101,8 @@ mod tests {
 
     #[test]
     fn what_all_take_together_is_bounded_and_comes_back() {
-        let memory = MemoryBudget::new(1000);
-        let (mut one, mut other) = (MemoryLease::of(&memory), MemoryLease::of(&memory));
+        let budget = MemoryBudget::new(1000);
+        let (mut one, mut other) = (MemoryLease::of(&budget), MemoryLease::of(&budget));
         one.take(600).unwrap();
         let error = other.take(401).unwrap_err();
         assert_eq!((error.code, error.node.is_none()), (Code::Protocol, true));
@@ -114,7 +116,7 @@ mod tests {
         one.take_values(5, 0).unwrap();
         one.take(300).unwrap();
         drop(one);
-        assert_eq!(memory.held.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.leased.load(Ordering::Relaxed), 0);
         MemoryLease::of(&MemoryBudget::new(0))
             .take(usize::MAX / 2)
             .unwrap();

@@ -1,14 +1,20 @@
 //! One connection: the byte stream, TLS, the handshake, and what is in flight on it.
 
 mod connection;
+mod connection_kind;
+mod endpoint;
 mod handshake;
 mod memory_budget;
+mod recv_buffer;
 mod stream;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
 
-pub use connection::{Chunk, Connection};
+pub use connection::Connection;
+pub use connection_kind::ConnectionKind;
+pub use endpoint::Endpoint;
 pub use handshake::handshake;
 pub use memory_budget::MemoryBudget;
+pub use recv_buffer::Chunk;
 pub use stream::Stream;
 pub use tls::Tls;

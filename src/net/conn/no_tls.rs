@@ -1,4 +1,4 @@
-//! What stands in for TLS where the library is built without it: nothing that could exist, and one error.
+//! The replacement of TLS in a library that is built without it: types without values, and one error.
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ impl Tls {
         Ok(None)
     }
 
-    pub fn of_peer(&self) -> Tls {
+    pub fn for_node(&self) -> Tls {
         match *self {}
     }
 
@@ -32,11 +32,11 @@ impl Tls {
 pub enum Session {}
 
 impl Session {
-    pub fn shake(&mut self, _: RawFd) -> io::Result<bool> {
+    pub fn handshake(&mut self, _: RawFd) -> io::Result<bool> {
         match *self {}
     }
 
-    pub fn owes(&self) -> bool {
+    pub fn wants_write(&self) -> bool {
         match *self {}
     }
 

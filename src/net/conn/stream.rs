@@ -1,64 +1,60 @@
-//! One stream of bytes to one node: TCP, and TLS over it where that is asked for.
+//! A stream of bytes to a node: TCP, with or without TLS.
 
+use super::endpoint::Endpoint;
 use super::tls::{Session, Tls};
 use crate::address::Address;
-use crate::config::Config;
-use crate::deadline::{Deadline, now};
+use crate::deadline::now;
 use crate::error::{Code, Error, Result};
-use crate::net::names::Names;
-use crate::net::node::{Descriptors, Registered, register};
-use crate::net::sys::{self, Dropped, Recv};
-use crate::net::wait::{Call, RECV_TIMEOUT_MS};
+use crate::net::sys::{self, DropUncancelled, Recv, RegisteredFd};
+use crate::net::wait::{Attempt, RECV_TIMEOUT_MS};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A TCP connection, with or without TLS.
 #[derive(Debug)]
 pub struct Stream {
-    // TryAcquire off the list before the socket closes and its number can be another's.
-    _registered: Registered,
-    socket: Dropped<Socket>,
+    // Declared first, so dropped before the socket: see `RegisteredFd`.
+    _registered: RegisteredFd,
+    socket: DropUncancelled<Socket>,
     tls: Option<Box<Session>>,
 }
 
 impl Stream {
-    /// Connects to the first of the node's IP addresses that accepts, by `until`; with `tls`, the session is there
-    /// and the node is who it should be.
-    pub fn connect(
-        address: &Address,
-        config: &Config,
-        tls: Option<&Tls>,
-        call: &Call<'_>,
-        until: Deadline,
-        descriptors: &Arc<Descriptors>,
-        names: &Names,
-    ) -> Result<Stream> {
+    /// Connects to the first of the node's addresses that accepts. With TLS, the session is established and the node's
+    /// certificate verified.
+    pub fn connect(endpoint: &Endpoint, attempt: Attempt<'_>) -> Result<Stream> {
+        let Endpoint {
+            address,
+            config,
+            tls,
+            resolver,
+            ..
+        } = endpoint;
         let Address { host, port } = config.address_map.apply(address);
         let mut last = Error::new(
             Code::Connect,
-            format_args!("{address} has a name that leads to no IP address"),
+            format_args!("{address} does not resolve to an address"),
         );
-        let ips = names
-            .of(&host, port, call, until)
+        let ips = resolver
+            .resolve(&host, port, attempt.call, attempt.until)
             .map_err(|e| e.at(address.to_string()))?;
         for (tried, ip) in ips.iter().enumerate() {
-            // One that is silent leaves the others their time.
+            // An address that does not answer leaves the others their share of the time.
             let began = now();
-            let share = until.share(began, (ips.len() - tried) as u32);
-            match Stream::connect_ip(*ip, config, call, share, descriptors) {
+            let share = attempt.until.share(began, (ips.len() - tried) as u32);
+            match Stream::connect_ip(*ip, endpoint, attempt.limited_to(share)) {
                 Ok(mut stream) => {
                     if let Some(tls) = tls {
-                        stream.secure(tls, &host, address, call, until)?;
+                        stream.start_tls(tls, &host, address, attempt)?;
                     }
                     return Ok(stream);
                 }
-                Err(Failed::Call(error)) => return Err(error),
-                Err(Failed::Io(error)) => last = refused(address, &error),
-                Err(Failed::Late) => {
+                Err(ConnectError::Cancelled(error)) => return Err(error),
+                Err(ConnectError::Io(error)) => last = connect_error(address, &error),
+                Err(ConnectError::Timeout) => {
                     last = Error::new(
                         Code::Timeout,
                         format_args!(
@@ -69,22 +65,20 @@ impl Stream {
                 }
             }
         }
-        names.doubt();
+        resolver.invalidate();
         Err(last.at(address.to_string()))
     }
 
     fn connect_ip(
         ip: SocketAddr,
-        config: &Config,
-        call: &Call<'_>,
-        until: Deadline,
-        descriptors: &Arc<Descriptors>,
-    ) -> std::result::Result<Stream, Failed> {
-        // socket2 makes it close-on-exec.
+        endpoint: &Endpoint,
+        attempt: Attempt<'_>,
+    ) -> std::result::Result<Stream, ConnectError> {
+        // socket2 sets close-on-exec.
         let kind = Type::STREAM.nonblocking();
         let socket = Socket::new(Domain::for_address(ip), kind, Some(Protocol::TCP))?;
-        // A child that is forked while it connects closes it like any other.
-        let registered = register(descriptors, socket.as_raw_fd());
+        // Registered before the connect, so that a child that is forked meanwhile closes it too.
+        let registered = endpoint.descriptors.register(socket.as_raw_fd());
         match sys::connect(&socket, ip) {
             Ok(()) => {}
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
@@ -92,18 +86,19 @@ impl Stream {
                     sys::interest(socket.as_raw_fd(), sys::OUT),
                     sys::interest(-1, 0),
                 ];
-                let answered = call.wait(&mut fds, until).map_err(Failed::Call)?;
-                // Also where the time is up: a refusal may have come at once, and the thread only now.
-                sys::connected(&socket)?;
-                if !answered {
-                    return Err(Failed::Late);
+                let is_ready = attempt.wait(&mut fds).map_err(ConnectError::Cancelled)?;
+                // Even after a timeout: the refusal may have arrived in time, and the thread run too late.
+                sys::connect_result(&socket)?;
+                if !is_ready {
+                    return Err(ConnectError::Timeout);
                 }
             }
-            Err(e) => return Err(Failed::Io(e)),
+            Err(e) => return Err(ConnectError::Io(e)),
         }
         socket.set_tcp_nodelay(true)?;
-        if config.keepalive_ms > 0 {
-            let idle = Duration::from_millis(config.keepalive_ms).max(Duration::from_secs(1));
+        let keepalive_ms = endpoint.config.keepalive_ms;
+        if keepalive_ms > 0 {
+            let idle = Duration::from_millis(keepalive_ms).max(Duration::from_secs(1));
             let probe = (idle / 3).max(Duration::from_secs(1));
             socket.set_tcp_keepalive(
                 &TcpKeepalive::new()
@@ -112,49 +107,52 @@ impl Stream {
                     .with_retries(3),
             )?;
         }
-        // From now on a receive may wait, for a moment; a send never does.
-        sys::let_wait(socket.as_raw_fd())?;
+        // Now a receive may block, for the receive timeout. A send never does: see `sys::send`.
+        sys::set_blocking(socket.as_raw_fd())?;
         sys::set_receive_timeout(socket.as_raw_fd(), Duration::from_millis(RECV_TIMEOUT_MS))?;
         Ok(Stream {
             _registered: registered,
-            socket: Dropped::whole(socket),
+            socket: DropUncancelled::new(socket),
             tls: None,
         })
     }
 
-    /// Begins TLS. The node must be the one that is reached at `host`.
-    fn secure(
+    /// Establishes a TLS session. The certificate must be valid for `host`.
+    fn start_tls(
         &mut self,
         tls: &Tls,
         host: &str,
         node: &Address,
-        call: &Call<'_>,
-        until: Deadline,
+        attempt: Attempt<'_>,
     ) -> Result<()> {
-        let fail = |code, words: &dyn std::fmt::Display| {
-            Error::new(code, format_args!("{node} {words}")).at(node.to_string())
+        let fail = |code, problem: &dyn std::fmt::Display| {
+            Error::new(code, format_args!("{node} {problem}")).at(node.to_string())
         };
+        let began = now();
         let mut session = tls.begin(host).map_err(|e| e.at(node.to_string()))?;
         loop {
-            match session.shake(self.fd()) {
+            match session.handshake(self.fd()) {
                 Ok(true) => break,
                 Ok(false) => {}
                 Err(e) if e.kind() == io::ErrorKind::InvalidData => {
                     return Err(fail(Code::Tls, &e));
                 }
                 Err(e) => {
-                    let words = format!("closed the connection during the handshake of TLS ({e})");
-                    return Err(fail(Code::Connect, &words));
+                    let problem = format!("closed the connection during the TLS handshake ({e})");
+                    return Err(fail(Code::Connect, &problem));
                 }
             }
-            let owed = if session.owes() { sys::OUT } else { 0 };
+            let out = if session.wants_write() { sys::OUT } else { 0 };
             let mut fds = [
-                sys::interest(self.fd(), sys::IN | owed),
+                sys::interest(self.fd(), sys::IN | out),
                 sys::interest(-1, 0),
             ];
-            if !call.wait(&mut fds, until)? {
-                let words = "did not end the handshake of TLS in time (is it a port for TLS?)";
-                return Err(fail(Code::Timeout, &words));
+            if !attempt.wait(&mut fds)? {
+                let ms = now().since(began).as_millis();
+                let problem = format!(
+                    "did not complete the TLS handshake within {ms} ms (is it a TLS port?)"
+                );
+                return Err(fail(Code::Timeout, &problem));
             }
         }
         self.tls = Some(session);
@@ -165,19 +163,19 @@ impl Stream {
         self.socket.as_raw_fd()
     }
 
-    /// Whether it is TCP alone.
+    /// Whether the stream is TCP without TLS.
     #[inline]
     pub fn is_plain(&self) -> bool {
         self.tls.is_none()
     }
 
-    /// Sends what fits without waiting.
+    /// Sends as much as possible without blocking.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         sys::send(self.fd(), bytes)
     }
 
-    /// The same over TLS; returns how many bytes count as sent.
+    /// The same over TLS. Returns how many bytes count as sent.
     pub fn send_tls(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let fd = self.fd();
         match &mut self.tls {
@@ -186,7 +184,7 @@ impl Stream {
         }
     }
 
-    /// Whether something has been received that a poll does not tell of.
+    /// Whether the TLS session holds received bytes, which a poll does not report.
     #[inline]
     pub fn has_buffered(&self) -> bool {
         self.tls
@@ -194,13 +192,13 @@ impl Stream {
             .is_some_and(|session| session.has_buffered())
     }
 
-    /// Receives into the spare capacity of `buf`, `room` bytes at most; 0 is the end.
+    /// Receives at most `room` bytes into the spare capacity of `buf`. Returns 0 at the end of the stream.
     #[inline]
     pub fn recv(&mut self, buf: &mut Vec<u8>, room: usize, how: Recv) -> io::Result<usize> {
         sys::recv(self.fd(), buf, room, how)
     }
 
-    /// The same over TLS; an error of the kind `InvalidData` is one of TLS.
+    /// The same over TLS. An error of the kind `InvalidData` is a TLS error.
     pub fn recv_tls(&mut self, buf: &mut Vec<u8>, room: usize, how: Recv) -> io::Result<usize> {
         let fd = self.fd();
         match &mut self.tls {
@@ -209,71 +207,70 @@ impl Stream {
         }
     }
 
-    /// Whether there is something to read, or the end, when nothing is owed to us.
-    pub fn has_news(&self) -> bool {
-        sys::has_news(self.fd())
+    /// Whether a receive would return bytes, the end of the stream or an error.
+    pub fn is_readable(&self) -> bool {
+        sys::is_readable(self.fd())
     }
 }
 
-enum Failed {
-    /// This address did not answer; another may.
+/// Why one address could not be connected.
+enum ConnectError {
     Io(io::Error),
-    Late,
-    /// The call was interrupted.
-    Call(Error),
+    Timeout,
+    /// The call was cancelled, so that no other address is tried.
+    Cancelled(Error),
 }
 
-impl From<io::Error> for Failed {
-    fn from(error: io::Error) -> Failed {
-        Failed::Io(error)
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> ConnectError {
+        ConnectError::Io(error)
     }
 }
 
-fn refused(node: &Address, error: &io::Error) -> Error {
-    let words = match error.raw_os_error() {
+fn connect_error(node: &Address, error: &io::Error) -> Error {
+    let message = match error.raw_os_error() {
         Some(libc::ECONNREFUSED) => format!("{node} refused the connection"),
         Some(libc::EMFILE | libc::ENFILE) => {
-            format!("{node} was not tried: this process has no file descriptor left (ulimit -n)")
+            format!(
+                "cannot connect to {node}: this process has no file descriptor left (ulimit -n)"
+            )
         }
-        _ => format!("{node} cannot be reached: {error}"),
+        _ => format!("cannot connect to {node}: {error}"),
     };
-    Error::new(Code::Connect, words)
+    Error::new(Code::Connect, message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{CancelFlag, Wakers};
+    use crate::config::Config;
+    use crate::deadline::Deadline;
+    use crate::net::wait::{Call, CancelFlag, Wakers};
     use std::net::TcpListener;
+    use std::sync::Arc;
 
-    /// What becomes of a connection that nobody has time to wait for.
-    fn hurried(port: u16) -> Error {
+    /// The error of a connect with a deadline that has passed.
+    fn connect_without_time(port: u16) -> Error {
         let (cancel_flag, wakers) = (CancelFlag::default(), Wakers::default());
         let began = now();
         let call = Call::new(began, 0, 0, &cancel_flag, &wakers);
-        let outcome = Stream::connect(
-            &Address::new("127.0.0.1", port).unwrap(),
-            &Config::new(),
-            None,
-            &call,
-            Deadline::after(began, 0),
-            &Arc::default(),
-            &Names::default(),
-        );
-        outcome.unwrap_err()
+        let address = Address::new("127.0.0.1", port).unwrap();
+        let endpoint = Endpoint::new(address, Arc::new(Config::new()), None, Arc::default());
+        let attempt = call.attempt_until(Deadline::after(began, 0));
+        Stream::connect(&endpoint, attempt).unwrap_err()
     }
 
     #[test]
     fn a_refusal_that_has_come_is_told_although_the_time_is_up() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let late = hurried(port);
+        let late = connect_without_time(port);
         assert_eq!(late.code, Code::Timeout, "{late}");
-        let words = format!("127.0.0.1:{port} did not accept a connection within ");
-        assert!(late.message.contains(&words), "{late}");
+        let message = format!("127.0.0.1:{port} did not accept a connection within ");
+        assert!(late.message.contains(&message), "{late}");
         drop(listener);
-        // Where the machine is so busy that the kernel puts off even what stays inside it, the next has better luck.
-        let refused = (0..100).map(|_| hurried(port));
+        // On a busy machine the kernel may delay even a local refusal. Then another try succeeds.
+        let refused = (0..100).map(|_| connect_without_time(port));
         let refused = refused.map(|error| error.code);
         assert!(refused.into_iter().any(|code| code == Code::Connect));
     }

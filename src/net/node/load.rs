@@ -1,31 +1,31 @@
-//! How fast a node answers, and how much it has been asked: what a choice among equals goes by.
+//! The load of a node: its round-trip time and the commands in flight. Used to choose among equal nodes.
 
 use crate::deadline::Time;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// An estimate that is older than this is worth a read to renew it.
+/// An older estimate is renewed by a read.
 const STALE_NS: u64 = 1_000_000_000;
 
 #[derive(Debug, Default)]
 pub struct NodeLoad {
-    /// The smoothed round trip in nanoseconds; 0 while none has been measured.
+    /// The smoothed round-trip time in nanoseconds; 0 if none has been measured.
     rtt: AtomicU64,
-    /// When it was measured last, or somebody set out to.
+    /// When the last measurement was made or started.
     measured: AtomicU64,
-    /// Commands under way, of handles that read from replicas.
+    /// Commands in flight, of handles that read from replicas.
     in_flight: AtomicU32,
 }
 
 impl NodeLoad {
-    /// The round trip, if it is known.
+    /// The estimated round-trip time, if known.
     pub fn rtt(&self) -> Option<Duration> {
         let ns = self.rtt.load(Ordering::Relaxed);
         (ns > 0).then(|| Duration::from_nanos(ns))
     }
 
-    /// A command took this long. What is faster than thought counts for a half, what is slower for
-    /// an eighth: a slow command says little of the way to the node, a fast one much.
+    /// Records how long a command took. A shorter sample has a weight of 1/2 and a longer one 1/8: a slow command says
+    /// little about the network path, a fast one much.
     pub fn record_rtt(&self, time: Time, took: Duration) {
         let sample = (took.as_nanos() as u64).max(1);
         let old = self.rtt.load(Ordering::Relaxed);
@@ -34,19 +34,19 @@ impl NodeLoad {
             _ if sample < old => old - (old - sample) / 2,
             _ => old + (sample - old) / 8,
         };
-        // Of two that measure at once one is lost, which does no harm.
+        // Of two concurrent samples one may be lost, which is harmless.
         self.rtt.store(new.max(1), Ordering::Relaxed);
         self.measured.store(time.nanos().max(1), Ordering::Relaxed);
     }
 
-    /// A first estimate, by whoever opens a connection; it may lie.
+    /// Sets a first, rough estimate if there is none.
     pub fn seed_rtt(&self, time: Time, took: Duration) {
         if self.rtt.load(Ordering::Relaxed) == 0 {
             self.record_rtt(time, took);
         }
     }
 
-    /// Whether it is time to measure again, and the caller is the one to do it.
+    /// Whether the estimate is old and the caller should renew it. One caller per interval gets true.
     pub fn claim_probe(&self, time: Time) -> bool {
         let measured = self.measured.load(Ordering::Relaxed);
         let due = measured == 0 || time.nanos().saturating_sub(measured) > STALE_NS;
@@ -65,14 +65,14 @@ impl NodeLoad {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// NodeCounters commands as under way until the guard is dropped.
+    /// Counts commands as in flight until the guard is dropped.
     pub fn track_in_flight(&self, commands: u32) -> InFlightGuard<'_> {
         self.in_flight.fetch_add(commands, Ordering::Relaxed);
         InFlightGuard(self, commands)
     }
 }
 
-/// Commands that are under way.
+/// Commands in flight.
 pub struct InFlightGuard<'a>(&'a NodeLoad, u32);
 
 impl Drop for InFlightGuard<'_> {

@@ -1,11 +1,13 @@
-//! One node as this client sees it: its pools, health, load and replica freshness.
+//! What is known about a node: health, load, replica freshness and counters.
 
-mod connect_backoff;
+mod counters;
+mod health;
 mod load;
-mod peer;
 mod replica_freshness;
+mod state;
 
+pub use counters::NodeCounters;
+pub use health::Health;
 pub use load::NodeLoad;
-pub use peer::{ConnectionKind, Descriptors, Health, NodeCounters, Peer};
-pub(in crate::net) use peer::{Registered, register};
 pub use replica_freshness::{FreshnessProof, Link, OffsetSample, ReplicaFreshness};
+pub use state::NodeState;

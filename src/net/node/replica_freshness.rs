@@ -1,43 +1,44 @@
-//! How far a replica has got, as far as that has been shown.
+//! How fresh a replica is, as far as it has been proven.
 //!
-//! What is shown is a [`FreshnessProof`]: that the replica has everything its primary had executed by a
-//! certain moment. How it is come by stands in docs/replica-reads.md; here it is kept, with the
-//! node that it is about, and forgotten as soon as the node may be another process than it was.
+//! A [`FreshnessProof`] says that a replica has everything its primary had executed by a certain time. See
+//! docs/replica-reads.md for how it is obtained. It is kept here for its node, and dropped as soon as the node may be
+//! another process than before.
 
+use super::health::Health;
 use crate::deadline::Time;
-use crate::net::node::{Health, Peer};
+use crate::resp::Origin;
 use crate::sync::{Mutex, lock};
 use arc_swap::ArcSwapOption;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-/// So many of a primary's offsets are remembered: enough to tell the age of a replica that is
-/// behind by that many probes.
-const SAMPLES: usize = 64;
+/// The number of a primary's offsets that are kept. A replica that is behind by up to that many probes can be dated.
+const MAX_SAMPLES: usize = 64;
 
-/// The replica has everything that this primary had executed by `since`.
+/// The replica has everything that the primary had executed by `since`.
 #[derive(Debug)]
 pub struct FreshnessProof {
     pub since: Time,
-    of: Weak<Peer>,
+    /// Identifies the primary: each peer has an origin of its own.
+    primary: Weak<Origin>,
 }
 
 impl FreshnessProof {
-    pub fn new(since: Time, primary: &Arc<Peer>) -> FreshnessProof {
+    pub fn new(since: Time, primary: &Arc<Origin>) -> FreshnessProof {
         FreshnessProof {
             since,
-            of: Arc::downgrade(primary),
+            primary: Arc::downgrade(primary),
         }
     }
 
-    /// Whether it is about copying this primary.
-    pub fn is_of(&self, primary: &Arc<Peer>) -> bool {
-        std::ptr::eq(self.of.as_ptr(), Arc::as_ptr(primary))
+    /// Whether the proof is about this primary.
+    pub fn is_of(&self, primary: &Arc<Origin>) -> bool {
+        std::ptr::eq(self.primary.as_ptr(), Arc::as_ptr(primary))
     }
 }
 
-/// A primary's offset in a history of writes, which had at least that length at a moment.
+/// The replication offset of a primary: its history had at least this length at `since`.
 #[derive(Clone, Debug)]
 pub struct OffsetSample {
     pub since: Time,
@@ -56,20 +57,18 @@ pub enum Link {
 #[derive(Debug)]
 pub struct ReplicaFreshness {
     proof: ArcSwapOption<FreshnessProof>,
-    /// Of a primary: its latest offsets, the newest last.
+    /// Of a primary: its latest offsets, oldest first.
     samples: Mutex<VecDeque<OffsetSample>>,
-    /// Of a primary: when somebody may next find out about its replicas; later, while somebody
-    /// is finding out.
-    next: AtomicU64,
-    /// The process behind the address, by a number that changes when it may be another; 0 while
-    /// nobody has asked for one.
+    /// Of a primary: when the next probe of its replicas may start. During a probe, when that must have ended.
+    next_probe: AtomicU64,
+    /// Identifies the process behind the address; 0 until a number is assigned. Reset when it may be another process.
     incarnation: AtomicU32,
-    /// How often it may have become another.
+    /// How often the process behind the address may have changed.
     generation: AtomicU32,
     link: AtomicU32,
-    /// By how many bytes of its primary's history it was behind when last asked; -1: not known.
-    behind: AtomicI64,
-    /// How finding out has been going.
+    /// How many bytes the replica was behind its primary at the last probe; -1 if unknown.
+    lag_bytes: AtomicI64,
+    /// Whether probes succeed.
     pub health: Health,
 }
 
@@ -78,19 +77,19 @@ impl Default for ReplicaFreshness {
         ReplicaFreshness {
             proof: ArcSwapOption::empty(),
             samples: Mutex::default(),
-            next: AtomicU64::new(0),
+            next_probe: AtomicU64::new(0),
             incarnation: AtomicU32::new(0),
             generation: AtomicU32::new(0),
             link: AtomicU32::new(Link::Unknown as u32),
-            behind: AtomicI64::new(-1),
+            lag_bytes: AtomicI64::new(-1),
             health: Health::default(),
         }
     }
 }
 
 impl ReplicaFreshness {
-    /// Until when the node is known to have everything that `primary` had executed.
-    pub fn fresh_as_of(&self, primary: &Arc<Peer>) -> Option<Time> {
+    /// The time up to which the node is proven to have everything that `primary` had executed.
+    pub fn fresh_as_of(&self, primary: &Arc<Origin>) -> Option<Time> {
         let proof = self.proof.load();
         proof
             .as_ref()
@@ -98,38 +97,37 @@ impl ReplicaFreshness {
             .map(|proof| proof.since)
     }
 
-    /// Keeps a proof, unless a newer one of the same primary is there. `generation` is what it was
-    /// before the node was asked.
-    pub fn record_proof(&self, since: Time, primary: &Arc<Peer>, generation: u32) {
+    /// Stores a proof, unless there is a newer one for the same primary. `generation` must have been read before the
+    /// probe.
+    pub fn record_proof(&self, since: Time, primary: &Arc<Origin>, generation: u32) {
         if self.fresh_as_of(primary).is_none_or(|old| old < since) {
             self.proof
                 .store(Some(Arc::new(FreshnessProof::new(since, primary))));
         }
-        // Afterwards, so that a birth meanwhile is seen either here or by its own hand.
+        // After the store: a concurrent new incarnation is noticed here, or invalidates the proof itself.
         if self.generation() != generation {
             self.invalidate();
         }
     }
 
-    /// How often the process behind the address may have become another.
+    /// How often the process behind the address may have changed.
     pub fn generation(&self) -> u32 {
         self.generation.load(Ordering::SeqCst)
     }
 
-    /// What was shown holds no longer.
+    /// Drops the proof.
     pub fn invalidate(&self) {
         self.proof.store(None);
     }
 
-    /// A connection that serves reads has been opened, and may lead to a process that has just
-    /// been started, with older data.
+    /// A connection for reads has been opened. It may lead to a process that was started just now, with older data.
     pub fn new_incarnation(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
         self.invalidate();
         self.incarnation.store(0, Ordering::Release);
     }
 
-    /// The number of the process behind the address; `fresh` gives one that nobody has.
+    /// The number of the process behind the address. If it has none, assigns the unused number that `fresh` returns.
     pub fn incarnation_or_assign(&self, fresh: impl FnOnce() -> u32) -> u32 {
         match self.incarnation.load(Ordering::Acquire) {
             0 => {
@@ -143,28 +141,27 @@ impl ReplicaFreshness {
         }
     }
 
-    /// The same, or 0 where it has none.
+    /// The number of the process behind the address; 0 if it has none.
     pub fn incarnation(&self) -> u32 {
         self.incarnation.load(Ordering::Acquire)
     }
 
-    /// Whether the caller is the one to find out about this primary's replicas, and nobody else
-    /// until `until`.
+    /// Whether the caller should probe the replicas of this primary. Until `until`, no other caller gets true.
     pub fn claim_probe(&self, time: Time, until: Time) -> bool {
-        let next = self.next.load(Ordering::Relaxed);
+        let next = self.next_probe.load(Ordering::Relaxed);
         time.nanos() >= next
             && self
-                .next
+                .next_probe
                 .compare_exchange(next, until.nanos(), Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
     }
 
-    /// Finding out has ended; the next may begin at `next`.
+    /// The probe has ended. The next one may start at `next`.
     pub fn release_probe(&self, next: Time) {
-        self.next.store(next.nanos(), Ordering::Relaxed);
+        self.next_probe.store(next.nanos(), Ordering::Relaxed);
     }
 
-    /// Remembers a primary's offset.
+    /// Stores an offset of a primary.
     pub fn record_offset(&self, sample: OffsetSample) {
         let mut samples = lock(&self.samples);
         if samples
@@ -173,21 +170,21 @@ impl ReplicaFreshness {
         {
             samples.clear();
         }
-        // One at the same offset proves more: nothing was written in between.
+        // A later sample of the same offset proves more: nothing was written in between.
         if samples
             .back()
             .is_some_and(|last| last.offset == sample.offset)
         {
             samples.pop_back();
         }
-        if samples.len() == SAMPLES {
+        if samples.len() == MAX_SAMPLES {
             samples.pop_front();
         }
         samples.push_back(sample);
     }
 
-    /// Of a primary: up to which moment a replica that has got to `offset` of `history` is known
-    /// to have everything, and by how many bytes it is behind.
+    /// Of a primary: the time up to which a replica at `offset` of `history` has everything, and how many bytes it is
+    /// behind (-1 if unknown).
     pub fn fresh_as_of_offset(&self, history: &str, offset: u64) -> (Option<Time>, i64) {
         let samples = lock(&self.samples);
         let known = samples
@@ -198,11 +195,11 @@ impl ReplicaFreshness {
             .clone()
             .find(|sample| sample.offset <= offset)
             .map(|sample| sample.since);
-        let behind = known
+        let lag_bytes = known
             .clone()
             .next()
             .map_or(-1, |newest| newest.offset.saturating_sub(offset) as i64);
-        (since, behind)
+        (since, lag_bytes)
     }
 
     pub fn link(&self) -> Link {
@@ -213,17 +210,17 @@ impl ReplicaFreshness {
         }
     }
 
-    /// What a replica said of itself; returns what was known before.
-    pub fn record_link(&self, link: Link, behind: i64) -> Link {
+    /// Stores the state of a replica's link to its primary. Returns the former state.
+    pub fn record_link(&self, link: Link, lag_bytes: i64) -> Link {
         let before = self.link();
         self.link.store(link as u32, Ordering::Relaxed);
-        self.behind.store(behind, Ordering::Relaxed);
+        self.lag_bytes.store(lag_bytes, Ordering::Relaxed);
         before
     }
 
     pub fn lag_bytes(&self) -> Option<i64> {
-        let behind = self.behind.load(Ordering::Relaxed);
-        (behind >= 0).then_some(behind)
+        let lag_bytes = self.lag_bytes.load(Ordering::Relaxed);
+        (lag_bytes >= 0).then_some(lag_bytes)
     }
 }
 
@@ -277,7 +274,7 @@ mod tests {
         for n in 0..1000 {
             primary.record_offset(sample(60 + n, "b", 20 + n));
         }
-        assert!(lock(&primary.samples).len() <= SAMPLES);
+        assert!(lock(&primary.samples).len() <= MAX_SAMPLES);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Commands of several threads that go together, and the entries their replies are put into.
+//! A batch: commands of several threads that are sent together, and an entry for the outcome of each.
 
-use super::InFlightBatch;
+use crate::deadline::Time;
 use crate::error::Result;
 use crate::net::conn::Connection;
 use crate::net::sys;
@@ -11,67 +11,82 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Members of a batch; those beyond begin another.
+/// The largest number of commands in a batch.
 pub(super) const MAX_COMMANDS: usize = 64;
-/// A batch whose commands reach this many bytes is full too.
+/// A batch is also full when its commands have this many bytes.
 pub(super) const MAX_BYTES: usize = 256 * 1024;
 
-/// A batch of so many members is sent by whoever has the connection to give; in a smaller one the
-/// member that is woken to lead it does so, and it grows meanwhile. (Tests have few threads.)
+/// A batch of at least this size is sent by the thread that hands its connection over. A smaller one is sent by its
+/// leader once that is awake, and can grow meanwhile. (Tests have few threads.)
 pub(super) const EARLY_SEND_COMMANDS: usize = if cfg!(test) { 2 } else { 4 };
 
-/// So many members of a batch, the first that still wait, set a timer when they go to sleep; the
-/// others, whose timers would never fire as a rule but have to be set and taken back each time, are
-/// woken by them. One of them may be woken to lead the batch, so that one alone is too few.
+/// The number of members of a batch that sleep with a timer: the first ones that still wait. They wake the others, whose
+/// timers would rarely fire but cost time to set and to cancel. One is not enough, because it may be woken to lead.
 pub(super) const TIMERS_PER_BATCH: usize = 2;
 
-/// A batch that has not been sent.
+/// A batch that takes further commands.
 #[derive(Debug)]
 pub(super) struct OpenBatch {
     pub(super) batch: Arc<Batch>,
     pub(super) out: Vec<u8>,
-    /// Where each member's command ends.
+    /// Where the command of each member ends in `out`.
     pub(super) ends: Vec<usize>,
-    /// A member has been given a connection, or the right to open one, and will send it.
+    /// A member has a connection, or the permit to open one, and is going to send the batch.
     pub(super) led: bool,
+}
+
+/// A batch that is being sent or has been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct InFlightBatch {
+    pub(super) at: Time,
+    pub(super) members: usize,
 }
 
 /// What the members of a batch share.
 #[derive(Debug)]
 pub(super) struct Batch {
-    /// Changes whenever there is something to look at; the members sleep on it.
+    /// The futex that members sleep on. It changes whenever there is something to look at.
     pub(super) wake_epoch: AtomicU32,
-    /// How many do, or are about to.
+    /// The number of members that sleep or are about to.
     sleepers: AtomicU32,
     pub(super) handoff: Mutex<Handoff>,
     pub(super) entries: Vec<BatchEntry>,
-    /// Every member has its outcome, and is being woken.
+    /// Every member has its outcome.
     complete: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Handoff {
-    /// A connection for whichever member takes it: to lead the batch, or to go on leading.
+    /// A connection for the member that takes it first. That member becomes the leader.
     pub(super) connection: Option<Box<Connection>>,
-    /// Where a leader that gave up has got to.
+    /// The progress of a former leader.
     pub(super) progress: Option<Progress>,
 }
 
+/// How far a leader has got with a batch that has been sent.
 #[derive(Debug, Clone)]
 pub(super) struct Progress {
+    /// Where the command of each member ends among the bytes to send.
     pub(super) ends: Vec<usize>,
+    /// The member whose reply comes next.
     pub(super) next: usize,
-    /// The batch's entry among those under way.
+    /// The batch's entry in the pool's list of batches in flight.
     pub(super) in_flight: Option<InFlightBatch>,
 }
 
+/// Where the command of a member starts.
+pub(super) fn start_of(ends: &[usize], member: usize) -> usize {
+    member.checked_sub(1).map_or(0, |before| ends[before])
+}
+
+/// The state and the outcome of one member.
 #[derive(Debug)]
 pub(super) struct BatchEntry {
     pub(super) state: AtomicU8,
     pub(super) reply: Mutex<Option<Result<Box<Reply>>>>,
 }
 
-/// How it stands with a place.
+/// The states of an entry.
 pub(super) const FREE: u8 = 0;
 pub(super) const WAITING: u8 = 1;
 pub(super) const SENT: u8 = 2;
@@ -94,10 +109,10 @@ impl Batch {
         }
     }
 
-    /// Wakes so many of the members that sleep, if any do.
+    /// Wakes at most `members` sleeping members.
     pub(super) fn wake(&self, members: i32) {
         sim_yield_point!();
-        // Whoever is about to sleep and not counted yet finds that the word has changed.
+        // A member that is about to sleep and is not counted yet sees the new value.
         self.wake_epoch.fetch_add(1, Ordering::SeqCst);
         sim_yield_point!();
         if self.sleepers.load(Ordering::SeqCst) > 0 {
@@ -105,14 +120,14 @@ impl Batch {
         }
     }
 
-    /// The members have their outcomes: wakes them all.
+    /// All members have their outcomes: wakes them.
     pub(super) fn complete(&self) {
         sim_yield_point!();
         self.complete.store(true, Ordering::SeqCst);
         self.wake(i32::MAX);
     }
 
-    /// To be used again.
+    /// Prepares a finished batch for reuse.
     pub(super) fn reset(&mut self) {
         for entry in &mut self.entries {
             entry.state = AtomicU8::new(FREE);
@@ -122,29 +137,28 @@ impl Batch {
         self.complete = AtomicBool::new(false);
     }
 
-    /// Whether they have.
+    /// Whether all members have their outcomes.
     pub(super) fn is_complete(&self) -> bool {
         self.complete.load(Ordering::SeqCst)
     }
 
-    /// Whether so early a member wakes by itself now and then, and the others with it if there is
-    /// something to look at that nobody is woken for: see [`TIMERS_PER_BATCH`].
+    /// Whether this member sleeps with a timer, and wakes the others when it fires: see [`TIMERS_PER_BATCH`].
     pub(super) fn has_timer(&self, member: usize) -> bool {
         let earlier = self.entries[..member].iter();
         let waits = |p: &&BatchEntry| matches!(p.state.load(Ordering::SeqCst), WAITING | SENT);
         earlier.filter(waits).nth(TIMERS_PER_BATCH - 1).is_none()
     }
 
-    /// Sleeps until nudged since the word was `seen`, or for as long as `most`.
-    pub(super) fn sleep(&self, seen: u32, most: Option<Duration>) {
+    /// Sleeps until a wake after the wake epoch `seen`, or until `timeout` has passed.
+    pub(super) fn sleep(&self, seen: u32, timeout: Option<Duration>) {
         sim_yield_point!();
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         sim_yield_point!();
-        sys::futex_wait(&self.wake_epoch, seen, most);
+        sys::futex_wait(&self.wake_epoch, seen, timeout);
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Gives a member its outcome, if it still waits for one.
+    /// Stores a member's outcome, unless the member has given up.
     pub(super) fn set_result(&self, member: usize, outcome: Result<Box<Reply>>) {
         let entry = &self.entries[member];
         sim_yield_point!();
@@ -169,7 +183,7 @@ impl Batch {
         lock(&entry.reply).take()
     }
 
-    /// Gives a place up; returns what it was.
+    /// Abandons an entry and returns its former state.
     pub(super) fn abandon(&self, member: usize) -> u8 {
         let entry = &self.entries[member];
         sim_yield_point!();
@@ -183,13 +197,13 @@ impl Batch {
                 Ordering::Acquire,
             ) {
                 Ok(_) => return state,
-                Err(now) => state = now,
+                Err(current) => state = current,
             }
         }
         DONE
     }
 
-    /// Whether anybody still waits for a reply.
+    /// Whether any member still waits for a reply.
     pub(super) fn is_alive(&self) -> bool {
         self.entries
             .iter()

@@ -1,28 +1,33 @@
-//! A connection in use: whatever happens to its holder, the next in line gets its turn.
+//! A connection in use, alone or by the leader of a batch.
 
-use super::batch::{Batch, EARLY_SEND_COMMANDS, OpenBatch, Progress, SENT, WAITING};
-use super::{EXTRA_CONNECTION_AFTER, InFlightBatch, Pool, STALE_CHECK_AFTER_MS, State};
-use crate::deadline::{Deadline, Time, now};
+use super::Pool;
+use super::batch::{
+    Batch, EARLY_SEND_COMMANDS, InFlightBatch, OpenBatch, Progress, SENT, WAITING, start_of,
+};
+use super::state::{EXTRA_CONNECTION_AFTER, State};
+use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::conn::Connection;
-use crate::net::node::Peer;
-use crate::net::wait::Call;
+use crate::net::wait::Attempt;
 use crate::resp::{CommandBody, Reply};
 use crate::sim_hooks::sim_yield_point;
 use crate::sync::{MutexGuard, lock, notify_one};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A connection in use, or the right to open one. Whatever happens to its holder, the next in
-/// line gets its turn.
+/// A connection that has been idle for longer is checked for being closed before use.
+pub(super) const STALE_CHECK_AFTER_MS: u64 = 1000;
+
+/// A connection in use, or the permit to open one. Dropping the guard gives the permit to the next waiting thread,
+/// whatever happens to the holder.
 pub(super) struct LeaderGuard<'a> {
-    pub(super) pool: &'a Pool,
+    pool: &'a Pool,
     pub(super) connection: Option<Box<Connection>>,
-    /// The batch that is led, and its members that have no outcome yet.
-    pub(super) batch: Option<(Arc<Batch>, std::ops::Range<usize>)>,
-    /// Whether there is still something to pass on.
-    pub(super) holds: bool,
-    /// The batch's entry among those under way.
+    /// The batch that is led, and the members that have no outcome yet.
+    batch: Option<(Arc<Batch>, std::ops::Range<usize>)>,
+    /// Whether the pool still counts what this guard holds as in use.
+    holds: bool,
+    /// The batch's entry in [`State::in_flight`].
     pub(super) in_flight: Option<InFlightBatch>,
 }
 
@@ -38,8 +43,8 @@ impl<'a> LeaderGuard<'a> {
         }
     }
 
-    /// Whether the connection was closed while it was idle. Asking costs a system call, so one
-    /// that was used just now is not asked.
+    /// Whether the connection was closed while it was idle. The check costs a system call, so it is skipped for a
+    /// connection that was used recently.
     #[inline]
     pub(super) fn is_stale(&self, time: Time) -> bool {
         self.connection
@@ -47,13 +52,12 @@ impl<'a> LeaderGuard<'a> {
             .is_some_and(|c| c.used.is_before(time, STALE_CHECK_AFTER_MS) && c.is_stale())
     }
 
-    /// One command by itself; or the reply to one that is on the connection already.
+    /// Sends a single command and returns its reply. Without `body`, the command is on the connection already.
     #[inline(always)]
-    pub(super) fn alone(
+    pub(super) fn run_single(
         mut self,
         body: Option<&CommandBody<'_>>,
-        call: &Call<'_>,
-        until: Deadline,
+        attempt: Attempt<'_>,
     ) -> Result<Box<Reply>> {
         let Some(connection) = &mut self.connection else {
             return Err(Error::new(Code::Internal, "no connection to use"));
@@ -61,36 +65,30 @@ impl<'a> LeaderGuard<'a> {
         if let Some(body) = body {
             connection.push(body);
         }
-        let reply = connection.reply(call, until)?;
-        if connection.reset_for_reuse(call.began) {
+        let reply = connection.reply(attempt)?;
+        if connection.reset_for_reuse(attempt.call.began) {
             self.release();
-            // Nothing is held any more: there is nothing to drop, and no need to find that out.
+            // Nothing is held any more. This saves the checks of the destructor.
             std::mem::forget(self);
         }
         Ok(reply)
     }
 
-    /// Opens a connection for the batch; its members share the error if that fails, unless it is
-    /// only that `own` has to go: then another of them opens one.
-    pub(super) fn ensure(
-        &mut self,
-        peer: &Peer,
-        own: usize,
-        call: &Call<'_>,
-        until: Deadline,
-    ) -> Result<()> {
+    /// Opens a connection for the batch. If that fails, all members get the error; unless it is only that the leader
+    /// `own` has to go, and then another member opens a connection.
+    fn open_for_batch(&mut self, own: usize, attempt: Attempt<'_>) -> Result<()> {
         self.connection = None;
-        match peer.open(self.pool.kind, call, until) {
+        match self.pool.connector.open(self.pool.kind, attempt) {
             Ok(connection) => {
                 self.connection = Some(connection);
                 Ok(())
             }
             Err(error) => {
-                let leaves =
-                    matches!(error.code, Code::Interrupted | Code::Closed) || until.passed(now());
+                let leaves = matches!(error.code, Code::Interrupted | Code::Closed)
+                    || attempt.until.passed(now());
                 if leaves {
                     if let Some((batch, _)) = &self.batch {
-                        // The others hear of it when this is dropped.
+                        // The others are woken when this guard is dropped.
                         batch.abandon(own);
                     }
                 } else if let Some((batch, _)) = self.batch.take() {
@@ -105,8 +103,9 @@ impl<'a> LeaderGuard<'a> {
         }
     }
 
-    /// Takes the batch's commands aboard, without those whose members have given up.
-    pub(super) fn seal_and_collect(&mut self, batch: &Arc<Batch>) -> Progress {
+    /// Closes the batch for further members and moves its commands to the connection, without those of members that
+    /// have given up.
+    fn seal_and_collect(&mut self, batch: &Arc<Batch>) -> Progress {
         sim_yield_point!();
         let open_batch = lock(&self.pool.state).detach(batch);
         let Some(OpenBatch { mut out, ends, .. }) = open_batch else {
@@ -116,56 +115,40 @@ impl<'a> LeaderGuard<'a> {
                 in_flight: None,
             };
         };
-        let mut kept = Vec::with_capacity(ends.len());
-        let mut from = 0;
-        let mut cut = 0;
-        for (member, end) in ends.iter().copied().enumerate() {
-            sim_yield_point!();
-            let aboard = batch.entries[member]
-                .state
-                .compare_exchange(WAITING, SENT, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok();
-            if !aboard {
-                out.drain(from - cut..end - cut);
-                cut += end - from;
-            }
-            kept.push(end - cut);
-            from = end;
-        }
+        let ends = mark_sent(batch, &mut out, &ends);
         if let Some((_, left)) = &mut self.batch {
-            *left = 0..kept.len();
+            *left = 0..ends.len();
         }
         let time = now();
         let in_flight = InFlightBatch {
             at: time,
-            members: kept.len(),
+            members: ends.len(),
         };
         self.in_flight = Some(in_flight);
         sim_yield_point!();
         let mut state = lock(&self.pool.state);
-        // Those that have been away for so long are not waited for.
+        // Batches that take longer are not waited for.
         state
             .in_flight
-            .retain(|in_flight| time.since(in_flight.at) < EXTRA_CONNECTION_AFTER);
+            .retain(|other| time.since(other.at) < EXTRA_CONNECTION_AFTER);
         state.in_flight.push(in_flight);
         drop(state);
         if let Some(connection) = &mut self.connection {
             connection.push_all(&mut out);
         }
         Progress {
-            ends: kept,
+            ends,
             next: 0,
             in_flight: self.in_flight,
         }
     }
 
-    /// Reads the replies of all members, and returns the leader's own.
-    pub(super) fn replies(
+    /// Reads the replies of all members, and returns that of the leader `own`.
+    fn read_replies(
         &mut self,
         progress: &Progress,
         own: usize,
-        call: &Call<'_>,
-        until: Deadline,
+        attempt: Attempt<'_>,
     ) -> Result<Box<Reply>> {
         let (Some(connection), Some((batch, left))) = (&mut self.connection, &mut self.batch)
         else {
@@ -173,48 +156,46 @@ impl<'a> LeaderGuard<'a> {
         };
         let mut outcome = None;
         for member in progress.next..progress.ends.len() {
-            let begin = member.checked_sub(1).map_or(0, |m| progress.ends[m]);
-            if begin == progress.ends[member] {
-                // Cut out before it was sent: nothing is owed to it.
+            if start_of(&progress.ends, member) == progress.ends[member] {
+                // The command was removed before it was sent: there is no reply.
                 left.start = member + 1;
                 continue;
             }
             let reply = connection
-                .check(call)
-                .and_then(|()| connection.reply(call, until));
+                .check(attempt.call)
+                .and_then(|()| connection.reply(attempt));
             match reply {
                 Ok(reply) if member == own => outcome = Some(Ok(reply)),
                 Ok(reply) => {
                     sim_yield_point!(ReadForAnother);
                     batch.set_result(member, Ok(reply));
                 }
-                Err(error) => return self.fail(progress, member, own, error, outcome),
+                Err(error) => {
+                    let own_error = self.stop_reading(progress, member, own, error);
+                    return outcome.unwrap_or(Err(own_error));
+                }
             }
             left.start = member + 1;
         }
-        outcome.unwrap_or_else(|| Err(Error::new(Code::Internal, "the leader had no place")))
+        outcome.unwrap_or_else(|| Err(Error::new(Code::Internal, "the leader had no entry")))
     }
 
-    /// The replies stop at `member`: because the leader has to go, or because the connection
-    /// is lost to all.
-    pub(super) fn fail(
+    /// The replies end before `member`: the leader `own` has to go, or the connection is lost for all. Returns the
+    /// leader's error.
+    fn stop_reading(
         &mut self,
         progress: &Progress,
         member: usize,
         own: usize,
         error: Error,
-        outcome: Option<Result<Box<Reply>>>,
-    ) -> Result<Box<Reply>> {
+    ) -> Error {
         let Some((batch, _)) = self.batch.take() else {
-            return Err(error);
+            return error;
         };
-        let own_error = {
-            let written = self.connection.as_ref().map_or(0, |c| c.written());
-            let begin = own.checked_sub(1).map_or(0, |m| progress.ends[m]);
-            error.clone().sent(written > begin)
-        };
-        let leaves = matches!(error.code, Code::Timeout | Code::Interrupted | Code::Closed);
-        if leaves {
+        let written = self.connection.as_ref().map_or(0, |c| c.written());
+        let sent = |member| written > start_of(&progress.ends, member);
+        let own_error = error.clone().sent(sent(own));
+        if matches!(error.code, Code::Timeout | Code::Interrupted | Code::Closed) {
             batch.abandon(own);
             let mut ends = progress.ends.clone();
             if let Some(connection) = &mut self.connection {
@@ -227,28 +208,26 @@ impl<'a> LeaderGuard<'a> {
             };
             if self.hand_off(&batch, progress) {
                 batch.wake(i32::MAX);
-                return outcome.unwrap_or(Err(own_error));
+                return own_error;
             }
-            // Nobody waits for a reply any more, but some may not know yet that they have theirs.
+            // No member waits for a reply, but some may not have noticed yet that they have one.
             batch.complete();
         } else {
-            let written = self.connection.as_ref().map_or(0, |c| c.written());
             for other in member..progress.ends.len() {
-                let begin = other.checked_sub(1).map_or(0, |m| progress.ends[m]);
-                batch.set_result(other, Err(error.clone().sent(written > begin)));
+                batch.set_result(other, Err(error.clone().sent(sent(other))));
             }
             batch.complete();
         }
         self.connection = None;
-        outcome.unwrap_or(Err(own_error))
+        own_error
     }
 
-    /// Gives a batch that is under way, and the connection, to whichever member takes them; false if nobody
-    /// waits for a reply any more.
+    /// Leaves the connection and a sent batch to the member that takes them first. False if no member waits for a
+    /// reply.
     fn hand_off(&mut self, batch: &Batch, progress: Progress) -> bool {
         sim_yield_point!();
         let mut handoff = lock(&batch.handoff);
-        // Under the lock: a member that gives up meanwhile looks for what was handed to it.
+        // With the lock held: a member that gives up meanwhile checks what was handed to it.
         if !batch.is_alive() {
             return false;
         }
@@ -258,8 +237,8 @@ impl<'a> LeaderGuard<'a> {
         true
     }
 
-    /// The batch has its replies: its members are woken, and the next one gets the connection.
-    pub(super) fn complete(&mut self, used: Time) {
+    /// All members have their outcomes: wakes them and releases the connection.
+    fn complete(&mut self, used: Time) {
         let Some((batch, _)) = self.batch.take() else {
             return;
         };
@@ -271,13 +250,13 @@ impl<'a> LeaderGuard<'a> {
         }
     }
 
-    /// Leaves the pool with the connection, which stays counted.
-    pub(super) fn leave(mut self) -> Option<Box<Connection>> {
+    /// Takes the connection out of the guard. The pool still counts it as in use.
+    pub(super) fn into_connection(mut self) -> Option<Box<Connection>> {
         self.holds = false;
         self.connection.take()
     }
 
-    /// Gives the connection to the next in line.
+    /// Gives the connection to the next waiting thread or batch, or makes it idle.
     #[inline(always)]
     pub(super) fn release(&mut self) {
         let Some(connection) = self.connection.take() else {
@@ -302,12 +281,12 @@ impl<'a> LeaderGuard<'a> {
         connection: Box<Connection>,
     ) {
         let waits = state.batch_in_flight_soon_done();
-        let contended = state.is_contended();
+        let is_contended = state.contention.is_contended();
         match state.next_batch().filter(|_| !waits) {
             Some(next) => {
                 next.led = true;
                 let batch = next.batch.clone();
-                if contended && next.ends.len() >= EARLY_SEND_COMMANDS {
+                if is_contended && next.ends.len() >= EARLY_SEND_COMMANDS {
                     drop(state);
                     self.connection = Some(connection);
                     self.holds = true;
@@ -327,13 +306,13 @@ impl<'a> LeaderGuard<'a> {
         }
     }
 
-    /// Sends a batch before any of its members is awake to lead it: what that one will have to do is to read the
-    /// replies. Costs whoever does it the time of a send that does not wait.
+    /// Sends a batch before one of its members is awake to lead it, so that the leader only has to read the replies.
+    /// This costs the calling thread one send that does not block.
     fn send_for_next_leader(&mut self, batch: &Arc<Batch>) {
         self.batch = Some((batch.clone(), 0..0));
         let progress = self.seal_and_collect(batch);
         if let Some(connection) = &mut self.connection {
-            // Whoever leads finds out by itself what fails of it.
+            // The leader's own send or receive reports the error.
             let _ = connection.send();
         }
         let handed = self.hand_off(batch, progress);
@@ -342,35 +321,61 @@ impl<'a> LeaderGuard<'a> {
             batch.wake(1);
             return;
         }
-        // All have given up meanwhile, and nobody will read what comes: it is lost, here and now, since whoever
-        // passed it on thinks that nothing is held any more.
+        // All members have given up meanwhile, and no thread reads the replies. The connection is dropped here, because
+        // the caller assumes that this guard holds nothing any more.
         let mut lost = LeaderGuard::new(self.pool, self.connection.take());
         lost.in_flight = self.in_flight.take();
         self.holds = false;
     }
 }
 
-/// Takes the command of a member out of what is still to be sent, if no byte of it has been: it
-/// is told that it was not sent, so whoever leads next must not send it.
+/// Marks the members that still wait as sent, and removes the commands of the others from `out`. Returns where the
+/// command of each member ends.
+fn mark_sent(batch: &Batch, out: &mut Vec<u8>, ends: &[usize]) -> Vec<usize> {
+    let mut kept = Vec::with_capacity(ends.len());
+    let mut from = 0;
+    let mut removed = 0;
+    for (member, end) in ends.iter().copied().enumerate() {
+        sim_yield_point!();
+        let waits = batch.entries[member]
+            .state
+            .compare_exchange(WAITING, SENT, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if !waits {
+            out.drain(from - removed..end - removed);
+            removed += end - from;
+        }
+        kept.push(end - removed);
+        from = end;
+    }
+    kept
+}
+
+/// Removes the command of a member that gives up from the bytes to send, unless a part of it has been sent. The member
+/// reports it as not sent, so no later leader may send it.
 fn remove_unsent(connection: &mut Connection, ends: &mut [usize], member: usize) {
-    let begin = member.checked_sub(1).map_or(0, |m| ends[m]);
-    let size = ends[member] - begin;
-    if connection.written() > begin {
+    let start = start_of(ends, member);
+    let size = ends[member] - start;
+    if connection.written() > start {
         return;
     }
-    connection.remove_unsent(begin..begin + size);
+    connection.remove_unsent(start..start + size);
     for end in &mut ends[member..] {
         *end -= size;
     }
 }
 
 impl Drop for LeaderGuard<'_> {
-    /// The connection is lost, or a panic passes through: the members get an error rather than
-    /// none, and whoever waits may open a connection.
+    /// The connection is lost, or a panic unwinds the thread. The members get an error, and a waiting thread may open
+    /// another connection.
     fn drop(&mut self) {
         let mut unsent = None;
         if let Some((batch, left)) = self.batch.take() {
-            let error = Error::new(Code::Io, "the thread that led the call failed").sent(true);
+            let error = Error::new(
+                Code::Io,
+                "the thread that sent this command for others panicked",
+            )
+            .sent(true);
             for member in left {
                 batch.set_result(member, Err(error.clone()));
             }
@@ -385,30 +390,62 @@ impl Drop for LeaderGuard<'_> {
         if let Some(in_flight) = self.in_flight {
             state.in_flight.retain(|other| *other != in_flight);
         }
-        if let Some(batch) = &unsent {
-            // Its members are still there, and one of them may lead it.
-            let open_batch = &mut state.open_batches;
-            for waiting in open_batch
-                .iter_mut()
-                .filter(|g| Arc::ptr_eq(&g.batch, batch))
-            {
-                waiting.led = false;
-            }
+        // Another member of a batch that is still open may lead it.
+        if let Some(open_batch) = unsent.as_ref().and_then(|batch| state.open_batch(batch)) {
+            open_batch.led = false;
         }
         state.open -= 1;
         if self.connection.take().is_some() {
-            // What killed this connection has often killed the idle ones too.
+            // The same cause often breaks the idle connections too.
             let before = state.idle.len();
             state.idle.retain(|c| !c.is_stale());
             state.open -= before - state.idle.len();
         }
-        // Not led yet: whoever of it wakes up first opens a connection.
-        let next = state.next_batch().map(|g| g.batch.clone());
+        // The batch is not marked as led: the member that wakes up opens a connection.
+        let next = state.next_batch().map(|b| b.batch.clone());
         drop(state);
         sim_yield_point!();
         match next {
             Some(batch) => batch.wake(1),
             None => notify_one(&self.pool.freed),
         }
+    }
+}
+
+impl Pool {
+    /// Sends the commands of a batch, or continues where another leader gave up, and reads the replies of all members.
+    pub(super) fn lead(
+        &self,
+        batch: &Arc<Batch>,
+        member: usize,
+        connection: Option<Box<Connection>>,
+        attempt: Attempt<'_>,
+    ) -> Result<Box<Reply>> {
+        let time = attempt.call.began;
+        let mut leader = LeaderGuard::new(self, connection);
+        sim_yield_point!(Leads);
+        let progress = lock(&batch.handoff).progress.take();
+        let progress = match progress {
+            Some(progress) => {
+                leader.in_flight = progress.in_flight;
+                progress
+            }
+            None => {
+                // A contended pool is likely to stay contended: let more commands join.
+                sim_yield_point!();
+                if lock(&self.state).contention.is_contended() {
+                    self.yield_policy.maybe_yield();
+                }
+                leader.batch = Some((batch.clone(), 0..0));
+                if leader.connection.is_none() || leader.is_stale(time) {
+                    leader.open_for_batch(member, attempt)?;
+                }
+                leader.seal_and_collect(batch)
+            }
+        };
+        leader.batch = Some((batch.clone(), progress.next..progress.ends.len()));
+        let outcome = leader.read_replies(&progress, member, attempt);
+        leader.complete(time);
+        outcome
     }
 }

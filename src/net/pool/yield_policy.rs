@@ -1,43 +1,42 @@
-//! Letting others run first, as long as that is to everybody's good.
+//! Whether a thread yields its processor before it blocks.
 //!
-//! A thread that has something to wait for anyway, a batch to gather or a reply to come, lets go of
-//! its processor for a moment: those run who bring it about, and it need not sleep, which costs a
-//! waking. But where something computes all the time, it is that which runs then, for a whole slice
-//! of the scheduler's, and all who wait for the thread wait for it, too. So where threads are late for
-//! much of the time, nobody lets others run for a while.
+//! A thread that waits anyway, for a batch to fill or for its reply, yields the processor to the threads that it waits
+//! for. Then it need not sleep and be woken. But if another program computes all the time, a yield gives it a whole time
+//! slice, and the threads that depend on this one wait as well. So if yields take long for much of the time, no thread
+//! yields for a while.
 
 use crate::deadline::{Time, now};
 use crate::net::sys;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Whoever is away for longer has let run what does not stop: threads that wait for each other take
-/// some 10 us a turn, slices are of 1.4 to 4 ms.
+/// A yield that takes longer has given a time slice away. Threads that wait for each other return after some 10 us; time
+/// slices are 1.4 to 4 ms long.
 const LATE_AFTER: Duration = Duration::from_millis(1);
-/// For so much of a [`WINDOW`] any thread may be late: now and then something else has to run. Beside what
-/// computes all the time, some thread is late for half of it.
+/// The part of a [`WINDOW`] in which late yields are tolerated, since other programs have to run sometimes. Next to a
+/// program that computes all the time, some thread is late for half of the window.
 const MAX_LATE: Duration = Duration::from_millis(25);
 const WINDOW: Duration = Duration::from_millis(100);
-/// For how long nobody lets others run then. Whoever tries it again loses such a slice, at worst.
+/// For how long no thread yields after that. The first yield afterwards loses one time slice at worst.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Times are those of the clock, in nanoseconds; two threads that come back at the same moment may count as one.
+/// Times are in nanoseconds on the library's clock. Two threads that return at the same moment may count as one.
 #[derive(Debug, Default)]
 pub(super) struct YieldPolicy {
-    /// Until when nobody lets others run; 0 where that is well.
-    until: AtomicU64,
+    /// Until when no thread yields; 0 if yields are allowed.
+    paused_until: AtomicU64,
     /// When the present window began.
-    since: AtomicU64,
-    /// For how long in it any thread was late, and up to when that has been counted.
-    lost: AtomicU64,
-    counted: AtomicU64,
+    window_start: AtomicU64,
+    /// The time in this window during which any thread was late, counted up to `counted_until`.
+    late: AtomicU64,
+    counted_until: AtomicU64,
 }
 
 impl YieldPolicy {
-    /// Lets others run, if it has been well of late: false if it has not, or is not any more.
+    /// Yields, if yields have been short recently. False if they have not, or this one was not.
     pub(super) fn maybe_yield(&self) -> bool {
         let began = now();
-        let until = self.until.load(Ordering::Relaxed);
+        let until = self.paused_until.load(Ordering::Relaxed);
         if until != 0 && !self.try_resume(began, until) {
             return false;
         }
@@ -45,12 +44,12 @@ impl YieldPolicy {
         self.record_yield(began, now(), until != 0)
     }
 
-    /// Whether it is time to try it again, and this thread is the one to.
+    /// Whether the pause is over and this thread should try the first yield.
     fn try_resume(&self, time: Time, until: u64) -> bool {
         let next = time.plus(PAUSE).nanos();
         time.nanos() >= until
             && self
-                .until
+                .paused_until
                 .compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
     }
@@ -66,26 +65,26 @@ impl YieldPolicy {
 
     #[cold]
     fn update(&self, began: u64, time: Time, late: bool, tried: bool) -> bool {
-        let (often, window) = (MAX_LATE.as_nanos() as u64, WINDOW.as_nanos() as u64);
+        let (max_late, window) = (MAX_LATE.as_nanos() as u64, WINDOW.as_nanos() as u64);
         let at = time.nanos();
         if !late {
-            // A try that went ok is a new beginning, but it may end soon.
-            self.since.store(at, Ordering::Relaxed);
-            self.lost.store(often * 3 / 4, Ordering::Relaxed);
-            self.until.store(0, Ordering::Relaxed);
+            // The first yield after a pause was short: yields are allowed again, with little tolerance.
+            self.window_start.store(at, Ordering::Relaxed);
+            self.late.store(max_late * 3 / 4, Ordering::Relaxed);
+            self.paused_until.store(0, Ordering::Relaxed);
             return true;
         }
-        let from = self.counted.swap(at, Ordering::Relaxed).max(began);
-        let mut lost = at.saturating_sub(from);
-        if at.saturating_sub(self.since.load(Ordering::Relaxed)) > window {
-            self.since.store(began, Ordering::Relaxed);
+        let from = self.counted_until.swap(at, Ordering::Relaxed).max(began);
+        let mut late_ns = at.saturating_sub(from);
+        if at.saturating_sub(self.window_start.load(Ordering::Relaxed)) > window {
+            self.window_start.store(began, Ordering::Relaxed);
         } else {
-            lost += self.lost.load(Ordering::Relaxed);
+            late_ns += self.late.load(Ordering::Relaxed);
         }
-        self.lost.store(lost, Ordering::Relaxed);
-        let ok = !tried && lost <= often;
+        self.late.store(late_ns, Ordering::Relaxed);
+        let ok = !tried && late_ns <= max_late;
         if !ok {
-            self.until
+            self.paused_until
                 .store(time.plus(PAUSE).nanos(), Ordering::Relaxed);
         }
         ok
@@ -99,20 +98,20 @@ mod tests {
     const QUICK: u64 = 10;
     const SLICE: u64 = 1001;
 
-    /// Threads that come back one after the other, each after so many microseconds, until one is told that it is
-    /// not ok any more.
+    /// Yields one after the other, each of so many microseconds, until one is not allowed. Returns the time, and whether
+    /// all were allowed.
     fn turns(
         yield_policy: &YieldPolicy,
         mut time: u64,
-        away: impl IntoIterator<Item = u64>,
+        durations: impl IntoIterator<Item = u64>,
     ) -> (u64, bool) {
-        for away in away {
-            let until = yield_policy.until.load(Ordering::Relaxed);
+        for duration in durations {
+            let until = yield_policy.paused_until.load(Ordering::Relaxed);
             if until != 0 && !yield_policy.try_resume(at(time), until) {
                 return (time, false);
             }
-            time += away;
-            if !yield_policy.record_yield(at(time - away), at(time), until != 0) {
+            time += duration;
+            if !yield_policy.record_yield(at(time - duration), at(time), until != 0) {
                 return (time, false);
             }
         }
@@ -126,26 +125,26 @@ mod tests {
     #[test]
     fn nobody_lets_others_run_where_threads_are_late_for_much_of_the_time() {
         let yield_policy = YieldPolicy::default();
-        let seldom = (0..10_000).map(|turn| if turn % 1000 == 0 { 2 * SLICE } else { QUICK });
-        let (time, ok) = turns(&yield_policy, 0, seldom);
-        assert!(ok, "now and then is well");
+        let rarely_late = (0..10_000).map(|turn| if turn % 1000 == 0 { 2 * SLICE } else { QUICK });
+        let (time, ok) = turns(&yield_policy, 0, rarely_late);
+        assert!(ok, "rare late yields are allowed");
         let (time, ok) = turns(&yield_policy, time + 200_000, [QUICK, SLICE].repeat(23));
         assert!(ok);
         let (time, ok) = turns(&yield_policy, time, [SLICE; 5]);
         assert!(!ok);
-        assert!(
-            !turns(&yield_policy, time + 99_999, [QUICK]).1,
-            "for a while"
-        );
+        assert!(!turns(&yield_policy, time + 99_999, [QUICK]).1, "paused");
         assert!(
             !turns(&yield_policy, time + 100_001, [SLICE]).1,
-            "one tries it"
+            "the first yield after the pause is late"
         );
-        assert!(!turns(&yield_policy, time + 102_000, [QUICK]).1, "in vain");
+        assert!(
+            !turns(&yield_policy, time + 102_000, [QUICK]).1,
+            "paused again"
+        );
         let (time, ok) = turns(&yield_policy, time + 300_000, [QUICK, QUICK, SLICE, QUICK]);
-        assert!(ok, "and the next with luck");
+        assert!(ok, "a short yield ends the pause");
         let (_, ok) = turns(&yield_policy, time, [SLICE; 8]);
-        assert!(!ok, "which ends sooner than it began");
+        assert!(!ok, "with less tolerance");
     }
 
     #[test]
@@ -161,10 +160,10 @@ mod tests {
     fn while_one_tries_it_the_others_wait_for_what_comes_of_it() {
         let yield_policy = YieldPolicy::default();
         let (time, _) = turns(&yield_policy, 0, [SLICE; 30]);
-        let until = yield_policy.until.load(Ordering::Relaxed);
+        let until = yield_policy.paused_until.load(Ordering::Relaxed);
         assert!(!yield_policy.try_resume(at(time), until));
         assert!(yield_policy.try_resume(at(time + 100_001), until));
-        let until = yield_policy.until.load(Ordering::Relaxed);
+        let until = yield_policy.paused_until.load(Ordering::Relaxed);
         assert!(!yield_policy.try_resume(at(time + 100_002), until));
     }
 }

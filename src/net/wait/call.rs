@@ -1,57 +1,29 @@
-//! How a waiting call learns that it should not wait any longer.
+//! The context of one call: its deadline, and how it is cancelled.
 //!
-//! A call waits for a socket first for [`RECV_TIMEOUT_MS`] in the receive itself, which costs nothing,
-//! and then in a poll together with an event of its own, which an interrupt fires. Nothing here
-//! takes a lock, so that an interrupt may come from a signal handler and a forked child never
-//! waits for one that its parent held.
+//! A call waits for a socket in the receive itself for [`RECV_TIMEOUT_MS`], which costs nothing, and then in a poll
+//! together with an event, which an interrupt fires. Nothing here takes a lock: an interrupt may come from a signal
+//! handler, and a forked child must not wait for a lock that its parent held.
 
-use super::wait_callback;
+use super::cancel_flag::{CancelFlag, SeenInterrupts};
+use super::wait_callback::{self, CallbackTiming};
+use super::wakers::{Waker, Wakers};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, PollFd};
 use std::io;
-use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::time::Duration;
 
-/// How long a receive waits before anything else is looked at, and so the longest time that an
-/// interrupt can go unnoticed there. The kernel counts it in ticks, of 4 ms or even 10 ms, and
-/// rounds up: more than one tick would be too long.
+/// The time that a receive blocks before a call checks for an interrupt. The kernel counts it in ticks of 4 ms or
+/// 10 ms and rounds up, so that a longer timeout would mean more than one tick.
 pub const RECV_TIMEOUT_MS: u64 = 1;
 
-/// The longest that one tick of a kernel's clock takes. A deadline nearer than that is waited for in
-/// a poll, which is exact.
+/// The longest tick of a kernel's clock. A nearer deadline is waited for in a poll, which is exact.
 pub const TICK_MS: u64 = 10;
 
-/// How often a call looks up that has no event to be woken by.
+/// The time between two checks of a waiting call that has no event to be woken by.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Whether the calls of one handle should end: told by another thread or a signal handler.
-#[derive(Debug, Default)]
-pub struct CancelFlag(AtomicU32);
-
-const CLOSED: u32 = 1;
-const INTERRUPT: u32 = 2;
-
-impl CancelFlag {
-    /// The calls under way end as interrupted; later ones are not concerned.
-    pub fn interrupt(&self) {
-        self.0.fetch_add(INTERRUPT, Ordering::SeqCst);
-    }
-
-    /// All calls, now and later, end as closed.
-    pub fn close(&self) {
-        self.0.fetch_or(CLOSED, Ordering::SeqCst);
-    }
-
-    /// Whether they do.
-    #[inline]
-    pub fn is_closed(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & CLOSED != 0
-    }
-}
-
-/// One call into the library: until when, and who may end it.
+/// One call into the library.
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
     /// When the call, or its present attempt, began.
@@ -59,13 +31,13 @@ pub struct Call<'a> {
     /// When the call itself began.
     started: Time,
     pub deadline: Deadline,
-    /// How long one node may stay silent.
+    /// The time that one node has for a reply.
     pub attempt_ms: u64,
-    /// Whether its command may go out with the greeting of a connection that is opened for it.
+    /// Whether the command may be sent together with the handshake of a new connection.
     pub early: bool,
     cancel_flag: &'a CancelFlag,
     wakers: &'a Wakers,
-    seen: u32,
+    seen: SeenInterrupts,
 }
 
 impl<'a> Call<'a> {
@@ -84,35 +56,40 @@ impl<'a> Call<'a> {
             early: false,
             cancel_flag,
             wakers,
-            seen: cancel_flag.0.load(Ordering::SeqCst) & !CLOSED,
+            seen: cancel_flag.seen(),
         }
     }
 
     /// The same call with another deadline.
-    pub fn until(self, deadline: Deadline) -> Call<'a> {
+    pub fn with_deadline(self, deadline: Deadline) -> Call<'a> {
         Call { deadline, ..self }
     }
 
-    /// The same call, that a node may be silent in for less time.
+    /// The same call with another attempt timeout.
     pub fn with_attempt_timeout(self, attempt_ms: u64) -> Call<'a> {
         Call { attempt_ms, ..self }
     }
 
-    /// The same call, of a command that may go out early, or not.
+    /// The same call; `early` as in [`Call::early`].
     #[inline]
     pub fn early(self, early: bool) -> Call<'a> {
         Call { early, ..self }
     }
 
-    /// The same call, in an attempt that begins at `time`.
-    pub fn attempt(self, time: Time) -> Call<'a> {
+    /// The same call in an attempt that begins at `time`.
+    pub fn with_start(self, time: Time) -> Call<'a> {
         Call {
             began: time,
             ..self
         }
     }
 
-    /// Until when a node may be silent that was last heard of at `time`.
+    /// The time since the start of the call, all attempts included.
+    pub fn elapsed(&self, time: Time) -> Duration {
+        time.since(self.started)
+    }
+
+    /// The deadline for a reply of a node that last sent something at `time`.
     #[inline]
     pub fn attempt_deadline(&self, time: Time) -> Deadline {
         Deadline::after(time, self.attempt_ms).min(self.deadline)
@@ -121,48 +98,44 @@ impl<'a> Call<'a> {
     /// Fails if the call has been interrupted or its handle closed.
     #[inline]
     pub fn check(&self) -> Result<()> {
-        let state = self.cancel_flag.0.load(Ordering::SeqCst);
-        if state == self.seen {
-            return Ok(());
-        }
-        Err(if state & CLOSED != 0 {
-            Error::new(Code::Closed, "the handle was closed during the call")
-        } else {
-            Error::new(Code::Interrupted, "the call was interrupted")
-        })
+        self.cancel_flag.check(self.seen)
     }
 
-    /// The same, and asks the thread, if it is time to, whether the call shall go on. With no
-    /// lock held.
+    /// The same, and invokes the thread's wait callback if it is due. Must be called with no lock held.
     pub fn check_cancelled(&self) -> Result<()> {
         self.check()?;
         if !wait_callback::is_wait_callback_set() {
             return Ok(());
         }
-        self.ask(now(), false)
+        self.invoke_callback(CallbackTiming::IfDue)
     }
 
-    fn ask(&self, time: Time, at_once: bool) -> Result<()> {
-        if wait_callback::call_wait_callback(self.started, time, at_once) {
+    fn invoke_callback(&self, timing: CallbackTiming) -> Result<()> {
+        if wait_callback::call_wait_callback(self.started, now(), timing) {
             return Ok(());
         }
         Err(Error::new(
             Code::Interrupted,
-            "the thread that made the call ended it",
+            "the wait callback ended the call",
         ))
     }
 
-    /// Waits until one of `fds` is ready (true) or `until` has passed (false). The last entry is
-    /// not the caller's: the event goes there.
+    /// Waits until one of `fds` is ready (true) or `until` has passed (false). The last entry is reserved for the event
+    /// that wakes the call.
     pub fn wait(&self, fds: &mut [PollFd], until: Deadline) -> Result<bool> {
-        let waker = self.wakers.enter();
-        let asked = wait_callback::is_wait_callback_set();
-        let mut signalled = false;
+        let waker = self.wakers.acquire();
+        let has_callback = wait_callback::is_wait_callback_set();
+        let longest = match &waker {
+            Some(_) if has_callback => Some(wait_callback::INTERVAL),
+            Some(_) => None,
+            None => Some(POLL_INTERVAL),
+        };
+        let mut timing = CallbackTiming::IfDue;
         loop {
-            // Only after entering: an interrupt before that fires no event of ours.
+            // After the acquire: an earlier interrupt has not fired this event.
             self.check()?;
-            if asked {
-                self.ask(now(), std::mem::take(&mut signalled))?;
+            if has_callback {
+                self.invoke_callback(std::mem::replace(&mut timing, CallbackTiming::IfDue))?;
             }
             let left = until.left(now());
             if left == Some(Duration::ZERO) {
@@ -171,18 +144,11 @@ impl<'a> Call<'a> {
             if let Some(last) = fds.last_mut() {
                 *last = sys::interest(waker.as_ref().map_or(-1, Waker::fd), sys::IN);
             }
-            let most = match &waker {
-                Some(_) if asked => Some(wait_callback::INTERVAL),
-                Some(_) => None,
-                None => Some(POLL_INTERVAL),
-            };
-            let slice = left.into_iter().chain(most).min();
-            match sys::poll(fds, slice) {
+            match sys::poll(fds, left.into_iter().chain(longest).min()) {
                 Ok(0) => {}
                 Ok(_) => {
-                    let (last, others) = match fds.split_last() {
-                        Some(split) => split,
-                        None => return Ok(false),
+                    let Some((last, others)) = fds.split_last() else {
+                        return Ok(false);
                     };
                     if last.revents != 0
                         && let Some(waker) = &waker
@@ -194,103 +160,15 @@ impl<'a> Call<'a> {
                         return Ok(true);
                     }
                 }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => signalled = true,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => timing = CallbackTiming::Now,
                 Err(e) => return Err(Error::new(Code::Io, format_args!("poll failed: {e}"))),
             }
         }
     }
 
-    /// Sleeps until `until`, or until interrupted.
+    /// Sleeps until `until`. Fails if the call is cancelled.
     pub fn sleep(&self, until: Deadline) -> Result<()> {
         self.wait(&mut [sys::interest(-1, 0)], until).map(drop)
-    }
-}
-
-/// Calls that wait in a poll at the same time and can be woken at once; more of them look up
-/// every [`POLL_INTERVAL`].
-const WAKERS: usize = 128;
-
-/// The events of the calls that wait, for an interrupt to fire.
-#[derive(Debug)]
-pub struct Wakers {
-    slots: [Slot; WAKERS],
-}
-
-#[derive(Debug)]
-struct Slot {
-    busy: AtomicBool,
-    /// 0 where none has been made yet, else one more than the descriptor.
-    event: AtomicI32,
-}
-
-impl Default for Wakers {
-    fn default() -> Wakers {
-        Wakers {
-            slots: std::array::from_fn(|_| Slot {
-                busy: AtomicBool::new(false),
-                event: AtomicI32::new(0),
-            }),
-        }
-    }
-}
-
-impl Wakers {
-    fn enter(&self) -> Option<Waker<'_>> {
-        let slot = self.slots.iter().find(|s| {
-            // Most of those that are taken are passed over without a write, which other processors would wait for.
-            !s.busy.load(Ordering::Relaxed)
-                && s.busy
-                    .compare_exchange(false, true, Ordering::SeqCst, Ordering::Relaxed)
-                    .is_ok()
-        })?;
-        let waker = Waker(slot);
-        // It may still be firing for a call that has gone: then the first poll clears it.
-        if slot.event.load(Ordering::SeqCst) == 0 {
-            // No descriptor to be had: the caller looks up now and then instead.
-            slot.event.store(sys::event().ok()? + 1, Ordering::SeqCst);
-        }
-        Some(waker)
-    }
-
-    /// Wakes every call that waits, so that it looks at its cancel flag. Async-signal-safe.
-    pub fn fire(&self) {
-        for slot in &self.slots {
-            let event = slot.event.load(Ordering::SeqCst);
-            if event != 0 {
-                sys::fire(event - 1);
-            }
-        }
-    }
-
-    /// In a forked child: the events are shared with the parent, so they are given up.
-    pub fn forget(&self) {
-        for slot in &self.slots {
-            let event = slot.event.swap(0, Ordering::SeqCst);
-            if event != 0 {
-                sys::close(event - 1);
-            }
-            slot.busy.store(false, Ordering::SeqCst);
-        }
-    }
-}
-
-impl Drop for Wakers {
-    fn drop(&mut self) {
-        self.forget();
-    }
-}
-
-struct Waker<'a>(&'a Slot);
-
-impl Waker<'_> {
-    fn fd(&self) -> RawFd {
-        self.0.event.load(Ordering::SeqCst) - 1
-    }
-}
-
-impl Drop for Waker<'_> {
-    fn drop(&mut self) {
-        self.0.busy.store(false, Ordering::SeqCst);
     }
 }
 
@@ -299,24 +177,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hundred_calls_that_wait_have_an_event_each() {
-        let wakers = Wakers::default();
-        let all: Vec<Waker<'_>> = (0..100).map_while(|_| wakers.enter()).collect();
-        let mut events: Vec<RawFd> = all.iter().map(Waker::fd).collect();
-        events.sort_unstable();
-        events.dedup();
-        assert_eq!(events.len(), 100);
-        drop(all);
-        assert!(wakers.enter().is_some_and(|w| events.contains(&w.fd())));
-    }
-
-    #[test]
     fn an_interrupt_ends_the_calls_under_way_and_no_later_one() {
         let (cancel_flag, wakers) = (CancelFlag::default(), Wakers::default());
         let call = Call::new(now(), u64::MAX, 1000, &cancel_flag, &wakers);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| call.sleep(Deadline::NEVER).unwrap_err().code);
-            while !wakers.slots[0].busy.load(Ordering::SeqCst) {
+            while !wakers.is_any_used() {
                 std::thread::yield_now();
             }
             cancel_flag.interrupt();

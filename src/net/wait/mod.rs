@@ -1,7 +1,13 @@
 //! How a call waits: its deadline, its cancel flag, the events that wake it, and the wait callback.
 
+mod attempt;
 mod call;
+mod cancel_flag;
 mod wait_callback;
+mod wakers;
 
-pub use call::{Call, CancelFlag, POLL_INTERVAL, RECV_TIMEOUT_MS, TICK_MS, Wakers};
+pub use attempt::Attempt;
+pub use call::{Call, POLL_INTERVAL, RECV_TIMEOUT_MS, TICK_MS};
+pub use cancel_flag::CancelFlag;
 pub use wait_callback::{is_wait_callback_set, set_wait_callback};
+pub use wakers::Wakers;

@@ -1,86 +1,100 @@
-//! Whether a thread wants its call to go on waiting.
+//! The wait callback: a function of the host program that a waiting call asks whether to go on.
 //!
-//! In some languages a signal's handler runs between two instructions of the language, so not
-//! while a call of ours waits; only the handler knows whether the call should end. So a thread may
-//! leave a question here, which its own calls put to it now and then while they wait. The command
-//! keeps its place meanwhile, on the wire and in whatever it waits for: nothing is given up before
-//! the answer is no.
+//! In some languages a signal handler runs only between two instructions of the language, so not while a call of this
+//! library waits, and only the handler knows whether the call should end. So a thread can set a callback, and its calls
+//! invoke it from time to time while they wait. Meanwhile the command keeps its position on the wire and in every queue:
+//! nothing is given up before the callback returns false.
 //!
-//! The question belongs to the thread, not to a handle: signals do too, and it should also reach
-//! a call that is only making a handle.
+//! The callback belongs to the thread and not to a handle. Signals are delivered to threads, and a call that is still
+//! creating a handle needs the callback as well.
 
 use crate::deadline::Time;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How often a call asks, where no signal gives it a reason to ask at once.
+/// The time between two invocations if no signal arrives. After a signal the callback is invoked at once.
 pub const INTERVAL: Duration = Duration::from_millis(25);
 
-/// Says whether to go on.
+/// Returns whether the call should go on.
 pub type WaitCallback = Rc<dyn Fn() -> bool>;
 
-struct Asked {
-    question: Option<WaitCallback>,
-    /// When it was last put.
-    last: Option<Time>,
-    /// The call, known by its beginning, that it was answered with no for.
-    ended: Option<Time>,
+struct ThreadState {
+    callback: Option<WaitCallback>,
+    /// The time of the last invocation.
+    last_call: Option<Time>,
+    /// The call for which the callback has returned false, identified by the time at which it started.
+    ended_call: Option<Time>,
 }
 
 thread_local! {
-    static ASKED: RefCell<Asked> = const {
-        RefCell::new(Asked {
-            question: None,
-            last: None,
-            ended: None,
+    static STATE: RefCell<ThreadState> = const {
+        RefCell::new(ThreadState {
+            callback: None,
+            last_call: None,
+            ended_call: None,
         })
     };
 }
 
-/// Leaves a question for this thread's calls, or none.
-pub fn set_wait_callback(question: Option<WaitCallback>) {
-    // A thread that is ending waits for nothing any more.
-    let _ = ASKED.try_with(|asked| {
-        // Dropped outside the borrow.
-        let former = std::mem::replace(&mut asked.borrow_mut().question, question);
+/// Sets or removes this thread's callback.
+pub fn set_wait_callback(callback: Option<WaitCallback>) {
+    // Fails only while the thread's locals are destroyed, and then no call follows.
+    let _ = STATE.try_with(|state| {
+        let former = std::mem::replace(&mut state.borrow_mut().callback, callback);
+        // Outside of the borrow: the destructor may call the library.
         drop(former);
     });
 }
 
-/// Whether this thread has one.
 pub fn is_wait_callback_set() -> bool {
-    ASKED
-        .try_with(|asked| asked.borrow().question.is_some())
+    STATE
+        .try_with(|state| state.borrow().callback.is_some())
         .unwrap_or(false)
 }
 
-/// Whether the call that began at `started` is to go on, as far as this thread is concerned. Asked
-/// only if it is time to, or `at_once`. With no lock held: the answer may come from a function
-/// that calls the library.
-pub fn call_wait_callback(started: Time, time: Time, at_once: bool) -> bool {
-    let question = ASKED.try_with(|asked| {
-        let mut asked = asked.borrow_mut();
-        if asked.ended == Some(started) {
-            return Some(None);
+/// When the callback may be invoked.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum CallbackTiming {
+    /// If [`INTERVAL`] has passed since the last invocation.
+    IfDue,
+    /// Now: a signal has arrived.
+    Now,
+}
+
+/// Whether the call that began at `started` may go on. Must be called with no lock held: the callback may call the
+/// library.
+pub(super) fn call_wait_callback(started: Time, time: Time, timing: CallbackTiming) -> bool {
+    enum Decision {
+        Invoke(WaitCallback),
+        GoOn,
+        End,
+    }
+    let decision = STATE.try_with(|state| {
+        let mut state = state.borrow_mut();
+        // The callback has ended this call. That also holds for what the call still has to undo.
+        if state.ended_call == Some(started) {
+            return Decision::End;
         }
-        let last = asked.last.map_or(started, |last| last.max(started));
-        if !at_once && time.since(last) < INTERVAL {
-            return None;
+        let last_call = state.last_call.map_or(started, |last| last.max(started));
+        if timing == CallbackTiming::IfDue && time.since(last_call) < INTERVAL {
+            return Decision::GoOn;
         }
-        asked.last = Some(time);
-        asked.question.clone().map(Some)
+        state.last_call = Some(time);
+        state
+            .callback
+            .clone()
+            .map_or(Decision::GoOn, Decision::Invoke)
     });
-    match question {
-        Ok(Some(Some(question))) => {
-            let call_wait_callback = question();
-            if !call_wait_callback {
-                let _ = ASKED.try_with(|asked| asked.borrow_mut().ended = Some(started));
+    match decision {
+        Ok(Decision::Invoke(callback)) => {
+            let goes_on = callback();
+            if !goes_on {
+                let _ = STATE.try_with(|state| state.borrow_mut().ended_call = Some(started));
             }
-            call_wait_callback
+            goes_on
         }
-        // It has been answered, and the answer holds for all that the call has still to undo.
-        Ok(Some(None)) => false,
-        Ok(None) | Err(_) => true,
+        Ok(Decision::End) => false,
+        Ok(Decision::GoOn) | Err(_) => true,
     }
 }

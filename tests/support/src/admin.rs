@@ -1,5 +1,4 @@
-//! A small RESP2 client of this crate's own, so that a bug of the library under test cannot hide
-//! itself in the tool that tests it.
+//! A separate small RESP2 client, so that a bug of the tested library cannot hide in the test tool.
 
 use crate::error::{Error, Result};
 use std::fmt;
@@ -37,7 +36,7 @@ impl Reply {
         }
     }
 
-    /// Whether the server said no.
+    /// Whether it is an error.
     pub fn is_error(&self) -> bool {
         matches!(self, Reply::Error(_))
     }
@@ -51,8 +50,8 @@ impl Reply {
     }
 }
 
-/// As redis-cli writes it, one line per element; strings are quoted, so that no value can be taken
-/// for a line of the control protocol.
+/// As redis-cli writes it, one line per element. Strings are quoted, so that no value looks like a line of the control
+/// protocol.
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -110,7 +109,7 @@ impl Admin {
         }
     }
 
-    /// The same by a Unix socket, which no network can be in the way of.
+    /// As [`Admin::connect`], over a Unix socket, which network faults do not affect.
     pub(crate) fn connect_unix(path: &Path, wait: Duration) -> Result<Admin> {
         let open = || -> io::Result<UnixStream> {
             let stream = UnixStream::connect(path)?;
@@ -143,8 +142,7 @@ impl Admin {
         }
     }
 
-    /// Sends one command and reads its reply. An error reply is a reply; `Err` means that the
-    /// connection is of no more use.
+    /// Sends one command and reads its reply. An error reply is a reply; after `Err` the connection is unusable.
     pub fn command<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Result<Reply> {
         let exchange = |stream: &mut BufReader<Box<dyn Wire>>| -> io::Result<Reply> {
             stream.get_mut().write_all(&encode(args))?;

@@ -1,4 +1,4 @@
-//! A real cluster, formed without redis-cli (the Python wheels bring a server and nothing else).
+//! A real cluster, formed without redis-cli, which the Python wheels do not contain.
 
 use crate::admin::Reply;
 use crate::error::{Error, Result, fail};
@@ -12,13 +12,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long anything that a healthy cluster does may take on a busy machine.
+/// The longest time that an operation of a healthy cluster may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(15);
-/// A failover that has not happened after this is ordered again.
+/// A failover is ordered again after this time.
 const AGAIN: Duration = Duration::from_secs(3);
 
-/// What kind of cluster to start. See [`Cluster::builder`].
+/// The configuration of a cluster. See [`Cluster::builder`].
 #[derive(Clone, Debug)]
 pub struct ClusterBuilder {
     launch: Launch,
@@ -29,61 +29,60 @@ pub struct ClusterBuilder {
 }
 
 impl ClusterBuilder {
-    /// How many primaries; 3 unless told. A failover needs three: a majority has to vote.
+    /// The number of primaries, by default 3. A failover needs three: a majority votes.
     pub fn primaries(mut self, n: usize) -> Self {
         self.primaries = n;
         self
     }
 
-    /// How many replicas each primary has; 1 unless told.
+    /// The number of replicas of each primary, by default 1.
     pub fn replicas(mut self, n: usize) -> Self {
         self.replicas = n;
         self
     }
 
-    /// `cluster-node-timeout`; 1000 ms unless told.
+    /// `cluster-node-timeout`, by default 1000 ms.
     pub fn node_timeout_ms(mut self, ms: u32) -> Self {
         self.node_timeout_ms = ms;
         self
     }
 
-    /// These ports, one per node, primaries first, instead of free ones.
+    /// These ports instead of free ones: one per node, primaries first.
     pub fn ports(mut self, ports: impl Into<Vec<u16>>) -> Self {
         self.ports = ports.into();
         self
     }
 
-    /// Each node has an IP address of its own, 127.0.1.1 and so on, from which it also speaks to the
-    /// others, so that rules for packets can tell them apart; clients are 127.0.0.1. The nodes are
-    /// administered by Unix sockets, whatever becomes of the network.
+    /// Gives each node its own IP address, 127.0.1.1 and so on, for its connections to other nodes too, so that packet
+    /// rules can tell nodes apart; clients are 127.0.0.1. The nodes are administered over Unix sockets, which network
+    /// faults do not affect.
     pub fn apart(mut self) -> Self {
         self.launch.apart = true;
         self
     }
 
-    /// Appendonly files (fsync left to the kernel): nodes keep their data across a restart.
+    /// Append-only files (fsync by the kernel): nodes keep their data across a restart.
     pub fn appendonly(mut self, on: bool) -> Self {
         self.launch.appendonly = on;
         self
     }
 
-    /// One more line of every node's configuration file: `.option("maxmemory", "10mb")`,
-    /// `.option("user", "alice on >secret ~* +@all")`. With `requirepass`, `masterauth` is set
-    /// alike and the nodes are administered with that password.
+    /// Adds a line to the configuration of every node: `.option("maxmemory", "10mb")`, `.option("user", "alice on
+    /// >secret ~* +@all")`. `requirepass` also sets `masterauth`, and the nodes are administered with that password.
     pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.launch.options.push((name.into(), value.into()));
         self
     }
 
-    /// Administer the nodes as this ACL user, where options leave the default user too little.
+    /// Administers the nodes as this ACL user, if the default user may not.
     pub fn admin(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.launch.admin = Some((user.into(), password.into()));
         self
     }
 
-    /// Every node listens for TLS too, with this certificate and key (PEM files), trusting `ca`;
-    /// the cluster then names its TLS ports to clients. Client certificates are not asked for
-    /// (`.option("tls-auth-clients", "yes")` does). See [`Node::tls_port`].
+    /// Every node also listens for TLS, with this certificate and key (PEM files) and the authority `ca`, and the
+    /// cluster reports TLS ports to clients. Client certificates are not required unless `.option("tls-auth-clients",
+    /// "yes")` is set. See [`Node::tls_port`].
     pub fn tls(
         mut self,
         certificate: impl AsRef<Path>,
@@ -95,15 +94,14 @@ impl ClusterBuilder {
         self
     }
 
-    /// This server program instead of the one that [`find::server`] finds.
+    /// Uses this server program instead of the one that [`find::server`] finds.
     pub fn server(mut self, found: Found) -> Self {
         self.launch.server = Some(found);
         self
     }
 
-    /// Starts the servers, joins them, and waits until all nodes agree and all replicas have
-    /// caught up. Two to three seconds, most of which is the 2 s that a server waits before it
-    /// calls a new cluster sound.
+    /// Starts the servers, joins them, and waits until all nodes agree and all replicas have caught up. This takes two
+    /// to three seconds, of which a server waits 2 s before it reports a new cluster as ok.
     pub fn start(self) -> Result<Cluster> {
         let nodes = self.primaries * (1 + self.replicas);
         if self.primaries == 0 || nodes > 100 {
@@ -117,12 +115,12 @@ impl ClusterBuilder {
             Some(found) => found.clone(),
             None => find::server()?,
         };
-        // A free port may be taken in the instant before the server binds it.
+        // Another process may take a free port before the server binds it.
         let mut attempts = if self.ports.is_empty() { 5 } else { 1 };
         loop {
             attempts -= 1;
-            // Nor does Redis 7.0.15 always survive the forming of a cluster over TLS: it asserts (cluster.c:2322) that a
-            // connection of the bus has its peer's address still when its packet is looked at.
+            // Redis 7.0.15 may crash while a cluster forms over TLS: it asserts (cluster.c:2322) that a bus connection
+            // still has the address of its peer when a packet is processed.
             let forms_in_vain = self.launch.tls.is_some();
             match self.start_on(&server, nodes) {
                 Err(e) if attempts > 0 && (server::is_port_taken(&e) || forms_in_vain) => continue,
@@ -131,7 +129,7 @@ impl ClusterBuilder {
         }
     }
 
-    /// What makes a server a node.
+    /// The configuration lines that make a server a cluster node.
     fn extra(&self) -> String {
         format!(
             "cluster-enabled yes\ncluster-config-file nodes.conf\ncluster-node-timeout {}\n\
@@ -190,36 +188,35 @@ impl ClusterBuilder {
     }
 }
 
-/// One node of a cluster. What it does changes; who it is does not, except for the process id,
-/// which a restart changes.
+/// One node of a cluster. Its role can change, and a restart changes its process id; the rest is constant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Its port for commands in plain text, on 127.0.0.1.
+    /// Its plaintext port, on 127.0.0.1.
     pub port: u16,
-    /// Its port for TLS, if the cluster was built with it.
+    /// Its TLS port, if the cluster was built with TLS.
     pub tls_port: Option<u16>,
-    /// Its 40 hexadecimal digits.
+    /// 40 hexadecimal digits.
     pub id: String,
     /// `127.0.0.1:7000`
     pub address: String,
-    /// What it does now.
+    /// Its current role.
     pub role: Role,
-    /// The port of its primary, if it is a replica of one that is known.
+    /// The port of its primary, if it is a replica of a known one.
     pub primary: Option<u16>,
-    /// Its process, unless it was killed.
+    /// Its process id, unless it was killed.
     pub pid: Option<u32>,
 }
 
-/// What a node does, by its own word.
+/// The role of a node, as it reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It serves slots, or could.
+    /// It serves slots, or may.
     Primary,
-    /// It copies a primary.
+    /// It replicates a primary.
     Replica,
-    /// It is stopped by SIGSTOP and cannot say.
+    /// It is stopped by SIGSTOP and cannot report its role.
     Stopped,
-    /// There is no process.
+    /// It has no process.
     Dead,
 }
 
@@ -237,15 +234,15 @@ impl std::fmt::Display for Role {
 /// How a replica takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failover {
-    /// In concert with its primary: nothing is lost.
+    /// Coordinated with the primary: no write is lost.
     Plain,
-    /// `FORCE`: the primary is not asked, the other primaries are.
+    /// `FORCE`: without the primary, with the votes of the other primaries.
     Force,
-    /// `TAKEOVER`: nobody is asked.
+    /// `TAKEOVER`: without any vote.
     Takeover,
 }
 
-/// Real servers that form a cluster; all of them end when it is dropped.
+/// Real servers that form a cluster; all of them stop when it is dropped.
 #[derive(Debug)]
 pub struct Cluster {
     home: Arc<Home>,
@@ -256,7 +253,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Three primaries with a replica each, unless told otherwise.
+    /// Three primaries with one replica each, by default.
     pub fn builder() -> ClusterBuilder {
         ClusterBuilder {
             launch: Launch::default(),
@@ -267,7 +264,7 @@ impl Cluster {
         }
     }
 
-    /// [`Cluster::builder`] as it is, started.
+    /// Starts [`Cluster::builder`] with its defaults.
     pub fn start() -> Result<Cluster> {
         Cluster::builder().start()
     }
@@ -277,12 +274,12 @@ impl Cluster {
         &self.server
     }
 
-    /// The directory with all of the cluster's files, removed at the end.
+    /// The directory with all files of the cluster, removed at the end.
     pub fn dir(&self) -> &Path {
         &self.home.path
     }
 
-    /// All ports, in the order the nodes were started: first the first primaries.
+    /// All ports, in start order: the initial primaries first.
     pub fn ports(&self) -> Vec<u16> {
         self.nodes.iter().map(|(_, p)| p.port.number).collect()
     }
@@ -293,8 +290,8 @@ impl Cluster {
         names.join(",")
     }
 
-    /// `redis://127.0.0.1:7000,127.0.0.1:7001,...`, with user and password if there are any; over
-    /// TLS `rediss://` and the TLS ports.
+    /// `redis://127.0.0.1:7000,127.0.0.1:7001,...`, with user and password if set; with TLS `rediss://` and the TLS
+    /// ports.
     pub fn url(&self) -> String {
         let tls = self.nodes.iter().all(|(_, p)| p.tls.is_some());
         let address = |p: &Process| match &p.tls {
@@ -307,7 +304,7 @@ impl Cluster {
         format!("{scheme}://{login}{}", hosts.join(","))
     }
 
-    /// Every node as it is now, in the order of [`Cluster::ports`].
+    /// The current state of every node, in the order of [`Cluster::ports`].
     pub fn nodes(&self) -> Vec<Node> {
         let port_of = |id: &str| self.nodes.iter().find(|(n, _)| n == id);
         self.nodes
@@ -340,8 +337,8 @@ impl Cluster {
         found.ok_or_else(|| unknown(port))
     }
 
-    /// The primary that serves a slot, by its own word; of several that say so, the one with the
-    /// highest epoch. A primary that is dead or stopped serves nothing.
+    /// The primary that reports to serve a slot; of several the one with the highest epoch. A dead or stopped primary
+    /// serves nothing.
     pub fn primary_of(&self, slot: u16) -> Result<u16> {
         self.owner(slot).map(|(port, _)| port)
     }
@@ -356,7 +353,7 @@ impl Cluster {
             .collect())
     }
 
-    /// Sends one command to one node, on a connection of its own.
+    /// Sends one command to one node, on a new connection.
     pub fn command<A: AsRef<[u8]>>(&self, port: u16, args: &[A]) -> Result<Reply> {
         let mut admin = self.process(port)?.connect(Duration::from_secs(5))?;
         admin.command(args)
@@ -375,7 +372,7 @@ impl Cluster {
         self.process(port)?.pause(true)
     }
 
-    /// As [`Cluster::stop`], without a signal: its control group is frozen. Fails where there is none that may be.
+    /// As [`Cluster::stop`], without a signal: freezes its control group. Fails where no control group can be frozen.
     pub fn freeze(&self, port: u16) -> Result<()> {
         self.process(port)?.freeze()
     }
@@ -385,9 +382,8 @@ impl Cluster {
         self.process(port)?.pause(false)
     }
 
-    /// Starts a node again, on its ports and its directory, killing it first if it runs. Returns
-    /// when it has loaded its data; the cluster may still call it failed
-    /// ([`Cluster::wait_healthy`] waits for that).
+    /// Starts a node again with its ports and directory, and kills it first if it runs. Returns when it has loaded its
+    /// data; the cluster may still call it failed (see [`Cluster::wait_healthy`]).
     pub fn restart(&self, port: u16) -> Result<()> {
         let process = self.process(port)?;
         process.kill();
@@ -395,7 +391,7 @@ impl Cluster {
         process.wait_ready(Instant::now() + PATIENCE)
     }
 
-    /// Starts one more server of the same kind, which no other node knows yet; says its port.
+    /// Starts another server of the same kind, unknown to the other nodes, and returns its port.
     pub fn start_node(&mut self) -> Result<u16> {
         let index = self.nodes.len();
         let (port, bus) = match self.server.is_7() {
@@ -419,7 +415,7 @@ impl Cluster {
         Ok(number)
     }
 
-    /// Makes a replica the primary of its shard, and waits until all live nodes say so.
+    /// Makes a replica the primary of its shard and waits until all live nodes agree.
     pub fn failover(&self, replica: u16, mode: Failover) -> Result<()> {
         self.order_failover(replica, mode)?;
         let mut ordered = Instant::now();
@@ -428,7 +424,7 @@ impl Cluster {
                 return true;
             }
             if ordered.elapsed() > AGAIN {
-                // Refused where it has become the primary in this moment, which is seen next.
+                // An error means that it has just become the primary, which the next check sees.
                 let _ = self.order_failover(replica, mode);
                 ordered = Instant::now();
             }
@@ -437,8 +433,8 @@ impl Cluster {
         self.wait_agreement()
     }
 
-    /// Tells a replica to become the primary of its shard. Primaries that have voted in another
-    /// election of that shard a moment ago may not vote again, and then nothing comes of it.
+    /// Orders a replica to become the primary of its shard. Primaries that voted in another election of the shard a
+    /// moment ago may not vote again, and then the failover does not happen.
     pub fn order_failover(&self, replica: u16, mode: Failover) -> Result<()> {
         let how: &[&str] = match mode {
             Failover::Plain => &["CLUSTER", "FAILOVER"],
@@ -448,15 +444,14 @@ impl Cluster {
         self.ask(self.process(replica)?, how).map(drop)
     }
 
-    /// Moves a slot with all its keys as redis-cli does: key by key.
+    /// Moves a slot with its keys as redis-cli does: key by key.
     pub fn migrate_slot(&self, slot: u16, to: u16) -> Result<()> {
         self.begin_migration(slot, to)?;
         self.finish_migration(slot, to)
     }
 
-    /// Marks a slot as MIGRATING at its primary and IMPORTING at `to`. Until
-    /// [`Cluster::finish_migration`], a key that is still here is served here, one that is not
-    /// gives ASK, and a command with keys of both kinds TRYAGAIN.
+    /// Marks a slot as MIGRATING at its primary and IMPORTING at `to`. Until [`Cluster::finish_migration`] the primary
+    /// serves the keys that it still has, replies ASK for the others, and TRYAGAIN to a command with both.
     pub fn begin_migration(&self, slot: u16, to: u16) -> Result<()> {
         let (from, from_id) = self.owner(slot)?;
         let (to_id, target) = self.member(to)?;
@@ -480,7 +475,7 @@ impl Cluster {
         if keys.is_empty() {
             return Ok(());
         }
-        // Between nodes, MIGRATE speaks as the cluster bus does.
+        // Between nodes MIGRATE uses the transport of the cluster bus.
         let port = target.tls.as_ref().map_or(to, |tls| tls.number).to_string();
         let mut args: Vec<&[u8]> = vec![b"MIGRATE", target.host.as_bytes(), port.as_bytes()];
         args.extend([&b""[..], b"0", b"5000"]);
@@ -499,7 +494,7 @@ impl Cluster {
         }
     }
 
-    /// Moves up to `count` keys of an open slot, whichever the server names first, and says which.
+    /// Moves up to `count` keys of an open slot, in the order of the server, and returns them.
     pub fn move_some_keys(&self, slot: u16, to: u16, count: usize) -> Result<Vec<Vec<u8>>> {
         let source = self.process(self.primary_of(slot)?)?;
         let (slot_text, count) = (slot.to_string(), count.to_string());
@@ -509,15 +504,14 @@ impl Cluster {
         Ok(keys)
     }
 
-    /// Moves what is left of an open slot, gives the slot to `to`, and waits until all live nodes
-    /// say so.
+    /// Moves the remaining keys of an open slot, assigns the slot to `to`, and waits until all live nodes agree.
     pub fn finish_migration(&self, slot: u16, to: u16) -> Result<()> {
         let (from, _) = self.owner(slot)?;
         let (to_id, target) = self.member(to)?;
         while !self.move_some_keys(slot, to, 500)?.is_empty() {}
         let text = slot.to_string();
         let give = ["CLUSTER", "SETSLOT", &text, "NODE", to_id];
-        // The target first: the other way round, both would send clients to each other meanwhile.
+        // The target first: otherwise both nodes would redirect clients to each other for a while.
         self.ask(target, &give)?;
         self.ask(self.process(from)?, &give)?;
         for node in self.nodes() {
@@ -528,13 +522,12 @@ impl Cluster {
         self.wait_owner(slot, to)
     }
 
-    /// Whether the server can move slots as a whole (`CLUSTER MIGRATESLOTS`, Valkey 9).
+    /// Whether the server can move slots atomically (`CLUSTER MIGRATESLOTS`, Valkey 9).
     pub fn has_atomic_migration(&self) -> bool {
         self.server.kind == "valkey" && self.server.version.0 >= 9
     }
 
-    /// Moves the slots `first..=last`, which have one owner, in one step: clients see no ASK, but
-    /// one MOVED.
+    /// Moves the slots `first..=last` of one owner atomically: clients get no ASK, but one MOVED.
     pub fn migrate_slots_atomically(&self, first: u16, last: u16, to: u16) -> Result<()> {
         let (from, _) = self.owner(first)?;
         let (to_id, target) = self.member(to)?;
@@ -576,7 +569,7 @@ impl Cluster {
         self.wait_owner(last, to)
     }
 
-    /// Name, state and message of every atomic migration that a node remembers.
+    /// Name, state and message of every atomic migration in the node's log.
     fn migrations(&self, process: &Process) -> Result<Vec<[String; 3]>> {
         let jobs = self.ask(process, &["CLUSTER", "GETSLOTMIGRATIONS"])?;
         let job = |job: &Reply| {
@@ -591,16 +584,15 @@ impl Cluster {
         Ok(jobs.elements().iter().map(job).collect())
     }
 
-    /// Cuts a replica off from its primary's stream of writes, without stopping either: it goes on
-    /// serving what it has, older by the moment, and says `master_link_status:down`. The node
-    /// stays a healthy member of the cluster.
+    /// Cuts a replica off from the replication stream of its primary: it keeps serving data that gets older, and
+    /// reports `master_link_status:down`. Both nodes stay healthy members of the cluster.
     pub fn pause_replication(&self, replica: u16) -> Result<()> {
         let process = self.process(replica)?;
         let role = self.node(replica)?.role;
         if role != Role::Replica {
             fail!("127.0.0.1:{replica} is no replica, but {role}");
         }
-        // It must not come back: no such user, so the primary refuses it.
+        // The primary refuses this user, so that the replica cannot reconnect.
         self.ask(process, &["CONFIG", "SET", "masteruser", "nobody"])?;
         self.ask(process, &["CONFIG", "SET", "masterauth", "paused"])?;
         self.ask(process, &["CLIENT", "KILL", "TYPE", "master"])?;
@@ -620,7 +612,7 @@ impl Cluster {
         self.wait("the replica does not catch up", || self.in_sync(process))
     }
 
-    /// Waits until every live replica of a live primary has all that its primary has written.
+    /// Waits until every live replica has everything that its live primary has written.
     pub fn wait_replicas_in_sync(&self) -> Result<()> {
         self.wait("the replicas do not catch up", || {
             let live = self.live();
@@ -634,8 +626,8 @@ impl Cluster {
         })
     }
 
-    /// Waits until all live nodes call the cluster sound and name the same owner for every slot
-    /// and the same primary for every live node.
+    /// Waits until all live nodes report the cluster as ok and agree on the owner of every slot and on the primary of
+    /// every live node.
     pub fn wait_agreement(&self) -> Result<()> {
         self.wait("the nodes do not agree", || {
             let mut first: Option<Vec<String>> = None;
@@ -652,9 +644,9 @@ impl Cluster {
         })
     }
 
-    /// Waits until no live node suspects another live one, all agree, and replicas have caught up.
+    /// Waits until no live node suspects another one, all agree, and replicas have caught up.
     pub fn wait_healthy(&self) -> Result<()> {
-        self.wait("nodes are still called failed", || {
+        self.wait("nodes are still marked as failed", || {
             let live = self.live();
             let ids: Vec<_> = live.iter().map(|p| self.id(p)).collect();
             live.iter().all(|p| {
@@ -680,7 +672,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Ends all servers and removes their files; Drop does the same.
+    /// Stops all servers and removes their files; Drop does the same.
     pub fn end(&self) {
         self.home.end();
     }
@@ -704,10 +696,10 @@ impl Cluster {
                 self.ask(process, &args)?;
             }
         }
-        // Everybody meets everybody: waiting for gossip would take a second or two more.
+        // Every node meets every other one: gossip would take one or two seconds longer.
         for (index, (_, process)) in self.nodes.iter().enumerate() {
             for (_, other) in &self.nodes[index + 1..] {
-                // The port that counts is the one of the cluster's own transport.
+                // Nodes meet at the port of the cluster's own transport.
                 let port = other.tls.as_ref().unwrap_or(&other.port).number.to_string();
                 let mut meet = vec!["CLUSTER", "MEET", &other.host, &port];
                 let bus = other.bus.as_ref().map(|bus| bus.number.to_string());
@@ -717,7 +709,7 @@ impl Cluster {
         }
         for (index, (_, process)) in self.nodes.iter().enumerate().skip(count) {
             let (primary, _) = &self.nodes[(index - count) % count];
-            // It must have met its primary first, which takes a few turns of the cluster's timer.
+            // A replica must know its primary first, which takes a few cluster timer ticks.
             loop {
                 match self.ask(process, &["CLUSTER", "REPLICATE", primary]) {
                     Ok(_) => break,
@@ -737,9 +729,9 @@ impl Cluster {
         self.wait_named(&all)
     }
 
-    /// Waits until every node's CLUSTER SLOTS names these nodes. Redis (7.0.15) leaves out a replica
-    /// whose offset it takes for 0: until its primary has replicated something, if only one of the
-    /// pings that it sends every `repl-ping-replica-period`, and gossip has told of it.
+    /// Waits until CLUSTER SLOTS of every node names these nodes. Redis 7.0.15 omits a replica whose offset it
+    /// believes to be 0: until its primary has replicated something, at least one of the pings that it sends every
+    /// `repl-ping-replica-period`, and gossip has spread the offset.
     fn wait_named(&self, ids: &[&str]) -> Result<()> {
         self.wait("not all nodes are named in CLUSTER SLOTS", || {
             self.nodes.iter().all(|(_, process)| {
@@ -808,7 +800,7 @@ impl Cluster {
         })
     }
 
-    /// A command that must not be refused.
+    /// Sends a command that must succeed.
     fn ask<A: AsRef<[u8]>>(&self, process: &Process, args: &[A]) -> Result<Reply> {
         server::ask(process, args)
     }
@@ -832,7 +824,7 @@ impl Cluster {
         let written = primary
             .and_then(|p| replication(p, "master_repl_offset"))
             .and_then(|text| number(Some(&text)));
-        // The primary was asked last: it may have gone on since, but the replica had all of before.
+        // The primary was asked last: it may have advanced since, but the replica had everything before that.
         match (offset, written) {
             (Some(offset), Some(written)) => offset >= written,
             _ => false,
@@ -860,7 +852,7 @@ fn names(reply: &Reply, text: &str) -> bool {
     reply.text() == text || reply.elements().iter().any(|element| names(element, text))
 }
 
-/// Asks until the answer is yes, every 15 ms; false when that takes longer than `patience`.
+/// Checks the condition every 15 ms; false after `patience`.
 pub fn wait_until(mut condition: impl FnMut() -> bool, patience: Duration) -> bool {
     let deadline = Instant::now() + patience;
     loop {

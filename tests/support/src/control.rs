@@ -1,8 +1,8 @@
-//! The control socket: breaking a cluster from any language.
+//! The control socket: it breaks a cluster on request of any language.
 //!
-//! A Unix stream socket that speaks lines of text. A request is one line of words (quoted as in
-//! [`crate::words`]); the answer is any number of lines and then a last one, which is `ok` or
-//! `error` and a reason. Requests can follow one another on one connection.
+//! A Unix stream socket with a line protocol. A request is one line of words, quoted as in [`crate::words`]. The
+//! answer is any number of lines and a last line, which is `ok`, or `error` and a reason. A connection can carry
+//! several requests.
 
 use crate::cluster::{Cluster, Failover};
 use crate::error::{Error, Result, fail};
@@ -13,7 +13,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-/// What [`execute`] understands, for `cluster ctl --help`.
+/// The commands of [`execute`], for `cluster ctl --help`.
 pub const COMMANDS: &str = "\
 nodes                          port role id primary-port pid, a line per node
 primary-of SLOT|key:KEY        port of the primary
@@ -37,7 +37,7 @@ calls PORT COMMAND             how often the node has executed it
 reset-stats                    set all those counts to 0
 ";
 
-/// Serves the control socket of a cluster, from threads of its own, until the cluster is dropped.
+/// Serves the control socket of a cluster in separate threads until the cluster is dropped.
 pub fn serve(cluster: &Arc<Cluster>) -> Result<PathBuf> {
     let path = cluster.dir().join("control.sock");
     let listener = UnixListener::bind(&path)
@@ -47,7 +47,7 @@ pub fn serve(cluster: &Arc<Cluster>) -> Result<PathBuf> {
         for stream in listener.incoming().flatten() {
             let cluster = cluster.clone();
             std::thread::spawn(move || {
-                // A user that hangs up in the middle has nobody left to tell.
+                // If the client has disconnected, there is no one to report to.
                 let _ = converse(&cluster, &stream);
             });
         }
@@ -71,7 +71,7 @@ fn converse(cluster: &Weak<Cluster>, stream: &UnixStream) -> std::io::Result<()>
     Ok(())
 }
 
-/// Sends one request to a control socket; the lines of the answer, without the last.
+/// Sends one request to a control socket and returns the lines of the answer without the last.
 pub fn request<W: AsRef<[u8]>>(socket: &Path, request: &[W]) -> Result<Vec<String>> {
     let line: Vec<_> = request.iter().map(|w| words::word(w.as_ref())).collect();
     let exchange = || -> std::io::Result<Vec<String>> {
@@ -89,7 +89,7 @@ pub fn request<W: AsRef<[u8]>>(socket: &Path, request: &[W]) -> Result<Vec<Strin
     }
 }
 
-/// Does what one line of words says; see [`COMMANDS`].
+/// Executes one request line; see [`COMMANDS`].
 pub fn execute<W: AsRef<[u8]>>(cluster: &Cluster, request: &[W]) -> Result<Vec<String>> {
     let text: Vec<String> = request
         .iter()

@@ -1,8 +1,8 @@
-//! One line of words: whoever reads it is a person in front of a failed test.
+//! Errors are one line of text, for the reader of a failed test.
 
 use std::fmt;
 
-/// What went wrong, as one line.
+/// What failed, as one line.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error(String);
 
@@ -10,7 +10,7 @@ pub struct Error(String);
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error with these words.
+    /// An error with this message.
     pub fn new(words: impl Into<String>) -> Error {
         Error(words.into())
     }
@@ -22,7 +22,7 @@ impl fmt::Display for Error {
     }
 }
 
-// `unwrap` prints the Debug form; a test's failure should read like the sentence it is.
+// `unwrap` prints the Debug form; it should read like the message.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

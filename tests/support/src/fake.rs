@@ -1,4 +1,4 @@
-//! A cluster of scripted nodes: what no real cluster can be made to say.
+//! A cluster of scripted nodes, which can give replies that no real cluster gives.
 
 use crate::process::lock;
 use crate::script::{Action, Script};
@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex};
 
 type Override = Box<dyn FnMut(usize, &Command) -> Option<Action> + Send>;
 
-/// Fake nodes whose CLUSTER SLOTS and SHARDS name each other.
+/// Scripted nodes whose CLUSTER SLOTS and SHARDS name each other.
 ///
-/// By default they behave: HELLO, AUTH, CLIENT, READONLY, ASKING, PING, CLUSTER SLOTS, SHARDS and
-/// MYID, and GET, SET, DEL, EXISTS, INCR, MGET on one map that all of them share, with MOVED for
-/// the slots of others. [`FakeCluster::on`] makes one of them do something else.
+/// By default they answer HELLO, AUTH, CLIENT, READONLY, ASKING, PING, CLUSTER SLOTS, SHARDS and MYID, and GET, SET,
+/// DEL, EXISTS, INCR, MGET on one shared map, with MOVED for slots of other nodes. [`FakeCluster::on`] changes one of
+/// them.
 pub struct FakeCluster {
     nodes: Vec<Script>,
     shared: Arc<Shared>,
@@ -27,7 +27,7 @@ struct Shared {
 }
 
 struct State {
-    /// The node that serves each slot; the number of nodes where none does.
+    /// The node that serves each slot; the number of nodes if none does.
     owners: Vec<usize>,
     /// The primary of each node that is a replica.
     primaries: Vec<Option<usize>>,
@@ -44,13 +44,12 @@ struct PeerState {
 }
 
 impl FakeCluster {
-    /// So many primaries, with the slots in equal parts.
+    /// This many primaries, with equal parts of the slots.
     pub fn new(primaries: usize) -> FakeCluster {
         FakeCluster::with_replicas(primaries, 0)
     }
 
-    /// Primaries 0, 1, 2, ... and then as many replicas of each, in turn: with 3 primaries, nodes
-    /// 3 and 6 are replicas of node 0.
+    /// Primaries 0, 1, 2, ... and then their replicas in turn: with 3 primaries, nodes 3 and 6 are replicas of node 0.
     pub fn with_replicas(primaries: usize, replicas: usize) -> FakeCluster {
         let count = primaries * (1 + replicas);
         let listeners: Vec<_> = (0..count).map(|_| Script::listen()).collect();
@@ -84,8 +83,8 @@ impl FakeCluster {
         }
     }
 
-    /// Lets a closure answer the commands of one node; for `None` the node does as by default. The
-    /// closure must not call back into this cluster's [`FakeCluster::on`] or [`FakeCluster::off`].
+    /// A closure answers the commands of one node; for `None` the node uses its default answer. The closure must not
+    /// call [`FakeCluster::on`] or [`FakeCluster::off`].
     pub fn on(
         &self,
         node: usize,
@@ -99,7 +98,7 @@ impl FakeCluster {
         *lock(&self.shared.overrides[node]) = None;
     }
 
-    /// Gives slots to a node, as all nodes will say from now on.
+    /// Assigns slots to a node, which all nodes report from now on.
     pub fn assign(&self, slots: RangeInclusive<u16>, node: usize) {
         let mut state = lock(&self.shared.state);
         for slot in slots {
@@ -107,18 +106,18 @@ impl FakeCluster {
         }
     }
 
-    /// Takes slots from whoever has them.
+    /// Takes slots away from their owners.
     pub fn unassign(&self, slots: RangeInclusive<u16>) {
         self.assign(slots, self.nodes.len());
     }
 
-    /// The node that serves a slot; none if it was taken from all.
+    /// The node that serves a slot, if one does.
     pub fn owner(&self, slot: u16) -> Option<usize> {
         let owner = lock(&self.shared.state).owners[usize::from(slot)];
         (owner < self.nodes.len()).then_some(owner)
     }
 
-    /// What a node would answer by default: for closures that change only a little of it.
+    /// The default answer of a node, for closures that change only a part of it.
     pub fn default_answer(
         &self,
         node: usize,
@@ -132,7 +131,7 @@ impl FakeCluster {
         &self.nodes[node]
     }
 
-    /// Hangs up at a node's clients and refuses new ones, for good.
+    /// Closes the connections of a node and refuses new ones permanently.
     pub fn stop(&mut self, node: usize) {
         self.nodes[node].stop();
     }
@@ -153,7 +152,7 @@ impl FakeCluster {
         format!("redis://{}", self.seeds())
     }
 
-    /// How many commands of this name came to all nodes together.
+    /// The number of commands with this name at all nodes.
     pub fn calls(&self, name: &str) -> usize {
         self.nodes.iter().map(|node| node.calls(name)).sum()
     }
@@ -170,7 +169,7 @@ impl FakeCluster {
     }
 }
 
-/// 40 hexadecimal digits that say which node it is.
+/// 40 hexadecimal digits that identify the node.
 fn id(node: usize) -> Vec<u8> {
     bulk(format!("{:040x}", node + 1))
 }

@@ -1,4 +1,4 @@
-//! Which server to run.
+//! Finds server programs.
 
 use crate::error::{Error, Result, fail};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 /// A server program that was found.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
     /// `redis` or `valkey`.
     pub kind: String,
@@ -16,8 +16,8 @@ pub struct Found {
 }
 
 impl Found {
-    /// Whether `CLUSTER ADDSLOTSRANGE`, `cluster-port` and `enable-debug-command` exist: since
-    /// Redis 7.0, and in every Valkey.
+    /// Whether `CLUSTER ADDSLOTSRANGE`, `cluster-port` and `enable-debug-command` exist: since Redis 7.0, and in every
+    /// Valkey.
     pub(crate) fn is_7(&self) -> bool {
         self.version.0 >= 7
     }
@@ -52,12 +52,12 @@ pub fn named(wanted: impl AsRef<Path>) -> Result<Found> {
     }
 }
 
-/// All servers that can be found without being told, best first.
+/// All servers that are found without configuration, best first.
 pub fn servers() -> Vec<Found> {
     candidates().collect()
 }
 
-/// The server programs in a folder and those below it.
+/// The server programs in a folder and its subfolders.
 pub fn below(folder: &Path) -> Vec<Found> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Vec::new();
@@ -74,7 +74,7 @@ pub fn below(folder: &Path) -> Vec<Found> {
     paths.iter().flat_map(found).collect()
 }
 
-/// Python is asked only if nothing better is there.
+/// Python is used only if nothing better is found.
 fn candidates() -> impl Iterator<Item = Found> {
     ["redis-server", "valkey-server"]
         .iter()
@@ -83,7 +83,7 @@ fn candidates() -> impl Iterator<Item = Found> {
         .filter_map(|path| probe(&path).ok())
 }
 
-/// `path` itself when it has a slash in it, else the first program of that name in PATH.
+/// `path` itself if it contains a slash, else the first program of that name in PATH.
 fn in_path(path: &Path) -> Option<PathBuf> {
     if path.components().count() > 1 {
         return path.is_file().then(|| path.to_path_buf());
@@ -109,7 +109,7 @@ fn in_wheel() -> Option<PathBuf> {
     text.lines().next().map(PathBuf::from)
 }
 
-/// Asks a program what it is: `Redis server v=7.0.15 sha=...`, `Valkey server v=9.1.2 ...`.
+/// Runs a program for its version: `Redis server v=7.0.15 sha=...`, `Valkey server v=9.1.2 ...`.
 pub(crate) fn probe(path: &Path) -> Result<Found> {
     let out = Command::new(path)
         .arg("--version")

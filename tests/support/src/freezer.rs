@@ -1,10 +1,10 @@
-//! A process that is frozen by its control group: no signal tells it or its parent.
+//! A process that is frozen by its control group, without any signal to it or its parent.
 
 use crate::error::{Error, Result, fail};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Of the second version first: there a frozen process can still be killed.
+/// Version 2 first: there a frozen process can still be killed.
 const PLACES: [(&str, &str, [&str; 2]); 3] = [
     ("/sys/fs/cgroup/unified", "cgroup.freeze", ["1", "0"]),
     ("/sys/fs/cgroup", "cgroup.freeze", ["1", "0"]),
@@ -15,11 +15,11 @@ const PLACES: [(&str, &str, [&str; 2]); 3] = [
     ),
 ];
 
-/// A frozen process; it goes on when this is dropped.
+/// A frozen process; it resumes when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Freezer {
     group: PathBuf,
-    /// Where the process was before.
+    /// The group of the process before.
     home: PathBuf,
     state: PathBuf,
     thawed: &'static str,
@@ -62,7 +62,7 @@ impl Freezer {
 
 impl Drop for Freezer {
     fn drop(&mut self) {
-        // Whatever of this fails has not been done, or has nobody left to be done to.
+        // A step that fails was not done before, or the process is gone.
         let _ = put(&self.state, self.thawed);
         let _ = put(&self.home.join("cgroup.procs"), &self.pid.to_string());
         let _ = fs::remove_dir(&self.group);
@@ -73,7 +73,7 @@ fn put(file: &Path, word: &str) -> Result<()> {
     fs::write(file, word).map_err(|e| Error::new(format!("{}: {e}", file.display())))
 }
 
-/// The group of this root in which a process is; the root itself where that cannot be told.
+/// The group of a process below this root; the root itself if that is unknown.
 fn home(root: &Path, pid: u32) -> PathBuf {
     let wanted = match root.ends_with("freezer") {
         true => ":freezer:/",

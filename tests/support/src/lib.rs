@@ -1,11 +1,10 @@
 //! Real Redis and Valkey servers, and scripted ones, for tests, demos and benchmarks. Linux only.
 //!
-//! [`Cluster`] runs real servers that form a cluster, and breaks them on demand; [`Server`] runs a
-//! single one. The program `cluster` does the same for any language. [`Script`] plays a server
-//! from a script, byte by byte, for what no real server can be made to do on time, and
-//! [`FakeCluster`] is several of those that name each other.
+//! [`Cluster`] runs real servers that form a cluster, and breaks them on demand; [`Server`] runs a single one. The
+//! program `cluster` does the same for any language. [`Script`] is a scripted server, exact to the byte, for behaviour
+//! that real servers do not show on demand. [`FakeCluster`] is a cluster of scripted nodes.
 //!
-//! Nothing of it depends on the library under test.
+//! Nothing here depends on the tested library.
 
 mod admin;
 mod cluster;
@@ -35,3 +34,10 @@ pub use script::{Action, Listener, Script};
 pub use server::{Server, ServerBuilder};
 pub use slot::{SLOTS, slot_of};
 pub use wire::Command;
+
+/// The path of the test that a closure is written in, as `--exact` takes it: without the name of the program.
+pub fn test_of<F>() -> &'static str {
+    let (_program, path) = std::any::type_name::<F>().split_once("::").unwrap();
+    path.split_once("::{{closure}}")
+        .map_or(path, |(test, _)| test)
+}

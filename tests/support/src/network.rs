@@ -1,20 +1,20 @@
-//! A network of one's own, whose packets can be lost, refused and held up.
+//! A separate network whose packets can be lost, refused and delayed.
 //!
-//! A test program runs itself once more inside a network namespace, which needs no root where user
-//! namespaces are allowed; there it is root, and its loopback is nobody else's. Each test outside
-//! then asks what became of it inside ([`Network::run`]).
+//! A test program runs itself again in a network namespace. Where user namespaces are allowed this needs no root;
+//! inside it is root and has its own loopback. Each test outside then looks up its result inside ([`Network::run`]).
 
 use crate::error::{Result, fail};
+use crate::test_of;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-/// Says to whoever looks that we are inside.
+/// Set in the process inside the namespace.
 const INSIDE: &str = "RDC_TEST_NETWORK";
-/// With this set to `skip`, a machine where no namespace can be had passes without these tests.
+/// With the value `skip`, these tests pass on a machine without namespaces.
 const WHERE_NOT: &str = "RDC_NO_NETWORK";
-/// Seconds that all tests of a program may take together.
+/// Time limit in seconds for all tests of a program.
 const PATIENCE: &str = "240";
-/// Where Debian keeps what only root used to need.
+/// Debian keeps administration tools here.
 const SBIN: &str = "/usr/sbin:/sbin";
 
 /// The network namespace of this process, once it is inside one.
@@ -22,9 +22,10 @@ const SBIN: &str = "/usr/sbin:/sbin";
 pub struct Network(());
 
 impl Network {
-    /// Runs `body` inside, and outside fails if it failed there. All tests of a program that are asked for run
-    /// inside one process, one after the other, so that they may share a cluster.
-    pub fn run(name: &str, body: impl FnOnce(&Network)) {
+    /// Runs `body` inside; outside it fails if the test failed there. All requested tests of a program run inside one
+    /// process, one after the other, so that they can share a cluster.
+    pub fn run<F: FnOnce(&Network)>(body: F) {
+        let name = test_of::<F>();
         if std::env::var_os(INSIDE).is_some() {
             return body(&Network(()));
         }
@@ -38,7 +39,7 @@ impl Network {
         };
         let passed = said.lines().any(|l| l == format!("test {name} ... ok"));
         if passed {
-            // What it measured: shown where output is.
+            // The measurements that the test printed.
             let head = format!("---- {name} stdout ----");
             let own = said.lines().skip_while(|l| *l != head).skip(1);
             for line in own.take_while(|l| !l.starts_with("---- ")) {
@@ -49,7 +50,8 @@ impl Network {
         }
     }
 
-    /// Loses or refuses packets by these rules of nft, in place of those before: `ip saddr 127.0.0.1 tcp dport 7000 drop`.
+    /// Loses or refuses packets by these nft rules, which replace earlier ones: `ip saddr 127.0.0.1 tcp dport 7000
+    /// drop`.
     pub fn rules(&self, rules: &[String]) {
         let mut script = "table inet f\ndelete table inet f\ntable inet f {\n  chain out {\n    \
              type filter hook output priority 0;\n"
@@ -70,7 +72,7 @@ impl Network {
         self.rules(&[]);
     }
 
-    /// Breaks the connections from 127.0.0.1 to this address, as the kernel does when it gives one up.
+    /// Breaks the connections from 127.0.0.1 to this address, as the kernel does after a timeout.
     pub fn break_connections(&self, host: &str, port: u16) {
         let port = format!(":{port}");
         let words = [
@@ -87,7 +89,7 @@ impl Network {
         tool("ss", &words).unwrap_or_else(|e| panic!("{e}"));
     }
 
-    /// Lets so many bits a second through, like `32mbit`; none means all.
+    /// Limits the bandwidth, for example to `32mbit`; `None` removes the limit.
     pub fn bandwidth(&self, rate: Option<&str>) {
         let done = match rate {
             Some(rate) => {
@@ -118,9 +120,9 @@ fn tool(name: &str, words: &[&str]) -> Result<()> {
     }
 }
 
-/// Runs the tests of this program, as they were asked for, in a namespace; says what they said.
+/// Runs the requested tests of this program in a namespace and returns their output.
 fn inside() -> Result<String> {
-    // Without root first: what needs no privilege should not use one.
+    // Without root first: no privilege is used without need.
     let ways: [&[&str]; 2] = [&["-Urn"], &["-n"]];
     let mut why = String::new();
     for way in ways {
@@ -142,7 +144,7 @@ fn inside_by(way: &[&str]) -> Result<String> {
     let shell = "ip link set lo up && exec \"$0\" \"$@\"";
     let asked = std::env::args().skip(1);
     let kept = asked.filter(|a| a != "--nocapture" && a != "--no-capture" && a != "--show-output");
-    // A test that hangs must not hold up all that come after.
+    // A test that hangs must not block the others.
     let output = Command::new("timeout")
         .args(["-s", "KILL", PATIENCE, "unshare"])
         .args(way)

@@ -1,9 +1,8 @@
-//! Ports that stay ours while a server is down.
+//! Ports that stay reserved while a server is down.
 //!
-//! Asking the kernel for port 0 gives one from the ephemeral range, which any outgoing connection
-//! of this machine may take while a killed node waits to be restarted. So ports are chosen below
-//! that range, and held against other clusters of this tool by an abstract Unix socket: its name is
-//! bound to the network namespace, as ports are, and vanishes with the process.
+//! Port 0 gives a port of the ephemeral range, which any outgoing connection of this machine may take while a killed
+//! node waits for its restart. So ports are chosen below that range, and reserved against other clusters of this tool
+//! by an abstract Unix socket: its name belongs to the network namespace, as ports do, and vanishes with the process.
 
 use crate::error::{Result, fail};
 use std::net::TcpListener;
@@ -12,7 +11,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
-/// A port that no other cluster of this tool will choose while this value lives.
+/// A port that no other cluster of this tool chooses while this value lives.
 #[derive(Debug)]
 pub(crate) struct Port {
     pub number: u16,
@@ -20,11 +19,11 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    /// Claims this very port, if nobody has it.
+    /// Claims this port, if it is free.
     pub fn claim(number: u16) -> Option<Port> {
         let name = SocketAddr::from_abstract_name(format!("rdc-test-port-{number}")).ok()?;
         let claim = UnixListener::bind_addr(&name).ok()?;
-        // The claim keeps off clusters of ours; the bind shows whether anybody else is there.
+        // The claim excludes other clusters of this tool; the bind detects other programs.
         TcpListener::bind(("127.0.0.1", number)).ok()?;
         Some(Port {
             number,
@@ -32,13 +31,13 @@ impl Port {
         })
     }
 
-    /// Claims a free port and, for servers that know no `cluster-port`, the one 10000 above it,
-    /// which they take for their cluster bus.
+    /// Claims a free port and, for servers without `cluster-port`, the port 10000 above it, which they use for the
+    /// cluster bus.
     pub fn free(with_bus: bool) -> Result<(Port, Option<Port>)> {
         const FIRST: u16 = 11000;
         static NEXT: AtomicU32 = AtomicU32::new(0);
         if NEXT.load(Ordering::Relaxed) == 0 {
-            // Another start for each process, so that parallel test programs seldom meet.
+            // Each process starts elsewhere, so that parallel test programs rarely collide.
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             let seed = now.map_or(1, |d| d.subsec_nanos()) ^ std::process::id().rotate_left(16);
             NEXT.store(seed | 1, Ordering::Relaxed);

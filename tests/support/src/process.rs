@@ -1,14 +1,12 @@
-//! Server processes and their directory, and that neither outlives us.
+//! Server processes and their directory; neither outlives this process.
 //!
-//! A server must die with the process that started it, however that ends: return, panic, Ctrl-C,
-//! `kill -9`. On Linux the kernel does this by itself: `PR_SET_PDEATHSIG`. Its trap is that the
-//! signal comes when the *thread* that forked ends, and a test is a thread. So one thread, started
-//! with the first server and living as long as the process, forks them all. That needs no watchdog
-//! process, which would be one more process to be left behind. SIGKILL ends stopped servers too.
+//! A server must die with the process that started it, however that ends: return, panic, Ctrl-C, `kill -9`. Linux
+//! offers `PR_SET_PDEATHSIG` for this, but sends the signal when the *thread* that forked ends, and a test is a
+//! thread. So one thread forks all servers: it starts with the first server and lives as long as the process. This
+//! needs no watchdog process, which could itself be left behind. SIGKILL also ends stopped servers.
 //!
-//! What the kernel does not do is remove files. Drop does, and an `atexit` handler for clusters in
-//! statics; what a killed process left is swept by the next start, which knows it by an flock(2)
-//! that nobody holds any more.
+//! The kernel does not remove files. Drop does, and an `atexit` handler for clusters in statics. What a killed process
+//! left is removed by the next start, which detects it by an flock(2) that no process holds.
 
 use crate::admin::{Admin, Login};
 use crate::error::{Error, Result, fail};
@@ -30,16 +28,16 @@ const PREFIX: &str = "rdc-test-";
 /// A server's Unix socket, in its directory.
 pub(crate) const SOCKET: &str = "socket";
 
-/// A panic elsewhere must not keep a server from being stopped.
+/// A panic elsewhere must not prevent the stop of a server.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A directory with servers in it; ending it stops them and removes it.
+/// A directory with servers; its end stops them and removes it.
 #[derive(Debug)]
 pub(crate) struct Home {
     pub path: PathBuf,
-    /// Held by flock; a sweeper that gets it knows that we are gone.
+    /// Held with flock; whoever gets the lock knows that this process has ended.
     _lock: File,
     owner: u32,
     processes: Mutex<Vec<Arc<Process>>>,
@@ -71,14 +69,14 @@ impl Home {
     }
 
     pub fn end(&self) {
-        // A forked child inherits the value but not the servers.
+        // A forked child inherits the value, but the servers belong to the parent.
         if self.owner != std::process::id() {
             return;
         }
         for process in lock(&self.processes).drain(..) {
             process.kill();
         }
-        // Whatever is left, the next start sweeps.
+        // The next start removes what is left.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
@@ -116,7 +114,7 @@ fn create(temp: &Path) -> io::Result<(PathBuf, File)> {
             Err(e) => return Err(e),
         }
         let lock = File::create(path.join("lock"))?;
-        // A sweeper may have come between the two; then another directory is tried.
+        // A clean-up may have happened between the two steps; then another directory is tried.
         if try_flock(&lock) && path.join("lock").exists() {
             return Ok((path, lock));
         }
@@ -131,7 +129,7 @@ fn sweep(temp: &Path) {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
         }
-        // No lock file yet: it is being made. No permission: somebody else's.
+        // No lock file: the directory is being made. No permission: it belongs to another user.
         if let Ok(lock) = File::open(entry.path().join("lock"))
             && try_flock(&lock)
         {
@@ -141,18 +139,18 @@ fn sweep(temp: &Path) {
 }
 
 fn try_flock(file: &File) -> bool {
-    // SAFETY: flock takes a descriptor and touches no memory.
+    // SAFETY: flock takes a descriptor.
     unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
 }
 
-/// Starts a program that dies with this process; see the head of this file.
+/// Starts a program that dies with this process; see the module documentation.
 fn spawn(mut command: Command) -> io::Result<Child> {
     type Job = (Command, mpsc::Sender<io::Result<Child>>);
     static SPAWNER: OnceLock<Mutex<mpsc::Sender<Job>>> = OnceLock::new();
     let parent = std::process::id();
-    // A group of its own, or Ctrl-C on a terminal would stop the servers before whoever uses them.
+    // A separate process group: otherwise Ctrl-C on a terminal would stop the servers before their user.
     command.process_group(0);
-    // SAFETY: between fork and exec only async-signal-safe calls are made.
+    // SAFETY: only async-signal-safe calls between fork and exec.
     unsafe {
         command.pre_exec(move || {
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
@@ -180,14 +178,14 @@ fn spawn(mut command: Command) -> io::Result<Child> {
         Mutex::new(jobs)
     });
     let (done, wait) = mpsc::channel();
-    let gone = |_| io::Error::other("the thread that starts servers is gone");
+    let gone = |_| io::Error::other("the thread that starts servers has ended");
     lock(spawner).send((command, done)).map_err(|_| gone(()))?;
     wait.recv().map_err(|_| gone(()))?
 }
 
 /// A blocked signal stays blocked across exec, and std does not unblock it.
 pub(crate) fn unblock_signals() {
-    // SAFETY: both calls work on a set on this stack, and are async-signal-safe.
+    // SAFETY: the set is on this stack; both calls are async-signal-safe.
     unsafe {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut none);
@@ -195,7 +193,7 @@ pub(crate) fn unblock_signals() {
     }
 }
 
-/// One server: its ports, its directory, and the process while there is one.
+/// One server: its ports, its directory, and its process if it runs.
 #[derive(Debug)]
 pub(crate) struct Process {
     /// Its IP address.
@@ -206,7 +204,7 @@ pub(crate) struct Process {
     pub login: Option<Login>,
     program: PathBuf,
     dir: PathBuf,
-    /// Where it is administered, if not at its address.
+    /// The Unix socket for administration, if it is not administered at its address.
     socket: Option<PathBuf>,
     state: Mutex<State>,
 }
@@ -279,7 +277,7 @@ impl Process {
         }
     }
 
-    /// Waits until the server answers, has loaded its data, and is the process that we started.
+    /// Waits until the server answers, has loaded its data, and is the process that was started here.
     pub fn wait_ready(&self, deadline: Instant) -> Result<()> {
         loop {
             let mut last = match self.info("") {
@@ -323,8 +321,8 @@ impl Process {
     fn last_log_line(&self) -> String {
         let log = fs::read_to_string(self.log_path()).unwrap_or_default();
         let lines: Vec<_> = log.lines().filter(|l| !l.trim().is_empty()).collect();
-        // Redis ends with "Failed listening on port ..., exiting." and says why a line before; a
-        // bad configuration is reported as `>>> 'the line'` and then the reason.
+        // Redis ends with "Failed listening on port ..., exiting." and gives the reason one line before; a bad
+        // configuration is reported as `>>> 'the line'` and then the reason.
         lines[lines.len().saturating_sub(2)..].join(" | ")
     }
 
@@ -333,7 +331,7 @@ impl Process {
         lock(&self.state).child.as_ref().map(Child::id)
     }
 
-    /// Whether the process is there and not stopped by us.
+    /// Whether the process exists and was not stopped here.
     pub fn is_live(&self) -> bool {
         self.exists() && !self.is_stopped()
     }
@@ -342,7 +340,7 @@ impl Process {
         lock(&self.state).stopped
     }
 
-    /// Whether there is a process; one that died by itself (SHUTDOWN, a crash) is noticed here.
+    /// Whether the process exists; a process that ended by itself (SHUTDOWN, a crash) is detected here.
     pub fn exists(&self) -> bool {
         match &mut lock(&self.state).child {
             Some(child) => matches!(child.try_wait(), Ok(None)),
@@ -350,17 +348,17 @@ impl Process {
         }
     }
 
-    /// SIGKILL, and waits until it is gone. False when there was no process.
+    /// Sends SIGKILL and waits for the end. False if there was no process.
     pub fn kill(&self) -> bool {
         let mut state = lock(&self.state);
         state.stopped = false;
-        // Of the first version's control groups none lets a frozen process die.
+        // A frozen process in a version 1 control group cannot be killed.
         state.frozen = None;
         let Some(mut child) = state.child.take() else {
             return false;
         };
         let alive = matches!(child.try_wait(), Ok(None));
-        // A signal to a process that has just ended fails, and the wait collects it.
+        // A signal to a process that has just ended fails, and the wait reaps it.
         let _ = child.kill();
         let _ = child.wait();
         alive
@@ -372,7 +370,7 @@ impl Process {
             fail!("{} is not running", self.name());
         };
         let signal = if stop { libc::SIGSTOP } else { libc::SIGCONT };
-        // SAFETY: kill takes numbers; the child is not yet waited for, so the id is still its own.
+        // SAFETY: kill takes numbers; the child is not reaped yet, so its id is not reused.
         if unsafe { libc::kill(child.id() as libc::pid_t, signal) } != 0 {
             fail!("{}: {}", self.name(), io::Error::last_os_error());
         }
@@ -383,7 +381,7 @@ impl Process {
         Ok(())
     }
 
-    /// Stops it by its control group, until it is told to go on.
+    /// Freezes its control group until it is resumed.
     pub fn freeze(&self) -> Result<()> {
         let mut state = lock(&self.state);
         let Some(pid) = state.child.as_ref().map(Child::id) else {

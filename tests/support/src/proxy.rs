@@ -1,4 +1,4 @@
-//! A wire that delays, splits and cuts, by dice with a seed.
+//! A proxy that delays, splits and cuts connections at random, with a seed.
 
 use crate::process::lock;
 use std::collections::HashMap;
@@ -9,39 +9,38 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// What a [`Proxy`] does to what it carries. Chances are of 1000, for each piece it reads.
+/// The faults of a [`Proxy`]. Probabilities are per mille, for each part that it reads.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Chaos {
-    /// Each piece is passed on in pieces of at most so many bytes; 0 leaves it whole.
+    /// Forwards in parts of at most this many bytes; 0 keeps parts whole.
     pub split: usize,
-    /// How often it waits before it passes a piece on, and for how long at most.
+    /// The probability of a delay before a part is forwarded, and its maximum.
     pub delays: u32,
     pub delay: Duration,
-    /// How often it cuts both ways, in the middle of a piece.
+    /// The probability of cutting both directions inside a part.
     pub cuts: u32,
-    /// How often a piece on its way back has one of its bits turned, and how often one that begins with a string comes
+    /// The probability that a part of a reply has one bit flipped, and that a part that begins with a string is sent
     /// twice.
     pub flips: u32,
     pub doubles: u32,
 }
 
-/// Carries what comes to a port of its own to another one of 127.0.0.1, and back.
+/// Forwards connections from a port of its own to another port of 127.0.0.1.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
     stop: Arc<AtomicBool>,
     chaos: Arc<Mutex<Chaos>>,
-    /// How often it has cut, and how often it has changed what it carried.
+    /// How often it has cut a connection, and how often it has changed data.
     cuts: Arc<AtomicUsize>,
     changes: Arc<AtomicUsize>,
-    /// Both ends of every connection, by its number.
+    /// Both ends of every connection, by number.
     streams: Arc<Mutex<HashMap<usize, [TcpStream; 2]>>>,
     accept: Option<JoinHandle<()>>,
 }
 
 impl Proxy {
-    /// A wire to this port. The same seed makes the same choices, as far as the pieces that come
-    /// are the same.
+    /// A proxy to this port. The same seed makes the same choices for the same parts.
     pub fn start(to: u16, chaos: Chaos, seed: u64) -> Proxy {
         let bound = TcpListener::bind("127.0.0.1:0").unwrap_or_else(|e| panic!("no port: {e}"));
         let port = bound.local_addr().map(|a| a.port()).unwrap_or_default();
@@ -60,7 +59,7 @@ impl Proxy {
                         break;
                     }
                     let pair = client.and_then(|c| Ok((c, TcpStream::connect(("127.0.0.1", to))?)));
-                    // Nobody listens there: what the client sees is a connection that ends.
+                    // No server listens there: the client sees a closed connection.
                     let Ok((client, server)) = pair else { continue };
                     let ends = client
                         .try_clone()
@@ -77,11 +76,11 @@ impl Proxy {
                             seed ^ (number as u64 * 2 + way as u64) << 32,
                         ));
                         let (chaos, cuts, streams) = (chaos.clone(), cuts.clone(), streams.clone());
-                        // What a client has said is left as it is, or nobody could tell whose fault an answer is.
+                        // Requests are never changed, or a wrong answer would be the server's.
                         let changes = (way == 1).then(|| changes.clone());
                         threads.push(std::thread::spawn(move || {
                             carry(from, to, &chaos, &dice, &cuts, changes.as_deref());
-                            // The other way may have done so already.
+                            // The other direction may have closed it already.
                             lock(&streams).remove(&number);
                         }));
                     }
@@ -106,12 +105,12 @@ impl Proxy {
         self.port
     }
 
-    /// Does otherwise from now on, also on connections that there are.
+    /// Changes the faults from now on, on open connections too.
     pub fn set(&self, chaos: Chaos) {
         *lock(&self.chaos) = chaos;
     }
 
-    /// Cuts all connections that there are.
+    /// Cuts all open connections.
     pub fn cut(&self) {
         for stream in lock(&self.streams).values().flatten() {
             // It may have ended already.
@@ -119,12 +118,12 @@ impl Proxy {
         }
     }
 
-    /// How often dice have cut a connection.
+    /// How many connections were cut at random.
     pub fn cuts(&self) -> usize {
         self.cuts.load(Ordering::SeqCst)
     }
 
-    /// How often it has turned a bit, or said something twice.
+    /// How many bits were flipped and replies doubled.
     pub fn changes(&self) -> usize {
         self.changes.load(Ordering::SeqCst)
     }
@@ -141,7 +140,7 @@ impl Drop for Proxy {
     }
 }
 
-/// One way, until an end hangs up.
+/// Forwards one direction until an end closes.
 fn carry(
     mut from: TcpStream,
     mut to: TcpStream,
@@ -160,7 +159,8 @@ fn carry(
                 buffer[dice.below(n as u64) as usize] ^= 1 << dice.below(8);
                 changes.fetch_add(1, Ordering::SeqCst);
             }
-            // Not what answers several at once, as a handshake's: nobody could tell the second from an answer to the next.
+            // Not a part with several replies, such as those of a handshake: the doubled one would pass for the next
+            // reply.
             if dice.chance(chaos.doubles) && buffer[0] == b'$' {
                 twice = buffer[..n].repeat(2);
                 changes.fetch_add(1, Ordering::SeqCst);
@@ -179,7 +179,7 @@ fn carry(
             piece = &piece[..dice.below(piece.len() as u64 + 1) as usize];
         }
         if !twice.is_empty() && !cut {
-            // In one, or what comes second could not be told from an answer to what is asked next.
+            // In one write, or the doubled reply would pass for the reply to the next request.
             if to.write_all(&twice).is_err() {
                 break;
             }
@@ -202,12 +202,12 @@ fn carry(
         }
     }
     for stream in [&from, &to] {
-        // The other way may have done so already.
+        // The other direction may have closed it already.
         let _ = stream.shutdown(Shutdown::Both);
     }
 }
 
-/// Numbers that look random, the same for the same seed (SplitMix64).
+/// Pseudo-random numbers, the same for the same seed (SplitMix64).
 #[derive(Debug)]
 struct Dice(AtomicU64);
 

@@ -1,6 +1,6 @@
-//! The scripted node: a server that does exactly what a test says, when it says so.
+//! The scripted node: a server that does exactly what a test says, at the time it says.
 //!
-//! A script is lines; blank ones and those that begin with `#` mean nothing.
+//! A script consists of lines; blank lines and lines that begin with `#` are ignored.
 //!
 //! ```text
 //! EXPECT GET "a key"     the next command, exactly; * is any one argument, ... any rest;
@@ -18,8 +18,8 @@
 //! END
 //! ```
 //!
-//! `{port}` stands for the node's own port. A script that ends keeps the connection open and
-//! expects nothing more on it.
+//! `{port}` stands for the node's own port. After its end a script keeps the connection open and expects no more
+//! commands.
 
 use crate::error::{Error, Result, fail};
 use crate::wire::{self, Command};
@@ -33,26 +33,26 @@ use std::time::{Duration, Instant};
 
 use crate::process::lock;
 
-/// What a node that is served by a closure does about a command.
+/// What a closure makes a node do about a command.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Writes these bytes.
     Send(Vec<u8>),
-    /// Writes these bytes, so many at a time, with a pause between.
+    /// Writes these bytes in parts of this size, with a pause between them.
     SendSlow(Vec<u8>, usize, Duration),
-    /// Writes these bytes and hangs up.
+    /// Writes these bytes and closes the connection.
     SendClose(Vec<u8>),
-    /// Writes these bytes and hangs up rudely.
+    /// Writes these bytes and resets the connection.
     SendReset(Vec<u8>),
     /// Does nothing, and reads the next command.
     Nothing,
-    /// Hangs up (FIN).
+    /// Closes the connection (FIN).
     Close,
-    /// Hangs up rudely (RST).
+    /// Resets the connection (RST).
     Reset,
     /// Keeps the connection and never reads or writes again.
     Hang,
-    /// Waits, then does the other thing.
+    /// Waits, then does this.
     Delay(Duration, Box<Action>),
 }
 
@@ -63,7 +63,7 @@ impl Action {
     }
 }
 
-/// A port that is bound and listens, for scripts that must know each other's ports.
+/// A bound, listening port, for scripts that must know each other's ports.
 #[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
@@ -76,13 +76,13 @@ impl Listener {
         self.port
     }
 
-    /// Plays one script on every connection. Panics on a line that is no script's.
+    /// Plays one script on every connection. Panics on an invalid line.
     pub fn play(self, script: &str) -> Script {
         let lines = Arc::new(parse(script, self.port).unwrap_or_else(|e| panic!("script: {e}")));
         self.run(None, move |_, peer| perform(&lines, peer))
     }
 
-    /// Plays the first script on the first connection, and so on; there must be exactly as many.
+    /// Plays the first script on the first connection, and so on; the number of connections must match.
     pub fn play_each(self, scripts: &[&str]) -> Script {
         let parsed = scripts.iter().map(|s| parse(s, self.port));
         let scripts: Vec<_> = parsed
@@ -95,8 +95,8 @@ impl Listener {
         })
     }
 
-    /// Lets a closure answer each command; it is given the number of the connection, from 0. It
-    /// runs for one command at a time.
+    /// A closure answers each command; it gets the number of the connection, from 0. It runs for one command at a
+    /// time.
     pub fn serve(self, answer: impl FnMut(usize, &Command) -> Action + Send + 'static) -> Script {
         let answer = Mutex::new(answer);
         self.run(None, move |n, peer| {
@@ -128,7 +128,7 @@ impl Listener {
                     break;
                 }
                 let Ok(stream) = stream else { continue };
-                // Pieces shall arrive as they were sent.
+                // Parts must arrive as they were sent.
                 let _ = stream.set_nodelay(true);
                 let stream = Arc::new(stream);
                 let number = {
@@ -148,7 +148,7 @@ impl Listener {
                 };
                 let play = play.clone();
                 let thread = std::thread::spawn(move || {
-                    // A panic in a test's closure is that test's failure, not silence.
+                    // A panic in a test's closure fails that test.
                     let played = std::panic::AssertUnwindSafe(|| play(number, &mut peer));
                     let done = std::panic::catch_unwind(played)
                         .unwrap_or_else(|_| Err("the closure panicked".into()));
@@ -185,13 +185,13 @@ struct Connection {
     stream: Weak<TcpStream>,
     received: Vec<Command>,
     bytes: usize,
-    /// What the script waits for; a failure if it is never satisfied.
+    /// What the script waits for; a failure if it never happens.
     waiting: Option<String>,
     failure: Option<String>,
 }
 
-/// A running node. Its threads end when it is dropped; a mismatch that nobody asked for with
-/// [`Script::finish`] is a panic then.
+/// A running node. Its threads end when it is dropped; a mismatch that was not collected with [`Script::finish`]
+/// panics then.
 #[derive(Debug)]
 pub struct Script {
     port: u16,
@@ -201,7 +201,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// Binds a free port of 127.0.0.1; what it plays is said next.
+    /// Binds a free port of 127.0.0.1.
     pub fn listen() -> Listener {
         let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| {
             let port = listener.local_addr()?.port();
@@ -261,7 +261,7 @@ impl Script {
         self.received().into_iter().map(show).collect()
     }
 
-    /// How many commands of this name came, on all connections.
+    /// The number of commands with this name, on all connections.
     pub fn calls(&self, name: &str) -> usize {
         let commands = self.received().into_iter().flatten();
         commands
@@ -272,7 +272,7 @@ impl Script {
             .count()
     }
 
-    /// How many bytes came, on all connections.
+    /// The number of bytes received, on all connections.
     pub fn bytes_received(&self) -> usize {
         lock(&self.shared.state)
             .connections
@@ -281,12 +281,12 @@ impl Script {
             .sum()
     }
 
-    /// Waits until the condition holds for what was received; false if that takes longer.
+    /// Waits until the condition holds for the received commands; false after the time limit.
     pub fn wait_for(&self, mut holds: impl FnMut(&Script) -> bool, patience: Duration) -> bool {
         crate::wait_until(|| holds(self), patience)
     }
 
-    /// Hangs up on all clients and goes on listening.
+    /// Closes all connections and keeps listening.
     pub fn close_connections(&self) {
         for connection in &lock(&self.shared.state).connections {
             if let Some(stream) = connection.stream.upgrade() {
@@ -296,25 +296,25 @@ impl Script {
         }
     }
 
-    /// Hangs up and stops listening: the next connect is refused.
+    /// Closes all connections and stops listening: the next connect is refused.
     pub fn stop(&mut self) {
         lock(&self.shared.state).stop = true;
         self.shared.changed.notify_all();
         if let Some(accept) = self.accept.take() {
-            // It waits in accept; when the connect fails it is awake already.
+            // The thread waits in accept; if this connect fails, it is awake already.
             let _ = TcpStream::connect(("127.0.0.1", self.port));
             let _ = accept.join();
         }
         self.close_connections();
         let threads = std::mem::take(&mut lock(&self.shared.state).threads);
         for thread in threads {
-            // A panic in there was caught and is a failure in the list.
+            // A panic of the thread was caught and is in the list of failures.
             let _ = thread.join();
         }
     }
 
-    /// Stops the node; what happened otherwise than scripted is the error, a line each. A script
-    /// that waits in vain is given a second: the client's last bytes may still be on their way.
+    /// Stops the node; the error lists deviations from the script, one on each line. A script that still waits gets
+    /// one second, because the client's last bytes may be in flight.
     pub fn finish(mut self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(1);
         let late = |shared: &Shared| {
@@ -376,14 +376,13 @@ struct Peer {
     number: usize,
     stream: Option<Arc<TcpStream>>,
     bytes: Vec<u8>,
-    /// A command that was read too early.
+    /// A command that was read ahead.
     next: Option<Command>,
     shared: Arc<Shared>,
 }
 
 impl Peer {
-    /// The next command; `None` when the client has hung up. `waiting` says what the script needs
-    /// it for.
+    /// The next command; `None` if the client has disconnected. `waiting` says what the script needs it for.
     fn command(&mut self, waiting: Option<String>) -> std::result::Result<Option<Command>, String> {
         if let Some(command) = self.next.take() {
             return Ok(Some(command));
@@ -408,7 +407,7 @@ impl Peer {
                     self.record(|c| c.bytes += n);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // Reset: gone as well.
+                // A reset ends the connection too.
                 Err(_) => return Ok(None),
             }
         }
@@ -418,7 +417,7 @@ impl Peer {
         what(&mut lock(&self.shared.state).connections[self.number]);
     }
 
-    /// False when nothing more can be done on this connection.
+    /// False if the connection has ended.
     fn act(&mut self, action: Action) -> bool {
         match action {
             Action::Send(bytes) => self.write(&bytes),
@@ -437,7 +436,7 @@ impl Peer {
             Action::Nothing => true,
             Action::Close => {
                 if let Some(stream) = self.stream.take() {
-                    // Closing with unread input would be a reset; this is a FIN in any case.
+                    // Closing with unread input would send RST; this always sends FIN.
                     let _ = stream.shutdown(std::net::Shutdown::Write);
                     self.drain(&stream);
                 }
@@ -462,7 +461,7 @@ impl Peer {
         stream.is_some_and(|mut stream| stream.write_all(bytes).is_ok())
     }
 
-    /// Reads what is there already, so that the kernel has no cause for a reset.
+    /// Reads pending input, so that the kernel has no reason for a reset.
     fn drain(&self, mut stream: &TcpStream) {
         let mut chunk = [0; 16384];
         if stream.set_nonblocking(true).is_ok() {
@@ -472,7 +471,7 @@ impl Peer {
         }
     }
 
-    /// False when the node was stopped meanwhile.
+    /// False if the node was stopped meanwhile.
     fn wait(&self, time: Option<Duration>) -> bool {
         let state = lock(&self.shared.state);
         let going = |state: &mut State| !state.stop;
@@ -504,7 +503,7 @@ fn reset_on_close(stream: &TcpStream) {
         l_onoff: 1,
         l_linger: 0,
     };
-    // SAFETY: the descriptor is open, and the option is a linger of its own size.
+    // SAFETY: the descriptor is open, and the option is a linger struct of its own size.
     unsafe {
         libc::setsockopt(
             stream.as_raw_fd(),
@@ -628,7 +627,7 @@ fn patterns(text: &str) -> Result<Vec<Pattern>> {
         .collect())
 }
 
-/// Whether a command is the expected one. Its name may be in either case, its arguments may not.
+/// Whether a command is the expected one. The case of its name is ignored, that of its arguments is not.
 fn matches(patterns: &[Pattern], command: &[Vec<u8>]) -> bool {
     let mut words = command.iter().enumerate();
     for pattern in patterns {
@@ -650,7 +649,7 @@ fn matches(patterns: &[Pattern], command: &[Vec<u8>]) -> bool {
 #[derive(PartialEq)]
 enum Flow {
     On,
-    /// Nothing more happens on this connection.
+    /// The connection has ended.
     Over,
 }
 
@@ -682,7 +681,7 @@ fn block(lines: &[Line], peer: &mut Peer) -> std::result::Result<Flow, String> {
             Step::Handshake => greet(lines.get(index + 1), peer)?,
             Step::Act(action) => match peer.act(action.clone()) {
                 true => Flow::On,
-                // Either it was to end here, or the client has gone and the next line will say so.
+                // Either it was to end here, or the client has disconnected and the next line reports it.
                 false if matches!(action, Action::Send(_) | Action::SendSlow(..)) => Flow::On,
                 false => Flow::Over,
             },
@@ -701,7 +700,7 @@ fn block(lines: &[Line], peer: &mut Peer) -> std::result::Result<Flow, String> {
                 flow
             }
             Step::Loop(None, lines) => loop {
-                // The client may hang up between two rounds, and only there.
+                // The client may disconnect only between two rounds.
                 match peer.command(None)? {
                     None => break Flow::Over,
                     Some(command) => peer.next = Some(command),
@@ -718,8 +717,8 @@ fn block(lines: &[Line], peer: &mut Peer) -> std::result::Result<Flow, String> {
     Ok(Flow::On)
 }
 
-/// Answers what sets a connection up. A client that leaves before it has asked for anything is
-/// no mismatch unless the next line needs one more command.
+/// Answers handshake commands. A client that disconnects before its first command is no mismatch, unless the next line
+/// needs another command.
 fn greet(next: Option<&Line>, peer: &mut Peer) -> std::result::Result<Flow, String> {
     let needs = |line: &&Line| takes_input(line) && !matches!(line.step, Step::Loop(None, _));
     let waiting = next.filter(needs);

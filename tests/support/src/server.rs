@@ -1,4 +1,4 @@
-//! A single server that is no cluster, and what it shares with the nodes of one.
+//! A single server without cluster mode, and the code that it shares with cluster nodes.
 
 use crate::admin::{Login, Reply};
 use crate::error::{Error, Result, fail};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How to run servers, in a cluster or alone.
+/// How servers are started, alone or in a cluster.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Launch {
     pub server: Option<Found>,
@@ -18,12 +18,12 @@ pub(crate) struct Launch {
     pub appendonly: bool,
     /// Certificate, key, authority.
     pub tls: Option<[PathBuf; 3]>,
-    /// Each server has an IP address of its own, 127.0.1.1, 127.0.1.2, ..., from which it also speaks.
+    /// Each server has its own IP address, 127.0.1.1, 127.0.1.2, ..., for outgoing connections too.
     pub apart: bool,
 }
 
 impl Launch {
-    /// What servers that we start must be administered with.
+    /// The user and password to administer the started servers with.
     pub fn login(&self) -> Option<Login> {
         if let Some((user, password)) = &self.admin {
             return Some(Login {
@@ -85,7 +85,7 @@ impl Launch {
                 ca.display()
             );
             if bus.is_some() {
-                // Without these two the cluster names its plain ports to TLS clients too.
+                // Without these two options the cluster reports plaintext ports to TLS clients too.
                 config += "tls-cluster yes\ntls-replication yes\n";
             }
             tls = Some(port);
@@ -106,13 +106,13 @@ impl Launch {
     }
 }
 
-/// Redis and Valkey both say it so.
+/// Redis and Valkey use the same message.
 pub(crate) fn is_port_taken(error: &Error) -> bool {
     let words = error.to_string();
     words.contains("Address already in use") || words.contains("Failed listening on")
 }
 
-/// A command that must not be refused.
+/// Sends a command that must succeed.
 pub(crate) fn ask<A: AsRef<[u8]>>(process: &Process, args: &[A]) -> Result<Reply> {
     let reply = process.connect(Duration::from_secs(10))?.command(args)?;
     if reply.is_error() {
@@ -136,7 +136,7 @@ pub(crate) fn calls(process: &Process, command: &str) -> Result<u64> {
             .parse()
             .ok()
     });
-    // A command never called has no line.
+    // A command that was never called has no line.
     Ok(calls.unwrap_or(0))
 }
 
@@ -159,7 +159,7 @@ pub(crate) fn url_login(login: &Option<Login>) -> String {
     }
 }
 
-/// What kind of server to start. See [`Server::builder`].
+/// The configuration of a server. See [`Server::builder`].
 #[derive(Clone, Debug, Default)]
 pub struct ServerBuilder {
     launch: Launch,
@@ -173,15 +173,14 @@ impl ServerBuilder {
         self
     }
 
-    /// One more line of the configuration file. With `requirepass` the server is administered
-    /// with that password.
+    /// Adds a line to the configuration. With `requirepass` the server is administered with that password.
     pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.launch.options.push((name.into(), value.into()));
         self
     }
 
-    /// It listens for TLS too, with this certificate and key (PEM files), trusting `ca`. Client certificates are not
-    /// asked for (`.option("tls-auth-clients", "yes")` does). See [`Server::tls_port`].
+    /// It also listens for TLS, with this certificate and key (PEM files) and the authority `ca`. Client certificates
+    /// are not required unless `.option("tls-auth-clients", "yes")` is set. See [`Server::tls_port`].
     pub fn tls(
         mut self,
         certificate: impl AsRef<Path>,
@@ -193,7 +192,7 @@ impl ServerBuilder {
         self
     }
 
-    /// This server program instead of the one that [`find::server`] finds.
+    /// Uses this server program instead of the one that [`find::server`] finds.
     pub fn server(mut self, found: Found) -> Self {
         self.launch.server = Some(found);
         self
@@ -229,7 +228,7 @@ impl ServerBuilder {
     }
 }
 
-/// One server that is no cluster; it ends when it is dropped.
+/// One server without cluster mode; it stops when it is dropped.
 #[derive(Debug)]
 pub struct Server {
     home: Arc<Home>,
@@ -237,12 +236,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with nothing set.
+    /// A server with default settings.
     pub fn builder() -> ServerBuilder {
         ServerBuilder::default()
     }
 
-    /// [`Server::builder`] as it is, started.
+    /// Starts [`Server::builder`] with its defaults.
     pub fn start() -> Result<Server> {
         Server::builder().start()
     }
@@ -252,7 +251,7 @@ impl Server {
         self.process.port.number
     }
 
-    /// Its port for TLS, if it was built with it.
+    /// Its TLS port, if it was built with TLS.
     pub fn tls_port(&self) -> Option<u16> {
         self.process.tls.as_ref().map(|port| port.number)
     }
@@ -268,17 +267,17 @@ impl Server {
         format!("redis://{login}{}", self.process.name())
     }
 
-    /// Its process, unless it was killed.
+    /// Its process id, unless it was killed.
     pub fn pid(&self) -> Option<u32> {
         self.process.pid()
     }
 
-    /// Sends one command, on a connection of its own.
+    /// Sends one command on a new connection.
     pub fn command<A: AsRef<[u8]>>(&self, args: &[A]) -> Result<Reply> {
         self.process.connect(Duration::from_secs(5))?.command(args)
     }
 
-    /// How often it has executed a command since it was started or `CONFIG RESETSTAT`.
+    /// The number of calls of a command since the start or `CONFIG RESETSTAT`.
     pub fn commandstats(&self, command: &str) -> Result<u64> {
         calls(&self.process, command)
     }
@@ -298,7 +297,7 @@ impl Server {
         self.process.pause(false)
     }
 
-    /// Starts it again on its port, killing it first if it runs.
+    /// Starts it again on its port, and kills it first if it runs.
     pub fn restart(&self) -> Result<()> {
         self.process.kill();
         self.process.start()?;
@@ -306,7 +305,7 @@ impl Server {
         self.process.wait_ready(deadline)
     }
 
-    /// Ends it and removes its files; Drop does the same.
+    /// Stops it and removes its files; Drop does the same.
     pub fn end(&self) {
         self.home.end();
     }

@@ -1,10 +1,9 @@
-//! CRC16(key) mod 16384, written anew: the tests must not take the library's word for it.
+//! CRC16(key) mod 16384, written again so that the tests do not depend on the library's own code.
 
-/// How many slots a cluster has.
+/// The number of slots of a cluster.
 pub const SLOTS: u16 = 16384;
 
-/// The slot of a key, or of its hash tag: what is between the first `{` and the first `}` behind
-/// it, if that is not empty.
+/// The slot of a key, or of its hash tag: the text between the first `{` and the next `}`, if it is not empty.
 pub fn slot_of(key: &[u8]) -> u16 {
     let tag = key.iter().position(|&b| b == b'{').and_then(|open| {
         let rest = &key[open + 1..];
@@ -32,7 +31,7 @@ mod tests {
     use super::slot_of;
 
     #[test]
-    fn slots_are_those_of_the_cluster_specification() {
+    fn slots_match_cluster_specification() {
         assert_eq!(super::crc16(b"123456789"), 0x31c3);
         for (key, slot) in [
             ("foo", 12182),

@@ -1,4 +1,4 @@
-//! What one node believes: its CLUSTER NODES.
+//! The view of one node: its CLUSTER NODES.
 
 /// The lines of CLUSTER NODES.
 #[derive(Debug)]
@@ -63,20 +63,20 @@ impl View {
         Some(&line.id)
     }
 
-    /// Whether this node is in touch with that one and does not suspect it.
+    /// Whether this node is connected to that one and does not suspect it.
     pub fn is_well(&self, id: &str) -> bool {
         let bad = ["fail", "fail?", "handshake", "noaddr"];
         let line = self.0.iter().find(|l| l.id == id);
         line.is_some_and(|l| (l.connected || l.has("myself")) && !bad.iter().any(|f| l.has(f)))
     }
 
-    /// Whether these nodes and no others are known, and all are well.
+    /// Whether exactly these nodes are known and all are healthy.
     pub fn is_whole(&self, ids: &[&str]) -> bool {
         self.0.len() == ids.len() && ids.iter().all(|id| self.is_well(id))
     }
 
-    /// Who owns what and who copies whom, in a form that can be compared; of the nodes that own
-    /// nothing, only those in `live` matter.
+    /// Slot owners and replication, in a form that can be compared; of the nodes without slots only those in `live`
+    /// count.
     pub fn map(&self, live: &[String]) -> Vec<String> {
         let mut lines: Vec<_> = self
             .0
@@ -94,7 +94,7 @@ mod tests {
     use super::View;
 
     #[test]
-    fn open_slots_and_host_names_are_no_obstacle() {
+    fn nodes_with_open_slots_and_hostnames_are_parsed() {
         let view = View::parse(
             "aa 127.0.0.1:7000@17000,h,shard-id=1 myself,master - 0 0 3 connected 0-5 7 [8->-bb]\n\
              bb 127.0.0.1:7001@17001 slave,fail? aa 0 0 3 disconnected\n",

@@ -1,10 +1,10 @@
-//! The server's side of RESP: reading commands, writing replies.
+//! The server side of RESP: reading commands, writing replies.
 
-/// A command as it came: its name and arguments.
+/// A received command: its name and arguments.
 pub type Command = Vec<Vec<u8>>;
 
-/// Takes one command off the front of `bytes`: `Ok(None)` when it is not complete yet, `Err` when
-/// it will never be one. Clients send arrays of bulk strings and nothing else.
+/// Takes one command off the front of `bytes`: `Ok(None)` if it is incomplete, `Err` if it is invalid. Clients send
+/// only arrays of bulk strings.
 pub(crate) fn take_command(bytes: &mut Vec<u8>) -> Result<Option<Command>, String> {
     let mut at = 0;
     let Some(count) = header(bytes, &mut at, b'*')? else {
@@ -49,7 +49,7 @@ fn header(bytes: &[u8], at: &mut usize, kind: u8) -> Result<Option<usize>, Strin
     digits.parse().map(Some).map_err(|_| bad())
 }
 
-/// A command as a person would type it.
+/// A command as a user would type it.
 pub fn show(command: &[Vec<u8>]) -> String {
     let words: Vec<_> = command.iter().map(|w| crate::words::word(w)).collect();
     words.join(" ")
@@ -64,14 +64,14 @@ pub fn bulk(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     out
 }
 
-/// An array of replies that are encoded already.
+/// An array of encoded replies.
 pub fn array(items: &[Vec<u8>]) -> Vec<u8> {
     let mut out = format!("*{}\r\n", items.len()).into_bytes();
     out.extend(items.iter().flatten());
     out
 }
 
-/// A map of replies that are encoded already: a map in RESP3, a flat array in RESP2.
+/// A map of encoded replies: a map in RESP3, a flat array in RESP2.
 pub fn map(resp3: bool, pairs: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut out = match resp3 {
         true => format!("%{}\r\n", pairs.len()).into_bytes(),
@@ -84,7 +84,7 @@ pub fn map(resp3: bool, pairs: &[(&str, Vec<u8>)]) -> Vec<u8> {
     out
 }
 
-/// What a cluster's server answers to HELLO.
+/// The reply of a cluster node to HELLO.
 pub(crate) fn hello(resp3: bool) -> Vec<u8> {
     let proto = if resp3 { 3 } else { 2 };
     let fields = [
@@ -99,7 +99,7 @@ pub(crate) fn hello(resp3: bool) -> Vec<u8> {
     map(resp3, &fields)
 }
 
-/// What a server answers to the commands that set a connection up; nothing for any other command.
+/// The replies to handshake commands; `None` for any other command.
 pub(crate) fn handshake(command: &[Vec<u8>]) -> Option<Vec<u8>> {
     let word = |i: usize| command.get(i).map(|w| w.to_ascii_uppercase());
     match word(0)?.as_slice() {
@@ -119,7 +119,7 @@ mod tests {
     use super::take_command;
 
     #[test]
-    fn commands_come_in_any_pieces() {
+    fn split_commands_are_parsed() {
         let whole = crate::encode(&[&b"SET"[..], b"k", b"a\r\nb"]);
         for cut in 0..whole.len() {
             let mut bytes = whole[..cut].to_vec();

@@ -1,5 +1,5 @@
-//! Lines of words, as redis-cli reads them: blanks separate, double quotes hold together, and
-//! `\r \n \t \0 \\ \" \xNN` stand for bytes that a line cannot hold.
+//! Lines of words, as redis-cli parses them: blanks separate words, double quotes join them, and `\r \n \t \0 \\ \"
+//! \xNN` stand for bytes that a line cannot contain.
 
 use crate::error::{Result, fail};
 
@@ -32,7 +32,7 @@ pub fn split(line: &str) -> Result<Vec<Vec<u8>>> {
     Ok(words)
 }
 
-/// The bytes of a text in which only escapes mean something.
+/// The bytes of a text in which only escapes are special.
 pub fn unescape(text: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut chars = text.char_indices();
@@ -65,7 +65,7 @@ fn escape(chars: &mut std::str::CharIndices<'_>, line: &str) -> Result<u8> {
     }
 }
 
-/// A word that [`split`] gives back, always in quotes.
+/// A word for [`split`], always in quotes.
 pub fn quote(bytes: &[u8]) -> String {
     let mut out = String::from("\"");
     for chunk in bytes.utf8_chunks() {
@@ -92,7 +92,7 @@ pub fn quote(bytes: &[u8]) -> String {
     out
 }
 
-/// As [`quote`], but plain when the word needs no quotes.
+/// As [`quote`], but without quotes if the word needs none.
 pub fn word(bytes: &[u8]) -> String {
     let plain = |b: &u8| b.is_ascii_graphic() && *b != b'"' && *b != b'\\';
     if !bytes.is_empty() && bytes.iter().all(plain) {
@@ -107,7 +107,7 @@ mod tests {
     use super::{quote, split, unescape, word};
 
     #[test]
-    fn words_survive_the_line() {
+    fn quoted_words_survive_line_round_trip() {
         for bytes in [
             &b"a b"[..],
             b"",

@@ -1,4 +1,4 @@
-//! Real servers: that they form a cluster, break as told, and that none is left behind.
+//! Real servers: they form a cluster, break on request, and none is left behind.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -10,14 +10,14 @@ use support::{Cluster, Failover, Reply, Role, Server, control, find, slot_of, wa
 const TOOL: &str = env!("CARGO_BIN_EXE_cluster");
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// One cluster at a time: dozens of servers on two processors suspect each other of being dead.
+/// One cluster at a time: with dozens of servers on two processors, nodes call each other failed.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_alive(pid: u32) -> bool {
-    // A process that has ended but was not collected is a Z.
+    // A process that has ended but was not reaped has the state Z.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat
         .rsplit(')')
@@ -31,7 +31,7 @@ fn text(cluster: &Cluster, port: u16, args: &[&str]) -> String {
 }
 
 #[test]
-fn a_cluster_serves_breaks_and_heals() {
+fn cluster_serves_fails_over_and_recovers() {
     let _alone = alone();
     let cluster = Cluster::start().unwrap();
     let nodes = cluster.nodes();
@@ -50,7 +50,7 @@ fn a_cluster_serves_breaks_and_heals() {
     cluster.reset_stats().unwrap();
     assert_eq!(cluster.commandstats(primary, "GET").unwrap(), 0);
 
-    // A replica that is cut off serves what it had.
+    // A replica that is cut off serves its old data.
     cluster.wait_replicas_in_sync().unwrap();
     cluster.pause_replication(replica).unwrap();
     text(&cluster, primary, &["SET", "foo", "new"]);
@@ -63,7 +63,7 @@ fn a_cluster_serves_breaks_and_heals() {
     cluster.resume_replication(replica).unwrap();
     assert_eq!(read_stale(), "new");
 
-    // A slot held half-way.
+    // A slot in the middle of a migration.
     let target = nodes[..3].iter().find(|n| n.port != primary).unwrap().port;
     text(&cluster, primary, &["SET", "{foo}2", "x"]);
     cluster.begin_migration(slot, target).unwrap();
@@ -81,14 +81,14 @@ fn a_cluster_serves_breaks_and_heals() {
     cluster.migrate_slot(slot, primary).unwrap();
     assert_eq!(text(&cluster, primary, &["GET", "foo"]), "new");
 
-    // A hand-over and back.
+    // A failover and back.
     cluster.wait_replicas_in_sync().unwrap();
     cluster.failover(replica, Failover::Plain).unwrap();
     assert_eq!(cluster.primary_of(slot).unwrap(), replica);
     cluster.failover(primary, Failover::Takeover).unwrap();
     cluster.wait_healthy().unwrap();
 
-    // A stopped node keeps its port and says nothing.
+    // A stopped node keeps its port and does not answer.
     let pid = cluster.node(primary).unwrap().pid;
     cluster.stop(primary).unwrap();
     assert_eq!(cluster.node(primary).unwrap().role, Role::Stopped);
@@ -96,7 +96,7 @@ fn a_cluster_serves_breaks_and_heals() {
     cluster.cont(primary).unwrap();
     assert_eq!(cluster.node(primary).unwrap().pid, pid);
 
-    // A dead primary is replaced, and comes back as a replica.
+    // A dead primary is replaced, and returns as a replica.
     cluster.wait_healthy().unwrap();
     cluster.kill(primary).unwrap();
     assert!(cluster.kill(primary).is_err());
@@ -110,7 +110,7 @@ fn a_cluster_serves_breaks_and_heals() {
     assert_eq!(cluster.replicas_of(slot).unwrap(), [primary]);
     assert_eq!(text(&cluster, replica, &["GET", "foo"]), "new");
 
-    // Nothing is left, not even of a stopped node.
+    // No process is left, not even a stopped one.
     cluster.stop(replica).unwrap();
     let pids: Vec<u32> = cluster.nodes().iter().filter_map(|n| n.pid).collect();
     assert_eq!(pids.len(), 6);
@@ -121,7 +121,7 @@ fn a_cluster_serves_breaks_and_heals() {
 }
 
 #[test]
-fn passwords_users_and_data_survive_a_restart() {
+fn passwords_users_and_data_survive_restart() {
     let _alone = alone();
     let cluster = Cluster::builder()
         .replicas(0)
@@ -144,7 +144,7 @@ fn passwords_users_and_data_survive_a_restart() {
 }
 
 #[test]
-fn a_server_alone_is_no_cluster() {
+fn single_server_runs_without_cluster_mode() {
     let server = Server::start().unwrap();
     let answer = server.command(&["CLUSTER", "SLOTS"]).unwrap().text();
     assert!(answer.contains("cluster support disabled"), "{answer}");
@@ -155,7 +155,7 @@ fn a_server_alone_is_no_cluster() {
 }
 
 #[test]
-fn a_taken_port_is_named() {
+fn taken_port_is_named_in_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let failed = Server::builder().port(port).start().unwrap_err();
@@ -164,14 +164,14 @@ fn a_taken_port_is_named() {
 }
 
 #[test]
-fn a_wrong_option_is_named() {
+fn unknown_option_is_named_in_error() {
     let failed = Server::builder().option("nosuch", "1").start().unwrap_err();
     let words = failed.to_string();
     assert!(words.contains("nosuch"), "{words}");
 }
 
 #[test]
-fn slots_move_as_a_whole_where_the_server_can() {
+fn atomic_slot_migration_works_where_supported() {
     let _alone = alone();
     let small = Cluster::builder().replicas(0).start().unwrap();
     let to = small.primary_of(16383).unwrap();
@@ -187,7 +187,7 @@ fn slots_move_as_a_whole_where_the_server_can() {
 }
 
 #[test]
-fn the_control_socket_does_the_same() {
+fn control_socket_offers_cluster_operations() {
     let _alone = alone();
     let cluster = Arc::new(Cluster::builder().replicas(0).start().unwrap());
     let socket = control::serve(&cluster).unwrap();
@@ -221,7 +221,7 @@ fn tool(args: &[&str]) -> Output {
     Command::new(TOOL).args(args).output().unwrap()
 }
 
-/// Starts the tool with a command that prints the servers' process ids, and then sleeps.
+/// Starts the tool with a command that prints the process ids of the servers and then sleeps.
 fn running_tool() -> (Child, Vec<u32>, BufReader<ChildStdout>) {
     let script = "\"$RDC_CLUSTER\" ctl nodes; echo end; exec sleep 100";
     let mut child = Command::new(TOOL)
@@ -246,12 +246,12 @@ fn running_tool() -> (Child, Vec<u32>, BufReader<ChildStdout>) {
 }
 
 fn signal(pid: u32, signal: libc::c_int) {
-    // SAFETY: kill takes numbers; the process is a child that was not waited for.
+    // SAFETY: kill takes numbers; the process is a child that was not reaped.
     assert_eq!(unsafe { libc::kill(pid as libc::pid_t, signal) }, 0);
 }
 
 #[test]
-fn the_tool_exits_as_its_command_does_and_leaves_nothing() {
+fn tool_returns_exit_code_of_command_and_cleans_up() {
     let _alone = alone();
     let script = "echo $RDC_URL; echo $RDC_CONTROL; \"$RDC_CLUSTER\" ctl nodes; exit 7";
     let done = tool(&["run", "--replicas", "0", "--", "sh", "-c", script]);
@@ -270,7 +270,7 @@ fn the_tool_exits_as_its_command_does_and_leaves_nothing() {
 }
 
 #[test]
-fn a_signal_goes_to_the_command_and_then_all_end() {
+fn signal_is_forwarded_to_command_then_servers_stop() {
     let _alone = alone();
     let (mut child, pids, _out) = running_tool();
     signal(child.id(), libc::SIGTERM);
@@ -279,7 +279,7 @@ fn a_signal_goes_to_the_command_and_then_all_end() {
 }
 
 #[test]
-fn no_server_outlives_a_tool_killed_by_force() {
+fn servers_end_when_tool_is_killed() {
     let _alone = alone();
     let (mut child, pids, _out) = running_tool();
     signal(pids[0], libc::SIGSTOP);
@@ -289,7 +289,7 @@ fn no_server_outlives_a_tool_killed_by_force() {
         || !pids.iter().any(|&pid| is_alive(pid)),
         PATIENCE
     ));
-    // Its files stay until the next start.
+    // Its files remain until the next start.
     let left = |pid: u32| {
         let prefix = format!("rdc-test-{pid}-");
         let entries = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten();
@@ -301,7 +301,7 @@ fn no_server_outlives_a_tool_killed_by_force() {
 }
 
 #[test]
-fn a_server_outlives_the_thread_that_started_it() {
+fn server_outlives_the_thread_that_started_it() {
     let server = std::thread::spawn(|| Server::start().unwrap())
         .join()
         .unwrap();
@@ -311,7 +311,7 @@ fn a_server_outlives_the_thread_that_started_it() {
 }
 
 #[test]
-fn a_panic_leaves_no_server() {
+fn panic_stops_the_server() {
     let (sender, pid) = std::sync::mpsc::channel();
     let panicked = std::thread::spawn(move || {
         let server = Server::start().unwrap();
@@ -323,7 +323,7 @@ fn a_panic_leaves_no_server() {
 }
 
 #[test]
-fn usage_errors_are_one_line_and_exit_code_2() {
+fn usage_error_prints_one_line_and_exits_with_2() {
     for args in [
         &["frobnicate"][..],
         &["run"],

@@ -1,4 +1,4 @@
-//! The scripted node and the fake cluster, by a client of plain sockets.
+//! The scripted node and the scripted cluster, tested with plain sockets.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ fn admin(port: u16) -> Admin {
 }
 
 #[test]
-fn a_script_is_played_line_by_line() {
+fn script_runs_line_by_line() {
     let node = Script::play(
         r#"
         # the client's greeting, and its first question
@@ -69,7 +69,7 @@ fn a_script_is_played_line_by_line() {
 }
 
 #[test]
-fn another_command_than_expected_is_reported_with_its_line() {
+fn unexpected_command_is_reported_with_its_line() {
     let node = Script::play("EXPECT PING\nSEND +PONG\\r\\n");
     let answer = admin(node.port()).command(&["GET", "foo"]);
     assert!(answer.is_err());
@@ -81,7 +81,7 @@ fn another_command_than_expected_is_reported_with_its_line() {
 }
 
 #[test]
-fn a_mismatch_that_nobody_asks_for_panics() {
+fn unchecked_script_mismatch_panics_on_drop() {
     let node = Script::play("EXPECT PING");
     let _ = admin(node.port()).command(&["GET", "foo"]);
     let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(node)));
@@ -90,7 +90,7 @@ fn a_mismatch_that_nobody_asks_for_panics() {
 }
 
 #[test]
-fn what_never_comes_and_what_comes_too_late_are_reported() {
+fn missing_and_late_commands_are_reported() {
     let node = Script::play("EXPECT PING");
     let waiting = connect(&node);
     assert!(node.wait_for(|n| n.connections() == 1, Duration::from_secs(5)));
@@ -115,7 +115,7 @@ fn what_never_comes_and_what_comes_too_late_are_reported() {
 }
 
 #[test]
-fn close_is_a_fin_and_reset_is_a_reset() {
+fn close_sends_fin_and_reset_sends_rst() {
     for (line, reset) in [("CLOSE", false), ("RESET", true)] {
         let node = Script::play(&format!("ANY\n{line}"));
         let mut client = connect(&node);
@@ -133,7 +133,7 @@ fn close_is_a_fin_and_reset_is_a_reset() {
 }
 
 #[test]
-fn a_hanging_node_answers_nothing_and_ends_at_once_when_told() {
+fn hanging_node_stays_silent_and_stops_when_dropped() {
     let node = Script::play("EXPECT PING\nHANG");
     let mut client = connect(&node);
     client.write_all(&encode(&["PING"])).unwrap();
@@ -150,7 +150,7 @@ fn a_hanging_node_answers_nothing_and_ends_at_once_when_told() {
 }
 
 #[test]
-fn a_loop_without_end_ends_when_the_client_leaves() {
+fn endless_script_loop_ends_when_client_disconnects() {
     let node = Script::play("LOOP\nHANDSHAKE\nEXPECT GET *\nSEND :1\\r\\n\nEND");
     for _ in 0..2 {
         let mut client = admin(node.port());
@@ -160,19 +160,19 @@ fn a_loop_without_end_ends_when_the_client_leaves() {
             assert_eq!(client.command(&["GET", "x"]).unwrap(), Reply::Int(1));
         }
     }
-    // The two that only said HELLO left the script in need of a GET.
+    // The two connections that sent only HELLO left the script waiting for a GET.
     let failure = node.finish().unwrap_err().to_string();
     assert_eq!(failure.lines().count(), 2, "{failure}");
 }
 
 #[test]
 #[should_panic(expected = "line 2: no such line: EXPECTS PING")]
-fn a_wrong_line_is_refused() {
+fn invalid_script_line_is_rejected() {
     Script::play("ANY\nEXPECTS PING");
 }
 
 #[test]
-fn a_closure_answers_as_it_likes() {
+fn closure_decides_each_answer() {
     let mut count = 0;
     let node = Script::serve(move |connection, command| {
         count += 1;
@@ -201,7 +201,7 @@ fn a_closure_answers_as_it_likes() {
 }
 
 #[test]
-fn a_stopped_node_refuses() {
+fn stopped_node_refuses_connections() {
     let mut node = Script::play("ANY");
     node.stop();
     assert!(TcpStream::connect(node.address()).is_err());
@@ -209,7 +209,7 @@ fn a_stopped_node_refuses() {
 }
 
 #[test]
-fn fake_nodes_know_each_other() {
+fn scripted_nodes_report_one_topology() {
     let mut fake = FakeCluster::with_replicas(3, 1);
     let slot = slot_of(b"foo");
     let owner = fake.owner(slot).unwrap();

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# A client of a Redis or Valkey cluster. May be used by any number of threads at once, and after a fork by parent
-# and child. Every call that waits for a server ends within the option timeout_ms.
+# A client of a Redis or Valkey cluster. It may be used by any number of threads at once, and after a fork by the
+# parent and the child. Every call that waits for a server ends within the option timeout_ms.
 class RedisCluster
   include Commands
   include Scan
@@ -9,35 +9,37 @@ class RedisCluster
   # RedisCluster.new("redis://127.0.0.1:7000", readonly: true)
   # RedisCluster.new(nodes: ["127.0.0.1:7000", { host: "127.0.0.1", port: 7001 }], password: "secret")
   #
-  # The options are those of CONFIGURATION.md. Raises what is wrong with them, or why the cluster cannot be reached.
+  # The options are those of CONFIGURATION.md. Raises InvalidError if an option is wrong, and CannotConnectError if no
+  # node can be reached.
   def initialize(url = nil, nodes: nil, **options)
     url ||= Convert.url(nodes) if nodes
     native = Native.rdc_options_new
     begin
-      # What is wrong with an option, the client says.
+      # Errors of options are reported by rdc_create_with.
       { url: url, **options }.each do |name, value|
         Native.rdc_options_set(native, name.to_s, Convert.option(value)) unless value.nil?
       end
-      adopt { Native.rdc_create_with(native) }
+      attach { Native.rdc_create_with(native) }
     ensure
       Native.rdc_options_free(native)
     end
   end
 
-  # Any command: call("SET", "key", "value", ex: 5). Arrays and hashes among the arguments are flattened. The
-  # result is what the server sent: String, Integer, Float, true, false, nil, Array or Hash.
+  # Runs any command: call("SET", "key", "value", ex: 5). Arrays and hashes among the arguments are flattened. The
+  # result is the server's reply as String, Integer, Float, true, false, nil, Array or Hash.
   def call(*args, **options)
     run(args, options, nil)
   end
 
-  # The same, to a place: "slot:N", "key:K", "random" or "host:port"; or to "all", "primaries" or "replicas", whose
-  # result is a hash of what each node sent.
-  def call_to(where, *args)
-    raised(Convert.reply { Convert.argv(args) { |*argv| Native.rdc_command_to(@handle, where, *argv) } })
+  # Runs a command at a target: "slot:N", "key:K", "random" or "host:port"; or at "all", "primaries" or "replicas",
+  # with a hash of each node's reply as the result.
+  def call_to(target, *args)
+    raise_error(Convert.reply { Convert.argv(args) { |*argv| Native.rdc_command_to(@handle, target, *argv) } })
   end
 
-  # Sends the commands that the block appends all at once, and gives their results in order. If some failed, the
-  # first error is raised when all have been answered; with exception: false each error stands in its place.
+  # Sends the commands that the block appends in one pipeline, and returns their results in order. If commands
+  # failed, raises the first error after all replies have arrived. With exception: false, errors are elements of the
+  # results instead.
   #
   #     client.pipelined { |p| p.get("a"); p.incr("b") } # => ["1", 2]
   def pipelined(exception: true)
@@ -46,66 +48,67 @@ class RedisCluster
     pipeline.send(:execute, :rdc_pipeline_execute, @handle, exception)
   end
 
-  # The same as a transaction: all commands or none, with nothing in between. Their keys lie in one slot.
+  # The same as a transaction: all commands run or none, without other commands in between. All keys must be in one
+  # slot.
   def multi(exception: true)
     pipeline = Pipeline.new
     yield pipeline
     pipeline.send(:execute, :rdc_pipeline_execute_atomic, @handle, exception)
   end
 
-  # Another client of the same cluster that reads from primaries and replicas alike, perhaps older data, and
-  # refuses to write (ReadonlyError). With a block, gives it that client and closes it afterwards.
+  # Another client of the same cluster that reads from primaries and replicas and refuses writes (ReadonlyError).
+  # Reads may be stale. With a block, yields that client and closes it afterwards.
   def readonly(&block)
     with(readonly: true, &block)
   end
 
-  # Another client of the same cluster with some options changed, those that CONFIGURATION.md marks as twins. No
-  # network, and cheap. With a block, gives it that client and closes it afterwards.
+  # Another client of the same cluster with some options changed, those that CONFIGURATION.md marks as per handle.
+  # Cheap, without network I/O. With a block, yields that client and closes it afterwards.
   #
   #     client.with(timeout_ms: 100) { |quick| quick.get("key") }
   def with(**options, &block)
     return block ? yield(self) : self if options.empty?
 
-    twin = options.reduce(self) do |client, (name, value)|
-      client.twin { |handle| Native.rdc_with(handle, name.to_s, Convert.option(value)) }
+    derived = options.reduce(self) do |client, (name, value)|
+      client.derive { |handle| Native.rdc_with(handle, name.to_s, Convert.option(value)) }
     end
-    block ? twin.closing(&block) : twin
+    block ? derived.close_after(&block) : derived
   end
 
-  # Another client with one connection of its own, to the primary of this key: WATCH, MULTI and EXEC belong there.
-  # With a block, gives it that client and closes it afterwards.
+  # Another client with one dedicated connection, to the primary of this key, for WATCH, MULTI and EXEC. With a
+  # block, yields that client and closes it afterwards.
   def pin(key, &block)
     key = Convert.text(key)
-    pinned = twin { |handle| Native.rdc_pin(handle, key, key.bytesize) }
-    block ? pinned.closing(&block) : pinned
+    pinned = derive { |handle| Native.rdc_pin(handle, key, key.bytesize) }
+    block ? pinned.close_after(&block) : pinned
   end
 
-  # Ends this client; calls under way in other threads, and later ones, raise ClosedError.
+  # Closes this client. Calls in progress in other threads, and later calls, raise ClosedError.
   def close
     Native.rdc_close(@handle)
   end
 
-  # The cluster as it is known: an array of shards. No network.
+  # The cluster as the client knows it: an array of shards. No network I/O.
   def topology
-    raised(Convert.reply { Native.rdc_topology(@handle) })
+    raise_error(Convert.reply { Native.rdc_topology(@handle) })
   end
 
-  # What the client has counted, by name. No network.
+  # The counters of STATISTICS.md by name. No network I/O.
   def stats
-    raised(Convert.reply { Native.rdc_stats(@handle) })
+    raise_error(Convert.reply { Native.rdc_stats(@handle) })
   end
 
-  # Learns the topology again, now. There is no need to: it is done whenever there is a reason.
+  # Fetches the topology now. This is rarely needed: the library does it whenever there is a reason.
   def refresh
-    raised(Convert.reply { Native.rdc_refresh(@handle) })
+    raise_error(Convert.reply { Native.rdc_refresh(@handle) })
   end
 
-  # What would be done with a command, without doing it. No network.
+  # How a command would be routed, without running it. No network I/O.
   def explain(*args)
-    raised(Convert.reply { Convert.argv(args) { |*argv| Native.rdc_explain(@handle, *argv) } })
+    raise_error(Convert.reply { Convert.argv(args) { |*argv| Native.rdc_explain(@handle, *argv) } })
   end
 
-  # The shards that are known, and nothing of what the user gave: there may be a password in it.
+  # The known shards, without the options, which may contain a password.
   def inspect
     shards = Convert.reply { Native.rdc_topology(@handle) }
     return "#<#{self.class} closed>" if shards.is_a?(Error)
@@ -115,7 +118,7 @@ class RedisCluster
   alias to_s inspect
 
   class << self
-    # The version of the library that was loaded.
+    # The version of the loaded library.
     def library_version
       Native.rdc_version
     end
@@ -129,34 +132,36 @@ class RedisCluster
 
   protected
 
-  # Gives the block this client and closes it.
-  def closing
+  # Yields this client and closes it.
+  def close_after
     yield self
   ensure
     close
   end
 
-  # A client of the same class on the handle that the block makes of this one.
-  def twin
+  # A client of the same class on the handle that the block derives from this one.
+  def derive
     handle = @handle
-    self.class.allocate.tap { |client| client.adopt { yield handle } }
+    self.class.allocate.tap { |client| client.attach { yield handle } }
   end
 
-  # Takes a handle that the block makes. One that is in error answers every command with that error.
-  def adopt
-    Waiting.undisturbed { @handle = Native::Client.new(yield) }
+  # Attaches the handle that the block returns to this client. A handle with an error returns that error for every
+  # command.
+  def attach
+    WaitCallback.defer_interrupts { @handle = Native::Client.new(yield) }
     call("PING") if Native.rdc_client_error(@handle)
   end
 
   private
 
-  def run(args, options, reply)
+  def run(args, options, convert)
     resp = Convert.encode(args, options)
-    value = raised(Convert.reply { Native.rdc_command_resp(@handle, resp, resp.bytesize) })
-    reply ? reply.call(value) : value
+    value = raise_error(Convert.reply { Native.rdc_command_resp(@handle, resp, resp.bytesize) })
+    convert ? convert.call(value) : value
   end
 
-  def raised(value)
+  # Returns the value, or raises it if it is an error.
+  def raise_error(value)
     raise value if value.is_a?(Error)
 
     value

@@ -1,17 +1,17 @@
 # frozen_string_literal: true
 
 class RedisCluster
-  # The common commands with the arguments and results of redis-rb, for clients, pipelines and transactions alike.
-  # Every other command goes by `call`, whose result is what the server sent.
+  # The common commands with the arguments and results of redis-rb, for clients, pipelines and transactions.
+  # Every other command is run by `call`, whose result is the server's reply.
   #
-  # Who includes this has `run(args, options, reply)`: the command, its options (`ex: 5` is "EX" "5", `nx: true`
-  # is "NX"), and what turns the server's reply into redis-rb's.
+  # A class that includes this module defines `run(args, options, convert)`: the command, its options (`ex: 5` is
+  # "EX" "5", `nx: true` is "NX"), and a function that converts the server's reply to redis-rb's result, or nil.
   module Commands
     BOOLEAN = ->(reply) { reply.is_a?(Integer) ? reply.positive? : reply }
     BOOLEANS = ->(reply) { reply.map(&BOOLEAN) }
-    # OK or nothing.
+    # OK or nil.
     DONE = ->(reply) { reply == "OK" || (reply.nil? ? false : reply) }
-    # RESP3 has doubles, RESP2 their text.
+    # A double in RESP3, its text in RESP2.
     FLOAT = lambda do |reply|
       case reply
       when String then { "inf" => Float::INFINITY, "-inf" => -Float::INFINITY }.fetch(reply) { Float(reply) }
@@ -20,7 +20,7 @@ class RedisCluster
       end
     end
     FLOATS = ->(reply) { reply.map(&FLOAT) }
-    # RESP3 has pairs and maps, RESP2 their elements one behind the other.
+    # Pairs and maps in RESP3, a flat list of their elements in RESP2.
     PAIRS = ->(reply) { reply.first.is_a?(Array) ? reply : reply.each_slice(2).to_a }
     SCORES = ->(reply) { PAIRS.call(reply).map { |member, score| [member, FLOAT.call(score)] } }
     SCORE = ->(reply) { SCORES.call(reply).first }
@@ -33,7 +33,7 @@ class RedisCluster
     SCANNED_PAIRS = ->(reply) { [reply[0], PAIRS.call(reply[1])] }
     SCANNED_SCORES = ->(reply) { [reply[0], SCORES.call(reply[1])] }
 
-    # Commands whose arguments are those of the server, by what becomes of their reply.
+    # Commands that take the arguments of the server, by the conversion of their reply.
     TABLE = {
       nil => %i[
         ping echo dbsize publish flushall randomkey
@@ -61,20 +61,20 @@ class RedisCluster
       SCANNED_SCORES => %i[zscan]
     }.freeze
 
-    TABLE.each do |reply, names|
+    TABLE.each do |convert, names|
       names.each do |name|
         command = name.to_s.upcase.freeze
-        define_method(name) { |*args, **options| run([command, *args], options, reply) }
+        define_method(name) { |*args, **options| run([command, *args], options, convert) }
       end
     end
 
-    # The same, where a question mark asks for true or false instead of a count.
+    # The variants with a question mark return true or false instead of a count.
     %i[exists sadd srem].each do |name|
       command = name.to_s.upcase.freeze
       define_method(:"#{name}?") { |*args| run([command, *args], {}, BOOLEAN) }
     end
 
-    # Ranges, of which with_scores: true makes pairs.
+    # Ranges. With with_scores: true, the result is pairs of member and score.
     %i[zrange zrevrange zrangebyscore zrevrangebyscore].each do |name|
       command = name.to_s.upcase.freeze
       define_method(name) do |key, first, last, **options|
@@ -83,7 +83,7 @@ class RedisCluster
       end
     end
 
-    # One pair, or as many as count says.
+    # One pair, or an array of pairs if count is above 1.
     %i[zpopmin zpopmax].each do |name|
       command = name.to_s.upcase.freeze
       define_method(name) do |key, count = nil|
@@ -91,7 +91,7 @@ class RedisCluster
       end
     end
 
-    # Waits until a list has an element, at most timeout seconds, 0 for as long as it takes.
+    # Waits until a list has an element, for at most timeout seconds; 0 means no limit.
     %i[blpop brpop].each do |name|
       command = name.to_s.upcase.freeze
       define_method(name) { |*keys, timeout: 0| run([command, *keys, timeout], {}, nil) }
@@ -105,17 +105,17 @@ class RedisCluster
       end
     end
 
-    # The keys that match, of the whole cluster: for small ones. Others have scan_each.
+    # The matching keys of the whole cluster. For large clusters use scan_each.
     def keys(pattern = "*")
       run(["KEYS", pattern], {}, nil)
     end
 
-    # What each primary says of itself: {"127.0.0.1:7000"=>{"redis_version"=>"7.0.15", ...}, ...}.
+    # The INFO of each primary: {"127.0.0.1:7000"=>{"redis_version"=>"7.0.15", ...}, ...}.
     def info(*sections)
       run(["INFO", *sections], {}, INFO)
     end
 
-    # The elements of a list, set or sorted set, in order; with store: their number.
+    # The sorted elements of a list, set or sorted set; with store:, their number.
     def sort(key, by: nil, limit: nil, get: [], order: nil, store: nil)
       options = []
       Convert.add_option(options, :by, by)
@@ -137,8 +137,8 @@ class RedisCluster
       end
     end
 
-    # Each stream's entries, of streams of one slot; block waits so many milliseconds for some, 0 for as long as it
-    # takes.
+    # The entries of each stream. All streams must be in one slot. block: waits up to that many milliseconds for
+    # entries; 0 means no limit.
     def xread(keys, ids, count: nil, block: nil)
       options = []
       Convert.add_option(options, :count, count)
@@ -146,7 +146,7 @@ class RedisCluster
       run(["XREAD", options, "STREAMS", keys, ids], {}, STREAMS)
     end
 
-    # The same for a consumer of a group.
+    # The same for a consumer of a consumer group.
     def xreadgroup(group, consumer, keys, ids, count: nil, block: nil, noack: nil)
       options = []
       Convert.add_option(options, :count, count)
@@ -155,22 +155,22 @@ class RedisCluster
       run(["XREADGROUP", "GROUP", group, consumer, options, "STREAMS", keys, ids], {}, STREAMS)
     end
 
-    # "OK"; with nx or xx whether it was set; with get: true the former value.
+    # "OK"; with nx or xx, whether the key was set; with get: true, the previous value.
     def set(key, value, **options)
-      asked = (options[:nx] || options[:xx]) && !options[:get]
-      run(["SET", key, value], options, asked ? DONE : nil)
+      conditional = (options[:nx] || options[:xx]) && !options[:get]
+      run(["SET", key, value], options, conditional ? DONE : nil)
     end
 
-    # zadd(key, score, member) is true if the member is new; zadd(key, [[score, member], ...]) counts those that
-    # are; incr: true gives the score.
+    # zadd(key, score, member) is true if the member is new; zadd(key, [[score, member], ...]) returns the number of
+    # new members; incr: true returns the score.
     def zadd(key, *args, incr: nil, **options)
       flags = []
       options.merge(incr: incr).each { |name, value| Convert.add_option(flags, name, value) }
-      reply = args.length == 1 ? nil : BOOLEAN
-      run(["ZADD", key, flags, args], {}, incr ? FLOAT : reply)
+      convert = args.length == 1 ? nil : BOOLEAN
+      run(["ZADD", key, flags, args], {}, incr ? FLOAT : convert)
     end
 
-    # Whether the member was there; how many of an array of members.
+    # Whether the member was removed; of an array of members, how many were.
     def zrem(key, member)
       run(["ZREM", key, member], {}, member.is_a?(Array) ? nil : BOOLEAN)
     end

@@ -1,26 +1,27 @@
 # frozen_string_literal: true
 
 class RedisCluster
-  # Between Ruby's values and the library's: commands become RESP, replies become strings, numbers, arrays, hashes.
+  # Conversion between Ruby values and the C interface: commands to RESP, replies to strings, numbers, arrays and
+  # hashes.
   module Convert
-    # How many elements one call reads.
+    # The number of elements that one call reads.
     CHUNK = 1_000
 
-    # All of memory, read by offset: a Pointer object for every string of a reply would cost more than the string.
-    # It begins at 1 because Pointer takes 0 for NULL.
+    # The whole address space, read by offset: a Pointer object per string of a reply would cost more than the
+    # string. It begins at 1 because Pointer treats 0 as NULL.
     MEMORY = FFI::Pointer.new(1)
 
     module_function
 
-    # A command, encoded, at the end of `resp`. Arrays and hashes among the arguments are flattened; of options,
-    # `ex: 5` adds "EX" "5", `nx: true` adds "NX", and `nx: false` or `nil` adds nothing.
+    # Appends an encoded command to `resp`. Arrays and hashes among the arguments are flattened. The option `ex: 5`
+    # adds "EX" "5", `nx: true` adds "NX", and `nx: false` or `nil` adds nothing.
     def encode(args, options, resp = String.new(encoding: Encoding::BINARY))
       args = flatten(args) if args.any?(Array) || args.any?(Hash)
       unless options.empty?
         args = args.dup
         options.each { |name, value| add_option(args, name, value) }
       end
-      raise ArgumentError, "a command has a name" if args.empty?
+      raise ArgumentError, "the command is empty; pass at least its name" if args.empty?
 
       start = resp.bytesize
       resp << "*#{args.length}\r\n"
@@ -30,7 +31,7 @@ class RedisCluster
       end
       resp
     rescue TypeError
-      # Nothing of it is left among the commands of a pipeline.
+      # Remove the incomplete command from the buffer of a pipeline.
       resp.slice!(start..) if start
       raise
     end
@@ -57,13 +58,13 @@ class RedisCluster
       case arg
       when String then arg.ascii_only? ? arg : arg.b
       when Symbol, Integer, Float then arg.to_s
-      else raise TypeError, "a command's arguments are String, Symbol, Integer or Float, not #{arg.class}"
+      else raise TypeError, "an argument of a command is of type #{arg.class}; pass a String, Symbol, Integer or Float"
       end
     end
 
-    # Calls the block for a reply, and turns it into Ruby's. An error is not raised but returned.
+    # Calls the block for a reply and converts the reply. An error is returned, not raised.
     def reply
-      Waiting.undisturbed do |state|
+      WaitCallback.defer_interrupts do |state|
         pointer = yield
         begin
           value(pointer, state.out)
@@ -78,7 +79,7 @@ class RedisCluster
       scalar(type, out.get_uint64(0), out.get_int64(8)) { reply }
     end
 
-    # One value as the library reads it: its type, the address of its text, its number or length. The block gives
+    # Converts one value, given by its type, the address of its text, and its number or length. The block returns
     # the reply itself, which few types need.
     def scalar(type, address, number)
       case type
@@ -90,7 +91,7 @@ class RedisCluster
       when Native::MAP then elements(yield, number).each_slice(2).to_h
       when Native::BIGNUM then Integer(string(address, number))
       when Native::ERROR then Error.from(yield, string(address, number))
-      # ARRAY, SET, PUSH, and what a later library may have: it has elements, or none.
+      # ARRAY, SET, PUSH, and types of a later library, which may have elements.
       else elements(yield, number)
       end
     end
@@ -116,7 +117,7 @@ class RedisCluster
           types.read_array_of_int32(read).each_with_index do |type, i|
             at = first + i
             values[at] =
-              # Most replies are full of these.
+              # The most frequent type first.
               if type == Native::STRING
                 string(address[i], number[i])
               else
@@ -129,17 +130,17 @@ class RedisCluster
       values
     end
 
-    # Calls the block with a command as C has it: a count, the arguments and their lengths.
+    # Calls the block with a command as C arguments: the count, the arguments and their lengths.
     def argv(args)
       texts = flatten(args).map { |arg| text(arg) }
-      held = texts.map { |text| FFI::MemoryPointer.from_string(text.b) }
-      pointers = FFI::MemoryPointer.new(:pointer, [texts.length, 1].max).write_array_of_pointer(held)
+      strings = texts.map { |text| FFI::MemoryPointer.from_string(text.b) }
+      pointers = FFI::MemoryPointer.new(:pointer, [texts.length, 1].max).write_array_of_pointer(strings)
       lengths = FFI::MemoryPointer.new(:size_t, [texts.length, 1].max)
       lengths.write_array_of_uint64(texts.map(&:bytesize))
       yield texts.length, pointers, lengths
     end
 
-    # The URL of nodes, each "host:port", "redis://host:port" or { host:, port: }.
+    # The URL for nodes, each "host:port", "redis://host:port" or { host:, port: }.
     def url(nodes)
       names = (nodes.is_a?(Array) ? nodes : [nodes]).map do |node|
         next node.to_s.sub(%r{\A\w+://}, "").chomp("/") unless node.is_a?(Hash)

@@ -1,12 +1,12 @@
 # frozen_string_literal: true
 
 class RedisCluster
-  # The root of all errors that the library and the servers report. Wrong use of Ruby (an argument that is
-  # neither text nor number) is a TypeError or an ArgumentError as everywhere.
+  # The base class of all errors that the library and the servers report. A wrong Ruby argument (neither text nor
+  # number) raises TypeError or ArgumentError as usual.
   class Error < StandardError
-    # The name of the error: "TIMEOUT", "READONLY" ...; of a CommandError the server's own first word: "WRONGTYPE".
+    # The name of the error: "TIMEOUT", "READONLY" ...; for a CommandError, the server's error code: "WRONGTYPE".
     attr_reader :code
-    # "host:port" of the node that it is about, or nil.
+    # "host:port" of the node that the error concerns, or nil.
     attr_reader :node
 
     def initialize(message = nil, code: nil, node: nil, sent: false)
@@ -16,22 +16,22 @@ class RedisCluster
       @sent = sent
     end
 
-    # false: the command certainly did not run, and sending it again is safe. true: it ran or may have run.
+    # false: the command did not run, so sending it again is safe. true: it ran or may have run.
     def sent?
       @sent
     end
   end
 
-  # The server said no.
+  # The server replied with an error.
   class CommandError < Error; end
-  # The server refused the credentials, or their rights.
+  # The server refused the credentials, or they lack a permission.
   class AuthenticationError < CommandError; end
   # CLUSTERDOWN, or no node serves the slot.
   class ClusterDownError < CommandError; end
 
   # A bad argument, option or URL; nothing was sent.
   class InvalidError < Error; end
-  # The keys live in different slots; nothing was sent.
+  # The keys are in different slots; nothing was sent.
   class CrossSlotError < Error; end
   # A write through a read-only client; nothing was sent.
   class ReadonlyError < Error; end
@@ -42,22 +42,22 @@ class RedisCluster
   class ConnectionError < Error; end
   # No node could be reached; nothing was sent.
   class CannotConnectError < ConnectionError; end
-  # A certificate was not accepted, by us or by the node, or the session of TLS broke down.
+  # The client or the node rejected a certificate, or the TLS session failed.
   class TLSError < ConnectionError; end
-  # A deadline passed.
+  # The timeout of the call passed.
   class TimeoutError < ConnectionError; end
 
-  # The peer does not speak RESP, or broke a limit.
+  # The peer sent something other than RESP, or exceeded a limit.
   class ProtocolError < Error; end
-  # max_redirects were followed and the command is not home.
+  # More than max_redirects redirections.
   class RedirectsError < Error; end
-  # rdc_interrupt() was called.
+  # The call was interrupted, and no exception could be raised instead.
   class InterruptedError < Error; end
-  # A bug in the library, caught at its edge.
+  # A bug in the library, caught at the C interface.
   class InternalError < Error; end
 
   class Error
-    # The codes RDC_ERR_... of the header; a code that a later library may have is an Error.
+    # The codes RDC_ERR_... of the header. An unknown code, from a later library, is an Error.
     CLASSES = {
       1 => CommandError,
       2 => InvalidError,
@@ -76,15 +76,15 @@ class RedisCluster
       15 => TLSError
     }.freeze
 
-    # The words of an error in a pipeline say first which command it was.
-    PLACE = /\ACommand # \d+ \(.*?\) of pipeline: /m
+    # The prefix of the message of an error in a pipeline, which names the command.
+    PIPELINE_PREFIX = /\ACommand # \d+ \(.*?\) of pipeline: /m
 
-    # The error that a reply of the library is.
-    def self.from(reply, words)
+    # The exception for an error reply.
+    def self.from(reply, message)
       number = Native.rdc_reply_error(reply)
-      code = number == 1 ? words.sub(PLACE, "")[/\A\S+/] : Native.rdc_error_name(number)
+      code = number == 1 ? message.sub(PIPELINE_PREFIX, "")[/\A\S+/] : Native.rdc_error_name(number)
       node = Native.rdc_reply_node(reply)
-      CLASSES.fetch(number, Error).new(words, code: code, node: node, sent: Native.rdc_reply_sent(reply) == 1)
+      CLASSES.fetch(number, Error).new(message, code: code, node: node, sent: Native.rdc_reply_sent(reply) == 1)
     end
   end
 end

@@ -1,53 +1,53 @@
 # frozen_string_literal: true
 
 class RedisCluster
-  # Commands to be sent together: what pipelined and multi give their blocks. Appending sends nothing and gives nil.
-  # Encoded in one buffer, so that any number of commands crosses to the library in one call.
+  # A list of commands to send together: the argument of the blocks of pipelined and multi. Appending a command sends
+  # nothing and returns nil. The commands are encoded in one buffer, which is passed to the library in one call.
   class Pipeline
     include Commands
 
     def initialize
       @resp = String.new(encoding: Encoding::BINARY)
-      @replies = []
+      @conversions = []
     end
 
-    # Any command, as in RedisCluster#call.
+    # Appends any command, as in RedisCluster#call.
     def call(*args, **options)
       run(args, options, nil)
     end
 
-    # How many commands have been appended.
+    # The number of appended commands.
     def length
-      @replies.length
+      @conversions.length
     end
 
     private
 
-    def run(args, options, reply)
+    def run(args, options, convert)
       Convert.encode(args, options, @resp)
-      @replies << reply
+      @conversions << convert
       nil
     end
 
-    def execute(how, handle, exception)
-      return [] if @replies.empty?
+    def execute(function, handle, exception)
+      return [] if @conversions.empty?
 
-      values = Convert.reply { sent(how, handle) }
+      values = Convert.reply { send_all(function, handle) }
       raise values if values.is_a?(Error)
 
       values.each_with_index do |value, i|
         if value.is_a?(Error)
           raise value if exception
-        elsif (reply = @replies[i])
-          values[i] = reply.call(value)
+        elsif (convert = @conversions[i])
+          values[i] = convert.call(value)
         end
       end
     end
 
-    def sent(how, handle)
+    def send_all(function, handle)
       pipeline = Native.rdc_pipeline_new(handle)
       Native.rdc_pipeline_resp(pipeline, @resp, @resp.bytesize)
-      Native.public_send(how, pipeline)
+      Native.public_send(function, pipeline)
     ensure
       Native.rdc_pipeline_free(pipeline)
     end

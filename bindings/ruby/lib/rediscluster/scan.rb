@@ -1,15 +1,17 @@
 # frozen_string_literal: true
 
 class RedisCluster
-  # Walks over keys and elements, for clients alone: a step needs the result of the one before.
+  # Iteration over keys and elements. Clients have it and pipelines do not: a step needs the result of the previous
+  # one.
   module Scan
-    # One step over the keys of the whole cluster: [cursor, keys]. Begin with 0, and end when the cursor is "0".
+    # One step of a scan of the whole cluster: [cursor, keys]. Begin with cursor 0; the scan ends when the returned
+    # cursor is "0".
     def scan(cursor, match: nil, count: nil, type: nil)
       run(["SCAN", cursor], { match: match, count: count, type: type }, nil)
     end
 
-    # Each key of the cluster that is there all the while, also while slots move and primaries fail; some may come
-    # twice. Without a block an Enumerator.
+    # Yields every key that exists in the cluster during the whole scan, even while slots migrate and primaries fail
+    # over. A key may be yielded twice. Without a block, returns an Enumerator.
     def scan_each(**options, &block)
       each_step(block) { |cursor| scan(cursor, **options) }
     end

@@ -1,4 +1,4 @@
-//! `cluster run -- CMD`: a real cluster for the time of one program. See `cluster --help`.
+//! `cluster run -- CMD`: runs a program with a real cluster. See `cluster --help`.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -126,8 +126,8 @@ fn run(words: &[&str]) -> Result<ExitCode> {
     if let Ok(me) = std::env::current_exe() {
         child.env("RDC_CLUSTER", me);
     }
-    // SAFETY: between fork and exec only async-signal-safe calls are made. The thread that forks
-    // is the main one, so the signal comes when the tool ends, however it does.
+    // SAFETY: only async-signal-safe calls between fork and exec. The main thread forks, so that the signal comes when
+    // the tool ends.
     unsafe {
         child.pre_exec(|| {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
@@ -150,10 +150,10 @@ fn run(words: &[&str]) -> Result<ExitCode> {
     })
 }
 
-/// Waits until a child has ended, and leaves it to be collected: until then its id is its own.
+/// Waits until a child has ended, without reaping it, so that its id is not reused.
 fn wait_unreaped(child: u32) {
     loop {
-        // SAFETY: a place for the details on this stack.
+        // SAFETY: the details are written to this stack.
         let done = unsafe {
             let mut info: libc::siginfo_t = std::mem::zeroed();
             let flags = libc::WEXITED | libc::WNOWAIT;
@@ -197,7 +197,7 @@ fn options<'a, 'b>(mut words: &'a [&'b str]) -> Result<(ClusterBuilder, &'a [&'b
     }
 }
 
-/// The servers run in directories of their own.
+/// An absolute path: the servers run in their own directories.
 fn path(word: &str) -> Result<PathBuf> {
     std::fs::canonicalize(word).map_err(|e| Error::new(format!("{word}: {e}")))
 }
@@ -216,15 +216,15 @@ fn ports(list: &str) -> Result<Vec<u16>> {
     Ok(ports)
 }
 
-/// The signals that ask a program to end. They are blocked in all threads, so that one thread can
-/// wait for them and do with locks and files what a handler must not.
+/// The signals that ask a program to end. They are blocked in all threads, so that one thread can wait for them and
+/// use locks and files, which a handler must not.
 struct Signals(libc::sigset_t);
 
 impl Signals {
     const ALL: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 
     fn set() -> libc::sigset_t {
-        // SAFETY: the calls work on a set on this stack.
+        // SAFETY: the set is on this stack.
         unsafe {
             let mut set: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&mut set);
@@ -235,10 +235,10 @@ impl Signals {
         }
     }
 
-    /// Before any thread is started: they inherit it.
+    /// Called before any thread starts: threads inherit the mask.
     fn block() -> Signals {
         let set = Signals::set();
-        // SAFETY: a valid set, and nowhere to put the old one.
+        // SAFETY: a valid set; the old one is not stored.
         unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) };
         Signals(set)
     }
@@ -253,7 +253,7 @@ impl Signals {
     /// The next signal, and whether the terminal sent it.
     fn wait(&self) -> (libc::c_int, bool) {
         loop {
-            // SAFETY: a valid set, and a place for the details on this stack.
+            // SAFETY: a valid set; the details are written to this stack.
             let (signal, info) = unsafe {
                 let mut info: libc::siginfo_t = std::mem::zeroed();
                 (libc::sigwaitinfo(&self.0, &mut info), info)
@@ -265,7 +265,7 @@ impl Signals {
     }
 }
 
-/// Whose turn it is to hear of a signal: CMD's while it runs, else ours.
+/// Which process handles a signal: CMD while it runs, else this tool.
 #[derive(Clone, Default)]
 struct Turn(Arc<Mutex<State>>);
 
@@ -286,9 +286,9 @@ impl Turn {
                 let (signal, by_terminal) = signals.wait();
                 let mut state = self.state();
                 state.caught = Some(signal);
-                // Ctrl-C reaches CMD too, which is in the terminal's foreground group as we are.
+                // A terminal sends Ctrl-C to CMD too, which is in the same foreground group.
                 if let (Some(child), false) = (state.child, by_terminal) {
-                    // SAFETY: kill takes numbers; the child is collected only after `forget`.
+                    // SAFETY: kill takes numbers; the child is reaped only after `forget`.
                     unsafe { libc::kill(child as libc::pid_t, signal) };
                 }
             }

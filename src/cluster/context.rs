@@ -1,0 +1,85 @@
+//! What a feature needs to execute commands for one call of a handle.
+
+use crate::cluster::execute::{ExecPolicy, Execution, RoutedCommand};
+use crate::cluster::reads::ReadConsistency;
+use crate::cluster::state::{Core, ProcessState, count};
+use crate::config::{Config, ReadFrom};
+use crate::error::{Code, Error, Result};
+use crate::net::Call;
+use crate::resp::{Answer, Reply};
+use crate::route::{Access, RouteOptions};
+
+/// The cluster, the options of the handle, and the call.
+#[derive(Clone, Copy)]
+pub struct ExecContext<'a> {
+    pub core: &'a Core,
+    pub process: &'a ProcessState,
+    /// The options of the handle.
+    pub config: &'a Config,
+    pub policy: ExecPolicy,
+    /// `Some` if the handle reads from replicas.
+    pub consistency: Option<&'a ReadConsistency>,
+    pub call: Call<'a>,
+}
+
+impl<'a> ExecContext<'a> {
+    /// The same with reads from primaries only.
+    pub fn reading_from_primaries(mut self) -> ExecContext<'a> {
+        self.policy.read_from = ReadFrom::Primary;
+        self
+    }
+
+    pub fn route_options(&self) -> RouteOptions {
+        RouteOptions {
+            split_writes: self.config.split_writes,
+        }
+    }
+
+    #[inline]
+    pub fn execution(&self) -> Execution<'a> {
+        Execution::new(
+            self.core,
+            self.process,
+            self.policy,
+            self.consistency,
+            self.call,
+        )
+    }
+
+    /// Executes one command; its answer is the root of the reply.
+    #[inline]
+    pub fn run_one(&self, command: RoutedCommand<'_>) -> Box<Reply> {
+        let mut reply = None;
+        self.execution().run(&mut [command], &mut reply);
+        reply.unwrap_or_default()
+    }
+
+    /// Executes several commands at once; the reply has an answer for each.
+    pub fn run_many(&self, commands: &mut [RoutedCommand<'_>]) -> Box<Reply> {
+        let mut reply = Box::<Reply>::default();
+        reply.answers = vec![Answer::NIL; commands.len()];
+        let mut reply = Some(reply);
+        self.execution().run(commands, &mut reply);
+        reply.unwrap_or_default()
+    }
+
+    /// Refuses a write on a read-only handle.
+    pub fn permit(&self, name: &str, access: Access) -> Result<()> {
+        permit(self.core, self.config, name, access)
+    }
+}
+
+/// Refuses a write on a read-only handle.
+#[inline]
+pub fn permit(core: &Core, config: &Config, name: &str, access: Access) -> Result<()> {
+    if !config.readonly || access == Access::Read {
+        return Ok(());
+    }
+    count(&core.stats.refused_writes);
+    Err(Error::new(
+        Code::ReadOnly,
+        format_args!(
+            "{name} is not known to be a read, and this handle is read-only; nothing was sent"
+        ),
+    ))
+}

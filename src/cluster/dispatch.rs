@@ -1,0 +1,64 @@
+//! Executes a command of any kind according to its route.
+
+use super::context::ExecContext;
+use super::fan_out::{fan_out, targets};
+use super::node_selector::{SelectedNodes, select_nodes};
+use super::split::split;
+use super::{module_commands, scan};
+use crate::cluster::execute::{RoutedCommand, Target};
+use crate::error::Result;
+use crate::resp::{CommandBody, Reply};
+use crate::route::{Access, Classified, Merge, Route};
+
+/// Executes a command at the nodes of its route.
+pub fn dispatch(
+    context: &ExecContext<'_>,
+    command: &Classified<'_>,
+    body: CommandBody<'_>,
+) -> Result<Box<Reply>> {
+    let (route, access) = match command.route(context.route_options())? {
+        Some(route) => {
+            context.process.note_script(command);
+            (route, command.access)
+        }
+        None => module_commands::route(context, command.args)?,
+    };
+    let read = access == Access::Read;
+    let routed = |target| RoutedCommand::new(body, command.name(), target, read);
+    Ok(match route {
+        Route::Slot(slot) => context.run_one(routed(Target::Slot(slot))),
+        Route::Primary(slot) => context.run_one(routed(Target::Primary(slot))),
+        Route::AnyNode => context.run_one(routed(Target::Anywhere)),
+        Route::Scan => {
+            // A cursor is valid only at the node that returned it, so replicas are not read.
+            let context = context.reading_from_primaries();
+            if context.process.topology.load().standalone {
+                context.run_one(routed(Target::Anywhere))
+            } else {
+                scan::scan(&context, command.args)?
+            }
+        }
+        Route::FanOut(nodes, merge) => {
+            let targets = targets(&context.process.topology.load(), nodes, merge)?;
+            fan_out(context, targets.into_iter().map(routed).collect(), merge)?
+        }
+        Route::Split(groups, merge) => split(context, command, &groups, merge),
+    })
+}
+
+/// Executes a command at the nodes that the caller selected.
+pub fn dispatch_to(
+    context: &ExecContext<'_>,
+    command: &Classified<'_>,
+    selector: &str,
+) -> Result<Box<Reply>> {
+    let body = CommandBody::Args(command.args);
+    let routed = |target| RoutedCommand::new(body, command.name(), target, command.is_read());
+    match select_nodes(selector, &context.process.topology.load())? {
+        SelectedNodes::One(target) => Ok(context.run_one(routed(target))),
+        SelectedNodes::Several(peers) => {
+            let targets = peers.into_iter().map(Target::Peer);
+            fan_out(context, targets.map(routed).collect(), Merge::ByNode)
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Assigns the commands of a round to node batches.
+//!
+//! Most commands join the batch of their shard's primary. The others follow the rules of their slot:
+//! the first command that a rule applies to chooses a node, and later ones join its batch.
+//!
+//! | rule | applies to | reason |
+//! |---|---|---|
+//! | `ReplicaRead` | reads that a replica may answer | later reads must not be older than earlier ones |
+//! | `SameNode` | commands that are sent again | at two nodes the later one might run first |
+//! | `SameNode` | commands whose primary is failing | each would try another node in its place |
+//!
+//! A command that follows ASK is apart from the rules: its key has moved, and keys that have not are
+//! other keys.
+
+use super::destination::{Destination, ReplicaChoice, unowned_slot};
+use super::exec_state::ExecState;
+use super::node_batch::NodeBatch;
+use super::node_selection::RouteRequest;
+use super::routed_command::{RoutedCommand, Target};
+use crate::config::ReadFrom;
+use crate::error::Result;
+use crate::topology::{Shard, Topology};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Why commands of a slot go to one node.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum SlotRule {
+    /// Reads that a replica may answer.
+    ReplicaRead,
+    /// Commands that are sent again, or whose primary is failing.
+    SameNode,
+}
+
+/// Where the commands go that follow a rule.
+#[derive(Clone, Copy)]
+enum SlotEntry {
+    /// They join a batch, by its position while batches are assigned.
+    Batch {
+        batch: usize,
+        /// Of reads: the index of the chosen node, and how it was chosen.
+        index: Option<usize>,
+        choice: ReplicaChoice,
+    },
+    /// No node can take them in this round.
+    Unroutable,
+}
+
+/// The rules that apply to a command, each with its slot.
+#[derive(Clone, Copy)]
+struct SlotRules {
+    replica_read: Option<u16>,
+    same_node: Option<u16>,
+    /// Follows `SameNode` if a stand-in for a failing primary is chosen.
+    stand_in: Option<u16>,
+}
+
+/// The node batches of a round, and which command joins which.
+pub(super) struct BatchTable<'t> {
+    pub(super) topology: &'t Topology,
+    pub(super) batches: Vec<NodeBatch>,
+    /// How many commands a batch has room for at first.
+    capacity: usize,
+    /// One more than the position of a batch, or 0: by shard, that to its primary; then by node, that
+    /// to it; then by node again, that on a connection which has sent READONLY. A batch to a peer that
+    /// is no node of the topology is searched for.
+    joined: Vec<u32>,
+    slots: BTreeMap<(u16, SlotRule), SlotEntry>,
+    at_primaries: bool,
+    /// No rule can apply to a command to which nothing has happened yet.
+    is_plain: bool,
+    /// An entry of `slots` follows [`SlotRule::SameNode`].
+    has_same_node: bool,
+}
+
+impl<'t> BatchTable<'t> {
+    pub(super) fn new(
+        state: &ExecState<'_>,
+        topology: &'t Topology,
+        commands: usize,
+    ) -> BatchTable<'t> {
+        let (shards, nodes) = (topology.shards.len(), topology.nodes.len());
+        // A handle that reads from replicas may have two batches to a node.
+        let kinds = 1 + usize::from(state.consistency.is_some());
+        let share = commands / shards.max(1);
+        let at_primaries = state.policy.read_from == ReadFrom::Primary;
+        BatchTable {
+            topology,
+            batches: Vec::with_capacity(shards.min(commands)),
+            capacity: (share + share / 4 + 4).min(commands),
+            joined: vec![0; shards + nodes * kinds],
+            slots: BTreeMap::new(),
+            at_primaries,
+            is_plain: at_primaries,
+            has_same_node: false,
+        }
+    }
+
+    /// The shard whose primary gets the command, where no rule can apply: nothing has happened to it,
+    /// and no slot has been redirected in this round.
+    #[inline]
+    fn plain_shard(&self, command: &RoutedCommand<'_>) -> Option<usize> {
+        match (&command.target, &command.retry_state) {
+            (Target::Slot(slot), None) if self.is_plain => self.topology.owner(*slot),
+            _ => None,
+        }
+    }
+
+    /// Adds a command to the batch of its shard's primary, if an earlier one has begun that.
+    #[inline]
+    pub(super) fn join_primary(&mut self, number: usize, command: &RoutedCommand<'_>) -> bool {
+        if let Some(shard) = self.plain_shard(command)
+            && let batch @ 1.. = self.joined[shard]
+        {
+            self.batches[batch as usize - 1].add(number as u32, command.preludes > 0);
+            return true;
+        }
+        false
+    }
+
+    /// Adds a command to the batch that its slot's rules name, or to that of the node that is chosen
+    /// for it now.
+    pub(super) fn assign(
+        &mut self,
+        state: &ExecState<'_>,
+        number: usize,
+        command: &RoutedCommand<'_>,
+    ) -> Result<()> {
+        let replica_eligible = state.replica_eligible(command);
+        let rules = self.rules(state, command, replica_eligible);
+        if let Some(entry) = self.entry(rules) {
+            return self.join(state, entry, number, command);
+        }
+        let shard = self.plain_shard(command);
+        let request = RouteRequest::new(command, replica_eligible);
+        let destination = match state.destination(&request, self.topology) {
+            Ok(destination) => destination,
+            Err(error) => {
+                self.follow_same_node(rules.same_node, SlotEntry::Unroutable);
+                return Err(error);
+            }
+        };
+        let batch = self.batch_to(&destination);
+        self.batches[batch].add(number as u32, is_special(command));
+        // A node without an index is a stand-in, or the target of a redirection.
+        let stand_in = rules.stand_in.filter(|_| destination.index.is_none());
+        let entry = |index, choice| SlotEntry::Batch {
+            batch,
+            index,
+            choice,
+        };
+        self.follow_same_node(
+            rules.same_node.or(stand_in),
+            entry(None, ReplicaChoice::NONE),
+        );
+        if let (Some(shard), Some(_)) = (shard, destination.index) {
+            self.joined[shard] = batch as u32 + 1;
+        }
+        if replica_eligible
+            && state.consistency.is_some()
+            && let Some(slot) = command.slot()
+        {
+            let entry = entry(destination.index, destination.choice);
+            self.slots.insert((slot, SlotRule::ReplicaRead), entry);
+        }
+        Ok(())
+    }
+
+    /// Adds a command where an earlier one went.
+    fn join(
+        &mut self,
+        state: &ExecState<'_>,
+        entry: SlotEntry,
+        number: usize,
+        command: &RoutedCommand<'_>,
+    ) -> Result<()> {
+        let SlotEntry::Batch {
+            batch,
+            index,
+            choice,
+        } = entry
+        else {
+            let slot = command.slot().unwrap_or_default();
+            return Err(unowned_slot(slot, command.name));
+        };
+        if let Some(index) = index {
+            state.count_read(&self.topology.nodes[index], &choice);
+        }
+        self.batches[batch].add(number as u32, is_special(command));
+        Ok(())
+    }
+
+    fn rules(
+        &self,
+        state: &ExecState<'_>,
+        command: &RoutedCommand<'_>,
+        replica_eligible: bool,
+    ) -> SlotRules {
+        let slot = match command.target {
+            Target::Slot(slot) if !command.is_asking() => Some(slot),
+            _ => None,
+        };
+        // Commands may have been redirected, and go to a primary.
+        let is_redirecting = state.tries > 0 || self.has_same_node;
+        let needs_primary = |slot| !replica_eligible || self.at_primaries || state.is_written(slot);
+        SlotRules {
+            replica_read: command
+                .slot()
+                .filter(|_| replica_eligible && command.redirect_target().is_none()),
+            same_node: slot.filter(|slot| is_redirecting && needs_primary(*slot)),
+            stand_in: slot,
+        }
+    }
+
+    /// Where an earlier command went that follows one of these rules.
+    fn entry(&self, rules: SlotRules) -> Option<SlotEntry> {
+        let keys = [
+            (rules.replica_read, SlotRule::ReplicaRead),
+            (rules.same_node, SlotRule::SameNode),
+        ];
+        keys.into_iter()
+            .find_map(|(slot, rule)| self.slots.get(&(slot?, rule)))
+            .copied()
+    }
+
+    fn follow_same_node(&mut self, slot: Option<u16>, entry: SlotEntry) {
+        if let Some(slot) = slot {
+            self.slots.insert((slot, SlotRule::SameNode), entry);
+            self.has_same_node = true;
+            self.is_plain = false;
+        }
+    }
+
+    /// The position of the batch to a destination, which is begun if there is none.
+    fn batch_to(&mut self, destination: &Destination<'_>) -> usize {
+        let first = self.topology.shards.len()
+            + match destination.kind.is_readonly() {
+                true => self.topology.nodes.len(),
+                false => 0,
+            };
+        let joined = (destination.index).and_then(|index| self.joined.get_mut(first + index));
+        if let Some(batch @ 1..) = joined.as_deref().copied() {
+            return batch as usize - 1;
+        }
+        let is_same =
+            |b: &NodeBatch| Arc::ptr_eq(&b.peer, destination.peer) && b.kind() == destination.kind;
+        let batch = self.batches.iter().position(is_same).unwrap_or_else(|| {
+            let peer = destination.peer.clone();
+            let batch = NodeBatch::new(peer, destination.kind, self.capacity);
+            self.batches.push(batch);
+            self.batches.len() - 1
+        });
+        if let Some(joined) = joined {
+            *joined = batch as u32 + 1;
+        }
+        batch
+    }
+
+    /// Where a command of a batch went, with how that node was chosen.
+    pub(super) fn destination_of<'b>(
+        &self,
+        batch: &'b NodeBatch,
+        command: &RoutedCommand<'_>,
+    ) -> Destination<'b> {
+        let mut destination = Destination::of_peer(&batch.peer, batch.kind());
+        let slot = command.slot();
+        if let Some(SlotEntry::Batch { index, choice, .. }) =
+            slot.and_then(|slot| self.slots.get(&(slot, SlotRule::ReplicaRead)))
+        {
+            destination.index = *index;
+            destination.choice = *choice;
+        }
+        destination
+    }
+
+    /// The same for a command that failed there: with the node's index and role in the topology.
+    pub(super) fn failed_destination_of<'b>(
+        &self,
+        batch: &'b NodeBatch,
+        command: &RoutedCommand<'_>,
+    ) -> Destination<'b> {
+        let nodes = &self.topology.nodes;
+        let node = nodes.iter().find(|n| Arc::ptr_eq(&n.peer, &batch.peer));
+        let is_primary = |shard: &Shard| {
+            let primary = shard.primary.as_ref();
+            primary.is_some_and(|p| Arc::ptr_eq(&p.peer, &batch.peer))
+        };
+        Destination {
+            index: node.map(|n| n.index),
+            any_replica_ok: !self.at_primaries && !self.topology.shards.iter().any(is_primary),
+            ..self.destination_of(batch, command)
+        }
+    }
+}
+
+/// Whether a command has more than one reply, or is not sent as the caller gave it.
+fn is_special(command: &RoutedCommand<'_>) -> bool {
+    command.preludes > 0 || command.is_changed()
+}

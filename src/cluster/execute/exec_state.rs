@@ -1,0 +1,147 @@
+//! The state of a call over its rounds.
+
+use super::exec_policy::ExecPolicy;
+use super::routed_command::RoutedCommand;
+use crate::cluster::reads::ReadConsistency;
+use crate::cluster::state::{Core, ProcessState, count};
+use crate::deadline::{Time, now};
+use crate::error::{Code, Error};
+use crate::net::Call;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The state of a call over its rounds. A round sends every open command once.
+pub(super) struct ExecState<'c> {
+    pub(super) core: &'c Core,
+    pub(super) process: &'c ProcessState,
+    pub(super) policy: ExecPolicy,
+    /// Set for a handle that reads from replicas.
+    pub(super) consistency: Option<&'c ReadConsistency>,
+    pub(super) call: Call<'c>,
+    /// Decides among replicas, in the same way for all commands of a slot.
+    pub(super) seed: u64,
+    /// How many rounds have ended.
+    pub(super) tries: u32,
+    pub(super) round_began: Time,
+    /// Nodes, by index, that have failed in this call.
+    pub(super) excluded: Vec<usize>,
+    /// Slots that the pipeline writes: their reads go to the primary too.
+    written: Option<Box<[u64; 256]>>,
+    /// The topology should be refreshed when the call ends.
+    pub(super) stale: bool,
+    /// Refresh the topology before the next round.
+    pub(super) refresh: bool,
+    /// Wait before the next round.
+    pub(super) wait: bool,
+    /// How many redirections a command of this round has beyond the two that a migration explains.
+    pub(super) redirect_loops: u32,
+    /// A read found a shard without replicas.
+    pub(super) missed_replicas: Cell<bool>,
+    /// The address of the peer that this call has probed and sends a command to; 0 for none.
+    pub(super) probing: Cell<usize>,
+}
+
+impl<'c> ExecState<'c> {
+    #[inline]
+    pub(super) fn new(
+        core: &'c Core,
+        process: &'c ProcessState,
+        policy: ExecPolicy,
+        consistency: Option<&'c ReadConsistency>,
+        call: Call<'c>,
+    ) -> Self {
+        ExecState {
+            core,
+            process,
+            policy,
+            consistency,
+            call,
+            seed: 0,
+            tries: 0,
+            round_began: call.began,
+            excluded: Vec::new(),
+            written: None,
+            stale: false,
+            refresh: false,
+            wait: false,
+            redirect_loops: 0,
+            missed_replicas: Cell::new(false),
+            probing: Cell::new(0),
+        }
+    }
+
+    /// The call, with the attempt timeout running from this round on.
+    #[inline]
+    pub(super) fn attempt(&self) -> Call<'c> {
+        match self.tries {
+            0 => self.call,
+            _ => self.call.with_start(now()),
+        }
+    }
+
+    /// How long this round has taken, of the time that one attempt has.
+    pub(super) fn attempt_elapsed(&self) -> Duration {
+        let most = self.policy.attempt_ms.min(self.policy.timeout_ms);
+        now()
+            .since(self.round_began)
+            .min(Duration::from_millis(most))
+    }
+
+    pub(super) fn note_writes(&mut self, commands: &[RoutedCommand<'_>]) {
+        let mut written: Option<Box<[u64; 256]>> = None;
+        for command in commands.iter().filter(|c| !c.read) {
+            if let Some(slot) = command.slot() {
+                written.get_or_insert_with(|| Box::new([0; 256]))[usize::from(slot >> 6)] |=
+                    1 << (slot & 63);
+            }
+        }
+        self.written = written;
+    }
+
+    pub(super) fn is_written(&self, slot: u16) -> bool {
+        self.written
+            .as_ref()
+            .is_some_and(|w| w[usize::from(slot >> 6)] & (1 << (slot & 63)) != 0)
+    }
+
+    /// Whether a replica may answer the command, as far as is known before it is sent. In a
+    /// transaction of reads the answer of EXEC does not tell whether a key is missing.
+    #[inline]
+    pub(super) fn replica_eligible(&self, command: &RoutedCommand<'_>) -> bool {
+        command.replica_eligible()
+            && (command.preludes == 0
+                || self.consistency.is_none_or(|p| !p.rechecks_missing_keys())
+                    && self.process.migrating_slots.is_empty())
+    }
+
+    /// Whether a refresh is due to find replicas where there were none, or to see changed roles.
+    pub(super) fn is_replica_refresh_due(&self) -> bool {
+        let is_due = |when: &AtomicU64| self.call.began.millis() >= when.load(Ordering::Relaxed);
+        is_due(&self.process.refresh_replicas_at)
+            || (self.missed_replicas.get() && is_due(&self.process.find_replicas_at))
+    }
+
+    /// Why the call ends now, if it does: it was cancelled, or has timed out.
+    pub(super) fn end_of_call(&self) -> Option<Error> {
+        if let Err(error) = self.call.check_cancelled() {
+            return Some(error);
+        }
+        self.call.deadline.passed(now()).then(|| {
+            let ms = self.policy.timeout_ms;
+            Error::new(
+                Code::Timeout,
+                format_args!("the call timed out after {ms} ms"),
+            )
+        })
+    }
+
+    /// Leaves a command open that no node can take: as with a cluster that is down.
+    #[cold]
+    pub(super) fn retry_unroutable(&mut self, command: &mut RoutedCommand<'_>, error: Error) {
+        count(&self.core.stats.clusterdown);
+        command.retry_state().last = Some(error);
+        self.wait = true;
+        self.refresh = true;
+    }
+}

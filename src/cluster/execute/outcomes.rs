@@ -1,0 +1,107 @@
+//! Applies the outcomes of a round to its commands.
+
+use super::batch_assignment::BatchTable;
+use super::exec_state::ExecState;
+use super::node_batch::{BatchErrors, NodeBatch};
+use super::pending_reply::{PendingCommand, PendingReply};
+use super::routed_command::RoutedCommand;
+use super::slot_order::enforce_slot_order;
+use crate::error::Error;
+use crate::resp::Reply;
+use crate::sim_hooks::sim_panic_point;
+use std::sync::Arc;
+
+impl ExecState<'_> {
+    /// Closes every command of a round that has its answer, and leaves the others open.
+    pub(super) fn apply_outcomes(
+        &mut self,
+        commands: &mut [RoutedCommand<'_>],
+        reply: &mut PendingReply,
+        table: &BatchTable<'_>,
+        batch_errors: &BatchErrors,
+    ) {
+        sim_panic_point!(Cluster);
+        let failures = failures(&table.batches);
+        let errors = reply
+            .as_ref()
+            .map_or_else(Vec::new, |r| error_replies(r, &table.batches, batch_errors));
+        if failures.is_empty() && errors.is_empty() {
+            for command in commands.iter_mut().filter(|c| c.open) {
+                command.open = command.unroutable || command.recheck;
+            }
+            return;
+        }
+        let mut handled: Vec<usize> = Vec::new();
+        for (number, batch, error) in failures {
+            let command = &mut commands[number];
+            let destination = table.failed_destination_of(batch, command);
+            let mut pending = PendingCommand::new(command, number, reply);
+            self.handle_io_error(&mut pending, &destination, error);
+            handled.push(number);
+        }
+        for (number, batch) in errors {
+            let command = &mut commands[number];
+            let destination = table.failed_destination_of(batch, command);
+            let mut causes = batch_errors.causes.iter();
+            let cause = causes.find(|(n, _)| *n as usize == number);
+            let cause = cause.map(|(_, value)| *value);
+            let mut pending = PendingCommand::new(command, number, reply);
+            self.handle_error_reply(&mut pending, &destination, table.topology, cause);
+            handled.push(number);
+        }
+        handled.sort_unstable();
+        let open = close_answered(commands, &handled);
+        enforce_slot_order(commands, reply, &open);
+    }
+}
+
+/// The commands of failed batches that have no reply, each with its batch and error.
+fn failures(batches: &[NodeBatch]) -> Vec<(usize, &NodeBatch, Error)> {
+    let mut failures = Vec::new();
+    for batch in batches {
+        if let Some(error) = &batch.error {
+            for (number, sent) in batch.unanswered() {
+                failures.push((number as usize, batch, error.clone().sent(sent)));
+            }
+        }
+    }
+    failures
+}
+
+/// The commands that were answered with an error, each with its batch.
+fn error_replies<'b>(
+    reply: &Reply,
+    batches: &'b [NodeBatch],
+    batch_errors: &BatchErrors,
+) -> Vec<(usize, &'b NodeBatch)> {
+    let mut errors = Vec::new();
+    for number in &batch_errors.errors {
+        let number = *number as usize;
+        if let Some(origin) = reply.origin_of(reply.answers[number])
+            && let Some(batch) = batches
+                .iter()
+                .find(|b| Arc::ptr_eq(b.peer.origin(), origin))
+        {
+            errors.push((number, batch));
+        }
+    }
+    errors
+}
+
+/// Closes the commands that were answered without an error. Returns those that are sent again in the
+/// order of their slot: a read that is repeated at the primary changes nothing, so that its order is
+/// of no importance.
+fn close_answered(commands: &mut [RoutedCommand<'_>], handled: &[usize]) -> Vec<usize> {
+    let mut open = Vec::new();
+    for (number, command) in commands.iter_mut().enumerate() {
+        if !command.open || command.recheck {
+            continue;
+        }
+        if command.unroutable || handled.binary_search(&number).is_ok() {
+            open.push(number);
+        } else {
+            command.open = false;
+        }
+    }
+    open
+}

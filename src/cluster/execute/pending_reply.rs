@@ -1,0 +1,68 @@
+//! The reply of a call while its commands are executed.
+
+use super::routed_command::RoutedCommand;
+use crate::error::Error;
+use crate::resp::{Answer, Reply, flag};
+
+/// The reply of a call. None until there is something to store, so that a reply that arrives whole is
+/// not copied.
+pub type PendingReply = Option<Box<Reply>>;
+
+/// A command of a call, with the reply that its answer goes to.
+pub(super) struct PendingCommand<'r, 'a> {
+    pub(super) command: &'r mut RoutedCommand<'a>,
+    /// Its position in the call, and in the reply's answers if it has any.
+    number: usize,
+    pub(super) reply: &'r mut PendingReply,
+}
+
+impl<'r, 'a> PendingCommand<'r, 'a> {
+    pub(super) fn new(
+        command: &'r mut RoutedCommand<'a>,
+        number: usize,
+        reply: &'r mut PendingReply,
+    ) -> Self {
+        PendingCommand {
+            command,
+            number,
+            reply,
+        }
+    }
+
+    /// What is stored as its answer.
+    pub(super) fn answer(&mut self) -> Answer {
+        let reply = self.reply.get_or_insert_default();
+        reply
+            .answers
+            .get(self.number)
+            .copied()
+            .unwrap_or(reply.root)
+    }
+
+    /// Stores the reply to it, which was sent alone.
+    pub(super) fn store(&mut self, reply: Box<Reply>) {
+        match self.reply {
+            Some(whole) if !whole.answers.is_empty() => {
+                whole.answers[0] = whole.absorb(*reply);
+            }
+            _ => *self.reply = Some(reply),
+        }
+    }
+
+    /// Stores its answer and closes it.
+    pub(super) fn close(&mut self, answer: Answer) {
+        self.command.open = false;
+        let reply = self.reply.get_or_insert_default();
+        match reply.answers.get_mut(self.number) {
+            Some(stored) => *stored = answer,
+            None => reply.root = answer,
+        }
+    }
+
+    /// Closes it with an error of this library.
+    pub(super) fn fail(&mut self, error: &Error) {
+        let mut answer = self.reply.get_or_insert_default().store_error(error);
+        answer.value.flags |= flag::ANSWER;
+        self.close(answer);
+    }
+}

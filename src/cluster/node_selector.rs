@@ -1,0 +1,58 @@
+//! The nodes that a caller of `rdc_command_to` selects.
+
+use super::fan_out::peers;
+use crate::address::Address;
+use crate::cluster::execute::Target;
+use crate::error::{Error, Result};
+use crate::net::Peer;
+use crate::route::Nodes;
+use crate::topology::{SLOTS, Topology, key_slot};
+use std::sync::Arc;
+
+pub enum SelectedNodes {
+    One(Target),
+    /// The reply is a map from each node to its answer.
+    Several(Vec<Arc<Peer>>),
+}
+
+/// Reads "host:port", "slot:N", "key:K", "random", "all", "primaries" or "replicas".
+pub fn select_nodes(selector: &str, topology: &Topology) -> Result<SelectedNodes> {
+    let one = |target| Ok(SelectedNodes::One(target));
+    let several = |peers| Ok(SelectedNodes::Several(peers));
+    match selector.split_once(':') {
+        Some(("slot", slot)) => match slot.parse::<u16>() {
+            Ok(slot) if usize::from(slot) < SLOTS => one(Target::Slot(slot)),
+            _ => Err(Error::invalid(format_args!(
+                "{selector} is not a valid slot: slots are 0 to 16383"
+            ))),
+        },
+        Some(("key", key)) => one(Target::Slot(key_slot(key.as_bytes()))),
+        None if selector == "random" => one(Target::Anywhere),
+        None if selector == "all" => several(peers(topology, Nodes::All)),
+        None if selector == "primaries" => several(peers(topology, Nodes::Primaries)),
+        None if selector == "replicas" => {
+            let replicas = topology.shards.iter().flat_map(|shard| &shard.replicas);
+            several(replicas.map(|node| node.peer.clone()).collect())
+        }
+        _ => {
+            let address = Address::parse(selector).ok();
+            match address.and_then(|address| topology.node_at(&address)) {
+                Some(node) => one(Target::Peer(node.peer.clone())),
+                None => Err(unknown_selector(selector, topology)),
+            }
+        }
+    }
+}
+
+fn unknown_selector(selector: &str, topology: &Topology) -> Error {
+    let known: Vec<String> = topology
+        .nodes
+        .iter()
+        .take(8)
+        .map(|n| n.peer.address().to_string())
+        .collect();
+    Error::invalid(format_args!(
+        "{selector:?} selects no node: use slot:N, key:K, random, all, primaries, replicas, or a node ({})",
+        known.join(", ")
+    ))
+}

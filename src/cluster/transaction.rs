@@ -1,0 +1,147 @@
+//! A pipeline inside MULTI and EXEC.
+
+use super::pipeline::{Pipeline, QueuedRoute};
+use crate::cluster::execute::{RoutedCommand, Target};
+use crate::cluster::state::count;
+use crate::error::{Code, Error, Result};
+use crate::resp::{Answer, CommandBody, Kind, Reply, View, encode_command, flag};
+use crate::route::{Access, classify, crossslot};
+
+impl Pipeline {
+    /// Executes the pipeline inside MULTI and EXEC: all keys must be in one slot.
+    pub fn execute_atomic(&mut self) -> Box<Reply> {
+        let reply = self.try_execute_atomic();
+        self.clear();
+        reply.unwrap_or_else(|error| Box::new(Reply::error(&error)))
+    }
+
+    fn try_execute_atomic(&mut self) -> Result<Box<Reply>> {
+        let client = self.client.clone();
+        let core = client.ready()?;
+        count(&core.stats.pipelines);
+        if client.is_pinned() {
+            return Err(Error::invalid(
+                "a pinned handle cannot run an atomic pipeline: send MULTI and EXEC, and execute the pipeline between them",
+            ));
+        }
+        if let Some(refused) = self.refuse_writes(core) {
+            return Ok(refused);
+        }
+        if self.is_empty() {
+            let mut reply = Box::<Reply>::default();
+            self.finish(&mut reply, core);
+            return Ok(reply);
+        }
+        let context = client.context(core);
+        if self.has_unknown_commands {
+            self.route_unknown_commands(&context);
+        }
+        let slot = self.slot_of_all_keys()?;
+        let bytes = self.encode_transaction();
+        let read = self.queued.iter().all(|c| c.access == Access::Read);
+        let body = CommandBody::Encoded(&bytes);
+        let mut exec = RoutedCommand::new(body, "EXEC", Target::Slot(slot), read);
+        exec.preludes = self.queued.len() as u32 + 1;
+        let mut reply = context.run_many(&mut [exec]);
+        reply.root = reply.answers[0];
+        reply.answers.clear();
+        if reply.root.value.kind == Kind::Error {
+            count(&core.stats.errors);
+            return Ok(reply);
+        }
+        let node = reply.root.node;
+        reply.answers = self.answers_of_exec(&reply)?;
+        self.finish(&mut reply, core);
+        reply.root.node = node;
+        Ok(reply)
+    }
+
+    fn encode_transaction(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.bytes.len() + 40);
+        encode_command(&mut bytes, &[b"MULTI"]);
+        for command in &self.queued {
+            bytes.extend_from_slice(&self.bytes[command.begin..command.end]);
+        }
+        encode_command(&mut bytes, &[b"EXEC"]);
+        bytes
+    }
+
+    /// The elements of the reply to EXEC, one for each command.
+    fn answers_of_exec(&self, reply: &Reply) -> Result<Vec<Answer>> {
+        let results = View::new(reply, reply.root.value);
+        if results.len() != self.len() {
+            let error = Error::new(
+                Code::Protocol,
+                "the number of elements in the reply to EXEC differs from the number of commands",
+            );
+            return Err(error.sent(true));
+        }
+        let node = reply.root.node;
+        let answer = |element: View<'_>| {
+            let mut value = element.value();
+            value.flags |= flag::SENT;
+            Answer { value, node }
+        };
+        Ok(results.elements().map(answer).collect())
+    }
+
+    /// The slot of all keys; an error if there are several or a command cannot be in a transaction.
+    fn slot_of_all_keys(&self) -> Result<u16> {
+        let mut found: Option<(u16, usize)> = None;
+        for (number, command) in self.queued.iter().enumerate() {
+            match command.route {
+                QueuedRoute::Slot(slot) | QueuedRoute::Primary(slot) => match found {
+                    None => found = Some((slot, number)),
+                    Some((first, _)) if first == slot => {}
+                    Some((_, other)) => {
+                        return Err(crossslot(
+                            "one transaction",
+                            &self.first_key(other),
+                            &self.first_key(number),
+                        ));
+                    }
+                },
+                QueuedRoute::AnyNode => {}
+                QueuedRoute::Invalid(at) => {
+                    let mut error = self.errors[at as usize].clone();
+                    error.message = format!("{}{}", self.title(number), error.message);
+                    return Err(error);
+                }
+                QueuedRoute::FanOut(..) => {
+                    return Err(Error::invalid(format_args!(
+                        "{}this command goes to several nodes, but a transaction runs on one",
+                        self.title(number)
+                    )));
+                }
+                QueuedRoute::Split(at) => return Err(self.split_in_transaction(number, at)),
+            }
+        }
+        found.map(|(slot, _)| slot).ok_or_else(|| {
+            Error::invalid(
+                "a transaction needs at least one command with a key, which selects the node",
+            )
+        })
+    }
+
+    /// The error for a command whose keys are in several slots.
+    fn split_in_transaction(&self, number: usize, split: u32) -> Error {
+        let command = &self.queued[number];
+        let mut args = Vec::new();
+        if let Err(error) = command.parse(&self.bytes, &mut args) {
+            return error;
+        }
+        let groups = &self.split_commands[split as usize].groups;
+        let mut keys = groups.iter().map(|(_, keys)| args[keys[0] as usize]);
+        let (a, b) = (keys.next(), keys.next());
+        crossslot(command.name(), a.unwrap_or_default(), b.unwrap_or_default())
+    }
+
+    fn first_key(&self, number: usize) -> Vec<u8> {
+        let mut args = Vec::new();
+        if self.queued[number].parse(&self.bytes, &mut args).is_err() {
+            return Vec::new();
+        }
+        let at = classify(&args).first_key().unwrap_or(1);
+        args.get(at).map(|k| k.to_vec()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,35 @@
+//! Where a node is, and how a stream to it is opened.
+
+use super::tls::Tls;
+use crate::address::Address;
+use crate::config::Config;
+use crate::net::resolver::Resolver;
+use crate::net::sys::DescriptorRegistry;
+use std::sync::Arc;
+
+/// What every stream to one node has in common.
+#[derive(Debug)]
+pub struct Endpoint {
+    pub address: Address,
+    pub config: Arc<Config>,
+    pub(super) tls: Option<Tls>,
+    pub(super) descriptors: Arc<DescriptorRegistry>,
+    pub(super) resolver: Resolver,
+}
+
+impl Endpoint {
+    pub fn new(
+        address: Address,
+        config: Arc<Config>,
+        tls: Option<&Tls>,
+        descriptors: Arc<DescriptorRegistry>,
+    ) -> Endpoint {
+        Endpoint {
+            address,
+            config,
+            tls: tls.map(Tls::for_node),
+            descriptors,
+            resolver: Resolver::default(),
+        }
+    }
+}

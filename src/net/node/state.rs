@@ -1,0 +1,52 @@
+//! Everything that is known about a node.
+
+use super::counters::NodeCounters;
+use super::health::Health;
+use super::load::NodeLoad;
+use super::replica_freshness::ReplicaFreshness;
+use crate::deadline::Time;
+use crate::net::conn::ConnectionKind;
+use arc_swap::ArcSwapOption;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// The state of a node, shared by its peer and by the connector that opens connections to it.
+#[derive(Debug, Default)]
+pub struct NodeState {
+    pub health: Health,
+    pub load: NodeLoad,
+    pub freshness: ReplicaFreshness,
+    pub counters: NodeCounters,
+    zone: ArcSwapOption<String>,
+}
+
+impl NodeState {
+    /// The availability zone that the node named in its last handshake, if any.
+    pub fn zone(&self) -> Option<Arc<String>> {
+        self.zone.load_full()
+    }
+
+    /// Whether a connection has ever been set up, so that the zone is known if the node names one.
+    pub fn was_connected(&self) -> bool {
+        self.counters.connects.load(Ordering::Relaxed) > 0
+    }
+
+    /// A connection has been set up, with a handshake that ended at `time`.
+    pub fn record_connection(
+        &self,
+        kind: ConnectionKind,
+        time: Time,
+        handshake: Duration,
+        zone: Option<String>,
+    ) {
+        self.load.seed_rtt(time, handshake);
+        if zone.is_some() {
+            self.zone.store(zone.map(Arc::new));
+        }
+        if kind.is_readonly() {
+            self.freshness.new_incarnation();
+        }
+        self.counters.connects.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,177 @@
+//! One node as this client uses it: its address, its state and the connections to it.
+
+use super::conn::{Connection, ConnectionKind, Endpoint, MemoryBudget, Tls};
+use super::node::NodeState;
+use super::pool::{Connector, Pool, TryAcquire};
+use super::sys::DescriptorRegistry;
+use super::wait::Attempt;
+use crate::address::Address;
+use crate::config::Config;
+use crate::deadline::Time;
+use crate::error::{Error, Result};
+use crate::log;
+use crate::net::wait::Call;
+use crate::resp::{CommandBody, Origin, Reply};
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// One node. Dereferences to its [`NodeState`].
+#[derive(Debug)]
+pub struct Peer {
+    address: Address,
+    origin: Arc<Origin>,
+    node: Arc<NodeState>,
+    connector: Arc<Connector>,
+    pools: [Pool; 5],
+}
+
+impl Deref for Peer {
+    type Target = NodeState;
+
+    #[inline]
+    fn deref(&self) -> &NodeState {
+        &self.node
+    }
+}
+
+impl Peer {
+    pub fn new(
+        address: Address,
+        config: Arc<Config>,
+        tls: Option<&Tls>,
+        descriptors: Arc<DescriptorRegistry>,
+        memory: Arc<MemoryBudget>,
+    ) -> Peer {
+        let max = config.connections_per_node;
+        let origin = Origin::new(&address.to_string());
+        let node = Arc::new(NodeState::default());
+        let endpoint = Endpoint::new(address.clone(), config, tls, descriptors);
+        let connector = Arc::new(Connector::new(
+            endpoint,
+            origin.clone(),
+            memory,
+            node.clone(),
+        ));
+        let pool = |kind, max| Pool::new(kind, max, connector.clone());
+        Peer {
+            pools: [
+                pool(ConnectionKind::Primary, max),
+                pool(ConnectionKind::Replicas, max),
+                // Unlimited: a blocking command never waits for another one to end.
+                pool(ConnectionKind::Blocking, usize::MAX),
+                pool(ConnectionKind::BlockingReplicas, usize::MAX),
+                pool(ConnectionKind::FreshnessProbe, 1),
+            ],
+            address,
+            origin,
+            node,
+            connector,
+        }
+    }
+
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub fn origin(&self) -> &Arc<Origin> {
+        &self.origin
+    }
+
+    #[inline]
+    fn pool(&self, kind: ConnectionKind) -> &Pool {
+        match kind {
+            ConnectionKind::Primary => &self.pools[0],
+            ConnectionKind::Replicas => &self.pools[1],
+            ConnectionKind::Blocking => &self.pools[2],
+            ConnectionKind::BlockingReplicas => &self.pools[3],
+            ConnectionKind::FreshnessProbe => &self.pools[4],
+        }
+    }
+
+    /// The node has answered.
+    #[inline]
+    pub fn record_success(&self) {
+        if !self.health.is_healthy() && self.health.record_success() {
+            log::log(log::INFO, || format!("{} answers again", self.address));
+        }
+    }
+
+    /// The number of open connections.
+    pub fn connections(&self) -> usize {
+        self.pools.iter().map(Pool::open).sum()
+    }
+
+    /// Makes a pool contended, as many concurrent callers do.
+    #[cfg(test)]
+    pub fn force_contended(&self, kind: ConnectionKind) {
+        self.pool(kind).force_contended();
+    }
+
+    /// Sends one command and returns its reply. Concurrent callers share connections.
+    #[inline]
+    pub fn call(
+        &self,
+        kind: ConnectionKind,
+        body: &CommandBody<'_>,
+        attempt: Attempt<'_>,
+    ) -> Result<Box<Reply>> {
+        self.pool(kind).call(body, attempt)
+    }
+
+    /// A connection for the caller alone. It counts towards the pool's limit. Give it back by [`Peer::release`], or
+    /// drop it and call [`Peer::forget_lost`].
+    pub fn acquire(&self, kind: ConnectionKind, attempt: Attempt<'_>) -> Result<Box<Connection>> {
+        self.pool(kind).acquire(attempt)
+    }
+
+    /// The same without waiting.
+    pub fn try_acquire(&self, kind: ConnectionKind, call: &Call<'_>) -> TryAcquire {
+        self.pool(kind).try_acquire(call)
+    }
+
+    /// Takes back a connection from [`Peer::acquire`]; drops it if anything is in flight on it.
+    pub fn release(&self, kind: ConnectionKind, connection: Box<Connection>, used: Time) {
+        self.pool(kind).release(connection, used);
+    }
+
+    /// A connection from [`Peer::acquire`] has been dropped.
+    pub fn forget_lost(&self, kind: ConnectionKind) {
+        self.pool(kind).forget_lost();
+    }
+
+    /// Opens a connection if there is none.
+    pub fn ensure_connected(&self, kind: ConnectionKind, attempt: Attempt<'_>) -> Result<()> {
+        if self.pool(kind).open() > 0 {
+            return Ok(());
+        }
+        let connection = self.acquire(kind, attempt)?;
+        let used = connection.used;
+        self.release(kind, connection, used);
+        Ok(())
+    }
+
+    /// The time that connect and handshake took recently.
+    pub fn handshake_ms(&self) -> u64 {
+        self.connector.handshake_ms()
+    }
+
+    /// The error of the last connect, if none has succeeded since.
+    pub fn last_connect_error(&self) -> Option<Error> {
+        self.connector.last_error()
+    }
+
+    /// Opens a connection that no pool counts. See [`Connector::open`].
+    pub fn open(&self, kind: ConnectionKind, attempt: Attempt<'_>) -> Result<Box<Connection>> {
+        self.connector.open(kind, attempt)
+    }
+
+    /// The same with commands sent on it. See [`Connector::open_with_commands`].
+    pub fn open_with_commands(
+        &self,
+        kind: ConnectionKind,
+        first: &[CommandBody<'_>],
+        attempt: Attempt<'_>,
+    ) -> Result<Box<Connection>> {
+        self.connector.open_with_commands(kind, first, attempt)
+    }
+}

@@ -1,0 +1,144 @@
+//! One command and its reply: alone on a connection, or in a batch.
+
+use super::Pool;
+use super::batch::Batch;
+use super::follower::{EntryGuard, Follower};
+use super::leader::LeaderGuard;
+use crate::deadline::now;
+use crate::error::{Code, Error, Result};
+use crate::net::conn::Connection;
+use crate::net::wait::Attempt;
+use crate::resp::{CommandBody, Kind, Reply};
+use crate::sim_hooks::sim_yield_point;
+use crate::sync::lock;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// An uncontended pool opens up to this many connections at once instead of combining commands. For threads that meet
+/// rarely, handing over a connection costs more than another socket.
+const UNCONTENDED_CONNECTIONS: usize = 4;
+
+/// How a command gets to a connection.
+enum AcquireDecision {
+    /// Alone on an idle connection.
+    Alone(Box<Connection>),
+    /// Alone on the first connection, which it opens.
+    OpenFirst,
+    /// Alone on another connection, which it opens although it could wait for a busy one.
+    OpenExtra,
+    /// As the first member of a batch that has a connection.
+    Lead(Box<Connection>, Arc<Batch>, usize),
+    /// As a member of a batch that waits for a connection; and the batch's wake epoch at the time of joining.
+    Follow(Arc<Batch>, usize, u32),
+}
+
+impl Pool {
+    /// Sends one command and returns its reply.
+    #[inline(always)]
+    pub fn call(&self, body: &CommandBody<'_>, attempt: Attempt<'_>) -> Result<Box<Reply>> {
+        if self.kind.is_blocking() {
+            return self.call_exclusive(body, attempt);
+        }
+        // The common case: an idle connection that was used recently. A statement of its own, so that the lock is
+        // released at its end.
+        sim_yield_point!();
+        let idle = lock(&self.state).try_checkout();
+        if let Some(connection) = idle {
+            let leader = LeaderGuard::new(self, Some(connection));
+            if !leader.is_stale(attempt.call.began) {
+                return leader.run_single(Some(body), attempt);
+            }
+        }
+        self.join(body, attempt)
+    }
+
+    #[cold]
+    fn call_exclusive(&self, body: &CommandBody<'_>, attempt: Attempt<'_>) -> Result<Box<Reply>> {
+        let mut leader = LeaderGuard::new(self, Some(self.acquire(attempt)?));
+        let Some(connection) = &mut leader.connection else {
+            return Err(Error::new(Code::Internal, "no connection to use"));
+        };
+        connection.push(body);
+        let reply = connection.reply(attempt)?;
+        // A node that is demoted sends an error to blocked clients and then closes their connections.
+        if reply.root.value.kind != Kind::Error && connection.reset_for_reuse(attempt.call.began) {
+            leader.release();
+        }
+        Ok(reply)
+    }
+
+    #[inline(never)]
+    fn join(&self, body: &CommandBody<'_>, attempt: Attempt<'_>) -> Result<Box<Reply>> {
+        loop {
+            sim_yield_point!();
+            match self.decide(body) {
+                AcquireDecision::Alone(connection) => {
+                    let leader = LeaderGuard::new(self, Some(connection));
+                    if leader.is_stale(attempt.call.began) {
+                        continue;
+                    }
+                    return leader.run_single(Some(body), attempt);
+                }
+                AcquireDecision::OpenFirst => {
+                    let mut leader = LeaderGuard::new(self, None);
+                    let opened = self.connector.open_with(self.kind, body, attempt)?;
+                    leader.connection = Some(opened);
+                    return leader.run_single(None, attempt);
+                }
+                AcquireDecision::OpenExtra => {
+                    let mut leader = LeaderGuard::new(self, None);
+                    let limit = self.connector.extra_connection_deadline(now());
+                    let attempt_to_open = attempt.limited_to(limit);
+                    match self.connector.open_with(self.kind, body, attempt_to_open) {
+                        Ok(connection) => leader.connection = Some(connection),
+                        // Not an error of the command: it shares the connections that there are.
+                        Err(_) => {
+                            lock(&self.state).force_contended();
+                            continue;
+                        }
+                    }
+                    return leader.run_single(None, attempt);
+                }
+                AcquireDecision::Lead(connection, batch, member) => {
+                    let _entry = EntryGuard::new(self, &batch, member);
+                    return self.lead(&batch, member, Some(connection), attempt);
+                }
+                AcquireDecision::Follow(batch, member, wake_epoch) => {
+                    sim_yield_point!(Joined);
+                    let entry = EntryGuard::new(self, &batch, member);
+                    return Follower::new(entry, attempt, wake_epoch).run();
+                }
+            }
+        }
+    }
+
+    fn decide(&self, body: &CommandBody<'_>) -> AcquireDecision {
+        let mut state = lock(&self.state);
+        if let Some(connection) = state.try_checkout() {
+            AcquireDecision::Alone(connection)
+        } else if state.idle.len() == state.open
+            && state.open_batches.is_empty()
+            && let Some(connection) = state.idle.pop()
+        {
+            let (batch, member) = state.join(body);
+            if let Some(open_batch) = state.open_batches.back_mut() {
+                open_batch.led = true;
+            }
+            AcquireDecision::Lead(connection, batch, member)
+        } else if state.open == 0 {
+            state.open = 1;
+            AcquireDecision::OpenFirst
+        } else if state.open < UNCONTENDED_CONNECTIONS.min(self.max_connections)
+            && !state.contention.is_contended()
+            && state.open_batches.is_empty()
+            && !self.connector.is_backing_off(self.kind)
+        {
+            state.open += 1;
+            AcquireDecision::OpenExtra
+        } else {
+            let (batch, member) = state.join(body);
+            let wake_epoch = batch.wake_epoch.load(Ordering::Acquire);
+            AcquireDecision::Follow(batch, member, wake_epoch)
+        }
+    }
+}

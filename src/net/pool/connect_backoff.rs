@@ -1,0 +1,139 @@
+//! Connect backoff: how often connections to a node that refuses them are tried.
+
+use crate::deadline::Time;
+use crate::error::{Code, Error, Result};
+use crate::sync::{Mutex, lock};
+use rand::Rng;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+/// The shortest time between two failing connects, over all threads. A caller that waits for a node to come back is late
+/// by at most this.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// The same if the credentials are refused. A retry rarely helps, and servers log each one.
+const AUTH_RETRY_AFTER: Duration = Duration::from_millis(1000);
+/// A connect that timed out sooner had a short deadline, and says nothing about the node.
+const SHORT_ATTEMPT: Duration = Duration::from_millis(50);
+
+/// The backoff of one node for one group of connection kinds.
+#[derive(Debug, Default)]
+pub(super) struct ConnectBackoff {
+    /// Whether `failure` is set. Saves the lock in the common case.
+    is_active: AtomicBool,
+    failure: Mutex<Option<Failure>>,
+    /// The time that connect and handshake took recently, in milliseconds.
+    handshake_ms: AtomicU32,
+}
+
+#[derive(Debug)]
+struct Failure {
+    /// When the next connect may start.
+    until: Time,
+    pause: Duration,
+    error: Error,
+}
+
+impl ConnectBackoff {
+    /// Asks whether a connect may start. During the backoff this fails with the error of the last connect. After it, one
+    /// caller may start, and the others still get that error until the outcome is known.
+    pub(super) fn try_start(&self, time: Time) -> Result<()> {
+        if !self.is_active.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match &mut *lock(&self.failure) {
+            Some(failure) if time < failure.until => Err(failure.error.clone()),
+            Some(failure) => {
+                failure.until = time.plus(failure.pause);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a connect may not start now.
+    pub(super) fn is_backing_off(&self, time: Time) -> bool {
+        self.is_active.load(Ordering::Acquire)
+            && lock(&self.failure)
+                .as_ref()
+                .is_some_and(|failure| time < failure.until)
+    }
+
+    /// The error of the last connect, if none has succeeded since.
+    pub(super) fn last_error(&self) -> Option<Error> {
+        let is_active = self.is_active.load(Ordering::Acquire);
+        let failure = is_active.then(|| lock(&self.failure))?;
+        failure.as_ref().map(|failure| failure.error.clone())
+    }
+
+    pub(super) fn on_success(&self, began: Time, time: Time) {
+        let ms = time.since(began).as_millis().min(60_000) as u32;
+        // A slowly decaying maximum: one fast handshake says little.
+        let before = self.handshake_ms.load(Ordering::Relaxed);
+        self.handshake_ms
+            .store(ms.max(before - before / 4), Ordering::Relaxed);
+        if self.is_active.load(Ordering::Acquire) {
+            *lock(&self.failure) = None;
+            self.is_active.store(false, Ordering::Release);
+        }
+    }
+
+    pub(super) fn on_failure(&self, began: Time, time: Time, error: &Error) {
+        let pause = match error.code {
+            Code::Interrupted | Code::Closed | Code::Internal => return,
+            Code::Timeout if time.since(began) < SHORT_ATTEMPT => return,
+            // A missing permission of the user concerns only the connections that need it.
+            Code::Auth if error.message.contains("NOPERM") => return,
+            Code::Auth => AUTH_RETRY_AFTER,
+            _ => RETRY_AFTER,
+        };
+        let jitter = crate::sim_hooks::rng().random_range(1.0..1.2);
+        *lock(&self.failure) = Some(Failure {
+            until: time.plus(pause.mul_f64(jitter)),
+            pause,
+            // `sent` is about the commands of that connect, and not about those of later callers.
+            error: error.clone().sent(false),
+        });
+        self.is_active.store(true, Ordering::Release);
+    }
+
+    pub(super) fn handshake_ms(&self) -> u64 {
+        self.handshake_ms.load(Ordering::Relaxed).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deadline::now;
+
+    #[test]
+    fn one_knocks_and_the_others_are_told_what_came_of_it() {
+        let (backoff, time) = (ConnectBackoff::default(), now());
+        let later = |ms| time.plus(Duration::from_millis(ms));
+        assert!(backoff.try_start(time).is_ok());
+        let refused = Error::new(Code::Connect, "refused").sent(true);
+        backoff.on_failure(time, time, &refused);
+        let told = backoff.try_start(later(99)).unwrap_err();
+        assert!(told.code == Code::Connect && !told.sent, "{told}");
+        assert!(backoff.try_start(later(120)).is_ok(), "one may");
+        assert!(
+            backoff.try_start(later(121)).is_err(),
+            "and the others wait"
+        );
+        backoff.on_success(later(121), later(130));
+        assert!(backoff.try_start(later(131)).is_ok());
+        assert_eq!(backoff.handshake_ms(), 9);
+        backoff.on_failure(time, time, &Error::new(Code::Auth, "WRONGPASS"));
+        assert!(backoff.try_start(later(990)).is_err() && backoff.try_start(later(1210)).is_ok());
+    }
+
+    #[test]
+    fn haste_and_interrupts_say_nothing_of_the_node() {
+        let (backoff, time) = (ConnectBackoff::default(), now());
+        for (code, ms) in [(Code::Timeout, 49), (Code::Interrupted, 500)] {
+            let end = time.plus(Duration::from_millis(ms));
+            backoff.on_failure(time, end, &Error::new(code, "over"));
+            assert!(backoff.try_start(end).is_ok(), "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! How many commands meet at a pool.
+
+/// The number of recent commands that the moving average covers, about.
+const WINDOW: usize = 32;
+/// The weight of one other command in the average.
+const UNIT: usize = 1024;
+/// A pool becomes contended when a command finds more than 1.8 others on average. Eight threads that share three nodes
+/// exceed that, four do not.
+const ENTER: usize = 9 * UNIT / 5;
+/// A pool stays contended until a command finds fewer than half as many. A thread that has just been woken is not
+/// counted, although its command would be in flight if it had a connection of its own.
+const EXIT: usize = ENTER / 2;
+
+/// A moving average of how many other commands a new command finds at its pool, and what follows from it: a contended
+/// pool combines commands into batches.
+#[derive(Debug, Default)]
+pub(super) struct Contention {
+    /// In units of [`UNIT`].
+    average: usize,
+    is_contended: bool,
+}
+
+impl Contention {
+    #[inline]
+    pub(super) fn is_contended(&self) -> bool {
+        self.is_contended
+    }
+
+    /// Whether the last commands have found no others at all.
+    #[inline]
+    pub(super) fn is_zero(&self) -> bool {
+        self.average == 0
+    }
+
+    /// A command has found so many others.
+    pub(super) fn record(&mut self, others: usize) {
+        // Rounded up, so that the average reaches 0 where commands find no others.
+        self.average -= self.average.div_ceil(WINDOW);
+        self.average += others * UNIT / WINDOW;
+        self.is_contended = self.average > if self.is_contended { EXIT } else { ENTER };
+    }
+
+    /// Makes the pool contended, as if each command had found so many others.
+    pub(super) fn force(&mut self, others: usize) {
+        self.average = others * UNIT;
+        self.is_contended = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The number of commands that find `others` until the pool is contended, or not contended; at most 1000.
+    fn commands(contention: &mut Contention, others: usize, contended: bool) -> Option<usize> {
+        (0..1000).find(|_| {
+            contention.record(others);
+            contention.is_contended() == contended
+        })
+    }
+
+    #[test]
+    fn a_crowd_stays_one_until_there_are_clearly_fewer() {
+        let mut contention = Contention::default();
+        assert_eq!(commands(&mut contention, 1, true), None);
+        assert!(commands(&mut contention, 2, true).is_some_and(|n| n > WINDOW));
+        assert_eq!(commands(&mut contention, 1, false), None);
+        assert!(commands(&mut contention, 0, false).is_some());
+        assert_eq!(commands(&mut contention, 1, true), None);
+        assert_eq!(commands(&mut contention, 0, true), None);
+        assert!(
+            contention.is_zero(),
+            "the average reaches 0 without other commands"
+        );
+    }
+}

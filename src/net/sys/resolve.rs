@@ -1,0 +1,15 @@
+//! The resolver of the C library.
+
+#[cfg(test)]
+use crate::sim_hooks;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+/// The IP addresses of a host, from getaddrinfo(3). Blocks for as long as the system's resolver does.
+pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    #[cfg(test)]
+    if let Some(simulator) = sim_hooks::current() {
+        return simulator.resolve(host, port);
+    }
+    (host, port).to_socket_addrs().map(Iterator::collect)
+}

@@ -1,0 +1,19 @@
+//! What the files of system calls share.
+
+use std::io;
+use std::time::Duration;
+
+/// A NULL argument of a system call.
+pub(super) const NULL: *const u8 = std::ptr::null();
+
+/// Converts the return value of a C function: a count, or -1 with the error in `errno`.
+pub(super) fn check(n: isize) -> io::Result<usize> {
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
+pub(super) fn timespec(duration: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(duration.subsec_nanos() as i32),
+    }
+}

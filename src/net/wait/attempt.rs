@@ -1,0 +1,57 @@
+//! One attempt of a call: what it may wait for, and until when.
+
+use super::call::Call;
+use crate::deadline::{Deadline, Time, now};
+use crate::error::{Code, Error, Result};
+use crate::net::sys::PollFd;
+
+/// A call and the deadline of what it does now, which is never later than the deadline of the call.
+#[derive(Clone, Copy)]
+pub struct Attempt<'a> {
+    pub call: &'a Call<'a>,
+    pub until: Deadline,
+}
+
+impl Call<'_> {
+    /// An attempt that allows the node its full attempt timeout from `time` on.
+    #[inline]
+    pub fn attempt_at(&self, time: Time) -> Attempt<'_> {
+        self.attempt_until(self.attempt_deadline(time))
+    }
+
+    /// An attempt that ends at `until`.
+    #[inline]
+    pub fn attempt_until(&self, until: Deadline) -> Attempt<'_> {
+        Attempt { call: self, until }
+    }
+}
+
+impl Attempt<'_> {
+    /// The same attempt, which also ends at `until`.
+    #[inline]
+    pub fn limited_to(self, until: Deadline) -> Self {
+        Attempt {
+            until: self.until.min(until),
+            ..self
+        }
+    }
+
+    /// Waits until one of `fds` is ready (true) or the attempt is over (false). See [`Call::wait`].
+    pub fn wait(self, fds: &mut [PollFd]) -> Result<bool> {
+        self.call.wait(fds, self.until)
+    }
+
+    /// The error of an attempt whose deadline has passed while it waited for a reply from `node`.
+    #[cold]
+    pub fn timeout_error(self, node: &str) -> Error {
+        let time = now();
+        let message = if self.call.deadline.passed(time) {
+            let ms = self.call.elapsed(time).as_millis();
+            format!("the call timed out after {ms} ms: {node} did not answer")
+        } else {
+            let ms = time.since(self.call.began).as_millis();
+            format!("{node} did not answer within {ms} ms")
+        };
+        Error::new(Code::Timeout, message).at(node)
+    }
+}

@@ -1,0 +1,122 @@
+//! Events that wake waiting calls.
+
+use crate::net::sys;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+/// The number of calls that can wait in a poll and be woken at once. Further calls check their cancel flag every
+/// [`POLL_INTERVAL`](super::POLL_INTERVAL).
+const WAKERS: usize = 128;
+
+/// The events of waiting calls. Takes no lock: an interrupt may come from a signal handler, and a forked child must not
+/// wait for a lock that its parent held.
+#[derive(Debug)]
+pub struct Wakers {
+    entries: [Entry; WAKERS],
+}
+
+#[derive(Debug)]
+struct Entry {
+    is_used: AtomicBool,
+    /// The descriptor plus one; 0 before the first use.
+    event: AtomicI32,
+}
+
+impl Default for Wakers {
+    fn default() -> Wakers {
+        Wakers {
+            entries: std::array::from_fn(|_| Entry {
+                is_used: AtomicBool::new(false),
+                event: AtomicI32::new(0),
+            }),
+        }
+    }
+}
+
+impl Wakers {
+    /// An event for a call that is about to wait. None if all are in use, or no descriptor is left.
+    pub(super) fn acquire(&self) -> Option<Waker<'_>> {
+        let entry = self.entries.iter().find(|entry| {
+            // The load avoids a write to the cache line of an entry that is in use.
+            !entry.is_used.load(Ordering::Relaxed)
+                && entry
+                    .is_used
+                    .compare_exchange(false, true, Ordering::SeqCst, Ordering::Relaxed)
+                    .is_ok()
+        })?;
+        let waker = Waker(entry);
+        // The event may still be fired for the call that used it before. Then the first poll clears it.
+        if entry.event.load(Ordering::SeqCst) == 0 {
+            entry
+                .event
+                .store(sys::new_event().ok()? + 1, Ordering::SeqCst);
+        }
+        Some(waker)
+    }
+
+    /// Wakes every waiting call, so that it checks its cancel flag. Async-signal-safe.
+    pub fn fire(&self) {
+        for entry in &self.entries {
+            let event = entry.event.load(Ordering::SeqCst);
+            if event != 0 {
+                sys::fire(event - 1);
+            }
+        }
+    }
+
+    /// Closes all events. A forked child must do so, because it shares them with its parent.
+    pub fn forget(&self) {
+        for entry in &self.entries {
+            let event = entry.event.swap(0, Ordering::SeqCst);
+            if event != 0 {
+                sys::close(event - 1);
+            }
+            entry.is_used.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether any call waits.
+    #[cfg(test)]
+    pub(super) fn is_any_used(&self) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.is_used.load(Ordering::SeqCst))
+    }
+}
+
+impl Drop for Wakers {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+/// The event of one waiting call.
+pub(super) struct Waker<'a>(&'a Entry);
+
+impl Waker<'_> {
+    pub(super) fn fd(&self) -> RawFd {
+        self.0.event.load(Ordering::SeqCst) - 1
+    }
+}
+
+impl Drop for Waker<'_> {
+    fn drop(&mut self) {
+        self.0.is_used.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_calls_that_wait_have_an_event_each() {
+        let wakers = Wakers::default();
+        let all: Vec<Waker<'_>> = (0..100).map_while(|_| wakers.acquire()).collect();
+        let mut events: Vec<RawFd> = all.iter().map(Waker::fd).collect();
+        events.sort_unstable();
+        events.dedup();
+        assert_eq!(events.len(), 100);
+        drop(all);
+        assert!(wakers.acquire().is_some_and(|w| events.contains(&w.fd())));
+    }
+}

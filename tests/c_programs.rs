@@ -1,0 +1,225 @@
+//! The library in C programs: compiled, linked, installed and run against a real cluster.
+//!
+//! Nothing here calls the library from Rust. Every example, every C test and every C program in the documentation is
+//! built with warnings as errors and run. The examples run a second time under valgrind.
+
+mod programs;
+
+use programs::{BUILT, ROOT, SONAME, compile, run, scratch, succeed};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn build(folder: &str, file: &str) -> PathBuf {
+    let program = scratch(&format!("{folder}-{file}").replace('/', "-")).join("program");
+    compile(&Path::new(ROOT).join(folder).join(file), &program);
+    program
+}
+
+fn run_test(file: &str) {
+    run(&build("tests/c", file), &[]);
+}
+
+fn run_example(file: &str) {
+    let program = build("examples-c", file);
+    run(&program, &[]);
+    // "Possibly lost" is what valgrind reports for Rust's hash tables in statics, because their pointer lies inside
+    // the block.
+    let valgrind = [
+        "valgrind",
+        "-q",
+        "--leak-check=full",
+        "--errors-for-leak-kinds=definite",
+        "--show-leak-kinds=definite",
+        "--error-exitcode=99",
+    ];
+    run(&program, &valgrind);
+}
+
+macro_rules! programs {
+    ($runner:ident: $($name:ident = $file:literal),+ $(,)?) => {
+        $(#[test] fn $name() { $runner($file) })+
+
+        /// Checked below, so that every program is run.
+        pub const FILES: &[&str] = &[$($file),+];
+    };
+}
+
+mod examples {
+    use super::run_example;
+    programs!(run_example:
+        readonly = "readonly.c",
+        readonly_in_cpp = "readonly.cpp",
+        pipeline = "pipeline.c",
+        threads = "threads.c",
+        errors = "errors.c",
+        topology = "topology.c",
+    );
+}
+
+mod tests {
+    use super::run_test;
+    programs!(run_test:
+        every_function_checks_its_arguments = "api.c",
+        readonly_handles_read_any_node_and_reject_writes = "readonly.c",
+        many_threads_share_one_client = "threads.c",
+        many_threads_run_mixed_operations = "stress.c",
+        handle_is_closed_while_in_use = "close.c",
+        forked_child_continues = "fork.c",
+        cancelled_thread_ends_after_its_call = "cancel.c",
+        process_may_exit_during_calls = "exit.c",
+        library_unloaded_while_in_use_stays_mapped = "dlopen.c",
+        small_stack_is_sufficient = "stack.c",
+        wall_clock_changes_have_no_effect = "clock.c",
+        waiting_call_runs_wait_callback = "wait.c",
+        partial_system_calls_are_handled = "kernel.c",
+        header_compiles_in_cpp = "header.cpp",
+    );
+}
+
+#[test]
+fn every_c_program_is_run() {
+    for (folder, known) in [("examples-c", examples::FILES), ("tests/c", tests::FILES)] {
+        for entry in fs::read_dir(Path::new(ROOT).join(folder)).expect(folder) {
+            let name = entry
+                .expect(folder)
+                .file_name()
+                .into_string()
+                .expect("a name");
+            // tests/faults/soak.rs runs this one.
+            if (name.ends_with(".c") || name.ends_with(".cpp")) && name != "soak.c" {
+                assert!(
+                    known.contains(&&*name),
+                    "{folder}/{name} is missing in tests/c_programs.rs"
+                );
+            }
+        }
+    }
+}
+
+/// The C programs of a page: the text between ```c and ```.
+fn code_blocks(page: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut lines = page.lines();
+    while lines.any(|line| line == "```c") {
+        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        blocks.push(block.join("\n") + "\n");
+    }
+    blocks
+}
+
+#[test]
+fn programs_in_documentation_compile_and_run() {
+    let pages = [".", "docs", "examples-c"].into_iter().flat_map(|folder| {
+        let files = fs::read_dir(Path::new(ROOT).join(folder)).expect(folder);
+        files.map(|entry| entry.expect("a file").path())
+    });
+    let mut found = 0;
+    for page in pages.filter(|path| path.extension().is_some_and(|e| e == "md")) {
+        for block in code_blocks(&fs::read_to_string(&page).expect("a page")) {
+            found += 1;
+            let dir = scratch(&format!("page-{found}"));
+            fs::write(dir.join("block.c"), block).expect("the program");
+            compile(&dir.join("block.c"), &dir.join("block"));
+            run(&dir.join("block"), &[]);
+        }
+    }
+    assert!(found > 0, "the README shows a program in C");
+}
+
+/// Runs `make VERB` into a separate folder, with the library that cargo built for this test.
+fn make(verb: &str, root: &Path) {
+    let mut make = Command::new("make");
+    // The flags of a make that runs these tests must not reach the tested make.
+    for inherited in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "LIBDIR", "INCLUDEDIR"] {
+        make.env_remove(inherited);
+    }
+    succeed(
+        make.current_dir(ROOT)
+            .args([verb, "PREFIX=/usr", "LIBDIR=/usr/lib/cpu-os"])
+            .arg(format!("DESTDIR={}", root.display()))
+            .arg(format!("BUILD={}", BUILT.display())),
+    );
+}
+
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).expect("a folder") {
+        let entry = entry.expect("an entry");
+        if entry.file_type().expect("its type").is_dir() {
+            files.extend(files_below(&entry.path()));
+        } else {
+            files.push(entry.path());
+        }
+    }
+    files
+}
+
+#[test]
+fn installed_library_is_found_by_pkg_config_and_uninstalled() {
+    let root = scratch("installed");
+    make("install", &root);
+    let lib = root.join("usr/lib/cpu-os");
+    let real = format!("librediscluster.so.{}", env!("CARGO_PKG_VERSION"));
+    let target = |name: &str| fs::read_link(lib.join(name)).expect(name);
+    assert_eq!(target("librediscluster.so"), Path::new(SONAME));
+    assert_eq!(target(SONAME), Path::new(&real));
+    let dynamic = succeed(Command::new("readelf").arg("-d").arg(lib.join(&real)));
+    let soname = format!("soname: [{SONAME}]");
+    assert!(dynamic.contains(&soname), "{soname} in {dynamic}");
+
+    // The two command lines of examples-c/README.md.
+    let shared =
+        "cc -std=c99 examples-c/readonly.c $(pkg-config --cflags --libs rediscluster) -o $OUT";
+    let statically = "cc -std=c99 examples-c/readonly.c $(pkg-config --static --cflags --libs rediscluster | \
+         sed 's/-lrediscluster/-l:librediscluster.a/') -o $OUT";
+    for (name, line) in [("shared", shared), ("static", statically)] {
+        let program = root.join(name);
+        succeed(
+            Command::new("sh")
+                .args(["-euc", line])
+                .current_dir(ROOT)
+                .env("OUT", &program)
+                .env("PKG_CONFIG_LIBDIR", lib.join("pkgconfig"))
+                .env("PKG_CONFIG_SYSROOT_DIR", &root),
+        );
+        let needed = succeed(Command::new("readelf").arg("-d").arg(&program));
+        assert_eq!(
+            needed.contains(SONAME),
+            name == "shared",
+            "{name}: {needed}"
+        );
+        let path = format!("LD_LIBRARY_PATH={}", lib.display());
+        let loader = ["env", &path];
+        run(&program, if name == "shared" { &loader } else { &[] });
+        fs::remove_file(&program).expect("the program");
+    }
+
+    make("uninstall", &root);
+    assert_eq!(files_below(&root), [] as [PathBuf; 0], "left behind");
+}
+
+#[test]
+fn makefile_lists_libraries_of_static_link() {
+    let dir = scratch("static-libs");
+    fs::write(dir.join("empty.rs"), "").expect("a source");
+    let output = Command::new("rustc")
+        .args([
+            "--crate-type=staticlib",
+            "--print=native-static-libs",
+            "empty.rs",
+        ])
+        .current_dir(&dir)
+        .output()
+        .expect("rustc");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let (_, libs) = stderr
+        .split_once("native-static-libs: ")
+        .expect("the note of rustc");
+    let expected = format!("STATIC_LIBS := {}", libs.lines().next().unwrap_or_default());
+    let makefile = fs::read_to_string(Path::new(ROOT).join("Makefile")).expect("Makefile");
+    assert!(
+        makefile.lines().any(|line| line == expected.trim_end()),
+        "the Makefile should say: {expected}"
+    );
+}

@@ -1,0 +1,22 @@
+//! Tests against healthy real servers. One test runs at a time: with many nodes on a busy machine, nodes call each
+//! other failed.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod authentication;
+mod blocking;
+mod commands;
+mod handles;
+mod modules;
+#[cfg(feature = "tls")]
+mod pki;
+mod readonly;
+mod redirects;
+mod resolver;
+mod scan;
+mod scripts;
+mod shards;
+#[cfg(feature = "tls")]
+mod tls;
+mod transactions;

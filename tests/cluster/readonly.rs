@@ -1,0 +1,136 @@
+//! Read-only clients on a real cluster.
+
+use crate::common::shared::{SharedCluster, shared};
+use crate::common::{client, key_of, run, run_all, stat};
+use rediscluster::cluster::Client;
+use std::sync::Arc;
+use support::Cluster;
+
+fn cluster() -> SharedCluster {
+    shared(module_path!(), Cluster::builder)
+}
+
+/// Fails if the chi-square of these counts against equal shares is larger than in all but one of 100,000 runs.
+fn assert_uniform(counts: &[u64]) {
+    let share = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
+    let chi: f64 = counts
+        .iter()
+        .map(|n| (*n as f64 - share).powi(2) / share)
+        .sum();
+    let limit = [0.0, 19.5, 23.0, 25.9][counts.len() - 1];
+    assert!(chi < limit, "{counts:?}: chi-square {chi}");
+}
+
+/// How often the primary and the replica of each shard executed a command.
+fn counts(cluster: &Cluster, command: &str) -> Vec<[u64; 2]> {
+    [0, 8000, 16000]
+        .map(|slot| {
+            let primary = cluster.primary_of(slot).unwrap();
+            let replica = cluster.replicas_of(slot).unwrap()[0];
+            [primary, replica].map(|port| cluster.commandstats(port, command).unwrap())
+        })
+        .to_vec()
+}
+
+fn plain_and_readonly(cluster: &Cluster) -> (Arc<Client>, Arc<Client>) {
+    let client = Arc::new(client(&cluster.url()));
+    let readonly = Arc::new(client.readonly());
+    (client, readonly)
+}
+
+#[test]
+fn single_reads_are_distributed_uniformly() {
+    let cluster = &cluster();
+    let (_client, readonly) = plain_and_readonly(cluster);
+    cluster.reset_stats().unwrap();
+    let keys: Vec<String> = (0..3).map(|shard| key_of(shard, 3, 1)).collect();
+    for _ in 0..1000 {
+        for key in &keys {
+            run(&readonly, &format!("GET {key}"));
+        }
+    }
+    for shard in counts(cluster, "get") {
+        assert_eq!(shard.iter().sum::<u64>(), 1000, "{shard:?}");
+        assert_uniform(&shard);
+    }
+}
+
+#[test]
+fn pipelined_reads_are_distributed_uniformly() {
+    let cluster = &cluster();
+    let (_client, readonly) = plain_and_readonly(cluster);
+    cluster.reset_stats().unwrap();
+    // The reads of one slot stay together, so that each pipeline makes one random choice for each slot.
+    let gets: Vec<String> = (0..30)
+        .map(|n| format!("EXISTS {}", key_of(n % 3, 3, n)))
+        .collect();
+    for _ in 0..200 {
+        for got in run_all(&readonly, &gets) {
+            assert_eq!(got, "0");
+        }
+    }
+    for shard in counts(cluster, "exists") {
+        assert_eq!(shard.iter().sum::<u64>(), 2000, "{shard:?}");
+        assert_uniform(&shard);
+    }
+}
+
+#[test]
+fn pipeline_reads_own_writes_while_replication_is_paused() {
+    let cluster = &cluster();
+    let any = Arc::new(client(&cluster.url()).with("read_from", "any"));
+    let replicas: Vec<u16> = [0, 8000, 16000]
+        .map(|slot| cluster.replicas_of(slot).unwrap()[0])
+        .to_vec();
+    for replica in &replicas {
+        cluster.pause_replication(*replica).unwrap();
+    }
+    let mut pairs = 0;
+    for round in 0..50 {
+        let mut commands = Vec::new();
+        for n in 0..20 {
+            commands.push(format!("SET own{n} {round}"));
+            commands.push(format!("GET own{n}"));
+        }
+        let got = run_all(&any, &commands);
+        for pair in got.chunks(2) {
+            assert_eq!(pair, ["OK", &round.to_string()]);
+            pairs += 1;
+        }
+    }
+    assert_eq!(pairs, 1000);
+    for replica in &replicas {
+        cluster.resume_replication(*replica).unwrap();
+    }
+    cluster.wait_replicas_in_sync().unwrap();
+}
+
+#[test]
+fn table_reads_run_on_real_replica() {
+    let cluster = &cluster();
+    let (client, readonly) = plain_and_readonly(cluster);
+    assert_eq!(run(&client, "RPUSH {r}list a b"), "2");
+    assert_eq!(run(&client, "SET {r}string abc"), "OK");
+    assert_eq!(run(&client, "ZADD {r}zset 1 a"), "1");
+    cluster.wait_replicas_in_sync().unwrap();
+    let replicas = client.with("read_from", "replica").readonly();
+    for (words, expected) in [
+        ("LRANGE {r}list 0 -1", "[a, b]"),
+        ("GETRANGE {r}string 0 1", "ab"),
+        ("ZRANGE {r}zset 0 -1", "[a]"),
+        ("MGET {r}string {r}none", "[abc, nil]"),
+        ("BITFIELD_RO {r}string GET u8 0", "[97]"),
+        ("SORT_RO {r}list ALPHA", "[a, b]"),
+        (
+            "EVAL_RO \"return redis.call('GET', KEYS[1])\" 1 {r}string",
+            "abc",
+        ),
+        ("OBJECT ENCODING {r}string", "embstr"),
+    ] {
+        assert_eq!(run(&replicas, words), expected, "{words}");
+        assert_eq!(run(&readonly, words), expected, "{words}");
+    }
+    assert_eq!(stat(&client, "moved"), 0);
+    let refused = run(&readonly, "EVAL \"return 1\" 1 {r}string");
+    assert!(refused.ends_with("(READONLY)"), "{refused}");
+}

@@ -1,0 +1,340 @@
+//! Limits on the cost of operations: instructions, system calls, allocations and memory, measured on the release build
+//! through the C ABI, against a real cluster. See docs/performance.md.
+//!
+//! No times are measured. The difference between two runs of different length is the cost of one operation, and these
+//! counts hardly vary. Variations (a reply in two parts, a receive that had to wait) only add to the cost, so that the
+//! minimum of a few tries counts.
+
+use std::fs;
+use std::io::{Write, stderr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use support::{Cluster, FakeCluster};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const TRIES: usize = 3;
+const NODES: f64 = 3.0;
+
+/// The programs, and a cluster with data.
+struct Bench {
+    dir: PathBuf,
+    url: String,
+    _cluster: Option<Cluster>,
+}
+
+/// One measurement at a time: parallel ones would delay each other.
+static BENCH: LazyLock<Mutex<Result<Bench, String>>> = LazyLock::new(|| Mutex::new(Bench::new()));
+
+impl Bench {
+    fn new() -> Result<Bench, String> {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gates");
+        fs::create_dir_all(&dir).expect("a scratch folder");
+        let release = release()?;
+        let source = |file: &str| format!("{ROOT}/tests/c/gates/{file}");
+        let flags = "-std=c99 -pedantic -Wall -Wextra -Werror -O2 -g";
+        let compile = |file: &str, program: &str, more: &[String]| {
+            let mut cc = Command::new("cc");
+            cc.args(flags.split(' ')).arg(source(file)).args(more);
+            succeed(cc.arg("-o").arg(dir.join(program)));
+        };
+        let link = [
+            format!("-I{ROOT}/include"),
+            release.display().to_string(),
+            "-pthread".into(),
+        ];
+        // The loader looks for the soname, which only an installed library has.
+        let soname = concat!("librediscluster.so.", env!("CARGO_PKG_VERSION_MAJOR"));
+        fs::copy(&release, dir.join(soname)).expect("a copy of the library");
+        compile("workload.c", "workload", &link);
+        compile(
+            "allocations.c",
+            "allocations.so",
+            &["-shared".into(), "-fPIC".into()],
+        );
+        let cluster = Cluster::start().expect("a cluster");
+        let bench = Bench {
+            dir,
+            url: cluster.url(),
+            _cluster: Some(cluster),
+        };
+        succeed(bench.under(&[]).args(["load", "1"]));
+        Ok(bench)
+    }
+
+    /// The same programs against scripted nodes that have the keys.
+    fn with(&self, fake: &FakeCluster) -> Bench {
+        for key in 0..1000 {
+            fake.put(format!("key:{key}"), "0123456789abcdef");
+        }
+        Bench {
+            dir: self.dir.clone(),
+            // One seed: parsing many is not measured. Long timeouts: nodes that report 16,384 ranges are slow.
+            url: format!(
+                "redis://127.0.0.1:{}?timeout_ms=100000&attempt_timeout_ms=50000&connect_timeout_ms=50000",
+                fake.port(0)
+            ),
+            _cluster: None,
+        }
+    }
+
+    /// The workload program, run by this tool.
+    fn under(&self, tool: &[&str]) -> Command {
+        let mut command = Command::new("timeout");
+        command
+            .args(["--kill-after=5", "180"])
+            .args(tool)
+            .arg(self.dir.join("workload"))
+            .env("LD_LIBRARY_PATH", &self.dir)
+            .env("RDC_URL", &self.url);
+        command
+    }
+}
+
+/// The release library. One that is older than its sources is an error.
+fn release() -> Result<PathBuf, String> {
+    let test = std::env::current_exe().expect("the path of this test");
+    let target = test.ancestors().nth(3).expect("target/debug/deps/gates");
+    let library = target.join("release/librediscluster.so");
+    let built = fs::metadata(&library).and_then(|meta| meta.modified());
+    match built {
+        Err(_) => Err(format!(
+            "{} is missing: run `make build`",
+            library.display()
+        )),
+        Ok(built) if built < newest(&Path::new(ROOT).join("src")) => Err(format!(
+            "{} is older than src/: run `make build`",
+            library.display()
+        )),
+        Ok(_) => Ok(library),
+    }
+}
+
+/// The time of the latest change to a file below `path`.
+fn newest(path: &Path) -> SystemTime {
+    let meta = fs::metadata(path).expect("a source");
+    if meta.is_file() {
+        return meta.modified().expect("its time");
+    }
+    let entries = fs::read_dir(path).expect("a folder of sources");
+    let times = entries.map(|entry| newest(&entry.expect("an entry").path()));
+    times.max().unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|e| {
+        panic!("{command:?}: {e} (tools/setup.sh test installs what is missing)")
+    });
+    let words = String::from_utf8_lossy(&output.stderr);
+    let status = output.status;
+    assert!(status.success(), "{command:?}: {status}\n{words}");
+    output
+}
+
+/// The number after `label` in the output of a program.
+fn number_behind(label: &str, output: &Output) -> f64 {
+    let text = [&*output.stdout, &*output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    let (_, rest) = text
+        .split_once(label)
+        .unwrap_or_else(|| panic!("no {label:?} in: {text}"));
+    let word = rest.split_whitespace().next().unwrap_or_default();
+    word.parse()
+        .unwrap_or_else(|_| panic!("{label} {word} is not a number"))
+}
+
+/// The total cost of a workload that runs this many times.
+type Metric = fn(&Bench, workload: &str, times: u32) -> f64;
+
+/// Instructions of the client process, in user space.
+fn instructions(bench: &Bench, workload: &str, times: u32) -> f64 {
+    let tool = [
+        "valgrind",
+        "--tool=callgrind",
+        "--callgrind-out-file=/dev/null",
+    ];
+    let mut run = bench.under(&tool);
+    let output = succeed(run.args([workload, &times.to_string()]));
+    number_behind("Collected :", &output)
+}
+
+fn allocations(bench: &Bench, workload: &str, times: u32) -> f64 {
+    let preload = format!("LD_PRELOAD={}", bench.dir.join("allocations.so").display());
+    let mut run = bench.under(&["env", &preload]);
+    let output = succeed(run.args([workload, &times.to_string()]));
+    number_behind("allocations:", &output)
+}
+
+fn kilobytes(bench: &Bench, workload: &str, times: u32) -> f64 {
+    let output = succeed(bench.under(&[]).args([workload, &times.to_string()]));
+    number_behind("VmRSS:", &output)
+}
+
+/// Peak resident memory.
+fn peak_kilobytes(bench: &Bench, workload: &str, times: u32) -> f64 {
+    let output = succeed(bench.under(&[]).args([workload, &times.to_string()]));
+    number_behind("VmHWM:", &output)
+}
+
+fn system_calls(bench: &Bench, workload: &str, times: u32, counts: fn(&str) -> bool) -> f64 {
+    let trace = bench.dir.join("trace");
+    let mut run = bench.under(&["strace", "-f", "-o", &trace.display().to_string()]);
+    succeed(run.args([workload, &times.to_string()]));
+    let trace = fs::read_to_string(trace).expect("the trace");
+    // The format is "PID name(...) = result". The second half of an interrupted call has no name there.
+    let names = trace.lines().filter_map(|line| {
+        let (_pid, call) = line.split_once(' ')?;
+        let (name, _) = call.trim_start().split_once('(')?;
+        Some(name)
+    });
+    let calls = names.filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
+    calls.filter(|name| counts(name)).count() as f64
+}
+
+fn all_calls(bench: &Bench, workload: &str, times: u32) -> f64 {
+    system_calls(bench, workload, times, |_| true)
+}
+
+fn polls(bench: &Bench, workload: &str, times: u32) -> f64 {
+    system_calls(bench, workload, times, |name| name.ends_with("poll"))
+}
+
+fn calls_but_polls(bench: &Bench, workload: &str, times: u32) -> f64 {
+    system_calls(bench, workload, times, |name| !name.ends_with("poll"))
+}
+
+fn sends(bench: &Bench, workload: &str, times: u32) -> f64 {
+    system_calls(bench, workload, times, |name| name.starts_with("send"))
+}
+
+fn connections(bench: &Bench, workload: &str, times: u32) -> f64 {
+    system_calls(bench, workload, times, |name| name == "connect")
+}
+
+/// Measures `metric` for one operation, in runs of `few` and `many` turns of the workload with `parts` operations
+/// each. Prints the result and fails above the limit.
+fn gate(name: &str, metric: Metric, workload: &str, [few, many]: [u32; 2], parts: u32, limit: f64) {
+    with_bench(|bench| {
+        measure(bench, name, metric, workload, [few, many], parts, limit);
+    });
+}
+
+fn with_bench(f: impl FnOnce(&Bench)) {
+    let bench = BENCH.lock().unwrap_or_else(PoisonError::into_inner);
+    f(bench.as_ref().unwrap_or_else(|reason| panic!("{reason}")));
+}
+
+/// Returns the cost of one operation.
+fn measure(
+    bench: &Bench,
+    name: &str,
+    metric: Metric,
+    workload: &str,
+    [few, many]: [u32; 2],
+    parts: u32,
+    limit: f64,
+) -> f64 {
+    let operations = f64::from(many - few) * f64::from(parts);
+    let mut least = f64::INFINITY;
+    for _ in 0..TRIES {
+        let once = metric(bench, workload, many) - metric(bench, workload, few);
+        least = least.min(once / operations);
+        if least <= limit {
+            break;
+        }
+    }
+    // Written to the stream directly: numbers are useful even if the test passes.
+    let verdict = if least <= limit { "ok" } else { "TOO MUCH" };
+    let line = format!("gate: {name:<44} {least:>14.3}  limit {limit:>12.3}  {verdict}\n");
+    stderr().write_all(line.as_bytes()).expect("standard error");
+    assert!(least <= limit, "{name}: {least:.3} is more than {limit}");
+    least
+}
+
+macro_rules! gates {
+    ($($test:ident: $name:literal, $metric:ident of $workload:literal, $turns:expr, $parts:expr, $limit:expr;)+) => {
+        $(#[test] fn $test() { gate($name, $metric, $workload, $turns, $parts, $limit) })+
+    };
+}
+
+gates! {
+    get_instructions: "GET, instructions", instructions of "get", [100, 1100], 1, 1_500.0;
+    set_instructions: "SET, instructions", instructions of "set", [100, 1100], 1, 1_500.0;
+    pipelined_get_instructions: "GET in a pipeline of 1000, instructions", instructions of "pipeline", [3, 13], 1000, 700.0;
+    mget_instructions: "MGET of 100 keys, instructions", instructions of "mget", [5, 55], 1, 90_000.0;
+    lrange_instructions: "LRANGE of 10,000, instructions", instructions of "lrange", [3, 13], 1, 2_000_000.0;
+    hgetall_instructions: "HGETALL of 10,000, instructions", instructions of "hgetall", [3, 13], 1, 4_000_000.0;
+    big_get_instructions: "GET of 10 MiB, instructions", instructions of "bigget", [3, 13], 1, 300_000.0;
+
+    get_system_calls: "GET, system calls", all_calls of "get", [100, 1100], 1, 2.0;
+    pipeline_system_calls: "pipeline of 1000, system calls but polls", calls_but_polls of "pipeline", [3, 23], 1, 2.0 * NODES;
+    pipeline_polls: "pipeline of 1000, polls", polls of "pipeline", [3, 23], 1, NODES;
+    mget_system_calls: "MGET of 100 keys, system calls but polls", calls_but_polls of "mget", [5, 105], 1, 2.0 * NODES;
+    mget_polls: "MGET of 100 keys, polls", polls of "mget", [5, 105], 1, NODES;
+    lrange_system_calls: "LRANGE of 10,000, system calls", all_calls of "lrange", [3, 23], 1, 6.0;
+    big_get_system_calls: "GET of 10 MiB, system calls", all_calls of "bigget", [3, 13], 1, 40.0;
+
+    get_allocations: "GET, allocations", allocations of "get", [100, 1100], 1, 3.0;
+    pipelined_get_allocations: "GET in a pipeline of 1000, allocations", allocations of "pipeline", [3, 13], 1000, 0.05;
+    // Two threads on one handle have one connection each and never wait for each other. Many threads share one
+    // connection for each node, and most of them neither send nor receive.
+    two_threads: "GET by 2 threads on one handle, system calls", all_calls of "threads2", [100, 600], 2, 2.1;
+    many_threads: "GET by 64 threads on one handle, sends", sends of "threads64", [20, 120], 64, 0.5;
+
+    deep_pipeline_memory: "pipeline of 100,000 x 1 KiB, peak by reply bytes", peak_kilobytes of "deep", [0, 1], 100_000, 1.5;
+
+    lrange_allocations: "LRANGE of 10,000, allocations", allocations of "lrange", [3, 13], 1, 8.0;
+
+    resident_kilobytes: "idle handle on 6 nodes, KiB resident", kilobytes of "idle", [10, 210], 1, 64.0;
+    connections_until_first_reply: "create to first reply, connections", connections of "create", [3, 13], 1, 2.0;
+}
+
+/// The cost of a GET does not depend on the size of the cluster: every step is a look-up.
+#[test]
+fn command_cost_does_not_depend_on_cluster_size() {
+    let cost = |bench: &Bench, name: &str, fake: &FakeCluster| {
+        let bench = bench.with(fake);
+        // Every key once, so that every node is connected, and then every key again.
+        measure(&bench, name, instructions, "get", [1000, 2000], 1, 1_500.0)
+    };
+    with_bench(|bench| {
+        let three = cost(
+            bench,
+            "GET with 3 nodes, instructions",
+            &FakeCluster::new(3),
+        );
+        let many = FakeCluster::new(200);
+        let many = cost(bench, "GET with 200 nodes, instructions", &many);
+        let split = FakeCluster::new(3);
+        for slot in 0..16384 {
+            split.assign(slot..=slot, usize::from(slot % 3));
+        }
+        let split = cost(bench, "GET with 16,384 ranges, instructions", &split);
+        for other in [many, split] {
+            assert!((other - three).abs() < 0.02 * three, "{three} and {other}");
+        }
+    });
+}
+
+/// Handles of one cluster share their state: a thousand cost at most a thousand times as much as one.
+#[test]
+fn thousand_handles_and_threads_stay_within_limits() {
+    with_bench(|bench| {
+        let one = "GET by one of 1,000 handles, instructions";
+        measure(
+            bench,
+            one,
+            instructions,
+            "handles1000",
+            [1, 2],
+            1000,
+            1_500.0,
+        );
+        let memory = "another handle by rdc_readonly, KiB resident";
+        measure(bench, memory, kilobytes, "twins", [100, 1100], 1, 2.0);
+        let thread = "GET by one of 1,000 threads, sends";
+        measure(bench, thread, sends, "threads1000", [2, 7], 1000, 0.5);
+    });
+}

@@ -1,0 +1,8 @@
+//! Checks of sources and documents: layers, generated pages, the header, and the names of tests.
+
+mod abi;
+mod configuration;
+mod import_circles;
+mod layering;
+mod reliability;
+mod statistics;

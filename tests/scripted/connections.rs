@@ -1,0 +1,225 @@
+//! Connections to one node: how many there are, how they are set up, and how threads share and replace them.
+
+use crate::common;
+use crate::common::process_info::sleeps;
+use crate::common::{
+    client, code, is_command, is_sent, key_of, run, run_all, send, show, wait_for,
+};
+use rediscluster::cluster::Client;
+use rediscluster::error::Code;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use support::{Action, FakeCluster};
+
+#[test]
+fn many_threads_on_one_handle_read_their_own_writes() {
+    let fake = FakeCluster::new(3);
+    let client = Arc::new(client(
+        &(fake.url() + "?connections_per_node=2&timeout_ms=20000"),
+    ));
+    std::thread::scope(|scope| {
+        for thread in 0..48 {
+            let client = client.clone();
+            scope.spawn(move || {
+                for n in 0..60 {
+                    let key = format!("own{thread}:{}", n % 7);
+                    assert_eq!(run(&client, &format!("SET {key} {thread}/{n}")), "OK");
+                    assert_eq!(run(&client, &format!("GET {key}")), format!("{thread}/{n}"));
+                    if n % 10 == 0 {
+                        let pair = [format!("SET {key} p{n}"), format!("GET {key}")];
+                        assert_eq!(run_all(&client, &pair), ["OK", &format!("p{n}")]);
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn connections_per_node_is_never_exceeded() {
+    let fake = FakeCluster::new(1);
+    let mut usual = fake.default_answer(0);
+    let using: Arc<Mutex<HashSet<usize>>> = Arc::default();
+    let used = using.clone();
+    fake.on(0, move |connection, command| {
+        is_command(command, "INCR").then(|| {
+            used.lock().unwrap().insert(connection);
+            let answer = Action::Send(usual(connection, command));
+            Action::Delay(Duration::from_millis(3), Box::new(answer))
+        })
+    });
+    let client = Arc::new(client(
+        &(fake.url() + "?connections_per_node=3&timeout_ms=30000&attempt_timeout_ms=30000"),
+    ));
+    std::thread::scope(|scope| {
+        for _ in 0..24 {
+            let client = client.clone();
+            scope.spawn(move || {
+                for n in 0..20 {
+                    let got = match n % 4 {
+                        0 => run_all(&client, &["INCR n"]).concat(),
+                        _ => run(&client, "INCR n"),
+                    };
+                    assert!(got.parse::<u64>().is_ok(), "{got}");
+                }
+            });
+        }
+    });
+    assert_eq!(fake.value("n").unwrap(), b"480");
+    let used = using.lock().unwrap().len();
+    assert!(used <= 3, "{used} connections carried commands");
+    // One more connection loaded the topology and was closed.
+    assert!(
+        fake.node(0).connections() <= 4 + 1,
+        "{}",
+        fake.node(0).connections()
+    );
+}
+
+#[test]
+fn interrupted_connector_does_not_fail_waiting_threads() {
+    for round in 0..6 {
+        let fake = FakeCluster::new(1);
+        let silent = Arc::new(AtomicBool::new(false));
+        let (greeted, busy) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let (is_silent, greetings, is_busy) = (silent.clone(), greeted.clone(), busy.clone());
+        fake.on(0, move |_, command| {
+            if is_command(command, "INCR") {
+                // The only connection is busy, and is then lost for all waiting threads.
+                is_busy.store(true, Ordering::SeqCst);
+                support::wait_until(|| is_silent.load(Ordering::SeqCst), common::WAIT_LIMIT);
+                return Some(Action::Close);
+            }
+            let unheard = is_command(command, "HELLO") && is_silent.load(Ordering::SeqCst);
+            unheard.then(|| {
+                greetings.fetch_add(1, Ordering::SeqCst);
+                Action::Nothing
+            })
+        });
+        fake.put("k", "v");
+        let long_timeout = "timeout_ms=20000&connect_timeout_ms=20000&attempt_timeout_ms=20000";
+        let client = Arc::new(client(&format!(
+            "{}?connections_per_node=1&{long_timeout}",
+            fake.url()
+        )));
+        let leaver = client.with("timeout_ms", "20000");
+        let waiting: Mutex<Vec<i32>> = Mutex::default();
+        let wait = |client: &Client| {
+            // SAFETY: returns a number.
+            waiting.lock().unwrap().push(unsafe { libc::gettid() });
+            send(client, "GET k")
+        };
+        std::thread::scope(|scope| {
+            let loses = scope.spawn(|| run(&client, "INCR n"));
+            wait_for("the connection is busy", || busy.load(Ordering::SeqCst));
+            let leave: Vec<_> = (0..5).map(|_| scope.spawn(|| wait(&leaver))).collect();
+            let stays = scope.spawn(|| wait(&client));
+            wait_for("all wait for it", || {
+                let waiting = waiting.lock().unwrap();
+                waiting.len() == 6 && waiting.iter().all(|thread| sleeps(*thread))
+            });
+            silent.store(true, Ordering::SeqCst);
+            assert!(loses.join().unwrap().ends_with("(IO, sent)"));
+            wait_for("one of them opens another", || {
+                greeted.load(Ordering::SeqCst) > 0
+            });
+            match round % 2 {
+                0 => leaver.interrupt(),
+                _ => leaver.close(),
+            }
+            for leave in leave {
+                let left = leave.join().unwrap();
+                let ended = [Code::Interrupted, Code::Closed][round % 2];
+                assert_eq!(code(left.view()), ended, "{}", show(left.view()));
+                assert!(!is_sent(left.view()), "{}", show(left.view()));
+            }
+            silent.store(false, Ordering::SeqCst);
+            // If the remaining thread opened one of these connections, it gets no answer on it.
+            fake.node(0).close_connections();
+            assert_eq!(show(stays.join().unwrap().view()), "v");
+        });
+    }
+}
+
+#[test]
+fn server_without_hello_is_used_with_resp2() {
+    let fake = FakeCluster::new(2);
+    for node in 0..2 {
+        fake.on(node, |_, command| {
+            is_command(command, "HELLO").then(|| {
+                Action::send("-ERR unknown command `HELLO`, with args beginning with: `3`, \r\n")
+            })
+        });
+    }
+    let auth = fake.url().replace("redis://", "redis://app:secret@");
+    for url in [fake.url(), auth] {
+        let client = Arc::new(client(&url));
+        assert_eq!(run(&client, "GET nothing"), "nil");
+        assert_eq!(
+            run_all(&client, &["SET k v", "GET k", "GET nothing"]),
+            ["OK", "v", "nil"]
+        );
+    }
+    let said = [0, 1]
+        .map(|n| fake.node(n).received_text().concat())
+        .concat();
+    assert!(said.contains(&"AUTH app secret".to_string()), "{said:?}");
+    // AUTH is sent alone: before a successful login nothing that follows may be answered.
+    let asked = FakeCluster::new(1);
+    let old = client(&(asked.url() + "?protocol=2"));
+    assert_eq!(run(&old, "GET nothing"), "nil");
+    assert_eq!(asked.calls("HELLO"), 0, "protocol=2 asks for nothing else");
+}
+
+#[test]
+fn refused_handshake_command_fails_the_connection() {
+    let fake = FakeCluster::new(1);
+    for refused in ["CLIENT SETNAME", "HELLO"] {
+        fake.on(0, move |_, command| {
+            is_command(command, refused).then(|| Action::send("-DENIED by the test\r\n"))
+        });
+        let client = Client::create(&(fake.url() + "?client_name=me&timeout_ms=500"));
+        let error = client
+            .error()
+            .unwrap_or_else(|| panic!("{refused} was refused"));
+        assert!(error.message.contains("DENIED"), "{error}");
+    }
+    // Only optional handshake commands may fail.
+    fake.on(0, |_, command| {
+        is_command(command, "CLIENT SETINFO")
+            .then(|| Action::send("-ERR unknown subcommand 'SETINFO'\r\n"))
+    });
+    assert_eq!(run(&client(&fake.url()), "SET k v"), "OK");
+}
+
+#[test]
+fn idle_connection_closed_by_server_fails_no_command() {
+    let fake = FakeCluster::new(2);
+    let client = Arc::new(client(&fake.url()));
+    let (here, there) = (key_of(0, 2, 1), key_of(1, 2, 2));
+    for round in 1..=2 {
+        let pair = [format!("INCR {here}"), format!("INCR {there}")];
+        assert_eq!(
+            run_all(&client, &pair),
+            vec![(2 * round - 1).to_string(); 2]
+        );
+        fake.node(0).close_connections();
+        fake.node(1).close_connections();
+        let idle = Instant::now();
+        wait_for("more than a second passes", || {
+            idle.elapsed() > Duration::from_millis(1100)
+        });
+        match round {
+            1 => assert_eq!(run(&client, &pair[0]), "2"),
+            _ => assert_eq!(run_all(&client, &pair)[0], "4"),
+        }
+        if round == 1 {
+            assert_eq!(run(&client, &pair[1]), "2");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Tests against scripted nodes. No server is started, and the tests run in parallel.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod connections;
+mod fork;
+mod modules;
+mod partial_replies;
+mod process;
+mod readonly;
+mod redirects;
+mod routing;
+mod scripts;
+mod shards;
+mod threads;
+mod transactions;
+mod wait_callback;

@@ -1,0 +1,132 @@
+//! A scenario: the parameters of one run, derived from a seed.
+
+mod caller;
+mod faults;
+mod history;
+mod operations;
+mod pipelines;
+mod run;
+
+pub use run::{RunStats, run};
+
+use super::cluster_model::{Fault, ServerConditions};
+use super::simulator::{MS, NetworkConditions, SeededRng, US};
+use crate::sim_hooks::Layer;
+
+/// The timeout of a call.
+const CALL_TIMEOUT_MS: u64 = 2000;
+
+pub struct Scenario {
+    seed: u64,
+    network: NetworkConditions,
+    servers: ServerConditions,
+    threads: usize,
+    calls_per_thread: u64,
+    /// The longest time that a thread sleeps between two calls.
+    max_think_time: u64,
+    /// Faults, and when they happen.
+    faults: Vec<(u64, Fault)>,
+    options: Vec<(&'static str, String)>,
+    /// How many times the handle is interrupted.
+    interrupts: u64,
+    /// The handles are closed during calls.
+    closes_handles: bool,
+    /// No fault happens, and no call may fail.
+    is_healthy: bool,
+    /// All threads use the same keys, at one node.
+    is_contended: bool,
+    /// Nodes announce hostnames, which the client has to resolve.
+    uses_hostnames: bool,
+    panic_at: Option<(Layer, u64)>,
+}
+
+impl Scenario {
+    /// No fault happens.
+    pub fn healthy(seed: u64) -> Scenario {
+        Scenario::without_faults(seed, &mut SeededRng(seed ^ 0xca1f))
+    }
+
+    /// A panic in some layer of the library, with or without other faults.
+    pub fn with_panic(seed: u64) -> Scenario {
+        let mut rng = SeededRng(seed ^ 0xdead);
+        let mut scenario = if rng.chance(500) {
+            Scenario::with_faults(seed)
+        } else {
+            Scenario::without_faults(seed, &mut rng)
+        };
+        let layers = [
+            Layer::Ffi,
+            Layer::Cluster,
+            Layer::Route,
+            Layer::Topology,
+            Layer::Net,
+            Layer::Resp,
+        ];
+        let layer = layers[rng.below(layers.len() as u64) as usize];
+        scenario.panic_at = Some((layer, rng.between(1, 60)));
+        scenario.is_healthy = false;
+        scenario
+    }
+
+    /// Faults of the network, the servers and the cluster, interrupts and contention.
+    pub fn with_faults(seed: u64) -> Scenario {
+        let mut rng = SeededRng(seed);
+        let mut scenario = Scenario::without_faults(seed, &mut rng);
+        scenario.is_healthy = false;
+        scenario.add_faults(&mut rng);
+        scenario
+    }
+
+    fn without_faults(seed: u64, rng: &mut SeededRng) -> Scenario {
+        let options = vec![
+            ("timeout_ms", CALL_TIMEOUT_MS.to_string()),
+            ("attempt_timeout_ms", rng.between(150, 500).to_string()),
+            ("connect_timeout_ms", rng.between(100, 500).to_string()),
+            ("connections_per_node", rng.between(1, 3).to_string()),
+            ("protocol", rng.between(2, 3).to_string()),
+        ];
+        Scenario {
+            seed,
+            network: NetworkConditions {
+                fragments: rng.chance(500),
+                short_sends: 0,
+                max_delay: rng.between(10 * US, MS),
+                stalls: 0,
+                breaks: 0,
+                send_buffer: 65536,
+                timer_slack: rng.between(1, 7) * MS,
+            },
+            servers: ServerConditions {
+                random_errors: 0,
+                pushes: 0,
+                slow_replies: 0,
+                max_reply_delay: 0,
+                large_values: rng.below(40),
+            },
+            threads: rng.between(1, 4) as usize,
+            calls_per_thread: rng.between(4, 10),
+            max_think_time: rng.between(1, 60) * MS,
+            faults: Vec::new(),
+            options,
+            interrupts: 0,
+            closes_handles: false,
+            is_healthy: true,
+            is_contended: false,
+            uses_hostnames: rng.chance(200),
+            panic_at: None,
+        }
+    }
+
+    /// Whether keys of one slot may be at two nodes.
+    fn has_migrations(&self) -> bool {
+        let is_migration = |fault: &Fault| matches!(fault, Fault::Migrate(..));
+        self.faults.iter().any(|(_, fault)| is_migration(fault))
+    }
+}
+
+/// Two keys in each of three slots, and one in a fourth.
+fn keys() -> Vec<String> {
+    ["{a}1", "{a}2", "{b}1", "{b}2", "{c}1", "{c}2", "d"]
+        .map(str::to_string)
+        .to_vec()
+}
