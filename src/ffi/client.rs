@@ -244,9 +244,9 @@ pub extern "C" fn rdc_options_list() -> *mut rdc_reply {
             out.text("unit").text(row.unit);
             out.text("per_handle").int(i64::from(row.per_handle));
             out.text("help").text(row.help);
-            out.gather(Kind::Map, at);
+            out.aggregate(Kind::Map, at);
         }
-        out.gather(Kind::Array, 0);
+        out.aggregate(Kind::Array, 0);
         Ok(Box::new(out.finish()))
     })
 }

@@ -166,7 +166,8 @@ pub unsafe extern "C" fn rdc_reply_sent(reply: *const rdc_reply) -> i32 {
     let value = unsafe { value(reply) };
     // An element of another reply comes from a command that ran.
     i32::from(
-        value.kind != Kind::Error || value.flags & (flag::ANSWER | flag::SENT) != flag::ANSWER,
+        value.kind != Kind::Error
+            || value.flags & (flag::NODE_VALUE | flag::SENT) != flag::NODE_VALUE,
     )
 }
 

@@ -5,7 +5,7 @@
 //! replaced by an address, once (pointer swizzling).
 
 use super::reply::rdc_reply;
-use crate::resp::{Answer, Kind, OK_TEXT, Origin, Reply, Value, flag};
+use crate::resp::{Kind, NodeValue, OK_TEXT, Origin, Reply, Value, flag};
 use std::mem::offset_of;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[inline]
 pub fn into_raw(mut reply: Box<Reply>) -> *mut rdc_reply {
     let root = reply.root.value;
-    if reply.root.node == 1 && reply.answers.is_empty() {
+    if reply.root.node == 1 && reply.node_values.is_empty() {
         // An OK or a nil needs no memory: the origin has one of each.
         if root.flags & flag::OK != 0
             && let Some(origin) = reply.origin.take()
@@ -30,7 +30,7 @@ pub fn into_raw(mut reply: Box<Reply>) -> *mut rdc_reply {
             return unsafe { &raw const (*origin).nil }.cast_mut().cast();
         }
     }
-    reply.root.value.flags |= flag::ROOT | flag::ANSWER;
+    reply.root.value.flags |= flag::ROOT | flag::NODE_VALUE;
     swizzle(&mut reply);
     let reply = Box::into_raw(reply);
     // SAFETY: the pointer comes from the Box above.
@@ -39,7 +39,7 @@ pub fn into_raw(mut reply: Box<Reply>) -> *mut rdc_reply {
 
 /// Replaces every position and index by an address.
 fn swizzle(reply: &mut Reply) {
-    if reply.values.is_empty() && reply.answers.is_empty() {
+    if reply.values.is_empty() && reply.node_values.is_empty() {
         reply.root.node = reply
             .origin_of(reply.root)
             .map_or(0, |o| address(o.c_name()));
@@ -64,12 +64,12 @@ fn swizzle(reply: &mut Reply) {
     let addresses = Addresses {
         chunks,
         values: reply.values.as_ptr().expose_provenance() as u64,
-        answers: reply.answers.as_ptr().expose_provenance() as u64,
+        node_values: reply.node_values.as_ptr().expose_provenance() as u64,
     };
     for value in &mut reply.values {
         addresses.swizzle(value);
     }
-    for answer in reply.answers.iter_mut().chain([&mut reply.root]) {
+    for answer in reply.node_values.iter_mut().chain([&mut reply.root]) {
         addresses.swizzle(&mut answer.value);
         answer.node = names[answer.node as usize];
     }
@@ -83,7 +83,7 @@ fn address(bytes: &[u8]) -> u64 {
 struct Addresses<'a> {
     chunks: &'a [u64],
     values: u64,
-    answers: u64,
+    node_values: u64,
 }
 
 impl Addresses<'_> {
@@ -101,8 +101,8 @@ impl Addresses<'_> {
         if value.kind.has_text() {
             value.data = address(&OK_TEXT);
         } else if value.kind.has_elements() {
-            value.data = if value.flags & flag::WIDE != 0 {
-                self.answers + value.data * size_of::<Answer>() as u64
+            value.data = if value.flags & flag::NODE_VALUES != 0 {
+                self.node_values + value.data * size_of::<NodeValue>() as u64
             } else {
                 self.values + value.data * size_of::<Value>() as u64
             };
@@ -130,8 +130,8 @@ pub unsafe fn element(value: &Value, i: usize) -> *const rdc_reply {
     if !value.kind.has_elements() || i >= value.len as usize {
         return std::ptr::null();
     }
-    let stride = if value.flags & flag::WIDE != 0 {
-        size_of::<Answer>()
+    let stride = if value.flags & flag::NODE_VALUES != 0 {
+        size_of::<NodeValue>()
     } else {
         size_of::<Value>()
     };
@@ -168,11 +168,11 @@ pub unsafe fn text_bytes<'a>(value: &Value) -> Option<&'a [u8]> {
 /// As [`value`].
 pub unsafe fn node(reply: *const rdc_reply) -> *const std::ffi::c_char {
     // SAFETY: the same rule.
-    if reply.is_null() || unsafe { value(reply) }.flags & flag::ANSWER == 0 {
+    if reply.is_null() || unsafe { value(reply) }.flags & flag::NODE_VALUE == 0 {
         return std::ptr::null();
     }
-    // SAFETY: the flag says that the value is the beginning of an Answer.
-    let answer = unsafe { &*reply.cast::<Answer>() };
+    // SAFETY: the flag says that the value is the beginning of a NodeValue.
+    let answer = unsafe { &*reply.cast::<NodeValue>() };
     std::ptr::with_exposed_provenance(answer.node as usize)
 }
 
