@@ -233,27 +233,7 @@ impl Decoder {
                 }
                 continue;
             }
-            let Some(&sign) = buf.get(at) else {
-                return self.suspend(buf, start, at);
-            };
-            self.wanted = 0;
-            let step = match sign {
-                b'$' | b'=' | b'!' => self.decode_bulk(buf, start, at, bias)?,
-                b'+' | b'-' | b',' | b'(' => self.decode_line(buf, start, at, bias)?,
-                b':' => match self.parse_number(buf, at + 1)? {
-                    Number::Complete(n, next) => Step::Value(Value::integer(n), next),
-                    Number::Incomplete => Step::Incomplete,
-                },
-                b'_' | b'#' => self.decode_null_or_bool(buf, start, at)?,
-                b'*' | b'%' | b'~' | b'>' | b'|' => self.decode_header(buf, at)?,
-                other => {
-                    return Err(protocol_error(format_args!(
-                        "byte 0x{other:02x} in place of a RESP reply; the port may expect TLS or \
-                         another protocol"
-                    )));
-                }
-            };
-            let value = match step {
+            let value = match self.decode_value(buf, start, at, bias)? {
                 Step::Value(value, next) => {
                     at = next;
                     value
@@ -277,6 +257,29 @@ impl Decoder {
                 return Ok(Some((reply, at)));
             }
             self.at = at - start;
+        }
+    }
+
+    /// Decodes the value or the header at `at`.
+    #[inline(always)]
+    fn decode_value(&mut self, buf: &mut [u8], start: usize, at: usize, bias: u64) -> Result<Step> {
+        let Some(&sign) = buf.get(at) else {
+            return Ok(Step::Incomplete);
+        };
+        self.wanted = 0;
+        match sign {
+            b'$' | b'=' | b'!' => self.decode_bulk(buf, start, at, bias),
+            b'+' | b'-' | b',' | b'(' => self.decode_line(buf, start, at, bias),
+            b':' => Ok(match self.parse_number(buf, at + 1)? {
+                Number::Complete(n, next) => Step::Value(Value::integer(n), next),
+                Number::Incomplete => Step::Incomplete,
+            }),
+            b'_' | b'#' => self.decode_null_or_bool(buf, start, at),
+            b'*' | b'%' | b'~' | b'>' | b'|' => self.decode_header(buf, at),
+            other => Err(protocol_error(format_args!(
+                "byte 0x{other:02x} in place of a RESP reply; the port may expect TLS or another \
+                 protocol"
+            ))),
         }
     }
 

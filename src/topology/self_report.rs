@@ -28,6 +28,25 @@ pub struct SelfReport {
     pub other_slots: Vec<(u16, u16, String)>,
 }
 
+impl SelfReport {
+    /// Adds the slot fields of the node's own line. Unknown fields are ignored.
+    fn add_slots(&mut self, fields: &[&str]) {
+        for field in fields {
+            if let Some((first, last)) = parse_range(field) {
+                self.slots.add(first, last);
+            } else if let Some((slot, to)) = parse_migration(field, "->-") {
+                self.migrating_out.push(MigratingOut {
+                    slot,
+                    to: to.to_owned(),
+                    address: None,
+                });
+            } else if let Some((slot, _)) = parse_migration(field, "-<-") {
+                self.importing.add(slot, slot);
+            }
+        }
+    }
+}
+
 /// A slot that is migrating to another node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MigratingOut {
@@ -81,19 +100,7 @@ pub fn parse_self_report(info: &str, nodes: &str, from: &Address) -> Result<Self
             importing: SlotSet::new(),
             other_slots: Vec::new(),
         };
-        for field in slots {
-            if let Some((first, last)) = parse_range(field) {
-                own.slots.add(first, last);
-            } else if let Some((slot, to)) = parse_migration(field, "->-") {
-                own.migrating_out.push(MigratingOut {
-                    slot,
-                    to: to.to_owned(),
-                    address: None,
-                });
-            } else if let Some((slot, _)) = parse_migration(field, "-<-") {
-                own.importing.add(slot, slot);
-            }
-        }
+        own.add_slots(slots);
         report = Some(own);
     }
     let mut report = report.ok_or_else(|| invalid(NODES, "has no entry with the flag myself"))?;
