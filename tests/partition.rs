@@ -5,7 +5,7 @@ mod common;
 
 use crate::common::history;
 use crate::common::history::{
-    History, SetOnDrop, Shape, append_tokens, p99, paced_reads, read_latencies, recorded,
+    History, SetOnDrop, WriteMode, append_tokens, p99, paced_reads, read_latencies, recorded,
     verify_history,
 };
 use crate::common::shared::{SharedCluster, shared};
@@ -34,7 +34,7 @@ fn host(cluster: &Cluster, port: u16) -> String {
 }
 
 /// Drops packets between a node and the other nodes.
-fn from_peers(host: &str) -> Vec<String> {
+fn drop_from_peers(host: &str) -> Vec<String> {
     vec![
         format!("ip saddr {host} ip daddr 127.0.1.0/24 drop"),
         format!("ip saddr 127.0.1.0/24 ip daddr {host} drop"),
@@ -42,7 +42,7 @@ fn from_peers(host: &str) -> Vec<String> {
 }
 
 /// Drops packets between the client and a node.
-fn from_client(host: &str) -> Vec<String> {
+fn drop_from_client(host: &str) -> Vec<String> {
     vec![
         format!("ip saddr {host} ip daddr 127.0.0.1 drop"),
         format!("ip saddr 127.0.0.1 ip daddr {host} drop"),
@@ -50,7 +50,7 @@ fn from_client(host: &str) -> Vec<String> {
 }
 
 /// The moment from which a replica accepts writes.
-fn promoted(cluster: &Cluster, port: u16, key: &str) -> Instant {
+fn wait_writable(cluster: &Cluster, port: u16, key: &str) -> Instant {
     let end = Instant::now() + WAIT_LIMIT;
     loop {
         let reply = cluster.command(port, &["SET", key, "promoted"]).unwrap();
@@ -73,7 +73,7 @@ fn then_finish<T>(finished: &AtomicBool, what: impl FnOnce() -> T) -> T {
 }
 
 /// The primary of a slot in the client's topology.
-fn believed(client: &Client, slot: u16) -> String {
+fn primary_seen_by_client(client: &Client, slot: u16) -> String {
     let reply = client.topology();
     let serves = |shard: &rediscluster::resp::View<'_>| {
         shard.find("slots").unwrap().elements().any(|range| {
@@ -91,7 +91,7 @@ fn believed(client: &Client, slot: u16) -> String {
 }
 
 /// The primary of a slot in the view of a node: its port.
-fn says(cluster: &Cluster, port: u16, slot: u16) -> Option<String> {
+fn primary_seen_by_node(cluster: &Cluster, port: u16, slot: u16) -> Option<String> {
     let view = cluster.command(port, &["CLUSTER", "SLOTS"]).unwrap();
     let end = |range: &support::Reply, at: usize| range.elements()[at].text().parse::<u16>();
     let mut ranges = view.elements().iter();
@@ -130,8 +130,9 @@ fn cut_off(
     std::thread::scope(|scope| {
         let _finish = SetOnDrop(&finished);
         let tags = std::slice::from_ref(&tag);
-        let writing = scope.spawn(|| append_tokens(&calls, tags, 4, Shape::Single, &finished));
-        let piping = scope.spawn(|| append_tokens(&calls, tags, 2, Shape::Pipeline(10), &finished));
+        let writing = scope.spawn(|| append_tokens(&calls, tags, 4, WriteMode::Single, &finished));
+        let piping =
+            scope.spawn(|| append_tokens(&calls, tags, 2, WriteMode::Pipeline(10), &finished));
         let beside =
             scope.spawn(|| paced_reads("another shard", &long_timeout, &healthy, &finished));
         scope.spawn(|| paced_reads("reads from the primary", &long_timeout, &tag, &finished));
@@ -153,7 +154,7 @@ fn cut_off(
             }
         });
         network.rules(&rules(&host(cluster, old)));
-        let at = promoted(cluster, replica, &format!("{{{tag}}}probe"));
+        let at = wait_writable(cluster, replica, &format!("{{{tag}}}probe"));
         moment.set(at).unwrap();
         late = first.join().unwrap().saturating_duration_since(at);
         during(&calls, slot, old, replica);
@@ -170,35 +171,40 @@ fn cut_off(
 fn primary_cut_off_from_peers_is_replaced_and_not_trusted() {
     Network::run(|network| {
         let cluster = &healthy_cluster(network);
-        let (late, history) = cut_off(network, cluster, from_peers, |client, slot, old, new| {
-            // The other nodes learn of it one after the other.
-            let others = cluster.ports().into_iter().filter(|port| *port != old);
-            for port in others {
-                wait_for("the other nodes know", || {
-                    says(cluster, port, slot) == Some(new.to_string())
-                });
-            }
-            // The old primary still answers, and names itself.
-            let cut = cluster.command(old, &["CLUSTER", "SLOTS"]).unwrap();
-            assert!(format!("{cut}").contains(&old.to_string()));
-            let new = cluster.node(new).unwrap().address;
-            for _ in 0..20 {
-                assert_eq!(code(client.refresh().view()), Code::Ok);
-                assert_eq!(
-                    believed(client, slot),
-                    new,
-                    "the client trusted an old view"
-                );
-            }
-            let get = format!("GET {}", key_of(0, 3, 1));
-            let (got, time) = timed(|| run(client, &get));
-            assert!(!got.contains('('), "{got}");
-            assert!(time < 300 * MS, "{time:?}");
-            // It returns, at first with its old view.
-            network.heal();
-            cluster.wait_healthy().unwrap();
-            assert_eq!(believed(client, slot), new);
-        });
+        let (late, history) = cut_off(
+            network,
+            cluster,
+            drop_from_peers,
+            |client, slot, old, new| {
+                // The other nodes learn of it one after the other.
+                let others = cluster.ports().into_iter().filter(|port| *port != old);
+                for port in others {
+                    wait_for("the other nodes know", || {
+                        primary_seen_by_node(cluster, port, slot) == Some(new.to_string())
+                    });
+                }
+                // The old primary still answers, and names itself.
+                let cut = cluster.command(old, &["CLUSTER", "SLOTS"]).unwrap();
+                assert!(format!("{cut}").contains(&old.to_string()));
+                let new = cluster.node(new).unwrap().address;
+                for _ in 0..20 {
+                    assert_eq!(code(client.refresh().view()), Code::Ok);
+                    assert_eq!(
+                        primary_seen_by_client(client, slot),
+                        new,
+                        "the client trusted an old view"
+                    );
+                }
+                let get = format!("GET {}", key_of(0, 3, 1));
+                let (got, time) = timed(|| run(client, &get));
+                assert!(!got.contains('('), "{got}");
+                assert!(time < 300 * MS, "{time:?}");
+                // It returns, at first with its old view.
+                network.heal();
+                cluster.wait_healthy().unwrap();
+                assert_eq!(primary_seen_by_client(client, slot), new);
+            },
+        );
         println!("cut off from its peers: the first write {late:?} after the promotion");
         history.print("cut off from its peers");
         // No packet between client and nodes was lost.
@@ -214,7 +220,7 @@ fn primary_cut_off_from_peers_is_replaced_and_not_trusted() {
 fn silently_vanished_host_is_replaced() {
     Network::run(|network| {
         let cluster = &healthy_cluster(network);
-        let rules = |host: &str| [from_peers(host), from_client(host)].concat();
+        let rules = |host: &str| [drop_from_peers(host), drop_from_client(host)].concat();
         let (late, history) = cut_off(network, cluster, rules, |client, _, _, _| {
             network.heal();
             cluster.wait_healthy().unwrap();
@@ -252,7 +258,7 @@ fn node_unreachable_from_client_affects_only_its_shard() {
         std::thread::scope(|scope| {
             let _finish = SetOnDrop(&finished);
             let (ours, others, copies) = (&client, &healthy, &unhealthy);
-            network.rules(&from_client(&host(cluster, port)));
+            network.rules(&drop_from_client(&host(cluster, port)));
             let other = scope.spawn(|| read_latencies(ours, others, &finished));
             let around = scope.spawn(|| read_latencies(&readonly, copies, &finished));
             for n in 0..4 {
@@ -330,10 +336,10 @@ fn executed_command_with_lost_reply_is_not_resent() {
         std::thread::scope(|scope| {
             let _finish = SetOnDrop(&finished);
             let all = [
-                scope.spawn(|| append_tokens(&client, tags, 4, Shape::Single, &finished)),
-                scope.spawn(|| append_tokens(&client, tags, 2, Shape::Pipeline(20), &finished)),
-                scope.spawn(|| append_tokens(&client, tags, 2, Shape::Atomic(5), &finished)),
-                scope.spawn(|| append_tokens(&shared, tags, 12, Shape::Single, &finished)),
+                scope.spawn(|| append_tokens(&client, tags, 4, WriteMode::Single, &finished)),
+                scope.spawn(|| append_tokens(&client, tags, 2, WriteMode::Pipeline(20), &finished)),
+                scope.spawn(|| append_tokens(&client, tags, 2, WriteMode::Atomic(5), &finished)),
+                scope.spawn(|| append_tokens(&shared, tags, 12, WriteMode::Single, &finished)),
             ];
             let beside = scope.spawn(|| paced_reads("another shard", &client, &healthy, &finished));
             scope.spawn(|| paced_reads("reads from the primary", &long_timeout, &tag, &finished));
@@ -408,9 +414,10 @@ fn reset_connections_fail_their_commands_and_reconnect() {
             format!("ip saddr 127.0.0.1 ip daddr {primary} tcp dport {port} reject with tcp reset");
         std::thread::scope(|scope| {
             let _finish = SetOnDrop(&finished);
-            let writing = scope.spawn(|| append_tokens(&client, tags, 8, Shape::Single, &finished));
+            let writing =
+                scope.spawn(|| append_tokens(&client, tags, 8, WriteMode::Single, &finished));
             let piping =
-                scope.spawn(|| append_tokens(&client, tags, 2, Shape::Pipeline(20), &finished));
+                scope.spawn(|| append_tokens(&client, tags, 2, WriteMode::Pipeline(20), &finished));
             let reading = scope.spawn(|| read_latencies(&client, &tag, &finished));
             let beside = scope.spawn(|| paced_reads("another shard", &client, &healthy, &finished));
             let around =
@@ -472,7 +479,8 @@ fn open_connections_serve_while_connecting_is_impossible() {
         let finished = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let _finish = SetOnDrop(&finished);
-            let writing = scope.spawn(|| append_tokens(&calls, &tags, 4, Shape::Single, &finished));
+            let writing =
+                scope.spawn(|| append_tokens(&calls, &tags, 4, WriteMode::Single, &finished));
             scope.spawn(|| paced_reads("reads from the primary", &calls, &tags[1], &finished));
             scope.spawn(|| paced_reads("reads from any node", &readonly, &tags[0], &finished));
             // The best of three tries, for a busy machine.
@@ -514,9 +522,10 @@ fn packet_loss_costs_only_time() {
         network.rules(&[lose("saddr"), lose("daddr")]);
         std::thread::scope(|scope| {
             let _finish = SetOnDrop(&finished);
-            let writing = scope.spawn(|| append_tokens(&calls, &tags, 8, Shape::Single, &finished));
+            let writing =
+                scope.spawn(|| append_tokens(&calls, &tags, 8, WriteMode::Single, &finished));
             let piping =
-                scope.spawn(|| append_tokens(&calls, &tags, 2, Shape::Pipeline(50), &finished));
+                scope.spawn(|| append_tokens(&calls, &tags, 2, WriteMode::Pipeline(50), &finished));
             scope.spawn(|| paced_reads("reads from the primary", &calls, &tags[0], &finished));
             scope.spawn(|| paced_reads("reads from any node", &readonly, &tags[0], &finished));
             then_finish(&finished, || pause(2500 * MS));

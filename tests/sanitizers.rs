@@ -96,7 +96,7 @@ fn build(sanitizer: &Sanitizer, source: &Path) -> PathBuf {
     program
 }
 
-fn looks_into(sanitizer: &Sanitizer, file: &str, rounds: &str) {
+fn run_sanitized(sanitizer: &Sanitizer, file: &str, rounds: &str) {
     let program = build(sanitizer, &Path::new(ROOT).join("tests/c").join(file));
     let said = run_with(
         &program,
@@ -107,7 +107,7 @@ fn looks_into(sanitizer: &Sanitizer, file: &str, rounds: &str) {
 }
 
 /// Runs a program with a mistake: the sanitizer must report it, and name the place in the library.
-fn catches(sanitizer: &Sanitizer, name: &str, body: &str, words: &[&str]) {
+fn assert_detects(sanitizer: &Sanitizer, name: &str, body: &str, words: &[&str]) {
     let source = scratch("misuse").join(format!("{name}.c"));
     let program = "#include <rediscluster.h>\n#include <pthread.h>\n#include <stdlib.h>\n";
     fs::write(&source, format!("{program}{body}")).expect("the program");
@@ -134,44 +134,44 @@ mod address {
 
     #[test]
     fn every_function_passes_address_sanitizer() {
-        looks_into(&ADDRESS, "api.c", "");
-        looks_into(&ADDRESS, "readonly.c", "");
-        looks_into(&ADDRESS, "threads.c", "");
-        looks_into(&ADDRESS, "fork.c", "");
+        run_sanitized(&ADDRESS, "api.c", "");
+        run_sanitized(&ADDRESS, "readonly.c", "");
+        run_sanitized(&ADDRESS, "threads.c", "");
+        run_sanitized(&ADDRESS, "fork.c", "");
     }
 
     #[test]
     fn thread_stress_passes_address_sanitizer() {
-        looks_into(&ADDRESS, "stress.c", "400");
+        run_sanitized(&ADDRESS, "stress.c", "400");
     }
 
     #[test]
     fn concurrent_close_passes_address_sanitizer() {
-        looks_into(&ADDRESS, "close.c", "400");
+        run_sanitized(&ADDRESS, "close.c", "400");
     }
 
     #[test]
     fn address_sanitizer_detects_caller_misuse_in_library() {
         let reply = "rdc_reply *r = rdc_explain(0, 0, 0, 0);";
-        catches(
+        assert_detects(
             &ADDRESS,
             "freed_twice",
             &format!("int main(void) {{ {reply} rdc_reply_free(r); return rdc_reply_free(r); }}"),
             &["heap-use-after-free", "rdc_reply_free"],
         );
-        catches(
+        assert_detects(
             &ADDRESS,
             "used_after_free",
             &format!("int main(void) {{ {reply} rdc_reply_free(r); return rdc_reply_type(r); }}"),
             &["heap-use-after-free", "rdc_reply_type"],
         );
-        catches(
+        assert_detects(
             &ADDRESS,
             "not_freed",
             &format!("int main(void) {{ {reply} return r == 0; }}"),
             &["LeakSanitizer", "rdc_explain"],
         );
-        catches(
+        assert_detects(
             &ADDRESS,
             "length_too_large",
             "int main(void) { char *key = calloc(4, 1); int slot = rdc_key_slot(key, 5); free(key); return slot < 0; }",
@@ -185,17 +185,17 @@ mod thread {
 
     #[test]
     fn shared_connections_pass_thread_sanitizer() {
-        looks_into(&THREAD, "threads.c", "");
+        run_sanitized(&THREAD, "threads.c", "");
     }
 
     #[test]
     fn thread_stress_passes_thread_sanitizer() {
-        looks_into(&THREAD, "stress.c", "200");
+        run_sanitized(&THREAD, "stress.c", "200");
     }
 
     #[test]
     fn concurrent_close_passes_thread_sanitizer() {
-        looks_into(&THREAD, "close.c", "150");
+        run_sanitized(&THREAD, "close.c", "150");
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod thread {
                 rdc_pipeline_clear(p);
                 return pthread_join(thread, 0);
             }";
-        catches(
+        assert_detects(
             &THREAD,
             "shared_pipeline",
             body,

@@ -7,9 +7,11 @@ set -u -o pipefail
 target=${CARGO_TARGET_DIR:-target}
 cargo=${CARGO:-cargo}
 # Targets, or modules of targets, whose tests measure time.
-clock_bound="clusters partition replicas cluster::blocking cluster::scan cluster::shards cluster::transactions
-    faults::at_most_once faults::backoff_limits faults::failover faults::failures faults::reshard faults::server_errors
-    faults::soak scripted::process"
+clock_bound="clusters partition replicas
+    cluster::authentication cluster::blocking cluster::handles cluster::scan cluster::shards cluster::transactions
+    faults::at_most_once faults::backoff_limits faults::cancellation faults::connection_loss faults::deadlines
+    faults::early_send faults::failover faults::isolation faults::node_loss faults::reply_matching faults::reshard
+    faults::server_errors faults::soak scripted::connections scripted::fork scripted::process"
 mkdir -p "$target"
 log=$target/test.log
 "$cargo" test --workspace --no-fail-fast 2>&1 | tee "$log" && exit 0

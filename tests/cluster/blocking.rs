@@ -14,7 +14,7 @@ fn cluster() -> SharedCluster {
 
 /// Waits until a client is blocked at the primary of a slot.
 #[track_caller]
-fn until_blocked(cluster: &Cluster, slot: u16) {
+fn wait_until_blocked(cluster: &Cluster, slot: u16) {
     let is_blocked = || {
         let info = cluster
             .primary_of(slot)
@@ -82,7 +82,7 @@ fn endless_blocking_call_ends_by_reply_or_interrupt() {
     let client = client(&(cluster.url() + "?timeout_ms=300"));
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| run(&client, "BLPOP {w}l 0"));
-        until_blocked(cluster, slot_of(b"w"));
+        wait_until_blocked(cluster, slot_of(b"w"));
         assert_eq!(run(&client, "RPUSH {w}l v"), "1");
         assert_eq!(waiting.join().unwrap(), "[{w}l, v]");
         let derived = client.with("timeout_ms", "300");
@@ -96,7 +96,7 @@ fn endless_blocking_call_ends_by_reply_or_interrupt() {
             );
             assert!(is_sent(reply.view()));
         });
-        until_blocked(cluster, slot_of(b"w"));
+        wait_until_blocked(cluster, slot_of(b"w"));
         let (_, time) = timed(|| {
             client.interrupt();
             interrupted.join().unwrap();
@@ -143,19 +143,19 @@ fn blocked_call_follows_slot_migration_and_failover() {
     let pop = format!("BLPOP {key} 20");
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| run(&client, &pop));
-        until_blocked(cluster, slot);
+        wait_until_blocked(cluster, slot);
         cluster
             .migrate_slot(slot, cluster.primary_of(16383).unwrap())
             .unwrap();
-        until_blocked(cluster, slot);
+        wait_until_blocked(cluster, slot);
         assert_eq!(run(&client, &format!("RPUSH {key} moved")), "1");
         assert_eq!(waiting.join().unwrap(), format!("[{key}, moved]"));
 
         let waiting = scope.spawn(|| run(&client, &pop));
-        until_blocked(cluster, slot);
+        wait_until_blocked(cluster, slot);
         let replica = cluster.replicas_of(slot).unwrap()[0];
         cluster.failover(replica, Failover::Plain).unwrap();
-        until_blocked(cluster, slot);
+        wait_until_blocked(cluster, slot);
         assert_eq!(run(&client, &format!("RPUSH {key} promoted")), "1");
         assert_eq!(waiting.join().unwrap(), format!("[{key}, promoted]"));
     });

@@ -111,7 +111,7 @@ fn key_positions_match_every_server() {
                         row.name,
                         format!(
                             "{binary}: {difference:?} {shape:?}: it says {theirs:?}, we {:?}",
-                            ours(row, shape)
+                            library_keys(row, shape)
                         ),
                     ));
                 }
@@ -211,12 +211,12 @@ fn command_table_covers_every_server_and_follows_its_tips() {
             };
             known += 1;
             let tips: Vec<String> = field(7).elements().iter().map(|tip| tip.text()).collect();
-            let policy = |kind: &str, ours: String| {
+            let policy = |kind: &str, library_keys: String| {
                 let theirs = tips.iter().find_map(|tip| tip.strip_prefix(kind));
-                let ours = ours.to_lowercase();
+                let library_keys = library_keys.to_lowercase();
                 let theirs = theirs.unwrap_or(":default")[1..].replace('_', "");
-                (ours != theirs)
-                    .then(|| format!("{binary}: {name}: {kind} {theirs}, ours is {ours}"))
+                (library_keys != theirs)
+                    .then(|| format!("{binary}: {name}: {kind} {theirs}, ours is {library_keys}"))
             };
             if !OTHER_TIPS.iter().any(|(other, _)| *other == row.name) {
                 wrong.extend(policy("request_policy", format!("{:?}", row.request)));
@@ -251,7 +251,7 @@ fn encode(out: &mut Vec<u8>, words: &[&str]) {
 
 type Keys = Vec<(String, String)>;
 
-fn ours(row: &Row, shape: &[String]) -> Result<Keys, String> {
+fn library_keys(row: &Row, shape: &[String]) -> Result<Keys, String> {
     let args: Vec<&[u8]> = shape.iter().map(String::as_bytes).collect();
     assert_eq!(find(&args), Some(row), "{shape:?}");
     let mut keys = Vec::new();
@@ -274,15 +274,15 @@ fn ours(row: &Row, shape: &[String]) -> Result<Keys, String> {
 
 fn compare(row: &Row, shape: &[String], theirs: &Result<Keys, String>) -> Option<Difference> {
     let names = |keys: &Keys| keys.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
-    match (ours(row, shape), theirs) {
-        (Ok(ours), Ok(theirs)) if ours == *theirs => None,
-        (Ok(ours), Ok(theirs)) if names(&ours) == names(theirs) => Some(Use),
+    match (library_keys(row, shape), theirs) {
+        (Ok(library_keys), Ok(theirs)) if library_keys == *theirs => None,
+        (Ok(library_keys), Ok(theirs)) if names(&library_keys) == names(theirs) => Some(Use),
         (Ok(_), Ok(_)) => Some(Keys),
         // For an invalid numkeys the server reports that EVAL has no keys.
         (Err(_), Ok(theirs)) => (!theirs.is_empty()).then_some(Refused),
         (Err(_), Err(_)) => None,
         (Ok(_), Err(error)) if error.contains("Invalid number of arguments") => Some(Arity),
-        (Ok(ours), Err(_)) => (!ours.is_empty()).then_some(Found),
+        (Ok(library_keys), Err(_)) => (!library_keys.is_empty()).then_some(Found),
     }
 }
 

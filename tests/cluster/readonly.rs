@@ -1,5 +1,6 @@
 //! Read-only clients on a real cluster.
 
+use crate::common::load::{assert_pairs_are_current_while_replication_is_paused, assert_uniform};
 use crate::common::shared::{SharedCluster, shared};
 use crate::common::{client, key_of, run, run_all, stat};
 use rediscluster::cluster::Client;
@@ -8,17 +9,6 @@ use support::Cluster;
 
 fn cluster() -> SharedCluster {
     shared(module_path!(), Cluster::builder)
-}
-
-/// Fails if the chi-square of these counts against equal shares is larger than in all but one of 100,000 runs.
-fn assert_uniform(counts: &[u64]) {
-    let share = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
-    let chi: f64 = counts
-        .iter()
-        .map(|n| (*n as f64 - share).powi(2) / share)
-        .sum();
-    let limit = [0.0, 19.5, 23.0, 25.9][counts.len() - 1];
-    assert!(chi < limit, "{counts:?}: chi-square {chi}");
 }
 
 /// How often the primary and the replica of each shard executed a command.
@@ -79,30 +69,7 @@ fn pipelined_reads_are_distributed_uniformly() {
 fn pipeline_reads_own_writes_while_replication_is_paused() {
     let cluster = &cluster();
     let any = Arc::new(client(&cluster.url()).with("read_from", "any"));
-    let replicas: Vec<u16> = [0, 8000, 16000]
-        .map(|slot| cluster.replicas_of(slot).unwrap()[0])
-        .to_vec();
-    for replica in &replicas {
-        cluster.pause_replication(*replica).unwrap();
-    }
-    let mut pairs = 0;
-    for round in 0..50 {
-        let mut commands = Vec::new();
-        for n in 0..20 {
-            commands.push(format!("SET own{n} {round}"));
-            commands.push(format!("GET own{n}"));
-        }
-        let got = run_all(&any, &commands);
-        for pair in got.chunks(2) {
-            assert_eq!(pair, ["OK", &round.to_string()]);
-            pairs += 1;
-        }
-    }
-    assert_eq!(pairs, 1000);
-    for replica in &replicas {
-        cluster.resume_replication(*replica).unwrap();
-    }
-    cluster.wait_replicas_in_sync().unwrap();
+    assert_pairs_are_current_while_replication_is_paused(cluster, &any, 20);
 }
 
 #[test]

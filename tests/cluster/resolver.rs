@@ -47,7 +47,7 @@ fn may_replace_files() -> bool {
 }
 
 /// Runs a test of this program again with these system files; the child gets the ports.
-fn among_files(name: &str, resolv: &str, hosts: &str, ports: &str) {
+fn run_with_files(name: &str, resolv: &str, hosts: &str, ports: &str) {
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
     let files = [("resolv.conf", resolv), ("hosts", hosts)].map(|(file, text)| {
         let file = folder.join(format!("{name}-{file}"));
@@ -64,18 +64,18 @@ fn among_files(name: &str, resolv: &str, hosts: &str, ports: &str) {
         .env("RDC_TEST_PORTS", ports)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}\n{complained}");
-    assert!(said.contains("1 passed"), "{said}");
-    print!("{said}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    assert!(stdout.contains("1 passed"), "{stdout}");
+    print!("{stdout}");
 }
 
 #[test]
 fn known_names_outlive_their_name_server() {
     let _serial = serial();
     if let Ok(ports) = std::env::var("RDC_TEST_PORTS") {
-        return inside(&ports);
+        return run_in_namespace(&ports);
     }
     let socket = UdpSocket::bind((SERVER, 53));
     let (Ok(socket), true) = (socket, may_replace_files()) else {
@@ -94,14 +94,14 @@ fn known_names_outlive_their_name_server() {
     });
     let resolv = format!("nameserver {SERVER}\noptions timeout:1\n");
     let ports = fake.port(0).to_string();
-    among_files(NAME, &resolv, "127.0.0.1 listed.test\n", &ports);
+    run_with_files(NAME, &resolv, "127.0.0.1 listed.test\n", &ports);
     assert!(
         asked.load(Ordering::SeqCst) > 2,
         "the name was not looked up again"
     );
 }
 
-fn inside(port: &str) {
+fn run_in_namespace(port: &str) {
     // The name server is silent: only the deadline can end the call.
     for ms in [200, 400] {
         let began = Instant::now();
@@ -139,14 +139,14 @@ fn inside(port: &str) {
     );
 }
 
-const MOVES: &str = "resolver::cluster_with_all_new_addresses_is_found_by_name";
+const MOVED_NAME: &str = "resolver::cluster_with_all_new_addresses_is_found_by_name";
 
 #[test]
 fn cluster_with_all_new_addresses_is_found_by_name() {
     let _serial = serial();
     if std::env::var("RDC_TEST_PORTS").is_err() {
         match may_replace_files() {
-            true => among_files(MOVES, "", "", "none"),
+            true => run_with_files(MOVED_NAME, "", "", "none"),
             false => println!("not run: it takes a root user to replace /etc/hosts"),
         }
         return;

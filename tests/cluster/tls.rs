@@ -2,7 +2,8 @@
 
 use super::pki::{Pair, Pki, names};
 use crate::common;
-use crate::common::serial::{in_child_process, in_forked_child, is_child_process, serial};
+use crate::common::load::{assert_own_writes_are_read, fork_under_load};
+use crate::common::serial::{in_child_process, is_child_process, serial};
 use crate::common::{
     client, code, is_command, is_sent, key_of, run, run_all, send, show, timed, wait_for,
 };
@@ -13,7 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use support::{Action, Chaos, Cluster, Failover, Proxy, Script, Server};
@@ -811,23 +812,7 @@ fn many_tls_threads_read_their_own_writes() {
         port_of(&server),
         "&cluster=no&connections_per_node=3&timeout_ms=20000&attempt_timeout_ms=20000",
     )));
-    std::thread::scope(|scope| {
-        for thread in 0..32 {
-            let client = client.clone();
-            scope.spawn(move || {
-                for n in 0..60 {
-                    let key = format!("own{thread}:{}", n % 7);
-                    assert_eq!(run(&client, &format!("SET {key} {thread}/{n}")), "OK");
-                    assert_eq!(run(&client, &format!("GET {key}")), format!("{thread}/{n}"));
-                    if n % 10 == 0 {
-                        let long = "y".repeat(20_000);
-                        let pair = [format!("SET {key} {long}"), format!("GET {key}")];
-                        assert!(run_all(&client, &pair) == ["OK", &long]);
-                    }
-                }
-            });
-        }
-    });
+    assert_own_writes_are_read(&client, 32, |_| "y".repeat(20_000));
 }
 
 #[test]
@@ -839,40 +824,14 @@ fn forked_child_does_not_touch_parent_tls_sessions() {
         let client = Arc::new(client(&format!("{url}&connections_per_node=2")));
         let pinned = client.pin(b"k");
         assert_eq!(run(&pinned, "SET pinned v"), "OK");
-        let finished = AtomicBool::new(false);
-        let calls = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for thread in 0..4 {
-                let (client, finished, calls) = (&client, &finished, &calls);
-                scope.spawn(move || {
-                    let mut n = 0;
-                    while !finished.load(Ordering::SeqCst) {
-                        n += 1;
-                        let key = format!("parent{thread}");
-                        // After one byte of a child, the server could not decode the next record.
-                        assert_eq!(run(client, &format!("SET {key} {n}")), "OK");
-                        let pair = [format!("GET {key}")];
-                        assert_eq!(run_all(client, &pair), [n.to_string()]);
-                        calls.fetch_add(1, Ordering::SeqCst);
-                    }
-                });
-            }
-            for round in 0..20 {
-                let before = calls.load(Ordering::SeqCst);
-                wait_for("the threads are busy", || {
-                    calls.load(Ordering::SeqCst) > before + 5
-                });
-                let healthy = in_forked_child(|| {
-                    let own = (0..5).all(|n| {
-                        let key = format!("child{round}:{n}");
-                        run(&client, &format!("SET {key} {n}")) == "OK"
-                            && run_all(&client, &[format!("GET {key}")]) == [n.to_string()]
-                    });
-                    own && run(&pinned, "GET pinned") == "v"
-                });
-                assert!(healthy, "the child of round {round}");
-            }
-            finished.store(true, Ordering::SeqCst);
+        // After one byte of a child, the server could not decode the next record of its parent.
+        fork_under_load(&client, 4, 20, |round| {
+            let own = (0..5).all(|n| {
+                let key = format!("child{round}:{n}");
+                run(&client, &format!("SET {key} {n}")) == "OK"
+                    && run_all(&client, &[format!("GET {key}")]) == [n.to_string()]
+            });
+            own && run(&pinned, "GET pinned") == "v"
         });
         assert_eq!(run(&pinned, "GET pinned"), "v");
     });

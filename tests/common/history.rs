@@ -17,7 +17,7 @@ const PACE: Duration = Duration::from_micros(500);
 
 /// How a thread sends its commands.
 #[derive(Clone, Copy, Debug)]
-pub enum Shape {
+pub enum WriteMode {
     /// One command per call.
     Single,
     /// A pipeline of this many commands.
@@ -139,7 +139,7 @@ pub fn append_tokens(
     client: &Arc<Client>,
     tags: &[String],
     threads: usize,
-    shape: Shape,
+    shape: WriteMode,
     finished: &AtomicBool,
 ) -> History {
     static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -159,7 +159,7 @@ pub fn append_tokens(
                         std::thread::sleep(PACE);
                         let began = Stopwatch::start();
                         match shape {
-                            Shape::Single => {
+                            WriteMode::Single => {
                                 n += 1;
                                 let (key, value) = (list(n), token(n));
                                 let reply =
@@ -167,7 +167,7 @@ pub fn append_tokens(
                                 history.slowest = history.slowest.max(began.elapsed());
                                 history.record(value, reply.view());
                             }
-                            Shape::Pinned => {
+                            WriteMode::Pinned => {
                                 n += 1;
                                 let (key, value) = (list(n), token(n));
                                 let pin = pins
@@ -190,8 +190,8 @@ pub fn append_tokens(
                                 let one = reply.view().elements().next();
                                 history.record(value, one.unwrap_or(reply.view()));
                             }
-                            Shape::Pipeline(size) | Shape::Atomic(size) => {
-                                let atomic = matches!(shape, Shape::Atomic(_));
+                            WriteMode::Pipeline(size) | WriteMode::Atomic(size) => {
+                                let atomic = matches!(shape, WriteMode::Atomic(_));
                                 let mut pipeline = Pipeline::new(client.clone());
                                 let first = n + 1;
                                 for _ in 0..size {

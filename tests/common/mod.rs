@@ -3,6 +3,7 @@
 
 pub mod blackhole;
 pub mod history;
+pub mod load;
 pub mod process_info;
 pub mod proxies;
 pub mod serial;

@@ -20,30 +20,30 @@ pub struct Proxies(Vec<(u16, Proxy)>);
 
 impl Proxies {
     pub fn to(ports: impl IntoIterator<Item = u16>, chaos: Chaos, seed: u64) -> Proxies {
-        let wire = |(n, port)| (port, Proxy::start(port, chaos, seed + n as u64));
-        Proxies(ports.into_iter().enumerate().map(wire).collect())
+        let proxy = |(n, port)| (port, Proxy::start(port, chaos, seed + n as u64));
+        Proxies(ports.into_iter().enumerate().map(proxy).collect())
     }
 
     /// The URL option that makes a client connect through these proxies.
     pub fn option(&self) -> String {
-        let way =
-            |(port, wire): &(u16, Proxy)| format!("127.0.0.1:{port}=127.0.0.1:{}", wire.port());
-        let ways: Vec<String> = self.0.iter().map(way).collect();
-        format!("address_map={}", ways.join(","))
+        let rule =
+            |(port, proxy): &(u16, Proxy)| format!("127.0.0.1:{port}=127.0.0.1:{}", proxy.port());
+        let rules: Vec<String> = self.0.iter().map(rule).collect();
+        format!("address_map={}", rules.join(","))
     }
 
     pub fn set(&self, chaos: Chaos) {
-        self.0.iter().for_each(|(_, wire)| wire.set(chaos));
+        self.0.iter().for_each(|(_, proxy)| proxy.set(chaos));
     }
 
     /// How many connections they have cut.
     pub fn cuts(&self) -> usize {
-        self.0.iter().map(|(_, wire)| wire.cuts()).sum()
+        self.0.iter().map(|(_, proxy)| proxy.cuts()).sum()
     }
 
     /// How many bits they have flipped and replies they have doubled.
     pub fn changes(&self) -> usize {
-        self.0.iter().map(|(_, wire)| wire.changes()).sum()
+        self.0.iter().map(|(_, proxy)| proxy.changes()).sum()
     }
 }
 

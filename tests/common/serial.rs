@@ -31,14 +31,17 @@ pub fn in_child_process<F: FnOnce(&str)>(url: &str, body: F) {
         .env("RDC_TEST_URL", url)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
-        "{name}: {}\n{said}\n{complained}",
+        "{name}: {}\n{stdout}\n{stderr}",
         output.status
     );
-    assert!(said.contains("1 passed"), "there is no test {name}: {said}");
+    assert!(
+        stdout.contains("1 passed"),
+        "there is no test {name}: {stdout}"
+    );
 }
 
 pub fn is_child_process() -> bool {

@@ -4,11 +4,12 @@
 use crate::common;
 use crate::common::history;
 use crate::common::history::{
-    History, SetOnDrop, Shape, append_tokens, healthy_cluster, paced_reads, shard_tags, slot,
+    History, SetOnDrop, WriteMode, append_tokens, healthy_cluster, paced_reads, shard_tags, slot,
     verify_history,
 };
 use crate::common::proxies::{Proxies, connect_with_retries, seed};
 use crate::common::serial::serial;
+use crate::common::shared::wait_promotion;
 use crate::common::{code, is_command, key_of, pause, pipeline, send, show, wait_for};
 use rediscluster::error::Code;
 use std::sync::Arc;
@@ -31,11 +32,11 @@ fn writes(cluster: &Cluster, options: &str, tags: &[String], what: impl FnOnce()
     std::thread::scope(|scope| {
         let _finish = SetOnDrop(&finished);
         let writers: Vec<_> = [
-            (&apart, 3, Shape::Single),
-            (&apart, 2, Shape::Pipeline(20)),
-            (&apart, 1, Shape::Atomic(4)),
-            (&apart, 1, Shape::Pinned),
-            (&shared, 12, Shape::Single),
+            (&apart, 3, WriteMode::Single),
+            (&apart, 2, WriteMode::Pipeline(20)),
+            (&apart, 1, WriteMode::Atomic(4)),
+            (&apart, 1, WriteMode::Pinned),
+            (&shared, 12, WriteMode::Single),
         ]
         .into_iter()
         .map(|(client, threads, shape)| {
@@ -55,7 +56,7 @@ fn writes(cluster: &Cluster, options: &str, tags: &[String], what: impl FnOnce()
 }
 
 /// Errors that callers may get while nodes are silent, die and change roles.
-const EXPLAINED: &[Code] = &[
+const EXPECTED_ERRORS: &[Code] = &[
     Code::Timeout,
     Code::Io,
     Code::Connect,
@@ -72,9 +73,7 @@ fn primary_faults_run_each_write_once_or_report_sent() {
     let unhealthy = slot(&tags[0]);
     let primary = || cluster.primary_of(unhealthy).unwrap();
     let successor = |old: u16| {
-        wait_for("a replica is promoted", || {
-            cluster.primary_of(unhealthy).is_ok_and(|p| p != old)
-        });
+        wait_promotion(cluster, unhealthy, old);
     };
     type Fault<'a> = (&'a str, bool, Box<dyn Fn() + 'a>);
     let faults: Vec<Fault> = vec![
@@ -145,7 +144,7 @@ fn primary_faults_run_each_write_once_or_report_sent() {
         let history = writes(cluster, "", &tags, fault);
         cluster.wait_healthy().unwrap();
         history.print(what);
-        history.assert_errors_among(what, EXPLAINED);
+        history.assert_errors_among(what, EXPECTED_ERRORS);
         assert!(history.acknowledged.len() > 100, "{what}");
         history.assert_calls_within(what, 1200);
         verify_history(cluster, &history, lost, what);
@@ -182,7 +181,7 @@ fn cut_connections_run_no_write_twice() {
         drop(proxies);
         history.print(what);
         println!("{what}: {cuts} cuts");
-        history.assert_errors_among(what, EXPLAINED);
+        history.assert_errors_among(what, EXPECTED_ERRORS);
         assert!(
             cuts > 10 && !history.uncertain.is_empty(),
             "{what}: {cuts} cuts"
@@ -338,9 +337,10 @@ fn network_latency_adds_only_round_trips() {
             scope.spawn(|| paced_reads("reads from the primary", &client, &tags[0], &finished));
         let around =
             scope.spawn(|| paced_reads("reads from any node", &readonly, &tags[0], &finished));
-        let writing = scope.spawn(|| append_tokens(&client, one(1), 1, Shape::Single, &finished));
+        let writing =
+            scope.spawn(|| append_tokens(&client, one(1), 1, WriteMode::Single, &finished));
         let piping =
-            scope.spawn(|| append_tokens(&client, one(2), 1, Shape::Pipeline(50), &finished));
+            scope.spawn(|| append_tokens(&client, one(2), 1, WriteMode::Pipeline(50), &finished));
         pause(2500 * MS);
         finished.store(true, Ordering::SeqCst);
         for times in [reading.join().unwrap(), around.join().unwrap()] {

@@ -13,7 +13,7 @@ use support::{Action, FakeCluster, slot_of};
 
 const MS: Duration = Duration::from_millis(1);
 
-fn after(since: Instant, time: Duration) {
+fn wait_since(since: Instant, time: Duration) {
     wait_for("the time is over", || since.elapsed() > time);
 }
 
@@ -55,7 +55,7 @@ fn thousand_threads_with_moved_share_refreshes() {
                 })
                 .unwrap();
         }
-        after(connected, 100 * MS);
+        wait_since(connected, 100 * MS);
         // Every slot changes its owner at once.
         fake.assign(0..=5460, 1);
         fake.assign(5461..=10922, 2);
@@ -114,7 +114,7 @@ fn refusing_nodes_get_ten_connects_per_second() {
             });
         }
         let began = Instant::now();
-        after(began, 4000 * MS);
+        wait_since(began, 4000 * MS);
         time = began.elapsed();
         let refreshes = stat(&client, "refreshes") - refreshes;
         // This includes the stacks of the threads and the logs of the scripted nodes.
@@ -188,7 +188,7 @@ fn dead_shard_is_retried_without_busy_loop() {
             });
         }
         let (began, before) = (Instant::now(), processor_time());
-        after(began, 2000 * MS);
+        wait_since(began, 2000 * MS);
         let share = (processor_time() - before).as_secs_f64() / began.elapsed().as_secs_f64();
         println!(
             "{:.1} % of a processor while a shard is dead",

@@ -1,9 +1,10 @@
 //! A primary is lost in every possible way and a replica takes over: how soon writes succeed again.
 
 use crate::common::history::{
-    SetOnDrop, Shape, append_tokens, healthy_cluster, p99, paced_reads, read_latencies,
+    SetOnDrop, WriteMode, append_tokens, healthy_cluster, p99, paced_reads, read_latencies,
     verify_history,
 };
+use crate::common::shared::wait_promotion;
 use crate::common::{WAIT_LIMIT, client, code, key_of, pause, run, show, timed, wait_for};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
@@ -20,12 +21,12 @@ enum Loss {
     Stop,
     /// Frozen by its control group, without a signal.
     Freeze,
-    Asked(Failover),
+    Ordered(Failover),
 }
 
 /// Polls for the moment from which a replica accepts writes. Every 3 s it calls `again`, which repeats the order:
 /// primaries that voted in another election of the shard a moment ago may not have voted in this one.
-fn promoted(port: u16, key: &str, again: impl Fn()) -> Instant {
+fn wait_writable(port: u16, key: &str, again: impl Fn()) -> Instant {
     let end = Instant::now() + 2 * WAIT_LIMIT;
     let mut told = Instant::now();
     loop {
@@ -85,7 +86,7 @@ fn median(what: &str, late: &mut [Duration]) -> Duration {
 
 /// One shard loses its primary. Returns the delay of each of `clients`. Meanwhile no read fails, neither from the
 /// primary nor from any node.
-fn lose(
+fn lose_primary(
     cluster: &Cluster,
     shard: usize,
     loss: Loss,
@@ -132,15 +133,15 @@ fn lose(
                     cluster.stop(old).unwrap();
                 }
             }
-            Loss::Asked(how) => cluster.order_failover(replica, how).unwrap(),
+            Loss::Ordered(how) => cluster.order_failover(replica, how).unwrap(),
         }
         let again = || {
-            if let Loss::Asked(how) = loss {
+            if let Loss::Ordered(how) = loss {
                 // An error means that it has just become the primary.
                 let _ = cluster.order_failover(replica, how);
             }
         };
-        let at = promoted(replica, &format!("{{{tag}}}probe"), again);
+        let at = wait_writable(replica, &format!("{{{tag}}}probe"), again);
         moment.set(at).unwrap();
         for one in back {
             late.push(one.join().unwrap().saturating_duration_since(at));
@@ -168,7 +169,7 @@ fn writes_return_within_100_ms_of_promotion() {
         for shard in 0..3 {
             let which = (shard + round) % 3;
             let loss = LOSSES[which];
-            let (old, times) = lose(cluster, shard, loss, &clients);
+            let (old, times) = lose_primary(cluster, shard, loss, &clients);
             println!("{loss:?}: {times:?}");
             late[which].extend(times);
             lost.push((old, loss));
@@ -193,7 +194,12 @@ fn writes_return_within_100_ms_of_ordered_failover() {
     for how in [Failover::Plain, Failover::Force, Failover::Takeover] {
         let mut late = Vec::new();
         for shard in 0..3 {
-            let (_, times) = lose(cluster, shard, Loss::Asked(how), &[(&usual, 5050 * MS); 2]);
+            let (_, times) = lose_primary(
+                cluster,
+                shard,
+                Loss::Ordered(how),
+                &[(&usual, 5050 * MS); 2],
+            );
             late.extend(times);
             cluster.wait_agreement().unwrap();
         }
@@ -235,9 +241,7 @@ fn primary_loss_does_not_slow_other_shards() {
                 true => cluster.stop(old).unwrap(),
                 false => cluster.kill(old).unwrap(),
             }
-            wait_for("a replica is promoted", || {
-                cluster.primary_of(slot).is_ok_and(|p| p != old)
-            });
+            wait_promotion(cluster, slot, old);
             finished.store(true, Ordering::SeqCst);
             let times = watching.join().unwrap();
             println!(
@@ -270,9 +274,7 @@ fn returned_old_primary_is_read_as_replica_and_not_written() {
         assert_eq!(get(&readonly), Code::Ok);
     }
     cluster.kill(old).unwrap();
-    wait_for("a replica is promoted", || {
-        cluster.primary_of(slot).is_ok_and(|p| p != old)
-    });
+    wait_promotion(cluster, slot, old);
     // The client now knows the new primary.
     assert_eq!(
         code(client.command(&[b"SET", tag.as_bytes(), b"v"]).view()),
@@ -286,7 +288,7 @@ fn returned_old_primary_is_read_as_replica_and_not_written() {
                 &client,
                 std::slice::from_ref(&tag),
                 4,
-                Shape::Single,
+                WriteMode::Single,
                 &finished,
             )
         });
@@ -333,13 +335,13 @@ fn restarted_or_stalled_primary_fails_no_read() {
                     &client,
                     std::slice::from_ref(&tag),
                     4,
-                    Shape::Single,
+                    WriteMode::Single,
                     &finished,
                 )
             });
             let piping = scope.spawn(|| {
                 let tags = std::slice::from_ref(&tag);
-                append_tokens(&client, tags, 2, Shape::Pipeline(10), &finished)
+                append_tokens(&client, tags, 2, WriteMode::Pipeline(10), &finished)
             });
             let around =
                 scope.spawn(|| paced_reads("reads from any node", &readonly, &tag, &finished));

@@ -360,7 +360,7 @@ fn memory_follows_received_not_announced_size() {
 
 #[test]
 fn memory_of_all_threads_stays_within_max_memory_bytes() {
-    const WORDS: &str = "PROTOCOL incomplete replies would use more than max_memory_bytes";
+    const MESSAGE: &str = "PROTOCOL incomplete replies would use more than max_memory_bytes";
     let _serial = serial();
     let fake = FakeCluster::new(4);
     let limit = 8 << 20;
@@ -407,13 +407,13 @@ fn memory_of_all_threads_stays_within_max_memory_bytes() {
 
     // One thread alone: decoded values take more memory than their bytes.
     let got = run(&client, "LRANGE k 0 -1");
-    assert!(got.contains(WORDS), "{}", &got[..got.len().min(300)]);
+    assert!(got.contains(MESSAGE), "{}", &got[..got.len().min(300)]);
     // The replies of a pipeline are received together.
     reset_peak();
     let before = peak();
     let pipeline = |count: usize| {
         let shown = run_all(&client, &vec!["STRLEN k"; count]);
-        let refused = shown.iter().filter(|s| s.contains(WORDS)).count();
+        let refused = shown.iter().filter(|s| s.contains(MESSAGE)).count();
         let whole = shown.iter().filter(|s| s.len() == 100 << 10).count();
         (refused, whole)
     };
@@ -441,14 +441,14 @@ fn memory_of_all_threads_stays_within_max_memory_bytes() {
     );
     assert!(both[0].starts_with("[nil, nil") && both[1] == "none");
     let got = run(&client, &format!("SMEMBERS {other}"));
-    assert!(got.contains(WORDS), "{}", &got[..got.len().min(300)]);
+    assert!(got.contains(MESSAGE), "{}", &got[..got.len().min(300)]);
     // There is room for one or two of four concurrent replies.
     let outcomes: Vec<String> = std::thread::scope(|scope| {
         let get = |node: usize| run(&client, &format!("GETRANGE {} 0 -1", key_of(node, 4, 0)));
         let threads: Vec<_> = (0..4).map(|node| scope.spawn(move || get(node))).collect();
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     });
-    let refused = outcomes.iter().filter(|got| got.contains(WORDS)).count();
+    let refused = outcomes.iter().filter(|got| got.contains(MESSAGE)).count();
     let whole = outcomes.iter().filter(|got| ends_well(got)).count();
     assert!(
         refused > 0 && whole > 0 && refused + whole == 4,

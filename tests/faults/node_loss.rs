@@ -1,6 +1,6 @@
 //! A node of a real shard hangs, dies or hands over: no read fails, and writes succeed again after the promotion.
 
-use crate::common::shared::{SharedCluster, shared};
+use crate::common::shared::{SharedCluster, shared, wait_promotion};
 use crate::common::{
     WAIT_LIMIT, client, code, is_sent, key_of, run, run_all, send, show, timed, wait_for,
 };
@@ -72,9 +72,7 @@ fn node_loss_fails_no_read_of_readonly_client() {
                 false => cluster.stop(port).unwrap(),
             }
             if of_primary {
-                wait_for("a replica is promoted", || {
-                    cluster.primary_of(slot).is_ok_and(|p| p != port)
-                });
+                wait_promotion(cluster, slot, port);
             } else {
                 // Long enough for several probes of the node.
                 let end = Instant::now() + 1500 * MS;
@@ -128,9 +126,7 @@ fn writes_return_after_promotion_within_call_timeout() {
                 false => cluster.stop(old).unwrap(),
             }
             scope.spawn(|| {
-                wait_for("a replica is promoted", || {
-                    cluster.primary_of(slot).is_ok_and(|p| p != old)
-                });
+                wait_promotion(cluster, slot, old);
                 promoted.set(Instant::now()).unwrap();
             });
             let end = Instant::now() + WAIT_LIMIT;

@@ -3,7 +3,9 @@
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 // Two clusters at once would compete for the processors.
-use crate::common::history::{History, SetOnDrop, Shape, append_tokens, recorded, verify_history};
+use crate::common::history::{
+    History, SetOnDrop, WriteMode, append_tokens, recorded, verify_history,
+};
 use crate::common::serial::serial;
 use crate::common::{client, code, run, show, stat, wait_for};
 use std::path::Path;
@@ -42,10 +44,10 @@ fn under_load(client: &Arc<Client>, tags: &[String], moving: impl FnOnce() + Sen
     std::thread::scope(|scope| {
         let _finish = SetOnDrop(&finished);
         let writers: Vec<_> = [
-            (3, Shape::Single),
-            (2, Shape::Pipeline(60)),
-            (2, Shape::Atomic(5)),
-            (2, Shape::Pinned),
+            (3, WriteMode::Single),
+            (2, WriteMode::Pipeline(60)),
+            (2, WriteMode::Atomic(5)),
+            (2, WriteMode::Pinned),
         ]
         .into_iter()
         .map(|(threads, shape)| {
@@ -75,7 +77,7 @@ fn under_load(client: &Arc<Client>, tags: &[String], moving: impl FnOnce() + Sen
 }
 
 /// Each write ran once and in its caller's order; the only errors are those that report no execution.
-fn in_order(what: &str, cluster: &Cluster, client: &Client, history: &History) {
+fn assert_in_order(what: &str, cluster: &Cluster, client: &Client, history: &History) {
     history.print(what);
     println!(
         "{what}: {} MOVED, {} ASK, {} TRYAGAIN",
@@ -100,7 +102,7 @@ fn in_order(what: &str, cluster: &Cluster, client: &Client, history: &History) {
 }
 
 /// Its success and its output.
-fn redis_cli_says(words: &[&str]) -> (bool, String) {
+fn redis_cli_output(words: &[&str]) -> (bool, String) {
     let run = Command::new("redis-cli").args(words).output();
     let run = run.expect("redis-cli (tools/setup.sh installs it)");
     let said = [run.stdout, run.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
@@ -111,14 +113,14 @@ fn redis_cli_says(words: &[&str]) -> (bool, String) {
 }
 
 fn redis_cli(words: &[&str]) {
-    let (is_done, said) = redis_cli_says(words);
+    let (is_done, said) = redis_cli_output(words);
     assert!(is_done, "{said}");
 }
 
 /// Repeats a command that first checks all nodes and gives up, without any effect, if one is busy.
-fn redis_cli_in_the_end(words: &[&str]) {
+fn redis_cli_with_retries(words: &[&str]) {
     wait_for(&format!("{words:?}"), || {
-        let (is_done, said) = redis_cli_says(words);
+        let (is_done, said) = redis_cli_output(words);
         if !is_done {
             println!("{said}");
         }
@@ -162,7 +164,7 @@ fn redis_cli_reshard_under_load_loses_no_write() {
     });
     assert_eq!(cluster.primary_of(0).unwrap(), ports[2], "no slot moved");
     assert!(stat(&client, "moved") > 0 && stat(&client, "ask") > 0);
-    in_order("resharded", &cluster, &client, &history);
+    assert_in_order("resharded", &cluster, &client, &history);
 }
 
 /// The number of connections of this process to a port.
@@ -212,7 +214,7 @@ fn valkey_atomic_migration_and_node_removal_lose_no_write() {
     });
     assert_eq!(cluster.primary_of(16383).unwrap(), ports[0]);
     assert_eq!(stat(&client, "ask"), 0, "an atomic migration needs none");
-    in_order("moved in one step", &cluster, &client, &history);
+    assert_in_order("moved in one step", &cluster, &client, &history);
 
     // The node without slots leaves.
     let gone = cluster.node(ports[2]).unwrap();
@@ -233,7 +235,7 @@ fn valkey_atomic_migration_and_node_removal_lose_no_write() {
         let topology = show(client.topology().view());
         assert!(!topology.contains(&gone.address), "{topology}");
     });
-    in_order("a node left", &cluster, &client, &history);
+    assert_in_order("a node left", &cluster, &client, &history);
 }
 
 #[test]
@@ -252,7 +254,7 @@ fn added_and_removed_node_keeps_no_connection() {
     let address = format!("127.0.0.1:{new}");
     assert_eq!(connections_to(new), 0);
     let history = under_load(&client, &tags, || {
-        redis_cli_in_the_end(&["--cluster", "add-node", &address, &entry]);
+        redis_cli_with_retries(&["--cluster", "add-node", &address, &entry]);
         cluster.wait_agreement().unwrap();
         move_slots(&entry, &id(ports[0]), &id(new), tags.len());
         cluster.wait_agreement().unwrap();
@@ -269,15 +271,15 @@ fn added_and_removed_node_keeps_no_connection() {
     );
     let topology = show(client.topology().view());
     assert!(topology.contains(&address), "{topology}");
-    in_order("a node has joined", &cluster, &client, &history);
+    assert_in_order("a node has joined", &cluster, &client, &history);
     let history = under_load(&client, &tags, || {
         move_slots(&entry, &id(new), &id(ports[0]), tags.len());
         cluster.wait_agreement().unwrap();
-        redis_cli_in_the_end(&["--cluster", "del-node", &entry, &id(new)]);
+        redis_cli_with_retries(&["--cluster", "del-node", &entry, &id(new)]);
         wait_for("no connection to it is left", || connections_to(new) == 0);
     });
     cluster.kill(new).unwrap();
     let topology = show(client.topology().view());
     assert!(!topology.contains(&address), "{topology}");
-    in_order("it has left", &cluster, &client, &history);
+    assert_in_order("it has left", &cluster, &client, &history);
 }

@@ -3,7 +3,7 @@
 use crate::common;
 use crate::common::history;
 use crate::common::history::{
-    SetOnDrop, Shape, append_tokens, p99, paced_reads, read_latencies, verify_history,
+    SetOnDrop, WriteMode, append_tokens, p99, paced_reads, read_latencies, verify_history,
 };
 use crate::common::shared::{SharedCluster, shared};
 use crate::common::{
@@ -35,14 +35,14 @@ fn admin(cluster: &Cluster, key: &str) -> Admin {
 }
 
 /// Sends a command that must succeed.
-fn order(admin: &mut Admin, words: &[&str]) -> String {
+fn admin_command(admin: &mut Admin, words: &[&str]) -> String {
     let reply = admin.command(words).unwrap();
     assert!(!reply.is_error(), "{words:?}: {}", reply.text());
     reply.text()
 }
 
 fn info(admin: &mut Admin, section: &str, field: &str) -> u64 {
-    let info = order(admin, &["INFO", section]);
+    let info = admin_command(admin, &["INFO", section]);
     let line = info
         .lines()
         .find_map(|l| l.strip_prefix(field)?.strip_prefix(':'));
@@ -51,7 +51,7 @@ fn info(admin: &mut Admin, section: &str, field: &str) -> u64 {
 
 /// Checks what a write returns while a server refuses writes: in a call, in a pipeline with another shard and a read,
 /// and in a transaction.
-fn refused(what: &str, client: &Arc<Client>, key: &str, other: &str) {
+fn assert_write_refused(what: &str, client: &Arc<Client>, key: &str, other: &str) {
     let (reply, time) = timed(|| send(client, &format!("SET {key} refused")));
     let words = show(reply.view());
     assert_eq!(code(reply.view()), Code::Server, "{what}: {words}");
@@ -99,9 +99,9 @@ fn write_refusal_is_returned_without_retry() {
             ["min-replicas-to-write", "0"],
         ),
     ] {
-        order(&mut admin, &["CONFIG", "SET", set[0], set[1]]);
-        refused(what, &client, &key, &other);
-        order(&mut admin, &["CONFIG", "SET", back[0], back[1]]);
+        admin_command(&mut admin, &["CONFIG", "SET", set[0], set[1]]);
+        assert_write_refused(what, &client, &key, &other);
+        admin_command(&mut admin, &["CONFIG", "SET", back[0], back[1]]);
         assert_eq!(
             run(&client, &format!("SET {key} before")),
             "OK",
@@ -109,20 +109,20 @@ fn write_refusal_is_returned_without_retry() {
         );
     }
     // A server whose snapshots fail.
-    let dir = order(&mut admin, &["CONFIG", "GET", "dir"]);
+    let dir = admin_command(&mut admin, &["CONFIG", "GET", "dir"]);
     let dir = match dir.is_empty() {
         true => admin.command(&["CONFIG", "GET", "dir"]).unwrap().elements()[1].text(),
         false => dir,
     };
-    order(&mut admin, &["CONFIG", "SET", "save", "3600 1"]);
-    order(&mut admin, &["CONFIG", "SET", "dir", "/proc"]);
-    order(&mut admin, &["BGSAVE"]);
+    admin_command(&mut admin, &["CONFIG", "SET", "save", "3600 1"]);
+    admin_command(&mut admin, &["CONFIG", "SET", "dir", "/proc"]);
+    admin_command(&mut admin, &["BGSAVE"]);
     wait_for("the save fails", || {
-        order(&mut admin, &["INFO", "persistence"]).contains("rdb_last_bgsave_status:err")
+        admin_command(&mut admin, &["INFO", "persistence"]).contains("rdb_last_bgsave_status:err")
     });
-    refused("MISCONF", &client, &key, &other);
-    order(&mut admin, &["CONFIG", "SET", "dir", &dir]);
-    order(&mut admin, &["CONFIG", "SET", "save", ""]);
+    assert_write_refused("MISCONF", &client, &key, &other);
+    admin_command(&mut admin, &["CONFIG", "SET", "dir", &dir]);
+    admin_command(&mut admin, &["CONFIG", "SET", "save", ""]);
     assert_eq!(run(&client, &format!("SET {key} v")), "OK");
 }
 
@@ -138,7 +138,7 @@ fn busy_script_returns_busy_and_other_shards_continue() {
     }
     cluster.wait_replicas_in_sync().unwrap();
     let mut admin = admin(cluster, &key);
-    order(
+    admin_command(
         &mut admin,
         &["CONFIG", "SET", "busy-reply-threshold", "100"],
     );
@@ -176,9 +176,9 @@ fn busy_script_returns_busy_and_other_shards_continue() {
             history::p99(&times)
         );
         assert!(history::p99(&times) < 50 * MS, "{:?}", history::p99(&times));
-        order(&mut admin, &["SCRIPT", "KILL"]);
+        admin_command(&mut admin, &["SCRIPT", "KILL"]);
     });
-    order(
+    admin_command(
         &mut admin,
         &["CONFIG", "SET", "busy-reply-threshold", "5000"],
     );
@@ -195,16 +195,16 @@ fn changed_password_keeps_connections_and_limits_retries() {
     let cluster = &cluster();
     let key = key_of(0, 3, 1);
     let mut admin = admin(cluster, &key);
-    type Words = &'static [&'static str];
-    let user: Words = &[
+    type Args = &'static [&'static str];
+    let user: Args = &[
         "ACL", "SETUSER", "app", "reset", "on", ">old", "~*", "+@all",
     ];
     for port in cluster.ports() {
         assert_eq!(cluster.command(port, user).unwrap().text(), "OK");
     }
     // The change, what closes open connections, and what restores the server.
-    let kick: Words = &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"];
-    let ways: [(&str, &str, Words, Words); 3] = [
+    let kick: Args = &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"];
+    let ways: [(&str, &str, Args, Args); 3] = [
         (
             "another password",
             "app:old@",
@@ -227,14 +227,14 @@ fn changed_password_keeps_connections_and_limits_retries() {
         let client = Arc::new(client(&(url + "?timeout_ms=1000")));
         let readonly = Arc::new(client.readonly());
         assert_eq!(run(&client, &format!("SET {key} v")), "OK");
-        order(&mut admin, change);
+        admin_command(&mut admin, change);
         if change[1] != "DELUSER" {
             let got = run(&client, &format!("GET {key}"));
             assert_eq!(got, "v", "{what}: an open connection keeps its login");
         }
         // Each new connection begins with HELLO and the password.
         let denied = |admin: &mut Admin| {
-            let info = order(admin, &["INFO", "commandstats"]);
+            let info = admin_command(admin, &["INFO", "commandstats"]);
             let line = info
                 .lines()
                 .find_map(|l| l.strip_prefix("cmdstat_hello:calls="));
@@ -242,7 +242,7 @@ fn changed_password_keeps_connections_and_limits_retries() {
             calls.map_or(0, |n| n.parse::<u64>().unwrap())
         };
         let before = denied(&mut admin);
-        order(&mut admin, kick);
+        admin_command(&mut admin, kick);
         let finished = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let _finish = SetOnDrop(&finished);
@@ -288,7 +288,7 @@ fn changed_password_keeps_connections_and_limits_retries() {
             assert!((1..=16).contains(&burst), "{what}: {burst} times");
             assert!((1..=3).contains(&tried), "{what}: {tried} times");
         });
-        order(&mut admin, back);
+        admin_command(&mut admin, back);
         let (_, time) = timed(|| {
             wait_for("the login succeeds", || {
                 run(&client, &format!("GET {key}")) == "v"
@@ -321,7 +321,7 @@ fn maxclients_error_names_node_and_limits_connects() {
             .unwrap()
         })
         .collect();
-    order(&mut admin, &["CONFIG", "SET", "maxclients", "20"]);
+    admin_command(&mut admin, &["CONFIG", "SET", "maxclients", "20"]);
     let rejected = |admin: &mut Admin| info(admin, "stats", "rejected_connections");
     let before = rejected(&mut admin);
     for words in [format!("SET {key} v"), format!("GET {key}")] {
@@ -365,7 +365,7 @@ fn maxclients_error_names_node_and_limits_connects() {
         println!("connected {times} times in {:?}", began.elapsed());
         // Ten a second for each of the two clients.
         assert!(times <= most, "{times} times");
-        order(&mut admin, &["CONFIG", "SET", "maxclients", "1000"]);
+        admin_command(&mut admin, &["CONFIG", "SET", "maxclients", "1000"]);
         let (_, late) =
             timed(|| wait_for("all calls are served", || done.load(Ordering::SeqCst) == 16));
         println!("all calls are served {late:?} later");
@@ -431,12 +431,12 @@ fn killed_connections_fail_no_read_and_run_no_write_twice() {
             }
         });
         let tags = std::slice::from_ref(&key);
-        let writing = scope.spawn(|| append_tokens(&client, tags, 4, Shape::Single, &finished));
+        let writing = scope.spawn(|| append_tokens(&client, tags, 4, WriteMode::Single, &finished));
         let piping =
-            scope.spawn(|| append_tokens(&client, tags, 1, Shape::Pipeline(20), &finished));
+            scope.spawn(|| append_tokens(&client, tags, 1, WriteMode::Pipeline(20), &finished));
         for _ in 0..8 {
             pause(100 * MS);
-            order(
+            admin_command(
                 &mut admin,
                 &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"],
             );
@@ -524,7 +524,7 @@ fn paused_server_delivers_no_late_reply_to_another_call() {
             let beside = scope.spawn(|| paced_reads("another shard", &client, &other, &finished));
             let around =
                 scope.spawn(|| paced_reads("reads from any node", &readonly, &keys[0], &finished));
-            order(&mut admin, words);
+            admin_command(&mut admin, words);
             pause(700 * MS);
             // The node stays ejected for a while after so many timeouts.
             wait_for("the node is used again", || {

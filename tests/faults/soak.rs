@@ -18,22 +18,22 @@ use support::{Chaos, Cluster, Failover, Node, Proxy, Role, wait_until};
 
 const MS: Duration = Duration::from_millis(1);
 /// The minimum time without a fault between two faults; no call may fail then.
-const CALM: Duration = Duration::from_millis(1000);
+const FAULT_INTERVAL: Duration = Duration::from_millis(1000);
 /// After recovery, broken connections are detected by their next use. A connection that was idle for one second is
 /// checked before use.
-const AFTERMATH: Duration = Duration::from_millis(1500);
+const RECOVERY_GRACE: Duration = Duration::from_millis(1500);
 
 struct Fault {
     name: &'static str,
     /// Whether acknowledged writes may be lost.
-    loses: bool,
-    run: fn(&mut World) -> support::Result<()>,
+    loses_writes: bool,
+    run: fn(&mut Setup) -> support::Result<()>,
 }
 
 const FAULTS: &[Fault] = &[
     Fault {
         name: "every wire is cut",
-        loses: false,
+        loses_writes: false,
         run: |w| {
             w.proxies.iter().for_each(Proxy::cut);
             Ok(())
@@ -41,57 +41,57 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "wires delay, split and cut",
-        loses: false,
-        run: World::bad_wires,
+        loses_writes: false,
+        run: Setup::degrade_proxies,
     },
     Fault {
         name: "a failover that was asked for",
-        loses: false,
+        loses_writes: false,
         run: |w| w.failover(Failover::Plain),
     },
     Fault {
         name: "slots migrate",
-        loses: false,
-        run: World::migrate,
+        loses_writes: false,
+        run: Setup::migrate,
     },
     Fault {
         name: "servers hang up on all their clients",
-        loses: false,
-        run: World::hang_up,
+        loses_writes: false,
+        run: Setup::kill_clients,
     },
     Fault {
         name: "a primary stops for a moment",
-        loses: false,
-        run: World::stop_for_a_moment,
+        loses_writes: false,
+        run: Setup::stall_primary,
     },
     Fault {
         name: "a replica is killed and comes back",
-        loses: false,
-        run: World::kill_replica,
+        loses_writes: false,
+        run: Setup::kill_replica,
     },
     Fault {
         name: "a primary is killed and comes back as a replica",
-        loses: true,
-        run: World::kill_primary,
+        loses_writes: true,
+        run: Setup::kill_primary,
     },
     Fault {
         name: "a primary stops until it has a successor",
-        loses: true,
-        run: World::stop_primary,
+        loses_writes: true,
+        run: Setup::stop_primary,
     },
     Fault {
         name: "a primary is killed and comes back at once",
-        loses: true,
-        run: World::bounce,
+        loses_writes: true,
+        run: Setup::restart_primary,
     },
     Fault {
         name: "a replica takes over by force",
-        loses: true,
+        loses_writes: true,
         run: |w| w.failover(Failover::Force),
     },
     Fault {
         name: "a replica takes over without asking",
-        loses: true,
+        loses_writes: true,
         run: |w| w.failover(Failover::Takeover),
     },
 ];
@@ -116,7 +116,7 @@ impl Drop for Running {
     }
 }
 
-struct World {
+struct Setup {
     cluster: Cluster,
     proxies: Vec<Proxy>,
     rng: StdRng,
@@ -131,8 +131,8 @@ fn rest(time: Duration) {
     );
 }
 
-impl World {
-    fn any(&mut self, role: Role) -> u16 {
+impl Setup {
+    fn random_node(&mut self, role: Role) -> u16 {
         let nodes = self.cluster.nodes();
         let ports: Vec<u16> = nodes
             .iter()
@@ -152,7 +152,7 @@ impl World {
     }
 
     /// Waits until all nodes agree and every replica is linked. Under load replicas never catch up completely.
-    fn mended(&self) {
+    fn wait_recovered(&self) {
         self.cluster.wait_agreement().unwrap();
         let linked = |node: &Node| {
             let info = (self.cluster).command(node.port, &["INFO", "replication"]);
@@ -169,7 +169,7 @@ impl World {
     }
 
     /// Waits until one of them has been promoted.
-    fn succession(&self, replicas: &[u16]) {
+    fn wait_promotion(&self, replicas: &[u16]) {
         let is_primary = |port: &u16| {
             self.cluster
                 .node(*port)
@@ -181,7 +181,7 @@ impl World {
         );
     }
 
-    fn bad_wires(&mut self) -> support::Result<()> {
+    fn degrade_proxies(&mut self) -> support::Result<()> {
         let chaos = Chaos {
             split: 3000,
             delays: 30,
@@ -198,13 +198,13 @@ impl World {
     }
 
     fn failover(&mut self, mode: Failover) -> support::Result<()> {
-        let replica = self.any(Role::Replica);
+        let replica = self.random_node(Role::Replica);
         self.cluster.failover(replica, mode)
     }
 
     fn migrate(&mut self) -> support::Result<()> {
         for _ in 0..3 {
-            let to = self.any(Role::Primary);
+            let to = self.random_node(Role::Primary);
             let slot = self.rng.random_range(0..16384);
             if self.cluster.primary_of(slot)? != to {
                 self.cluster.migrate_slot(slot, to)?;
@@ -213,7 +213,7 @@ impl World {
         Ok(())
     }
 
-    fn hang_up(&mut self) -> support::Result<()> {
+    fn kill_clients(&mut self) -> support::Result<()> {
         for node in self.cluster.nodes() {
             self.cluster
                 .command(node.port, &["CLIENT", "KILL", "TYPE", "normal"])?;
@@ -221,38 +221,38 @@ impl World {
         Ok(())
     }
 
-    fn stop_for_a_moment(&mut self) -> support::Result<()> {
-        let primary = self.any(Role::Primary);
+    fn stall_primary(&mut self) -> support::Result<()> {
+        let primary = self.random_node(Role::Primary);
         self.cluster.stop(primary)?;
         rest(700 * MS);
         self.cluster.cont(primary)
     }
 
     fn kill_replica(&mut self) -> support::Result<()> {
-        let replica = self.any(Role::Replica);
+        let replica = self.random_node(Role::Replica);
         self.cluster.kill(replica)?;
         rest(500 * MS);
         self.cluster.restart(replica)
     }
 
     fn kill_primary(&mut self) -> support::Result<()> {
-        let primary = self.any(Role::Primary);
+        let primary = self.random_node(Role::Primary);
         let replicas = self.replicas(primary);
         self.cluster.kill(primary)?;
-        self.succession(&replicas);
+        self.wait_promotion(&replicas);
         self.cluster.restart(primary)
     }
 
     fn stop_primary(&mut self) -> support::Result<()> {
-        let primary = self.any(Role::Primary);
+        let primary = self.random_node(Role::Primary);
         let replicas = self.replicas(primary);
         self.cluster.stop(primary)?;
-        self.succession(&replicas);
+        self.wait_promotion(&replicas);
         self.cluster.cont(primary)
     }
 
-    fn bounce(&mut self) -> support::Result<()> {
-        let primary = self.any(Role::Primary);
+    fn restart_primary(&mut self) -> support::Result<()> {
+        let primary = self.random_node(Role::Primary);
         self.cluster.restart(primary)
     }
 }
@@ -311,35 +311,35 @@ fn sixty_four_threads_survive_repeated_faults() {
         .spawn();
     let mut running = Running(Some(running.unwrap()));
 
-    let mut world = World {
+    let mut setup = Setup {
         cluster,
         proxies,
         rng: StdRng::seed_from_u64(seed),
     };
     let mut order: Vec<&Fault> = Vec::new();
     let mut done: Vec<&str> = Vec::new();
-    rest(CALM);
+    rest(FAULT_INTERVAL);
     while began.elapsed() < Duration::from_secs(seconds) && !running.has_ended() {
         if order.is_empty() {
             // Each fault once before any repeats.
             order.extend(FAULTS);
-            order.shuffle(&mut world.rng);
+            order.shuffle(&mut setup.rng);
         }
         let fault = order.pop().expect("a fault");
         println!("{:>7.1} s: {}", began.elapsed().as_secs_f64(), fault.name);
         tell(0);
-        if fault.loses {
+        if fault.loses_writes {
             tell(1);
         }
-        (fault.run)(&mut world).unwrap_or_else(|e| panic!("{}: {e}", fault.name));
-        world.mended();
-        rest(AFTERMATH);
-        if fault.loses {
+        (fault.run)(&mut setup).unwrap_or_else(|e| panic!("{}: {e}", fault.name));
+        setup.wait_recovered();
+        rest(RECOVERY_GRACE);
+        if fault.loses_writes {
             tell(1);
         }
         tell(0);
         done.push(fault.name);
-        rest(CALM);
+        rest(FAULT_INTERVAL);
     }
     tell(2);
     let output = running.0.take().unwrap().wait_with_output().unwrap();

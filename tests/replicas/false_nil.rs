@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use support::{Action, Cluster, FakeCluster, slot_of};
 
 /// One shard whose replica has no data.
-fn forgetful() -> FakeCluster {
+fn shard_with_empty_replica() -> FakeCluster {
     let fake = FakeCluster::with_replicas(1, 1);
     for key in ["a", "b", "{t}1", "{t}2"] {
         fake.put(key, "v");
@@ -30,7 +30,7 @@ fn forgetful() -> FakeCluster {
 
 #[test]
 fn missing_key_is_rechecked_at_primary_only_with_nil_verify() {
-    let fake = forgetful();
+    let fake = shard_with_empty_replica();
     let replica = client(&fake.url()).with("read_from", "replica");
     assert_eq!(run(&replica, "GET a"), "nil");
     assert_eq!(run(&replica, "EXISTS a"), "0");
@@ -53,7 +53,7 @@ fn missing_key_is_rechecked_at_primary_only_with_nil_verify() {
 
 #[test]
 fn pipeline_rechecks_missing_keys_in_one_batch_in_order() {
-    let fake = forgetful();
+    let fake = shard_with_empty_replica();
     let verify = Arc::new(
         client(&fake.url())
             .with("read_from", "replica")

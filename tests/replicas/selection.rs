@@ -1,5 +1,6 @@
 //! Which node a read goes to: the nearest, one of the own zone, or the less loaded one.
 
+use crate::common::load::assert_uniform;
 use crate::common::{client, is_command, key_of, run, run_all, stat, wait_for};
 use crate::{asked, valkey};
 use rediscluster::cluster::Client;
@@ -21,17 +22,6 @@ fn slow(fake: &FakeCluster, node: usize, ms: u64) -> Arc<AtomicU64> {
         is_command(command, "GET").then(|| Action::Delay(wait as u32 * MS, Box::new(reply)))
     });
     delay
-}
-
-/// Fails if the chi-square of these counts against equal shares is larger than in all but one of 100,000 runs.
-fn assert_uniform(counts: &[usize]) {
-    let share = counts.iter().sum::<usize>() as f64 / counts.len() as f64;
-    let chi: f64 = counts
-        .iter()
-        .map(|n| (*n as f64 - share).powi(2) / share)
-        .sum();
-    let limit = [0.0, 19.5, 23.0, 25.9][counts.len() - 1];
-    assert!(chi < limit, "{counts:?}: chi-square {chi}");
 }
 
 #[test]

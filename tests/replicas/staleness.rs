@@ -1,6 +1,7 @@
 //! Consistency of replica reads: bounded staleness, read your writes, monotonic reads. The scripted nodes report their
 //! replication offsets.
 
+use crate::common::load::assert_pairs_are_current_while_replication_is_paused;
 use crate::common::{client, code, is_command, run, run_all, send, stat, wait_for};
 use crate::{asked, field, redis};
 use rediscluster::error::Code;
@@ -12,7 +13,7 @@ const MS: Duration = Duration::from_millis(1);
 
 /// What a node reports about its replication, and its reply to GET.
 #[derive(Clone)]
-struct Told {
+struct Reported {
     role: &'static str,
     link: &'static str,
     history: char,
@@ -21,13 +22,13 @@ struct Told {
     delay: Duration,
 }
 
-type Hand = Arc<Mutex<Told>>;
+type Shared = Arc<Mutex<Reported>>;
 
 /// A primary (node 0) and replicas, all at offset 100.
-fn told(replicas: usize) -> (FakeCluster, Vec<Hand>) {
+fn reports(replicas: usize) -> (FakeCluster, Vec<Shared>) {
     let fake = FakeCluster::with_replicas(1, replicas);
     let hands = (0..=replicas).map(|node| {
-        let hand = Arc::new(Mutex::new(Told {
+        let hand = Arc::new(Mutex::new(Reported {
             role: if node == 0 { "master" } else { "slave" },
             link: "up",
             history: 'a',
@@ -37,24 +38,24 @@ fn told(replicas: usize) -> (FakeCluster, Vec<Hand>) {
         }));
         let (now, mut other) = (hand.clone(), fake.default_answer(node));
         fake.on(node, move |connection, command| {
-            let told = now.lock().unwrap().clone();
+            let reports = now.lock().unwrap().clone();
             if is_command(command, "INFO replication") {
                 let text = format!(
                     "# Replication\r\nrole:{}\r\nmaster_link_status:{}\r\nslave_repl_offset:{}\r\n\
                      master_replid:{}\r\nmaster_repl_offset:{}\r\n",
-                    told.role,
-                    told.link,
-                    told.offset,
-                    told.history.to_string().repeat(40),
-                    told.offset
+                    reports.role,
+                    reports.link,
+                    reports.offset,
+                    reports.history.to_string().repeat(40),
+                    reports.offset
                 );
                 return Some(Action::send(format!("${}\r\n{text}\r\n", text.len())));
             }
             let reply = match is_command(command, "GET k") {
-                true => format!("+{}\r\n", told.value).into_bytes(),
+                true => format!("+{}\r\n", reports.value).into_bytes(),
                 false => other(connection, command),
             };
-            Some(match told.delay {
+            Some(match reports.delay {
                 Duration::ZERO => Action::Send(reply),
                 delay => Action::Delay(delay, Box::new(Action::Send(reply))),
             })
@@ -65,13 +66,13 @@ fn told(replicas: usize) -> (FakeCluster, Vec<Hand>) {
     (fake, hands)
 }
 
-fn tell(hand: &Hand, change: impl FnOnce(&mut Told)) {
+fn report(hand: &Shared, change: impl FnOnce(&mut Reported)) {
     change(&mut hand.lock().unwrap());
 }
 
 #[test]
 fn replica_serves_while_proven_within_staleness_bound() {
-    let (fake, hands) = told(1);
+    let (fake, hands) = reports(1);
     let bounded = client(&fake.url())
         .with("read_from", "replica")
         .with("max_staleness_ms", "300");
@@ -93,7 +94,7 @@ fn replica_serves_while_proven_within_staleness_bound() {
     let lag: i64 = field(&bounded, fake.port(1), "lag_ms").parse().unwrap();
     assert!((0..=300).contains(&lag), "{lag}");
     // The replica stops at its offset, with its link up, while the primary continues.
-    tell(&hands[0], |primary| primary.offset = 200);
+    report(&hands[0], |primary| primary.offset = 200);
     let stopped = Instant::now();
     let mut last = Duration::ZERO;
     while stopped.elapsed() < 700 * MS {
@@ -107,7 +108,7 @@ fn replica_serves_while_proven_within_staleness_bound() {
     assert!(stat(&bounded, "reads_skipped_stale") > 0);
     assert_eq!(field(&bounded, fake.port(1), "lag_bytes"), "100");
     // It lags by less than the bound: the missing data is younger.
-    tell(&hands[1], |replica| replica.offset = 200);
+    report(&hands[1], |replica| replica.offset = 200);
     wait_for("the node is read again", || {
         run(&bounded, "GET k") == "replica"
     });
@@ -115,7 +116,7 @@ fn replica_serves_while_proven_within_staleness_bound() {
 
 #[test]
 fn lagging_replica_is_dated_by_its_reached_offset() {
-    let (fake, hands) = told(1);
+    let (fake, hands) = reports(1);
     let bounded = client(&fake.url())
         .with("read_from", "replica")
         .with("max_staleness_ms", "400");
@@ -125,8 +126,8 @@ fn lagging_replica_is_dated_by_its_reached_offset() {
     let began = Instant::now();
     while began.elapsed() < 1200 * MS {
         let probes = fake.node(0).calls("INFO") as u64;
-        tell(&primary, |p| p.offset = 1000 + probes * 100);
-        tell(&replica, |r| r.offset = 850 + probes * 100);
+        report(&primary, |p| p.offset = 1000 + probes * 100);
+        report(&replica, |r| r.offset = 850 + probes * 100);
         served += usize::from(run(&bounded, "GET k") == "replica");
     }
     assert!(served > 100, "{served}");
@@ -137,15 +138,15 @@ fn lagging_replica_is_dated_by_its_reached_offset() {
 
 #[test]
 fn unlinked_or_diverged_replica_serves_no_bounded_read() {
-    type Change = fn(&mut Told);
+    type Change = fn(&mut Reported);
     for (what, change) in [
         ("link", (|t| t.link = "down") as Change),
         ("history", |t| t.history = 'b'),
         ("role", |t| t.role = "master"),
         ("offset", |t| t.offset = 99),
     ] {
-        let (fake, hands) = told(2);
-        tell(&hands[1], change);
+        let (fake, hands) = reports(2);
+        report(&hands[1], change);
         let bounded = client(&fake.url())
             .with("read_from", "replica")
             .with("max_staleness_ms", "10000");
@@ -155,8 +156,8 @@ fn unlinked_or_diverged_replica_serves_no_bounded_read() {
         assert_eq!(asked(&fake, 3, "GET"), [0, 0, 40], "{what}");
     }
     // A node that reports another role than primary proves nothing.
-    let (fake, hands) = told(1);
-    tell(&hands[0], |primary| primary.role = "slave");
+    let (fake, hands) = reports(1);
+    report(&hands[0], |primary| primary.role = "slave");
     let bounded = client(&fake.url())
         .with("read_from", "replica")
         .with("max_staleness_ms", "10000");
@@ -171,31 +172,31 @@ fn unlinked_or_diverged_replica_serves_no_bounded_read() {
 
 #[test]
 fn reply_after_staleness_bound_is_rejected() {
-    let (fake, hands) = told(1);
+    let (fake, hands) = reports(1);
     let bounded = client(&fake.url())
         .with("read_from", "replica")
         .with("max_staleness_ms", "200");
     assert_eq!(run(&bounded, "GET k"), "replica");
-    tell(&hands[1], |replica| replica.delay = 400 * MS);
-    tell(&hands[0], |primary| primary.offset = 200);
+    report(&hands[1], |replica| replica.delay = 400 * MS);
+    report(&hands[0], |primary| primary.offset = 200);
     assert_eq!(run(&bounded, "GET k"), "primary");
     assert_eq!(stat(&bounded, "reads_stale_rejected"), 1);
     // The same in a pipeline.
-    tell(&hands[0], |primary| primary.offset = 100);
-    tell(&hands[1], |replica| replica.delay = Duration::ZERO);
+    report(&hands[0], |primary| primary.offset = 100);
+    report(&hands[1], |replica| replica.delay = Duration::ZERO);
     let bounded = Arc::new(bounded);
     wait_for("the replica is proven to be fresh", || {
         run_all(&bounded, &["GET k", "GET k"]) == ["replica", "replica"]
     });
-    tell(&hands[1], |replica| replica.delay = 400 * MS);
-    tell(&hands[0], |primary| primary.offset = 200);
+    report(&hands[1], |replica| replica.delay = 400 * MS);
+    report(&hands[0], |primary| primary.offset = 200);
     let got = run_all(&bounded, &["GET k", "GET k"]);
     assert_eq!(got, ["primary", "primary"]);
 }
 
 #[test]
 fn freshness_is_probed_only_for_bounded_reads() {
-    let (fake, _hands) = told(1);
+    let (fake, _hands) = reports(1);
     let plain = client(&fake.url()).with("read_from", "any");
     for _ in 0..50 {
         run(&plain, "GET k");
@@ -218,7 +219,7 @@ fn freshness_is_probed_only_for_bounded_reads() {
 
 #[test]
 fn silent_freshness_probe_is_not_repeated_for_every_read() {
-    let (fake, hands) = told(2);
+    let (fake, hands) = reports(2);
     let bounded = client(&fake.url())
         .with("read_from", "replica")
         .with("max_staleness_ms", "400")
@@ -252,7 +253,7 @@ fn silent_freshness_probe_is_not_repeated_for_every_read() {
 
 #[test]
 fn written_slot_reads_primary_until_replica_catches_up() {
-    let (fake, hands) = told(1);
+    let (fake, hands) = reports(1);
     let plain = client(&fake.url());
     let reader = plain
         .with("read_from", "replica")
@@ -262,19 +263,19 @@ fn written_slot_reads_primary_until_replica_catches_up() {
     });
     // A write through a derived handle counts as the caller's own, and a write with a lost reply may have run.
     for lost in [false, true] {
-        tell(&hands[0], |primary| primary.offset += 100);
+        report(&hands[0], |primary| primary.offset += 100);
         if lost {
             let mut other = fake.default_answer(0);
             let hand = hands[0].clone();
             fake.on(0, move |connection, command| {
-                let told = hand.lock().unwrap().clone();
+                let reports = hand.lock().unwrap().clone();
                 Some(match command {
                     c if is_command(c, "SET k") => Action::Close,
                     c if is_command(c, "INFO") => {
                         let text = format!(
                             "role:master\r\nmaster_replid:{}\r\nmaster_repl_offset:{}\r\n",
                             "a".repeat(40),
-                            told.offset
+                            reports.offset
                         );
                         Action::send(format!("${}\r\n{text}\r\n", text.len()))
                     }
@@ -290,21 +291,21 @@ fn written_slot_reads_primary_until_replica_catches_up() {
         while begun.elapsed() < 300 * MS {
             assert_eq!(run(&reader, "GET k"), "primary", "lost: {lost}");
         }
-        tell(&hands[1], |replica| replica.offset += 100);
+        report(&hands[1], |replica| replica.offset += 100);
         wait_for("the replica has caught up", || {
             run(&reader, "GET k") == "replica"
         });
     }
     // A write to another slot does not affect this one.
     assert_ne!(slot_of(b"k"), slot_of(b"other"));
-    tell(&hands[0], |primary| primary.offset += 1);
+    report(&hands[0], |primary| primary.offset += 1);
     assert_eq!(run(&plain, "SET other v"), "OK");
     assert_eq!(run(&reader, "GET k"), "replica");
 }
 
 #[test]
 fn monotonic_reads_never_return_older_data() {
-    let (fake, hands) = told(2);
+    let (fake, hands) = reports(2);
     let plain = client(&fake.url());
     let monotonic = plain.with("read_from", "replica").with("monotonic", "yes");
     // One node serves a slot for as long as it can.
@@ -317,7 +318,7 @@ fn monotonic_reads_never_return_older_data() {
     let (mine, other) = if one == 30 { (1, 2) } else { (2, 1) };
     assert_eq!(fake.calls("INFO"), 0, "the primary needs no proof");
     // It fails while the other replica lags: only the primary has the data that was read.
-    tell(&hands[other], |behind| behind.offset = 50);
+    report(&hands[other], |behind| behind.offset = 50);
     fake.on(mine, |_, command| {
         is_command(command, "GET").then(|| Action::send("-LOADING the dataset\r\n"))
     });
@@ -326,13 +327,13 @@ fn monotonic_reads_never_return_older_data() {
         assert_eq!(run(&monotonic, "GET k"), "primary");
     }
     // The other replica has caught up with the primary, which served the newest data.
-    tell(&hands[other], |behind| behind.offset = 100);
+    report(&hands[other], |behind| behind.offset = 100);
     wait_for("the other serves", || run(&monotonic, "GET k") == "replica");
     assert!(fake.node(other).calls("GET") > 0);
     // The session is shared: handles of other threads see the same.
     let derived = plain.with("read_from", "any").with("monotonic", "yes");
-    tell(&hands[other], |behind| behind.offset = 50);
-    tell(&hands[other], |behind| behind.value = "old");
+    report(&hands[other], |behind| behind.offset = 50);
+    report(&hands[other], |behind| behind.value = "old");
     fake.on(other, |_, command| {
         is_command(command, "GET").then(|| Action::send("-LOADING the dataset\r\n"))
     });
@@ -347,28 +348,8 @@ fn monotonic_reads_never_return_older_data() {
 fn read_your_writes_holds_while_replication_is_paused() {
     let cluster = &redis();
     let any = Arc::new(client(&cluster.url()).with("read_from", "replica"));
-    let replicas: Vec<u16> = [0, 8000, 16000]
-        .map(|slot| cluster.replicas_of(slot).unwrap()[0])
-        .to_vec();
-    for replica in &replicas {
-        cluster.pause_replication(*replica).unwrap();
-    }
-    let mut pairs = 0;
-    for round in 0..50 {
-        let commands: Vec<String> = (0..2000)
-            .flat_map(|n| [format!("SET pair{n} {round}"), format!("GET pair{n}")])
-            .collect();
-        let got = run_all(&any, &commands);
-        for pair in got.chunks(2) {
-            assert_eq!(pair, ["OK", &round.to_string()]);
-            pairs += 1;
-        }
-    }
-    assert_eq!(pairs, 100_000);
-    for replica in &replicas {
-        cluster.resume_replication(*replica).unwrap();
-    }
-    cluster.wait_replicas_in_sync().unwrap();
+    // 100,000 pairs.
+    assert_pairs_are_current_while_replication_is_paused(cluster, &any, 2000);
 }
 
 #[test]
@@ -411,7 +392,7 @@ fn demoted_primary_is_not_trusted_as_fresh() {
 
 #[test]
 fn freshness_proof_is_dropped_when_replica_may_have_restarted() {
-    let (fake, hands) = told(1);
+    let (fake, hands) = reports(1);
     let bounded = client(&fake.url())
         .with("read_from", "replica")
         .with("max_staleness_ms", "60000");
@@ -422,7 +403,7 @@ fn freshness_proof_is_dropped_when_replica_may_have_restarted() {
         run(&bounded, "GET k") == "replica" && run(&monotonic, "GET k") == "replica"
     });
     // The process ends, and another starts with an old snapshot and no link.
-    tell(&hands[1], |replica| replica.link = "down");
+    report(&hands[1], |replica| replica.link = "down");
     let before = fake.node(1).received_text().len();
     let mut other = fake.default_answer(1);
     fake.on(1, move |connection, command| {

@@ -28,7 +28,7 @@ impl Count {
     }
 
     /// Increments until the flag is set. After an uncertain result it reads the counter.
-    fn up(&self, client: &Client, finished: &AtomicBool) {
+    fn count_up(&self, client: &Client, finished: &AtomicBool) {
         while !finished.load(Ordering::SeqCst) {
             let got = run(client, &format!("INCR {}", self.key));
             if let Ok(number) = got.parse::<usize>() {
@@ -47,37 +47,37 @@ impl Count {
 
 /// The results of a reader.
 #[derive(Debug, Default)]
-struct Came {
+struct Observed {
     reads: usize,
     failed: Vec<String>,
     wrong: Vec<String>,
 }
 
 /// Reads the number repeatedly; `least` returns the lowest number that is allowed when a read begins.
-fn watch(
+fn read_numbers(
     client: &Client,
     key: &str,
     finished: &AtomicBool,
     least: impl Fn() -> u64,
     saw: impl Fn(u64),
-) -> Came {
-    let mut came = Came::default();
+) -> Observed {
+    let mut observed = Observed::default();
     while !finished.load(Ordering::SeqCst) {
         let limit = least();
         let got = run(client, &format!("GET {key}"));
-        came.reads += 1;
+        observed.reads += 1;
         match got.parse::<u64>() {
-            Ok(number) if number < limit => came.wrong.push(format!("{number} after {limit}")),
+            Ok(number) if number < limit => observed.wrong.push(format!("{number} after {limit}")),
             Ok(number) => saw(number),
-            Err(_) if got == "nil" => came.wrong.push("nil".to_string()),
-            Err(_) => came.failed.push(got),
+            Err(_) if got == "nil" => observed.wrong.push("nil".to_string()),
+            Err(_) => observed.failed.push(got),
         }
     }
-    came
+    observed
 }
 
-/// Reads through these handles, each with its consistency options, while `days` runs the faults.
-fn promises_hold(cluster: &Cluster, shard: usize, days: &dyn Fn(&str)) {
+/// Reads through these handles, each with its consistency options, while `faults` runs.
+fn assert_consistency_holds(cluster: &Cluster, shard: usize, faults: &dyn Fn(&str)) {
     let plain = client(&cluster.url());
     let name = |n: usize| key_of(shard, 3, n);
     // All keys are in one slot, so that every fault affects all of them.
@@ -95,14 +95,14 @@ fn promises_hold(cluster: &Cluster, shard: usize, days: &dyn Fn(&str)) {
     std::thread::scope(|scope| {
         let mut watching = Vec::new();
         for count in &counts[..2] {
-            scope.spawn(|| count.up(&plain, &finished));
+            scope.spawn(|| count.count_up(&plain, &finished));
         }
         let (by_bound, by_seen) = (&counts[0], &counts[1]);
         watching.push((
             "max_staleness_ms",
             scope.spawn(|| {
                 let least = || by_bound.at(Instant::now() - BOUND_MS as u32 * MS);
-                watch(&bounded, &by_bound.key, &finished, least, |_| {})
+                read_numbers(&bounded, &by_bound.key, &finished, least, |_| {})
             }),
         ));
         for client in &monotonic {
@@ -111,7 +111,7 @@ fn promises_hold(cluster: &Cluster, shard: usize, days: &dyn Fn(&str)) {
                 "monotonic",
                 scope.spawn(|| {
                     let least = || seen.load(Ordering::SeqCst);
-                    watch(client, &by_seen.key, &finished, least, |number| {
+                    read_numbers(client, &by_seen.key, &finished, least, |number| {
                         seen.fetch_max(number, Ordering::SeqCst);
                     })
                 }),
@@ -135,26 +135,34 @@ fn promises_hold(cluster: &Cluster, shard: usize, days: &dyn Fn(&str)) {
                     }
                     written.load(Ordering::SeqCst)
                 };
-                watch(&own, key, &finished, write, |_| {})
+                read_numbers(&own, key, &finished, write, |_| {})
             }),
         ));
-        days(&counts[0].key);
+        faults(&counts[0].key);
         finished.store(true, Ordering::SeqCst);
         for (promise, thread) in watching {
-            let came = thread.join().unwrap();
+            let observed = thread.join().unwrap();
             println!(
                 "{promise}: {} reads, {} failed",
-                came.reads,
-                came.failed.len()
+                observed.reads,
+                observed.failed.len()
             );
-            let wrong = came.wrong.len();
+            let wrong = observed.wrong.len();
             assert!(
                 wrong == 0,
                 "{promise} broken {wrong} times: {:?}",
-                &came.wrong[..wrong.min(9)]
+                &observed.wrong[..wrong.min(9)]
             );
-            assert!(came.failed.is_empty(), "{promise}: {:?}", came.failed);
-            assert!(came.reads > 300, "{promise}: only {} reads", came.reads);
+            assert!(
+                observed.failed.is_empty(),
+                "{promise}: {:?}",
+                observed.failed
+            );
+            assert!(
+                observed.reads > 300,
+                "{promise}: only {} reads",
+                observed.reads
+            );
         }
     });
     println!(
@@ -188,12 +196,12 @@ fn bounded_reads_leave_paused_replica_and_return() {
     let replica = cluster.replicas_of(slot_of(count.key.as_bytes())).unwrap()[0];
     let finished = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| count.up(&plain, &finished));
+        scope.spawn(|| count.count_up(&plain, &finished));
         let watching: Vec<_> = (0..2)
             .map(|_| {
                 scope.spawn(|| {
                     let least = || count.at(Instant::now() - BOUND_MS as u32 * MS);
-                    watch(&bounded, &count.key, &finished, least, |_| {})
+                    read_numbers(&bounded, &count.key, &finished, least, |_| {})
                 })
             })
             .collect();
@@ -217,9 +225,9 @@ fn bounded_reads_leave_paused_replica_and_return() {
         });
         finished.store(true, Ordering::SeqCst);
         for thread in watching {
-            let came = thread.join().unwrap();
-            assert!(came.wrong.is_empty(), "{:?}", came.wrong);
-            assert!(came.failed.is_empty(), "{:?}", came.failed);
+            let observed = thread.join().unwrap();
+            assert!(observed.wrong.is_empty(), "{:?}", observed.wrong);
+            assert!(observed.failed.is_empty(), "{:?}", observed.failed);
         }
     });
 }
@@ -255,7 +263,7 @@ fn reads_without_consistency_option_may_go_back() {
 #[test]
 fn consistency_holds_when_replica_restarts_with_old_data() {
     let cluster = &redis();
-    promises_hold(cluster, 0, &|key| {
+    assert_consistency_holds(cluster, 0, &|key| {
         let slot = slot_of(key.as_bytes());
         let replica = cluster.replicas_of(slot).unwrap()[0];
         // The data that it will restart with.
@@ -274,7 +282,7 @@ fn consistency_holds_when_replica_restarts_with_old_data() {
 #[test]
 fn consistency_holds_across_failovers() {
     let cluster = &redis();
-    promises_hold(cluster, 1, &|key| {
+    assert_consistency_holds(cluster, 1, &|key| {
         let slot = slot_of(key.as_bytes());
         for _ in 0..3 {
             pause(300);
@@ -289,7 +297,7 @@ fn consistency_holds_across_failovers() {
 #[test]
 fn consistency_holds_while_slots_migrate() {
     let cluster = &redis();
-    promises_hold(cluster, 2, &|key| {
+    assert_consistency_holds(cluster, 2, &|key| {
         let slot = slot_of(key.as_bytes());
         let home = cluster.primary_of(slot).unwrap();
         let away = cluster.primary_of(0).unwrap();

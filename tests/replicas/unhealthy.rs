@@ -10,10 +10,10 @@ use support::{Action, Cluster, Failover, FakeCluster, slot_of};
 
 const MS: Duration = Duration::from_millis(1);
 
-type Way = fn() -> Action;
+type Fault = fn() -> Action;
 
 /// What an unhealthy node does on a read.
-const WAYS: &[(&str, Way)] = &[
+const FAULTS: &[(&str, Fault)] = &[
     ("loads its data", || {
         Action::send("-LOADING Redis is loading the dataset in memory\r\n")
     }),
@@ -29,7 +29,7 @@ const WAYS: &[(&str, Way)] = &[
 
 #[test]
 fn unhealthy_replica_fails_no_read_and_returns_when_healthy() {
-    for (what, way) in WAYS {
+    for (what, way) in FAULTS {
         let fake = FakeCluster::with_replicas(1, 2);
         fake.put("k", "v");
         let unhealthy = Arc::new(AtomicBool::new(true));
@@ -105,7 +105,7 @@ fn primary_serves_when_all_replicas_are_unhealthy() {
 }
 
 /// Reads until this node serves again and returns the elapsed time; no read may fail.
-fn back_at(cluster: &Cluster, port: u16, read: &dyn Fn()) -> Duration {
+fn wait_read_from(cluster: &Cluster, port: u16, read: &dyn Fn()) -> Duration {
     let gets = || cluster.commandstats(port, "get").unwrap();
     let (before, began) = (gets(), Instant::now());
     wait_for("the node is read again", || {
@@ -143,7 +143,7 @@ fn real_replica_failure_fails_no_read() {
         let set = ["CONFIG", "SET", name, value];
         assert_eq!(cluster.command(port, &set).unwrap().text(), "OK");
     };
-    back_at(cluster, port, &read);
+    wait_read_from(cluster, port, &read);
     for day in ["LOADING", "MASTERDOWN", "SIGSTOP", "SIGKILL"] {
         match day {
             "LOADING" => {
@@ -192,7 +192,7 @@ fn real_replica_failure_fails_no_read() {
             _ => cluster.restart(port).unwrap(),
         }
         cluster.wait_healthy().unwrap();
-        let took = back_at(cluster, port, &read);
+        let took = wait_read_from(cluster, port, &read);
         println!("{day}: read from again after {took:?}");
     }
 }
@@ -216,7 +216,7 @@ fn readonly_client_learns_of_promotion_and_demotion() {
     let read = || assert_eq!(run(&replica, &format!("GET {key}")), "v");
     read();
     cluster.failover(promoted, Failover::Plain).unwrap();
-    let took = back_at(cluster, primary, &read);
+    let took = wait_read_from(cluster, primary, &read);
     let gets = || cluster.commandstats(promoted, "get").unwrap();
     let before = gets();
     for _ in 0..50 {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// From the lowest layer to the highest: a file imports from its own layer and from those below.
-const FLOORS: &[&[&str]] = &[
+const LAYERS: &[&[&str]] = &[
     &[
         "address",
         "config",
@@ -51,7 +51,7 @@ pub fn code(line: &str) -> String {
 }
 
 /// Every line that breaks a rule: `cluster/core.rs:12: use ...`.
-fn offences(breaks: impl Fn(&str, &str) -> bool) -> Vec<String> {
+fn violations(breaks: impl Fn(&str, &str) -> bool) -> Vec<String> {
     let mut found = Vec::new();
     for (name, text) in sources() {
         for (number, line) in text.lines().enumerate() {
@@ -63,19 +63,19 @@ fn offences(breaks: impl Fn(&str, &str) -> bool) -> Vec<String> {
     found
 }
 
-fn floor(module: &str) -> Option<usize> {
-    FLOORS.iter().position(|floor| floor.contains(&module))
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
 }
 
 #[test]
 fn imports_point_down() {
     let mut seen = 0;
     for (name, text) in sources() {
-        let home = name.split('/').next().unwrap().trim_end_matches(".rs");
-        if home == "lib" {
+        let owner = name.split('/').next().unwrap().trim_end_matches(".rs");
+        if owner == "lib" {
             continue;
         }
-        let here = floor(home).unwrap_or_else(|| panic!("{name} is in no layer: add it to one"));
+        let here = layer(owner).unwrap_or_else(|| panic!("{name} is in no layer: add it to one"));
         for line in text.lines().map(code) {
             for path in line.split("crate::").skip(1) {
                 // `use crate::{a, b}` would hide a name from this test.
@@ -83,10 +83,10 @@ fn imports_point_down() {
                     .chars()
                     .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
                     .collect();
-                let there = floor(&module)
+                let there = layer(&module)
                     .unwrap_or_else(|| panic!("{name}: {line:?} names no layer: {module:?}"));
                 assert!(
-                    there < here || module == home || (there == 0 && here == 0),
+                    there < here || module == owner || (there == 0 && here == 0),
                     "{name} imports {module}, which is above it"
                 );
                 seen += 1;
@@ -98,14 +98,14 @@ fn imports_point_down() {
 
 #[test]
 fn unsafe_code_is_confined_to_ffi_and_sys() {
-    let home = |name: &str| name.starts_with("ffi/") || name.starts_with("net/sys");
+    let owner = |name: &str| name.starts_with("ffi/") || name.starts_with("net/sys");
     let is_unsafe = |line: &str| {
         line.split(|c: char| !c.is_alphanumeric() && c != '_')
             .any(|w| w == "unsafe")
     };
-    let strays = offences(|name, line| !home(name) && is_unsafe(line));
+    let strays = violations(|name, line| !owner(name) && is_unsafe(line));
     assert!(strays.is_empty(), "{strays:#?}");
-    let at_home = offences(|name, line| home(name) && is_unsafe(line));
+    let at_home = violations(|name, line| owner(name) && is_unsafe(line));
     assert!(at_home.len() > 20, "too few matches: the search is wrong");
 }
 
@@ -122,7 +122,7 @@ fn sources_print_nothing_and_have_no_todo_notes() {
         "std::process::exit",
         "process::abort",
     ];
-    let found = offences(|_, line| words.iter().any(|word| line.contains(word)));
+    let found = violations(|_, line| words.iter().any(|word| line.contains(word)));
     assert!(found.is_empty(), "{found:#?}");
     let mut notes = Vec::new();
     for (name, text) in sources() {
@@ -145,11 +145,11 @@ fn command_names_appear_only_in_the_table() {
     let mut found = Vec::new();
     for (name, text) in sources() {
         // The table itself, the handshake and topology commands, and replies of servers, which are no commands.
-        let home = name.starts_with("route/table")
+        let owner = name.starts_with("route/table")
             || name == "net/conn/handshake.rs"
             || name == "route/recovery.rs"
             || name.starts_with("topology/");
-        if home {
+        if owner {
             continue;
         }
         for (number, line) in text.lines().enumerate() {
@@ -186,6 +186,6 @@ fn no_wall_clock_environment_thread_or_signal_handler() {
         "libc::atexit",
         "write_vectored",
     ];
-    let found = offences(|_, line| words.iter().any(|word| line.contains(word)));
+    let found = violations(|_, line| words.iter().any(|word| line.contains(word)));
     assert!(found.is_empty(), "{found:#?}");
 }

@@ -1,6 +1,7 @@
 //! Connections to one node: how many there are, how they are set up, and how threads share and replace them.
 
 use crate::common;
+use crate::common::load::assert_own_writes_are_read;
 use crate::common::process_info::sleeps;
 use crate::common::{
     client, code, is_command, is_sent, key_of, run, run_all, send, show, wait_for,
@@ -19,22 +20,7 @@ fn many_threads_on_one_handle_read_their_own_writes() {
     let client = Arc::new(client(
         &(fake.url() + "?connections_per_node=2&timeout_ms=20000"),
     ));
-    std::thread::scope(|scope| {
-        for thread in 0..48 {
-            let client = client.clone();
-            scope.spawn(move || {
-                for n in 0..60 {
-                    let key = format!("own{thread}:{}", n % 7);
-                    assert_eq!(run(&client, &format!("SET {key} {thread}/{n}")), "OK");
-                    assert_eq!(run(&client, &format!("GET {key}")), format!("{thread}/{n}"));
-                    if n % 10 == 0 {
-                        let pair = [format!("SET {key} p{n}"), format!("GET {key}")];
-                        assert_eq!(run_all(&client, &pair), ["OK", &format!("p{n}")]);
-                    }
-                }
-            });
-        }
-    });
+    assert_own_writes_are_read(&client, 48, |round| format!("p{round}"));
 }
 
 #[test]

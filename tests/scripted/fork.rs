@@ -1,51 +1,23 @@
 //! Forked children continue with the handles of their parent, on their own connections.
 
+use crate::common::load::fork_under_load;
 use crate::common::serial::{in_child_process, in_forked_child};
 use crate::common::serial::{scripted_nodes, url_of};
-use crate::common::{client, run, run_all, wait_for};
+use crate::common::{client, run, run_all};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
 fn child_forked_during_calls_uses_own_connections() {
     let fake = scripted_nodes(2);
     in_child_process(&url_of(&fake), |url| {
         let client = Arc::new(client(&format!("{url}?connections_per_node=2")));
-        let finished = AtomicBool::new(false);
-        let calls = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for thread in 0..8 {
-                let (client, finished, calls) = (&client, &finished, &calls);
-                scope.spawn(move || {
-                    let mut n = 0;
-                    while !finished.load(Ordering::SeqCst) {
-                        n += 1;
-                        let key = format!("parent{thread}:{}", n % 10);
-                        let set = format!("SET {key} {n}");
-                        let got = match n % 3 {
-                            0 => run_all(client, &[set, format!("GET {key}")]),
-                            _ => vec![run(client, &set), run(client, &format!("GET {key}"))],
-                        };
-                        assert_eq!(got, ["OK", &n.to_string()], "the parent is harmed");
-                        calls.fetch_add(1, Ordering::SeqCst);
-                    }
-                });
-            }
-            for round in 0..30 {
-                let before = calls.load(Ordering::SeqCst);
-                wait_for("the threads are busy", || {
-                    calls.load(Ordering::SeqCst) > before + 20
-                });
-                let healthy = in_forked_child(|| {
-                    (0..20).all(|n| {
-                        let (key, value) = (format!("child{round}:{n}"), format!("c{n}"));
-                        run(&client, &format!("SET {key} {value}")) == "OK"
-                            && run_all(&client, &[format!("GET {key}")]) == [value]
-                    })
-                });
-                assert!(healthy, "the child of round {round}");
-            }
-            finished.store(true, Ordering::SeqCst);
+        fork_under_load(&client, 8, 30, |round| {
+            (0..20).all(|n| {
+                let (key, value) = (format!("child{round}:{n}"), format!("c{n}"));
+                run(&client, &format!("SET {key} {value}")) == "OK"
+                    && run_all(&client, &[format!("GET {key}")]) == [value]
+            })
         });
     });
     let Some(fake) = fake else { return };

@@ -11,7 +11,13 @@ use std::time::{Duration, Instant};
 use support::{Action, FakeCluster, slot_of};
 
 /// Makes a node reply `answer` to its first `times` commands that begin with `words`.
-fn answers(fake: &FakeCluster, node: usize, words: &'static str, times: usize, answer: String) {
+fn answer_first(
+    fake: &FakeCluster,
+    node: usize,
+    words: &'static str,
+    times: usize,
+    answer: String,
+) {
     let mut left = times;
     fake.on(node, move |_, command| {
         if left == 0 || !is_command(command, words) {
@@ -115,7 +121,7 @@ fn redirection_loop_ends_in_redirects_error() {
     let slot = slot_of(key.as_bytes());
     for node in 0..2 {
         let other = port_of(&fake, 1 - node);
-        answers(
+        answer_first(
             &fake,
             node,
             "SET",
@@ -153,7 +159,7 @@ fn self_redirection_is_limited_by_max_redirects() {
     let fake = FakeCluster::new(1);
     let slot = slot_of(b"k");
     let itself = port_of(&fake, 0);
-    answers(
+    answer_first(
         &fake,
         0,
         "INCR",
@@ -170,7 +176,7 @@ fn self_redirection_is_limited_by_max_redirects() {
     );
     assert_eq!(fake.calls("INCR"), 5);
     // The same for a short time, as after a failover.
-    answers(&fake, 0, "INCR", 3, format!("-MOVED {slot} {itself}"));
+    answer_first(&fake, 0, "INCR", 3, format!("-MOVED {slot} {itself}"));
     assert_eq!(run(&client, "INCR k"), "1");
 }
 
@@ -190,7 +196,7 @@ fn redirection_to_unknown_node_is_followed_in_any_spelling() {
             let client = client(&format!("redis://{}", port_of(&fake, 0)));
             let slot = slot_of(b"k");
             let there = format!("-{kind} {slot} {spelling}{}", fake.port(1));
-            answers(&fake, 0, "SET", 1, there.clone());
+            answer_first(&fake, 0, "SET", 1, there.clone());
             let asked = kind == "ASK";
             if !asked {
                 fake.assign(slot..=slot, 1);
@@ -210,12 +216,12 @@ fn redirection_without_valid_address_is_retried_later() {
     let slot = slot_of(key.as_bytes());
     for host in ["?", "no such host", ""] {
         for port in ["7000x", "0", "65536", ""] {
-            answers(&fake, 0, "SET", 2, format!("-MOVED {slot} {host}:{port}"));
+            answer_first(&fake, 0, "SET", 2, format!("-MOVED {slot} {host}:{port}"));
             assert_eq!(run(&client, &format!("SET {key} {host}{port}x")), "OK");
         }
     }
     for slot in ["99999", "-1", "16384", "x", ""] {
-        answers(&fake, 0, "SET", 2, format!("-MOVED {slot} 127.0.0.1:1"));
+        answer_first(&fake, 0, "SET", 2, format!("-MOVED {slot} 127.0.0.1:1"));
         assert_eq!(run(&client, &format!("SET {key} v")), "OK", "slot {slot}");
     }
 }
@@ -228,7 +234,7 @@ fn asking_is_sent_with_its_command_and_keeps_slot_map() {
     let slot = slot_of(key.as_bytes());
     fake.put(&key, "there");
     let there = port_of(&fake, 1);
-    answers(&fake, 0, "GET", usize::MAX, format!("-ASK {slot} {there}"));
+    answer_first(&fake, 0, "GET", usize::MAX, format!("-ASK {slot} {there}"));
     // It answers ASKING only after it has received the command too.
     let mut asked = 0;
     fake.on(1, move |_, command| {
@@ -307,7 +313,7 @@ fn tryagain_is_retried_until_migration_ends() {
     fake.put("{k}1", "a");
     fake.put("{k}2", "b");
     let words = "-TRYAGAIN Multiple keys request during rehashing of slot";
-    answers(&fake, 0, "MGET", 4, words.into());
+    answer_first(&fake, 0, "MGET", 4, words.into());
     assert_eq!(run(&client, "MGET {k}1 {k}2"), "[a, b]");
     assert_eq!(fake.calls("MGET"), 5);
     assert_eq!(stat(&client, "tryagain"), 4);
@@ -325,8 +331,8 @@ fn answered_command_is_not_resent_with_pending_ones() {
         let fake = FakeCluster::new(2);
         let client = Arc::new(client(&fake.url()));
         let (early, late) = (key_of(0, 2, 1), key_of(1, 2, 2));
-        answers(&fake, 0, "INCR", 1, words.into());
-        answers(&fake, 1, "INCR", 4, words.into());
+        answer_first(&fake, 0, "INCR", 1, words.into());
+        answer_first(&fake, 1, "INCR", 4, words.into());
         let got = run_all(&client, &[format!("INCR {early}"), format!("INCR {late}")]);
         assert_eq!(got, ["1", "1"], "{words}");
         assert_eq!(fake.node(0).calls("INCR"), 2, "{words}");
@@ -341,7 +347,7 @@ fn answered_command_is_not_resent_for_unserved_slot() {
     let slot = slot_of(late.as_bytes());
     fake.unassign(slot..=slot);
     let client = Arc::new(client(&(fake.url() + "?timeout_ms=400")));
-    answers(&fake, 0, "INCR", 1, "-TRYAGAIN".into());
+    answer_first(&fake, 0, "INCR", 1, "-TRYAGAIN".into());
     let got = run_all(&client, &[format!("INCR {early}"), format!("INCR {late}")]);
     assert_eq!(got[0], "1", "{got:?}");
     assert!(
@@ -356,8 +362,8 @@ fn refused_command_not_retried_after_later_slot_command_ran() {
     let fake = FakeCluster::new(2);
     let client = Arc::new(client(&fake.url()));
     let (key, other) = (key_of(0, 2, 1), key_of(1, 2, 2));
-    answers(&fake, 0, "SET", 1, "-TRYAGAIN".into());
-    answers(&fake, 1, "SET", 1, "-TRYAGAIN".into());
+    answer_first(&fake, 0, "SET", 1, "-TRYAGAIN".into());
+    answer_first(&fake, 1, "SET", 1, "-TRYAGAIN".into());
     let got = run_all(
         &client,
         &[
@@ -469,11 +475,11 @@ fn clusterdown_is_retried_until_deadline() {
         "-CLUSTERDOWN The cluster is down",
         "-CLUSTERDOWN Hash slot not served",
     ] {
-        answers(&fake, 0, "INCR", 3, words.into());
+        answer_first(&fake, 0, "INCR", 3, words.into());
         assert!(!run(&long, &format!("INCR {key}")).contains("DOWN"));
     }
     assert_eq!(fake.value(&key).unwrap(), b"2");
-    answers(
+    answer_first(
         &fake,
         0,
         "INCR",
@@ -504,18 +510,18 @@ fn loading_primary_is_retried_and_loading_replica_skipped() {
         let fake = FakeCluster::with_replicas(1, 1);
         fake.put("k", "v");
         let client = Arc::new(client(&fake.url()));
-        answers(&fake, 0, "INCR", 3, words.into());
+        answer_first(&fake, 0, "INCR", 3, words.into());
         assert_eq!(run(&client, "INCR n"), "1");
         assert_eq!(fake.node(0).calls("INCR"), 4, "{words}");
-        answers(&fake, 0, "GET", 3, words.into());
+        answer_first(&fake, 0, "GET", 3, words.into());
         assert_eq!(run(&client, "GET k"), "v", "{words}");
-        answers(&fake, 0, "INCR", 3, words.into());
+        answer_first(&fake, 0, "INCR", 3, words.into());
         assert_eq!(
             run_all(&client, &["INCR n", "GET k"]),
             ["2", "v"],
             "{words}"
         );
-        answers(&fake, 1, "GET", usize::MAX, words.into());
+        answer_first(&fake, 1, "GET", usize::MAX, words.into());
         let before = fake.node(1).calls("GET");
         let readonly = client.readonly();
         let (_, time) = timed(|| {
@@ -541,7 +547,7 @@ fn readonly_error_from_demoted_primary_is_retried() {
     let client = client(&fake.url());
     let key = key_of(0, 2, 1);
     let slot = slot_of(key.as_bytes());
-    answers(
+    answer_first(
         &fake,
         0,
         "INCR",

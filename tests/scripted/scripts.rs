@@ -9,7 +9,7 @@ use support::{Action, FakeCluster, slot_of};
 const ONE: &str = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
 
 /// No node knows any script; every node runs EVAL.
-fn forgetful(nodes: usize) -> FakeCluster {
+fn nodes_without_scripts(nodes: usize) -> FakeCluster {
     let fake = FakeCluster::new(nodes);
     for node in 0..nodes {
         let slots = usize::from(support::SLOTS);
@@ -38,7 +38,7 @@ fn known_script_body_is_resent_where_missing() {
         (format!("EVAL \"return 1\" 1 {}", key_of(0, 2, 0)), 1),
         (format!("EVAL_RO \"return 1\" 1 {}", key_of(0, 2, 0)), 0),
     ] {
-        let fake = forgetful(2);
+        let fake = nodes_without_scripts(2);
         let client = Arc::new(client(&fake.url()));
         let unknown = run(&client, &format!("EVALSHA {ONE} 1 {}", key_of(0, 2, 0)));
         assert!(unknown.starts_with("NOSCRIPT"), "{unknown}");
@@ -65,7 +65,7 @@ fn known_script_body_is_resent_where_missing() {
 
 #[test]
 fn pipelined_scripts_are_resent_in_order_or_not_at_all() {
-    let fake = forgetful(2);
+    let fake = nodes_without_scripts(2);
     let client = Arc::new(client(&fake.url()));
     run(&client, "SCRIPT LOAD \"return 1\"");
     let (a, b) = (key_of(0, 2, 0), key_of(1, 2, 1));

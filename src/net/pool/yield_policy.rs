@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_lets_others_run_where_threads_are_late_for_much_of_the_time() {
+    fn yielding_stops_when_wakeups_are_often_late() {
         let yield_policy = YieldPolicy::default();
         let rarely_late = (0..10_000).map(|turn| if turn % 1000 == 0 { 2 * SLICE } else { QUICK });
         let (time, ok) = turns(&yield_policy, 0, rarely_late);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_are_late_together_lose_their_time_once() {
+    fn simultaneous_late_wakeups_are_charged_once() {
         let yield_policy = YieldPolicy::default();
         for thread in 0..64 {
             assert!(yield_policy.record_yield(at(thread), at(20_000 + thread), false));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn while_one_tries_it_the_others_wait_for_what_comes_of_it() {
+    fn yielding_is_retried_by_one_thread_at_a_time() {
         let yield_policy = YieldPolicy::default();
         let (time, _) = turns(&yield_policy, 0, [SLICE; 30]);
         let until = yield_policy.paused_until.load(Ordering::Relaxed);
