@@ -1,4 +1,5 @@
-# librediscluster.  `make` builds, `make demo` shows it, `make test` tests it, `make help` lists the rest.
+# librediscluster.  `make` builds the library, `make demo` runs an example, `make test` runs the tests, `make help` lists
+# all targets.
 
 CARGO  ?= cargo
 CC     ?= cc
@@ -9,66 +10,66 @@ INCLUDEDIR ?= $(PREFIX)/include
 DESTDIR ?=
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
-# Where the built library lies.  BUILD=target/debug/deps installs the one that `cargo test` built.
+# The folder of the built library.  BUILD=target/debug/deps installs the one that `cargo test` has built.
 BUILD ?= $(TARGET)/release
-# A private installation, for what here uses the library as its users do: demo and bindings.
+# A private installation, for the demo and the bindings.
 STAGE := $(TARGET)/stage
 
-# The one place that knows the version; the soname carries its first number.
+# The version is defined in Cargo.toml only.  The soname contains its first number.
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 MAJOR   := $(firstword $(subst ., ,$(VERSION)))
 SO      := librediscluster.so
-# For C; for C++17; for what reads declarations but has no preprocessor.
+# For C; for C++17; for parsers of declarations without a preprocessor.
 HEADERS := rediscluster.h rediscluster.hpp rediscluster.cdef.h
 
 C_FLAGS   := -std=c99 -pedantic -Wall -Wextra -Werror -Iinclude
 CXX_FLAGS := -std=c++17 -pedantic -Wall -Wextra -Werror -Iinclude
-# What a static link needs besides, as `rustc --print native-static-libs` says (a test compares).
+# The libraries that a static link needs, as printed by `rustc --print native-static-libs` (a test compares them).
 STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
-# Runs the command that follows in a cluster of its own, unless one is running already (RDC_URL names it).
+# Starts a cluster for the command that follows, unless RDC_URL names a running one.
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
 .PHONY: build help demo test test-c asan tsan soak gates test-go test-ruby test-python test-examples bench bench-bindings header lint
 .PHONY: check unit scripted fuzz leaks wheel gem stage install uninstall clean setup-demo setup-test setup-bench
 
-build: ## the shared and the static library, optimised, in target/release
+build: ## build the shared and the static library in target/release
 	$(CARGO) build --release --lib
 
-help: ## this list
+help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
-demo: setup-demo stage ## start a cluster of six, run the C example in it, stop it
+demo: setup-demo stage ## start a cluster of six nodes, run the C example, stop the cluster
 	$(CC) $(C_FLAGS) examples-c/readonly.c -o $(TARGET)/demo -L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lrediscluster
 	$(IN_CLUSTER) $(TARGET)/demo
 
-test: setup-test check build ## everything: Rust, C, installation, Go, Ruby, Python, examples (installs what is missing)
+test: setup-test check build ## run all tests: Rust, C, installation, Go, Ruby, Python, examples (installs missing tools)
 	CARGO_TARGET_DIR=$(TARGET) CARGO=$(CARGO) tools/test.sh
 	$(MAKE) --no-print-directory stage
 	$(IN_CLUSTER) $(MAKE) --no-print-directory test-go test-ruby test-python test-examples
 
-soak: ## random simulated runs, then 64 threads on a cluster that fails and recovers, SOAK_SECONDS (600) each
+soak: ## run random simulations, then 64 threads on a cluster with faults, for SOAK_SECONDS (600) each
 	SIMULATION_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --lib simulation::random_faults -- --nocapture
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --test faults soak:: -- --nocapture
 
-test-c: ## the C tests and examples, also under valgrind, and the installation
+test-c: ## run the C tests and examples, also under valgrind, and test the installation
 	$(CARGO) test --test c_programs
 
-asan: ## the C programs under AddressSanitizer: what is freed, lost or overrun
+asan: ## run the C programs under AddressSanitizer: memory errors and leaks
 	$(CARGO) test --test sanitizers address
 
-tsan: ## the C programs under ThreadSanitizer: what threads share without order
+tsan: ## run the C programs under ThreadSanitizer: data races
 	$(CARGO) test --test sanitizers thread
 
-gates: build ## what an operation may cost: instructions, system calls, allocations, memory
+gates: build ## check the cost limits of operations: instructions, system calls, allocations, memory
 	$(CARGO) test --test cost_limits
 
-# How the bindings find the library that was just built: Go by the first, the others by the last.
+# Where the bindings find the staged library: Go uses PKG_CONFIG_PATH, the others use RDC_LIBRARY.
 test-go test-ruby test-python test-examples: export PKG_CONFIG_PATH := $(STAGE)/lib/pkgconfig
 test-go test-ruby test-python test-examples: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)
 test-go test-ruby test-python test-examples: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
 
-test-go: stage ## the Go binding's tests, also with the race detector; so test-ruby, test-python, test-examples
+test-go: stage ## test the Go binding, also with the race detector; likewise test-ruby, test-python, test-examples
 	cd bindings/go && test -z "$$(gofmt -l .)" && go vet ./... && $(IN_CLUSTER) sh -ec ' \
 		go test -count=1 ./...; \
 		GODEBUG=cgocheck=1 go test -race -count=1 ./...; \
@@ -92,11 +93,11 @@ test-examples: setup-test stage
 fuzz: ## run the coverage-guided fuzzer on each parser for FUZZ_SECONDS (60)
 	tools/fuzz.sh $(or $(FUZZ_SECONDS),60)
 
-# Tens of thousands of calls, whose memory is counted afterwards; they are part of the tests above.
+# Measures the memory after tens of thousands of calls.  These tests are part of the test targets above.
 leaks: export PKG_CONFIG_PATH := $(STAGE)/lib/pkgconfig
 leaks: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)
 leaks: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
-leaks: setup-test stage ## what Go, Ruby and Python leave behind of many calls, and the C examples under valgrind
+leaks: setup-test stage ## check Go, Ruby and Python for leaks over many calls, and the C examples under valgrind
 	$(CARGO) test --test c_programs examples
 	cd bindings/go && $(IN_CLUSTER) go test -count=1 -v -run 'Memory|Bounded' ./...
 	cd bindings/ruby && $(IN_CLUSTER) ruby -w -Ilib -Itest test/process_test.rb -n /memory/
@@ -104,12 +105,12 @@ leaks: setup-test stage ## what Go, Ruby and Python leave behind of many calls, 
 
 PACKAGES := $(TARGET)/packages
 
-wheel: stage ## the Python package with the library in it, into target/packages
+wheel: stage ## build the Python package, which contains the library, in target/packages
 	test -x $(TARGET)/wheel/bin/pip || python3 -m venv $(TARGET)/wheel
 	RDC_LIBRARY=$(STAGE)/lib/$(SO) $(TARGET)/wheel/bin/pip wheel -q --no-deps -w $(PACKAGES) bindings/python
 	@ls $(PACKAGES)/*.whl
 
-gem: stage ## the Ruby package with the library in it, into target/packages
+gem: stage ## build the Ruby package, which contains the library, in target/packages
 	rm -rf $(TARGET)/gem
 	mkdir -p $(PACKAGES)
 	cp -r bindings/ruby $(TARGET)/gem
@@ -120,12 +121,12 @@ gem: stage ## the Ruby package with the library in it, into target/packages
 
 HIREDIS := 3.5.0
 
-# The benchmarks are a workspace of their own, so that their peers cost nobody else anything.
+# The benchmarks are a separate workspace, so that other targets do not build the clients they compare with.
 BENCH = CARGO_TARGET_DIR=$(TARGET)/bench PYTHONPATH=bindings/python RDC_LIBRARY=$(STAGE)/lib/$(SO) \
 	$(CARGO) run -q --release --manifest-path bench/Cargo.toml --bin bench --
 
 bench: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
-bench: setup-bench setup-test stage ## librediscluster beside its peers, into docs/benchmarks (QUICK=1: in 2 minutes instead of 8)
+bench: setup-bench setup-test stage ## compare with other clients, and write docs/benchmarks (QUICK=1: 2 minutes instead of 8)
 	bench/peers.sh $(TARGET)/bench/peers
 	CARGO_TARGET_DIR=$(TARGET)/bench $(CARGO) build -q --release --manifest-path bench/Cargo.toml
 	$(BENCH) $(if $(QUICK),--quick) . $(STAGE)/lib/$(SO) $(TARGET)/bench/peers
@@ -134,27 +135,27 @@ bench: setup-bench setup-test stage ## librediscluster beside its peers, into do
 bench-bindings: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
 bench-bindings: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)
 bench-bindings: export PKG_CONFIG_PATH := $(STAGE)/lib/pkgconfig
-bench-bindings: setup-bench setup-test stage ## Go, Ruby and Python beside their clients, into docs/benchmarks/bindings.md
+bench-bindings: setup-bench setup-test stage ## compare the bindings with other clients, and write docs/benchmarks/bindings.md
 	cd bindings/go/bench && go test -c -o $(TARGET)/bench/go.test .
 	test -d $(TARGET)/bench/hiredis || $(TARGET)/venv/bin/pip install -q --no-deps --target $(TARGET)/bench/hiredis hiredis==$(HIREDIS)
 	$(IN_CLUSTER) $(TARGET)/venv/bin/python bindings/bench/table.py \
 		$(TARGET)/venv/bin/python $(TARGET)/bench/hiredis $(TARGET)/bench/go.test $(if $(QUICK),5,15)
 
-header: ## write include/rediscluster.h and .cdef.h anew from the sources
+header: ## generate include/rediscluster.h and .cdef.h from the sources
 	RDC_BLESS=1 $(CARGO) test -q --test repo abi::
 
-check: ## formatting, clippy and cargo check: the first step of the inner loop
+check: ## check formatting, and run clippy and cargo check
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) check --workspace --all-targets
 
-unit: ## the unit tests: no server, no simulation
+unit: ## run the unit tests: no server, no simulation
 	$(CARGO) test --lib -- --skip simulation
 
-scripted: ## the tests against scripted nodes: no server
+scripted: ## run the tests against scripted nodes: no server
 	$(CARGO) test --test scripted
 
-lint: check ## check, and the other workspaces, no default features, C and C++ warnings
+lint: check ## run check, and check the other workspaces, a build without default features, and C and C++ warnings
 	$(CARGO) clippy --lib --no-default-features -- -D warnings
 	$(CARGO) fmt --manifest-path bench/Cargo.toml --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
@@ -164,14 +165,14 @@ lint: check ## check, and the other workspaces, no default features, C and C++ w
 setup-demo setup-test setup-bench: setup-%:
 	CARGO_TARGET_DIR=$(TARGET) tools/setup.sh $*
 
-# Only what is not built is built, so that `make && sudo make install` runs no cargo as root.
+# Runs cargo only if the library is missing, so that `make && sudo make install` does not run cargo as root.
 $(BUILD)/%:
 	$(CARGO) build --release --lib
 
 stage: build
 	@$(MAKE) --no-print-directory -s install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib INCLUDEDIR=$(STAGE)/include
 
-install: $(BUILD)/$(SO) $(BUILD)/librediscluster.a ## into $(DESTDIR)$(PREFIX); also LIBDIR, INCLUDEDIR
+install: $(BUILD)/$(SO) $(BUILD)/librediscluster.a ## install into $(DESTDIR)$(PREFIX); see also LIBDIR and INCLUDEDIR
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
 	install -m 755 $(BUILD)/$(SO) $(DESTDIR)$(LIBDIR)/$(SO).$(VERSION)
 	ln -sf $(SO).$(VERSION) $(DESTDIR)$(LIBDIR)/$(SO).$(MAJOR)
@@ -183,10 +184,10 @@ install: $(BUILD)/$(SO) $(BUILD)/librediscluster.a ## into $(DESTDIR)$(PREFIX); 
 	    > $(DESTDIR)$(LIBDIR)/pkgconfig/rediscluster.pc
 	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/rediscluster.pc
 
-uninstall: ## takes out what install put there
+uninstall: ## remove the installed files
 	rm -f $(DESTDIR)$(LIBDIR)/$(SO) $(DESTDIR)$(LIBDIR)/$(SO).$(MAJOR) $(DESTDIR)$(LIBDIR)/$(SO).$(VERSION)
 	rm -f $(DESTDIR)$(LIBDIR)/librediscluster.a $(DESTDIR)$(LIBDIR)/pkgconfig/rediscluster.pc
 	rm -f $(HEADERS:%=$(DESTDIR)$(INCLUDEDIR)/%)
 
-clean: ## remove what was built
+clean: ## remove all build results
 	$(CARGO) clean

@@ -1,11 +1,11 @@
-//! Gives the shared library its SONAME (cargo sets none) and keeps it mapped after dlclose:
-//! thread-local storage of a caller's thread may outlive the handle that loaded us.
+//! Sets the SONAME of the shared library, which cargo does not, and keeps the library mapped after
+//! dlclose(): thread-local destructors may run later.
 fn main() {
-    // What programs are linked against is the major version: see ABI.md.
+    // Programs are linked against the major version: see ABI.md.
     let major = std::env::var("CARGO_PKG_VERSION_MAJOR").unwrap_or_default();
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,librediscluster.so.{major}");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
-    // See src/sync.rs: set by `make tsan` alone.
+    // Set by `make tsan` only: see src/sync.rs.
     println!("cargo:rustc-check-cfg=cfg(rdc_tsan)");
     println!("cargo:rerun-if-changed=build.rs");
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Fetches the peers that `make bench` measures us beside, into the folder that is named.
+# peers.sh FOLDER: fetches the clients that `make bench` compares librediscluster with into FOLDER.
 #
-# One that cannot be had is left out: the page then says so.
+# A client that cannot be fetched is left out, and the benchmark page lists it as absent.
 set -u
 peers=$1
 mkdir -p "$peers"
@@ -16,10 +16,10 @@ for package in redis==8.1.0 valkey-glide-sync==2.6.0; do
     "$venv/bin/python" -c "from importlib.metadata import version; assert version('${package%==*}') == '${package#*==}'" 2>/dev/null ||
         pip install "$package" || say "no $package"
 done
-# What our own binding needs, if it needs anything.
+# A dependency of the Python binding.
 "$venv/bin/python" -c 'import cffi' 2>/dev/null || pip install cffi || say "no cffi"
 
-# The Python package brings the C library along, whole.
+# The source package of libvalkey-py contains the C library.
 version=4.2.1
 if [ "$(cat "$peers/libvalkey.version" 2>/dev/null)" != "libvalkey as in libvalkey-py $version" ]; then
     rm -rf "$peers/libvalkey" "$peers/fetched"

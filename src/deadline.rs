@@ -38,7 +38,7 @@ impl Time {
     }
 
     /// The inverse of [`Time::nanos`].
-    pub fn of_nanos(nanos: u64) -> Time {
+    pub fn from_nanos(nanos: u64) -> Time {
         Time(nanos)
     }
 

@@ -100,11 +100,11 @@ impl Code {
 ///
 /// Boxed, to keep `Result` small on the success path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error(Box<Fault>);
+pub struct Error(Box<ErrorFields>);
 
 /// The fields of an [`Error`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct ErrorFields {
     pub code: Code,
     pub message: String,
     /// False if the command certainly did not run, so that sending it again is safe.
@@ -116,7 +116,7 @@ pub struct Fault {
 impl Error {
     /// An error of the library. The name of the code is prepended to `message`.
     pub fn new(code: Code, message: impl fmt::Display) -> Error {
-        Error::from(Fault {
+        Error::from(ErrorFields {
             code,
             message: one_line(format!("{} {}", code.name(), message)),
             sent: false,
@@ -154,22 +154,22 @@ fn one_line(mut text: String) -> String {
     text
 }
 
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Error {
-        Error(Box::new(fault))
+impl From<ErrorFields> for Error {
+    fn from(fields: ErrorFields) -> Error {
+        Error(Box::new(fields))
     }
 }
 
 impl Deref for Error {
-    type Target = Fault;
+    type Target = ErrorFields;
 
-    fn deref(&self) -> &Fault {
+    fn deref(&self) -> &ErrorFields {
         &self.0
     }
 }
 
 impl DerefMut for Error {
-    fn deref_mut(&mut self) -> &mut Fault {
+    fn deref_mut(&mut self) -> &mut ErrorFields {
         &mut self.0
     }
 }

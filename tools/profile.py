@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Where the instructions of a workload go: callgrind on the program that the gates measure.
+"""Profiles the instructions of a workload, with callgrind on the program that `make gates` measures.
 
     cargo run -q -p support --bin cluster -- run -- tools/profile.py get 1000 [FUNCTION]
 
-after `make gates`, which builds that program: tests/c/gates/workload.c has the workloads. What was
-inlined counts for the function that it was inlined into; the lines behind it say where it is. With (a part of) a
-function's name: every line of it that costs anything.
+Run `make gates` first: it builds the program. tests/c/gates/workload.c contains the workloads. Inlined code counts for
+the function that contains it; the source lines after the function show where it is. FUNCTION is (part of) a function's
+name: the output then lists each of its lines that costs instructions.
 """
 
 import collections
@@ -31,7 +31,7 @@ def record(workload, times, out):
 
 
 def parse(path):
-    """Own instructions by function, by (function, file, line), and calls by function."""
+    """Self cost by function, self cost by (function, file, line), and calls by function."""
     own, lines, calls = collections.Counter(), collections.Counter(), collections.Counter()
     names = {}
     place = {"fn": None, "cfn": None, "file": None}
@@ -57,7 +57,7 @@ def parse(path):
                 if at != "*":
                     number = int(at) if not sign else number + int(sign + at)
                 if of_call:
-                    of_call = False  # the callee's own lines say it
+                    of_call = False  # inclusive cost, which the lines of the callee contain
                     continue
                 own[place["fn"]] += int(count)
                 lines[place["fn"], place["file"], number] += int(count)
@@ -74,7 +74,7 @@ def main():
         record(workload, times, out)
         own, lines, calls = parse(out)
     total = sum(own.values())
-    print(f"{workload}: {total / times:.0f} instructions for one")
+    print(f"{workload}: {total / times:.0f} instructions per operation")
     for (name, file, line), count in sorted(lines.items(), key=lambda at: at[0][1:]):
         if of and of in name and count >= times / 2:
             print(f"{count / times:12.1f}  {os.path.basename(file)}:{line}")

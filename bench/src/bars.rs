@@ -1,10 +1,10 @@
-//! The bars that were set before the first line was written, and where each of them stands.
+//! The performance targets, which were set before the library was written, and their results.
 
 use crate::contender::Sample;
 use crate::results::{Metric, Results};
 use crate::workload::WORKLOADS;
 
-/// Ours by the best of these peers; a bar whose peers are absent cannot be judged.
+/// A limit on our value divided by that of the best peer. A bar without a present peer is skipped.
 struct Bar {
     workload: &'static str,
     metric: &'static str,
@@ -56,7 +56,7 @@ const BARS: &[Bar] = &[
     bar("create to first reply", "p50", &["valkey-glide"], 0.1),
 ];
 
-/// The same for our Python binding against redis-py.
+/// The targets of the Python binding against redis-py.
 const PYTHON: &[Bar] = &[
     bar("GET", "p50", PY, 0.35),
     bar("GET", "CPU", PY, 0.30),
@@ -71,7 +71,7 @@ pub fn metric(name: &str) -> Metric {
     }
 }
 
-/// "| workload | metric | against | limit | measured | verdict |" rows, missed ones first.
+/// Rows of "| name | workload | metric | peers | limit | measured | verdict |", missed targets first.
 pub fn table(results: &Results, names: &[&str], ours: &str, python: &str) -> String {
     let place = |name: &str| names.iter().position(|&n| n == name);
     let mut rows = Vec::new();
@@ -83,7 +83,7 @@ pub fn table(results: &Results, names: &[&str], ours: &str, python: &str) -> Str
                 continue;
             };
             let ratio = |peer: &&str| results.ratio(workload, us, place(peer)?, metric(bar.metric));
-            // The best peer is the one beside which we look worst.
+            // The best peer is the one with the highest ratio.
             let Some(measured) = bar.peers.iter().filter_map(ratio).reduce(f64::max) else {
                 continue;
             };

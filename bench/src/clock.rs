@@ -1,4 +1,4 @@
-//! Clocks that mean the same in every process.
+//! Clocks that can be compared between processes.
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
@@ -10,8 +10,8 @@ pub fn now_ns() -> i64 {
     time.num_nanoseconds()
 }
 
-/// What this process, all of its threads, has had of the processors, in the kernel and outside.
+/// CPU time of this process, with all its threads, in user and kernel mode.
 pub fn cpu_ns() -> i64 {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("every Linux keeps account");
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("every Linux has getrusage");
     (usage.user_time() + usage.system_time()).num_nanoseconds()
 }

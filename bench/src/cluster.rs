@@ -1,4 +1,4 @@
-//! The cluster that everybody is measured against, and the data in it.
+//! The cluster that all clients are measured against, and its data.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,14 +10,14 @@ use support::{Admin, Cluster, encode, slot_of};
 use crate::data::{BIG, ELEMENTS, KEYS, VALUE, key};
 use crate::worker::Failure;
 
-/// "LAST:PRIMARY:REPLICA,..." in the order of their slots: what the floor has to know.
+/// "LAST:PRIMARY:REPLICA,...", ordered by slot: the slot map for the floor.
 pub fn shards(cluster: &Cluster) -> Result<String, Failure> {
     let mut shards = Vec::new();
     let mut first = 0;
     while first < support::SLOTS {
         let primary = cluster.primary_of(first)?;
         let replica = *cluster.replicas_of(first)?.first().ok_or("no replica")?;
-        // The last slot of the range: the owner changes once behind it.
+        // A binary search for the last slot of the range.
         let (mut mine, mut other) = (first, support::SLOTS);
         while mine + 1 < other {
             let middle = mine + (other - mine) / 2;
@@ -33,7 +33,7 @@ pub fn shards(cluster: &Cluster) -> Result<String, Failure> {
     Ok(shards.join(","))
 }
 
-/// Sends all of that at once and reads as many times `+OK`.
+/// Sends all commands at once, and expects `count` times `+OK`.
 fn store(port: u16, commands: Vec<u8>, count: usize) -> Result<(), Failure> {
     let mut socket = TcpStream::connect(("127.0.0.1", port))?;
     let mut writer = socket.try_clone()?;

@@ -1,4 +1,4 @@
-//! A contender: a worker process that is told what to do, or `redis-benchmark`.
+//! A contender: a client in a worker process, or `redis-benchmark`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -13,9 +13,9 @@ use crate::workload::Workload;
 pub struct Contender {
     pub name: &'static str,
     pub what: String,
-    /// Whether users could use it instead of ours; else it is a yardstick.
+    /// Whether it is an alternative to librediscluster. Otherwise it is a reference value.
     pub is_peer: bool,
-    /// Program and arguments; those of a worker are followed by the seeds.
+    /// Program and arguments. A worker gets the seeds as a further argument.
     program: Vec<String>,
     worker: Option<Worker>,
 }
@@ -26,8 +26,8 @@ pub struct Worker {
     stdout: BufReader<ChildStdout>,
 }
 
-/// One workload of one contender in one round; times of the whole round but the percentiles, which
-/// are of one turn.
+/// One workload of one contender in one round. The times are of the whole round, except for the
+/// percentiles, which are of one turn.
 #[derive(Clone, Copy)]
 pub struct Sample {
     pub operations: f64,
@@ -66,13 +66,14 @@ impl Worker {
         })
     }
 
-    pub fn tell(&mut self, name: &str, budget_ms: u64, arg: usize) -> Result<(), Failure> {
+    /// Starts a workload.
+    pub fn send(&mut self, name: &str, budget_ms: u64, arg: usize) -> Result<(), Failure> {
         writeln!(self.stdin, "{name} {budget_ms} {arg}")?;
         Ok(self.stdin.flush()?)
     }
 
-    /// The numbers behind "ok", or the other words as the reason why there are none.
-    pub fn hear(&mut self) -> Result<Vec<f64>, Failure> {
+    /// The numbers after "ok". Any other line is the reason why there is no result.
+    pub fn receive(&mut self) -> Result<Vec<f64>, Failure> {
         let mut line = String::new();
         if self.stdout.read_line(&mut line)? == 0 {
             return Err(format!("ended: {}", self.child.wait()?).into());
@@ -87,7 +88,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to kill.
+        // Errors are ignored: the worker may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -118,7 +119,7 @@ impl Contender {
         self.name == LOAD_GENERATOR
     }
 
-    /// A fresh process, for what spoils it; a load generator has none.
+    /// A new worker process, for workloads that need one. A load generator has none.
     pub fn fresh(&self, seeds: &str, shards: &str) -> Option<Result<Worker, Failure>> {
         (!self.is_load_generator()).then(|| Worker::start(&self.program, seeds, shards))
     }
@@ -140,8 +141,8 @@ impl Contender {
                 self.worker.insert(worker)
             }
         };
-        worker.tell(workload.name, budget_ms, workload.arg)?;
-        let outcome = worker.hear();
+        worker.send(workload.name, budget_ms, workload.arg)?;
+        let outcome = worker.receive();
         match outcome.as_deref() {
             Ok(&[operations, wall_ns, cpu_ns, p50_ns, p99_ns]) => Ok(Sample {
                 operations,
@@ -165,8 +166,8 @@ fn children_cpu_ns() -> Result<i64, Failure> {
     Ok((usage.user_time() + usage.system_time()).num_nanoseconds())
 }
 
-/// What `redis-benchmark --cluster` says of the same load; it has a thread and a connection for each
-/// node even where one is asked for.
+/// Measures the same load with `redis-benchmark --cluster`. It uses one thread and one connection per
+/// node, even if one is requested.
 fn generate_load(
     program: &str,
     workload: &Workload,
@@ -180,7 +181,7 @@ fn generate_load(
         _ => return Err("unsupported".into()),
     };
     let port = seeds.split([':', ',']).nth(1).ok_or("no port")?;
-    // It looks at its clock four times a second: a short run would be all rounding.
+    // It reads its clock four times per second, so short runs would be inaccurate.
     let per_ms = if depth > 1 || clients > 2 { 300 } else { 80 };
     let requests = (budget_ms * per_ms).max(depth as u64 * 10);
     let before = children_cpu_ns()?;
@@ -199,16 +200,16 @@ fn generate_load(
     let cpu_ns = (children_cpu_ns()? - before) as f64;
     let text = String::from_utf8_lossy(&output.stdout);
     // "test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95...","p99...","max..."
-    let words = text
+    let fields = text
         .lines()
         .find(|line| line.starts_with("\"GET\"") || line.starts_with("\"SET\""));
-    let words: Vec<&str> = words
+    let fields: Vec<&str> = fields
         .ok_or("no result")?
         .split(',')
-        .map(|w| w.trim_matches('"'))
+        .map(|field| field.trim_matches('"'))
         .collect();
     let number = |i: usize| -> Result<f64, Failure> {
-        Ok(words.get(i).ok_or("a number is missing")?.parse()?)
+        Ok(fields.get(i).ok_or("a number is missing")?.parse()?)
     };
     let operations = requests as f64;
     Ok(Sample {

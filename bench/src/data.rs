@@ -1,4 +1,4 @@
-//! What all contenders find in the cluster, and the order in which they ask for it.
+//! The data in the cluster, and the order in which keys are requested.
 
 pub const KEYS: usize = 100_000;
 pub const VALUE: &[u8; 16] = b"0123456789abcdef";
@@ -10,7 +10,7 @@ pub fn key(i: usize) -> String {
     format!("key:{i}")
 }
 
-/// All keys in turn, in an order that jumps between slots.
+/// Iterates over all keys, in an order that alternates between slots.
 pub struct Keys(pub usize);
 
 impl Keys {

@@ -1,5 +1,5 @@
-//! What librediscluster costs beside its peers. Every contender runs in a process of its own and is
-//! told what to do by lines on its standard input; `workers/worker.c` says how.
+//! Benchmarks of librediscluster against other clients. Every contender runs in a process of its own,
+//! and reads the workloads to run from its standard input. `workers/worker.c` describes the protocol.
 
 pub mod bars;
 pub mod clock;

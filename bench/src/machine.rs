@@ -1,16 +1,17 @@
-//! Where it was measured.
+//! A description of the machine that the benchmarks ran on.
 
 use std::fs;
 use std::process::Command;
 
-fn behind(path: &str, label: &str) -> Option<String> {
+/// The value of the line "label: value" in a file.
+fn read_field(path: &str, label: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find(|line| line.starts_with(label))?;
     Some(line.split_once(':')?.1.trim().into())
 }
 
-/// What a program says first, or that it is not there.
-pub fn says(program: &str, args: &[&str]) -> String {
+/// The first line of a program's output, or "not found".
+pub fn first_line(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output();
     let text = output
         .ok()
@@ -19,19 +20,19 @@ pub fn says(program: &str, args: &[&str]) -> String {
     first.unwrap_or("not found").trim().into()
 }
 
-/// A line each.
+/// The description, as lines.
 pub fn describe() -> Vec<String> {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let model = behind("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".into());
-    let memory = behind("/proc/meminfo", "MemTotal").unwrap_or_else(|| "unknown".into());
+    let model = read_field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".into());
+    let memory = read_field("/proc/meminfo", "MemTotal").unwrap_or_else(|| "unknown".into());
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     vec![
         format!("{cores} cores of {model}, memory {memory}"),
-        format!("kernel {}", says("uname", &["-sr"])),
+        format!("kernel {}", first_line("uname", &["-sr"])),
         format!(
             "{}, {}",
-            says("rustc", &["--version"]),
-            says("cc", &["--version"])
+            first_line("rustc", &["--version"]),
+            first_line("cc", &["--version"])
         ),
         format!("load average when it ended: {}", load.trim()),
     ]

@@ -2,8 +2,8 @@
 //!
 //!     bench [--quick] ROOT LIBRARY PEERS
 //!
-//! ROOT is the repository, LIBRARY the built librediscluster.so, PEERS the folder that
-//! bench/peers.sh has filled.
+//! ROOT is the repository, LIBRARY the built librediscluster.so, and PEERS the folder of
+//! bench/peers.sh.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bench::cluster::{load, shards};
 use bench::contender::{Contender, FLOOR, LOAD_GENERATOR, OURS};
-use bench::machine::says;
+use bench::machine::first_line;
 use bench::recovery::{Outcomes, kill_a_primary};
 use bench::report::{OUR_PYTHON, Report};
 use bench::results::Results;
@@ -25,7 +25,7 @@ struct Plan {
     budget_ms: u64,
     kills: usize,
     handles: usize,
-    /// A workload that takes longer than this, with all contenders, ends before its last round.
+    /// A workload that takes longer than this, with all contenders, gets fewer rounds.
     limit: Duration,
 }
 
@@ -61,7 +61,7 @@ fn cc(root: &Path, program: &Path, sources: &[PathBuf], more: &[String]) -> Resu
     Ok(())
 }
 
-/// Ours and whoever else is there; and the reasons why others are not.
+/// The contenders that are present, and the reasons why others are absent.
 fn contenders(
     root: &Path,
     library: &Path,
@@ -173,14 +173,14 @@ fn contenders(
             "" => "the Python binding of this repository".into(),
             _ => format!(
                 "{package} {}",
-                says(&python.display().to_string(), &["-c", &version])
+                first_line(&python.display().to_string(), &["-c", &version])
             ),
         };
         let mut contender = Contender::new(
             name,
             format!(
                 "{what}, in {}",
-                says(&python.display().to_string(), &["--version"])
+                first_line(&python.display().to_string(), &["--version"])
             ),
             &[&python, &script, Path::new(argument)],
         );
@@ -189,7 +189,7 @@ fn contenders(
         }
         all.push(contender);
     }
-    match says(LOAD_GENERATOR, &["--version"]).as_str() {
+    match first_line(LOAD_GENERATOR, &["--version"]).as_str() {
         _ if quick => absent.push(format!(
             "{LOAD_GENERATOR}: it takes longer than a quick run allows"
         )),
@@ -229,8 +229,8 @@ fn run() -> Result<(), Failure> {
             } else {
                 plan.handles
             };
-            worker.tell("memory", 0, handles).ok()?;
-            worker.hear().ok()?.first().copied()
+            worker.send("memory", 0, handles).ok()?;
+            worker.receive().ok()?.first().copied()
         })
         .collect();
 
@@ -240,7 +240,7 @@ fn run() -> Result<(), Failure> {
         let mut unable = vec![false; contenders.len()];
         let all = contenders.len();
         for round in 0..plan.rounds {
-            // Everybody is first once, and nobody always comes behind the same other.
+            // The order rotates, so that each contender is first once.
             for turn in 0..all {
                 let c = (turn + round) % all;
                 let contender = &mut contenders[c];
@@ -248,9 +248,9 @@ fn run() -> Result<(), Failure> {
                     continue;
                 }
                 match contender.measure(workload, plan.budget_ms, &seeds, &known) {
-                    Ok(sample) => results.note(w, c, Some(sample)),
+                    Ok(sample) => results.add(w, c, Some(sample)),
                     Err(reason) => {
-                        results.note(w, c, None);
+                        results.add(w, c, None);
                         unable[c] = true;
                         if reason.to_string() != "unsupported" {
                             eprintln!("bench: {}, {}: {reason}", workload.title, contender.name);
@@ -271,7 +271,7 @@ fn run() -> Result<(), Failure> {
 
     let mut recovery: Vec<Outcomes> = Vec::new();
     for _ in 0..plan.kills {
-        // Everybody else rests: only fresh workers write.
+        // The other workers are idle: only new workers write.
         recovery.push(kill_a_primary(&cluster, &contenders, &known)?);
         eprintln!("bench: recovery ({:.0} s)", began.elapsed().as_secs_f64());
     }

@@ -1,5 +1,5 @@
-//! A primary is killed while every contender writes to it: how long after its replica accepts
-//! writes do they go on, and what did they tell their callers meanwhile?
+//! Recovery after a failover: a primary is killed while every contender writes to it. Measures how
+//! long after the replica accepts writes each contender succeeds again, and how many writes failed.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::worker::Failure;
 const KEY: usize = 1;
 /// Longer than any failover of the cluster that is killed here.
 const BUDGET_MS: u64 = 9000;
-/// By then the slowest interpreter has loaded its client.
+/// Time for all workers to start, interpreters included.
 const HEAD_START: Duration = Duration::from_millis(2500);
 
 pub struct Outcome {
@@ -23,17 +23,17 @@ pub struct Outcome {
     pub failed: f64,
 }
 
-/// One for each contender: an outcome, the reason why there is none, or None if it cannot take part.
+/// For each contender: an outcome, the reason why there is none, or `None` if it does not take part.
 pub type Outcomes = Vec<Option<Result<Outcome, String>>>;
 
 fn lag(worker: Result<Worker, Failure>, accepted: i64) -> Result<Outcome, Failure> {
-    match worker?.hear()?[..] {
+    match worker?.receive()?[..] {
         [writes, failed, from, to] if from <= accepted as f64 => Ok(Outcome {
             lag_ms: ((to - accepted as f64) / 1e6).max(0.0),
             writes,
             failed,
         }),
-        _ => Err("was held up at another time".into()),
+        _ => Err("its longest interruption was not the failover".into()),
     }
 }
 
@@ -50,7 +50,7 @@ pub fn kill_a_primary(
     let start = |contender: &Contender| {
         let worker = contender.fresh(&seeds, shards)?;
         Some(worker.and_then(|mut worker| {
-            worker.tell("recovery", BUDGET_MS, KEY)?;
+            worker.send("recovery", BUDGET_MS, KEY)?;
             Ok(worker)
         }))
     };

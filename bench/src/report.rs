@@ -37,7 +37,7 @@ impl Report<'_> {
 
     fn ours(&self) -> usize {
         let ours = self.contenders.iter().position(|c| c.name == OURS);
-        ours.expect("we take part")
+        ours.expect("librediscluster is a contender")
     }
 
     pub fn write(&self, folder: &Path) -> Result<(), Failure> {
@@ -100,7 +100,7 @@ impl Report<'_> {
         .draw()
     }
 
-    /// A row for each workload, a column for each contender: its median, and how many times ours.
+    /// A row per workload, and a column per contender: its median, and its ratio to ours.
     fn table(&self, metric: Metric) -> Result<String, Failure> {
         let (mut text, mut line, ours) = (String::from("| |"), String::from("|---|"), self.ours());
         for name in self.names() {

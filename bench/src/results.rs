@@ -1,14 +1,14 @@
-//! Samples, and what is said of them: medians, and medians of the ratios of the same round.
+//! Samples, their medians, and the medians of ratios within a round.
 
 use crate::contender::Sample;
 use crate::workload::WORKLOADS;
 
-/// By workload, contender and round; None where there is no result.
+/// Samples by workload, contender and round; `None` if there is no result.
 pub struct Results {
     samples: Vec<Vec<Vec<Option<Sample>>>>,
 }
 
-/// What of a sample is looked at.
+/// A value of a sample.
 pub type Metric = fn(&Sample) -> f64;
 
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
@@ -23,7 +23,7 @@ impl Results {
         Results { samples }
     }
 
-    pub fn note(&mut self, workload: usize, contender: usize, sample: Option<Sample>) {
+    pub fn add(&mut self, workload: usize, contender: usize, sample: Option<Sample>) {
         self.samples[workload][contender].push(sample);
     }
 
@@ -32,7 +32,7 @@ impl Results {
         median(all.map(metric).collect())
     }
 
-    /// The median of one contender's value by another's, each of the same round.
+    /// The median of one contender's value divided by another's, within each round.
     pub fn ratio(&self, workload: usize, one: usize, other: usize, metric: Metric) -> Option<f64> {
         let of = &self.samples[workload];
         let rounds = of[one].iter().zip(&of[other]);
@@ -40,13 +40,13 @@ impl Results {
         median(ratios.collect())
     }
 
-    /// In how many rounds this one took part, at least.
+    /// The number of rounds of a contender: the minimum over all workloads.
     pub fn rounds(&self, contender: usize) -> usize {
         let counts = self.samples.iter().map(|of| of[contender].len());
         counts.min().unwrap_or(0)
     }
 
-    /// Everything, a line each, for whoever would rather calculate otherwise.
+    /// All samples as tab-separated lines.
     pub fn table(&self, names: &[&str]) -> String {
         let mut text = String::from(
             "workload\tcontender\tround\toperations\twall_ns\tcpu_ns\tp50_ns\tp99_ns\n",

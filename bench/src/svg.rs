@@ -1,4 +1,4 @@
-//! Bars, as a picture.
+//! Bar charts as SVG.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ pub struct Chart<'a> {
     pub title: &'a str,
     pub unit: &'a str,
     pub series: &'a [&'a str],
-    /// A name, and a value for each of the series that has one.
+    /// For each group its name, and the value of each series, if there is one.
     pub groups: Vec<(&'a str, Vec<Option<f64>>)>,
     pub logarithmic: bool,
 }
@@ -118,7 +118,7 @@ fn line(svg: &mut String, text: &str) {
     writeln!(svg, "{text}").expect("a String takes everything");
 }
 
-/// A number with as many digits as it has meaning.
+/// Formats a number with two or three significant digits.
 pub fn short(value: f64) -> String {
     let digits = match value {
         v if v >= 100.0 => 0,

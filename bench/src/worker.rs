@@ -1,4 +1,4 @@
-//! The workloads for contenders written in Rust: what `workers/worker.c` is for those in C.
+//! Runs the workloads for contenders written in Rust, as `workers/worker.c` does for those in C.
 
 use std::io::{self, BufRead, Write};
 use std::sync::Barrier;
@@ -9,19 +9,19 @@ use std::time::Duration;
 use crate::clock::{cpu_ns, now_ns};
 use crate::data::{KEYS, Keys, MANY};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 const SAMPLES: usize = 1 << 17;
 const MAX_THREADS: usize = 64;
 
-/// Why something could not be done, in a line.
+/// The reason of a failure, in one line.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub type Done = Result<(), Failure>;
 
-/// A client with one thread to use it. Every operation walks its reply and fails if it is not as it
-/// was loaded; keys are numbers.
+/// A client that one thread uses. Keys are numbers. Every operation reads its whole reply, and fails
+/// if the reply differs from the data that was loaded.
 pub trait Peer: Sized + Send {
-    /// Gives up on nothing before its patience is over.
-    fn open(seeds: &str, from_replicas: bool, patience: Duration) -> Result<Self, Failure>;
+    /// Connects. `timeout` applies to every operation.
+    fn open(seeds: &str, from_replicas: bool, timeout: Duration) -> Result<Self, Failure>;
     fn get(&mut self, key: usize) -> Done;
     fn set(&mut self, key: usize) -> Done;
     fn pipeline(&mut self, keys: &[usize]) -> Done;
@@ -30,46 +30,48 @@ pub trait Peer: Sized + Send {
     fn hgetall(&mut self) -> Done;
     fn big(&mut self) -> Done;
 
-    /// From nothing to the first reply, and away.
+    /// Creates a client, waits for its first reply, and drops it.
     fn create(seeds: &str, key: usize) -> Done {
-        Self::open(seeds, false, PATIENCE)?.get(key)
+        Self::open(seeds, false, TIMEOUT)?.get(key)
     }
 }
 
 struct Worker<P> {
     seeds: String,
-    usual: Option<P>,
+    default: Option<P>,
+    /// Reads from replicas.
     replicas: Option<P>,
-    crowd: Vec<P>,
+    /// One client per thread.
+    per_thread: Vec<P>,
 }
 
-/// Obeys standard input until it ends.
+/// Runs the workloads that standard input names, until it ends.
 pub fn run<P: Peer>() {
     let seeds = std::env::args()
         .nth(1)
         .expect("the seeds, as the one argument");
     let mut worker = Worker::<P> {
         seeds,
-        usual: None,
+        default: None,
         replicas: None,
-        crowd: Vec::new(),
+        per_thread: Vec::new(),
     };
     for line in io::stdin().lock().lines() {
         let line = line.expect("a line");
-        let answer = worker.obey(&line).unwrap_or_else(|e| e.to_string());
+        let result = worker.run_workload(&line).unwrap_or_else(|e| e.to_string());
         let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{}", answer.replace('\n', " ")).expect("whoever asked");
-        stdout.flush().expect("whoever asked");
+        writeln!(stdout, "{}", result.replace('\n', " ")).expect("an open standard output");
+        stdout.flush().expect("an open standard output");
     }
 }
 
 impl<P: Peer> Worker<P> {
-    fn obey(&mut self, line: &str) -> Result<String, Failure> {
-        let mut words = line.split(' ');
-        let mut word = || words.next().ok_or("NAME BUDGET ARG");
-        let name = word()?;
-        let budget = Duration::from_millis(word()?.parse()?);
-        let arg: usize = word()?.parse()?;
+    fn run_workload(&mut self, line: &str) -> Result<String, Failure> {
+        let mut fields = line.split(' ');
+        let mut field = || fields.next().ok_or("expected NAME BUDGET ARG");
+        let name = field()?;
+        let budget = Duration::from_millis(field()?.parse()?);
+        let arg: usize = field()?.parse()?;
         match name {
             "memory" => return memory::<P>(&self.seeds, arg),
             "recovery" => return recovery::<P>(&self.seeds, budget, arg),
@@ -79,49 +81,49 @@ impl<P: Peer> Worker<P> {
         let mut keys = Keys(0);
         let seeds = self.seeds.clone();
         if name == "create" {
-            return alone(budget, 1, || P::create(&seeds, keys.next_key()));
+            return run_turns(budget, 1, || P::create(&seeds, keys.next_key()));
         }
         let from_replicas = name == "replica";
         let client = if from_replicas {
             &mut self.replicas
         } else {
-            &mut self.usual
+            &mut self.default
         };
         let client = match client {
             Some(client) => client,
-            None => client.insert(P::open(&seeds, from_replicas, PATIENCE)?),
+            None => client.insert(P::open(&seeds, from_replicas, TIMEOUT)?),
         };
         let mut some = vec![0; if name == "mget" { MANY } else { arg }];
         match name {
-            "get" | "replica" => alone(budget, 1, || client.get(keys.next_key())),
-            "set" => alone(budget, 1, || client.set(keys.next_key())),
-            "pipeline" => alone(budget, arg, || {
+            "get" | "replica" => run_turns(budget, 1, || client.get(keys.next_key())),
+            "set" => run_turns(budget, 1, || client.set(keys.next_key())),
+            "pipeline" => run_turns(budget, arg, || {
                 some.fill_with(|| keys.next_key());
                 client.pipeline(&some)
             }),
-            "mget" => alone(budget, 1, || {
+            "mget" => run_turns(budget, 1, || {
                 some.fill_with(|| keys.next_key());
                 client.mget(&some)
             }),
-            "lrange" => alone(budget, 1, || client.lrange()),
-            "hgetall" => alone(budget, 1, || client.hgetall()),
-            "big" => alone(budget, 1, || client.big()),
+            "lrange" => run_turns(budget, 1, || client.lrange()),
+            "hgetall" => run_turns(budget, 1, || client.hgetall()),
+            "big" => run_turns(budget, 1, || client.big()),
             _ => Ok("unsupported".into()),
         }
     }
 
     fn threads(&mut self, budget: Duration, count: usize) -> Result<String, Failure> {
         if count == 0 || count > MAX_THREADS {
-            return Err(format!("1 to {MAX_THREADS} threads").into());
+            return Err(format!("the number of threads is not in 1 to {MAX_THREADS}").into());
         }
-        while self.crowd.len() < count {
-            self.crowd.push(P::open(&self.seeds, false, PATIENCE)?);
+        while self.per_thread.len() < count {
+            self.per_thread.push(P::open(&self.seeds, false, TIMEOUT)?);
         }
         let (start, stop) = (Barrier::new(count + 1), AtomicBool::new(false));
         thread::scope(|scope| {
             let one = |(i, client): (usize, &mut P)| {
                 let mut keys = Keys(i * 1231 % KEYS);
-                // Connected everywhere before the clock runs.
+                // Connects to all nodes before the measurement.
                 let warm = (0..20).try_for_each(|_| client.get(keys.next_key()));
                 start.wait();
                 warm?;
@@ -129,16 +131,16 @@ impl<P: Peer> Worker<P> {
                 let (mut operations, mut at) = (0, now_ns());
                 while !stop.load(Ordering::Relaxed) {
                     client.get(keys.next_key())?;
-                    let then = now_ns();
+                    let end = now_ns();
                     operations += 1;
                     if samples.len() < SAMPLES {
-                        samples.push(then - at);
+                        samples.push(end - at);
                     }
-                    at = then;
+                    at = end;
                 }
                 Ok::<_, Failure>((operations, samples))
             };
-            let threads: Vec<_> = self.crowd[..count]
+            let threads: Vec<_> = self.per_thread[..count]
                 .iter_mut()
                 .enumerate()
                 .map(|of| scope.spawn(move || one(of)))
@@ -153,39 +155,44 @@ impl<P: Peer> Worker<P> {
                 operations += more;
                 all.extend(samples);
             }
-            answer(operations, now_ns() - began, cpu_ns() - cpu, all)
+            result_line(operations, now_ns() - began, cpu_ns() - cpu, all)
         })
     }
 }
 
-fn answer(operations: usize, wall: i64, cpu: i64, mut turns: Vec<i64>) -> Result<String, Failure> {
+fn result_line(
+    operations: usize,
+    wall: i64,
+    cpu: i64,
+    mut turns: Vec<i64>,
+) -> Result<String, Failure> {
     turns.sort_unstable();
     let last = turns.len().checked_sub(1).ok_or("no turn was finished")?;
     let (p50, p99) = (turns[turns.len() / 2], turns[last - turns.len() / 100]);
     Ok(format!("ok {operations} {wall} {cpu} {p50} {p99}"))
 }
 
-/// Turns of so many operations each, until the time is up.
-fn alone(
+/// Runs turns of `operations` operations each on one thread, until the budget is used up.
+fn run_turns(
     budget: Duration,
     operations: usize,
     mut turn: impl FnMut() -> Done,
 ) -> Result<String, Failure> {
     let budget = i64::try_from(budget.as_nanos())?;
-    turn()?; // also to warm up
+    turn()?; // warm-up
     let mut turns = Vec::with_capacity(SAMPLES);
     let (mut count, cpu, began) = (0, cpu_ns(), now_ns());
     let mut at = began;
     while at - began < budget {
         turn()?;
-        let then = now_ns();
+        let end = now_ns();
         count += operations;
         if turns.len() < SAMPLES {
-            turns.push(then - at);
+            turns.push(end - at);
         }
-        at = then;
+        at = end;
     }
-    answer(count, at - began, cpu_ns() - cpu, turns)
+    result_line(count, at - began, cpu_ns() - cpu, turns)
 }
 
 fn resident() -> Result<usize, Failure> {
@@ -196,12 +203,12 @@ fn resident() -> Result<usize, Failure> {
 
 fn memory<P: Peer>(seeds: &str, count: usize) -> Result<String, Failure> {
     let (mut kept, mut keys, mut before) = (Vec::new(), Keys(0), 0);
-    // The first ones pay for what all have in common.
+    // The first clients allocate what all of them share, and do not count.
     for i in 0..count + 10 {
         if i == 10 {
             before = resident()?;
         }
-        let mut client = P::open(seeds, false, PATIENCE)?;
+        let mut client = P::open(seeds, false, TIMEOUT)?;
         (0..20).try_for_each(|_| client.get(keys.next_key()))?;
         kept.push(client);
     }

@@ -1,11 +1,11 @@
-//! What is measured: one row each.
+//! The workloads, one row each.
 
 pub struct Workload {
-    /// What the workers are told.
+    /// Its name for the workers.
     pub name: &'static str,
     pub arg: usize,
     pub title: &'static str,
-    /// Operations in a turn, which the percentiles are of.
+    /// Operations in a turn. The percentiles are of turns.
     pub turn: usize,
 }
 

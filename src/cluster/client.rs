@@ -275,7 +275,7 @@ impl Client {
             let attempt = call.attempt_at(call.began);
             match primary.peer.call(ConnectionKind::Primary, &body, attempt) {
                 Ok(mut reply) if reply.root.value.kind != Kind::Error => {
-                    reply.root.value.flags |= flag::ANSWER | flag::SENT;
+                    reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
                     if !read && core.session.is_on() {
                         self.record_session(core, slot, access);
                     }

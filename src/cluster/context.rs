@@ -6,7 +6,7 @@ use crate::cluster::state::{Core, ProcessState, count};
 use crate::config::{Config, ReadFrom};
 use crate::error::{Code, Error, Result};
 use crate::net::Call;
-use crate::resp::{Answer, Reply};
+use crate::resp::{NodeValue, Reply};
 use crate::route::{Access, RouteOptions};
 
 /// The cluster, the options of the handle, and the call.
@@ -57,7 +57,7 @@ impl<'a> ExecContext<'a> {
     /// Executes several commands at once; the reply has an answer for each.
     pub fn run_many(&self, commands: &mut [RoutedCommand<'_>]) -> Box<Reply> {
         let mut reply = Box::<Reply>::default();
-        reply.answers = vec![Answer::NIL; commands.len()];
+        reply.node_values = vec![NodeValue::NIL; commands.len()];
         let mut reply = Some(reply);
         self.execution().run(commands, &mut reply);
         reply.unwrap_or_default()

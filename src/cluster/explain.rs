@@ -73,7 +73,7 @@ pub fn explain(context: &ExecContext<'_>, args: &[&[u8]]) -> Reply {
     if let Some(error) = explanation.route.err().or(unserved) {
         out.text("error").text(&error.message);
     }
-    out.gather(Kind::Map, 0);
+    out.aggregate(Kind::Map, 0);
     out.finish()
 }
 
@@ -89,7 +89,7 @@ fn write_array<T>(out: &mut Builder, items: &[T], write: impl Fn(&mut Builder, &
     for item in items {
         write(out, item);
     }
-    out.gather(Kind::Array, at);
+    out.aggregate(Kind::Array, at);
 }
 
 /// The value of the field "policy".
@@ -130,7 +130,7 @@ impl Explanation<'_> {
         for (address, why) in &others {
             out.text(address).text(why);
         }
-        out.gather(Kind::Map, at);
+        out.aggregate(Kind::Map, at);
     }
 
     /// The nodes that the route and `read_from` allow, ejected nodes included.

@@ -18,10 +18,10 @@ pub fn topology(process: &ProcessState) -> Reply {
         for (first, last) in ranges {
             let at = out.depth();
             out.int(i64::from(*first)).int(i64::from(*last));
-            out.gather(Kind::Array, at);
+            out.aggregate(Kind::Array, at);
         }
         let at = out.depth() - ranges.len();
-        out.gather(Kind::Array, at);
+        out.aggregate(Kind::Array, at);
         out.text("primary");
         match &shard.primary {
             Some(primary) => node(&mut out, primary, None),
@@ -34,11 +34,11 @@ pub fn topology(process: &ProcessState) -> Reply {
             node(&mut out, replica, Some(shard));
         }
         let at = out.depth() - shard.replicas.len();
-        out.gather(Kind::Array, at);
+        out.aggregate(Kind::Array, at);
         let at = out.depth() - 6;
-        out.gather(Kind::Map, at);
+        out.aggregate(Kind::Map, at);
     }
-    out.gather(Kind::Array, 0);
+    out.aggregate(Kind::Array, 0);
     out.finish()
 }
 
@@ -81,7 +81,7 @@ fn node(out: &mut Builder, node: &Arc<Node>, shard: Option<&Shard>) {
         let lag_ms = fresh_as_of.map_or(-1, |since| time.since(since).as_millis() as i64);
         out.text("lag_ms").int(lag_ms);
     }
-    out.gather(Kind::Map, at);
+    out.aggregate(Kind::Map, at);
 }
 
 fn health(peer: &Peer) -> &'static str {
@@ -116,9 +116,9 @@ pub fn stats(core: &Core) -> Reply {
         out.text("reads")
             .int(counters.reads.load(Ordering::Relaxed) as i64);
         out.text("health").text(health(&peer));
-        out.gather(Kind::Map, at);
+        out.aggregate(Kind::Map, at);
     }
-    out.gather(Kind::Map, nodes);
-    out.gather(Kind::Map, 0);
+    out.aggregate(Kind::Map, nodes);
+    out.aggregate(Kind::Map, 0);
     out.finish()
 }

@@ -9,7 +9,7 @@ use super::context::ExecContext;
 use crate::address::Address;
 use crate::cluster::state::count;
 use crate::deadline::now;
-use crate::error::{Code, Error, Fault, Result};
+use crate::error::{Code, Error, ErrorFields, Result};
 use crate::net::{Call, CancelDisabled, Connection, ConnectionKind, POLL_INTERVAL, Peer};
 use crate::resp::{CommandBody, Kind, Reply, Value, flag};
 use crate::route::{Classified, ErrorContext, RetryAction, Row, action_for_reply, table};
@@ -170,7 +170,7 @@ impl PinnedConnection {
         match held.send_and_receive(body, gets_reply, &context.call) {
             Ok(mut reply) => {
                 let failed = reply.root.value.kind == Kind::Error;
-                reply.root.value.flags |= flag::ANSWER | flag::SENT;
+                reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
                 if failed {
                     let from = held.peer.address();
                     guard.saved.slot_moved |= self.handle_error_reply(context, &mut reply, from);
@@ -244,7 +244,7 @@ impl PinnedConnection {
             }
         };
         let node = reply.origin_of(reply.root).map(|o| o.name().to_owned());
-        let fault = Fault {
+        let fault = ErrorFields {
             code: refusal.code,
             message: format!("{} ({})", String::from_utf8_lossy(&text), refusal.advice),
             sent: false,

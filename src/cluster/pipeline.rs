@@ -8,7 +8,7 @@ use crate::cluster::execute::{RoutedCommand, Target};
 use crate::cluster::state::{Core, count};
 use crate::error::{Code, Error, Result};
 use crate::resp::{
-    Answer, CommandBody, EncodedPrefix, Kind, Reply, Value, View, encode_command,
+    CommandBody, EncodedPrefix, Kind, NodeValue, Reply, Value, View, encode_command,
     encode_with_prefix, flag, parse_command,
 };
 use crate::route::{
@@ -369,7 +369,7 @@ impl Pipeline {
 
     /// Merges the answers of each fan-out and of each split command into one.
     fn merge_answers(&self, reply: &mut Reply, fan_outs: Vec<FanOutCount>) {
-        let mut unmerged = std::mem::take(&mut reply.answers).into_iter();
+        let mut unmerged = std::mem::take(&mut reply.node_values).into_iter();
         let mut fan_outs = fan_outs.into_iter();
         let mut answers = Vec::with_capacity(self.queued.len());
         let no_groups = KeyGroups::default();
@@ -387,14 +387,14 @@ impl Pipeline {
             };
             match count {
                 Ok(count) => {
-                    reply.answers = unmerged.by_ref().take(count).collect();
+                    reply.node_values = unmerged.by_ref().take(count).collect();
                     merge(how, reply, groups);
                 }
                 Err(error) => reply.root = reply.store_error(&error),
             }
             answers.push(reply.root);
         }
-        reply.answers = answers;
+        reply.node_values = answers;
     }
 
     /// Inserts the errors of invalid commands, names the command in each error, and makes the reply
@@ -402,18 +402,18 @@ impl Pipeline {
     pub(super) fn finish(&self, reply: &mut Reply, core: &Core) {
         for (number, command) in self.queued.iter().enumerate() {
             if let QueuedRoute::Invalid(at) = command.route {
-                reply.answers[number] = reply.store_error(&self.errors[at as usize]);
+                reply.node_values[number] = reply.store_error(&self.errors[at as usize]);
             }
-            let value = &mut reply.answers[number].value;
-            value.flags |= flag::ANSWER;
+            let value = &mut reply.node_values[number].value;
+            value.flags |= flag::NODE_VALUE;
             if value.kind == Kind::Error {
                 count(&core.stats.errors);
                 self.name_error(reply, number);
             }
         }
         let mut root = Value::new(Kind::Array, self.queued.len() as u32, 0);
-        root.flags = flag::WIDE | flag::SENT;
-        reply.root = Answer {
+        root.flags = flag::NODE_VALUES | flag::SENT;
+        reply.root = NodeValue {
             value: root,
             node: 0,
         };
@@ -421,14 +421,14 @@ impl Pipeline {
 
     /// Prepends "Command # 2 (SET foo) of pipeline: " to the message of an error.
     fn name_error(&self, reply: &mut Reply, number: usize) {
-        let answer = reply.answers[number];
+        let answer = reply.node_values[number];
         let text = View::new(reply, answer.value).text().unwrap_or_default();
         let text = String::from_utf8_lossy(text).into_owned();
         let named_text = format!("{}{text}", self.title(number));
         let mut named = reply.store_text(Kind::Error, named_text.as_bytes());
         named.code = answer.value.code;
         named.flags = answer.value.flags;
-        reply.answers[number].value = named;
+        reply.node_values[number].value = named;
     }
 
     /// A command's number, name and first argument; never a value.
@@ -462,7 +462,7 @@ impl Pipeline {
         let permitted = |c: &QueuedCommand| permit(core, config, c.name(), c.access);
         let first = self.queued.iter().position(|c| permitted(c).is_err())?;
         let mut reply = Box::<Reply>::default();
-        reply.answers = Vec::with_capacity(self.queued.len());
+        reply.node_values = Vec::with_capacity(self.queued.len());
         for command in &self.queued {
             let error = match permitted(command) {
                 Err(error) => error,
@@ -476,7 +476,7 @@ impl Pipeline {
                 ),
             };
             let answer = reply.store_error(&error);
-            reply.answers.push(answer);
+            reply.node_values.push(answer);
         }
         self.finish(&mut reply, core);
         Some(reply)
@@ -485,7 +485,7 @@ impl Pipeline {
     /// On a pinned handle: its connection may be in a transaction.
     fn execute_one_by_one(&self, core: &Core) -> Box<Reply> {
         let mut reply = Box::<Reply>::default();
-        reply.answers = Vec::with_capacity(self.queued.len());
+        reply.node_values = Vec::with_capacity(self.queued.len());
         for command in &self.queued {
             let single = match command.route {
                 QueuedRoute::Invalid(at) => Box::new(Reply::error(&self.errors[at as usize])),
@@ -494,7 +494,7 @@ impl Pipeline {
                     .command_resp(&self.bytes[command.begin..command.end]),
             };
             let answer = reply.absorb(*single);
-            reply.answers.push(answer);
+            reply.node_values.push(answer);
         }
         self.finish(&mut reply, core);
         reply

@@ -8,7 +8,7 @@ use crate::cluster::execute::{RoutedCommand, Target};
 use crate::cluster::state::{backoff, count};
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
-use crate::resp::{Answer, CommandBody, Kind, Reply, Value, View, encode_command, flag};
+use crate::resp::{CommandBody, Kind, NodeValue, Reply, Value, View, encode_command, flag};
 use crate::route::{Scan, ScanStep, WalkTarget};
 use crate::sync::lock;
 use crate::topology::{SelfReport, parse_self_report};
@@ -18,7 +18,7 @@ const INFO_SERVER: &[u8] = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n";
 const CLUSTER_NODES: &[u8] = b"*2\r\n$7\r\nCLUSTER\r\n$5\r\nNODES\r\n";
 
 /// A reply, and the answer in it that is a page.
-type PageReply = (Box<Reply>, Answer);
+type PageReply = (Box<Reply>, NodeValue);
 
 /// Returns the next page of a scan, with the cursor for the page after it.
 pub fn scan(context: &ExecContext<'_>, args: &[&[u8]]) -> Result<Box<Reply>> {
@@ -48,8 +48,8 @@ pub fn scan(context: &ExecContext<'_>, args: &[&[u8]]) -> Result<Box<Reply>> {
     let text = reply.store_text(Kind::String, next.to_string().as_bytes());
     reply.values[page.value.data as usize] = text;
     reply.root = page;
-    reply.root.value.flags |= flag::ANSWER | flag::SENT;
-    reply.answers.clear();
+    reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
+    reply.node_values.clear();
     Ok(reply)
 }
 
@@ -70,13 +70,13 @@ fn empty_page() -> PageReply {
     let no_keys = Value::new(Kind::Array, 0, 0);
     reply.values.extend([Value::NIL, no_keys]);
     let value = Value::new(Kind::Array, 2, first);
-    (reply, Answer { value, node: 0 })
+    (reply, NodeValue { value, node: 0 })
 }
 
 /// The outcome of a step.
 enum Page {
     /// The page as the server sent it: its cursor and its keys.
-    Keys(Box<Reply>, Answer),
+    Keys(Box<Reply>, NodeValue),
     /// The scan had ended already.
     None,
     /// A server replied with an error.
@@ -115,7 +115,7 @@ impl Step<'_> {
             };
             if answer.value.kind == Kind::Error {
                 reply.root = answer;
-                reply.answers.clear();
+                reply.node_values.clear();
                 return Ok(Page::Failed(reply));
             }
             self.filter_page(&mut reply, answer)?;
@@ -162,9 +162,9 @@ impl Step<'_> {
             })
             .collect();
         let reply = self.context.run_many(&mut commands);
-        let node = reply.origin_of(reply.answers[0])?.name().to_owned();
-        let is_same = |a: &Answer| reply.origin_of(*a).is_some_and(|o| o.name() == node);
-        let all_same = reply.answers.iter().all(is_same);
+        let node = reply.origin_of(reply.node_values[0])?.name().to_owned();
+        let is_same = |a: &NodeValue| reply.origin_of(*a).is_some_and(|o| o.name() == node);
+        let all_same = reply.node_values.iter().all(is_same);
         all_same.then_some((reply, node))
     }
 
@@ -196,7 +196,10 @@ impl Step<'_> {
             self.wait(format_args!("a node changed its role during the step"))?;
             return Ok(None);
         };
-        let failed = reply.answers.iter().find(|a| a.value.kind == Kind::Error);
+        let failed = reply
+            .node_values
+            .iter()
+            .find(|a| a.value.kind == Kind::Error);
         if let Some(failed) = failed.copied() {
             self.progress.forget_half_seen(target);
             return Ok(Some((reply, failed)));
@@ -208,7 +211,7 @@ impl Step<'_> {
             ))?;
             return Ok(None);
         }
-        let page = reply.answers[2];
+        let page = reply.node_values[2];
         Ok(Some((reply, page)))
     }
 
@@ -252,7 +255,7 @@ impl Step<'_> {
         let walked = walk.node.clone();
         match self.query(target, &[&body]) {
             Some((reply, node)) if node == walked => {
-                let page = reply.answers[0];
+                let page = reply.node_values[0];
                 Ok(Some((reply, page)))
             }
             // The cursor is not valid at the node's successor.
@@ -273,7 +276,10 @@ impl Step<'_> {
         let walked = walk.node.clone();
         match self.query(target, &[INFO_SERVER, CLUSTER_NODES]) {
             Some((reply, node)) if node == walked => {
-                let refused = reply.answers.iter().find(|a| a.value.kind == Kind::Error);
+                let refused = reply
+                    .node_values
+                    .iter()
+                    .find(|a| a.value.kind == Kind::Error);
                 if let Some(refused) = refused {
                     let text = View::new(&reply, refused.value).str().unwrap_or_default();
                     return Err(Error::new(
@@ -294,7 +300,7 @@ impl Step<'_> {
     }
 
     /// Takes the server's cursor from a page, and removes the keys that were returned before.
-    fn filter_page(&mut self, reply: &mut Reply, answer: Answer) -> Result<()> {
+    fn filter_page(&mut self, reply: &mut Reply, answer: NodeValue) -> Result<()> {
         let malformed = || {
             let error = Error::new(
                 Code::Protocol,
@@ -328,7 +334,7 @@ impl Step<'_> {
 /// A node's report about itself, from the first two answers.
 fn report_of(reply: &Reply, node: &str) -> Result<SelfReport> {
     let text = |n: usize| {
-        View::new(reply, reply.answers[n].value)
+        View::new(reply, reply.node_values[n].value)
             .str()
             .unwrap_or_default()
     };

@@ -4,7 +4,7 @@ use super::pipeline::{Pipeline, QueuedRoute};
 use crate::cluster::execute::{RoutedCommand, Target};
 use crate::cluster::state::count;
 use crate::error::{Code, Error, Result};
-use crate::resp::{Answer, CommandBody, Kind, Reply, View, encode_command, flag};
+use crate::resp::{CommandBody, Kind, NodeValue, Reply, View, encode_command, flag};
 use crate::route::{Access, classify, crossslot};
 
 impl Pipeline {
@@ -43,14 +43,14 @@ impl Pipeline {
         let mut exec = RoutedCommand::new(body, "EXEC", Target::Slot(slot), read);
         exec.preludes = self.queued.len() as u32 + 1;
         let mut reply = context.run_many(&mut [exec]);
-        reply.root = reply.answers[0];
-        reply.answers.clear();
+        reply.root = reply.node_values[0];
+        reply.node_values.clear();
         if reply.root.value.kind == Kind::Error {
             count(&core.stats.errors);
             return Ok(reply);
         }
         let node = reply.root.node;
-        reply.answers = self.answers_of_exec(&reply)?;
+        reply.node_values = self.answers_of_exec(&reply)?;
         self.finish(&mut reply, core);
         reply.root.node = node;
         Ok(reply)
@@ -67,7 +67,7 @@ impl Pipeline {
     }
 
     /// The elements of the reply to EXEC, one for each command.
-    fn answers_of_exec(&self, reply: &Reply) -> Result<Vec<Answer>> {
+    fn answers_of_exec(&self, reply: &Reply) -> Result<Vec<NodeValue>> {
         let results = View::new(reply, reply.root.value);
         if results.len() != self.len() {
             let error = Error::new(
@@ -80,7 +80,7 @@ impl Pipeline {
         let answer = |element: View<'_>| {
             let mut value = element.value();
             value.flags |= flag::SENT;
-            Answer { value, node }
+            NodeValue { value, node }
         };
         Ok(results.elements().map(answer).collect())
     }

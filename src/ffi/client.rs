@@ -1,7 +1,8 @@
 //! ## Connecting
 
-use super::panic_boundary::{bytes, catch_panic, catch_panic_uncancelled, reply, text};
-use super::registry::{close, enter, register};
+use super::args::{bytes_arg, text_arg};
+use super::panic_boundary::{catch_panic, catch_panic_uncancelled, panic_error, return_reply};
+use super::registry::{acquire, close, register};
 use super::reply::rdc_reply;
 use crate::cluster::Client;
 use crate::config::{Config, options};
@@ -9,36 +10,38 @@ use crate::error::{Code, Error, Result};
 use crate::resp::{Builder, Kind};
 use std::ffi::c_char;
 
-/// How to connect: options by name, to be given to rdc_create_with(). By one thread at a time.
+/// Options for rdc_create_with(), set by name. Used by one thread at a time.
 #[allow(non_camel_case_types)]
 pub struct rdc_options {
     config: Config,
-    /// The first option that was refused.
+    /// The error of the first invalid option.
     error: Option<Error>,
 }
 
-/// A cluster, and a way of using it. By any number of threads at once. Handles on one cluster
-/// (rdc_with(), rdc_readonly(), rdc_pin()) share its topology and its connections.
+/// A handle on a cluster, with its own per-handle options. Any number of threads may use it
+/// at once. All handles on one cluster (from rdc_with(), rdc_readonly() and rdc_pin()) share
+/// its topology and its connections.
 #[allow(non_camel_case_types)]
 pub struct rdc_client(());
 
-fn failed_client(words: &str) -> *mut rdc_client {
-    register(Client::failed(Error::new(Code::Internal, words)))
+/// The handle for a call that panicked.
+fn failed_client(message: &str) -> *mut rdc_client {
+    register(Client::failed(panic_error(message)))
 }
 
 /// ## Connecting
 ///
-/// Connects to the cluster that a URL names:
-/// "redis://user:pass@h1:7000,h2:7001?read_from=replica&timeout_ms=500". The hosts are seeds: any
-/// of them that lives is enough. rediss:// is TLS; valkey:// and valkeys:// are the same as these
-/// two. What may follow the "?" is in CONFIGURATION.md.
+/// Connects to the cluster that a URL names, and returns a client:
+/// "redis://user:pass@h1:7000,h2:7001?read_from=replica&timeout_ms=500". The hosts are seeds:
+/// one reachable host is enough. The scheme rediss means TLS; valkey and valkeys mean the
+/// same as redis and rediss. The options after the "?" are listed in CONFIGURATION.md.
 ///
-/// With TLS, the files that the options name are read here, once, and every node has to prove by
-/// its certificate that it is the host that is dialled.
+/// With TLS, the files that the options name are read once, in this call. Each node must
+/// prove with its certificate that it is the host that the client connects to.
 ///
-/// Takes at most the option timeout_ms (5000 if the URL does not say). Never NULL: a client that
-/// could not connect says why in rdc_client_error(), answers every command with that same error,
-/// and is closed like any other. To be closed with rdc_close().
+/// Takes at most timeout_ms (default 5000 ms). Never returns NULL: if connecting fails,
+/// rdc_client_error() returns the reason, and every command on the client returns the same
+/// error. Close the client with rdc_close() in both cases.
 ///
 /// # Safety
 /// Header rule 3.
@@ -46,21 +49,22 @@ fn failed_client(words: &str) -> *mut rdc_client {
 pub unsafe extern "C" fn rdc_create(url: *const c_char) -> *mut rdc_client {
     catch_panic_uncancelled(failed_client, || {
         // SAFETY: header rule 3.
-        register(match unsafe { text(url, "url") } {
+        register(match unsafe { text_arg(url, "url") } {
             Ok(url) => Client::create(url),
             Err(error) => Client::failed(error),
         })
     })
 }
 
-/// The same, as the options say, which are copied: they may be freed or changed afterwards.
+/// As rdc_create(), with options instead of a URL. The options are copied: the caller may
+/// change or free them afterwards.
 ///
 /// # Safety
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_create_with(options: *const rdc_options) -> *mut rdc_client {
     catch_panic_uncancelled(failed_client, || {
-        // SAFETY: header rule 1: NULL or made by rdc_options_new and not freed.
+        // SAFETY: header rule 1: NULL, or made by rdc_options_new and not freed.
         register(match unsafe { options.as_ref() } {
             None => Client::failed(Error::invalid("options is NULL")),
             Some(rdc_options {
@@ -71,9 +75,9 @@ pub unsafe extern "C" fn rdc_create_with(options: *const rdc_options) -> *mut rd
     })
 }
 
-/// Why the client could not connect, in one line that begins with the name of the error; NULL if
-/// it is connected. Never changes, and belongs to the client. For a client that was closed, it
-/// says so.
+/// Returns why the client could not connect, as one line that begins with the name of the
+/// error code; NULL if it connected. The result never changes, and lives as long as the
+/// client. For a closed client, a static text says that it was closed. Does no I/O.
 ///
 /// # Safety
 /// Header rule 1.
@@ -81,8 +85,8 @@ pub unsafe extern "C" fn rdc_create_with(options: *const rdc_options) -> *mut rd
 pub unsafe extern "C" fn rdc_client_error(client: *const rdc_client) -> *const c_char {
     catch_panic(
         |_| c"INTERNAL a bug in librediscluster".as_ptr(),
-        || match enter(client) {
-            Ok(used) => used
+        || match acquire(client) {
+            Ok(handle) => handle
                 .error
                 .as_ref()
                 .map_or(std::ptr::null(), |error| error.as_ptr()),
@@ -94,20 +98,19 @@ pub unsafe extern "C" fn rdc_client_error(client: *const rdc_client) -> *const c
     )
 }
 
-fn derived(
-    client: *const rdc_client,
-    f: impl FnOnce(&Client) -> Result<Client>,
-) -> *mut rdc_client {
+/// Makes a derived handle.
+fn derive(client: *const rdc_client, f: impl FnOnce(&Client) -> Result<Client>) -> *mut rdc_client {
     catch_panic_uncancelled(failed_client, || {
-        let derived = enter(client).and_then(|used| f(&used.client));
+        let derived = acquire(client).and_then(|handle| f(&handle.client));
         register(derived.unwrap_or_else(Client::failed))
     })
 }
 
-/// Another handle on the same cluster with one option changed, one of those that CONFIGURATION.md
-/// marks as changeable: timeout_ms, read_from, readonly, retry_writes and others. No I/O, and
-/// cheap. Never NULL: where the option or its value is wrong, the handle says so in
-/// rdc_client_error(). To be closed with rdc_close(), before or after the handle it came from.
+/// Returns a derived handle: another handle on the same cluster, with one option changed. The
+/// option must be one that CONFIGURATION.md marks as per handle, such as timeout_ms,
+/// read_from, readonly or retry_writes. Does no I/O. Never returns NULL: if the option or its
+/// value is invalid, rdc_client_error() of the new handle returns the reason. Close it with
+/// rdc_close(), before or after the handle it was derived from.
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -117,29 +120,30 @@ pub unsafe extern "C" fn rdc_with(
     option: *const c_char,
     value: *const c_char,
 ) -> *mut rdc_client {
-    derived(client, |client| {
+    derive(client, |client| {
         // SAFETY: header rule 3.
-        let (option, value) = unsafe { (text(option, "option")?, text(value, "value")?) };
+        let (option, value) = unsafe { (text_arg(option, "option")?, text_arg(value, "value")?) };
         Ok(client.with(option, value))
     })
 }
 
-/// Another handle on the same cluster that reads from a slot's primary and replicas at random,
-/// and refuses every command that is not known to be a read with RDC_ERR_READONLY before a byte
-/// is sent. What it reads may be stale: replication is asynchronous. The same as
-/// rdc_with(client, "readonly", "yes").
+/// Returns a derived handle that reads from a slot's primary and replicas at random. It
+/// rejects every command that is not known to be a read with RDC_ERR_READONLY, before any
+/// byte is sent. Replication is asynchronous, so reads may return stale data. The same as
+/// rdc_with(client, "readonly", "yes"). Does no I/O. Close it with rdc_close().
 ///
 /// # Safety
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_readonly(client: *const rdc_client) -> *mut rdc_client {
-    derived(client, |client| Ok(client.readonly()))
+    derive(client, |client| Ok(client.readonly()))
 }
 
-/// Another handle on the same cluster, bound to one connection of its own to the primary that
-/// serves key, opened by its first command. WATCH / MULTI / EXEC and CLIENT REPLY belong here;
-/// nothing is redirected or retried. If the connection is lost inside a transaction, commands
-/// fail with RDC_ERR_IO until EXEC, DISCARD, UNWATCH or RESET ends what was begun.
+/// Returns a derived handle with a connection of its own, to the primary that serves key. For
+/// commands that belong to one connection: WATCH, MULTI, EXEC and CLIENT REPLY. Does no I/O:
+/// the first command opens the connection. Nothing is redirected or retried. If the
+/// connection is lost inside a transaction, commands fail with RDC_ERR_IO until EXEC,
+/// DISCARD, UNWATCH or RESET ends the transaction. Close the handle with rdc_close().
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -149,28 +153,28 @@ pub unsafe extern "C" fn rdc_pin(
     key: *const c_char,
     key_len: usize,
 ) -> *mut rdc_client {
-    derived(client, |client| {
+    derive(client, |client| {
         // SAFETY: header rule 3.
-        Ok(client.pin(unsafe { bytes(key, key_len, "key") }?))
+        Ok(client.pin(unsafe { bytes_arg(key, key_len, "key") }?))
     })
 }
 
-/// Ends the calls that other threads have under way on this very handle, with
-/// RDC_ERR_INTERRUPTED, within 10 ms; later calls are not concerned, nor are other handles. May
-/// be called by any thread and from a signal handler.
+/// Ends the calls that other threads are making on this handle, within 10 ms: they return
+/// RDC_ERR_INTERRUPTED. Later calls and other handles are not affected. Any thread and a
+/// signal handler may call it.
 ///
 /// # Safety
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_interrupt(client: *const rdc_client) {
-    if let Ok(used) = enter(client) {
-        used.client.interrupt();
+    if let Ok(handle) = acquire(client) {
+        handle.client.interrupt();
     }
 }
 
-/// Closes the handle. Calls that other threads have under way on it end with RDC_ERR_CLOSED, as
-/// does every later call on it. The connections go with the last handle on the cluster. Closing
-/// NULL, or twice, does nothing.
+/// Closes a handle and frees it. Calls that other threads are making on it, and all later
+/// calls on it, return RDC_ERR_CLOSED. The connections are closed together with the last
+/// handle on the cluster. Closing NULL, or a handle twice, does nothing.
 ///
 /// # Safety
 /// Header rule 1.
@@ -179,7 +183,7 @@ pub unsafe extern "C" fn rdc_close(client: *mut rdc_client) {
     catch_panic_uncancelled(|_| (), || close(client));
 }
 
-/// New options, all at their defaults. To be freed with rdc_options_free().
+/// Returns new options, all with their default values. Free them with rdc_options_free().
 #[unsafe(no_mangle)]
 pub extern "C" fn rdc_options_new() -> *mut rdc_options {
     Box::into_raw(Box::new(rdc_options {
@@ -188,9 +192,9 @@ pub extern "C" fn rdc_options_new() -> *mut rdc_options {
     }))
 }
 
-/// Sets an option by its name; "url" is one. Returns RDC_OK or RDC_ERR_INVALID. What was wrong is
-/// said in rdc_client_error() of a client created with these options, so checking here is
-/// optional.
+/// Sets an option by name; the URL is the option "url". Returns RDC_OK or RDC_ERR_INVALID.
+/// Checking is optional: a client created with these options reports the first error in
+/// rdc_client_error().
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -203,13 +207,13 @@ pub unsafe extern "C" fn rdc_options_set(
     catch_panic(
         |_| Code::Internal as i32,
         || {
-            // SAFETY: header rule 1, and rule 4: by one thread at a time.
+            // SAFETY: header rules 1 and 4: valid, and used by one thread at a time.
             let Some(options) = (unsafe { options.as_mut() }) else {
                 return Code::Invalid as i32;
             };
             // SAFETY: header rule 3.
-            let set = unsafe { text(name, "name") }.and_then(|name| {
-                let value = unsafe { text(value, "value") }?;
+            let set = unsafe { text_arg(name, "name") }.and_then(|name| {
+                let value = unsafe { text_arg(value, "value") }?;
                 options.config.set(name, value)
             });
             match set {
@@ -224,11 +228,12 @@ pub unsafe extern "C" fn rdc_options_set(
     )
 }
 
-/// Every option there is: an array of maps of "name", "type", "default", "range", "unit", "per_handle"
-/// (1 if rdc_with() may change it) and "help".
+/// Returns all options: an ARRAY of maps with "name", "type", "default", "range", "unit",
+/// "per_handle" (1 if rdc_with() can change it) and "help". Does no I/O. The caller frees the
+/// reply.
 #[unsafe(no_mangle)]
 pub extern "C" fn rdc_options_list() -> *mut rdc_reply {
-    reply(|| {
+    return_reply(|| {
         let mut out = Builder::new();
         for row in options() {
             let at = out.depth();
@@ -239,14 +244,14 @@ pub extern "C" fn rdc_options_list() -> *mut rdc_reply {
             out.text("unit").text(row.unit);
             out.text("per_handle").int(i64::from(row.per_handle));
             out.text("help").text(row.help);
-            out.gather(Kind::Map, at);
+            out.aggregate(Kind::Map, at);
         }
-        out.gather(Kind::Array, 0);
+        out.aggregate(Kind::Array, 0);
         Ok(Box::new(out.finish()))
     })
 }
 
-/// Frees options. NULL is allowed.
+/// Frees options. Does nothing for NULL.
 ///
 /// # Safety
 /// Header rule 1.

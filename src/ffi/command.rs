@@ -1,8 +1,9 @@
 //! ## Commands
 
+use super::args::{bytes_arg, text_arg, with_args};
 use super::client::rdc_client;
-use super::panic_boundary::{bytes, reply, text, with_args};
-use super::registry::enter;
+use super::panic_boundary::return_reply;
+use super::registry::acquire;
 use super::reply::rdc_reply;
 use crate::error::Result;
 use crate::resp::{EncodedPrefix, Reply};
@@ -11,18 +12,22 @@ use std::ffi::c_char;
 
 /// ## Commands
 ///
-/// Sends one command, of argc arguments with its name as the first, to where it belongs, and
-/// waits for its reply. lens may be NULL if every argument is NUL-terminated; an entry may be
-/// RDC_NTS.
+/// Sends one command to the node or nodes that it is for, and waits for the reply. argv
+/// contains argc arguments, the first of which is the command's name. lens contains their
+/// lengths in bytes; an entry may be RDC_NTS. lens may be NULL if every argument is
+/// NUL-terminated.
 ///
-/// Takes at most timeout_ms; a command that blocks by itself (BLPOP, XREAD BLOCK, WAIT) as much
-/// longer as it asks to. Follows redirections, waits out failovers, and sends again what has
-/// certainly not run; see rdc_reply_sent(). Never NULL; the reply is the caller's to free.
+/// Takes at most timeout_ms; a blocking command (BLPOP, XREAD BLOCK, WAIT) takes its own
+/// timeout in addition. The call follows redirections, waits for failovers, and sends a
+/// command again if it certainly did not run; see rdc_reply_sent(). Never returns NULL. The
+/// caller frees the reply.
 ///
-/// Keys in several slots: MGET, EXISTS, TOUCH, DEL and UNLINK are split by slot and merged in order,
-/// MSET if the option split_writes is on; all else is RDC_ERR_CROSSSLOT, and nothing is sent. Without
-/// a key, a command goes to all the nodes that it is for (DBSIZE, FLUSHALL, SCRIPT LOAD, CONFIG SET
-/// ...). SCAN walks the whole cluster, with cursors of its own. docs/commands.md has it all.
+/// Keys in several slots: MGET, EXISTS, TOUCH, DEL and UNLINK are split by slot, and their
+/// replies are merged in order. The same holds for MSET if the option split_writes is on. Any
+/// other command returns RDC_ERR_CROSSSLOT, and nothing is sent. A command without keys goes
+/// to all nodes that it concerns (DBSIZE, FLUSHALL, SCRIPT LOAD, CONFIG SET ...). SCAN
+/// iterates over the whole cluster, with cursors of the library. docs/commands.md has the
+/// details.
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -33,15 +38,16 @@ pub unsafe extern "C" fn rdc_command(
     argv: *const *const c_char,
     lens: *const usize,
 ) -> *mut rdc_reply {
-    reply(|| {
-        let used = enter(client)?;
+    return_reply(|| {
+        let handle = acquire(client)?;
         // SAFETY: header rule 3.
-        unsafe { with_args(argc, argv, lens, |args| Ok(used.client.command(args))) }
+        unsafe { with_args(argc, argv, lens, |args| Ok(handle.client.command(args))) }
     })
 }
 
-/// The same for a command that is encoded already: "*2\r\n$3\r\nGET\r\n$3\r\nfoo\r\n". Exactly
-/// one; what is not is refused with RDC_ERR_INVALID. One call and one buffer: what bindings use.
+/// As rdc_command(), for one command that is already encoded:
+/// "*2\r\n$3\r\nGET\r\n$3\r\nfoo\r\n". Anything but exactly one command returns
+/// RDC_ERR_INVALID. Meant for bindings: one call and one buffer.
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -51,18 +57,19 @@ pub unsafe extern "C" fn rdc_command_resp(
     resp: *const c_char,
     len: usize,
 ) -> *mut rdc_reply {
-    reply(|| {
-        let used = enter(client)?;
+    return_reply(|| {
+        let handle = acquire(client)?;
         // SAFETY: header rule 3.
-        Ok(used
+        Ok(handle
             .client
-            .command_resp(unsafe { bytes(resp, len, "resp") }?))
+            .command_resp(unsafe { bytes_arg(resp, len, "resp") }?))
     })
 }
 
-/// The same to a place of your choosing: "slot:N", "key:K", "random", or a node of the cluster as
-/// "host:port" (not redirected); or to several, with a map of their names and replies: "all",
-/// "primaries", "replicas".
+/// As rdc_command(), to a chosen destination. One node: "slot:N", "key:K", "random", or
+/// "host:port" for a node of the cluster (redirections are not followed). Several nodes:
+/// "all", "primaries" or "replicas"; the reply is a MAP from "host:port" to the reply of that
+/// node.
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -74,40 +81,44 @@ pub unsafe extern "C" fn rdc_command_to(
     argv: *const *const c_char,
     lens: *const usize,
 ) -> *mut rdc_reply {
-    reply(|| {
-        let used = enter(client)?;
+    return_reply(|| {
+        let handle = acquire(client)?;
         // SAFETY: header rule 3.
         unsafe {
-            let place = text(r#where, "where")?;
+            let destination = text_arg(r#where, "where")?;
             with_args(argc, argv, lens, |args| {
-                Ok(used.client.command_to(place, args))
+                Ok(handle.client.command_to(destination, args))
             })
         }
     })
 }
 
-/// A command whose only key is its first argument.
+/// Runs a command whose only key is its first argument. `build` gets the key and a function that
+/// sends the command.
+///
+/// # Safety
+/// Header rules 1 and 3.
 #[inline]
 unsafe fn keyed(
     client: *const rdc_client,
     (row, access): (&'static Row, Access),
     (key, key_len): (*const c_char, usize),
-    more: impl FnOnce(
+    build: impl FnOnce(
         &[u8],
         &mut dyn FnMut(&'static EncodedPrefix, &[&[u8]]) -> Box<Reply>,
     ) -> Result<Box<Reply>>,
 ) -> *mut rdc_reply {
-    reply(|| {
-        let used = enter(client)?;
+    return_reply(|| {
+        let handle = acquire(client)?;
         // SAFETY: header rule 3.
-        let key = unsafe { bytes(key, key_len, "key") }?;
-        more(key, &mut |name, args| {
-            used.client.keyed(row, access, key, name, args)
+        let key = unsafe { bytes_arg(key, key_len, "key") }?;
+        build(key, &mut |name, args| {
+            handle.client.keyed(row, access, key, name, args)
         })
     })
 }
 
-/// GET: a STRING, or NIL.
+/// GET. Returns a STRING, or NIL if the key does not exist. The caller frees the reply.
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -117,7 +128,7 @@ pub unsafe extern "C" fn rdc_get(
     key: *const c_char,
     key_len: usize,
 ) -> *mut rdc_reply {
-    // SAFETY: passed on.
+    // SAFETY: header rules 1 and 3.
     unsafe {
         keyed(
             client,
@@ -133,7 +144,7 @@ pub unsafe extern "C" fn rdc_get(
     }
 }
 
-/// SET: the STATUS OK.
+/// SET. Returns the STATUS OK. The caller frees the reply.
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -145,7 +156,7 @@ pub unsafe extern "C" fn rdc_set(
     value: *const c_char,
     value_len: usize,
 ) -> *mut rdc_reply {
-    // SAFETY: passed on, and header rule 3 for the value.
+    // SAFETY: header rules 1 and 3, for the key and the value.
     unsafe {
         keyed(
             client,
@@ -154,14 +165,15 @@ pub unsafe extern "C" fn rdc_set(
             |key, send| {
                 Ok(send(
                     const { &EncodedPrefix::new(b"*3\r\n$3\r\nSET\r\n") },
-                    &[key, bytes(value, value_len, "value")?],
+                    &[key, bytes_arg(value, value_len, "value")?],
                 ))
             },
         )
     }
 }
 
-/// SET with a time to live in milliseconds (PX), which is more than 0: the STATUS OK.
+/// SET with a time to live in milliseconds (PX), which must be greater than 0. Returns the
+/// STATUS OK. The caller frees the reply.
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -174,14 +186,14 @@ pub unsafe extern "C" fn rdc_set_px(
     value_len: usize,
     ttl_ms: i64,
 ) -> *mut rdc_reply {
-    // SAFETY: passed on, and header rule 3 for the value.
+    // SAFETY: header rules 1 and 3, for the key and the value.
     unsafe {
         keyed(
             client,
             (table::SET, Access::Write),
             (key, key_len),
             |key, send| {
-                let value = bytes(value, value_len, "value")?;
+                let value = bytes_arg(value, value_len, "value")?;
                 let ttl = ttl_ms.to_string();
                 Ok(send(
                     const { &EncodedPrefix::new(b"*5\r\n$3\r\nSET\r\n") },
@@ -192,7 +204,8 @@ pub unsafe extern "C" fn rdc_set_px(
     }
 }
 
-/// DEL of one key: the INTEGER 1 if it was there, else 0.
+/// DEL of one key. Returns the INTEGER 1 if the key existed, otherwise 0. The caller frees
+/// the reply.
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -202,7 +215,7 @@ pub unsafe extern "C" fn rdc_del(
     key: *const c_char,
     key_len: usize,
 ) -> *mut rdc_reply {
-    // SAFETY: passed on.
+    // SAFETY: header rules 1 and 3.
     unsafe {
         keyed(
             client,
@@ -218,7 +231,8 @@ pub unsafe extern "C" fn rdc_del(
     }
 }
 
-/// EXISTS of one key: the INTEGER 1 if it is there, else 0.
+/// EXISTS of one key. Returns the INTEGER 1 if the key exists, otherwise 0. The caller frees
+/// the reply.
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -228,7 +242,7 @@ pub unsafe extern "C" fn rdc_exists(
     key: *const c_char,
     key_len: usize,
 ) -> *mut rdc_reply {
-    // SAFETY: passed on.
+    // SAFETY: header rules 1 and 3.
     unsafe {
         keyed(
             client,
@@ -244,8 +258,8 @@ pub unsafe extern "C" fn rdc_exists(
     }
 }
 
-/// INCRBY: the INTEGER that the key holds afterwards. Where the reply is lost it may have run or
-/// not, and is not sent again: see rdc_reply_sent().
+/// INCRBY. Returns the new value as an INTEGER. If the reply is lost, the command may have
+/// run and is not sent again: see rdc_reply_sent(). The caller frees the reply.
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -256,7 +270,7 @@ pub unsafe extern "C" fn rdc_incrby(
     key_len: usize,
     by: i64,
 ) -> *mut rdc_reply {
-    // SAFETY: passed on.
+    // SAFETY: header rules 1 and 3.
     unsafe {
         keyed(
             client,
@@ -272,7 +286,8 @@ pub unsafe extern "C" fn rdc_incrby(
     }
 }
 
-/// PEXPIRE, in milliseconds from now: the INTEGER 1 if the key is there, else 0.
+/// PEXPIRE: sets a time to live in milliseconds. Returns the INTEGER 1 if the key exists,
+/// otherwise 0. The caller frees the reply.
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -283,7 +298,7 @@ pub unsafe extern "C" fn rdc_pexpire(
     key_len: usize,
     ttl_ms: i64,
 ) -> *mut rdc_reply {
-    // SAFETY: passed on.
+    // SAFETY: header rules 1 and 3.
     unsafe {
         keyed(
             client,

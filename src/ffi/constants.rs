@@ -1,66 +1,68 @@
-//! The numbers of the header, and that they are those used inside.
+//! The constants of the header, checked against the enums of the library.
 
 use crate::error::Code;
 use crate::resp::Kind;
 
-/// Bytes.
+/// Reply type: bytes, in rdc_reply_str() and rdc_reply_len().
 pub const RDC_STRING: i32 = 1;
-/// Elements, in order.
+/// Reply type: elements in order, in rdc_reply_at().
 pub const RDC_ARRAY: i32 = 2;
-/// In rdc_reply_int().
+/// Reply type: a 64-bit integer, in rdc_reply_int().
 pub const RDC_INTEGER: i32 = 3;
-/// No such key, field or element.
+/// Reply type: nil. There is no such key, field or element.
 pub const RDC_NIL: i32 = 4;
-/// A word such as OK.
+/// Reply type: a short text such as OK, in rdc_reply_str().
 pub const RDC_STATUS: i32 = 5;
-/// See rdc_reply_error(); the words are in rdc_reply_str().
+/// Reply type: an error. Its code is in rdc_reply_error(), its message in rdc_reply_str().
 pub const RDC_ERROR: i32 = 6;
-/// Text in rdc_reply_str(), value in rdc_reply_double().
+/// Reply type: a double. Its value is in rdc_reply_double(), its text in rdc_reply_str().
 pub const RDC_DOUBLE: i32 = 7;
-/// 0 or 1, in rdc_reply_int().
+/// Reply type: a boolean, 0 or 1 in rdc_reply_int().
 pub const RDC_BOOL: i32 = 8;
-/// Key, value, key, value, ...
+/// Reply type: pairs, as elements key, value, key, value, ...
 pub const RDC_MAP: i32 = 9;
-/// Elements, in no order.
+/// Reply type: elements without an order.
 pub const RDC_SET: i32 = 10;
-/// A pub/sub message.
+/// Reply type: a pub/sub message, as elements.
 pub const RDC_PUSH: i32 = 12;
-/// Decimal digits in rdc_reply_str().
+/// Reply type: an integer of any size, as decimal digits in rdc_reply_str().
 pub const RDC_BIGNUM: i32 = 13;
-/// Text in rdc_reply_str(), without its "txt:" prefix.
+/// Reply type: a text in rdc_reply_str(), without its prefix such as "txt:".
 pub const RDC_VERBATIM: i32 = 14;
 
 /// No error.
 pub const RDC_OK: i32 = 0;
-/// The server said no; its first word says why: WRONGTYPE, NOSCRIPT, OOM ...
+/// The server replied with an error; the message begins with its code (WRONGTYPE, NOSCRIPT,
+/// OOM ...).
 pub const RDC_ERR_SERVER: i32 = 1;
-/// A bad argument, option or URL; nothing was sent.
+/// An invalid argument, option or URL; nothing was sent.
 pub const RDC_ERR_INVALID: i32 = 2;
 /// No node could be reached; nothing was sent.
 pub const RDC_ERR_CONNECT: i32 = 3;
 /// The connection broke.
 pub const RDC_ERR_IO: i32 = 4;
-/// A deadline passed.
+/// A timeout passed: timeout_ms, or attempt_timeout_ms where no retry was possible.
 pub const RDC_ERR_TIMEOUT: i32 = 5;
-/// The peer does not speak RESP, or broke a limit.
+/// The node sent invalid RESP, or a reply above a limit (max_reply_bytes and similar
+/// options).
 pub const RDC_ERR_PROTOCOL: i32 = 6;
-/// The server refused the credentials, or their rights.
+/// The server rejected the credentials, or their permissions do not suffice.
 pub const RDC_ERR_AUTH: i32 = 7;
 /// CLUSTERDOWN, or no node serves the slot.
 pub const RDC_ERR_DOWN: i32 = 8;
-/// The keys live in different slots; nothing was sent.
+/// The keys are in different slots; nothing was sent.
 pub const RDC_ERR_CROSSSLOT: i32 = 9;
-/// Followed max_redirects and still not home.
+/// More than max_redirects MOVED or ASK redirections.
 pub const RDC_ERR_REDIRECTS: i32 = 10;
-/// A write through a read-only handle; nothing was sent.
+/// A write on a read-only handle; nothing was sent.
 pub const RDC_ERR_READONLY: i32 = 11;
-/// rdc_interrupt() was called, or the function of rdc_set_wait_callback() said no.
+/// The call was interrupted: rdc_interrupt() was called, or the wait callback returned 0.
 pub const RDC_ERR_INTERRUPTED: i32 = 12;
-/// A bug in this library, caught at its edge.
+/// A bug in the library: a panic, caught at the C boundary.
 pub const RDC_ERR_INTERNAL: i32 = 13;
 /// The handle was closed.
 pub const RDC_ERR_CLOSED: i32 = 14;
-/// TLS: a certificate was not accepted, by us or by the node, or the session broke down.
+/// TLS failed: one side rejected the certificate of the other, or the session broke.
 pub const RDC_ERR_TLS: i32 = 15;
 
 const _: () = assert!(

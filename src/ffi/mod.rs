@@ -1,19 +1,22 @@
-//! The C ABI: check, call, convert. Nothing is decided here.
+//! The C ABI. Each function checks its arguments, calls the library and converts the result; nothing
+//! is decided here.
 //!
-//! The doc comments of this floor are the manual: cbindgen puts them into
-//! include/rediscluster.h, in the order of the modules below.
+//! The doc comments of these modules are the manual: cbindgen copies them into
+//! include/rediscluster.h.
 
+mod args;
 mod constants;
 mod panic_boundary;
 mod registry;
 mod reply_layout;
 
-// The chapters of the header, in their order there.
+// The chapters of the header.
+pub mod callbacks;
 pub mod client;
 pub mod command;
 pub mod introspect;
 pub mod pipeline;
 pub mod reply;
 
-// Handles are addresses that hold a number, a generation and a mark; 64 bits are needed.
+// A client handle is a pointer that contains a 32-bit index and a 32-bit generation.
 const _: () = assert!(usize::BITS == 64);

@@ -1,10 +1,9 @@
 //! ## Pipelines
 
+use super::args::{bytes_arg, with_args};
 use super::client::rdc_client;
-use super::panic_boundary::{
-    bytes, catch_panic, catch_panic_uncancelled, panic_error, reply, with_args,
-};
-use super::registry::enter;
+use super::panic_boundary::{catch_panic, catch_panic_uncancelled, panic_error, return_reply};
+use super::registry::acquire;
 use super::reply::rdc_reply;
 use crate::cluster::{Client, Pipeline};
 use crate::error::{Error, Result};
@@ -13,43 +12,47 @@ use crate::route::{Access, Row, table};
 use std::ffi::c_char;
 use std::sync::Arc;
 
-/// Commands of one client, to be sent together. By one thread at a time. Not atomic, unless
-/// executed so.
+/// Commands of one client that are sent together. Used by one thread at a time. Atomic only
+/// with rdc_pipeline_execute_atomic().
 #[allow(non_camel_case_types)]
 pub struct rdc_pipeline(Pipeline);
 
 /// ## Pipelines
 ///
-/// A new, empty pipeline of this client, which it keeps alive: the client may be closed first,
-/// and executing then fails with RDC_ERR_CLOSED. Never NULL. To be freed with
+/// Returns a new, empty pipeline of a client. The client may be closed first: executing the
+/// pipeline then returns RDC_ERR_CLOSED. Never returns NULL. Free it with
 /// rdc_pipeline_free().
 ///
 /// # Safety
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_pipeline_new(client: *const rdc_client) -> *mut rdc_pipeline {
-    let client = match enter(client) {
-        Ok(used) => used.client.clone(),
+    let client = match acquire(client) {
+        Ok(handle) => handle.client.clone(),
         Err(error) => Arc::new(Client::failed(error)),
     };
     Box::into_raw(Box::new(rdc_pipeline(Pipeline::new(client))))
 }
 
-/// Appends to a pipeline what `f` does; what fails, or panics, becomes an error in its place, so that
-/// every later command keeps its own.
+/// Appends the commands that `f` adds. An error or a panic of `f` becomes an error at the command's
+/// position, so that later commands keep their positions.
+///
+/// # Safety
+/// Header rules 1 and 4.
 unsafe fn append(pipeline: *mut rdc_pipeline, f: impl FnOnce(&mut Pipeline) -> Result<()>) {
-    // SAFETY: header rule 1, and rule 4: by one thread at a time.
+    // SAFETY: header rules 1 and 4: valid, and used by one thread at a time.
     let Some(rdc_pipeline(pipeline)) = (unsafe { pipeline.as_mut() }) else {
         return;
     };
-    let outcome = catch_panic(|words| Err(panic_error(words)), || f(pipeline));
+    let outcome = catch_panic(|message| Err(panic_error(message)), || f(pipeline));
     if let Err(error) = outcome {
         catch_panic(|_| (), || pipeline.fail(error));
     }
 }
 
-/// Appends a command, as in rdc_command(); nothing is sent yet. Appending never fails: a malformed
-/// command becomes the error in its place, and counts in the length. The arguments are copied.
+/// Appends a command; the arguments are those of rdc_command(), and are copied. Does no I/O.
+/// Appending never fails: an invalid command becomes an error at its position in the reply,
+/// and counts in rdc_pipeline_len().
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -71,8 +74,8 @@ pub unsafe extern "C" fn rdc_pipeline_command(
     }
 }
 
-/// Appends any number of encoded commands, one behind the other. What follows one that is
-/// malformed cannot be told apart, and becomes one error.
+/// Appends any number of encoded commands from one buffer. The boundaries after a malformed
+/// command are unknown: it and the rest of the buffer become one error.
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -85,7 +88,7 @@ pub unsafe extern "C" fn rdc_pipeline_resp(
     // SAFETY: header rule 3.
     unsafe {
         append(pipeline, |pipeline| {
-            let resp = bytes(resp, len, "resp")?;
+            let resp = bytes_arg(resp, len, "resp")?;
             if resp.is_empty() {
                 return Err(Error::invalid("the RESP buffer is empty"));
             }
@@ -95,18 +98,23 @@ pub unsafe extern "C" fn rdc_pipeline_resp(
     }
 }
 
+/// Appends a command whose only key is its first argument. `build` gets the key and a function that
+/// adds the command.
+///
+/// # Safety
+/// Header rules 1 and 3.
 #[inline]
 unsafe fn keyed(
     pipeline: *mut rdc_pipeline,
     (row, access): (&'static Row, Access),
     (key, key_len): (*const c_char, usize),
-    more: impl FnOnce(&[u8], &mut dyn FnMut(&'static EncodedPrefix, &[&[u8]])) -> Result<()>,
+    build: impl FnOnce(&[u8], &mut dyn FnMut(&'static EncodedPrefix, &[&[u8]])) -> Result<()>,
 ) {
     // SAFETY: header rules 1 and 3.
     unsafe {
         append(pipeline, |pipeline| {
-            let key = bytes(key, key_len, "key")?;
-            more(key, &mut |name, args| {
+            let key = bytes_arg(key, key_len, "key")?;
+            build(key, &mut |name, args| {
                 pipeline.keyed(row, access, key, name, args)
             })
         });
@@ -123,7 +131,7 @@ pub unsafe extern "C" fn rdc_pipeline_get(
     key: *const c_char,
     key_len: usize,
 ) {
-    // SAFETY: passed on.
+    // SAFETY: header rules 1 and 3.
     unsafe {
         keyed(
             pipeline,
@@ -152,7 +160,7 @@ pub unsafe extern "C" fn rdc_pipeline_set(
     value: *const c_char,
     value_len: usize,
 ) {
-    // SAFETY: passed on, and header rule 3 for the value.
+    // SAFETY: header rules 1 and 3, for the key and the value.
     unsafe {
         keyed(
             pipeline,
@@ -161,7 +169,7 @@ pub unsafe extern "C" fn rdc_pipeline_set(
             |key, add| {
                 add(
                     const { &EncodedPrefix::new(b"*3\r\n$3\r\nSET\r\n") },
-                    &[key, bytes(value, value_len, "value")?],
+                    &[key, bytes_arg(value, value_len, "value")?],
                 );
                 Ok(())
             },
@@ -169,7 +177,7 @@ pub unsafe extern "C" fn rdc_pipeline_set(
     }
 }
 
-/// Appends a SET with a time to live in milliseconds.
+/// Appends a SET with a time to live in milliseconds, which must be greater than 0.
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -182,14 +190,14 @@ pub unsafe extern "C" fn rdc_pipeline_set_px(
     value_len: usize,
     ttl_ms: i64,
 ) {
-    // SAFETY: passed on, and header rule 3 for the value.
+    // SAFETY: header rules 1 and 3, for the key and the value.
     unsafe {
         keyed(
             pipeline,
             (table::SET, Access::Write),
             (key, key_len),
             |key, add| {
-                let value = bytes(value, value_len, "value")?;
+                let value = bytes_arg(value, value_len, "value")?;
                 add(
                     const { &EncodedPrefix::new(b"*5\r\n$3\r\nSET\r\n") },
                     &[key, value, b"PX", ttl_ms.to_string().as_bytes()],
@@ -210,7 +218,7 @@ pub unsafe extern "C" fn rdc_pipeline_del(
     key: *const c_char,
     key_len: usize,
 ) {
-    // SAFETY: passed on.
+    // SAFETY: header rules 1 and 3.
     unsafe {
         keyed(
             pipeline,
@@ -227,7 +235,7 @@ pub unsafe extern "C" fn rdc_pipeline_del(
     }
 }
 
-/// How many commands have been appended.
+/// Returns the number of commands in the pipeline.
 ///
 /// # Safety
 /// Header rule 1.
@@ -237,12 +245,14 @@ pub unsafe extern "C" fn rdc_pipeline_len(pipeline: *const rdc_pipeline) -> usiz
     unsafe { pipeline.as_ref() }.map_or(0, |p| p.0.len())
 }
 
+/// # Safety
+/// Header rules 1 and 4.
 unsafe fn execute(
     pipeline: *mut rdc_pipeline,
     f: impl FnOnce(&mut Pipeline) -> Box<Reply>,
 ) -> *mut rdc_reply {
-    reply(|| {
-        // SAFETY: header rule 1, and rule 4: by one thread at a time.
+    return_reply(|| {
+        // SAFETY: header rules 1 and 4: valid, and used by one thread at a time.
         match unsafe { pipeline.as_mut() } {
             Some(rdc_pipeline(pipeline)) => Ok(f(pipeline)),
             None => Err(Error::invalid("pipeline is NULL")),
@@ -250,28 +260,29 @@ unsafe fn execute(
     })
 }
 
-/// Sends all commands, to all their nodes at once, and waits for all replies: one ARRAY with one
-/// element per command, in order (of none, for an empty pipeline). An element may be an ERROR,
-/// whose words begin "Command # 2 (SET foo) of pipeline: " (the first is # 1); the others are not
-/// concerned. Commands of one slot run in their order, each at most once.
+/// Sends all commands, to all nodes at once, and waits for all replies. Returns an ARRAY with
+/// one element per command, in order; an empty ARRAY for an empty pipeline. An element may be
+/// an ERROR, whose message begins "Command # 2 (SET foo) of pipeline: " (the first command is
+/// # 1); the other commands are not affected. Commands of the same slot run in order, each at
+/// most once.
 ///
-/// On a read-only client a pipeline with a write in it is not sent at all: every element is
+/// On a read-only client, a pipeline that contains a write is not sent: every element is
 /// RDC_ERR_READONLY.
 ///
-/// Takes at most timeout_ms. Empties the pipeline, whatever comes of it. The reply is the
-/// caller's to free.
+/// Takes at most timeout_ms. Empties the pipeline in any case. The caller frees the reply.
 ///
 /// # Safety
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_pipeline_execute(pipeline: *mut rdc_pipeline) -> *mut rdc_reply {
-    // SAFETY: passed on.
+    // SAFETY: header rules 1 and 4.
     unsafe { execute(pipeline, Pipeline::execute) }
 }
 
-/// The same inside MULTI and EXEC: all commands or none, with nothing in between. Every key must
-/// be in one slot (use {hash tags}), or the reply is RDC_ERR_CROSSSLOT and nothing is sent. Where
-/// the servers refuse the whole, the reply is that ERROR.
+/// As rdc_pipeline_execute(), inside MULTI and EXEC: either all commands run, with no other
+/// command between them, or none. All keys must be in one slot (use {hash tags}). Otherwise
+/// the reply is RDC_ERR_CROSSSLOT, and nothing is sent. If the server rejects the
+/// transaction, the reply is its ERROR.
 ///
 /// # Safety
 /// Header rule 1.
@@ -279,11 +290,11 @@ pub unsafe extern "C" fn rdc_pipeline_execute(pipeline: *mut rdc_pipeline) -> *m
 pub unsafe extern "C" fn rdc_pipeline_execute_atomic(
     pipeline: *mut rdc_pipeline,
 ) -> *mut rdc_reply {
-    // SAFETY: passed on.
+    // SAFETY: header rules 1 and 4.
     unsafe { execute(pipeline, Pipeline::execute_atomic) }
 }
 
-/// Forgets all commands that were appended.
+/// Removes all commands from the pipeline.
 ///
 /// # Safety
 /// Header rule 1.
@@ -295,15 +306,15 @@ pub unsafe extern "C" fn rdc_pipeline_clear(pipeline: *mut rdc_pipeline) {
     }
 }
 
-/// Frees a pipeline. NULL is allowed.
+/// Frees a pipeline. Does nothing for NULL.
 ///
 /// # Safety
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_pipeline_free(pipeline: *mut rdc_pipeline) {
     if !pipeline.is_null() {
-        // SAFETY: header rule 1: made by rdc_pipeline_new and not freed before. What is dropped
-        // may be the last reference on a client.
+        // SAFETY: header rule 1: made by rdc_pipeline_new and not freed. Cancellation is disabled,
+        // because this may drop the last reference on a client.
         catch_panic_uncancelled(|_| (), || drop(unsafe { Box::from_raw(pipeline) }));
     }
 }

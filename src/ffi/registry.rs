@@ -1,9 +1,9 @@
-//! Client handles: numbers that look like pointers.
+//! The registry of client handles, which are checked numbers in the form of pointers.
 //!
-//! A handle names a entry and the generation of what lived there. Nothing is dereferenced before
-//! both have been checked, so a handle that was closed, or never was one, gives an error and not
-//! a crash; and a client that is closed while other threads use it goes when the last of them
-//! leaves. No lock is taken, so that a forked child and a signal handler may pass.
+//! A handle contains the index of an entry and a generation. Both are checked before anything is
+//! dereferenced, so a closed or invalid handle gives an error and not a crash. A client that is closed
+//! while other threads use it is freed by the last of them. The registry is lock-free, so a forked
+//! child and a signal handler can use it.
 
 use super::client::rdc_client;
 use super::panic_boundary::install_panic_hook;
@@ -15,21 +15,23 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-/// What a handle stands for.
+/// What a handle refers to.
 pub struct Handle {
     pub client: Arc<Client>,
-    /// The error of the client, for as long as the handle lives.
+    /// The message of [`Client::error`], which lives as long as the handle.
     pub error: Option<CString>,
 }
 
+/// Entries are allocated in chunks of this many.
 const CHUNK: usize = 256;
+/// The maximum number of chunks: 1,048,576 entries.
 const CHUNKS: usize = 4096;
 
-/// The low bits of a state count the users; then come two marks and the generation.
+/// An entry's state consists of a count of users, two flags, and the generation.
 const USERS: u64 = (1 << 30) - 1;
 const CLOSED: u64 = 1 << 30;
 const LIVE: u64 = 1 << 31;
-const GENERATION: u32 = 32;
+const GENERATION_SHIFT: u32 = 32;
 
 struct Entry {
     state: AtomicU64,
@@ -38,21 +40,21 @@ struct Entry {
 
 static ENTRIES: [AtomicPtr<[Entry; CHUNK]>; CHUNKS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS];
-/// Where a free entry may be found.
-static HINT: AtomicUsize = AtomicUsize::new(0);
+/// Index at which the search for a free entry begins.
+static FREE_HINT: AtomicUsize = AtomicUsize::new(0);
 
 fn entry(index: usize) -> Option<&'static Entry> {
     let chunk = ENTRIES.get(index / CHUNK)?.load(Ordering::Acquire);
-    // SAFETY: a chunk is published whole and never freed.
+    // SAFETY: a chunk is initialized before it is published, and never freed.
     let chunk = unsafe { chunk.as_ref() }?;
     Some(&chunk[index % CHUNK])
 }
 
-/// The entry, its chunk made if need be.
+/// The entry at an index. Allocates its chunk if necessary.
 fn entry_or_new(index: usize) -> Option<&'static Entry> {
-    let place = ENTRIES.get(index / CHUNK)?;
-    if place.load(Ordering::Acquire).is_null() {
-        let fresh = Box::into_raw(Box::new(
+    let chunk = ENTRIES.get(index / CHUNK)?;
+    if chunk.load(Ordering::Acquire).is_null() {
+        let new = Box::into_raw(Box::new(
             [const {
                 Entry {
                     state: AtomicU64::new(0),
@@ -60,18 +62,18 @@ fn entry_or_new(index: usize) -> Option<&'static Entry> {
                 }
             }; CHUNK],
         ));
-        let lost = place
-            .compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire)
+        let lost_race = chunk
+            .compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire)
             .is_err();
-        if lost {
-            // SAFETY: nobody else has seen ours.
-            drop(unsafe { Box::from_raw(fresh) });
+        if lost_race {
+            // SAFETY: it was not published.
+            drop(unsafe { Box::from_raw(new) });
         }
     }
     entry(index)
 }
 
-/// Makes a handle; never NULL.
+/// Makes a handle of a client. Never NULL.
 pub fn register(client: Client) -> *mut rdc_client {
     install_panic_hook();
     let error = client
@@ -81,9 +83,9 @@ pub fn register(client: Client) -> *mut rdc_client {
         client: Arc::new(client),
         error,
     }));
-    let begin = HINT.load(Ordering::Relaxed);
-    for turn in 0..CHUNK * CHUNKS {
-        let index = (begin + turn) % (CHUNK * CHUNKS);
+    let begin = FREE_HINT.load(Ordering::Relaxed);
+    for offset in 0..CHUNK * CHUNKS {
+        let index = (begin + offset) % (CHUNK * CHUNKS);
         let Some(entry) = entry_or_new(index) else {
             continue;
         };
@@ -92,8 +94,8 @@ pub fn register(client: Client) -> *mut rdc_client {
             continue;
         }
         // Generation 0 is skipped, so that no handle is a small number.
-        let generation = ((state >> GENERATION) as u32).wrapping_add(1).max(1);
-        let claimed = (u64::from(generation) << GENERATION) | CLOSED;
+        let generation = ((state >> GENERATION_SHIFT) as u32).wrapping_add(1).max(1);
+        let claimed = (u64::from(generation) << GENERATION_SHIFT) | CLOSED;
         if entry
             .state
             .compare_exchange(state, claimed, Ordering::AcqRel, Ordering::Relaxed)
@@ -103,18 +105,18 @@ pub fn register(client: Client) -> *mut rdc_client {
         }
         entry.handle.store(handle, Ordering::Release);
         entry.state.fetch_xor(CLOSED | LIVE, Ordering::AcqRel);
-        HINT.store(index + 1, Ordering::Relaxed);
-        let number = (u64::from(generation) << GENERATION) | (index as u64 + 1);
+        FREE_HINT.store(index + 1, Ordering::Relaxed);
+        let number = (u64::from(generation) << GENERATION_SHIFT) | (index as u64 + 1);
         return ptr::without_provenance_mut(number as usize);
     }
-    // A million clients are open: the caller has lost count. One that says so does not exist,
-    // and its handle is as good as closed.
-    // SAFETY: the handle was made above and published nowhere.
+    // All 1,048,576 entries are in use: the caller leaks clients. The handle returned has no entry, so
+    // calls on it fail as on a closed one.
+    // SAFETY: the handle was made above and not published.
     drop(unsafe { Box::from_raw(handle) });
     ptr::without_provenance_mut(usize::MAX)
 }
 
-/// The use of a client by one call.
+/// Keeps a client alive during one call.
 pub struct HandleGuard {
     entry: &'static Entry,
     index: usize,
@@ -126,7 +128,7 @@ impl Deref for HandleGuard {
 
     #[inline]
     fn deref(&self) -> &Handle {
-        // SAFETY: this use is counted, so the handle is not freed.
+        // SAFETY: the guard is counted as a user, so the handle is not freed.
         unsafe { &*self.handle }
     }
 }
@@ -134,19 +136,19 @@ impl Deref for HandleGuard {
 impl Drop for HandleGuard {
     #[inline]
     fn drop(&mut self) {
-        leave(self.entry, self.index);
+        release(self.entry, self.index);
     }
 }
 
-/// The entry that a handle names, its index, and the generation.
-fn parts(client: *const rdc_client) -> Option<(&'static Entry, usize, u64)> {
+/// The entry of a handle, its index, and the generation in the handle.
+fn lookup(client: *const rdc_client) -> Option<(&'static Entry, usize, u64)> {
     let number = client.addr() as u64;
     let index = (number & u64::from(u32::MAX)).checked_sub(1)? as usize;
-    Some((entry(index)?, index, number >> GENERATION))
+    Some((entry(index)?, index, number >> GENERATION_SHIFT))
 }
 
 #[cold]
-fn closed(client: *const rdc_client) -> Error {
+fn invalid_handle(client: *const rdc_client) -> Error {
     if client.is_null() {
         Error::invalid("client is NULL")
     } else {
@@ -154,15 +156,15 @@ fn closed(client: *const rdc_client) -> Error {
     }
 }
 
-/// Begins to use a client.
+/// Checks a handle, and acquires its client for one call.
 #[inline(always)]
-pub fn enter(client: *const rdc_client) -> Result<HandleGuard> {
-    let Some((entry, index, generation)) = parts(client) else {
-        return Err(closed(client));
+pub fn acquire(client: *const rdc_client) -> Result<HandleGuard> {
+    let Some((entry, index, generation)) = lookup(client) else {
+        return Err(invalid_handle(client));
     };
     let state = entry.state.fetch_add(1, Ordering::AcqRel);
-    if state >> GENERATION != generation || state & (LIVE | CLOSED) != LIVE {
-        return Err(stale(entry, index, client));
+    if state >> GENERATION_SHIFT != generation || state & (LIVE | CLOSED) != LIVE {
+        return Err(release_stale(entry, index, client));
     }
     Ok(HandleGuard {
         entry,
@@ -172,23 +174,24 @@ pub fn enter(client: *const rdc_client) -> Result<HandleGuard> {
 }
 
 #[cold]
-fn stale(entry: &Entry, index: usize, client: *const rdc_client) -> Error {
-    leave(entry, index);
-    closed(client)
+fn release_stale(entry: &Entry, index: usize, client: *const rdc_client) -> Error {
+    release(entry, index);
+    invalid_handle(client)
 }
 
-/// Ends a use; the last one of a closed client frees it.
+/// Ends the use of a client. The last user of a closed client frees it.
 #[inline]
-fn leave(entry: &Entry, index: usize) {
+fn release(entry: &Entry, index: usize) {
     let state = entry.state.fetch_sub(1, Ordering::AcqRel) - 1;
     if state & (LIVE | CLOSED | USERS) == LIVE | CLOSED {
-        free(entry, index, state);
+        try_free(entry, index, state);
     }
 }
 
+/// Frees a closed client, unless its entry has changed since `state` was read.
 #[cold]
-fn free(entry: &Entry, index: usize, state: u64) {
-    // A stale handle's user may come and go meanwhile; whoever finds nobody frees.
+fn try_free(entry: &Entry, index: usize, state: u64) {
+    // A call with a stale handle may count as a user for a moment. It then frees the client itself.
     let handle = entry.handle.load(Ordering::Acquire);
     let freed = state & !(LIVE | CLOSED);
     if entry
@@ -196,20 +199,20 @@ fn free(entry: &Entry, index: usize, state: u64) {
         .compare_exchange(state, freed, Ordering::AcqRel, Ordering::Relaxed)
         .is_ok()
     {
-        // The lowest free slots are used first, so that few chunks are ever needed.
-        HINT.fetch_min(index, Ordering::Relaxed);
-        // SAFETY: it was live and closed, nobody used it, and only one can have changed that.
+        // Low indices are reused first, so that few chunks are allocated.
+        FREE_HINT.fetch_min(index, Ordering::Relaxed);
+        // SAFETY: it was live, closed and without users, and the exchange succeeds for one thread only.
         drop(unsafe { Box::from_raw(handle) });
     }
 }
 
-/// Closes a client: calls under way end, later ones fail.
+/// Closes a client: calls in progress end, and later calls fail.
 pub fn close(client: *const rdc_client) {
-    let Ok(used) = enter(client) else {
+    let Ok(handle) = acquire(client) else {
         return;
     };
-    let before = used.entry.state.fetch_or(CLOSED, Ordering::AcqRel);
+    let before = handle.entry.state.fetch_or(CLOSED, Ordering::AcqRel);
     if before & CLOSED == 0 {
-        used.client.close();
+        handle.client.close();
     }
 }

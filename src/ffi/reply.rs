@@ -1,19 +1,21 @@
 //! ## Replies
 
-use super::panic_boundary::{bytes, catch_panic};
+use super::args::{NTS, bytes_arg};
+use super::panic_boundary::catch_panic;
 use super::reply_layout::{self, element, value};
 use crate::error::Code;
 use crate::resp::{Kind, Value, flag};
 use std::ffi::c_char;
 
-/// What came back: a value, or an error. Read by any number of threads, freed by one. Elements
-/// are replies that belong to the one they are in.
+/// A reply: a value or an error. Any number of threads may read it; one frees it. Elements
+/// are replies too, and belong to the reply that contains them. Functions on replies do no
+/// I/O.
 #[allow(non_camel_case_types)]
 pub struct rdc_reply(());
 
 /// ## Replies
 ///
-/// What the reply is: one of RDC_STRING ... RDC_VERBATIM. NULL is RDC_NIL.
+/// Returns the type of a reply: one of RDC_STRING ... RDC_VERBATIM. RDC_NIL for NULL.
 ///
 /// # Safety
 /// Header rule 1.
@@ -23,7 +25,8 @@ pub unsafe extern "C" fn rdc_reply_type(reply: *const rdc_reply) -> i32 {
     unsafe { value(reply) }.kind as i32
 }
 
-/// RDC_OK, or for an RDC_ERROR its code: RDC_ERR_SERVER ...; its words are in rdc_reply_str().
+/// Returns the error code of an RDC_ERROR (RDC_ERR_SERVER ...), and RDC_OK for any other
+/// type. The message of the error is in rdc_reply_str().
 ///
 /// # Safety
 /// Header rule 1.
@@ -38,8 +41,9 @@ pub unsafe extern "C" fn rdc_reply_error(reply: *const rdc_reply) -> i32 {
     }
 }
 
-/// The text of a STRING, STATUS, ERROR, DOUBLE, BIGNUM or VERBATIM; NULL for other types. It has
-/// rdc_reply_len() bytes, any of which may be NUL, and a NUL behind them. Belongs to the reply.
+/// Returns the text of a STRING, STATUS, ERROR, DOUBLE, BIGNUM or VERBATIM; NULL for other
+/// types. The text has rdc_reply_len() bytes, which may include NULs, and a NUL after its
+/// last byte. It belongs to the reply.
 ///
 /// # Safety
 /// Header rule 1.
@@ -49,7 +53,8 @@ pub unsafe extern "C" fn rdc_reply_str(reply: *const rdc_reply) -> *const c_char
     reply_layout::text(unsafe { value(reply) })
 }
 
-/// The bytes of the text, or the number of elements (two for each pair of a MAP); else 0.
+/// Returns the length of the text in bytes, or the number of elements (two for each pair of a
+/// MAP); 0 for other types.
 ///
 /// # Safety
 /// Header rule 1.
@@ -66,7 +71,7 @@ fn int(value: &Value) -> i64 {
     }
 }
 
-/// The value of an INTEGER or a BOOL; else 0.
+/// Returns the value of an INTEGER or a BOOL; 0 for other types.
 ///
 /// # Safety
 /// Header rule 1.
@@ -76,8 +81,8 @@ pub unsafe extern "C" fn rdc_reply_int(reply: *const rdc_reply) -> i64 {
     int(unsafe { value(reply) })
 }
 
-/// The value of a DOUBLE or an INTEGER, or the number that a text spells (RESP2 sends doubles
-/// so); else 0.
+/// Returns the value of a DOUBLE or an INTEGER, or of a text that contains a number (RESP2
+/// sends doubles as text); otherwise 0.
 ///
 /// # Safety
 /// Header rule 1.
@@ -87,7 +92,7 @@ pub unsafe extern "C" fn rdc_reply_double(reply: *const rdc_reply) -> f64 {
     let value = unsafe { value(reply) };
     match value.kind {
         Kind::Integer | Kind::Bool => int(value) as f64,
-        // SAFETY: as above.
+        // SAFETY: header rule 1.
         _ => unsafe { reply_layout::text_bytes(value) }
             .and_then(|text| std::str::from_utf8(text).ok())
             .and_then(|text| text.parse().ok())
@@ -95,8 +100,8 @@ pub unsafe extern "C" fn rdc_reply_double(reply: *const rdc_reply) -> f64 {
     }
 }
 
-/// The i-th element of an ARRAY, SET, PUSH or MAP (key, value, key, value, ...); NULL past the
-/// end. Belongs to the reply: freeing it does nothing.
+/// Returns the element at index i (from 0) of an ARRAY, SET, PUSH or MAP (key, value, key,
+/// value, ...); NULL past the end. The element belongs to the reply: freeing it does nothing.
 ///
 /// # Safety
 /// Header rule 1.
@@ -106,8 +111,8 @@ pub unsafe extern "C" fn rdc_reply_at(reply: *const rdc_reply, i: usize) -> *con
     unsafe { element(value(reply), i) }
 }
 
-/// The value of a key of a MAP, or of an ARRAY of keys and values (RESP2 sends maps so); NULL if
-/// it is not there. Belongs to the reply.
+/// Returns the value of a key in a MAP, or in an ARRAY of keys and values (RESP2 sends maps
+/// as arrays); NULL if the key is missing. The value belongs to the reply.
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -119,7 +124,7 @@ pub unsafe extern "C" fn rdc_reply_find(
     // SAFETY: header rules 1 and 3.
     unsafe {
         let map = value(map);
-        let Ok(key) = bytes(key, usize::MAX, "key") else {
+        let Ok(key) = bytes_arg(key, NTS, "key") else {
             return std::ptr::null();
         };
         if !matches!(map.kind, Kind::Map | Kind::Array) {
@@ -134,9 +139,9 @@ pub unsafe extern "C" fn rdc_reply_find(
     }
 }
 
-/// "host:port" of the node that answered, or that an error is about; NULL if there is none, for
-/// several nodes together, and for elements of other replies than a pipeline's. Belongs to the
-/// reply.
+/// Returns "host:port" of the node that sent the reply, or that the error is about. NULL if
+/// there is none, if several nodes contributed, and for elements, unless the reply is a
+/// pipeline's. The string belongs to the reply.
 ///
 /// # Safety
 /// Header rule 1.
@@ -146,8 +151,9 @@ pub unsafe extern "C" fn rdc_reply_node(reply: *const rdc_reply) -> *const c_cha
     unsafe { reply_layout::node(reply) }
 }
 
-/// 0 if the command certainly did not run, because it never left or every node that got it
-/// refused to execute it: sending it again is safe. 1 if it ran or may have run.
+/// Returns 0 if the command certainly did not run: it was not sent, or every node that
+/// received it rejected it. Sending it again is then safe. Returns 1 if the command ran or
+/// may have run.
 ///
 /// # Safety
 /// Header rule 1.
@@ -158,15 +164,16 @@ pub unsafe extern "C" fn rdc_reply_sent(reply: *const rdc_reply) -> i32 {
     }
     // SAFETY: header rule 1.
     let value = unsafe { value(reply) };
-    // What is inside another reply came from a command that ran.
+    // An element of another reply comes from a command that ran.
     i32::from(
-        value.kind != Kind::Error || value.flags & (flag::ANSWER | flag::SENT) != flag::ANSWER,
+        value.kind != Kind::Error
+            || value.flags & (flag::NODE_VALUE | flag::SENT) != flag::NODE_VALUE,
     )
 }
 
-/// One call instead of three: the type is returned, the text stored in *str (NULL if there is
-/// none), and in *num the value of an INTEGER or BOOL, or the length of anything else. str and
-/// num may be NULL.
+/// One call instead of three. Returns the type. Stores the text in *str (NULL if there is
+/// none), and in *num the value of an INTEGER or a BOOL, or the length of any other type. str
+/// and num may be NULL.
 ///
 /// # Safety
 /// Header rule 1; str and num are NULL or point to a place for one value.
@@ -176,7 +183,7 @@ pub unsafe extern "C" fn rdc_reply_read(
     str: *mut *const c_char,
     num: *mut i64,
 ) -> i32 {
-    // SAFETY: as said above.
+    // SAFETY: the rules above.
     unsafe {
         let value = value(reply);
         if let Some(str) = str.as_mut() {
@@ -189,6 +196,7 @@ pub unsafe extern "C" fn rdc_reply_read(
     }
 }
 
+/// The number that [`rdc_reply_read`] stores.
 #[inline]
 fn number(value: &Value) -> i64 {
     match value.kind {
@@ -197,8 +205,9 @@ fn number(value: &Value) -> i64 {
     }
 }
 
-/// One call instead of 3n: reads up to n elements from the first-th on as rdc_reply_read() does,
-/// each into its place of the three arrays, any of which may be NULL. Returns how many it read.
+/// One call instead of 3 * n. Reads up to n elements from index first on, as rdc_reply_read()
+/// does, into three arrays of n entries. Any of the arrays may be NULL. Returns the number of
+/// elements read.
 ///
 /// # Safety
 /// Header rule 1; each array is NULL or has places for n values.
@@ -211,17 +220,15 @@ pub unsafe extern "C" fn rdc_reply_read_array(
     strs: *mut *const c_char,
     nums: *mut i64,
 ) -> usize {
-    // SAFETY: as said above.
+    // SAFETY: the rules above.
     unsafe {
-        let catch_panic_uncancelled = value(reply);
-        if !catch_panic_uncancelled.kind.has_elements() {
+        let array = value(reply);
+        if !array.kind.has_elements() {
             return 0;
         }
-        let count = (catch_panic_uncancelled.len as usize)
-            .saturating_sub(first)
-            .min(n);
+        let count = (array.len as usize).saturating_sub(first).min(n);
         for i in 0..count {
-            let value = value(element(catch_panic_uncancelled, first + i));
+            let value = value(element(array, first + i));
             if !types.is_null() {
                 *types.add(i) = value.kind as i32;
             }
@@ -236,14 +243,15 @@ pub unsafe extern "C" fn rdc_reply_read_array(
     }
 }
 
-/// Frees a reply with all its elements, and returns its error, so that a reply can be checked and
-/// dropped at once: if (rdc_reply_free(rdc_set(...))) ... NULL is allowed.
+/// Frees a reply with all its elements, and returns its error code, as rdc_reply_error()
+/// does. So a reply can be checked and freed at once: if (rdc_reply_free(rdc_set(...))) ...
+/// Returns RDC_OK for NULL.
 ///
 /// # Safety
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_reply_free(reply: *mut rdc_reply) -> i32 {
-    // SAFETY: header rule 1. The reply may hold the last reference on what it came from.
+    // SAFETY: header rule 1. Panics are caught, because this may drop the last reference on an Origin.
     unsafe {
         let error = rdc_reply_error(reply);
         catch_panic(|_| (), || reply_layout::free(reply));

@@ -1,44 +1,45 @@
-//! Replies across the edge.
+//! The layout of replies that C callers hold.
 //!
-//! Inside, a value says where its text or its elements are by place; a C caller holds only the
-//! address of the value. So before a reply is handed over, each place becomes an address, once.
+//! Inside the library, a value refers to its text by a position and to its elements by an index. A C
+//! caller has only the address of a value. So before a reply is returned, each position and index is
+//! replaced by an address, once (pointer swizzling).
 
 use super::reply::rdc_reply;
-use crate::resp::{Answer, Kind, OK_TEXT, Origin, Reply, Value, flag};
+use crate::resp::{Kind, NodeValue, OK_TEXT, Origin, Reply, Value, flag};
 use std::mem::offset_of;
 use std::sync::Arc;
 
-/// Gives a reply to the caller.
+/// Converts a reply to the pointer that a caller gets.
 #[inline]
 pub fn into_raw(mut reply: Box<Reply>) -> *mut rdc_reply {
     let root = reply.root.value;
-    if reply.root.node == 1 && reply.answers.is_empty() {
-        // These need no memory: the node keeps one of each.
+    if reply.root.node == 1 && reply.node_values.is_empty() {
+        // An OK or a nil needs no memory: the origin has one of each.
         if root.flags & flag::OK != 0
             && let Some(origin) = reply.origin.take()
         {
             let origin = Arc::into_raw(origin);
-            // SAFETY: the pointer came from an Arc just now.
+            // SAFETY: the pointer comes from the Arc above.
             return unsafe { &raw const (*origin).ok }.cast_mut().cast();
         }
         if root.kind == Kind::Nil
             && let Some(origin) = reply.origin.take()
         {
             let origin = Arc::into_raw(origin);
-            // SAFETY: as above.
+            // SAFETY: the pointer comes from the Arc above.
             return unsafe { &raw const (*origin).nil }.cast_mut().cast();
         }
     }
-    reply.root.value.flags |= flag::ROOT | flag::ANSWER;
-    seal(&mut reply);
+    reply.root.value.flags |= flag::ROOT | flag::NODE_VALUE;
+    swizzle(&mut reply);
     let reply = Box::into_raw(reply);
-    // SAFETY: the pointer came from a Box just now.
+    // SAFETY: the pointer comes from the Box above.
     unsafe { &raw mut (*reply).root }.cast()
 }
 
-/// Turns every place into an address.
-fn seal(reply: &mut Reply) {
-    if reply.values.is_empty() && reply.answers.is_empty() {
+/// Replaces every position and index by an address.
+fn swizzle(reply: &mut Reply) {
+    if reply.values.is_empty() && reply.node_values.is_empty() {
         reply.root.node = reply
             .origin_of(reply.root)
             .map_or(0, |o| address(o.c_name()));
@@ -51,24 +52,25 @@ fn seal(reply: &mut Reply) {
         }
         return;
     }
-    // The addresses of the chunks, and behind them those of the origins' names, that of nobody first.
+    // One allocation: the addresses of the chunks, then those of the origins' names, with NULL as
+    // number 0.
     let chunks = 1 + reply.chunks().len();
-    let mut places = Vec::with_capacity(chunks + 1 + reply.origins().count());
-    places.push(address(&reply.first));
-    places.extend(reply.chunks().iter().map(|c| address(c)));
-    places.push(0);
-    places.extend(reply.origins().map(|o| address(o.c_name())));
-    let (chunks, names) = places.split_at(chunks);
-    let chunks = Chunks {
-        places: chunks,
+    let mut addresses = Vec::with_capacity(chunks + 1 + reply.origins().count());
+    addresses.push(address(&reply.first));
+    addresses.extend(reply.chunks().iter().map(|c| address(c)));
+    addresses.push(0);
+    addresses.extend(reply.origins().map(|o| address(o.c_name())));
+    let (chunks, names) = addresses.split_at(chunks);
+    let addresses = Addresses {
+        chunks,
         values: reply.values.as_ptr().expose_provenance() as u64,
-        answers: reply.answers.as_ptr().expose_provenance() as u64,
+        node_values: reply.node_values.as_ptr().expose_provenance() as u64,
     };
     for value in &mut reply.values {
-        chunks.seal(value);
+        addresses.swizzle(value);
     }
-    for answer in reply.answers.iter_mut().chain([&mut reply.root]) {
-        chunks.seal(&mut answer.value);
+    for answer in reply.node_values.iter_mut().chain([&mut reply.root]) {
+        addresses.swizzle(&mut answer.value);
         answer.node = names[answer.node as usize];
     }
 }
@@ -77,29 +79,30 @@ fn address(bytes: &[u8]) -> u64 {
     bytes.as_ptr().expose_provenance() as u64
 }
 
-struct Chunks<'a> {
-    places: &'a [u64],
+/// The addresses of the memory of a reply.
+struct Addresses<'a> {
+    chunks: &'a [u64],
     values: u64,
-    answers: u64,
+    node_values: u64,
 }
 
-impl Chunks<'_> {
+impl Addresses<'_> {
     #[inline(always)]
-    fn seal(&self, value: &mut Value) {
+    fn swizzle(&self, value: &mut Value) {
         if value.in_chunk() {
             let (chunk, at) = value.position();
-            value.data = self.places[chunk].wrapping_add(at as u64);
+            value.data = self.chunks[chunk].wrapping_add(at as u64);
         } else {
-            self.seal_other(value);
+            self.swizzle_other(value);
         }
     }
 
-    fn seal_other(&self, value: &mut Value) {
+    fn swizzle_other(&self, value: &mut Value) {
         if value.kind.has_text() {
             value.data = address(&OK_TEXT);
         } else if value.kind.has_elements() {
-            value.data = if value.flags & flag::WIDE != 0 {
-                self.answers + value.data * size_of::<Answer>() as u64
+            value.data = if value.flags & flag::NODE_VALUES != 0 {
+                self.node_values + value.data * size_of::<NodeValue>() as u64
             } else {
                 self.values + value.data * size_of::<Value>() as u64
             };
@@ -107,35 +110,35 @@ impl Chunks<'_> {
     }
 }
 
-/// A value that a caller's pointer names, sealed; nil for NULL.
+/// The swizzled value of a caller's pointer; nil for NULL.
 ///
 /// # Safety
-/// Header rule 1: the pointer is NULL, or a reply or an element of one that has not been freed.
+/// Header rule 1: the pointer is NULL, a reply that has not been freed, or an element of one.
 #[inline]
 pub unsafe fn value<'a>(reply: *const rdc_reply) -> &'a Value {
     static NIL: Value = Value::NIL;
-    // SAFETY: every reply that leaves is the address of a value.
+    // SAFETY: the pointer of every reply is the address of a value.
     unsafe { reply.cast::<Value>().as_ref() }.unwrap_or(&NIL)
 }
 
-/// The element at `i`.
+/// The element at index `i`; NULL if there is none.
 ///
 /// # Safety
-/// `value` is sealed.
+/// `value` is swizzled.
 #[inline]
 pub unsafe fn element(value: &Value, i: usize) -> *const rdc_reply {
     if !value.kind.has_elements() || i >= value.len as usize {
         return std::ptr::null();
     }
-    let stride = if value.flags & flag::WIDE != 0 {
-        size_of::<Answer>()
+    let stride = if value.flags & flag::NODE_VALUES != 0 {
+        size_of::<NodeValue>()
     } else {
         size_of::<Value>()
     };
     std::ptr::with_exposed_provenance(value.data as usize + i * stride)
 }
 
-/// The text of a value, NULL if it has none.
+/// The text of a value; NULL if it has none.
 #[inline]
 pub fn text(value: &Value) -> *const std::ffi::c_char {
     if value.kind.has_text() {
@@ -148,43 +151,43 @@ pub fn text(value: &Value) -> *const std::ffi::c_char {
 /// The text of a value as bytes.
 ///
 /// # Safety
-/// `value` is sealed and its reply not freed.
+/// `value` is swizzled and its reply has not been freed.
 #[inline]
 pub unsafe fn text_bytes<'a>(value: &Value) -> Option<&'a [u8]> {
     let text = text(value);
     if text.is_null() {
         return None;
     }
-    // SAFETY: a sealed text is an address and a length in the reply's arena.
+    // SAFETY: a swizzled text is an address and a length in the reply's arena.
     Some(unsafe { std::slice::from_raw_parts(text.cast(), value.len as usize) })
 }
 
-/// The name of the node that gave an answer.
+/// The name of the node that returned a reply; NULL if there is none.
 ///
 /// # Safety
 /// As [`value`].
 pub unsafe fn node(reply: *const rdc_reply) -> *const std::ffi::c_char {
-    // SAFETY: passed on.
-    if reply.is_null() || unsafe { value(reply) }.flags & flag::ANSWER == 0 {
+    // SAFETY: the same rule.
+    if reply.is_null() || unsafe { value(reply) }.flags & flag::NODE_VALUE == 0 {
         return std::ptr::null();
     }
-    // SAFETY: the mark says that the value is the beginning of an answer.
-    let answer = unsafe { &*reply.cast::<Answer>() };
+    // SAFETY: the flag says that the value is the beginning of a NodeValue.
+    let answer = unsafe { &*reply.cast::<NodeValue>() };
     std::ptr::with_exposed_provenance(answer.node as usize)
 }
 
-/// Takes a reply back. An element, which its reply owns, is left alone.
+/// Frees a reply. Does nothing for an element, which belongs to its reply.
 ///
 /// # Safety
-/// Header rule 1: NULL, or a reply that has not been freed, or an element of one.
+/// Header rule 1: NULL, a reply that has not been freed, or an element of one.
 pub unsafe fn free(reply: *mut rdc_reply) {
-    // SAFETY: passed on.
+    // SAFETY: the same rule.
     let flags = unsafe { value(reply) }.flags;
     if reply.is_null() || flags & flag::ROOT == 0 {
         return;
     }
     if flags & flag::SHARED != 0 {
-        // SAFETY: a shared reply is one of two fields of an origin, told apart by its kind, and
+        // SAFETY: a shared reply is the field `nil` or `ok` of an Origin, according to its kind, and
         // holds one reference on it.
         unsafe {
             let field = match value(reply).kind {
@@ -195,6 +198,6 @@ pub unsafe fn free(reply: *mut rdc_reply) {
         }
         return;
     }
-    // SAFETY: any other root is that of a boxed reply.
+    // SAFETY: any other root is the field `root` of a boxed Reply.
     drop(unsafe { Box::from_raw(reply.byte_sub(offset_of!(Reply, root)).cast::<Reply>()) });
 }

@@ -54,7 +54,7 @@ impl Builder {
     }
 
     /// Replaces the values from index `from` on with an aggregate of them.
-    pub fn gather(&mut self, kind: Kind, from: usize) -> &mut Builder {
+    pub fn aggregate(&mut self, kind: Kind, from: usize) -> &mut Builder {
         let first = self.reply.values.len();
         let from = from.min(self.stack.len());
         let count = self.stack.len() - from;

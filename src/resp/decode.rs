@@ -97,24 +97,24 @@ impl Decoder {
 
     /// How many more bytes the string being received needs at least, according to its header, when
     /// `have` bytes of this reply have been received.
-    pub fn wants(&self, have: usize) -> usize {
+    pub fn bytes_needed(&self, have: usize) -> usize {
         (self.at + self.wanted).saturating_sub(have)
     }
 
     /// The capacity of its list of pending values.
-    pub fn room(&self) -> usize {
+    pub fn pending_capacity(&self) -> usize {
         self.pending.capacity()
     }
 
     /// Whether part of a reply has been decoded.
-    pub fn is_inside(&self) -> bool {
+    pub fn is_mid_reply(&self) -> bool {
         self.at > 0
     }
 
     /// Adjusts the current reply after its bytes have moved: texts at `from` or later in the same
     /// chunk are now `delta` further. Older values in `values` belong to other replies, and stay as
     /// they are.
-    pub fn moved(&mut self, values: &mut [Value], from: u64, delta: u64) {
+    pub fn relocate(&mut self, values: &mut [Value], from: u64, delta: u64) {
         let finished = values.get_mut(self.first_value..).unwrap_or_default();
         let affected = from..(from | (chunk_tag(1) - 1)) + 1;
         for value in self.pending.iter_mut().chain(finished) {
@@ -137,15 +137,15 @@ impl Decoder {
         bias: u64,
         values: &mut Vec<Value>,
     ) -> Result<Option<(Value, usize)>> {
-        match self.short(buf, start, bias) {
+        match self.decode_short(buf, start, bias) {
             Some(reply) => Ok(Some(reply)),
-            None => self.decode_more(buf, start, bias, values),
+            None => self.decode_general(buf, start, bias, values),
         }
     }
 
     /// Decodes a reply that is one complete short string, as most are.
     #[inline(always)]
-    pub fn short(&self, buf: &mut [u8], start: usize, bias: u64) -> Option<(Value, usize)> {
+    pub fn decode_short(&self, buf: &mut [u8], start: usize, bias: u64) -> Option<(Value, usize)> {
         // Not when a reply was left incomplete: `resume` knows how far it has been searched.
         if self.at | self.searched != 0 {
             return None;
@@ -153,9 +153,9 @@ impl Decoder {
         decode_short_string(buf, start, bias)
     }
 
-    /// Decodes any reply for which [`Decoder::short`] has returned `None`.
+    /// Decodes any reply for which [`Decoder::decode_short`] has returned `None`.
     #[inline]
-    pub fn decode_more(
+    pub fn decode_general(
         &mut self,
         buf: &mut [u8],
         start: usize,
@@ -233,27 +233,7 @@ impl Decoder {
                 }
                 continue;
             }
-            let Some(&sign) = buf.get(at) else {
-                return self.suspend(buf, start, at);
-            };
-            self.wanted = 0;
-            let step = match sign {
-                b'$' | b'=' | b'!' => self.decode_bulk(buf, start, at, bias)?,
-                b'+' | b'-' | b',' | b'(' => self.decode_line(buf, start, at, bias)?,
-                b':' => match self.parse_number(buf, at + 1)? {
-                    Number::Complete(n, next) => Step::Value(Value::integer(n), next),
-                    Number::Incomplete => Step::Incomplete,
-                },
-                b'_' | b'#' => self.decode_null_or_bool(buf, start, at)?,
-                b'*' | b'%' | b'~' | b'>' | b'|' => self.decode_header(buf, at)?,
-                other => {
-                    return Err(protocol_error(format_args!(
-                        "byte 0x{other:02x} in place of a RESP reply; the port may expect TLS or \
-                         another protocol"
-                    )));
-                }
-            };
-            let value = match step {
+            let value = match self.decode_value(buf, start, at, bias)? {
                 Step::Value(value, next) => {
                     at = next;
                     value
@@ -277,6 +257,29 @@ impl Decoder {
                 return Ok(Some((reply, at)));
             }
             self.at = at - start;
+        }
+    }
+
+    /// Decodes the value or the header at `at`.
+    #[inline(always)]
+    fn decode_value(&mut self, buf: &mut [u8], start: usize, at: usize, bias: u64) -> Result<Step> {
+        let Some(&sign) = buf.get(at) else {
+            return Ok(Step::Incomplete);
+        };
+        self.wanted = 0;
+        match sign {
+            b'$' | b'=' | b'!' => self.decode_bulk(buf, start, at, bias),
+            b'+' | b'-' | b',' | b'(' => self.decode_line(buf, start, at, bias),
+            b':' => Ok(match self.parse_number(buf, at + 1)? {
+                Number::Complete(n, next) => Step::Value(Value::integer(n), next),
+                Number::Incomplete => Step::Incomplete,
+            }),
+            b'_' | b'#' => self.decode_null_or_bool(buf, start, at),
+            b'*' | b'%' | b'~' | b'>' | b'|' => self.decode_header(buf, at),
+            other => Err(protocol_error(format_args!(
+                "byte 0x{other:02x} in place of a RESP reply; the port may expect TLS or another \
+                 protocol"
+            ))),
         }
     }
 

@@ -14,6 +14,6 @@ pub use decode::{Decoder, Limits};
 pub use encode::{CommandBody, EncodedPrefix, encode_command, encode_with_prefix};
 pub use origin::{OK_TEXT, Origin};
 pub use parse_command::parse_command;
-pub use reply::{Reply, SMALL};
-pub use value::{Answer, Kind, Value, chunk_tag, flag};
+pub use reply::{INLINE_TEXT, Reply};
+pub use value::{Kind, NodeValue, Value, chunk_tag, flag};
 pub use view::View;

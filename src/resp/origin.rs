@@ -1,6 +1,6 @@
 //! The node that a reply came from, and what its replies share.
 
-use super::value::{Answer, Value, flag};
+use super::value::{NodeValue, Value, flag};
 use crate::sync::{Mutex, lock};
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ const RECYCLE_COUNT: usize = 4;
 pub struct Origin {
     /// The replies OK and nil, with addresses as for C callers. An `rdc_reply` that is one of them
     /// holds a reference on the `Origin`.
-    pub ok: Answer,
-    pub nil: Answer,
+    pub ok: NodeValue,
+    pub nil: NodeValue,
     /// "host:port" and a NUL.
     name: Box<[u8]>,
     spare: Mutex<Vec<Vec<u8>>>,
@@ -37,14 +37,14 @@ impl Origin {
         bytes.push(0);
         let name = bytes.into_boxed_slice();
         let node = name.as_ptr().expose_provenance() as u64;
-        let shared = flag::ANSWER | flag::ROOT | flag::SHARED | flag::SENT;
-        let mut ok = Answer {
+        let shared = flag::NODE_VALUE | flag::ROOT | flag::SHARED | flag::SENT;
+        let mut ok = NodeValue {
             value: Value::ok(),
             node,
         };
         ok.value.flags |= shared;
         ok.value.data = OK_TEXT.as_ptr().expose_provenance() as u64;
-        let mut nil = Answer {
+        let mut nil = NodeValue {
             value: Value::NIL,
             node,
         };
@@ -67,7 +67,7 @@ impl Origin {
     }
 
     /// A kept buffer of at least `size` bytes, empty, if there is one.
-    pub fn spare(&self, size: usize) -> Option<Vec<u8>> {
+    pub fn spare_buffer(&self, size: usize) -> Option<Vec<u8>> {
         if size < RECYCLE_FROM {
             return None;
         }
@@ -79,7 +79,8 @@ impl Origin {
 
     /// An empty buffer of at least `size` bytes, kept or new.
     pub fn buffer(&self, size: usize) -> Vec<u8> {
-        self.spare(size).unwrap_or_else(|| Vec::with_capacity(size))
+        self.spare_buffer(size)
+            .unwrap_or_else(|| Vec::with_capacity(size))
     }
 
     /// Keeps a buffer for reuse, or frees it.

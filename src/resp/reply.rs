@@ -1,22 +1,22 @@
 //! A reply and all its memory.
 
 use super::origin::{Origin, RECYCLE_FROM};
-use super::value::{Answer, INLINE_CHUNK, Kind, Value, chunk_tag, flag};
+use super::value::{INLINE_CHUNK, Kind, NodeValue, Value, chunk_tag, flag};
 use super::view::View;
 use crate::error::Error;
 use std::sync::Arc;
 
 /// A reply that is one text shorter than this is stored inline. In bytes, with the NUL.
-pub const SMALL: usize = 40;
+pub const INLINE_TEXT: usize = 40;
 
 /// A reply and all its memory: an arena that is freed at once.
 #[derive(Debug)]
 pub struct Reply {
-    pub root: Answer,
+    pub root: NodeValue,
     /// Elements of aggregates.
     pub values: Vec<Value>,
     /// Elements of the reply of a pipeline, or of several nodes.
-    pub answers: Vec<Answer>,
+    pub node_values: Vec<NodeValue>,
     /// Chunk 0 of the bytes that contain the texts.
     pub first: Vec<u8>,
     /// Origin 1: the node that the reply came from.
@@ -24,7 +24,7 @@ pub struct Reply {
     /// Further chunks and origins. Most replies have none.
     more: Option<Box<More>>,
     /// The inline text of a small reply, and a NUL.
-    small: [u8; SMALL],
+    small: [u8; INLINE_TEXT],
 }
 
 #[derive(Debug, Default)]
@@ -36,13 +36,13 @@ struct More {
 impl Default for Reply {
     fn default() -> Reply {
         Reply {
-            root: Answer::NIL,
+            root: NodeValue::NIL,
             values: Vec::new(),
-            answers: Vec::new(),
+            node_values: Vec::new(),
             first: Vec::new(),
             origin: None,
             more: None,
-            small: [0; SMALL],
+            small: [0; INLINE_TEXT],
         }
     }
 }
@@ -72,21 +72,21 @@ impl Reply {
 
     /// A reply of one value from a node.
     #[inline]
-    pub fn from(value: Value, origin: Arc<Origin>) -> Reply {
+    pub fn from_node(value: Value, origin: Arc<Origin>) -> Reply {
         Reply {
-            root: Answer { value, node: 1 },
+            root: NodeValue { value, node: 1 },
             values: Vec::new(),
-            answers: Vec::new(),
+            node_values: Vec::new(),
             first: Vec::new(),
             origin: Some(origin),
             more: None,
-            small: [0; SMALL],
+            small: [0; INLINE_TEXT],
         }
     }
 
-    /// Stores the text of the root inline: at most [`SMALL`] bytes, with the NUL.
+    /// Stores the text of the root inline: at most [`INLINE_TEXT`] bytes, with the NUL.
     #[inline]
-    pub fn hold(&mut self, text: &[u8]) {
+    pub fn set_inline_text(&mut self, text: &[u8]) {
         self.small[..text.len()].copy_from_slice(text);
         self.root.value.data = chunk_tag(INLINE_CHUNK);
     }
@@ -99,7 +99,7 @@ impl Reply {
     }
 
     /// Stores an error in this arena.
-    pub fn store_error(&mut self, error: &Error) -> Answer {
+    pub fn store_error(&mut self, error: &Error) -> NodeValue {
         let mut value = self.store_text(Kind::Error, error.message.as_bytes());
         value.code = error.code as u8;
         if error.sent {
@@ -109,7 +109,7 @@ impl Reply {
             Some(node) => self.add_origin(&Origin::new(node)),
             None => 0,
         };
-        Answer { value, node }
+        NodeValue { value, node }
     }
 
     /// Stores a text and a NUL in chunk 0.
@@ -121,7 +121,7 @@ impl Reply {
         Value::new(kind, text.len() as u32, at as u64)
     }
 
-    /// Adds an origin, which the reply keeps alive, and returns its number for [`Answer::node`].
+    /// Adds an origin, which the reply keeps alive, and returns its number for [`NodeValue::node`].
     pub fn add_origin(&mut self, origin: &Arc<Origin>) -> u64 {
         match &self.origin {
             None => {
@@ -142,7 +142,7 @@ impl Reply {
     }
 
     /// The origin of an answer.
-    pub fn origin_of(&self, answer: Answer) -> Option<&Arc<Origin>> {
+    pub fn origin_of(&self, answer: NodeValue) -> Option<&Arc<Origin>> {
         match answer.node {
             0 => None,
             1 => self.origin.as_ref(),
@@ -177,13 +177,13 @@ impl Reply {
     }
 
     /// Reserves the number of a chunk that is still being received.
-    pub fn add_chunk_later(&mut self) -> usize {
+    pub fn reserve_chunk(&mut self) -> usize {
         let chunks = &mut self.more.get_or_insert_default().chunks;
         chunks.push(Vec::new());
         chunks.len()
     }
 
-    /// Sets the bytes of a chunk reserved by [`Reply::add_chunk_later`].
+    /// Sets the bytes of a chunk reserved by [`Reply::reserve_chunk`].
     pub fn set_chunk(&mut self, number: usize, bytes: Vec<u8>) {
         match number {
             0 => self.first = bytes,
@@ -202,7 +202,7 @@ impl Reply {
 
     /// Moves the memory of another reply into this one, and returns its root with positions in this
     /// arena.
-    pub fn absorb(&mut self, mut other: Reply) -> Answer {
+    pub fn absorb(&mut self, mut other: Reply) -> NodeValue {
         let chunks = if self.has_no_chunks() {
             0
         } else {

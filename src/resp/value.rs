@@ -49,13 +49,13 @@ impl Kind {
 
 /// Bits of [`Value::flags`].
 pub mod flag {
-    /// The value is the beginning of an [`Answer`](super::Answer): the root, or an element of the
+    /// The value is the beginning of a [`NodeValue`](super::NodeValue): the root, or an element of the
     /// reply of a pipeline.
-    pub const ANSWER: u8 = 1;
+    pub const NODE_VALUE: u8 = 1;
     /// The value owns the arena. Freeing any other value does nothing.
     pub const ROOT: u8 = 2;
-    /// The elements are [`Answer`](super::Answer)s, not plain values.
-    pub const WIDE: u8 = 4;
+    /// The elements are [`NodeValue`](super::NodeValue)s, not plain values.
+    pub const NODE_VALUES: u8 = 4;
     /// The status OK: its text is a constant, and not in the arena.
     pub const OK: u8 = 8;
     /// The command may have run.
@@ -140,15 +140,15 @@ impl Value {
 /// pipeline.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct Answer {
+pub struct NodeValue {
     pub value: Value,
     /// The number of the origin in the reply, or 0 for none. At the C boundary, the address of its
     /// name.
     pub node: u64,
 }
 
-impl Answer {
-    pub const NIL: Answer = Answer {
+impl NodeValue {
+    pub const NIL: NodeValue = NodeValue {
         value: Value::NIL,
         node: 0,
     };

@@ -74,8 +74,8 @@ impl<'a> View<'a> {
             return None;
         }
         let at = self.value.data as usize + i;
-        let value = if self.value.flags & flag::WIDE != 0 {
-            self.reply.answers.get(at)?.value
+        let value = if self.value.flags & flag::NODE_VALUES != 0 {
+            self.reply.node_values.get(at)?.value
         } else {
             *self.reply.values.get(at)?
         };

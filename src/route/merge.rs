@@ -4,7 +4,7 @@ use super::command::{Request, Response, Row};
 use super::key_groups::KeyGroups;
 use super::table;
 use crate::error::{Code, Error};
-use crate::resp::{Answer, Kind, Reply, Value, View, flag};
+use crate::resp::{Kind, NodeValue, Reply, Value, View, flag};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Merge {
@@ -65,7 +65,7 @@ pub fn merge_of(row: &Row) -> Option<Merge> {
 /// If one node fails, its error is the reply, with the node's name: a partial result is never returned
 /// as the complete one.
 pub fn merge(how: Merge, reply: &mut Reply, groups: &KeyGroups) {
-    let answers = std::mem::take(&mut reply.answers);
+    let answers = std::mem::take(&mut reply.node_values);
     let failed = match how {
         Merge::ByNode => None,
         Merge::OneSucceeded => most_specific_error(reply, &answers),
@@ -105,12 +105,12 @@ pub fn merge(how: Merge, reply: &mut Reply, groups: &KeyGroups) {
     });
 }
 
-fn is_error(answer: &Answer) -> bool {
+fn is_error(answer: &NodeValue) -> bool {
     answer.value.kind == Kind::Error
 }
 
 /// Whether one node has answered twice.
-fn has_duplicate_node(answers: &[Answer]) -> bool {
+fn has_duplicate_node(answers: &[NodeValue]) -> bool {
     let mut nodes: Vec<u64> = answers.iter().map(|a| a.node).filter(|n| *n != 0).collect();
     nodes.sort_unstable();
     nodes.windows(2).any(|pair| pair[0] == pair[1])
@@ -118,11 +118,11 @@ fn has_duplicate_node(answers: &[Answer]) -> bool {
 
 /// The error to return if all nodes failed. One that is not NOTBUSY is preferred: SCRIPT KILL gets NOTBUSY
 /// from every node that runs no script.
-fn most_specific_error(reply: &Reply, answers: &[Answer]) -> Option<Answer> {
+fn most_specific_error(reply: &Reply, answers: &[NodeValue]) -> Option<NodeValue> {
     if answers.iter().any(|a| !is_error(a)) {
         return None;
     }
-    let is_idle = |a: &&Answer| {
+    let is_idle = |a: &&NodeValue| {
         View::new(reply, a.value)
             .text()
             .unwrap_or_default()
@@ -137,7 +137,7 @@ fn most_specific_error(reply: &Reply, answers: &[Answer]) -> Option<Answer> {
 
 /// One node's error as the error of the command, with the node's name and the number of parts that
 /// succeeded: their effects remain.
-fn named_error(reply: &mut Reply, failed: Answer, answers: &[Answer]) -> Answer {
+fn named_error(reply: &mut Reply, failed: NodeValue, answers: &[NodeValue]) -> NodeValue {
     let node = reply.origin_of(failed).map(|o| o.name().to_string());
     let text = View::new(reply, failed.value).text().unwrap_or_default();
     let mut message = String::from_utf8_lossy(text).into_owned();
@@ -157,19 +157,19 @@ fn named_error(reply: &mut Reply, failed: Answer, answers: &[Answer]) -> Answer 
         | answers
             .iter()
             .fold(0, |all, a| all | a.value.flags & flag::SENT);
-    Answer {
+    NodeValue {
         value,
         node: failed.node,
     }
 }
 
-fn merged_answer(value: Value) -> Option<Answer> {
-    let mut answer = Answer { value, node: 0 };
+fn merged_answer(value: Value) -> Option<NodeValue> {
+    let mut answer = NodeValue { value, node: 0 };
     answer.value.flags |= flag::SENT;
     Some(answer)
 }
 
-fn in_order(reply: &mut Reply, answers: &[Answer], groups: &KeyGroups) -> Option<Answer> {
+fn in_order(reply: &mut Reply, answers: &[NodeValue], groups: &KeyGroups) -> Option<NodeValue> {
     let first = reply.values.len();
     if groups.single_keys().is_some() {
         let mut merged = Vec::with_capacity(answers.len());
@@ -205,7 +205,7 @@ fn in_order(reply: &mut Reply, answers: &[Answer], groups: &KeyGroups) -> Option
     merged_answer(Value::new(Kind::Array, groups.keys() as u32, first as u64))
 }
 
-fn concat(reply: &mut Reply, answers: &[Answer]) -> Option<Answer> {
+fn concat(reply: &mut Reply, answers: &[NodeValue]) -> Option<NodeValue> {
     let kind = answers.first()?.value.kind;
     // Only lists can be concatenated; other replies are returned by node.
     if !answers.iter().all(|a| a.value.kind == kind) || !kind.has_elements() {
@@ -224,9 +224,9 @@ fn concat(reply: &mut Reply, answers: &[Answer]) -> Option<Answer> {
 /// Combines integers, or lists of integers element by element.
 fn combine_ints(
     reply: &mut Reply,
-    answers: &[Answer],
+    answers: &[NodeValue],
     f: impl Fn(i64, i64) -> i64,
-) -> Option<Answer> {
+) -> Option<NodeValue> {
     let first = View::new(reply, answers.first()?.value);
     if first.kind() == Kind::Integer {
         let mut numbers = answers.iter().map(|a| {
@@ -255,7 +255,7 @@ fn combine_ints(
     merged_answer(Value::new(Kind::Array, combined.len() as u32, at as u64))
 }
 
-fn by_node(reply: &mut Reply, answers: &[Answer]) -> Answer {
+fn by_node(reply: &mut Reply, answers: &[NodeValue]) -> NodeValue {
     let mut pairs = Vec::with_capacity(2 * answers.len());
     for answer in answers {
         let name = reply
@@ -264,7 +264,7 @@ fn by_node(reply: &mut Reply, answers: &[Answer]) -> Answer {
         pairs.push(reply.store_text(Kind::String, name.as_bytes()));
         // The value is an element of a map now; its node is the key.
         let mut value = answer.value;
-        value.flags &= !flag::ANSWER;
+        value.flags &= !flag::NODE_VALUE;
         pairs.push(value);
     }
     let first = reply.values.len();
@@ -274,5 +274,5 @@ fn by_node(reply: &mut Reply, answers: &[Answer]) -> Answer {
     value.flags |= answers
         .iter()
         .fold(0, |all, a| all | a.value.flags & flag::SENT);
-    Answer { value, node: 0 }
+    NodeValue { value, node: 0 }
 }

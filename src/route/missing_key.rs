@@ -73,7 +73,7 @@ mod tests {
                     None => out.nil(),
                 };
             }
-            out.gather(Kind::Array, 0);
+            out.aggregate(Kind::Array, 0);
         })
     }
 
@@ -124,7 +124,7 @@ mod tests {
                 {
                     reply(|out| {
                         out.int(0).int(0);
-                        out.gather(Kind::Array, 0);
+                        out.aggregate(Kind::Array, 0);
                     })
                 },
                 true,

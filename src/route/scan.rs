@@ -111,7 +111,7 @@ impl Scan {
     /// Begins the walk of a node; false if the node is not the target.
     pub fn begin_walk(&mut self, target: &WalkTarget, node: &str, mut report: SelfReport) -> bool {
         let is_target = match target {
-            WalkTarget::Slot(slot) => report.slots.has(usize::from(*slot)),
+            WalkTarget::Slot(slot) => report.slots.contains(usize::from(*slot)),
             WalkTarget::Node(id, _) => report.id == *id,
         };
         // The destination of a slot that has moved on in the meantime is another node.
@@ -122,14 +122,14 @@ impl Scan {
             return false;
         }
         let mut slots_here = report.slots.clone();
-        slots_here.join(&report.coming);
+        slots_here.union_with(&report.importing);
         // The owners of the other slots are taken from the report at the end.
-        report.others = Vec::new();
+        report.other_slots = Vec::new();
         self.walk = Some(Walk {
             node: node.to_owned(),
             cursor: 0,
             is_finished: false,
-            repeats: self.seen.meets(&slots_here),
+            repeats: self.seen.intersects(&slots_here),
             before: Arc::new(report),
         });
         true
@@ -145,7 +145,7 @@ impl Scan {
 
     /// Whether a key of a page is new: keys of slots that have been seen were returned before.
     pub fn is_new(&self, key: &[u8]) -> bool {
-        !self.repeats() || !self.seen.has(usize::from(key_slot(key)))
+        !self.repeats() || !self.seen.contains(usize::from(key_slot(key)))
     }
 
     /// Whether the node that is being walked has keys that were returned before.
@@ -183,28 +183,28 @@ impl Scan {
         if !is_same_process || !after.primary {
             return;
         }
-        let mut seen = before.slots.common(&after.slots);
-        for leaving in before.leaving.iter().chain(&after.leaving) {
-            seen.remove(leaving.slot);
+        let mut seen = before.slots.intersection(&after.slots);
+        for migration in before.migrating_out.iter().chain(&after.migrating_out) {
+            seen.remove(migration.slot);
         }
         for half in completed.iter().filter(|half| half.is_at(after)) {
             seen.add(half.slot, half.slot);
         }
-        Arc::make_mut(&mut self.seen).join(&seen);
-        for leaving in &after.leaving {
-            let slot = usize::from(leaving.slot);
+        Arc::make_mut(&mut self.seen).union_with(&seen);
+        for migration in &after.migrating_out {
+            let slot = usize::from(migration.slot);
             let has_other_destination =
-                |l: &MigratingOut| l.slot == leaving.slot && l.to != leaving.to;
-            if before.slots.has(slot)
-                && after.slots.has(slot)
-                && !self.seen.has(slot)
-                && !before.leaving.iter().any(has_other_destination)
+                |l: &MigratingOut| l.slot == migration.slot && l.to != migration.to;
+            if before.slots.contains(slot)
+                && after.slots.contains(slot)
+                && !self.seen.contains(slot)
+                && !before.migrating_out.iter().any(has_other_destination)
             {
                 self.half_seen.push(HalfSeenSlot {
-                    slot: leaving.slot,
+                    slot: migration.slot,
                     source: after.id.clone(),
-                    destination: leaving.to.clone(),
-                    address: leaving.address.clone(),
+                    destination: migration.to.clone(),
+                    address: migration.address.clone(),
                 });
             }
         }
@@ -217,11 +217,11 @@ impl HalfSeenSlot {
     fn is_at(&self, report: &SelfReport) -> bool {
         let slot = usize::from(self.slot);
         let owner = report
-            .others
+            .other_slots
             .iter()
             .find(|(first, last, _)| (*first..=*last).contains(&self.slot));
-        report.slots.has(slot)
-            || report.coming.has(slot)
+        report.slots.contains(slot)
+            || report.importing.contains(slot)
             || owner.is_some_and(|(_, _, id)| *id == self.source)
     }
 }
@@ -239,9 +239,9 @@ mod tests {
             primary: true,
             epoch: words[1].parse().unwrap(),
             slots: SlotSet::new(),
-            leaving: Vec::new(),
-            coming: SlotSet::new(),
-            others: Vec::new(),
+            migrating_out: Vec::new(),
+            importing: SlotSet::new(),
+            other_slots: Vec::new(),
         };
         let run = |word: &str| {
             let (first, last) = word.split_once('-').unwrap_or((word, word));
@@ -255,16 +255,17 @@ mod tests {
             match pair[0] {
                 "leaving" => {
                     let (slot, to) = pair[1].split_once('>').unwrap();
-                    own.leaving.push(MigratingOut {
+                    own.migrating_out.push(MigratingOut {
                         slot: slot.parse().unwrap(),
                         to: to.to_owned(),
                         address: None,
                     });
                 }
-                "coming" => own.coming.add(run(pair[1]).0, run(pair[1]).1),
+                "coming" => own.importing.add(run(pair[1]).0, run(pair[1]).1),
                 _ => {
                     let (runs, id) = pair[1].split_once(':').unwrap();
-                    own.others.push((run(runs).0, run(runs).1, id.to_owned()));
+                    own.other_slots
+                        .push((run(runs).0, run(runs).1, id.to_owned()));
                 }
             }
         }

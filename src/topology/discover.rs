@@ -19,7 +19,7 @@ pub enum Discovered {
     /// A cluster, in the view that [`reconcile`] has chosen.
     Cluster(ClusterView),
     /// A server that is not part of a cluster.
-    Single(Arc<Peer>),
+    Standalone(Arc<Peer>),
 }
 
 /// How many additional views are fetched at most, if views disagree.
@@ -47,7 +47,7 @@ pub fn discover(
             break;
         }
         match fetch_view(peer, mode, &call.with_start(time)) {
-            Ok(Discovered::Single(peer)) => return Ok(Discovered::Single(peer)),
+            Ok(Discovered::Standalone(peer)) => return Ok(Discovered::Standalone(peer)),
             Ok(Discovered::Cluster(view)) if view.shards.is_empty() => empty = Some(view),
             Ok(Discovered::Cluster(view)) => views.push(view),
             Err(error) if matches!(error.code, Code::Interrupted | Code::Closed) => {
@@ -104,7 +104,7 @@ fn combine_errors(peers: usize, errors: &[Error], call: &Call<'_>) -> Error {
 fn fetch_view(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Discovered> {
     if mode == ClusterMode::No {
         peer.open(ConnectionKind::Primary, call.attempt_until(call.deadline))?;
-        return Ok(Discovered::Single(peer.clone()));
+        return Ok(Discovered::Standalone(peer.clone()));
     }
     let attempt = call.attempt_at(call.began);
     let commands = [
@@ -135,7 +135,7 @@ fn fetch_view(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Di
 fn handle_error_reply(peer: &Arc<Peer>, mode: ClusterMode, reply: &str) -> Result<Discovered> {
     if reply.contains("cluster support disabled") {
         if mode == ClusterMode::Auto {
-            return Ok(Discovered::Single(peer.clone()));
+            return Ok(Discovered::Standalone(peer.clone()));
         }
         return Err(Error::new(
             Code::Invalid,

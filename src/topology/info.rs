@@ -1,6 +1,6 @@
 //! CLUSTER INFO: the state of the cluster, which CLUSTER SLOTS and SHARDS do not contain.
 
-use crate::error::{Code, Error, Fault, Result};
+use crate::error::{Code, Error, ErrorFields, Result};
 use crate::resp::{Kind, View};
 
 /// The state of the cluster according to one node.
@@ -60,7 +60,7 @@ pub fn info(reply: View<'_>) -> Result<InfoView> {
 /// support disabled`.
 pub(super) fn error_reply(reply: View<'_>) -> Error {
     let text = String::from_utf8_lossy(reply.text().unwrap_or_default());
-    Error::from(Fault {
+    Error::from(ErrorFields {
         code: Code::from_number(i32::from(reply.value().code)).unwrap_or(Code::Server),
         // A RESP3 bulk error may have several lines.
         message: text.replace(char::is_control, "?"),

@@ -21,11 +21,30 @@ pub struct SelfReport {
     /// The slots that it owns.
     pub slots: SlotSet,
     /// Its slots in state MIGRATING: their keys are being moved to another node.
-    pub leaving: Vec<MigratingOut>,
+    pub migrating_out: Vec<MigratingOut>,
     /// Slots of other nodes in state IMPORTING: their keys are being moved to this node.
-    pub coming: SlotSet,
+    pub importing: SlotSet,
     /// The owners of other slots: first slot, last slot, node id.
-    pub others: Vec<(u16, u16, String)>,
+    pub other_slots: Vec<(u16, u16, String)>,
+}
+
+impl SelfReport {
+    /// Adds the slot fields of the node's own line. Unknown fields are ignored.
+    fn add_slots(&mut self, fields: &[&str]) {
+        for field in fields {
+            if let Some((first, last)) = parse_range(field) {
+                self.slots.add(first, last);
+            } else if let Some((slot, to)) = parse_migration(field, "->-") {
+                self.migrating_out.push(MigratingOut {
+                    slot,
+                    to: to.to_owned(),
+                    address: None,
+                });
+            } else if let Some((slot, _)) = parse_migration(field, "-<-") {
+                self.importing.add(slot, slot);
+            }
+        }
+    }
 }
 
 /// A slot that is migrating to another node.
@@ -77,31 +96,19 @@ pub fn parse_self_report(info: &str, nodes: &str, from: &Address) -> Result<Self
                 .parse()
                 .map_err(|_| invalid(NODES, "has no valid epoch"))?,
             slots: SlotSet::new(),
-            leaving: Vec::new(),
-            coming: SlotSet::new(),
-            others: Vec::new(),
+            migrating_out: Vec::new(),
+            importing: SlotSet::new(),
+            other_slots: Vec::new(),
         };
-        for field in slots {
-            if let Some((first, last)) = parse_range(field) {
-                own.slots.add(first, last);
-            } else if let Some((slot, to)) = parse_migration(field, "->-") {
-                own.leaving.push(MigratingOut {
-                    slot,
-                    to: to.to_owned(),
-                    address: None,
-                });
-            } else if let Some((slot, _)) = parse_migration(field, "-<-") {
-                own.coming.add(slot, slot);
-            }
-        }
+        own.add_slots(slots);
         report = Some(own);
     }
     let mut report = report.ok_or_else(|| invalid(NODES, "has no entry with the flag myself"))?;
-    for leaving in &mut report.leaving {
-        let to = addresses.iter().find(|(id, _)| *id == leaving.to);
-        leaving.address = to.and_then(|(_, address)| address.clone());
+    for migration in &mut report.migrating_out {
+        let to = addresses.iter().find(|(id, _)| *id == migration.to);
+        migration.address = to.and_then(|(_, address)| address.clone());
     }
-    report.others = others;
+    report.other_slots = others;
     let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
     report.run = run
         .ok_or_else(|| invalid("INFO", "has no run_id"))?
@@ -152,15 +159,24 @@ mod tests {
         assert_eq!((view.id.as_str(), view.run.as_str()), ("bb", "ab12"));
         assert!(view.primary && view.epoch == 12);
         assert_eq!(view.slots.runs(), [(0, 5), (10, 10)]);
-        assert_eq!(view.coming.runs(), [(6, 6)]);
+        assert_eq!(view.importing.runs(), [(6, 6)]);
         let address = Some(Address::new("10.0.0.1", 7001).unwrap());
-        assert_eq!(view.leaving[0].address, address);
+        assert_eq!(view.migrating_out[0].address, address);
         assert_eq!(
-            (view.leaving[0].slot, view.leaving[0].to.as_str()),
+            (
+                view.migrating_out[0].slot,
+                view.migrating_out[0].to.as_str()
+            ),
             (5, "aa")
         );
-        assert_eq!((view.leaving[1].slot, &view.leaving[1].address), (4, &None));
-        assert_eq!(view.others, [(7, 9, "aa".into()), (11, 11, "aa".into())]);
+        assert_eq!(
+            (view.migrating_out[1].slot, &view.migrating_out[1].address),
+            (4, &None)
+        );
+        assert_eq!(
+            view.other_slots,
+            [(7, 9, "aa".into()), (11, 11, "aa".into())]
+        );
         // An address without a host is on the host that was asked.
         let alone = "bb :7000@1 myself,slave aa 0 0 3 connected\n";
         let view = parse_self_report(INFO, alone, &from()).unwrap();
@@ -180,6 +196,6 @@ mod tests {
         let odd = "aa h:1 myself,master - 0 0 1 connected 9-1 16384 x [z->-b] [99999->-b] [1->] 3";
         let view = parse_self_report(INFO, odd, &from()).unwrap();
         assert_eq!(view.slots.runs(), [(3, 3)]);
-        assert!(view.leaving.is_empty());
+        assert!(view.migrating_out.is_empty());
     }
 }

@@ -67,7 +67,7 @@ impl Topology {
     }
 
     /// A standalone server, which owns all slots.
-    pub fn single(peer: Arc<Peer>) -> Topology {
+    pub fn of_standalone(peer: Arc<Peer>) -> Topology {
         let mut topology = Topology::without_owners();
         let node = topology.add_node(peer.address().to_string(), None, peer);
         topology.shards.push(Shard {
@@ -80,7 +80,7 @@ impl Topology {
     }
 
     /// The topology of a view; `peer` returns the peer of an address.
-    pub fn of_view(view: &ClusterView, peer: impl Fn(&Address) -> Arc<Peer>) -> Topology {
+    pub fn from_view(view: &ClusterView, peer: impl Fn(&Address) -> Arc<Peer>) -> Topology {
         let mut topology = Topology::without_owners();
         for shard in &view.shards {
             let mut add = |node: &NodeView| {
@@ -127,7 +127,7 @@ impl Topology {
     }
 
     /// Whether two snapshots are equal, but for their version.
-    pub fn agrees(&self, other: &Topology) -> bool {
+    pub fn is_equivalent(&self, other: &Topology) -> bool {
         let same = |a: &Arc<Node>, b: &Arc<Node>| a.id == b.id && Arc::ptr_eq(&a.peer, &b.peer);
         self.owners == other.owners
             && self.shards.len() == other.shards.len()
@@ -190,7 +190,10 @@ impl Topology {
     }
 
     /// The slots whose primary is not the same as in `before`. Slots without a primary are left out.
-    pub fn moved<'t>(&'t self, before: &'t Topology) -> impl Iterator<Item = u16> + 't {
+    pub fn slots_with_new_primary<'t>(
+        &'t self,
+        before: &'t Topology,
+    ) -> impl Iterator<Item = u16> + 't {
         let primary = |topology: &'t Topology, slot: u16| {
             let shard = topology.shard(slot);
             shard.and_then(|s| s.primary.as_ref()).map(|p| &p.peer)
@@ -202,12 +205,12 @@ impl Topology {
     }
 
     /// Whether any slot has an owner.
-    pub fn serves(&self) -> bool {
+    pub fn has_assigned_slots(&self) -> bool {
         self.owners.iter().any(|o| *o != NO_OWNER)
     }
 
     /// The number of slots that have an owner.
-    pub fn covered(&self) -> usize {
+    pub fn assigned_slots(&self) -> usize {
         // Wrapping, because overflow checks would prevent vectorization.
         let count = |n: usize, owner: &u16| n.wrapping_add(usize::from(*owner != NO_OWNER));
         self.owners.iter().fold(0, count)

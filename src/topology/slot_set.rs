@@ -44,19 +44,19 @@ impl SlotSet {
         self.0[usize::from(slot) / 64] &= !(1 << (slot % 64));
     }
 
-    pub fn has(&self, slot: usize) -> bool {
+    pub fn contains(&self, slot: usize) -> bool {
         self.0[slot / 64] >> (slot % 64) & 1 == 1
     }
 
     /// Adds all slots of another set.
-    pub fn join(&mut self, other: &SlotSet) {
+    pub fn union_with(&mut self, other: &SlotSet) {
         for (word, more) in self.0.iter_mut().zip(&other.0) {
             *word |= more;
         }
     }
 
     /// The slots that are in both.
-    pub fn common(&self, other: &SlotSet) -> SlotSet {
+    pub fn intersection(&self, other: &SlotSet) -> SlotSet {
         let mut common = self.clone();
         for (word, more) in common.0.iter_mut().zip(&other.0) {
             *word &= more;
@@ -65,7 +65,7 @@ impl SlotSet {
     }
 
     /// Whether a slot is in both.
-    pub fn meets(&self, other: &SlotSet) -> bool {
+    pub fn intersects(&self, other: &SlotSet) -> bool {
         self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
     }
 
@@ -138,10 +138,10 @@ mod tests {
         some.remove(100);
         let mut other = SlotSet::new();
         other.add(63, 16000);
-        assert_eq!(some.common(&other).runs(), [(63, 63), (16000, 16000)]);
-        assert!(some.meets(&other));
-        some.join(&other);
+        assert_eq!(some.intersection(&other).runs(), [(63, 63), (16000, 16000)]);
+        assert!(some.intersects(&other));
+        some.union_with(&other);
         assert_eq!(some.missing().next(), None);
-        assert!(!SlotSet::new().meets(&some));
+        assert!(!SlotSet::new().intersects(&some));
     }
 }

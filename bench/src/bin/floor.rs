@@ -1,6 +1,5 @@
-//! Bare sockets: where each slot lives is known, requests are encoded beforehand, replies are
-//! counted and not read. What no client can be much faster than, one thread and one blocking
-//! connection to each node.
+//! Bare sockets, as a lower bound for clients with one thread and one blocking connection per node:
+//! the slot map is known, requests are encoded beforehand, and replies are counted but not parsed.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,8 +10,8 @@ use bench::data::{BIG, ELEMENTS, KEYS, VALUE, key};
 use bench::worker::{Done, Failure, Peer, run};
 use support::{encode, slot_of};
 
-/// A key, before the clock runs.
-struct Known {
+/// What is prepared for a key before the measurement.
+struct Prepared {
     get: Vec<u8>,
     set: Vec<u8>,
     shard: usize,
@@ -25,7 +24,7 @@ struct Shard {
     ports: [u16; 2],
 }
 
-/// "LAST:PRIMARY:REPLICA,..." in the order of their slots.
+/// Parsed from "LAST:PRIMARY:REPLICA,...", ordered by slot.
 static SHARDS: LazyLock<Vec<Shard>> = LazyLock::new(|| {
     let text = std::env::var("BENCH_SHARDS").expect("BENCH_SHARDS");
     let shard = |words: &str| {
@@ -38,9 +37,9 @@ static SHARDS: LazyLock<Vec<Shard>> = LazyLock::new(|| {
     text.split(',').map(shard).collect()
 });
 
-static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
+static PREPARED: LazyLock<Vec<Prepared>> = LazyLock::new(|| {
     let all = (0..KEYS).map(key);
-    all.map(|key| Known {
+    all.map(|key| Prepared {
         get: encode(&[b"GET".as_slice(), key.as_bytes()]),
         set: encode(&[b"SET".as_slice(), key.as_bytes(), VALUE]),
         shard: shard_of(key.as_bytes()),
@@ -69,7 +68,7 @@ fn connect(port: u16) -> Result<TcpStream, Failure> {
 }
 
 impl Floor {
-    fn take(&mut self, shard: usize, mut bytes: usize) -> Done {
+    fn read_bytes(&mut self, shard: usize, mut bytes: usize) -> Done {
         while bytes > 0 {
             let room = bytes.min(self.buffer.len());
             match self.sockets[shard].read(&mut self.buffer[..room])? {
@@ -80,16 +79,16 @@ impl Floor {
         Ok(())
     }
 
-    fn ask(&mut self, args: &[&[u8]], reply: usize) -> Done {
+    fn call(&mut self, args: &[&[u8]], reply: usize) -> Done {
         let shard = shard_of(args[1]);
         self.sockets[shard].write_all(&encode(args))?;
-        self.take(shard, reply)
+        self.read_bytes(shard, reply)
     }
 }
 
 impl Peer for Floor {
     fn open(_: &str, from_replicas: bool, _: Duration) -> Result<Self, Failure> {
-        LazyLock::force(&KNOWN);
+        LazyLock::force(&PREPARED);
         let ports = SHARDS
             .iter()
             .map(|shard| shard.ports[usize::from(from_replicas)]);
@@ -103,56 +102,56 @@ impl Peer for Floor {
     }
 
     fn get(&mut self, i: usize) -> Done {
-        let known = &KNOWN[i];
-        self.sockets[known.shard].write_all(&known.get)?;
-        self.take(known.shard, GET_REPLY)
+        let prepared = &PREPARED[i];
+        self.sockets[prepared.shard].write_all(&prepared.get)?;
+        self.read_bytes(prepared.shard, GET_REPLY)
     }
 
     fn set(&mut self, i: usize) -> Done {
-        let known = &KNOWN[i];
-        self.sockets[known.shard].write_all(&known.set)?;
-        self.take(known.shard, SET_REPLY)
+        let prepared = &PREPARED[i];
+        self.sockets[prepared.shard].write_all(&prepared.set)?;
+        self.read_bytes(prepared.shard, SET_REPLY)
     }
 
     fn pipeline(&mut self, keys: &[usize]) -> Done {
         let mut requests = vec![Vec::new(); self.sockets.len()];
         let mut replies = vec![0; self.sockets.len()];
         for &i in keys {
-            let known = &KNOWN[i];
-            requests[known.shard].extend_from_slice(&known.get);
-            replies[known.shard] += GET_REPLY;
+            let prepared = &PREPARED[i];
+            requests[prepared.shard].extend_from_slice(&prepared.get);
+            replies[prepared.shard] += GET_REPLY;
         }
         for (socket, request) in self.sockets.iter_mut().zip(&requests) {
             socket.write_all(request)?;
         }
         for (shard, bytes) in replies.into_iter().enumerate() {
-            self.take(shard, bytes)?;
+            self.read_bytes(shard, bytes)?;
         }
         Ok(())
     }
 
-    /// Keys of that many slots cannot be asked for by fewer commands.
+    /// The keys are in so many slots that fewer commands are not possible.
     fn mget(&mut self, keys: &[usize]) -> Done {
         self.pipeline(keys)
     }
 
     fn lrange(&mut self) -> Done {
         let reply = b"*10000\r\n".len() + ELEMENTS * GET_REPLY;
-        self.ask(&[b"LRANGE", b"biglist", b"0", b"-1"], reply)
+        self.call(&[b"LRANGE", b"biglist", b"0", b"-1"], reply)
     }
 
     fn hgetall(&mut self) -> Done {
         let reply = b"*20000\r\n".len() + 2 * ELEMENTS * GET_REPLY;
-        self.ask(&[b"HGETALL", b"bighash"], reply)
+        self.call(&[b"HGETALL", b"bighash"], reply)
     }
 
     fn big(&mut self) -> Done {
-        self.ask(&[b"GET", b"bigstr"], b"$10485760\r\n".len() + BIG + 2)
+        self.call(&[b"GET", b"bigstr"], b"$10485760\r\n".len() + BIG + 2)
     }
 
-    /// Two connections: one to ask for the slots, one to the node that has the key.
+    /// Two connections: one for CLUSTER SLOTS, and one to the owner of the key.
     fn create(_: &str, i: usize) -> Done {
-        let known = &KNOWN[i];
+        let prepared = &PREPARED[i];
         let mut reply = [0; 4096];
         let mut seed = connect(SHARDS[0].ports[0])?;
         seed.write_all(&encode(&["CLUSTER", "SLOTS"]))?;
@@ -165,14 +164,14 @@ impl Peer for Floor {
                 n => len += n,
             }
         }
-        let mut node = connect(SHARDS[known.shard].ports[0])?;
-        node.write_all(&known.get)?;
+        let mut node = connect(SHARDS[prepared.shard].ports[0])?;
+        node.write_all(&prepared.get)?;
         node.read_exact(&mut reply[..GET_REPLY])?;
         Ok(())
     }
 }
 
 fn main() {
-    // The memory of a client and its recovery: there is no client here.
+    // The workloads for memory and recovery need a client, and do not apply here.
     run::<Floor>();
 }

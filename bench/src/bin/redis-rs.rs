@@ -38,11 +38,11 @@ impl RedisRs {
 }
 
 impl Peer for RedisRs {
-    fn open(seeds: &str, from_replicas: bool, patience: Duration) -> Result<Self, Failure> {
+    fn open(seeds: &str, from_replicas: bool, timeout: Duration) -> Result<Self, Failure> {
         let seeds = seeds.split(',').map(|seed| format!("redis://{seed}"));
         let mut builder = ClusterClient::builder(seeds)
-            .connection_timeout(patience)
-            .response_timeout(patience);
+            .connection_timeout(timeout)
+            .response_timeout(timeout);
         if from_replicas {
             builder = builder.read_routing_strategy(RandomReplicaStrategy);
         }

@@ -94,7 +94,7 @@ impl ExecState<'_> {
         };
         for batch in table.batches.iter().filter(|b| b.kind().is_readonly()) {
             for number in batch.answered() {
-                let value = reply.answers[number as usize].value;
+                let value = reply.node_values[number as usize].value;
                 if value.kind == Kind::Error {
                     continue;
                 }

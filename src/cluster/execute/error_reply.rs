@@ -7,7 +7,7 @@ use super::pending_reply::PendingCommand;
 use super::routed_command::{RoutedCommand, Target};
 use crate::cluster::state::count;
 use crate::deadline::now;
-use crate::error::{Code, Error, Fault};
+use crate::error::{Code, Error, ErrorFields};
 use crate::resp::{Value, View};
 use crate::route::{RetryAction, action_for_reply};
 use crate::sync::lock;
@@ -67,7 +67,7 @@ impl ErrorReply {
 
     /// The same as an error of a command that has not run.
     fn error(&self, code: Code) -> Error {
-        Error::from(Fault {
+        Error::from(ErrorFields {
             code,
             message: self.message.clone(),
             sent: false,

@@ -14,7 +14,7 @@ use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error};
 use crate::log;
 use crate::net::{Call, ConnectionKind, Link, OffsetSample, Peer};
-use crate::resp::{Answer, CommandBody, Reply, View};
+use crate::resp::{CommandBody, NodeValue, Reply, View};
 use crate::sim_hooks::rng;
 use crate::topology::{ReplicationView, Shard, replication};
 use rand::Rng;
@@ -224,7 +224,7 @@ fn query_replication(peers: &[Arc<Peer>], call: &Call<'_>) -> Vec<Result<Replica
         })
         .collect();
     let mut reply = Reply::default();
-    reply.answers = vec![Answer::NIL; peers.len()];
+    reply.node_values = vec![NodeValue::NIL; peers.len()];
     send_and_receive(&mut batches, &commands, &mut reply, call);
     peers
         .iter()
@@ -233,7 +233,7 @@ fn query_replication(peers: &[Arc<Peer>], call: &Call<'_>) -> Vec<Result<Replica
             let batch = batches.iter().find(|b| Arc::ptr_eq(&b.peer, peer));
             match batch.and_then(|batch| batch.error.clone()) {
                 Some(error) => Err(error),
-                None => replication(View::new(&reply, reply.answers[number].value)),
+                None => replication(View::new(&reply, reply.node_values[number].value)),
             }
         })
         .collect()

@@ -37,7 +37,7 @@ use crate::config::ReadFrom;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::{Call, CancelDisabled};
-use crate::resp::{Answer, Kind, Reply, flag};
+use crate::resp::{Kind, NodeValue, Reply, flag};
 use crate::sim_hooks::{rng, sim_panic_point};
 use crate::topology::{Node, Topology};
 use batch_assignment::BatchTable;
@@ -177,7 +177,7 @@ impl<'c> Execution<'c> {
             Ok(reply) => reply,
             Err(error) => return state.handle_io_error(pending, destination, error),
         };
-        reply.root.value.flags |= flag::ANSWER | flag::SENT;
+        reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
         let is_error = reply.root.value.kind == Kind::Error;
         if !is_error && !state.check_freshness(pending.command, reply.view(), destination, topology)
         {
@@ -201,9 +201,9 @@ impl<'c> Execution<'c> {
         pending: &mut PendingReply,
     ) {
         let mut reply = pending.take().unwrap_or_default();
-        let is_single = reply.answers.is_empty();
+        let is_single = reply.node_values.is_empty();
         if is_single {
-            reply.answers.push(Answer::NIL);
+            reply.node_values.push(NodeValue::NIL);
         }
         let mut table = self.assign_batches(commands, topology);
         let state = &mut self.state;
@@ -217,8 +217,8 @@ impl<'c> Execution<'c> {
         state.check_freshness_all(commands, pending, &table);
         state.apply_outcomes(commands, pending, &table, &batch_errors);
         if is_single && let Some(reply) = pending {
-            reply.root = reply.answers[0];
-            reply.answers.clear();
+            reply.root = reply.node_values[0];
+            reply.node_values.clear();
         }
     }
 

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::net::{
     Call, Chunk, Connection, ConnectionKind, OUT, Peer, PollFd, Recv, TryAcquire, interest,
 };
-use crate::resp::{Answer, CommandBody, Kind, Reply, Value, flag};
+use crate::resp::{CommandBody, Kind, NodeValue, Reply, Value, flag};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -163,10 +163,10 @@ impl NodeBatch {
             if value.kind == Kind::Error {
                 batch_errors.record(number, due.as_slice(), value);
             }
-            value.flags |= flag::ANSWER | flag::SENT;
+            value.flags |= flag::NODE_VALUE | flag::SENT;
             // NO_COMMAND is beyond the end of `answers`.
-            if let Some(answer) = reply.answers.get_mut(number as usize) {
-                *answer = Answer {
+            if let Some(answer) = reply.node_values.get_mut(number as usize) {
+                *answer = NodeValue {
                     value,
                     node: origin,
                 };

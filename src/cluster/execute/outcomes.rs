@@ -77,7 +77,7 @@ fn error_replies<'b>(
     let mut errors = Vec::new();
     for number in &batch_errors.errors {
         let number = *number as usize;
-        if let Some(origin) = reply.origin_of(reply.answers[number])
+        if let Some(origin) = reply.origin_of(reply.node_values[number])
             && let Some(batch) = batches
                 .iter()
                 .find(|b| Arc::ptr_eq(b.peer.origin(), origin))

@@ -2,7 +2,7 @@
 
 use super::routed_command::RoutedCommand;
 use crate::error::Error;
-use crate::resp::{Answer, Reply, flag};
+use crate::resp::{NodeValue, Reply, flag};
 
 /// The reply of a call. None until there is something to store, so that a reply that arrives whole is
 /// not copied.
@@ -30,10 +30,10 @@ impl<'r, 'a> PendingCommand<'r, 'a> {
     }
 
     /// What is stored as its answer.
-    pub(super) fn answer(&mut self) -> Answer {
+    pub(super) fn answer(&mut self) -> NodeValue {
         let reply = self.reply.get_or_insert_default();
         reply
-            .answers
+            .node_values
             .get(self.number)
             .copied()
             .unwrap_or(reply.root)
@@ -42,18 +42,18 @@ impl<'r, 'a> PendingCommand<'r, 'a> {
     /// Stores the reply to it, which was sent alone.
     pub(super) fn store(&mut self, reply: Box<Reply>) {
         match self.reply {
-            Some(whole) if !whole.answers.is_empty() => {
-                whole.answers[0] = whole.absorb(*reply);
+            Some(whole) if !whole.node_values.is_empty() => {
+                whole.node_values[0] = whole.absorb(*reply);
             }
             _ => *self.reply = Some(reply),
         }
     }
 
     /// Stores its answer and closes it.
-    pub(super) fn close(&mut self, answer: Answer) {
+    pub(super) fn close(&mut self, answer: NodeValue) {
         self.command.open = false;
         let reply = self.reply.get_or_insert_default();
-        match reply.answers.get_mut(self.number) {
+        match reply.node_values.get_mut(self.number) {
             Some(stored) => *stored = answer,
             None => reply.root = answer,
         }
@@ -62,7 +62,7 @@ impl<'r, 'a> PendingCommand<'r, 'a> {
     /// Closes it with an error of this library.
     pub(super) fn fail(&mut self, error: &Error) {
         let mut answer = self.reply.get_or_insert_default().store_error(error);
-        answer.value.flags |= flag::ANSWER;
+        answer.value.flags |= flag::NODE_VALUE;
         self.close(answer);
     }
 }

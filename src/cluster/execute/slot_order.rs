@@ -53,7 +53,7 @@ impl SlotHistory {
         }
         for (number, command) in commands.iter().enumerate().filter(|(_, c)| !c.open) {
             let Some(slot) = command.slot() else { continue };
-            let Some(value) = reply.as_ref().map(|r| r.answers[number].value) else {
+            let Some(value) = reply.as_ref().map(|r| r.node_values[number].value) else {
                 continue;
             };
             let has_reply = value.kind != Kind::Error || value.code == Code::Server as u8;
@@ -127,7 +127,7 @@ fn keys(command: &RoutedCommand<'_>) -> Vec<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::cluster::execute::routed_command::Target;
-    use crate::resp::{Answer, CommandBody, Reply};
+    use crate::resp::{CommandBody, NodeValue, Reply};
 
     /// What has become of a command.
     #[derive(Clone, Copy)]
@@ -169,9 +169,9 @@ mod tests {
                     };
                     answer
                 }
-                _ => Answer::NIL,
+                _ => NodeValue::NIL,
             };
-            reply.answers.push(answer);
+            reply.node_values.push(answer);
             routed.push(command);
         }
         enforce_slot_order(&mut routed, &mut Some(reply), &open);

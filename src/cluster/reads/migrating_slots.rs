@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn slot_is_migrating_until_last_report_expires() {
-        let at = |ms: u64| Time::of_nanos(ms * 1_000_000);
+        let at = |ms: u64| Time::from_nanos(ms * 1_000_000);
         let migrating_slots = MigratingSlots::default();
         assert!(!migrating_slots.contains(7, at(1)));
         migrating_slots.mark([7, 8], at(1000));

@@ -51,7 +51,7 @@ impl Seen {
     }
 
     pub fn by(self) -> Time {
-        Time::of_nanos((self.0 >> INCARNATION_BITS) << UNIT_BITS)
+        Time::from_nanos((self.0 >> INCARNATION_BITS) << UNIT_BITS)
     }
 
     pub fn incarnation(self) -> u32 {
@@ -102,7 +102,7 @@ impl Session {
             .get()
             .and_then(|words| words.get(usize::from(slot)));
         let here = here.map_or(0, |word| word.load(Ordering::SeqCst));
-        Time::of_nanos(here.max(everywhere))
+        Time::from_nanos(here.max(everywhere))
     }
 
     /// What reads have last seen of a slot.
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     fn at(ms: u64) -> Time {
-        Time::of_nanos(ms * 1_000_000)
+        Time::from_nanos(ms * 1_000_000)
     }
 
     #[test]

@@ -110,13 +110,15 @@ impl Core {
         let discovered = self.discover_from(process, &peers, views, &call.with_start(began));
         count(&self.stats.refreshes);
         let changed = match discovered {
-            Ok(Discovered::Single(peer)) => Ok(self.adopt(process, Topology::single(peer), None)),
+            Ok(Discovered::Standalone(peer)) => {
+                Ok(self.adopt(process, Topology::of_standalone(peer), None))
+            }
             Ok(Discovered::Cluster(view)) => {
                 if let Some(defect) = &view.defect {
                     log::log(log::WARN, || format!("topology: {defect}"));
                 }
                 let topology =
-                    Topology::of_view(&view, |address| process.peer(address, &self.config));
+                    Topology::from_view(&view, |address| process.peer(address, &self.config));
                 Ok(self.adopt(process, topology, Some(view.epoch)))
             }
             Err(error) => {
@@ -201,7 +203,7 @@ impl Core {
                         topology.version,
                         topology.shards.len(),
                         topology.nodes.len(),
-                        topology.covered()
+                        topology.assigned_slots()
                     )
                 });
                 return true;
@@ -226,7 +228,7 @@ impl Core {
             refresh.rejected_views = 0;
         }
         let present = process.topology.load();
-        if present.version > 0 && present.agrees(&topology) {
+        if present.version > 0 && present.is_equivalent(&topology) {
             return Adoption::Unchanged;
         }
         topology.version = present.version + 1;
@@ -235,7 +237,7 @@ impl Core {
         if present.version > 0 {
             process
                 .migrating_slots
-                .mark(topology.moved(&present), now());
+                .mark(topology.slots_with_new_primary(&present), now());
         }
         let topology = Arc::new(topology);
         process.topology.store(topology.clone());
@@ -263,7 +265,7 @@ impl Core {
     pub fn connect(&self, call: &Call<'_>) -> Result<()> {
         let process = self.process();
         self.refresh_now(process, call, VIEWS_TO_CONNECT)?;
-        if !process.topology.load().serves() {
+        if !process.topology.load().has_assigned_slots() {
             return Err(crate::error::Error::new(
                 Code::Down,
                 "the cluster serves no slots: it has not been set up",

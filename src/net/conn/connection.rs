@@ -10,7 +10,9 @@ use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, Recv};
 use crate::net::wait::{Attempt, Call, TICK_MS};
-use crate::resp::{CommandBody, Decoder, Kind, Limits, Origin, Reply, SMALL, Value, chunk_tag};
+use crate::resp::{
+    CommandBody, Decoder, INLINE_TEXT, Kind, Limits, Origin, Reply, Value, chunk_tag,
+};
 use crate::sim_hooks::sim_panic_point;
 use std::io;
 use std::os::fd::RawFd;
@@ -318,14 +320,14 @@ impl Connection {
     fn lease_values(&mut self) -> Result<()> {
         let capacity = self.values.capacity();
         self.lease_growth(self.leased_values, capacity)?;
-        self.leased_values = capacity + self.decoder.room();
+        self.leased_values = capacity + self.decoder.pending_capacity();
         Ok(())
     }
 
     /// Leases the memory of values whose capacity has grown from `before` to `capacity` and the decoder's own.
     fn lease_growth(&mut self, before: usize, capacity: usize) -> Result<()> {
         let lease = &mut self.input.lease;
-        let leased = lease.take_values(before, capacity + self.decoder.room());
+        let leased = lease.take_values(before, capacity + self.decoder.pending_capacity());
         leased.map_err(|e| e.sent(self.written > 0))
     }
 
@@ -333,11 +335,11 @@ impl Connection {
     #[inline]
     fn detach(&mut self, value: Value, start: usize, end: usize) -> Box<Reply> {
         sim_panic_point!(Net);
-        let mut reply = Box::new(Reply::from(value, self.origin.clone()));
+        let mut reply = Box::new(Reply::from_node(value, self.origin.clone()));
         let len = value.len as usize;
-        if value.in_chunk() && len < SMALL {
+        if value.in_chunk() && len < INLINE_TEXT {
             let text = start + value.data as usize;
-            reply.hold(&self.input.bytes[text..=text + len]);
+            reply.set_inline_text(&self.input.bytes[text..=text + len]);
         } else if value.in_chunk() || !self.values.is_empty() {
             reply.first = self.input.take_reply(start, end);
             reply.values = std::mem::take(&mut self.values);
@@ -360,7 +362,7 @@ impl Connection {
         chunk: &mut Chunk,
         each: impl FnMut(&mut Reply, Value) -> bool,
     ) -> Result<bool> {
-        let before = reply.values.capacity() + self.decoder.room();
+        let before = reply.values.capacity() + self.decoder.pending_capacity();
         let done = self.decode_into(reply, chunk, each)?;
         self.lease_growth(before, reply.values.capacity())?;
         Ok(done)
@@ -378,7 +380,7 @@ impl Connection {
             // The fast path, for most replies.
             while let Some((value, end)) =
                 self.decoder
-                    .short(&mut self.input.bytes, self.input.start, tag)
+                    .decode_short(&mut self.input.bytes, self.input.start, tag)
             {
                 self.input.start = end;
                 if !each(reply, value) {
@@ -388,7 +390,7 @@ impl Connection {
             }
             let decoded = self
                 .decoder
-                .decode_more(
+                .decode_general(
                     &mut self.input.bytes,
                     self.input.start,
                     tag,
@@ -424,7 +426,7 @@ impl Connection {
     pub fn reset_for_reuse(&mut self, used: Time) -> bool {
         sim_panic_point!(Net);
         if (!self.input.is_empty() && !self.drop_pushes())
-            || self.decoder.is_inside()
+            || self.decoder.is_mid_reply()
             || !self.is_flushed()
             || self.stream.has_buffered()
         {
@@ -452,7 +454,7 @@ impl Connection {
             let bias = 0u64.wrapping_sub(start as u64);
             let decoded = self
                 .decoder
-                .decode_more(bytes, start, bias, &mut self.values);
+                .decode_general(bytes, start, bias, &mut self.values);
             let Ok(Some((_, end))) = decoded else {
                 return false;
             };

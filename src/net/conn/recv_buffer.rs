@@ -71,7 +71,7 @@ impl RecvBuffer {
             self.start = 0;
         }
         let have = self.bytes.len() - self.start;
-        let wants = decoder.wants(have);
+        let wants = decoder.bytes_needed(have);
         let announced = wants > LARGE;
         if self.spare() < ROOM / 4 || announced {
             self.grow(have, wants, origin)?;
@@ -97,7 +97,7 @@ impl RecvBuffer {
             return Ok(());
         }
         let size = (have + more).max(2 * have);
-        let recycled = origin.spare(size);
+        let recycled = origin.spare_buffer(size);
         if let Some(mut larger) = recycled.filter(|r| self.lease_buffer(r.capacity()).is_ok()) {
             larger.extend_from_slice(&self.bytes[self.start..]);
             self.bytes = larger;
@@ -133,7 +133,7 @@ impl RecvBuffer {
     pub(super) fn begin_chunk(&mut self, reply: &mut Reply) -> Chunk {
         self.collects = true;
         Chunk {
-            number: reply.add_chunk_later(),
+            number: reply.reserve_chunk(),
             size: ROOM,
         }
     }
@@ -160,9 +160,9 @@ impl RecvBuffer {
         let full = std::mem::replace(&mut self.bytes, next);
         reply.set_chunk(chunk.number, full);
         let old = chunk_tag(chunk.number) + self.start as u64;
-        chunk.number = reply.add_chunk_later();
+        chunk.number = reply.reserve_chunk();
         let delta = chunk_tag(chunk.number).wrapping_sub(old);
-        decoder.moved(&mut reply.values, old, delta);
+        decoder.relocate(&mut reply.values, old, delta);
         self.start = 0;
         Ok(())
     }

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     fn at(ms: u64) -> Time {
-        Time::of_nanos(ms * 1_000_000)
+        Time::from_nanos(ms * 1_000_000)
     }
 
     const fn us(n: u64) -> Duration {

@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     fn at(ms: u64) -> Time {
-        Time::of_nanos(ms * 1_000_000)
+        Time::from_nanos(ms * 1_000_000)
     }
 
     fn sample(ms: u64, history: &str, offset: u64) -> OffsetSample {

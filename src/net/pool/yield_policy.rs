@@ -119,7 +119,7 @@ mod tests {
     }
 
     fn at(us: u64) -> Time {
-        Time::of_nanos(us * 1000)
+        Time::from_nanos(us * 1000)
     }
 
     #[test]

@@ -220,7 +220,7 @@ fn decoded_text_survives_buffer_reallocation() {
             .is_none()
     );
     buf.drain(..end);
-    decoder.moved(&mut values, end as u64, 0u64.wrapping_sub(end as u64));
+    decoder.relocate(&mut values, end as u64, 0u64.wrapping_sub(end as u64));
     buf.extend_from_slice(b"b\r\n");
     let (value, _) = decoder
         .decode(&mut buf, 0, 0, &mut values)

@@ -35,7 +35,7 @@ fn shard(zones: &[&str]) -> Shard {
 }
 
 fn at(ms: u64) -> Time {
-    Time::of_nanos(ms * 1_000_000)
+    Time::from_nanos(ms * 1_000_000)
 }
 
 fn criteria(read_from: ReadFrom) -> SelectionCriteria<'static> {
