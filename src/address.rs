@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_as_servers_and_people_write_them() {
+    fn valid_addresses_are_parsed() {
         for (text, host, port, shown) in [
             ("127.0.0.1:7000", "127.0.0.1", 7000, "127.0.0.1:7000"),
             (
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_are_none() {
+    fn invalid_addresses_are_rejected() {
         let long = format!("{}:1", "a".repeat(256));
         for (text, why) in [
             ("", "no port"),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_of_a_redirection_without_a_host() {
+    fn address_splits_into_host_and_port() {
         assert_eq!(Address::split(":7000").unwrap(), ("", 7000));
         assert_eq!(Address::split("?:7000").unwrap(), ("?", 7000));
         assert_eq!(Address::split("[::1]:7000").unwrap(), ("::1", 7000));

@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deadline_passes_once_and_never_means_never() {
+    fn deadline_expires_and_infinite_deadline_does_not() {
         let time = now();
         let soon = Deadline::after(time, 5);
         assert!(!soon.passed(time));

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn announced_addresses_behind_nat() {
+    fn address_map_replaces_announced_addresses() {
         let map = AddressMap::parse("10.0.0.1:7000=h:1,10.0.0.1=h2,[fd00::1]=[::1]:9").unwrap();
         for (announced, reached) in [
             ("10.0.0.1:7000", "h:1"),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exact_pair_wins_wherever_it_stands() {
+    fn exact_address_rule_wins_in_any_position() {
         let map = AddressMap::parse("a=b,a:1=c:2").unwrap();
         assert_eq!(
             map.apply(&Address::parse("a:1").unwrap()).to_string(),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn maps_that_are_none() {
+    fn invalid_address_maps_are_rejected() {
         for (text, why) in [
             ("a", "pair 1: it has no '='"),
             ("a=b,", "pair 2: it has no '='"),

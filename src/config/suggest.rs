@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_between_words() {
+    fn edit_distance_counts_single_character_changes() {
         for (a, b, steps) in [
             ("", "", 0),
             ("a", "", 1),

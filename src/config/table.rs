@@ -531,7 +531,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_has_one_row() {
+    fn option_names_are_unique() {
         let mut names: Vec<&str> = TABLE.iter().chain(PLANNED).map(|row| row.name).collect();
         names.sort_unstable();
         let all = names.len();
@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn later_rows_are_ready_to_be_moved() {
+    fn reserved_option_rows_accept_values() {
         for (name, default, value) in [
             ("split_writes", "no", "yes"),
             ("refresh_interval_ms", "0", "86400000"),
@@ -555,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn later_words_are_words() {
+    fn reserved_enum_words_exist() {
         for (name, value) in PLANNED_VALUES {
             let row = TABLE.iter().find(|row| row.name == *name).unwrap();
             let Kind::Enum { names, .. } = row.kind else {

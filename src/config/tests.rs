@@ -34,7 +34,7 @@ fn refused(name: &str, value: &str) -> String {
 }
 
 #[test]
-fn urls_that_are_good() {
+fn valid_urls_are_parsed() {
     for (url, hosts, user, word) in [
         ("redis://h", "h:6379", "", ""),
         ("redis://h/", "h:6379", "", ""),
@@ -98,7 +98,7 @@ fn urls_that_are_good() {
 }
 
 #[test]
-fn urls_that_are_bad() {
+fn invalid_urls_are_rejected() {
     for (url, why) in [
         ("", "no scheme; did you mean redis://host:port?"),
         (
@@ -239,7 +239,7 @@ fn urls_that_are_bad() {
 }
 
 #[test]
-fn urls_that_ask_for_tls() {
+fn tls_urls_are_parsed() {
     for (url, shown) in [
         ("rediss://h:7000", "rediss://h:7000"),
         ("valkeys://h", "rediss://h:6379"),
@@ -263,7 +263,7 @@ fn urls_that_ask_for_tls() {
 }
 
 #[test]
-fn seeds_by_the_thousand() {
+fn thousands_of_seeds_are_parsed() {
     let hosts: Vec<String> = (0..10_000).map(|i| format!("{}", 1 + i % 5000)).collect();
     let url = format!(
         "redis://h:{}",
@@ -274,7 +274,7 @@ fn seeds_by_the_thousand() {
 }
 
 #[test]
-fn a_second_url_replaces_the_first() {
+fn second_url_replaces_first() {
     let mut config = Config::new();
     config.set("timeout_ms", "7").unwrap();
     config
@@ -304,7 +304,7 @@ fn a_second_url_replaces_the_first() {
 }
 
 #[test]
-fn defaults() {
+fn default_options_have_documented_values() {
     let expected = [
         ("url", ""),
         ("timeout_ms", "5000"),
@@ -344,7 +344,7 @@ fn defaults() {
 }
 
 #[test]
-fn values_that_are_taken() {
+fn valid_option_values_are_accepted() {
     for (name, value, shown) in [
         (
             "url",
@@ -426,7 +426,7 @@ fn values_that_are_taken() {
 }
 
 #[test]
-fn values_that_are_refused() {
+fn invalid_option_values_are_rejected() {
     let long = "x".repeat(1000);
     for (name, value, why) in [
         (
@@ -548,7 +548,7 @@ fn values_that_are_refused() {
 }
 
 #[test]
-fn options_of_a_later_version_are_refused_by_name() {
+fn reserved_options_are_rejected_by_name() {
     let error = refused("refresh_interval_ms", "yes");
     assert_eq!(
         error,
@@ -557,7 +557,7 @@ fn options_of_a_later_version_are_refused_by_name() {
 }
 
 #[test]
-fn per_handle_options_are_the_ones_with_changes() {
+fn only_per_handle_options_can_be_changed_later() {
     let per_handle: Vec<&str> = options()
         .iter()
         .filter(|r| r.per_handle)
@@ -613,7 +613,7 @@ fn per_handle_options_are_the_ones_with_changes() {
 }
 
 #[test]
-fn readonly_reads_from_any_unless_told_otherwise() {
+fn readonly_defaults_to_read_from_any() {
     for (url, holds) in [
         ("redis://h", ReadFrom::Primary),
         ("redis://h?readonly=yes", ReadFrom::Any),
@@ -632,7 +632,7 @@ fn readonly_reads_from_any_unless_told_otherwise() {
 }
 
 #[test]
-fn configurations_that_contradict_themselves() {
+fn conflicting_options_are_rejected() {
     type Change = fn(&mut Config);
     let whole = Config::from_url("redis://h").unwrap();
     for (change, why) in [
@@ -680,7 +680,7 @@ fn configurations_that_contradict_themselves() {
 }
 
 #[test]
-fn no_bytes_make_it_panic() {
+fn arbitrary_url_bytes_never_panic() {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move |below: usize| {
         state ^= state << 13;

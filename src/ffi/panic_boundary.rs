@@ -178,7 +178,7 @@ mod tests {
     use crate::simulation::panicking_once;
 
     #[test]
-    fn a_panic_becomes_an_error_that_says_so_and_the_next_call_is_itself_again() {
+    fn caught_panic_returns_error_and_next_call_succeeds() {
         panicking_once(Layer::Ffi, || {
             let argv = [c"PING".as_ptr()];
             // SAFETY: header rules 1 and 3: a C string, no client, and a reply that is freed once.

@@ -316,7 +316,7 @@ mod tests {
     use crate::simulation::panicking_once;
 
     #[test]
-    fn a_panic_while_a_command_is_appended_takes_no_place_from_the_others() {
+    fn panic_while_appending_keeps_other_pipeline_positions() {
         panicking_once(Layer::Route, || {
             let mut pipeline = rdc_pipeline(Pipeline::new(Arc::new(Client::failed(
                 Error::invalid("nowhere"),

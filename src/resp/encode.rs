@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_of_every_size_are_written_in_decimal() {
+    fn lengths_of_every_size_encode_in_decimal() {
         for n in [0, 9, 10, 99, 100, 12345, 4_294_967_296] {
             let mut out = Vec::new();
             push_header(&mut out, b'$', n);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_an_array_of_bulk_strings() {
+    fn command_encodes_as_array_of_bulk_strings() {
         let encoded = b"*3\r\n$3\r\nSET\r\n$2\r\nk\0\r\n$0\r\n\r\n";
         let mut out = Vec::new();
         encode_command(&mut out, &[b"SET", b"k\0", b""]);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_opening_of_a_long_name_is_none() {
+    fn long_command_name_has_no_encoded_prefix() {
         assert!(EncodedPrefix::of(9, &[b'x'; 13]).is_some());
         assert!(EncodedPrefix::of(10, &[b'x'; 13]).is_none());
         assert!(EncodedPrefix::of(usize::MAX, b"").is_none());

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_are_split_one_after_the_other() {
+    fn encoded_commands_are_parsed_in_sequence() {
         let bytes = b"*1\r\n$4\r\nPING\r\n*2\r\n$3\r\nGET\r\n$2\r\n\r\n\r\n";
         let mut args = Vec::new();
         let next = parse_command(bytes, 0, &mut args).unwrap();
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_not_a_command_is_refused() {
+    fn malformed_encoded_commands_are_rejected() {
         for bytes in [
             b"".as_slice(),
             b"PING\r\n",

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_a_read_and_is_none_is_a_write() {
+    fn commands_with_writing_options_count_as_writes() {
         for line in [
             "GETEX k",
             "GETDEL k",
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_are_reads_in_any_case() {
+    fn read_commands_are_recognised_in_any_case() {
         for line in [
             "GET k",
             "get k",
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sub_command_nobody_knows_is_a_write() {
+    fn unknown_subcommand_counts_as_write() {
         for line in [
             "COMMAND FORGET",
             "OBJECT RENAME k v",
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_says_how_long_it_blocks() {
+    fn blocking_time_is_read_from_arguments() {
         let after = |millis| Some(BlockingTimeout::After(Duration::from_millis(millis)));
         for (line, expected) in [
             ("BLPOP a b 1.5", after(1500)),

@@ -198,7 +198,7 @@ mod tests {
     use crate::route::table;
 
     #[test]
-    fn the_facts_others_build_on() {
+    fn command_table_has_expected_rows() {
         assert_eq!(
             (table::GET.name, table::GET.arity, table::GET.only_key),
             ("GET", 2, 1)

@@ -62,7 +62,7 @@ mod tests {
     use crate::route::table;
 
     #[test]
-    fn every_name_is_found_in_any_case_and_nothing_near_it() {
+    fn command_lookup_ignores_case_and_needs_exact_name() {
         for row in &ROWS {
             for name in [row.name.to_owned(), row.name.to_lowercase()] {
                 let args: Vec<&[u8]> = name.split(' ').map(str::as_bytes).collect();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn names_nobody_has_are_not_found() {
+    fn unknown_command_names_are_not_found() {
         let long = vec![b'G'; 65_536 + 3];
         assert_eq!(find(&[]), None);
         for name in [
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_found_at_once() {
+    fn command_lookup_needs_few_probes() {
         let steps = |row: &Row| {
             let at = INDEX.iter().position(|&id| id == row.id).unwrap();
             at.wrapping_sub(bucket(row.packed.hash())) & LAST_BUCKET

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_found_wherever_a_command_has_them() {
+    fn key_positions_are_found_for_every_key_spec() {
         for (line, expected) in [
             ("GET k", &[1][..]),
             ("get \"\"", &[1]),
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_no_server_would_take_says_what_is_missing() {
+    fn incomplete_command_error_names_missing_argument() {
         for (line, expected) in [
             ("GET", "GET needs 1 argument, not 0"),
             ("GET a b", "GET needs 1 argument, not 2"),
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_never_appears_in_what_is_refused() {
+    fn argument_errors_never_contain_argument_values() {
         assert!(!keys("EVAL s secret").unwrap_err().contains("secret"));
         assert!(!keys("MSET a secret b").unwrap_err().contains("secret"));
     }

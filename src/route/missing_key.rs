@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_there_are_for_a_missing_key_and_others() {
+    fn missing_key_replies_are_recognised() {
         let (a, b) = (Some("a"), Some("b"));
         let mut none = Reply::default();
         none.root.value = none.store_text(Kind::Status, b"none");

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_that_prove_nothing_ran_are_asked_again() {
+    fn errors_that_prove_no_execution_are_retried() {
         for text in [
             "TRYAGAIN Multiple keys request during rehashing of slot",
             "CLUSTERDOWN Hash slot not served",
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn other_errors_are_the_callers() {
+    fn other_errors_are_returned_to_caller() {
         for (text, code) in [
             ("WRONGTYPE Operation against a key", Code::Server),
             ("ERR unknown command", Code::Server),
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_that_a_node_does_not_have_is_sent_in_full() {
+    fn noscript_error_resends_script_body() {
         let text = b"NOSCRIPT No matching script. Please use EVAL.";
         for context in [PRIMARY, REPLICA] {
             assert_eq!(
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn redirections_are_followed_but_not_from_a_node_of_the_callers_choice() {
+    fn redirections_are_followed_unless_node_was_chosen() {
         let moved = action_for_reply(b"MOVED 3999 10.0.0.2:7001", &from(), PRIMARY);
         let to = Address::parse("10.0.0.2:7001").unwrap();
         assert_eq!(moved, RetryAction::Moved { slot: 3999, to });
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_may_have_run_is_repeated_only_if_that_does_no_harm() {
+    fn possibly_executed_command_is_retried_only_if_safe() {
         for code in [Code::Timeout, Code::Io, Code::Connect] {
             let lost = Error::new(code, "lost").sent(true);
             assert_eq!(
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sick_replica_is_avoided_without_waiting() {
+    fn unhealthy_replica_is_skipped_without_delay() {
         for action in [
             action_for_reply(b"LOADING", &from(), REPLICA),
             action_for_reply(b"MASTERDOWN", &from(), REPLICA),
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_grows_and_stays_bounded() {
+    fn retry_delay_grows_up_to_limit() {
         assert_eq!(backoff_us(0, 1.0), 2000);
         assert_eq!(backoff_us(3, 0.0), 8000);
         assert_eq!(backoff_us(60, 1.0), 50_000);

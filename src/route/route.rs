@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_one_slot_go_together_and_others_are_split_only_where_nothing_is_promised() {
+    fn multi_key_commands_are_split_by_slot_only_if_allowed() {
         for words in [
             "GET a",
             "MGET {t}a {t}b",
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_without_keys_go_where_the_servers_say() {
+    fn keyless_commands_follow_request_policy() {
         assert!(matches!(
             route_of("DBSIZE", false),
             Ok(Route::FanOut(Nodes::Primaries, _))
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duplicated_key_stays_with_its_slot() {
+    fn repeated_key_stays_in_its_key_group() {
         let Ok(Route::Split(groups, _)) = route_of("MGET a b a", false) else {
             panic!();
         };

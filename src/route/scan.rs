@@ -297,7 +297,7 @@ mod tests {
     const ALL: &str = "a 1 0-16383";
 
     #[test]
-    fn a_node_that_keeps_its_slots_shows_them_all() {
+    fn scan_of_node_with_stable_slots_covers_them() {
         assert_eq!(unseen_of(ALL, ALL), []);
         let mut scan = Scan::default();
         walk(&mut scan, WalkTarget::Slot(0), ALL, ALL);
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_that_come_or_go_in_the_middle_are_not_seen() {
+    fn slots_that_change_during_scan_are_not_covered() {
         assert_eq!(unseen_of(ALL, "a 1 0-99,101-16383"), [100]);
         assert_eq!(unseen_of("a 1 0-99,101-16383", ALL), [100]);
         // Moved away and back within one walk: only the epoch shows it.
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_of_two_processes_or_of_a_replica_has_seen_nothing() {
+    fn scan_across_restart_or_replica_covers_no_slot() {
         let mut scan = Scan::default();
         scan.begin_walk(&WalkTarget::Slot(0), "node", node(ALL));
         scan.set_cursor(0);
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_stays_open_is_seen_at_the_one_that_loses_it_and_then_at_the_other() {
+    fn migrating_slot_is_scanned_at_source_then_target() {
         let mut scan = Scan::default();
         let (a, b) = ("a 1 0-99 leaving 5>b", "b 2 100-16383 coming 5");
         // The destination was walked first: that does not count.
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_slots_that_have_been_seen_are_not_shown_again() {
+    fn keys_of_covered_slots_are_filtered_out() {
         let mut scan = Scan::default();
         let slot = key_slot(b"foo");
         walk(
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_serves_is_waited_for() {
+    fn unserved_slot_is_reported_by_scan() {
         assert_eq!(
             Scan::default().next_step(&Topology::empty()),
             ScanStep::Unserved(0)

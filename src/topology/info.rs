@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_servers_say() {
+    fn real_server_replies_are_parsed() {
         // Redis 7.0.15 in RESP2 and Valkey 9.1 in RESP3, statistics cut short.
         let redis = "cluster_state:ok\r\ncluster_slots_assigned:16384\r\ncluster_slots_ok:16384\r\n\
             cluster_slots_pfail:0\r\ncluster_slots_fail:0\r\ncluster_known_nodes:6\r\n\
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_cluster_info() {
+    fn invalid_cluster_info_is_rejected() {
         for (bytes, why) in [
             (
                 "$5\r\nhello\r\n",

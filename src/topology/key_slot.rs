@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_that_servers_give() {
+    fn key_slots_match_servers() {
         // CLUSTER KEYSLOT of Redis 7.0.15.
         for (key, slot) in [
             (&b"123456789"[..], 0x31c3),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_part_of_a_key_that_is_hashed() {
+    fn hash_tag_is_extracted() {
         for (key, part) in [
             (&b"{user1000}.following"[..], &b"user1000"[..]),
             (b"foo{}{bar}", b"foo{}{bar}"),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_and_place_of_a_tag() {
+    fn hash_tags_of_every_length_and_position_are_found() {
         for length in 0..70usize {
             let plain: Vec<u8> = (0..length)
                 .map(|i| (i * 31 + length) as u8 & 0x5f)

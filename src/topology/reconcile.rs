@@ -122,7 +122,7 @@ mod tests {
     const FOREIGN: &str = "[ [ 0 16383 [ h 9 z ] ] ]";
 
     #[test]
-    fn the_view_that_is_believed() {
+    fn newest_agreed_view_is_chosen() {
         for (case, views, expected) in [
             ("one view", &[(OLD, 0)][..], 0),
             ("one view of a cluster without slots", &[(NONE, 0)], 0),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn whether_another_node_is_to_be_asked() {
+    fn refresh_asks_another_node_if_view_is_doubtful() {
         for (case, views, settled) in [
             ("one of one", &[(OLD, 0)][..], true),
             ("two agree", &[(OLD, 5), (OLD_TOO, 5)], true),

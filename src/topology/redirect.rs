@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_that_redirect() {
+    fn redirection_errors_are_parsed() {
         let from = Address::new("10.0.0.9", 7000).unwrap();
         let long = format!("MOVED 1 {}abc:7001", "a.".repeat(126));
         let long_host = &long["MOVED 1 ".len()..long.len() - ":7001".len()];
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_that_do_not() {
+    fn other_errors_are_no_redirection() {
         let from = Address::new("10.0.0.9", 7000).unwrap();
         let long = format!("MOVED 1 {}:7001", "a".repeat(256));
         for text in [

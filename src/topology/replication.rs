@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_say() {
+    fn real_server_replies_are_parsed() {
         // Redis 7.0.15 and Valkey 9.1.2, cut short.
         let primary = parse(&[
             "# Replication",
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_proves_nothing() {
+    fn info_without_offset_yields_no_freshness_proof() {
         for lines in [&["role:sentinel"][..], &[], &["master_repl_offset:5"]] {
             assert_eq!(parse(lines).unwrap_err().code, Code::Protocol, "{lines:?}");
         }

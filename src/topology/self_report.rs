@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_says_what_it_has_and_what_is_on_its_way() {
+    fn self_report_lists_owned_and_migrating_slots() {
         let nodes = "aa 10.0.0.1:7001@17001,h1 master - 0 1 8 connected 7-9 11 [5-<-bb]\n\
                      bb 10.0.0.9:7000@17000 myself,master - 0 0 12 connected 0-5 10 [5->-aa] [6-<-cc] [4->-dd]\n\
                      cc :0@17002,?,shard-id=x slave,fail? aa 0 1 8 disconnected\n";
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_an_error_or_is_passed_over() {
+    fn invalid_self_report_lines_are_rejected_or_skipped() {
         assert!(parse_self_report(INFO, "", &from()).is_err());
         assert!(
             parse_self_report(INFO, "aa 10.0.0.1:1 master - 0 0 1 connected 0-5", &from()).is_err()

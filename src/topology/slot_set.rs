@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_are_added_and_missed() {
+    fn slot_set_adds_removes_and_lists_ranges() {
         let mut some = SlotSet::new();
         some.add(0, 63);
         some.add(100, 100);

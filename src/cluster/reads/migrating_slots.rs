@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_is_moving_until_nobody_has_said_so_for_a_while() {
+    fn slot_is_migrating_until_last_report_expires() {
         let at = |ms: u64| Time::of_nanos(ms * 1_000_000);
         let migrating_slots = MigratingSlots::default();
         assert!(!migrating_slots.contains(7, at(1)));

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_until_somebody_asks() {
+    fn session_stores_nothing_until_first_use() {
         let session = Session::default();
         session.wrote(Some(7));
         session.saw(7, Seen::NOTHING, 1, at(5));
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_is_one_to_its_slot_or_to_all() {
+    fn write_is_recorded_for_its_slot_or_all_slots() {
         let session = Session::default();
         session.keep_writes();
         let before = session.written(7);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_through_one_node_that_node_has() {
+    fn read_data_is_attributed_to_its_node_incarnation() {
         let session = Session::default();
         session.keep_seen();
         session.saw(7, session.seen(7), 3, at(100));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn two_that_see_a_slot_at_once_through_two_nodes_leave_nobody_who_has_it_all() {
+    fn concurrent_reads_from_two_nodes_clear_the_incarnation() {
         let session = Session::default();
         session.keep_seen();
         let both = session.seen(7);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn lives_are_never_nobody() {
+    fn incarnation_is_never_zero() {
         let session = Session::default();
         session
             .incarnations

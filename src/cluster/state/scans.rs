@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_may_be_used_twice_but_not_when_the_scan_has_gone_on() {
+    fn cursor_is_repeatable_until_scan_advances() {
         let mut scans = Scans::default();
         let first = scans.put(0, Scan::default());
         let second = scans.put(first, Scan::default());
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scan_that_nobody_goes_on_with_is_forgotten_first() {
+    fn least_recently_used_scan_is_evicted_first() {
         let mut scans = Scans::default();
         let cursors: Vec<u64> = (0..MAX_SCANS)
             .map(|_| scans.put(0, Scan::default()))

@@ -151,7 +151,7 @@ mod tests {
     const ONE: &str = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
 
     #[test]
-    fn a_script_that_was_loaded_or_run_is_known_by_its_digest() {
+    fn loaded_or_run_script_is_found_by_digest() {
         for how in [
             &["SCRIPT", "LOAD", "return 1"][..],
             &["eval", "return 1", "0"],
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded_and_what_is_used_is_kept() {
+    fn script_cache_is_bounded_and_keeps_used_scripts() {
         let mut scripts = Scripts::default();
         note(&mut scripts, &["EVAL", "return 1", "0"]);
         for n in 0..2 * MAX_SCRIPTS {

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_all_take_together_is_bounded_and_comes_back() {
+    fn memory_leases_are_bounded_and_returned() {
         let budget = MemoryBudget::new(1000);
         let (mut one, mut other) = (MemoryLease::of(&budget), MemoryLease::of(&budget));
         one.take(600).unwrap();

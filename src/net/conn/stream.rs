@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_has_come_is_told_although_the_time_is_up() {
+    fn received_refusal_is_reported_after_deadline() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let late = connect_without_time(port);

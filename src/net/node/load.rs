@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn one_slow_command_moves_the_estimate_little_and_a_fast_one_much() {
+    fn rtt_estimate_rises_slowly_and_falls_quickly() {
         let load = NodeLoad::default();
         assert_eq!(load.rtt(), None);
         load.seed_rtt(at(1), us(900));
@@ -112,10 +112,10 @@ mod tests {
     }
 
     #[test]
-    fn one_caller_a_second_measures_again() {
+    fn idle_node_rtt_is_probed_once_a_second() {
         let load = NodeLoad::default();
         assert!(load.claim_probe(at(5)), "nothing is known");
-        assert!(!load.claim_probe(at(6)), "somebody is at it");
+        assert!(!load.claim_probe(at(6)), "another caller measures");
         load.record_rtt(at(7), us(100));
         assert!(!load.claim_probe(at(1000)));
         assert!(load.claim_probe(at(1008)));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_is_counted_until_it_ends() {
+    fn in_flight_requests_are_counted_until_they_end() {
         let load = NodeLoad::default();
         let one = load.track_in_flight(1);
         let two = load.track_in_flight(2);

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_is_dated_by_the_newest_offset_that_it_has_reached() {
+    fn replica_freshness_follows_newest_reached_offset() {
         let primary = ReplicaFreshness::default();
         assert_eq!(primary.fresh_as_of_offset("a", 5), (None, -1));
         for (ms, offset) in [(10, 100), (20, 200), (30, 300)] {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn one_caller_finds_out_at_a_time() {
+    fn freshness_probe_is_claimed_by_one_caller_at_a_time() {
         let primary = ReplicaFreshness::default();
         assert!(primary.claim_probe(at(1), at(250)));
         assert!(!primary.claim_probe(at(2), at(252)));
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_connection_is_a_new_life() {
+    fn incarnation_is_kept_until_renewed() {
         let freshness = ReplicaFreshness::default();
         assert_eq!(freshness.incarnation(), 0);
         assert_eq!(freshness.incarnation_or_assign(|| 7), 7);

@@ -107,7 +107,7 @@ mod tests {
     use crate::deadline::now;
 
     #[test]
-    fn one_knocks_and_the_others_are_told_what_came_of_it() {
+    fn connect_backoff_admits_one_caller_and_shares_its_error() {
         let (backoff, time) = (ConnectBackoff::default(), now());
         let later = |ms| time.plus(Duration::from_millis(ms));
         assert!(backoff.try_start(time).is_ok());
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn haste_and_interrupts_say_nothing_of_the_node() {
+    fn short_timeouts_and_interrupts_do_not_start_backoff() {
         let (backoff, time) = (ConnectBackoff::default(), now());
         for (code, ms) in [(Code::Timeout, 49), (Code::Interrupted, 500)] {
             let end = time.plus(Duration::from_millis(ms));

@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_stays_one_until_there_are_clearly_fewer() {
+    fn contention_ends_only_below_exit_threshold() {
         let mut contention = Contention::default();
         assert_eq!(commands(&mut contention, 1, true), None);
         assert!(commands(&mut contention, 2, true).is_some_and(|n| n > WINDOW));

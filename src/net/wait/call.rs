@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interrupt_ends_the_calls_under_way_and_no_later_one() {
+    fn interrupt_ends_running_calls_only() {
         let (cancel_flag, wakers) = (CancelFlag::default(), Wakers::default());
         let call = Call::new(now(), u64::MAX, 1000, &cancel_flag, &wakers);
         std::thread::scope(|scope| {

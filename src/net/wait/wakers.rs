@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hundred_calls_that_wait_have_an_event_each() {
+    fn each_waiting_call_has_its_own_event() {
         let wakers = Wakers::default();
         let all: Vec<Waker<'_>> = (0..100).map_while(|_| wakers.acquire()).collect();
         let mut events: Vec<RawFd> = all.iter().map(Waker::fd).collect();

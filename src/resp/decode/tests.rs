@@ -107,7 +107,7 @@ const EVERY_KIND: &[(&[u8], &str)] = &[
 ];
 
 #[test]
-fn every_kind_of_reply_is_read_wherever_it_is_cut() {
+fn every_reply_type_decodes_at_any_split() {
     for (bytes, expected) in EVERY_KIND {
         for step in 1..=bytes.len() {
             let shown = show_in_steps(bytes, step).unwrap();
@@ -118,7 +118,7 @@ fn every_kind_of_reply_is_read_wherever_it_is_cut() {
 
 /// What is remembered of a reply that has not come whole must not reach into the next.
 #[test]
-fn every_kind_of_reply_is_followed_by_every_other_wherever_the_two_are_cut() {
+fn every_pair_of_reply_types_decodes_at_any_split() {
     for (one, first) in EVERY_KIND {
         for (other, second) in EVERY_KIND {
             let bytes = [*one, *other].concat();
@@ -133,7 +133,7 @@ fn every_kind_of_reply_is_followed_by_every_other_wherever_the_two_are_cut() {
 }
 
 #[test]
-fn replies_one_behind_the_other_stay_apart() {
+fn consecutive_replies_are_decoded_separately() {
     let bytes = b"$1\r\na\r\n+OK\r\n*1\r\n:1\r\n$-1\r\n:5\r\n";
     for step in 1..bytes.len() {
         assert_eq!(
@@ -144,7 +144,7 @@ fn replies_one_behind_the_other_stay_apart() {
 }
 
 #[test]
-fn what_is_not_resp_or_breaks_a_limit_is_refused() {
+fn invalid_or_oversized_resp_is_rejected() {
     let deep = [b"*1\r\n".repeat(9), b":1\r\n".to_vec()].concat();
     let endless = [b"+".to_vec(), vec![b'x'; MAX_LINE + 2]].concat();
     let table: &[&[u8]] = &[
@@ -186,7 +186,7 @@ fn what_is_not_resp_or_breaks_a_limit_is_refused() {
 }
 
 #[test]
-fn memory_follows_the_bytes_received_not_the_count_announced() {
+fn decoder_memory_follows_bytes_received() {
     let mut decoder = Decoder::new(Limits {
         bytes: 1 << 30,
         elements: 1 << 26,
@@ -205,7 +205,7 @@ fn memory_follows_the_bytes_received_not_the_count_announced() {
 }
 
 #[test]
-fn texts_that_move_while_a_reply_comes_in_are_found_again() {
+fn decoded_text_survives_buffer_reallocation() {
     let mut decoder = Decoder::new(LIMITS);
     let mut values = Vec::new();
     let mut buf = b"+OK\r\n*3\r\n$1\r\na\r\n*1\r\n+xyz\r\n$1\r\n".to_vec();

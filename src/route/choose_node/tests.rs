@@ -70,7 +70,7 @@ fn nodes(counts: &BTreeMap<usize, usize>) -> Vec<usize> {
 }
 
 #[test]
-fn everybody_well_is_read_from_as_the_mode_says() {
+fn healthy_nodes_are_selected_by_read_from_mode() {
     let zones = shard(&["a", "a", "a", "b"]);
     for (read_from, expected) in [
         (ReadFrom::Primary, &[0][..]),
@@ -89,7 +89,7 @@ fn everybody_well_is_read_from_as_the_mode_says() {
 }
 
 #[test]
-fn a_zone_is_left_only_when_nobody_there_can_serve() {
+fn other_zone_is_used_only_if_own_zone_cannot_serve() {
     let zones = shard(&["a", "a", "b", "c"]);
     let zone = criteria(ReadFrom::Zone);
     for (gone, expected) in [
@@ -121,7 +121,7 @@ fn a_zone_is_left_only_when_nobody_there_can_serve() {
 }
 
 #[test]
-fn a_stale_replica_and_one_that_is_left_alone_are_passed_over() {
+fn stale_and_ejected_replicas_are_skipped() {
     let four = shard(&["", "", "", ""]);
     let any = criteria(ReadFrom::Any);
     assert_eq!(nodes(&spread(&four, any, &[1, 3])), [0, 2]);
@@ -141,7 +141,7 @@ fn a_stale_replica_and_one_that_is_left_alone_are_passed_over() {
 }
 
 #[test]
-fn where_nobody_is_well_the_primary_is_asked_and_never_a_stale_replica() {
+fn without_healthy_node_primary_is_selected() {
     let three = shard(&["", "", ""]);
     for node in three.nodes() {
         node.peer.health.record_failure(at(1000), 1.0);
@@ -158,7 +158,7 @@ fn where_nobody_is_well_the_primary_is_asked_and_never_a_stale_replica() {
 }
 
 #[test]
-fn of_two_the_one_with_less_to_do_is_taken() {
+fn less_loaded_of_two_nodes_is_selected() {
     let three = shard(&["", "", ""]);
     let any = criteria(ReadFrom::Any);
     let _busy = three.replicas[0].peer.load.track_in_flight(3);
@@ -173,7 +173,7 @@ fn of_two_the_one_with_less_to_do_is_taken() {
 }
 
 #[test]
-fn the_nearest_are_read_from_and_the_others_measured_once_a_second() {
+fn nearest_nodes_serve_and_others_are_probed() {
     let four = shard(&["", "", "", ""]);
     let trips = [900, 250, 300, 5000];
     for (node, us) in four.nodes().zip(trips) {

@@ -104,7 +104,7 @@ const A: &str = "11180b3618936dde5781da8d6d8a5106f9530bff";
 const B: &str = "18fd9a59c9f79c1d41087476e1682c79eff431f3";
 
 #[test]
-fn slots_as_servers_wrote_them() {
+fn recorded_cluster_slots_replies_are_parsed() {
     for (server, bytes, expected) in [
         (
             "Redis 7.0.15, RESP2, with an announced hostname",
@@ -135,7 +135,7 @@ fn slots_as_servers_wrote_them() {
 }
 
 #[test]
-fn shards_as_servers_wrote_them() {
+fn recorded_cluster_shards_replies_are_parsed() {
     for (server, bytes, expected) in [
         (
             "Redis 7.0.15, RESP2, with an announced hostname",
@@ -166,7 +166,7 @@ fn shards_as_servers_wrote_them() {
 }
 
 #[test]
-fn maps_of_slots() {
+fn cluster_slots_variants_are_parsed() {
     for (case, short, expected) in [
         (
             "three shards, one with two replicas, out of order",
@@ -228,7 +228,7 @@ fn maps_of_slots() {
 }
 
 #[test]
-fn a_bad_entry_does_not_cost_the_good_ones() {
+fn invalid_slots_entry_keeps_valid_entries() {
     const RANGE: &str = "entry 0: it does not begin with a slot range within 0 to 16383";
     const SHAPE: &str = "entry 0: its primary is not an array of a host and a port";
     const PORT: &str = "entry 0: the primary is unusable: its port is not in 1 to 65535";
@@ -282,7 +282,7 @@ fn a_bad_entry_does_not_cost_the_good_ones() {
 }
 
 #[test]
-fn the_first_of_several_defects_is_named() {
+fn first_of_several_defects_is_reported() {
     let reply = decode(wire("[ [ 5 4 [ h 1 x ] ] [ 0 1 [ ? 1 x ] ] ]", false));
     let error = slots(reply.view(), &sender()).unwrap_err();
     assert!(
@@ -292,7 +292,7 @@ fn the_first_of_several_defects_is_named() {
 }
 
 #[test]
-fn nodes_of_no_use_are_left_out() {
+fn unusable_nodes_are_left_out() {
     for (short, expected) in [
         // The slots are known to be served by a shard whose primary is not reachable.
         ("[ [ 0 5 [ ? 1 a ] [ h 2 b ] ] ]", "0-5: none < b@h:2"),
@@ -313,7 +313,7 @@ fn nodes_of_no_use_are_left_out() {
 }
 
 #[test]
-fn a_slot_that_two_claim_stays_with_the_first() {
+fn slot_claimed_twice_stays_with_first_claim() {
     for (short, expected, conflicts) in [
         (
             "[ [ 0 5 [ h 1 a ] ] [ 3 9 [ h 2 b ] ] ]",
@@ -347,7 +347,7 @@ fn a_slot_that_two_claim_stays_with_the_first() {
 }
 
 #[test]
-fn ranges_begin_and_end_anywhere() {
+fn slot_ranges_may_begin_and_end_anywhere() {
     for (first, last) in [
         (0, 0),
         (0, 63),
@@ -364,7 +364,7 @@ fn ranges_begin_and_end_anywhere() {
 }
 
 #[test]
-fn maps_too_large_to_be_true() {
+fn oversized_topologies_are_rejected() {
     let every_other: String = (0..8192)
         .map(|i| {
             format!(
@@ -431,14 +431,14 @@ fn maps_too_large_to_be_true() {
 }
 
 #[test]
-fn a_node_has_only_so_many_names() {
+fn hostnames_per_node_are_limited() {
     let entries = (0..1000).map(|i| format!(" [ {i} {i} [ h{i} 1 a ] ]"));
     let view = slots_view(&format!("[{} ]", entries.collect::<String>()));
     assert_eq!(view.shards[0].primary.as_ref().unwrap().names.len(), 16);
 }
 
 #[test]
-fn maps_of_shards() {
+fn cluster_shards_variants_are_parsed() {
     let node = |id: &str, role: &str, more: &str| {
         format!("{{ id {id} port 1 ip 10.0.0.1 endpoint h role {role} {more} }}")
     };
@@ -494,7 +494,7 @@ fn maps_of_shards() {
 }
 
 #[test]
-fn a_bad_shard_does_not_cost_the_good_ones() {
+fn invalid_shard_keeps_valid_shards() {
     const SHAPE: &str = "entry 0: it is not a map with arrays of slots and nodes";
     const RANGE: &str = "entry 0: one of its slot ranges is not within 0 to 16383";
     const NODE: &str = "entry 0: a node is not a map with a role, a host and a port";
@@ -560,7 +560,7 @@ fn a_bad_shard_does_not_cost_the_good_ones() {
 }
 
 #[test]
-fn replies_that_are_no_map() {
+fn replies_without_topology_are_rejected() {
     for (bytes, code, message) in [
         (
             "$-1\r\n",
@@ -591,7 +591,7 @@ fn replies_that_are_no_map() {
 }
 
 #[test]
-fn mutated_replies_are_read_or_refused() {
+fn mutated_topology_replies_never_panic() {
     let originals = [
         wire(
             "[ [ 0 5460 [ 10.0.0.1 1 aaaa { hostname n.example } ] [ ? 2 bbbb ] ] [ 5461 16383 [ nil 3 cccc ] [ '' 4 dddd { availability-zone z } ] ] ]",
