@@ -18,7 +18,6 @@ use std::sync::Arc;
 /// One node. Dereferences to its [`NodeState`].
 #[derive(Debug)]
 pub struct Peer {
-    address: Address,
     origin: Arc<Origin>,
     node: Arc<NodeState>,
     connector: Arc<Connector>,
@@ -45,7 +44,7 @@ impl Peer {
         let max = config.connections_per_node;
         let origin = Origin::new(&address.to_string());
         let node = Arc::new(NodeState::default());
-        let endpoint = Endpoint::new(address.clone(), config, tls, descriptors);
+        let endpoint = Endpoint::new(address, config, tls, descriptors);
         let connector = Arc::new(Connector::new(
             endpoint,
             origin.clone(),
@@ -62,7 +61,6 @@ impl Peer {
                 pool(ConnectionKind::BlockingReplicas, usize::MAX),
                 pool(ConnectionKind::FreshnessProbe, 1),
             ],
-            address,
             origin,
             node,
             connector,
@@ -70,7 +68,7 @@ impl Peer {
     }
 
     pub fn address(&self) -> &Address {
-        &self.address
+        self.connector.address()
     }
 
     pub fn origin(&self) -> &Arc<Origin> {
@@ -92,7 +90,7 @@ impl Peer {
     #[inline]
     pub fn record_success(&self) {
         if !self.health.is_healthy() && self.health.record_success() {
-            log::log(log::INFO, || format!("{} answers again", self.address));
+            log::log(log::INFO, || format!("{} answers again", self.address()));
         }
     }
 

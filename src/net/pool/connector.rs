@@ -1,6 +1,7 @@
 //! Opening connections to one node.
 
 use super::connect_backoff::ConnectBackoff;
+use crate::address::Address;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::conn::{Connection, ConnectionKind, Endpoint, MemoryBudget, Stream, handshake};
@@ -38,6 +39,10 @@ impl Connector {
             node,
             backoffs: Default::default(),
         }
+    }
+
+    pub fn address(&self) -> &Address {
+        &self.endpoint.address
     }
 
     /// "host:port" of the node.

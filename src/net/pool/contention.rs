@@ -1,22 +1,22 @@
 //! How many commands meet at a pool.
 
 /// The number of recent commands that the moving average covers, about.
-const WINDOW: usize = 32;
+const WINDOW: u32 = 32;
 /// The weight of one other command in the average.
-const UNIT: usize = 1024;
+const UNIT: u32 = 1024;
 /// A pool becomes contended when a command finds more than 1.8 others on average. Eight threads that share three nodes
 /// exceed that, four do not.
-const ENTER: usize = 9 * UNIT / 5;
+const ENTER: u32 = 9 * UNIT / 5;
 /// A pool stays contended until a command finds fewer than half as many. A thread that has just been woken is not
 /// counted, although its command would be in flight if it had a connection of its own.
-const EXIT: usize = ENTER / 2;
+const EXIT: u32 = ENTER / 2;
 
 /// A moving average of how many other commands a new command finds at its pool, and what follows from it: a contended
 /// pool combines commands into batches.
 #[derive(Debug, Default)]
 pub(super) struct Contention {
     /// In units of [`UNIT`].
-    average: usize,
+    average: u32,
     is_contended: bool,
 }
 
@@ -33,7 +33,7 @@ impl Contention {
     }
 
     /// A command has found so many others.
-    pub(super) fn record(&mut self, others: usize) {
+    pub(super) fn record(&mut self, others: u32) {
         // Rounded up, so that the average reaches 0 where commands find no others.
         self.average -= self.average.div_ceil(WINDOW);
         self.average += others * UNIT / WINDOW;
@@ -41,7 +41,7 @@ impl Contention {
     }
 
     /// Makes the pool contended, as if each command had found so many others.
-    pub(super) fn force(&mut self, others: usize) {
+    pub(super) fn force(&mut self, others: u32) {
         self.average = others * UNIT;
         self.is_contended = true;
     }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     /// The number of commands that find `others` until the pool is contended, or not contended; at most 1000.
-    fn commands(contention: &mut Contention, others: usize, contended: bool) -> Option<usize> {
+    fn commands(contention: &mut Contention, others: u32, contended: bool) -> Option<u32> {
         (0..1000).find(|_| {
             contention.record(others);
             contention.is_contended() == contended

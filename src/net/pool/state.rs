@@ -55,12 +55,12 @@ impl State {
         let queued = self.open_batches.iter().map(|b| b.ends.len());
         // One command of each batch in flight is counted by its busy connection.
         let sent = self.in_flight.iter().map(|b| b.members.saturating_sub(1));
-        self.contention
-            .record(busy + sent.sum::<usize>() + queued.sum::<usize>());
+        let others = busy + sent.sum::<usize>() + queued.sum::<usize>();
+        self.contention.record(others as u32);
     }
 
     pub(super) fn force_contended(&mut self) {
-        self.contention.force(MAX_COMMANDS);
+        self.contention.force(MAX_COMMANDS as u32);
     }
 
     /// Whether the connection of a batch in flight is about to be released. More than one batch at a time only makes
