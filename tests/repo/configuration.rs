@@ -146,7 +146,7 @@ fn library_without_tls_rejects_tls_url() {
     let error = client.error().unwrap();
     assert_eq!(
         error.message,
-        "INVALID the url asks for TLS, and this library was built without it"
+        "INVALID the url enables TLS, but this library was built without TLS support"
     );
 }
 

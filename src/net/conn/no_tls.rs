@@ -13,7 +13,7 @@ impl Tls {
     pub fn load(config: &Config) -> Result<Option<Tls>> {
         if config.tls {
             return Err(Error::invalid(
-                "the url asks for TLS, and this library was built without it",
+                "the url enables TLS, but this library was built without TLS support",
             ));
         }
         Ok(None)

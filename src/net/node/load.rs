@@ -115,7 +115,7 @@ mod tests {
     fn idle_node_rtt_is_probed_once_a_second() {
         let load = NodeLoad::default();
         assert!(load.claim_probe(at(5)), "nothing is known");
-        assert!(!load.claim_probe(at(6)), "somebody is at it");
+        assert!(!load.claim_probe(at(6)), "another caller measures");
         load.record_rtt(at(7), us(100));
         assert!(!load.claim_probe(at(1000)));
         assert!(load.claim_probe(at(1008)));

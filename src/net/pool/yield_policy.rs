@@ -32,16 +32,25 @@ pub(super) struct YieldPolicy {
     counted_until: AtomicU64,
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum YieldKind {
+    Regular,
+    /// The first yield after a pause. It decides whether yields are allowed again.
+    Trial,
+}
+
 impl YieldPolicy {
     /// Yields, if yields have been short recently. False if they have not, or this one was not.
     pub(super) fn maybe_yield(&self) -> bool {
         let began = now();
         let until = self.paused_until.load(Ordering::Relaxed);
-        if until != 0 && !self.try_resume(began, until) {
-            return false;
-        }
+        let kind = match until {
+            0 => YieldKind::Regular,
+            _ if self.try_resume(began, until) => YieldKind::Trial,
+            _ => return false,
+        };
         sys::yield_now();
-        self.record_yield(began, now(), until != 0)
+        self.record_yield(began, now(), kind)
     }
 
     /// Whether the pause is over and this thread should try the first yield.
@@ -54,40 +63,40 @@ impl YieldPolicy {
                 .is_ok()
     }
 
+    /// Records a yield from `began` to `time`. Returns whether yields are allowed.
     #[inline]
-    fn record_yield(&self, began: Time, time: Time, tried: bool) -> bool {
-        let late = time.since(began) > LATE_AFTER;
-        if !late && !tried {
+    fn record_yield(&self, began: Time, time: Time, kind: YieldKind) -> bool {
+        if time.since(began) <= LATE_AFTER && kind == YieldKind::Regular {
             return true;
         }
-        self.update(began.nanos(), time, late, tried)
+        self.update(began, time, kind)
     }
 
     #[cold]
-    fn update(&self, began: u64, time: Time, late: bool, tried: bool) -> bool {
+    fn update(&self, began: Time, time: Time, kind: YieldKind) -> bool {
         let (max_late, window) = (MAX_LATE.as_nanos() as u64, WINDOW.as_nanos() as u64);
-        let at = time.nanos();
-        if !late {
+        let (start, at) = (began.nanos(), time.nanos());
+        if time.since(began) <= LATE_AFTER {
             // The first yield after a pause was short: yields are allowed again, with little tolerance.
             self.window_start.store(at, Ordering::Relaxed);
             self.late.store(max_late * 3 / 4, Ordering::Relaxed);
             self.paused_until.store(0, Ordering::Relaxed);
             return true;
         }
-        let from = self.counted_until.swap(at, Ordering::Relaxed).max(began);
+        let from = self.counted_until.swap(at, Ordering::Relaxed).max(start);
         let mut late_ns = at.saturating_sub(from);
         if at.saturating_sub(self.window_start.load(Ordering::Relaxed)) > window {
-            self.window_start.store(began, Ordering::Relaxed);
+            self.window_start.store(start, Ordering::Relaxed);
         } else {
             late_ns += self.late.load(Ordering::Relaxed);
         }
         self.late.store(late_ns, Ordering::Relaxed);
-        let ok = !tried && late_ns <= max_late;
-        if !ok {
+        let is_allowed = kind == YieldKind::Regular && late_ns <= max_late;
+        if !is_allowed {
             self.paused_until
                 .store(time.plus(PAUSE).nanos(), Ordering::Relaxed);
         }
-        ok
+        is_allowed
     }
 }
 
@@ -107,11 +116,13 @@ mod tests {
     ) -> (u64, bool) {
         for duration in durations {
             let until = yield_policy.paused_until.load(Ordering::Relaxed);
-            if until != 0 && !yield_policy.try_resume(at(time), until) {
-                return (time, false);
-            }
+            let kind = match until {
+                0 => YieldKind::Regular,
+                _ if yield_policy.try_resume(at(time), until) => YieldKind::Trial,
+                _ => return (time, false),
+            };
             time += duration;
-            if !yield_policy.record_yield(at(time - duration), at(time), until != 0) {
+            if !yield_policy.record_yield(at(time - duration), at(time), kind) {
                 return (time, false);
             }
         }
@@ -151,9 +162,9 @@ mod tests {
     fn simultaneous_late_wakeups_are_charged_once() {
         let yield_policy = YieldPolicy::default();
         for thread in 0..64 {
-            assert!(yield_policy.record_yield(at(thread), at(20_000 + thread), false));
+            assert!(yield_policy.record_yield(at(thread), at(20_000 + thread), YieldKind::Regular));
         }
-        assert!(!yield_policy.record_yield(at(20_100), at(26_000), false));
+        assert!(!yield_policy.record_yield(at(20_100), at(26_000), YieldKind::Regular));
     }
 
     #[test]
