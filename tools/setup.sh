@@ -120,6 +120,17 @@ node_packages() {
     cp $wanted "$folder/installed.json"
 }
 
+# A minimal Rust installation has neither.
+rust_components() {
+    cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 && return
+    if ! have rustup; then
+        say "please install rustfmt and clippy for $(cargo --version)"
+        exit 1
+    fi
+    say "adding rustfmt and clippy"
+    rustup component add rustfmt clippy
+}
+
 case $purpose in
 build | demo | bench | test) ;;
 *) say "usage: tools/setup.sh [build|demo|bench|test]"; exit 2 ;;
@@ -146,6 +157,7 @@ if [ -n "$missing" ]; then
     fi
 fi
 if [ "$purpose" = test ]; then
+    rust_components
     python_packages
     node_packages
 fi
