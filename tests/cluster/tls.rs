@@ -487,7 +487,7 @@ fn unusable_tls_files_are_named_at_creation() {
             pair(&cert, &no_key),
             "tls_key_file",
             &no_key,
-            "has a key that cannot be used",
+            "contains an unsupported key",
         ),
         (
             pair(&cert, &cut),
@@ -540,7 +540,7 @@ fn tls_and_plaintext_ports_do_not_mix() {
     let web = answering(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     let error = refusal(&tls_url(web, "&connect_timeout_ms=300"));
     assert_eq!(error.code, Code::Tls, "{error}");
-    assert!(error.message.contains("no TLS"), "{error}");
+    assert!(error.message.contains("did not send TLS"), "{error}");
 }
 
 /// The port of a server that answers everything with these bytes.
