@@ -147,8 +147,8 @@ fn cursor_belongs_to_one_scan_and_repeats_last_page() {
         ("SCAN", "SCAN needs at least 1 argument"),
         ("SCAN x", "the cursor of SCAN is not a number"),
         ("SCAN -1", "the cursor of SCAN is not a number"),
-        ("SCAN 17", "is of no scan under way"),
-        ("SCAN 18446744073709551615", "is of no scan under way"),
+        ("SCAN 17", "is unknown: its scan has ended"),
+        ("SCAN 18446744073709551615", "is unknown: its scan has ended"),
     ] {
         let reply = send(&client, words);
         assert_eq!(code(reply.view()), Code::Invalid, "{words}");
@@ -171,7 +171,7 @@ fn cursor_belongs_to_one_scan_and_repeats_last_page() {
     let (third, page) = step(&client, &second, "COUNT 50");
     found.extend(page);
     let old = run(&client, &format!("SCAN {first}"));
-    assert!(old.contains("is of no scan under way"), "{old}");
+    assert!(old.contains("is unknown: its scan has ended"), "{old}");
     found.extend(rest(&client, third, "COUNT 50").into_keys());
     assert!(missing(&keys, found).is_empty());
     // Scans are independent, and a derived handle can continue a scan.
