@@ -277,7 +277,7 @@ mod tests {
     fn scripted_server(
         script: impl Fn(&Received<'_>) -> Option<Vec<u8>> + Send + Sync + 'static,
     ) -> (SocketAddr, Arc<AtomicUsize>) {
-        // The port is free for UDP because the system gave it for TCP to nobody else.
+        // A port that is free for TCP can be in use for UDP: then the next port is tried.
         let (listener, socket) = loop {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             if let Ok(socket) = UdpSocket::bind(listener.local_addr().unwrap()) {

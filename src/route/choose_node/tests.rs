@@ -1,4 +1,4 @@
-//! Choices as a table: nodes that nobody connects to.
+//! Choices as a table. The nodes exist only as values: no connection is made.
 
 use super::*;
 use crate::address::Address;
@@ -110,7 +110,7 @@ fn other_zone_is_used_only_if_own_zone_cannot_serve() {
     }
     let elsewhere = shard(&["b", "b", "c"]);
     assert_eq!(nodes(&spread(&elsewhere, zone, &[])), [1, 2]);
-    // Nobody has named a zone: each is tried, because it may be ours.
+    // No node has a known zone: each node is a candidate, because it may be in the zone of the client.
     assert_eq!(nodes(&spread(&shard(&["", "", ""]), zone, &[])), [1, 2]);
     for (excluded, fallback) in [(&[1][..], false), (&[0, 1], true)] {
         let choice =
