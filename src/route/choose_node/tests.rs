@@ -48,7 +48,7 @@ fn criteria(read_from: ReadFrom) -> SelectionCriteria<'static> {
     }
 }
 
-/// How often each node is chosen by many numbers.
+/// How often each node is chosen, over many random numbers.
 fn spread(
     shard: &Shard,
     criteria: SelectionCriteria<'_>,
@@ -213,7 +213,7 @@ fn nearest_nodes_serve_and_others_are_probed() {
         .load
         .record_rtt(at(1502), Duration::from_micros(1));
     assert!(nodes(&spread(&four, later, &[])).contains(&0));
-    // A near one that fails is skipped over.
+    // A near node that fails is skipped.
     four.replicas[0].peer.health.record_failure(at(1501), 1.0);
     assert!(!nodes(&spread(&four, later, &[])).contains(&1));
 }
