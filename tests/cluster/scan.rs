@@ -148,7 +148,10 @@ fn cursor_belongs_to_one_scan_and_repeats_last_page() {
         ("SCAN x", "the cursor of SCAN is not a number"),
         ("SCAN -1", "the cursor of SCAN is not a number"),
         ("SCAN 17", "is unknown: its scan has ended"),
-        ("SCAN 18446744073709551615", "is unknown: its scan has ended"),
+        (
+            "SCAN 18446744073709551615",
+            "is unknown: its scan has ended",
+        ),
     ] {
         let reply = send(&client, words);
         assert_eq!(code(reply.view()), Code::Invalid, "{words}");
