@@ -111,7 +111,7 @@ fn tests_and_files_named_in_replica_page_exist() {
     let page = std::fs::read_to_string(root.join("docs/replica-reads.md")).unwrap();
     let promises = page
         .lines()
-        .filter(|l| l.starts_with("| `") && !l.contains("guarded by"));
+        .filter(|l| l.starts_with("| `") && !l.contains("enforced by"));
     for row in promises {
         assert!(row.contains("::"), "no test guards it: {row}");
     }

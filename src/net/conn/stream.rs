@@ -39,13 +39,13 @@ impl Stream {
             format_args!("{address} does not resolve to an address"),
         );
         let ips = resolver
-            .resolve(&host, port, attempt.call, attempt.until)
+            .resolve(&host, port, attempt)
             .map_err(|e| e.at(address.to_string()))?;
         for (tried, ip) in ips.iter().enumerate() {
             // Each address gets a share of the time, so that one that does not answer leaves time for the others.
             let began = now();
-            let share = attempt.until.share(began, (ips.len() - tried) as u32);
-            match Stream::connect_ip(*ip, endpoint, attempt.limited_to(share)) {
+            let share = attempt.share(began, (ips.len() - tried) as u32);
+            match Stream::connect_ip(*ip, endpoint, share) {
                 Ok(mut stream) => {
                     if let Some(tls) = tls {
                         stream.start_tls(tls, &host, address, attempt)?;

@@ -6,7 +6,7 @@ use super::dns_transport::{TcpError, exchange_tcp, is_temporary, udp_socket};
 use crate::deadline::{Deadline, now};
 use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, Recv};
-use crate::net::wait::Call;
+use crate::net::wait::Attempt;
 use crate::sim_hooks::rng;
 use rand::Rng;
 use std::io;
@@ -17,28 +17,28 @@ use std::os::fd::AsRawFd;
 pub(super) fn query_servers(
     host: &str,
     config: &DnsConfig,
-    call: &Call<'_>,
-    until: Deadline,
+    attempt: Attempt<'_>,
 ) -> Result<Addresses> {
     let mut why = "no name server has an address for it".to_string();
     for name in config.candidates(host) {
         let servers = config.servers.len();
-        let attempts = servers as u32 * config.attempts;
-        for attempt in 0..attempts {
-            let server = config.servers[attempt as usize % servers];
+        let queries = servers as u32 * config.attempts;
+        for number in 0..queries {
+            let server = config.servers[number as usize % servers];
             let time = now();
-            if until.passed(time) {
+            if attempt.until.passed(time) {
                 return Err(late(host, &why));
             }
-            let attempt_deadline = Deadline::after(time, config.timeout.as_millis() as u64)
-                .min(until.share(time, attempts - attempt));
+            let timeout_ms = config.timeout.as_millis() as u64;
+            let query_attempt = attempt
+                .share(time, queries - number)
+                .limited_to(Deadline::after(time, timeout_ms));
             // Some firewalls drop queries with EDNS: only the first round uses it.
-            let edns = (attempt as usize) < servers;
+            let edns = (number as usize) < servers;
             let exchange = Exchange {
                 name: &name,
                 server,
-                call,
-                until: attempt_deadline,
+                attempt: query_attempt,
             };
             match exchange.run(edns)? {
                 Outcome::Addresses(addresses) => return Ok(addresses),
@@ -47,7 +47,7 @@ pub(super) fn query_servers(
             }
         }
     }
-    if until.passed(now()) {
+    if attempt.until.passed(now()) {
         return Err(late(host, &why));
     }
     Err(unresolved(host, why))
@@ -80,8 +80,7 @@ enum Outcome {
 struct Exchange<'a> {
     name: &'a str,
     server: SocketAddr,
-    call: &'a Call<'a>,
-    until: Deadline,
+    attempt: Attempt<'a>,
 }
 
 /// A query and its answer.
@@ -113,7 +112,7 @@ impl Exchange<'_> {
                 sys::interest(socket.as_raw_fd(), sys::IN),
                 sys::interest(-1, 0),
             ];
-            if !self.call.wait(&mut fds, self.until)? {
+            if !self.attempt.wait(&mut fds)? {
                 // The addresses of one type are enough.
                 break;
             }
@@ -160,8 +159,8 @@ impl Exchange<'_> {
                 }
                 Some(Answer::Truncated(addresses)) => {
                     // The other query needs a part of the time.
-                    let until = self.until.share(now(), unanswered as u32);
-                    match self.query_tcp(&pending.query, until) {
+                    let attempt = self.attempt.share(now(), unanswered as u32);
+                    match self.query_tcp(&pending.query, attempt) {
                         Ok(answer) => pending.answer = Some(answer),
                         Err(TcpError::Call(error)) => return Err(error),
                         Err(TcpError::Failed(reason)) => {
@@ -176,8 +175,12 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    fn query_tcp(&self, query: &Query, until: Deadline) -> std::result::Result<Answer, TcpError> {
-        let message = exchange_tcp(self.server, query.as_bytes(), self.call, until)?;
+    fn query_tcp(
+        &self,
+        query: &Query,
+        attempt: Attempt<'_>,
+    ) -> std::result::Result<Answer, TcpError> {
+        let message = exchange_tcp(self.server, query.as_bytes(), attempt)?;
         match query.parse_answer(&message) {
             Some(answer @ (Answer::Addresses(_) | Answer::Truncated(_) | Answer::NoSuchName)) => {
                 Ok(answer)
@@ -226,7 +229,7 @@ mod tests {
         ASKED, address_record, question_of, record, reply, truncated,
     };
     use super::*;
-    use crate::net::wait::{CancelFlag, Wakers};
+    use crate::net::wait::{Call, CancelFlag, Wakers};
     use std::io::{Read, Write};
     use std::net::{IpAddr, TcpListener};
     use std::sync::Arc;
@@ -343,7 +346,7 @@ mod tests {
     fn look_up(host: &str, config: &DnsConfig, ms: u64) -> Result<Vec<IpAddr>> {
         let (cancel_flag, wakers) = (CancelFlag::default(), Wakers::default());
         let call = Call::new(now(), ms, ms, &cancel_flag, &wakers);
-        query_servers(host, config, &call, call.deadline).map(|found| found.ips)
+        query_servers(host, config, call.attempt_until(call.deadline)).map(|found| found.ips)
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -501,7 +504,8 @@ mod tests {
         let call = Call::new(now(), 60_000, 60_000, &cancel_flag, &wakers);
         std::thread::scope(|scope| {
             let lookup = scope.spawn(|| {
-                let error = query_servers("h", config, &call, call.deadline).unwrap_err();
+                let error =
+                    query_servers("h", config, call.attempt_until(call.deadline)).unwrap_err();
                 (error.code, Instant::now())
             });
             while !begun() {

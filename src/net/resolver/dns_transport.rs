@@ -1,9 +1,8 @@
 //! Sockets to a name server: UDP, and TCP for answers that UDP truncates. Nothing blocks outside a deadline.
 
-use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::net::sys::{self, Recv};
-use crate::net::wait::Call;
+use crate::net::wait::Attempt;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -39,10 +38,9 @@ pub(super) fn udp_socket(peer: SocketAddr) -> io::Result<UdpSocket> {
 pub(super) fn exchange_tcp(
     server: SocketAddr,
     message: &[u8],
-    call: &Call<'_>,
-    until: Deadline,
+    attempt: Attempt<'_>,
 ) -> Result<Vec<u8>, TcpError> {
-    let connection = TcpConnection::open(server, call, until)?;
+    let connection = TcpConnection::open(server, attempt)?;
     let mut bytes = (message.len() as u16).to_be_bytes().to_vec();
     bytes.extend_from_slice(message);
     connection.send(&bytes)?;
@@ -60,23 +58,14 @@ pub(super) fn exchange_tcp(
 
 struct TcpConnection<'a> {
     socket: Socket,
-    call: &'a Call<'a>,
-    until: Deadline,
+    attempt: Attempt<'a>,
 }
 
 impl<'a> TcpConnection<'a> {
-    fn open(
-        server: SocketAddr,
-        call: &'a Call<'a>,
-        until: Deadline,
-    ) -> Result<TcpConnection<'a>, TcpError> {
+    fn open(server: SocketAddr, attempt: Attempt<'a>) -> Result<TcpConnection<'a>, TcpError> {
         let kind = Type::STREAM.nonblocking();
         let socket = Socket::new(Domain::for_address(server), kind, Some(Protocol::TCP))?;
-        let connection = TcpConnection {
-            socket,
-            call,
-            until,
-        };
+        let connection = TcpConnection { socket, attempt };
         match sys::connect(&connection.socket, server) {
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
                 connection.wait(sys::OUT)?;
@@ -118,7 +107,7 @@ impl<'a> TcpConnection<'a> {
             sys::interest(self.socket.as_raw_fd(), events),
             sys::interest(-1, 0),
         ];
-        match self.call.wait(&mut fds, self.until) {
+        match self.attempt.wait(&mut fds) {
             Ok(true) => Ok(()),
             Ok(false) => Err(TcpError::Failed("no answer in time".to_string())),
             Err(error) => Err(TcpError::Call(error)),

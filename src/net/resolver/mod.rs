@@ -14,10 +14,10 @@ use dns_client::{query_servers, unresolved};
 use dns_config::{DnsConfig, RESOLV_CONF};
 use host_files::{HOSTS, NSSWITCH, addresses_of, has_other_sources, read, read_text};
 
-use crate::deadline::{Deadline, Time, now};
+use crate::deadline::{Time, now};
 use crate::error::{Code, Result};
 use crate::net::sys;
-use crate::net::wait::Call;
+use crate::net::wait::Attempt;
 use crate::sync::{Mutex, lock};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -50,15 +50,9 @@ struct CachedAddresses {
 }
 
 impl Resolver {
-    /// The socket addresses of a host, by `until`. If the cache has expired, the lookup gets half of that time; expired
+    /// The socket addresses of a host. If the cache has expired, the lookup gets half of the attempt's time, and expired
     /// addresses are used if it fails.
-    pub fn resolve(
-        &self,
-        host: &str,
-        port: u16,
-        call: &Call<'_>,
-        until: Deadline,
-    ) -> Result<Vec<SocketAddr>> {
+    pub fn resolve(&self, host: &str, port: u16, attempt: Attempt<'_>) -> Result<Vec<SocketAddr>> {
         if let Ok(ip) = host.parse() {
             return Ok(vec![SocketAddr::new(ip, port)]);
         }
@@ -72,12 +66,12 @@ impl Resolver {
             let ips = addresses.into_iter();
             ips.map(|ip| SocketAddr::new(ip, port)).collect()
         };
-        let (until, expired) = match cached {
+        let (attempt, expired) = match cached {
             Some(cached) if time < cached.expires => return Ok(with_port(cached.addresses)),
-            Some(cached) => (until.share(time, 2), Some(cached.addresses)),
-            None => (until, None),
+            Some(cached) => (attempt.share(time, 2), Some(cached.addresses)),
+            None => (attempt, None),
         };
-        let (addresses, ttl) = match (look_up(host, call, until), expired) {
+        let (addresses, ttl) = match (look_up(host, attempt), expired) {
             (Ok(found), _) => (found.addresses, found.ttl),
             (Err(e), _) if matches!(e.code, Code::Interrupted | Code::Closed) => return Err(e),
             (Err(_), Some(expired)) => (expired, STALE_TTL),
@@ -105,7 +99,7 @@ fn is_numeric(host: &str) -> bool {
     host.contains('%') || (!last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
 }
 
-fn look_up(host: &str, call: &Call<'_>, until: Deadline) -> Result<Lookup> {
+fn look_up(host: &str, attempt: Attempt<'_>) -> Result<Lookup> {
     #[cfg(test)]
     if crate::sim_hooks::current().is_some() {
         return system_look_up(host, u32::MAX);
@@ -120,7 +114,7 @@ fn look_up(host: &str, call: &Call<'_>, until: Deadline) -> Result<Lookup> {
         return Ok(lookup(addresses, 0));
     }
     let config = DnsConfig::parse(&read(RESOLV_CONF));
-    match query_servers(host, &config, call, until) {
+    match query_servers(host, &config, attempt) {
         Err(error) if error.code == Code::Connect && has_other_sources(&read_text(NSSWITCH)) => {
             system_look_up(host, 0)
         }

@@ -36,6 +36,11 @@ impl Attempt<'_> {
         }
     }
 
+    /// The same attempt with one of `n` equal parts of the time that is left at `time`.
+    pub fn share(self, time: Time, n: u32) -> Self {
+        self.limited_to(self.until.share(time, n))
+    }
+
     /// Waits until one of `fds` is ready (true) or the attempt is over (false). See [`Call::wait`].
     pub fn wait(self, fds: &mut [PollFd]) -> Result<bool> {
         self.call.wait(fds, self.until)
