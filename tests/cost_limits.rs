@@ -333,7 +333,15 @@ fn thousand_handles_and_threads_stay_within_limits() {
             1_500.0,
         );
         let memory = "another handle by rdc_readonly, KiB resident";
-        measure(bench, memory, kilobytes, "twins", [100, 1100], 1, 2.0);
+        measure(
+            bench,
+            memory,
+            kilobytes,
+            "derived_handles",
+            [100, 1100],
+            1,
+            2.0,
+        );
         let thread = "GET by one of 1,000 threads, sends";
         measure(bench, thread, sends, "threads1000", [2, 7], 1000, 0.5);
     });

@@ -24,7 +24,7 @@ const MS: Duration = Duration::from_millis(1);
 /// One cluster for all tests here, in a network without faults.
 fn healthy_cluster(network: &Network) -> SharedCluster {
     network.heal();
-    shared(module_path!(), || recorded().apart())
+    shared(module_path!(), || recorded().separate_addresses())
 }
 
 /// The address of a node without its port.

@@ -24,7 +24,8 @@ struct Explanation<'a> {
 pub fn explain(context: &ExecContext<'_>, args: &[&[u8]]) -> Reply {
     let command = classify(args);
     let topology = context.process.topology.load();
-    // A description by a server does not make a command permitted: the access is the table's here.
+    // A server's description of a command does not permit it: this check uses the access in the
+    // table.
     let permitted = context.permit(command.name(), command.access);
     let mut positions = Vec::new();
     let route = command
@@ -41,7 +42,7 @@ pub fn explain(context: &ExecContext<'_>, args: &[&[u8]]) -> Reply {
     let explanation = Explanation {
         context,
         access,
-        // A refused command goes nowhere.
+        // A refused command has no route.
         route: route.and_then(|route| permitted.map(|()| route)),
         topology: &topology,
     };

@@ -12,7 +12,7 @@ use crate::route::{Access, Route, crossslot, printable};
 use crate::sync::lock;
 use crate::topology::key_slot;
 
-/// Where a command goes that the table does not describe, and whether it writes.
+/// The route of a command that the table does not describe, and whether the command writes.
 pub fn route(context: &ExecContext<'_>, args: &[&[u8]]) -> Result<(Route, Access)> {
     let name = args.first().copied().unwrap_or_default();
     let known = lock(&context.process.module_commands).get(name);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub enum SelectedNodes {
     One(Target),
-    /// The reply is a map from each node to its answer.
+    /// The reply is a map from each node to its reply.
     Several(Vec<Arc<Peer>>),
 }
 

@@ -64,7 +64,7 @@ option_enum! {
 }
 
 option_enum! {
-    /// What is done with a nil from a replica.
+    /// The treatment of a nil from a replica.
     NilPolicy {
         /// It is returned.
         Accept = "accept",

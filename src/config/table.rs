@@ -15,7 +15,7 @@ pub struct OptionRow {
     pub unit: &'static str,
     /// Whether derived handles can change it (`rdc_with`).
     pub per_handle: bool,
-    /// What it does, in a sentence or two.
+    /// The effect of the option, in one or two sentences.
     pub help: &'static str,
     default: &'static str,
     kind: Kind,
@@ -479,7 +479,7 @@ static TABLE: &[OptionRow] = &[
 
 // ---- Options and values that are planned but not implemented. ---------------------------------
 //
-// Setting one is an error that says so, never a silent no-op. To enable an option, move its row into
+// Setting one is an error with that reason, never a silent no-op. To enable an option, move its row into
 // TABLE. To enable a value, remove it from PLANNED_VALUES.
 
 static PLANNED: &[OptionRow] = &[number!(refresh_interval_ms: u64, 0, DAY_MS, "0",

@@ -228,8 +228,8 @@ fn set_options(config: &mut Config, query: &str, start: usize) -> Result<bool> {
         if row.is_url() {
             return Err(error_at(position, "a url cannot contain the option url"));
         }
-        let what = format!("option {name}");
-        let value = percent_decode(value, position + name.len() + 1, &what)?;
+        let part = format!("option {name}");
+        let value = percent_decode(value, position + name.len() + 1, &part)?;
         row.set(config, &value)?;
         has_password |= row.is_secret();
         position += option.len() + 1;
@@ -243,21 +243,21 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Removes the percent-encoding. A '+' stays a '+'.
-fn percent_decode(text: &str, start: usize, what: &str) -> Result<String> {
+fn percent_decode(text: &str, start: usize, part: &str) -> Result<String> {
     let bytes = text.as_bytes();
     for (i, _) in text.match_indices('%') {
         let digits = bytes.get(i + 1..i + 3);
         if !digits.is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit)) {
             return Err(error_at(
                 start + i,
-                format_args!("{what} has a '%' without two hexadecimal digits; '%' is written %25"),
+                format_args!("{part} has a '%' without two hexadecimal digits; '%' is written %25"),
             ));
         }
     }
     let decoded = percent_decode_str(text).decode_utf8();
-    let decoded = decoded.map_err(|_| error_at(start, format_args!("{what} is not UTF-8")))?;
+    let decoded = decoded.map_err(|_| error_at(start, format_args!("{part} is not UTF-8")))?;
     if decoded.contains('\0') {
-        return Err(error_at(start, format_args!("{what} contains a NUL")));
+        return Err(error_at(start, format_args!("{part} contains a NUL")));
     }
     Ok(decoded.into_owned())
 }

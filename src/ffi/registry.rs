@@ -15,7 +15,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-/// What a handle refers to.
+/// The client and the error that a handle refers to.
 pub struct Handle {
     pub client: Arc<Client>,
     /// The message of [`Client::error`], which lives as long as the handle.

@@ -171,7 +171,7 @@ pub unsafe fn node(reply: *const rdc_reply) -> *const std::ffi::c_char {
     if reply.is_null() || unsafe { value(reply) }.flags & flag::NODE_VALUE == 0 {
         return std::ptr::null();
     }
-    // SAFETY: the flag says that the value is the beginning of a NodeValue.
+    // SAFETY: the flag means that the value is the beginning of a NodeValue.
     let answer = unsafe { &*reply.cast::<NodeValue>() };
     std::ptr::with_exposed_provenance(answer.node as usize)
 }

@@ -106,8 +106,8 @@ impl Peer {
         self.pool(kind).call(body, attempt)
     }
 
-    /// A connection for the caller alone. It counts towards the pool's limit. Give it back by [`Peer::release`], or
-    /// drop it and call [`Peer::forget_lost`].
+    /// A connection for the exclusive use of the caller. It counts towards the pool's limit. Give it back by
+    /// [`Peer::release`], or drop it and call [`Peer::forget_lost`].
     pub fn acquire(&self, kind: ConnectionKind, attempt: Attempt<'_>) -> Result<Box<Connection>> {
         self.pool(kind).acquire(attempt)
     }

@@ -673,8 +673,8 @@ fn number_too_long() -> Error {
     protocol_error(format_args!("a number longer than {MAX_NUMBER} characters"))
 }
 
-/// What the node sent violates the protocol or a limit. The connection must be dropped, because the
-/// position in its stream is unknown. Messages do not repeat what was received: it may be a value.
+/// The error for received bytes that violate the protocol or a limit. The connection must be dropped, because the
+/// position in its stream is unknown. The message does not repeat the received bytes, which may be a value.
 fn protocol_error(sent: impl std::fmt::Display) -> Error {
     Error::new(Code::Protocol, format_args!("the peer sent {sent}"))
 }

@@ -41,7 +41,7 @@ pub struct Choice<'a> {
 /// Two nodes are equally near if their round trips differ by at most a quarter plus this.
 const RTT_TOLERANCE: Duration = Duration::from_micros(100);
 
-/// Chooses a node for a read of one slot. `is_fresh` tells whether a node is fresh enough; the primary
+/// Chooses a node for a read of one slot. `is_fresh` returns whether a node is fresh enough; the primary
 /// always is.
 ///
 /// Among equal nodes the one with fewer requests in flight of two random nodes is chosen, so reads of an

@@ -70,7 +70,7 @@ impl Flags {
     }
 }
 
-/// Where a command goes that is not for one slot (`request_policy` of the servers' command tips).
+/// The destination of a command that is not for one slot (`request_policy` of the servers' command tips).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     Default,
@@ -94,7 +94,7 @@ pub enum Response {
     Special,
 }
 
-/// Which argument tells how long the command may block. A negative index counts from the end.
+/// The argument with the time that the command may block. A negative index counts from the end.
 #[derive(Clone, Copy, Debug)]
 pub enum Block {
     Never,

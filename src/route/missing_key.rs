@@ -129,7 +129,7 @@ mod tests {
                 },
                 true,
             ),
-            // One missing key of several does not show in these answers.
+            // These answers do not show that one of several keys is missing.
             ("SUNION {k}a {k}b", list(&[a]), true),
             ("SUNION k", list(&[a]), false),
             ("LCS {k}a {k}b", text("v"), true),

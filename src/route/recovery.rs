@@ -169,7 +169,7 @@ pub fn action_for_failure(error: &Error, context: ErrorContext) -> RetryAction {
     }
 }
 
-/// An attempt that had less time than this says nothing about the node.
+/// An attempt that had less time than this shows nothing about the node.
 const MIN_ATTEMPT: Duration = Duration::from_millis(20);
 
 /// Whether an attempt timed out only because the call had hardly any time left.

@@ -20,7 +20,7 @@ pub enum Nodes {
     Primaries,
 }
 
-/// Where a command goes.
+/// The destination of a command.
 #[derive(Clone, Debug)]
 pub enum Route {
     /// To the shard that owns the slot.

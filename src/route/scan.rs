@@ -1,12 +1,12 @@
 //! SCAN over a whole cluster: which slots have been seen, and which node to walk next. No I/O.
 //!
-//! A server's cursor is valid only for the keys of the process that returned it. It does not cover slots that
-//! arrive later, and a promoted replica cannot continue it. So a scan records which *slots* have been
-//! seen. A slot counts as seen only if one walk over one node covered all of the slot's keys, which takes:
+//! A server's cursor is valid only for the keys of the process that returned it. It does not cover slots that arrive
+//! later, and a promoted replica cannot continue it. So a scan records which *slots* have been seen. A slot counts as
+//! seen only if one walk over one node covered all of the slot's keys. That requires:
 //!
 //! - the node owned the slot before the walk and after it (its own CLUSTER NODES says so);
 //! - the process was the same before and after (INFO's `run_id`: after a restart keys are in another order);
-//! - the epoch was the same: a change means that slots were away and came back, or that the node was a
+//! - the epoch was the same: after a change, slots may have left the node and returned, or the node was a
 //!   replica in between.
 //!
 //! A slot that is not seen then is walked again, at the node that owns it by that time.
@@ -213,7 +213,7 @@ impl Scan {
 
 impl HalfSeenSlot {
     /// Whether a node still is the destination: the slot is migrating to it, has arrived, or belongs to
-    /// the source as far as this node knows.
+    /// the source according to this node.
     fn is_at(&self, report: &SelfReport) -> bool {
         let slot = usize::from(self.slot);
         let owner = report

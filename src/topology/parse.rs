@@ -155,7 +155,7 @@ fn parse_shards_node(node: View<'_>, from: &Address, tls: bool) -> Option<NodeEn
         true => node.find("tls-port").or_else(|| node.find("port")),
         false => node.find("port"),
     };
-    // A server that accepts only TLS has no `port`. CLUSTER SLOTS says port 0 in that case.
+    // A server that accepts only TLS has no `port`. CLUSTER SLOTS contains port 0 in that case.
     let port = port.map_or(Some(0), View::int)?;
     let host = match node.find("endpoint").or_else(|| node.find("ip")) {
         Some(endpoint) => parse_host(endpoint)?,

@@ -1,5 +1,5 @@
-//! A node's report about itself, from CLUSTER NODES and INFO. It is more exact than what other nodes
-//! know about it.
+//! A node's report about itself, from CLUSTER NODES and INFO. It is more exact than the information
+//! that other nodes have.
 
 use super::slot_set::SlotSet;
 use super::view::resolve_address;
@@ -177,7 +177,7 @@ mod tests {
             view.other_slots,
             [(7, 9, "aa".into()), (11, 11, "aa".into())]
         );
-        // An address without a host is on the host that was asked.
+        // An address without a host is on the host of the node that sent the report.
         let alone = "bb :7000@1 myself,slave aa 0 0 3 connected\n";
         let view = parse_self_report(INFO, alone, &from()).unwrap();
         assert!(!view.primary && view.slots.runs().is_empty());

@@ -124,7 +124,7 @@ impl Source<'_> {
 
 /// A node in an entry of a reply.
 pub(super) struct NodeEntry {
-    /// What identifies the node within the reply.
+    /// The identity of the node within the reply.
     pub key: String,
     /// The node, or why it is unusable.
     pub node: std::result::Result<NodeView, &'static str>,

@@ -1,44 +1,44 @@
-/* Every function of the header but the subscriber's, with good, missing and nonsensical arguments.
- * The URL of a cluster of at least two primaries is in RDC_URL. */
+/* Every function of the header except those of the subscriber, with valid, missing and invalid arguments.
+ * RDC_URL is the URL of a cluster with at least two primaries. */
 #include "check.h"
 
-#define HUGE_LEN ((size_t)-1 / 2 + 1) /* more than half the address space: no object is that large */
+#define HUGE_LEN ((size_t)-1 / 2 + 1) /* half of the address space: no object can be that large */
 #define LEN(array) (sizeof(array) / sizeof *(array))
 
-static void ownership_of_nothing(void) {
+static void null_arguments(void) {
     const char *str = "untouched";
     int64_t num = 7;
     check(rdc_reply_type(NULL) == RDC_NIL, "NULL reads as nil");
-    check(rdc_reply_error(NULL) == RDC_OK, "NULL is no error");
+    check(rdc_reply_error(NULL) == RDC_OK, "NULL is not an error");
     check(rdc_reply_str(NULL) == NULL && rdc_reply_len(NULL) == 0, "NULL has no text");
-    check(rdc_reply_int(NULL) == 0 && rdc_reply_double(NULL) == 0.0, "NULL counts nothing");
-    check(rdc_reply_at(NULL, 0) == NULL && rdc_reply_find(NULL, "k") == NULL, "NULL holds nothing");
-    check(rdc_reply_node(NULL) == NULL && rdc_reply_sent(NULL) == 0, "NULL came from nowhere");
-    check(rdc_reply_read(NULL, &str, &num) == RDC_NIL && num == 0, "NULL is read as nil");
-    check(rdc_reply_read_array(NULL, 0, 9, NULL, NULL, NULL) == 0, "NULL has no elements to read");
-    check(rdc_reply_free(NULL) == RDC_OK, "freeing NULL is no error");
+    check(rdc_reply_int(NULL) == 0 && rdc_reply_double(NULL) == 0.0, "NULL is the number 0");
+    check(rdc_reply_at(NULL, 0) == NULL && rdc_reply_find(NULL, "k") == NULL, "NULL has no elements");
+    check(rdc_reply_node(NULL) == NULL && rdc_reply_sent(NULL) == 0, "NULL has no node and was not sent");
+    check(rdc_reply_read(NULL, &str, &num) == RDC_NIL && num == 0, "rdc_reply_read of NULL is nil");
+    check(rdc_reply_read_array(NULL, 0, 9, NULL, NULL, NULL) == 0, "rdc_reply_read_array of NULL reads no elements");
+    check(rdc_reply_free(NULL) == RDC_OK, "freeing NULL is not an error");
     rdc_close(NULL);
     rdc_options_free(NULL);
     rdc_pipeline_free(NULL);
     rdc_interrupt(NULL);
     rdc_pipeline_clear(NULL);
-    check(rdc_pipeline_len(NULL) == 0, "no pipeline holds no commands");
+    check(rdc_pipeline_len(NULL) == 0, "a NULL pipeline has no commands");
     rdc_pipeline_command(NULL, 0, NULL, NULL);
     rdc_pipeline_resp(NULL, "x", 1);
     rdc_pipeline_get(NULL, "k", 1);
     rdc_pipeline_set(NULL, "k", 1, "v", 1);
     rdc_pipeline_set_px(NULL, "k", 1, "v", 1, 1);
     rdc_pipeline_del(NULL, "k", 1);
-    check_unsent(rdc_pipeline_execute(NULL), RDC_ERR_INVALID, "no pipeline is executed");
-    check_unsent(rdc_pipeline_execute_atomic(NULL), RDC_ERR_INVALID, "no pipeline is executed atomically");
+    check_unsent(rdc_pipeline_execute(NULL), RDC_ERR_INVALID, "a NULL pipeline is not executed");
+    check_unsent(rdc_pipeline_execute_atomic(NULL), RDC_ERR_INVALID, "a NULL pipeline is not executed atomically");
 }
 
-/* A client that cannot be is there, and says why, in all it answers. */
-static void check_dead(rdc_client *client, const char *name) {
-    const char *why = client ? rdc_client_error(client) : NULL;
+/* A failed create returns a handle that is not NULL.  Each reply of the handle contains the reason of the failure. */
+static void check_invalid_client(rdc_client *client, const char *name) {
+    const char *message = client ? rdc_client_error(client) : NULL;
     rdc_reply *reply = rdc_get(client, "k", 1);
-    check(client && why && *why, name);
-    check(same(rdc_reply_str(reply), why), "and its replies say the same");
+    check(client && message && *message, name);
+    check(same(rdc_reply_str(reply), message), "its replies contain the same message");
     check_unsent(reply, RDC_ERR_INVALID, name);
     rdc_close(client);
 }
@@ -62,12 +62,12 @@ static void no_client(void) {
     rdc_client_error(NULL);
 
     rdc_pipeline *pipeline = rdc_pipeline_new(NULL);
-    check(pipeline != NULL, "a pipeline of no client is a pipeline");
+    check(pipeline != NULL, "a pipeline of a NULL client is not NULL");
     rdc_pipeline_get(pipeline, "k", 1);
-    check(rdc_pipeline_len(pipeline) == 1, "that counts its commands");
+    check(rdc_pipeline_len(pipeline) == 1, "a pipeline of a NULL client counts its commands");
     rdc_reply *reply = rdc_pipeline_execute(pipeline);
     const rdc_reply *first = rdc_reply_type(reply) == RDC_ARRAY ? rdc_reply_at(reply, 0) : reply;
-    check(rdc_reply_error(first) == RDC_ERR_INVALID, "and cannot execute them");
+    check(rdc_reply_error(first) == RDC_ERR_INVALID, "a pipeline of a NULL client returns INVALID");
     rdc_reply_free(reply);
     rdc_pipeline_free(pipeline);
 }
@@ -77,66 +77,70 @@ static void creation(const char *url) {
                                       "redis://127.0.0.1:99999", "redis://127.0.0.1:7000?nonsense=1",
                                       "redis://127.0.0.1:7000?timeout_ms=soon", "redis://127.0.0.1:7000?timeout_ms=-1"};
     for (size_t i = 0; i < LEN(bad); i++)
-        check_dead(rdc_create(bad[i]), bad[i]);
-    check_dead(rdc_create(NULL), "create without a URL");
-    check_dead(rdc_create_with(NULL), "create without options");
-    check_dead(rdc_with(NULL, "timeout_ms", "5"), "a twin of nobody");
-    check_dead(rdc_readonly(NULL), "a read-only twin of nobody");
-    check_dead(rdc_pin(NULL, "k", 1), "a pinned twin of nobody");
+        check_invalid_client(rdc_create(bad[i]), bad[i]);
+    check_invalid_client(rdc_create(NULL), "create without a URL");
+    check_invalid_client(rdc_create_with(NULL), "create without options");
+    check_invalid_client(rdc_with(NULL, "timeout_ms", "5"), "a handle derived from NULL");
+    check_invalid_client(rdc_readonly(NULL), "a read-only handle derived from NULL");
+    check_invalid_client(rdc_pin(NULL, "k", 1), "a handle pinned from NULL");
 
     rdc_client *client = rdc_create("redis://127.0.0.1:1?timeout_ms=500");
     check(rdc_client_error(client) && strstr(rdc_client_error(client), "127.0.0.1:1"), "an error names the node");
-    check_unsent(rdc_get(client, "k", 1), RDC_ERR_CONNECT, "nobody listens");
+    check_unsent(rdc_get(client, "k", 1), RDC_ERR_CONNECT, "no server listens on the port");
     rdc_close(client);
 
     client = rdc_create(url);
     check(rdc_client_error(client) == NULL, "a connected client has no error");
-    check_dead(rdc_with(client, NULL, "5"), "a twin with no option");
-    check_dead(rdc_with(client, "timeout_ms", NULL), "a twin with no value");
-    check_dead(rdc_with(client, "timeout_ms", "soon"), "a twin with a bad value");
-    check_dead(rdc_pin(client, NULL, 3), "pinned to a NULL of length 3");
-    check_dead(rdc_pin(client, "k", HUGE_LEN), "pinned to an impossible key");
-    rdc_client *twin = rdc_with(client, "timeot_ms", "5");
-    const char *why = rdc_client_error(twin);
-    check(why && strstr(why, "did you mean") && strstr(why, "timeout_ms"), "a wrong option is told the right one");
-    rdc_close(twin);
+    check_invalid_client(rdc_with(client, NULL, "5"), "a derived handle with a NULL option");
+    check_invalid_client(rdc_with(client, "timeout_ms", NULL), "a derived handle with a NULL value");
+    check_invalid_client(rdc_with(client, "timeout_ms", "soon"), "a derived handle with an invalid value");
+    check_invalid_client(rdc_pin(client, NULL, 3), "pinned to a NULL key of length 3");
+    check_invalid_client(rdc_pin(client, "k", HUGE_LEN), "pinned to a key of impossible length");
+    rdc_client *derived = rdc_with(client, "timeot_ms", "5");
+    const char *message = rdc_client_error(derived);
+    check(message && strstr(message, "did you mean") && strstr(message, "timeout_ms"),
+          "the error of an unknown option suggests a known one");
+    rdc_close(derived);
 
-    /* In any order: a twin outlives the client it came from. */
-    twin = rdc_with(client, "timeout_ms", "2500");
+    /* Handles can be closed in any order: a derived handle outlives the client it was derived from. */
+    derived = rdc_with(client, "timeout_ms", "2500");
     rdc_client *readonly = rdc_readonly(client);
     rdc_close(client);
-    check(rdc_client_error(twin) == NULL, "a twin has no error");
-    check(rdc_reply_free(rdc_set(twin, "api:twin", RDC_NTS, "v", 1)) == RDC_OK, "a twin outlives its client");
-    check_unsent(rdc_set(readonly, "api:twin", RDC_NTS, "v", 1), RDC_ERR_READONLY, "so does a read-only one");
+    check(rdc_client_error(derived) == NULL, "a derived handle has no error");
+    check(rdc_reply_free(rdc_set(derived, "api:derived", RDC_NTS, "v", 1)) == RDC_OK,
+          "a derived handle outlives its client");
+    check_unsent(rdc_set(readonly, "api:derived", RDC_NTS, "v", 1), RDC_ERR_READONLY,
+                 "a derived read-only handle outlives its client");
     rdc_close(readonly);
-    rdc_close(twin);
+    rdc_close(derived);
 }
 
 static void options(const char *url) {
     rdc_options *options = rdc_options_new();
-    check(options != NULL, "options");
+    check(options != NULL, "rdc_options_new");
     check(rdc_options_set(options, "url", url) == RDC_OK, "url is an option");
     check(rdc_options_set(options, "timeout_ms", "3000") == RDC_OK, "timeout_ms is an option");
     check(rdc_options_set(options, "readonly", "yes") == RDC_OK, "readonly is an option");
     rdc_client *client = rdc_create_with(options);
-    check(rdc_client_error(client) == NULL, "a client by options");
-    check_unsent(rdc_set(client, "k", 1, "v", 1), RDC_ERR_READONLY, "which does as they say");
+    check(rdc_client_error(client) == NULL, "a client is created from options");
+    check_unsent(rdc_set(client, "k", 1, "v", 1), RDC_ERR_READONLY, "the options take effect");
     rdc_close(client);
 
-    check(rdc_options_set(NULL, "timeout_ms", "5") == RDC_ERR_INVALID, "no options to set");
-    check(rdc_options_set(options, NULL, "5") == RDC_ERR_INVALID, "no name to set");
-    check(rdc_options_set(options, "timeout_ms", NULL) == RDC_ERR_INVALID, "no value to set");
-    check(rdc_options_set(options, "timeout_ms", "soon") == RDC_ERR_INVALID, "a bad value");
-    check(rdc_options_set(options, "readonly", "perhaps") == RDC_ERR_INVALID, "a bad boolean");
+    check(rdc_options_set(NULL, "timeout_ms", "5") == RDC_ERR_INVALID, "NULL options are INVALID");
+    check(rdc_options_set(options, NULL, "5") == RDC_ERR_INVALID, "a NULL option name is INVALID");
+    check(rdc_options_set(options, "timeout_ms", NULL) == RDC_ERR_INVALID, "a NULL option value is INVALID");
+    check(rdc_options_set(options, "timeout_ms", "soon") == RDC_ERR_INVALID, "a value that is no number is INVALID");
+    check(rdc_options_set(options, "readonly", "perhaps") == RDC_ERR_INVALID, "a value that is no boolean is INVALID");
     rdc_options_free(options);
 
     options = rdc_options_new();
     rdc_options_set(options, "url", url);
-    check(rdc_options_set(options, "timeot_ms", "5") == RDC_ERR_INVALID, "a wrong name");
+    check(rdc_options_set(options, "timeot_ms", "5") == RDC_ERR_INVALID, "an unknown option name is INVALID");
     client = rdc_create_with(options);
     rdc_options_free(options);
-    const char *why = rdc_client_error(client);
-    check(why && strstr(why, "did you mean") && strstr(why, "timeout_ms"), "also reported by the create");
+    const char *message = rdc_client_error(client);
+    check(message && strstr(message, "did you mean") && strstr(message, "timeout_ms"),
+          "rdc_create_with reports the unknown option");
     rdc_close(client);
 
     rdc_reply *list = rdc_options_list();
@@ -148,48 +152,48 @@ static void options(const char *url) {
         seen += (same(name, "url") || same(name, "timeout_ms") || same(name, "read_from"));
     }
     check(named, "every option has a name");
-    check(seen == 3, "the list has url, timeout_ms and read_from");
+    check(seen == 3, "the list contains url, timeout_ms and read_from");
     rdc_reply_free(list);
 }
 
 static void commands(const rdc_client *c) {
     static const char binary[] = "api:\0\r\n\xff";
     const size_t binary_len = sizeof binary - 1;
-    const char *words[] = {"SET", binary, binary};
+    const char *argv[] = {"SET", binary, binary};
     const size_t lens[] = {RDC_NTS, sizeof binary - 1, sizeof binary - 1};
     const size_t impossible[] = {3, HUGE_LEN, 1};
-    const char *hole[] = {"SET", "k", NULL};
+    const char *null_argument[] = {"SET", "k", NULL};
     rdc_reply *r;
 
-    check(rdc_reply_free(rdc_set(c, "api:k", RDC_NTS, "value", RDC_NTS)) == RDC_OK, "set measures its strings");
+    check(rdc_reply_free(rdc_set(c, "api:k", RDC_NTS, "value", RDC_NTS)) == RDC_OK, "RDC_NTS: set measures its strings");
     r = rdc_get(c, "api:k and more", 5);
-    check(rdc_reply_type(r) == RDC_STRING && is_text(r, "value", 5), "get takes a length");
-    check(rdc_reply_error(r) == RDC_OK && rdc_reply_sent(r) == 1, "a value was sent for");
-    check(rdc_reply_node(r) && strchr(rdc_reply_node(r), ':'), "and came from host:port");
-    check(rdc_reply_at(r, 0) == NULL && rdc_reply_find(r, "value") == NULL, "text has no elements");
+    check(rdc_reply_type(r) == RDC_STRING && is_text(r, "value", 5), "get uses the given length");
+    check(rdc_reply_error(r) == RDC_OK && rdc_reply_sent(r) == 1, "a reply with a value is no error and was sent");
+    check(rdc_reply_node(r) && strchr(rdc_reply_node(r), ':'), "the reply names its node as host:port");
+    check(rdc_reply_at(r, 0) == NULL && rdc_reply_find(r, "value") == NULL, "a string has no elements");
     rdc_reply_free(r);
     r = rdc_set(c, "api:k", RDC_NTS, "", 0);
     check(rdc_reply_type(r) == RDC_STATUS && is_text(r, "OK", 2), "OK is a status");
     rdc_reply_free(r);
     r = rdc_get(c, "api:k", RDC_NTS);
-    check(rdc_reply_type(r) == RDC_STRING && is_text(r, "", 0), "an empty value is no nil");
+    check(rdc_reply_type(r) == RDC_STRING && is_text(r, "", 0), "an empty value is not nil");
     rdc_reply_free(r);
     check(rdc_reply_free(rdc_set(c, "api:k", RDC_NTS, NULL, 0)) == RDC_OK, "NULL of length 0 is an empty value");
 
-    check(rdc_reply_free(rdc_command(c, 3, words, lens)) == RDC_OK, "a binary key and value");
+    check(rdc_reply_free(rdc_command(c, 3, argv, lens)) == RDC_OK, "set of a binary key and value");
     r = rdc_get(c, binary, binary_len);
-    check(is_text(r, binary, binary_len), "come back byte by byte");
+    check(is_text(r, binary, binary_len), "get returns the same bytes");
     rdc_reply_free(r);
     r = rdc_del(c, binary, binary_len);
-    check(rdc_reply_type(r) == RDC_INTEGER && rdc_reply_int(r) == 1, "del counts");
+    check(rdc_reply_type(r) == RDC_INTEGER && rdc_reply_int(r) == 1, "del returns the number of deleted keys");
     rdc_reply_free(r);
     r = rdc_get(c, binary, binary_len);
-    check(rdc_reply_type(r) == RDC_NIL && rdc_reply_str(r) == NULL && rdc_reply_len(r) == 0, "no key, nil");
+    check(rdc_reply_type(r) == RDC_NIL && rdc_reply_str(r) == NULL && rdc_reply_len(r) == 0, "a missing key is nil");
     rdc_reply_free(r);
 
     rdc_reply_free(rdc_del(c, "api:n", RDC_NTS));
     r = rdc_incrby(c, "api:n", RDC_NTS, INT64_MIN + 1);
-    check(rdc_reply_type(r) == RDC_INTEGER && rdc_reply_int(r) == INT64_MIN + 1, "integers are of 64 bits");
+    check(rdc_reply_type(r) == RDC_INTEGER && rdc_reply_int(r) == INT64_MIN + 1, "integers have 64 bits");
     rdc_reply_free(r);
     r = rdc_exists(c, "api:n", RDC_NTS);
     check(rdc_reply_int(r) == 1, "exists");
@@ -199,32 +203,33 @@ static void commands(const rdc_client *c) {
     rdc_reply_free(r);
     check(rdc_reply_free(rdc_set_px(c, "api:px", RDC_NTS, "v", 1, 60000)) == RDC_OK, "set_px");
     r = rdc_cmd(c, "PTTL", "api:px");
-    check(rdc_reply_int(r) > 0 && rdc_reply_int(r) <= 60000, "lets its key expire");
+    check(rdc_reply_int(r) > 0 && rdc_reply_int(r) <= 60000, "set_px sets the expiry time");
     rdc_reply_free(r);
-    check_error(rdc_set_px(c, "api:px", RDC_NTS, "v", 1, 0), RDC_ERR_SERVER, "a lifetime of 0 is refused by the server");
-    check_error(rdc_cmd(c, "LPUSH", "api:px", "x"), RDC_ERR_SERVER, "a server's error");
+    check_error(rdc_set_px(c, "api:px", RDC_NTS, "v", 1, 0), RDC_ERR_SERVER, "the server refuses an expiry of 0");
+    check_error(rdc_cmd(c, "LPUSH", "api:px", "x"), RDC_ERR_SERVER, "an error of the server");
     r = rdc_cmd(c, "LPUSH", "api:px", "x");
-    check(rdc_reply_str(r) && strncmp(rdc_reply_str(r), "WRONGTYPE ", 10) == 0, "begins with its own word");
+    check(rdc_reply_str(r) && strncmp(rdc_reply_str(r), "WRONGTYPE ", 10) == 0,
+          "the message begins with the code of the server");
     rdc_reply_free(r);
-    check_unsent(rdc_cmd(c, "RENAME", "api:a", "api:b"), RDC_ERR_CROSSSLOT, "keys of two slots");
+    check_unsent(rdc_cmd(c, "RENAME", "api:a", "api:b"), RDC_ERR_CROSSSLOT, "keys in two slots");
 
     check_unsent(rdc_get(c, NULL, 3), RDC_ERR_INVALID, "a NULL key of length 3");
-    check_unsent(rdc_get(c, NULL, RDC_NTS), RDC_ERR_INVALID, "a NULL key to be measured");
-    check_unsent(rdc_get(c, "k", HUGE_LEN), RDC_ERR_INVALID, "a key of half the address space");
-    check_unsent(rdc_get(c, "k", (size_t)-2), RDC_ERR_INVALID, "a key of all the address space");
+    check_unsent(rdc_get(c, NULL, RDC_NTS), RDC_ERR_INVALID, "a NULL key with RDC_NTS");
+    check_unsent(rdc_get(c, "k", HUGE_LEN), RDC_ERR_INVALID, "a key length of half the address space");
+    check_unsent(rdc_get(c, "k", (size_t)-2), RDC_ERR_INVALID, "a key length of the whole address space");
     check_unsent(rdc_set(c, "k", 1, NULL, 1), RDC_ERR_INVALID, "a NULL value of length 1");
-    check_unsent(rdc_set(c, "k", 1, "v", HUGE_LEN), RDC_ERR_INVALID, "an impossible value");
+    check_unsent(rdc_set(c, "k", 1, "v", HUGE_LEN), RDC_ERR_INVALID, "a value of impossible length");
     check_unsent(rdc_set_px(c, "k", 1, NULL, 1, 5), RDC_ERR_INVALID, "set_px of a NULL value");
     check_unsent(rdc_del(c, NULL, 1), RDC_ERR_INVALID, "del of a NULL key");
     check_unsent(rdc_exists(c, NULL, 1), RDC_ERR_INVALID, "exists of a NULL key");
     check_unsent(rdc_incrby(c, NULL, 1, 1), RDC_ERR_INVALID, "incrby of a NULL key");
     check_unsent(rdc_pexpire(c, NULL, 1, 1), RDC_ERR_INVALID, "pexpire of a NULL key");
-    check_unsent(rdc_command(c, 0, words, NULL), RDC_ERR_INVALID, "a command of no words");
-    check_unsent(rdc_command(c, 0, NULL, NULL), RDC_ERR_INVALID, "nothing at all");
-    check_unsent(rdc_command(c, 2, NULL, NULL), RDC_ERR_INVALID, "two words at NULL");
-    check_unsent(rdc_command(c, HUGE_LEN, words, NULL), RDC_ERR_INVALID, "words without end");
-    check_unsent(rdc_command(c, 3, hole, NULL), RDC_ERR_INVALID, "a NULL word");
-    check_unsent(rdc_command(c, 3, words, impossible), RDC_ERR_INVALID, "an impossible word");
+    check_unsent(rdc_command(c, 0, argv, NULL), RDC_ERR_INVALID, "a command of no arguments");
+    check_unsent(rdc_command(c, 0, NULL, NULL), RDC_ERR_INVALID, "a command of no arguments at NULL");
+    check_unsent(rdc_command(c, 2, NULL, NULL), RDC_ERR_INVALID, "two arguments at NULL");
+    check_unsent(rdc_command(c, HUGE_LEN, argv, NULL), RDC_ERR_INVALID, "an impossible number of arguments");
+    check_unsent(rdc_command(c, 3, null_argument, NULL), RDC_ERR_INVALID, "a NULL argument");
+    check_unsent(rdc_command(c, 3, argv, impossible), RDC_ERR_INVALID, "an argument of impossible length");
 }
 
 static void resp(const rdc_client *c) {
@@ -247,28 +252,29 @@ static void resp(const rdc_client *c) {
     }
     check_unsent(rdc_command_resp(c, NULL, 0), RDC_ERR_INVALID, "RESP at NULL");
     check_unsent(rdc_command_resp(c, NULL, 14), RDC_ERR_INVALID, "14 bytes of RESP at NULL");
-    check_unsent(rdc_command_resp(c, "*", HUGE_LEN), RDC_ERR_INVALID, "impossible RESP");
+    check_unsent(rdc_command_resp(c, "*", HUGE_LEN), RDC_ERR_INVALID, "RESP of impossible length");
     rdc_reply *r = rdc_command_resp(c, "*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n", RDC_NTS);
-    check(is_text(r, "hi", 2), "RESP to be measured");
+    check(is_text(r, "hi", 2), "RESP with RDC_NTS");
     rdc_reply_free(r);
 }
 
-static void places(const rdc_client *c) {
+static void destinations(const rdc_client *c) {
     const char *ping[] = {"PING"};
     static const char *const bad[] = {"", "nowhere", "slot:", "slot:-1", "slot:16384", "slot:x", "127.0.0.1:", ":7000"};
     static const char *const good[] = {"random", "slot:0", "slot:16383"};
     static const char *const many[] = {"all", "primaries"};
     for (size_t i = 0; i < LEN(bad); i++)
         check_unsent(rdc_command_to(c, bad[i], 1, ping, NULL), RDC_ERR_INVALID, bad[i]);
-    check_unsent(rdc_command_to(c, NULL, 1, ping, NULL), RDC_ERR_INVALID, "to NULL");
-    check_unsent(rdc_command_to(c, "random", 0, ping, NULL), RDC_ERR_INVALID, "nothing, anywhere");
-    check_unsent(rdc_command_to(c, "random", 1, NULL, NULL), RDC_ERR_INVALID, "NULL, anywhere");
+    check_unsent(rdc_command_to(c, NULL, 1, ping, NULL), RDC_ERR_INVALID, "command_to with a NULL destination");
+    check_unsent(rdc_command_to(c, "random", 0, ping, NULL), RDC_ERR_INVALID, "command_to of no arguments");
+    check_unsent(rdc_command_to(c, "random", 1, NULL, NULL), RDC_ERR_INVALID, "command_to of arguments at NULL");
     for (size_t i = 0; i < LEN(good); i++) {
         rdc_reply *r = rdc_command_to(c, good[i], 1, ping, NULL);
         check(is_text(r, "PONG", 4), good[i]);
-        /* What answered can be asked by its own name. */
+        /* The node of a reply is itself a valid destination. */
         rdc_reply *again = rdc_command_to(c, rdc_reply_node(r), 1, ping, NULL);
-        check(is_text(again, "PONG", 4) && same(rdc_reply_node(r), rdc_reply_node(again)), "host:port");
+        check(is_text(again, "PONG", 4) && same(rdc_reply_node(r), rdc_reply_node(again)),
+              "a command to host:port is executed by that node");
         rdc_reply_free(r);
         rdc_reply_free(again);
     }
@@ -276,60 +282,63 @@ static void places(const rdc_client *c) {
         rdc_reply *r = rdc_command_to(c, many[i], 1, ping, NULL);
         const char *node = rdc_reply_str(rdc_reply_at(r, 0));
         check(rdc_reply_type(r) == RDC_MAP && rdc_reply_len(r) >= 4 && rdc_reply_len(r) % 2 == 0, many[i]);
-        check(node && strchr(node, ':') && is_text(rdc_reply_find(r, node), "PONG", 4), "by node");
+        check(node && strchr(node, ':') && is_text(rdc_reply_find(r, node), "PONG", 4),
+              "the map contains the reply of each node");
         rdc_reply_free(r);
     }
 }
 
 static void pipelines(rdc_client *c) {
-    const char *bump[] = {"INCR", "api:p:n"}, *hello[] = {"LPUSH", "api:p", "x"};
+    const char *incr[] = {"INCR", "api:p:n"}, *hello[] = {"LPUSH", "api:p", "x"};
     int32_t types[8] = {0};
     const char *strs[8] = {NULL};
     int64_t nums[8] = {0};
     rdc_pipeline *p = rdc_pipeline_new(c);
     rdc_reply *r = rdc_pipeline_execute(p);
-    check(rdc_reply_type(r) == RDC_ARRAY && rdc_reply_len(r) == 0, "an empty pipeline, an empty array");
+    check(rdc_reply_type(r) == RDC_ARRAY && rdc_reply_len(r) == 0, "an empty pipeline returns an empty array");
     rdc_reply_free(r);
     r = rdc_pipeline_execute_atomic(p);
-    check(rdc_reply_type(r) == RDC_ARRAY && rdc_reply_len(r) == 0, "also atomically");
+    check(rdc_reply_type(r) == RDC_ARRAY && rdc_reply_len(r) == 0, "an empty atomic pipeline returns an empty array");
     rdc_reply_free(r);
 
     rdc_reply_free(rdc_del(c, "api:p:n", RDC_NTS));
     rdc_reply_free(rdc_del(c, "api:p:none", RDC_NTS));
     rdc_pipeline_set(p, "api:p", RDC_NTS, "one", RDC_NTS);
     rdc_pipeline_command(p, LEN(hello), hello, NULL);
-    rdc_pipeline_command(p, LEN(bump), bump, NULL);
+    rdc_pipeline_command(p, LEN(incr), incr, NULL);
     rdc_pipeline_get(p, "api:p", RDC_NTS);
     rdc_pipeline_get(p, "api:p:none", RDC_NTS);
     rdc_pipeline_resp(p, "*2\r\n$3\r\nGET\r\n$5\r\napi:p\r\n*2\r\n$3\r\nDEL\r\n$5\r\napi:p\r\n", RDC_NTS);
     check(rdc_pipeline_len(p) == 7, "RESP of two commands counts as two");
     r = rdc_pipeline_execute(p);
-    check(rdc_pipeline_len(p) == 0, "executing empties");
-    check(rdc_reply_type(r) == RDC_ARRAY && rdc_reply_len(r) == 7, "a reply per command");
-    check(rdc_reply_type(rdc_reply_at(r, 0)) == RDC_STATUS, "the first");
-    const char *words = rdc_reply_str(rdc_reply_at(r, 1));
+    check(rdc_pipeline_len(p) == 0, "executing a pipeline empties it");
+    check(rdc_reply_type(r) == RDC_ARRAY && rdc_reply_len(r) == 7, "one reply per command");
+    check(rdc_reply_type(rdc_reply_at(r, 0)) == RDC_STATUS, "the first reply is a status");
+    const char *message = rdc_reply_str(rdc_reply_at(r, 1));
     check(rdc_reply_error(rdc_reply_at(r, 1)) == RDC_ERR_SERVER, "an element may be an error");
     static const char prefix[] = "Command # 2 (LPUSH api:p) of pipeline: WRONGTYPE ";
-    check(words && strncmp(words, prefix, sizeof prefix - 1) == 0, "that says which command it was");
-    if (words)
-        printf("   # %s\n", words);
-    check(rdc_reply_at(r, 7) == NULL && rdc_reply_at(r, (size_t)-1) == NULL, "nothing past the end");
+    check(message && strncmp(message, prefix, sizeof prefix - 1) == 0, "its message names the command");
+    if (message)
+        printf("   # %s\n", message);
+    check(rdc_reply_at(r, 7) == NULL && rdc_reply_at(r, (size_t)-1) == NULL, "no elements after the end");
 
     check(rdc_reply_read_array(r, 0, 8, types, strs, nums) == 7, "read_array stops at the end");
-    check(types[2] == RDC_INTEGER && nums[2] == 1 && strs[2] == NULL, "read_array, an integer");
-    check(types[3] == RDC_STRING && nums[3] == 3 && same(strs[3], "one"), "read_array, a string");
-    check(types[4] == RDC_NIL && strs[4] == NULL && nums[4] == 0, "read_array, nil");
-    check(types[1] == RDC_ERROR && strs[1] == words && nums[1] == (int64_t)strlen(words ? words : ""), "read_array, an error");
-    check(rdc_reply_read_array(r, 5, 1, NULL, strs, NULL) == 1 && same(strs[0], "one"), "read_array, one in the middle");
+    check(types[2] == RDC_INTEGER && nums[2] == 1 && strs[2] == NULL, "read_array of an integer");
+    check(types[3] == RDC_STRING && nums[3] == 3 && same(strs[3], "one"), "read_array of a string");
+    check(types[4] == RDC_NIL && strs[4] == NULL && nums[4] == 0, "read_array of nil");
+    check(types[1] == RDC_ERROR && strs[1] == message && nums[1] == (int64_t)strlen(message ? message : ""),
+          "read_array of an error");
+    check(rdc_reply_read_array(r, 5, 1, NULL, strs, NULL) == 1 && same(strs[0], "one"),
+          "read_array of one element in the middle");
     check(rdc_reply_read_array(r, 7, 1, types, strs, nums) == 0, "read_array at the end");
-    check(rdc_reply_read_array(r, (size_t)-1, (size_t)-1, types, strs, nums) == 0, "read_array far past the end");
-    check(rdc_reply_read_array(r, 6, (size_t)-1, NULL, NULL, NULL) == 1, "read_array of all the rest");
-    check(rdc_reply_read(r, &strs[0], &nums[0]) == RDC_ARRAY && nums[0] == 7 && !strs[0], "read, an array");
-    check(rdc_reply_read(rdc_reply_at(r, 3), &strs[0], NULL) == RDC_STRING && same(strs[0], "one"), "read, a string");
-    check(rdc_reply_read(rdc_reply_at(r, 2), NULL, &nums[0]) == RDC_INTEGER && nums[0] == 1, "read, an integer");
+    check(rdc_reply_read_array(r, (size_t)-1, (size_t)-1, types, strs, nums) == 0, "read_array far after the end");
+    check(rdc_reply_read_array(r, 6, (size_t)-1, NULL, NULL, NULL) == 1, "read_array of all remaining elements");
+    check(rdc_reply_read(r, &strs[0], &nums[0]) == RDC_ARRAY && nums[0] == 7 && !strs[0], "read of an array");
+    check(rdc_reply_read(rdc_reply_at(r, 3), &strs[0], NULL) == RDC_STRING && same(strs[0], "one"), "read of a string");
+    check(rdc_reply_read(rdc_reply_at(r, 2), NULL, &nums[0]) == RDC_INTEGER && nums[0] == 1, "read of an integer");
     rdc_reply_free(r);
 
-    /* What cannot be sent is an error in its place, and no other's business. */
+    /* The reply of a malformed command is an error.  The other commands run. */
     rdc_pipeline_set(p, "api:p", RDC_NTS, "two", RDC_NTS);
     rdc_pipeline_command(p, 0, NULL, NULL);
     rdc_pipeline_get(p, NULL, 3);
@@ -338,31 +347,32 @@ static void pipelines(rdc_client *c) {
     rdc_pipeline_del(p, NULL, 1);
     rdc_pipeline_resp(p, "*1\r\n$4\r\nPIN", RDC_NTS);
     rdc_pipeline_get(p, "api:p", RDC_NTS);
-    check(rdc_pipeline_len(p) == 8, "malformed commands count");
+    check(rdc_pipeline_len(p) == 8, "malformed commands are counted");
     r = rdc_pipeline_execute(p);
-    check(rdc_reply_len(r) == 8 && is_text(rdc_reply_at(r, 7), "two", 3), "and leave the others alone");
+    check(rdc_reply_len(r) == 8 && is_text(rdc_reply_at(r, 7), "two", 3), "malformed commands do not affect the others");
     for (size_t i = 1; i < 7; i++) {
         char name[64];
         const rdc_reply *e = rdc_reply_at(r, i);
         snprintf(name, sizeof name, "Command # %d ", (int)i + 1);
         check(rdc_reply_error(e) == RDC_ERR_INVALID && !rdc_reply_sent(e), name);
-        check(rdc_reply_str(e) && !strncmp(rdc_reply_str(e), name, strlen(name)), "in its words");
+        check(rdc_reply_str(e) && !strncmp(rdc_reply_str(e), name, strlen(name)), "the message names the command");
     }
     rdc_reply_free(r);
 
     rdc_pipeline_get(p, "api:p", RDC_NTS);
     rdc_pipeline_clear(p);
-    check(rdc_pipeline_len(p) == 0, "clear");
+    check(rdc_pipeline_len(p) == 0, "clear empties the pipeline");
     rdc_pipeline_set(p, "{api}:a", RDC_NTS, "1", 1);
     rdc_pipeline_command(p, 2, (const char *[]){"INCR", "{api}:a"}, NULL);
     rdc_pipeline_get(p, "{api}:a", RDC_NTS);
     r = rdc_pipeline_execute_atomic(p);
-    check(rdc_reply_len(r) == 3 && rdc_reply_int(rdc_reply_at(r, 1)) == 2 && is_text(rdc_reply_at(r, 2), "2", 1), "atomic");
+    check(rdc_reply_len(r) == 3 && rdc_reply_int(rdc_reply_at(r, 1)) == 2 && is_text(rdc_reply_at(r, 2), "2", 1),
+          "an atomic pipeline returns all replies");
     rdc_reply_free(r);
     rdc_pipeline_set(p, "api:a", RDC_NTS, "1", 1);
     rdc_pipeline_set(p, "api:b", RDC_NTS, "1", 1);
     check_unsent(rdc_pipeline_execute_atomic(p), RDC_ERR_CROSSSLOT, "an atomic pipeline of two slots");
-    check(rdc_pipeline_len(p) == 0, "an error empties, too");
+    check(rdc_pipeline_len(p) == 0, "a failed execution also empties the pipeline");
     rdc_pipeline_free(p);
 }
 
@@ -372,30 +382,33 @@ static void values(const rdc_client *c) {
     rdc_reply_free(rdc_cmd(c, "HSET", "api:h", "name", "Ada", "born", "1815"));
     rdc_reply *r = rdc_command(c, 2, map, NULL);
     check(rdc_reply_type(r) == RDC_MAP && rdc_reply_len(r) == 4, "a map has two elements per pair");
-    check(is_text(rdc_reply_find(r, "born"), "1815", 4), "find");
-    check(!rdc_reply_find(r, "1815") && !rdc_reply_find(r, "bor") && !rdc_reply_find(r, ""), "find looks at whole keys");
-    check(!rdc_reply_find(r, NULL), "find without a key");
+    check(is_text(rdc_reply_find(r, "born"), "1815", 4), "find returns the value of a key");
+    check(!rdc_reply_find(r, "1815") && !rdc_reply_find(r, "bor") && !rdc_reply_find(r, ""),
+          "find compares complete keys");
+    check(!rdc_reply_find(r, NULL), "find of a NULL key");
     rdc_reply_free(r);
     rdc_reply_free(rdc_cmd(c, "DEL", "api:z"));
     rdc_reply_free(rdc_cmd(c, "ZADD", "api:z", "1.5", "m"));
     r = rdc_cmd(c, "ZSCORE", "api:z", "m");
-    check(rdc_reply_type(r) == RDC_DOUBLE && rdc_reply_double(r) == 1.5 && is_text(r, "1.5", 3), "a double, in both forms");
+    check(rdc_reply_type(r) == RDC_DOUBLE && rdc_reply_double(r) == 1.5 && is_text(r, "1.5", 3),
+          "a double as a number and as text");
     rdc_reply_free(r);
 }
 
-static void looking_inside(const rdc_client *c) {
+static void introspection(const rdc_client *c) {
     static const char *const fields[] = {"command", "keys", "slots", "access", "nodes", "policy"};
     const char *set[] = {"SET", "foo", "bar"};
     rdc_reply *r = rdc_topology(c);
-    int whole = rdc_reply_type(r) == RDC_ARRAY && rdc_reply_len(r) >= 2;
+    int complete = rdc_reply_type(r) == RDC_ARRAY && rdc_reply_len(r) >= 2;
     for (size_t i = 0; i < rdc_reply_len(r); i++) {
         const rdc_reply *shard = rdc_reply_at(r, i);
-        whole &= rdc_reply_find(shard, "slots") && rdc_reply_find(shard, "primary") && rdc_reply_find(shard, "replicas");
+        complete &= rdc_reply_find(shard, "slots") && rdc_reply_find(shard, "primary") &&
+                    rdc_reply_find(shard, "replicas");
     }
-    check(whole, "topology: slots, primary and replicas of every shard");
+    check(complete, "topology: slots, primary and replicas of every shard");
     rdc_reply_free(r);
     r = rdc_stats(c);
-    check(rdc_reply_type(r) == RDC_MAP && rdc_reply_len(r) > 0, "stats are a map");
+    check(rdc_reply_type(r) == RDC_MAP && rdc_reply_len(r) > 0, "stats returns a map");
     rdc_reply_free(r);
     check(rdc_reply_free(rdc_refresh(c)) == RDC_OK, "refresh");
 
@@ -406,25 +419,27 @@ static void looking_inside(const rdc_client *c) {
     rdc_reply_free(r);
     rdc_client *readonly = rdc_readonly(c);
     r = rdc_explain(readonly, 3, set, NULL);
-    check(rdc_reply_find(r, "error") != NULL, "explain a refusal");
+    check(rdc_reply_find(r, "error") != NULL, "explain a refused write");
     rdc_reply_free(r);
     rdc_close(readonly);
-    check_unsent(rdc_explain(c, 0, NULL, NULL), RDC_ERR_INVALID, "explain nothing");
+    check_unsent(rdc_explain(c, 0, NULL, NULL), RDC_ERR_INVALID, "explain no command");
 
     check(rdc_key_slot("123456789", 9) == 12739, "the slot of the specification's example");
-    check(rdc_key_slot("foo", RDC_NTS) == 12182 && rdc_key_slot("x{foo}y{bar}", RDC_NTS) == 12182, "the first tag counts");
-    check(rdc_key_slot("{}foo", 5) != rdc_key_slot("{}bar", 5), "an empty tag does not");
+    check(rdc_key_slot("foo", RDC_NTS) == 12182 && rdc_key_slot("x{foo}y{bar}", RDC_NTS) == 12182,
+          "the first hash tag determines the slot");
+    check(rdc_key_slot("{}foo", 5) != rdc_key_slot("{}bar", 5), "an empty hash tag is ignored");
     check(rdc_key_slot("", 0) == 0 && rdc_key_slot(NULL, 0) == 0, "the slot of the empty key");
-    check(rdc_key_slot(NULL, 3) < 0 && rdc_key_slot("k", HUGE_LEN) < 0, "no key, no slot");
+    check(rdc_key_slot(NULL, 3) < 0 && rdc_key_slot("k", HUGE_LEN) < 0, "an invalid key has no slot");
 
     for (int32_t code = RDC_OK; code <= RDC_ERR_TLS; code++)
-        check(rdc_error_name(code) && *rdc_error_name(code), "a code has a name");
-    check(same(rdc_error_name(RDC_ERR_TIMEOUT), "TIMEOUT"), "its constant's");
+        check(rdc_error_name(code) && *rdc_error_name(code), "every error code has a name");
+    check(same(rdc_error_name(RDC_ERR_TIMEOUT), "TIMEOUT"), "the name is the one of the constant");
     check(rdc_error_name(-1) != NULL && rdc_error_name(INT32_MAX) != NULL, "an unknown code has a name");
     char version[32];
     snprintf(version, sizeof version, "%d.%d.%d", RDC_VERSION_MAJOR, RDC_VERSION_MINOR, RDC_VERSION_PATCH);
-    check(same(rdc_version(), version), "header and library are of one version");
-    check(rdc_version_number() == 1000000 * RDC_VERSION_MAJOR + 1000 * RDC_VERSION_MINOR + RDC_VERSION_PATCH, "as a number, too");
+    check(same(rdc_version(), version), "header and library have the same version");
+    check(rdc_version_number() == 1000000 * RDC_VERSION_MAJOR + 1000 * RDC_VERSION_MINOR + RDC_VERSION_PATCH,
+          "the version number matches the header");
 }
 
 static void count_lines(void *lines, int32_t level, const char *message) {
@@ -439,20 +454,20 @@ static void logger(const rdc_client *c) {
     rdc_set_logger(NULL, NULL, 4);
     int before = lines;
     rdc_reply_free(rdc_refresh(c));
-    check(lines == before, "until there is no logger");
+    check(lines == before, "nothing is logged after the logger was removed");
 }
 
-static void after_the_end(const char *url) {
+static void use_after_close(const char *url) {
     rdc_client *c = rdc_create(url);
     rdc_pipeline *p = rdc_pipeline_new(c);
     rdc_reply_free(rdc_set(c, "api:last", RDC_NTS, "kept", RDC_NTS));
     rdc_reply *kept = rdc_get(c, "api:last", RDC_NTS);
     rdc_client *pinned = rdc_pin(c, "api:last", RDC_NTS);
-    rdc_interrupt(c); /* nobody to interrupt */
+    rdc_interrupt(c); /* no call is running */
     rdc_close(c);
     check(is_text(kept, "kept", 4) && rdc_reply_node(kept), "a reply outlives its client");
     rdc_reply_free(kept);
-    check(rdc_reply_free(rdc_cmd(pinned, "GET", "api:last")) == RDC_OK, "a pinned twin outlives it, too");
+    check(rdc_reply_free(rdc_cmd(pinned, "GET", "api:last")) == RDC_OK, "a pinned handle outlives its client");
     rdc_close(pinned);
     rdc_pipeline_get(p, "api:last", RDC_NTS);
     rdc_reply *reply = rdc_pipeline_execute(p);
@@ -464,33 +479,33 @@ static void after_the_end(const char *url) {
     check_unsent(rdc_cmd(c, "PING"), RDC_ERR_CLOSED, "command after close");
     check_unsent(rdc_topology(c), RDC_ERR_CLOSED, "topology after close");
     check_unsent(rdc_refresh(c), RDC_ERR_CLOSED, "refresh after close");
-    rdc_client *twin = rdc_readonly(c);
-    check_unsent(rdc_get(twin, "k", 1), RDC_ERR_CLOSED, "a twin after close");
-    rdc_close(twin);
+    rdc_client *derived = rdc_readonly(c);
+    check_unsent(rdc_get(derived, "k", 1), RDC_ERR_CLOSED, "a handle derived after close");
+    rdc_close(derived);
     rdc_interrupt(c);
-    rdc_close(c); /* harmless */
+    rdc_close(c); /* a second close has no effect */
 }
 
 int main(void) {
     const char *url = getenv("RDC_URL");
     if (!url) {
-        fprintf(stderr, "RDC_URL names the cluster to use\n");
+        fprintf(stderr, "RDC_URL must be the URL of a cluster\n");
         return 2;
     }
-    ownership_of_nothing();
+    null_arguments();
     no_client();
     creation(url);
     options(url);
     rdc_client *client = rdc_create(url);
-    check(rdc_client_error(client) == NULL, "connected");
+    check(rdc_client_error(client) == NULL, "create");
     commands(client);
     resp(client);
-    places(client);
+    destinations(client);
     pipelines(client);
     values(client);
-    looking_inside(client);
+    introspection(client);
     logger(client);
     rdc_close(client);
-    after_the_end(url);
+    use_after_close(url);
     return check_done();
 }

@@ -1,5 +1,5 @@
-/* Threads that are cancelled in the middle of a call: the call is carried out, the thread ends behind it, and those that
- * share its connection never notice.  RDC_URL names a cluster. */
+/* Threads are cancelled during a call.  The call completes, the cancellation takes effect when it returns, and threads
+ * that share the connection are not affected.  RDC_URL is the URL of a cluster. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 #include <pthread.h>
@@ -8,30 +8,31 @@
 
 enum { STEPS = 64, THREADS = 24, ROUNDS = 40 };
 
-static int outcomes[STEPS], taken; /* what each step of the doomed thread came to; no printing there: that may end it */
+/* The result of each step.  The cancelled thread cannot print, because printing is a cancellation point. */
+static int outcomes[STEPS], step_count;
 static const char *names[STEPS];
 static int null_device = -1;
 
 static void step(const char *name, int is_right) {
-    names[taken] = name;
-    outcomes[taken++] = is_right;
+    names[step_count] = name;
+    outcomes[step_count++] = is_right;
 }
 
 static int is_fine(rdc_reply *r) {
     return rdc_reply_free(r) == RDC_OK;
 }
 
-/* A logger that does what loggers do, which is a point of cancellation. */
+/* A logger that writes to a file, which is a cancellation point. */
 static void log_somewhere(void *arg, int32_t level, const char *message) {
     (void)arg, (void)level;
     if (write(null_device, message, strlen(message)) < 0)
         return;
 }
 
-/* Whatever waits in here, and does not hold the cancellation off, ends the thread, or the process, before the last step. */
-static void *doomed(void *arg) {
+/* If a call of the library waits without disabling cancellation, the thread or the process ends before the last step. */
+static void *cancelled_thread(void *arg) {
     char url[512];
-    pthread_cancel(pthread_self()); /* from now on the first such point that is reached is the last */
+    pthread_cancel(pthread_self()); /* the thread ends at the next cancellation point where cancellation is enabled */
 
     rdc_set_logger(log_somewhere, NULL, 4);
     rdc_client *client = rdc_create(getenv("RDC_URL"));
@@ -39,10 +40,10 @@ static void *doomed(void *arg) {
     step("set", is_fine(rdc_set(client, "cancel:k", RDC_NTS, "v", 1)));
     step("get", is_fine(rdc_get(client, "cancel:k", RDC_NTS)));
     step("command", is_fine(rdc_cmd(client, "APPEND", "cancel:k", "w")));
-    step("a fan over all nodes", is_fine(rdc_cmd(client, "DBSIZE")));
+    step("a command to all nodes", is_fine(rdc_cmd(client, "DBSIZE")));
     step("mget", is_fine(rdc_cmd(client, "MGET", "cancel:k", "a", "b", "c", "d", "e")));
     step("random", is_fine(rdc_cmd(client, "RANDOMKEY")));
-    step("a command that waits", is_fine(rdc_cmd(client, "BLPOP", "cancel:nothing", "0.05")));
+    step("a blocking command", is_fine(rdc_cmd(client, "BLPOP", "cancel:nothing", "0.05")));
     step("refresh", is_fine(rdc_refresh(client)));
     step("stats", is_fine(rdc_stats(client)));
 
@@ -64,15 +65,15 @@ static void *doomed(void *arg) {
     rdc_interrupt(client);
     rdc_close(reader);
     rdc_close(client);
-    rdc_pipeline_free(p); /* it kept the cluster alive: now all connections are closed */
+    rdc_pipeline_free(p); /* the last owner of the cluster: this closes all connections */
 
     client = rdc_create("redis://127.0.0.1:1?timeout_ms=200");
-    step("nobody there", rdc_client_error(client) != NULL);
+    step("no server listens on the port", rdc_client_error(client) != NULL);
     rdc_close(client);
     const char *rest = strrchr(getenv("RDC_URL"), ':');
     snprintf(url, sizeof url, "redis://localhost%s", rest ? rest : "");
     client = rdc_create(url);
-    step("a host with a name", rdc_client_error(client) == NULL);
+    step("a host name instead of an address", rdc_client_error(client) == NULL);
     rdc_close(client);
     rdc_set_logger(NULL, NULL, 0);
 
@@ -82,40 +83,40 @@ static void *doomed(void *arg) {
     return NULL;
 }
 
-/* ---- Threads that are cancelled by others ------------------------------------------------------ */
+/* ---- Threads that are cancelled by other threads ------------------------------------------------ */
 
 static rdc_client *shared;
-static int over;
+static int is_over;
 
 struct job {
-    int id, foreign, failed;
+    int id, misdelivered, failed;
     long calls;
 };
 
-static void one(struct job *job, const char *kind) {
+static void write_and_read(struct job *job, const char *kind) {
     char key[48], value[48];
     snprintf(key, sizeof key, "cancel:%s%d", kind, job->id);
     snprintf(value, sizeof value, "%s%d/%ld", kind, job->id, ++job->calls);
     job->failed += !is_fine(rdc_set(shared, key, RDC_NTS, value, RDC_NTS));
     rdc_reply *r = rdc_get(shared, key, RDC_NTS);
     job->failed += rdc_reply_error(r) != RDC_OK;
-    job->foreign += !is_text(r, value, strlen(value));
+    job->misdelivered += !is_text(r, value, strlen(value));
     rdc_reply_free(r);
 }
 
 static void *survivor(void *arg) {
-    while (!__atomic_load_n(&over, __ATOMIC_ACQUIRE))
-        one(arg, "s");
+    while (!__atomic_load_n(&is_over, __ATOMIC_ACQUIRE))
+        write_and_read(arg, "s");
     return NULL;
 }
 
 static void *victim(void *arg) {
     struct job *job = arg;
-    for (;;) { /* the only point of cancellation is here: between calls, not in them */
+    for (;;) { /* the only cancellation point is here: between calls, not in them */
         pthread_testcancel();
         if (job->id % 4)
-            one(job, "v");
-        else /* waits: the thread ends behind it, so at most so much later */
+            write_and_read(job, "v");
+        else /* a blocking call: the thread ends after it returns, at most 0.2 s later */
             rdc_reply_free(rdc_cmd(shared, "BLPOP", "cancel:nothing", "0.2"));
     }
     return NULL;
@@ -125,18 +126,18 @@ int main(void) {
     pthread_t thread, others[THREADS];
     struct job jobs[THREADS], victims[THREADS / 2];
     void *result = NULL;
-    int end = 0, ended = 0, foreign = 0, failed = 0;
+    int end = 0, ended = 0, misdelivered = 0, failed = 0;
     long calls = 0;
 
     null_device = dup(STDERR_FILENO);
     FILE *null = fopen("/dev/null", "w");
     if (null)
         null_device = fileno(null);
-    pthread_create(&thread, NULL, doomed, &end);
+    pthread_create(&thread, NULL, cancelled_thread, &end);
     pthread_join(thread, &result);
-    for (int i = 0; i < taken; i++)
+    for (int i = 0; i < step_count; i++)
         check(outcomes[i], names[i]);
-    check(end == 1 && result == PTHREAD_CANCELED, "a thread is cancelled behind its calls, not in them");
+    check(end == 1 && result == PTHREAD_CANCELED, "a thread is cancelled between its calls, not in them");
 
     memset(jobs, 0, sizeof jobs);
     shared = rdc_create(getenv("RDC_URL"));
@@ -145,33 +146,33 @@ int main(void) {
         pthread_create(&others[i], NULL, survivor, &jobs[i]);
     }
     for (int round = 0; round < ROUNDS; round++) {
-        pthread_t doomed_ones[THREADS / 2];
+        pthread_t cancelled_threads[THREADS / 2];
         memset(victims, 0, sizeof victims);
         for (int i = 0; i < THREADS / 2; i++) {
             victims[i].id = i;
-            pthread_create(&doomed_ones[i], NULL, victim, &victims[i]);
+            pthread_create(&cancelled_threads[i], NULL, victim, &victims[i]);
         }
         const struct timespec pause = {0, (round % 8) * 1000 * 1000};
         nanosleep(&pause, NULL);
         for (int i = 0; i < THREADS / 2; i++)
-            pthread_cancel(doomed_ones[i]);
+            pthread_cancel(cancelled_threads[i]);
         for (int i = 0; i < THREADS / 2; i++) {
-            pthread_join(doomed_ones[i], &result);
+            pthread_join(cancelled_threads[i], &result);
             ended += result == PTHREAD_CANCELED;
-            foreign += victims[i].foreign;
+            misdelivered += victims[i].misdelivered;
             failed += victims[i].failed;
         }
     }
-    __atomic_store_n(&over, 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&is_over, 1, __ATOMIC_RELEASE);
     for (int i = 0; i < THREADS; i++) {
         pthread_join(others[i], NULL);
-        foreign += jobs[i].foreign;
+        misdelivered += jobs[i].misdelivered;
         failed += jobs[i].failed;
         calls += jobs[i].calls;
     }
     printf("   # %d threads were cancelled while %ld calls were made\n", ended, calls);
     check(ended == ROUNDS * (THREADS / 2), "every cancelled thread ends");
-    check(foreign == 0, "every reply reached its own call");
+    check(misdelivered == 0, "every reply reached its own call");
     check(failed == 0, "no call failed");
     rdc_close(shared);
     return check_done();

@@ -1,6 +1,7 @@
-/* Loaded by dlopen, as plugins and other languages do it; unloaded with handles open and threads in calls; loaded again.
- * dlclose leaves the library where it is: threads have things of it that are torn down when they end.  RDC_URL names a
- * cluster, and the library is found on the program's own search path. */
+/* The library is loaded by dlopen, as by plugins and other languages, unloaded while handles are open and calls are in
+ * progress, and loaded again.  dlclose must keep the library mapped, because threads have thread-local data whose
+ * destructors are in the library.  RDC_URL is the URL of a cluster.  The library is found on the search path of the
+ * program. */
 #define _POSIX_C_SOURCE 200112L
 #include "check.h"
 #include <dlfcn.h>
@@ -8,7 +9,7 @@
 
 enum { ROUNDS = 30, THREADS = 8 };
 
-/* ISO C has no cast from the one to the other; POSIX asks for it to work all the same. */
+/* ISO C has no cast from an object pointer to a function pointer; POSIX requires this form to work. */
 #define FIND(library, name) (*(void **)&name = dlsym((library), "rdc_" #name))
 
 static rdc_client *(*create)(const char *);
@@ -33,43 +34,44 @@ static int load(void **library) {
 }
 
 static rdc_client *client, *reader;
-static pthread_barrier_t begun;
+static pthread_barrier_t started;
 
-/* Is in a call when the library is closed, and ends afterwards. */
+/* Is in a call during dlclose, and ends after it. */
 static void *work(void *arg) {
     static const char *const wait[] = {"BLPOP", "dlopen:nothing", "0.05"};
     int *failed = arg;
-    *failed = reply_free(get(reader, "dlopen:k", RDC_NTS)) != RDC_OK; /* has random numbers of its own */
-    pthread_barrier_wait(&begun);
+    /* This read creates the thread-local random number generator. */
+    *failed = reply_free(get(reader, "dlopen:k", RDC_NTS)) != RDC_OK;
+    pthread_barrier_wait(&started);
     *failed |= reply_free(command(client, 3, wait, NULL)) != RDC_OK;
     return NULL;
 }
 
 int main(void) {
     void *library = NULL, *first;
-    int found = 0, kept = 0, failed = 0;
+    int loaded = 0, kept = 0, failed = 0;
     check(!dlopen("librediscluster.so.0", RTLD_NOW | RTLD_NOLOAD), "the program is not linked with the library");
-    pthread_barrier_init(&begun, NULL, THREADS + 1);
+    pthread_barrier_init(&started, NULL, THREADS + 1);
     for (int round = 0; round < ROUNDS; round++) {
         pthread_t threads[THREADS];
-        int wrong[THREADS];
+        int thread_failed[THREADS];
         if (!load(&library))
             break;
-        found++;
-        if (round % 3 == 0) { /* the others go on with a handle from before the library was closed */
+        loaded++;
+        if (round % 3 == 0) { /* the other rounds use a handle from before the dlclose */
             client = create(getenv("RDC_URL"));
             reader = readonly(client);
         }
         failed += client_error(client) != NULL;
         failed += reply_free(set(client, "dlopen:k", RDC_NTS, "v", 1)) != RDC_OK;
         for (int i = 0; i < THREADS; i++)
-            pthread_create(&threads[i], NULL, work, &wrong[i]);
-        pthread_barrier_wait(&begun);
+            pthread_create(&threads[i], NULL, work, &thread_failed[i]);
+        pthread_barrier_wait(&started);
         *(void **)&first = (void *)*(void **)&get;
         dlclose(library);
         for (int i = 0; i < THREADS; i++) {
             pthread_join(threads[i], NULL);
-            failed += wrong[i];
+            failed += thread_failed[i];
         }
         void *again = dlopen("librediscluster.so.0", RTLD_NOW | RTLD_NOLOAD);
         kept += again && dlsym(again, "rdc_get") == first;
@@ -80,8 +82,8 @@ int main(void) {
             close_client(client);
         }
     }
-    check(found == ROUNDS, "loaded, again and again");
-    check(kept == ROUNDS, "and it stays where it was");
-    check(failed == 0, "what was under way or open goes on");
+    check(loaded == ROUNDS, "the library is loaded in each round");
+    check(kept == ROUNDS, "the library stays mapped at the same address");
+    check(failed == 0, "calls in progress and open handles keep working");
     return check_done();
 }

@@ -1,5 +1,5 @@
-/* Processes that end in the middle of calls, in every way there is: with the status that was meant, at once, and without a
- * crash behind the last line.  RDC_URL names a cluster. */
+/* Processes end during calls in each possible way.  Each ends with the intended status, without a delay, and without a
+ * crash in an exit handler or destructor.  RDC_URL is the URL of a cluster. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 #include <pthread.h>
@@ -10,9 +10,9 @@ enum { THREADS = 16, ROUNDS = 10, STATUS = 42 };
 
 static rdc_client *client;
 static long calls;
-static int is_last_read_right;
+static int exit_reads;
 
-static void *busy(void *arg) {
+static void *call_forever(void *arg) {
     char key[32];
     rdc_pipeline *p = rdc_pipeline_new(client);
     snprintf(key, sizeof key, "exit:%ld", (long)(size_t)arg);
@@ -27,23 +27,23 @@ static void *busy(void *arg) {
     return arg;
 }
 
-/* Runs while the other threads are in calls; registered before and after the first use of the library. */
-static void one_more_read(void) {
+/* An exit handler, registered after the first use of the library.  The other threads are in calls when it runs. */
+static void read_at_exit(void) {
     rdc_reply *r = rdc_get(client, "exit:1", RDC_NTS);
     if (rdc_reply_error(r) != RDC_OK)
         _exit(1);
     rdc_reply_free(r);
-    is_last_read_right++;
+    exit_reads++;
 }
 
-static void close_last(void) {
+static void close_at_exit(void) {
     rdc_close(client);
-    if (is_last_read_right != 1)
+    if (exit_reads != 1)
         _exit(2);
 }
 
-/* Behind everything that atexit knows. */
-__attribute__((destructor)) static void the_very_last(void) {
+/* Runs after all handlers that atexit registered. */
+__attribute__((destructor)) static void use_in_destructor(void) {
     rdc_reply_free(rdc_get(client, "exit:1", RDC_NTS));
     rdc_close(client);
 }
@@ -52,57 +52,57 @@ static void start(void) {
     pthread_t thread;
     client = rdc_create(getenv("RDC_URL"));
     for (size_t i = 0; i < THREADS; i++)
-        if (pthread_create(&thread, NULL, busy, (void *)i))
+        if (pthread_create(&thread, NULL, call_forever, (void *)i))
             _exit(3);
     while (__atomic_load_n(&calls, __ATOMIC_RELAXED) < THREADS)
         rdc_reply_free(rdc_get(client, "exit:1", RDC_NTS));
 }
 
-static void *exit_from_here(void *arg) {
+static void *exit_from_thread(void *arg) {
     rdc_reply_free(rdc_get(client, "exit:1", RDC_NTS));
     exit((int)(size_t)arg);
 }
 
-static void by_exit(void) {
-    atexit(close_last);
+static void exit_during_calls(void) {
+    atexit(close_at_exit);
     start();
-    atexit(one_more_read);
+    atexit(read_at_exit);
     exit(STATUS);
 }
 
-static void by_exit_from_a_thread(void) {
+static void exit_on_another_thread(void) {
     pthread_t thread;
     start();
-    pthread_create(&thread, NULL, exit_from_here, (void *)(size_t)STATUS);
+    pthread_create(&thread, NULL, exit_from_thread, (void *)(size_t)STATUS);
     pthread_join(thread, NULL);
 }
 
-static void with_the_handle_closed(void) {
+static void exit_after_close(void) {
     start();
     rdc_close(client);
     exit(STATUS);
 }
 
-static void *exit_later(void *arg) {
+static void *exit_after_reads(void *arg) {
     for (int i = 0; i < 20; i++)
         rdc_reply_free(rdc_get(client, "exit:1", RDC_NTS));
     exit((int)(size_t)arg);
 }
 
-/* The first thread ends; the process goes on. */
-static void by_the_end_of_main(void) {
+/* The main thread ends; the process continues. */
+static void end_of_main(void) {
     pthread_t thread;
     start();
-    pthread_create(&thread, NULL, exit_later, (void *)(size_t)STATUS);
+    pthread_create(&thread, NULL, exit_after_reads, (void *)(size_t)STATUS);
     pthread_exit(NULL);
 }
 
-static void at_once(void) {
+static void exit_immediately(void) {
     start();
     _exit(STATUS);
 }
 
-static int ends_well(void (*body)(void)) {
+static int exits_with_status(void (*body)(void)) {
     int status = 0;
     fflush(stdout);
     pid_t child = fork();
@@ -118,17 +118,17 @@ int main(void) {
     static const struct {
         const char *name;
         void (*body)(void);
-    } ways[] = {{"exit() while threads are in calls, and reads on the way out", by_exit},
-                {"exit() on another thread", by_exit_from_a_thread},
-                {"exit() just after the handle was closed", with_the_handle_closed},
-                {"main() ends before its threads", by_the_end_of_main},
-                {"_exit()", at_once}};
-    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-        int well = 0;
+    } exits[] = {{"exit() while threads are in calls, with a read in an exit handler", exit_during_calls},
+                 {"exit() on another thread", exit_on_another_thread},
+                 {"exit() immediately after the handle was closed", exit_after_close},
+                 {"the main thread ends before the other threads", end_of_main},
+                 {"_exit()", exit_immediately}};
+    for (size_t i = 0; i < sizeof exits / sizeof *exits; i++) {
+        int successes = 0;
         for (int round = 0; round < ROUNDS; round++)
-            well += ends_well(ways[i].body);
-        if (!check(well == ROUNDS, ways[i].name))
-            printf("   # %d of %d\n", well, ROUNDS);
+            successes += exits_with_status(exits[i].body);
+        if (!check(successes == ROUNDS, exits[i].name))
+            printf("   # %d of %d\n", successes, ROUNDS);
     }
     return check_done();
 }

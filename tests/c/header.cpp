@@ -1,4 +1,4 @@
-// The header in C++: compiles without a warning, links with C's names, goes well with unique_ptr.
+// The header in C++: it compiles without a warning, declares C linkage, and works with unique_ptr.
 #include <rediscluster.h>
 #include <cstdio>
 #include <cstdlib>

@@ -1,14 +1,14 @@
-/* The promises of a read-only handle: reads from everywhere, writes from nowhere.
- * The URL of a cluster with a replica for every primary is in RDC_URL. */
+/* A read-only handle spreads its reads over primaries and replicas and refuses writes.
+ * RDC_URL is the URL of a cluster with a replica for every primary. */
 #define _POSIX_C_SOURCE 199309L
 #include "check.h"
 #include <time.h>
 
 #define LEN(array) (sizeof(array) / sizeof *(array))
-#define MAX_WORDS 8
+#define MAX_ARGS 8
 
-/* Not one of these is provably a read, and so none may leave. */
-static const char *const refused[][MAX_WORDS] = {
+/* None of these is provably a read, so none may be sent. */
+static const char *const refused[][MAX_ARGS] = {
     {"SET", "ro:k", "x"},
     {"set", "ro:k", "x"},
     {"SeT", "ro:k", "x", "NX"},
@@ -44,40 +44,40 @@ static const char *const refused[][MAX_WORDS] = {
     {"NOSUCHCOMMAND", "ro:k"},
 };
 
-static size_t count(const char *const *words) {
+static size_t count(const char *const *argv) {
     size_t n = 0;
-    while (n < MAX_WORDS && words[n])
+    while (n < MAX_ARGS && argv[n])
         n++;
     return n;
 }
 
-static size_t encode(char *to, size_t size, const char *const *words) {
-    size_t n = count(words), at = (size_t)snprintf(to, size, "*%d\r\n", (int)n);
+static size_t encode(char *out, size_t size, const char *const *argv) {
+    size_t n = count(argv), at = (size_t)snprintf(out, size, "*%d\r\n", (int)n);
     for (size_t i = 0; i < n; i++)
-        at += (size_t)snprintf(to + at, size - at, "$%d\r\n%s\r\n", (int)strlen(words[i]), words[i]);
+        at += (size_t)snprintf(out + at, size - at, "$%d\r\n%s\r\n", (int)strlen(argv[i]), argv[i]);
     return at;
 }
 
-static void refuses(const rdc_client *client, const char *how) {
+static void check_refusals(const rdc_client *client, const char *origin) {
     char name[128], resp[512];
     for (size_t i = 0; i < LEN(refused); i++) {
-        const char *const *words = refused[i];
-        snprintf(name, sizeof name, "%s %s: refused", how, words[0]);
-        check_unsent(rdc_command(client, count(words), words, NULL), RDC_ERR_READONLY, name);
-        snprintf(name, sizeof name, "%s %s as RESP: refused", how, words[0]);
-        check_unsent(rdc_command_resp(client, resp, encode(resp, sizeof resp, words)), RDC_ERR_READONLY, name);
-        snprintf(name, sizeof name, "%s %s to everybody: refused", how, words[0]);
-        check_unsent(rdc_command_to(client, "all", count(words), words, NULL), RDC_ERR_READONLY, name);
+        const char *const *argv = refused[i];
+        snprintf(name, sizeof name, "%s %s: refused", origin, argv[0]);
+        check_unsent(rdc_command(client, count(argv), argv, NULL), RDC_ERR_READONLY, name);
+        snprintf(name, sizeof name, "%s %s as RESP: refused", origin, argv[0]);
+        check_unsent(rdc_command_resp(client, resp, encode(resp, sizeof resp, argv)), RDC_ERR_READONLY, name);
+        snprintf(name, sizeof name, "%s %s to all nodes: refused", origin, argv[0]);
+        check_unsent(rdc_command_to(client, "all", count(argv), argv, NULL), RDC_ERR_READONLY, name);
     }
-    check_unsent(rdc_set(client, "ro:k", RDC_NTS, "x", 1), RDC_ERR_READONLY, "rdc_set");
-    check_unsent(rdc_set_px(client, "ro:k", RDC_NTS, "x", 1, 5), RDC_ERR_READONLY, "rdc_set_px");
-    check_unsent(rdc_del(client, "ro:k", RDC_NTS), RDC_ERR_READONLY, "rdc_del");
-    check_unsent(rdc_incrby(client, "ro:k", RDC_NTS, 1), RDC_ERR_READONLY, "rdc_incrby");
-    check_unsent(rdc_pexpire(client, "ro:k", RDC_NTS, 1), RDC_ERR_READONLY, "rdc_pexpire");
+    check_unsent(rdc_set(client, "ro:k", RDC_NTS, "x", 1), RDC_ERR_READONLY, "rdc_set: refused");
+    check_unsent(rdc_set_px(client, "ro:k", RDC_NTS, "x", 1, 5), RDC_ERR_READONLY, "rdc_set_px: refused");
+    check_unsent(rdc_del(client, "ro:k", RDC_NTS), RDC_ERR_READONLY, "rdc_del: refused");
+    check_unsent(rdc_incrby(client, "ro:k", RDC_NTS, 1), RDC_ERR_READONLY, "rdc_incrby: refused");
+    check_unsent(rdc_pexpire(client, "ro:k", RDC_NTS, 1), RDC_ERR_READONLY, "rdc_pexpire: refused");
 }
 
-/* One write, wherever it stands, and nothing of the pipeline is sent. */
-static void refuses_pipelines(const rdc_client *client) {
+/* If a pipeline contains a write at any position, no command of it is sent. */
+static void check_pipeline_refusals(const rdc_client *client) {
     char name[64];
     rdc_pipeline *p = rdc_pipeline_new(client);
     for (size_t at = 0; at < 5; at++) {
@@ -90,7 +90,7 @@ static void refuses_pipelines(const rdc_client *client) {
         check(rdc_reply_type(r) == RDC_ARRAY && rdc_reply_len(r) == 5, "five replies for five commands");
         for (size_t i = 0; i < 5; i++) {
             const rdc_reply *e = rdc_reply_at(r, i);
-            check(rdc_reply_type(e) == RDC_ERROR && !rdc_reply_sent(e), "nothing was sent");
+            check(rdc_reply_type(e) == RDC_ERROR && !rdc_reply_sent(e), "no command of the pipeline was sent");
         }
         const rdc_reply *write = rdc_reply_at(r, at);
         snprintf(name, sizeof name, "Command # %d (SET foo) of pipeline: ", (int)at + 1);
@@ -105,16 +105,16 @@ static void refuses_pipelines(const rdc_client *client) {
     rdc_pipeline_free(p);
 }
 
-/* Counts the readings of ro:k by the node that gave them; nil is a replica that is a moment behind. */
+/* Counts the reads of ro:k by the node that replied.  A nil is from a replica that lags. */
 struct tally {
     char node[8][64];
-    int reads[8], nodes, wrong;
+    int reads[8], nodes, incorrect;
 };
 
-static void note(struct tally *tally, const rdc_reply *reply) {
+static void count_read(struct tally *tally, const rdc_reply *reply) {
     const char *node = rdc_reply_node(reply);
     int i = 0;
-    tally->wrong += !is_text(reply, "v", 1) || !node;
+    tally->incorrect += !is_text(reply, "v", 1) || !node;
     if (!node)
         return;
     while (i < tally->nodes && strcmp(tally->node[i], node))
@@ -127,39 +127,39 @@ static void note(struct tally *tally, const rdc_reply *reply) {
 }
 
 static void check_spread(const struct tally *tally, const char *name) {
-    int fair = tally->nodes >= 2;
+    int is_even = tally->nodes >= 2;
     for (int i = 0; i < tally->nodes; i++) {
         printf("   # %s: %d\n", tally->node[i], tally->reads[i]);
-        fair &= tally->reads[i] > 400 / tally->nodes / 2; /* a fair coin gets here in all but 1 of 10^23 runs */
+        is_even &= tally->reads[i] > 400 / tally->nodes / 2; /* an even choice fails this in 1 of 10^23 runs */
     }
-    check(fair, name);
-    check(tally->wrong == 0, "and every value is right");
+    check(is_even, name);
+    check(tally->incorrect == 0, "every value is correct");
 }
 
-/* Reads until two nodes have answered and nobody is behind any more.  In its first seconds a cluster names no
- * replicas: Redis 7.0's CLUSTER SLOTS leaves out those whose offset it takes for 0. */
-static void settle(const rdc_client *client) {
-    const struct timespec moment = {0, 100 * 1000 * 1000};
+/* Reads until two nodes have replied and no replica lags.  In the first seconds of a cluster, CLUSTER SLOTS of Redis
+ * 7.0 omits replicas whose offset it considers to be 0. */
+static void wait_for_replicas(const rdc_client *client) {
+    const struct timespec delay = {0, 100 * 1000 * 1000};
     for (int i = 0; i < 150; i++) {
         struct tally tally = {{{0}}, {0}, 0, 0};
         for (int k = 0; k < 40; k++) {
             rdc_reply *r = rdc_get(client, "ro:k", RDC_NTS);
-            note(&tally, r);
+            count_read(&tally, r);
             rdc_reply_free(r);
         }
-        if (tally.nodes >= 2 && tally.wrong == 0)
+        if (tally.nodes >= 2 && tally.incorrect == 0)
             return;
-        nanosleep(&moment, NULL);
+        nanosleep(&delay, NULL);
         rdc_reply_free(rdc_refresh(client));
     }
 }
 
-static void spreads(const rdc_client *client) {
+static void check_read_spread(const rdc_client *client) {
     struct tally single = {{{0}}, {0}, 0, 0}, piped = single;
-    settle(client);
+    wait_for_replicas(client);
     for (int i = 0; i < 400; i++) {
         rdc_reply *r = rdc_get(client, "ro:k", RDC_NTS);
-        note(&single, r);
+        count_read(&single, r);
         rdc_reply_free(r);
     }
     check_spread(&single, "reads are spread over primary and replicas");
@@ -169,11 +169,11 @@ static void spreads(const rdc_client *client) {
         if (i % 4 == 3) {
             rdc_reply *r = rdc_pipeline_execute(p);
             for (size_t k = 0; k < 4; k++)
-                note(&piped, rdc_reply_at(r, k));
+                count_read(&piped, rdc_reply_at(r, k));
             rdc_reply_free(r);
         }
     }
-    check_spread(&piped, "those of pipelines, too");
+    check_spread(&piped, "reads of pipelines are spread, too");
     rdc_pipeline_free(p);
 }
 
@@ -185,22 +185,24 @@ int main(void) {
     check(rdc_reply_free(rdc_set(writer, "ro:k", RDC_NTS, "v", 1)) == RDC_OK, "a value to read");
 
     rdc_client *readonly = rdc_readonly(writer), *option = rdc_with(writer, "readonly", "yes");
-    check(!rdc_client_error(readonly) && !rdc_client_error(option), "two ways to a read-only handle");
-    spreads(readonly);
-    refuses(readonly, "rdc_readonly");
-    refuses(option, "rdc_with");
-    refuses_pipelines(readonly);
+    check(!rdc_client_error(readonly) && !rdc_client_error(option),
+          "rdc_readonly and the option readonly create a handle");
+    check_read_spread(readonly);
+    check_refusals(readonly, "rdc_readonly");
+    check_refusals(option, "rdc_with");
+    check_pipeline_refusals(readonly);
 
     rdc_reply *r = rdc_cmd(readonly, "TYPE", "ro:k");
-    check(is_text(r, "string", 6), "other reads are welcome");
+    check(is_text(r, "string", 6), "other reads are allowed");
     rdc_reply_free(r);
     r = rdc_cmd(readonly, "MGET", "{ro:k}1", "ro:k");
-    check(rdc_reply_len(r) == 2 && is_text(rdc_reply_at(r, 1), "v", 1), "also of several keys");
+    check(rdc_reply_len(r) == 2 && is_text(rdc_reply_at(r, 1), "v", 1), "reads of several keys are allowed");
     rdc_reply_free(r);
     r = rdc_get(writer, "foo", RDC_NTS);
     check(rdc_reply_type(r) == RDC_NIL, "nothing was written");
     rdc_reply_free(r);
-    check(rdc_reply_free(rdc_set(writer, "ro:k", RDC_NTS, "v", 1)) == RDC_OK, "the client they came from still writes");
+    check(rdc_reply_free(rdc_set(writer, "ro:k", RDC_NTS, "v", 1)) == RDC_OK,
+          "the client they were derived from can still write");
     rdc_close(option);
     rdc_close(readonly);
     rdc_close(writer);

@@ -1,5 +1,5 @@
-/* Everything on a stack of 64 KiB, which is what coroutines and small systems have: nothing in the library recurses by what a
- * peer or a caller says, and nothing keeps large things on the stack.  RDC_URL names a cluster. */
+/* All functions run on a stack of 64 KiB, as coroutines and small systems have.  The depth of recursion in the library
+ * must not depend on the input, and no large object may be on the stack.  RDC_URL is the URL of a cluster. */
 #define _POSIX_C_SOURCE 200112L
 #include "check.h"
 #include <pthread.h>
@@ -19,18 +19,18 @@ static void pipelines(const rdc_client *client) {
         rdc_pipeline_get(p, key, RDC_NTS);
     }
     rdc_reply *r = rdc_pipeline_execute(p);
-    int right = rdc_reply_len(r) == 2 * MANY;
-    for (int i = 0; right && i < MANY; i++) {
+    int correct = rdc_reply_len(r) == 2 * MANY;
+    for (int i = 0; correct && i < MANY; i++) {
         snprintf(key, sizeof key, "stack:%d", i);
-        right = is_text(rdc_reply_at(r, 2 * (size_t)i + 1), key, strlen(key));
+        correct = is_text(rdc_reply_at(r, 2 * (size_t)i + 1), key, strlen(key));
     }
-    check(right, "a pipeline of ten thousand");
+    check(correct, "a pipeline of 10,000 commands");
     rdc_reply_free(r);
     for (int i = 0; i < MANY; i++)
         rdc_pipeline_command(p, 0, NULL, NULL);
     r = rdc_pipeline_execute(p);
     check(rdc_reply_len(r) == MANY && rdc_reply_error(rdc_reply_at(r, MANY - 1)) == RDC_ERR_INVALID,
-          "a pipeline of thousands that are wrong");
+          "a pipeline of 5,000 malformed commands");
     rdc_reply_free(r);
     rdc_pipeline_command(p, 2, (const char *const[]){"LPUSH", "stack:k"}, NULL);
     rdc_pipeline_get(p, "stack:k", RDC_NTS);
@@ -39,7 +39,7 @@ static void pipelines(const rdc_client *client) {
 }
 
 static void replies(const rdc_client *client) {
-    /* As deep as a reply may be: {{{...}}} */
+    /* The maximum depth of a reply: {{{...}}} */
     char script[256] = "return ";
     for (int i = 0; i < DEPTH; i++)
         strcat(script, "{");
@@ -54,7 +54,7 @@ static void replies(const rdc_client *client) {
         depth++;
     }
     if (!check(depth == DEPTH && rdc_reply_int(at) == 7, "a deep reply"))
-        printf("   # %d: %s\n", depth, rdc_reply_str(at) ? rdc_reply_str(at) : "(no words)");
+        printf("   # %d: %s\n", depth, rdc_reply_str(at) ? rdc_reply_str(at) : "(no message)");
     rdc_reply_free(r);
     r = rdc_cmd(client, "EVAL", "local t = {} for i = 1, 100000 do t[i] = i end return t", "1", "stack:k");
     check(rdc_reply_len(r) == 100000, "a long reply");
@@ -70,7 +70,7 @@ static void replies(const rdc_client *client) {
 static void many_keys(const rdc_client *client) {
     const char **argv = malloc((MANY + 1) * sizeof *argv);
     char(*keys)[16] = malloc(MANY * sizeof *keys);
-    if (!check(argv && keys, "memory"))
+    if (!check(argv && keys, "memory is allocated"))
         return;
     argv[0] = "MGET";
     for (int i = 0; i < MANY; i++) {
@@ -78,25 +78,25 @@ static void many_keys(const rdc_client *client) {
         argv[i + 1] = keys[i];
     }
     rdc_reply *r = rdc_command(client, MANY + 1, argv, NULL);
-    check(rdc_reply_len(r) == MANY, "a command of thousands of keys, split over all slots");
+    check(rdc_reply_len(r) == MANY, "a command with 5,000 keys in all slots");
     rdc_reply_free(r);
     r = rdc_explain(client, MANY + 1, argv, NULL);
-    check(rdc_reply_type(r) == RDC_MAP, "and explained");
+    check(rdc_reply_type(r) == RDC_MAP, "explain a command with 5,000 keys");
     rdc_reply_free(r);
     free(keys);
     free(argv);
 }
 
-static void look(const rdc_client *client) {
+static void introspection(const rdc_client *client) {
     check(rdc_reply_free(rdc_stats(client)) == RDC_OK, "statistics");
     check(rdc_reply_free(rdc_topology(client)) == RDC_OK, "topology");
     check(rdc_reply_free(rdc_refresh(client)) == RDC_OK, "refresh");
     check(rdc_reply_free(rdc_options_list()) == RDC_OK, "options");
-    check(rdc_reply_free(rdc_cmd(client, "DBSIZE")) == RDC_OK, "a fan over all nodes");
-    check(rdc_reply_free(rdc_cmd(client, "BLPOP", "stack:nothing", "0.02")) == RDC_OK, "a command that waits");
+    check(rdc_reply_free(rdc_cmd(client, "DBSIZE")) == RDC_OK, "a command to all nodes");
+    check(rdc_reply_free(rdc_cmd(client, "BLPOP", "stack:nothing", "0.02")) == RDC_OK, "a blocking command");
 }
 
-static void *everything(void *arg) {
+static void *run_all(void *arg) {
     int logged = 0;
     rdc_set_logger(log_nothing, &logged, 4);
     rdc_client *client = rdc_create(getenv("RDC_URL"));
@@ -105,7 +105,7 @@ static void *everything(void *arg) {
     pipelines(client);
     replies(client);
     many_keys(client);
-    look(client);
+    introspection(client);
     rdc_client *reader = rdc_readonly(client);
     check(rdc_reply_free(rdc_get(reader, "stack:k", RDC_NTS)) == RDC_OK, "a read from any replica");
     rdc_client *pinned = rdc_pin(client, "stack:k", RDC_NTS);
@@ -119,28 +119,28 @@ static void *everything(void *arg) {
     const char *rest = strrchr(getenv("RDC_URL"), ':');
     snprintf(url, sizeof url, "redis://localhost%s", rest ? rest : "");
     client = rdc_create(url);
-    check(rdc_client_error(client) == NULL, "a host with a name");
+    check(rdc_client_error(client) == NULL, "a host name instead of an address");
     rdc_close(client);
     client = rdc_create("redis://127.0.0.1:1?timeout_ms=200");
-    check(rdc_client_error(client) != NULL, "nobody there");
+    check(rdc_client_error(client) != NULL, "no server listens on the port");
     rdc_close(client);
     client = rdc_create("redis://127.0.0.1:1?nonsens=1");
-    check(rdc_client_error(client) != NULL, "a wrong option");
+    check(rdc_client_error(client) != NULL, "an unknown option");
     rdc_close(client);
     rdc_set_logger(NULL, NULL, 0);
-    check(logged > 0, "and the logger ran there too");
+    check(logged > 0, "the logger ran on the same stack");
     *(int *)arg = 1;
     return NULL;
 }
 
 int main(void) {
     pthread_t thread;
-    pthread_attr_t small;
+    pthread_attr_t attributes;
     int done = 0;
-    pthread_attr_init(&small);
-    check(pthread_attr_setstacksize(&small, STACK) == 0, "a small stack");
-    check(pthread_create(&thread, &small, everything, &done) == 0, "a thread on it");
+    pthread_attr_init(&attributes);
+    check(pthread_attr_setstacksize(&attributes, STACK) == 0, "the stack size is set");
+    check(pthread_create(&thread, &attributes, run_all, &done) == 0, "a thread with that stack is started");
     pthread_join(thread, NULL);
-    check(done, "went to its end");
+    check(done, "the thread ran to its end");
     return check_done();
 }

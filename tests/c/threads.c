@@ -1,5 +1,5 @@
-/* Many threads, one client: every reply reaches the call it belongs to, whatever times out between
- * them, and closing under their feet is an error, not a crash.  RDC_URL names a cluster. */
+/* Many threads share one client.  Every reply reaches the call it belongs to, also after timeouts.  A close during
+ * calls causes an error, not a crash.  RDC_URL is the URL of a cluster. */
 #define _POSIX_C_SOURCE 199309L
 #include "check.h"
 #include <pthread.h>
@@ -7,14 +7,14 @@
 
 enum { THREADS = 16, ROUNDS = 250, PIPED = 8 };
 
-static rdc_client *client, *hasty; /* hasty gives up after a millisecond, now and then in time */
+static rdc_client *client, *short_timeout; /* short_timeout has a timeout of 1 ms, which some calls exceed */
 
 struct job {
-    int id, foreign, failed, timeouts;
+    int id, misdelivered, failed, timeouts;
     int32_t last; /* the code of the call that ended a thread */
 };
 
-/* Writes and reads back values that nobody else writes: any other is somebody else's reply. */
+/* Writes and reads back values that no other thread writes: a different value is the reply of another call. */
 static void *work(void *arg) {
     struct job *job = arg;
     char key[64], value[64];
@@ -23,13 +23,13 @@ static void *work(void *arg) {
         snprintf(key, sizeof key, "stress:%d:%d", job->id, i % 10);
         snprintf(value, sizeof value, "%d/%d", job->id, i);
         job->failed += rdc_reply_free(rdc_set(client, key, RDC_NTS, value, RDC_NTS)) != RDC_OK;
-        rdc_reply *r = rdc_get(i % 5 ? client : hasty, key, RDC_NTS);
+        rdc_reply *r = rdc_get(i % 5 ? client : short_timeout, key, RDC_NTS);
         if (rdc_reply_error(r) == RDC_ERR_TIMEOUT && i % 5 == 0)
             job->timeouts++;
         else if (rdc_reply_error(r) != RDC_OK)
             job->failed++;
         else
-            job->foreign += !is_text(r, value, strlen(value));
+            job->misdelivered += !is_text(r, value, strlen(value));
         rdc_reply_free(r);
 
         for (int k = 0; k < PIPED; k++) {
@@ -41,7 +41,7 @@ static void *work(void *arg) {
         job->failed += rdc_reply_len(r) != 2 * PIPED;
         for (int k = 0; k < PIPED; k++) {
             snprintf(key, sizeof key, "stress:%d:%d:%d", job->id, i, k);
-            job->foreign += !is_text(rdc_reply_at(r, 2 * (size_t)k + 1), key, strlen(key));
+            job->misdelivered += !is_text(rdc_reply_at(r, 2 * (size_t)k + 1), key, strlen(key));
         }
         rdc_reply_free(r);
         job->failed += rdc_reply_free(rdc_incrby(client, "stress:total", RDC_NTS, 1)) != RDC_OK;
@@ -50,7 +50,7 @@ static void *work(void *arg) {
     return NULL;
 }
 
-/* Goes on until the client is closed by another thread. */
+/* Makes calls until another thread closes the client. */
 static void *until_closed(void *arg) {
     struct job *job = arg;
     for (;;) {
@@ -92,19 +92,19 @@ int main(void) {
     for (int i = 0; i < THREADS; i++)
         jobs[i].id = i;
     client = rdc_create(getenv("RDC_URL"));
-    hasty = rdc_with(client, "timeout_ms", "1");
+    short_timeout = rdc_with(client, "timeout_ms", "1");
     if (rdc_client_error(client))
         fprintf(stderr, "%s\n", rdc_client_error(client));
     rdc_reply_free(rdc_del(client, "stress:total", RDC_NTS));
 
     run(work, jobs, nothing);
     for (int i = 0; i < THREADS; i++) {
-        sum.foreign += jobs[i].foreign;
+        sum.misdelivered += jobs[i].misdelivered;
         sum.failed += jobs[i].failed;
         sum.timeouts += jobs[i].timeouts;
     }
-    printf("   # %d of %d hasty reads timed out\n", sum.timeouts, THREADS * ROUNDS / 5);
-    check(sum.foreign == 0, "every reply reached its own call");
+    printf("   # %d of %d reads with a timeout of 1 ms timed out\n", sum.timeouts, THREADS * ROUNDS / 5);
+    check(sum.misdelivered == 0, "every reply reached its own call");
     check(sum.failed == 0, "no call failed");
     rdc_reply *r = rdc_get(client, "stress:total", RDC_NTS);
     check(rdc_reply_str(r) && atoi(rdc_reply_str(r)) == THREADS * ROUNDS, "every increment was done once");
@@ -114,6 +114,6 @@ int main(void) {
     for (int i = 0; i < THREADS; i++)
         closed += jobs[i].last == RDC_ERR_CLOSED;
     check(closed == THREADS, "closing ends every thread's calls with CLOSED");
-    rdc_close(hasty);
+    rdc_close(short_timeout);
     return check_done();
 }

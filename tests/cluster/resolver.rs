@@ -151,7 +151,10 @@ fn cluster_with_all_new_addresses_is_found_by_name() {
         }
         return;
     }
-    let cluster = Cluster::builder().primaries(1).replicas(0).apart();
+    let cluster = Cluster::builder()
+        .primaries(1)
+        .replicas(0)
+        .separate_addresses();
     let cluster = cluster.start().unwrap();
     let port = cluster.ports()[0];
     let order = |words: &[&str]| {

@@ -103,7 +103,11 @@ fn ask_redirection_marks_slot_as_migrating_for_all_handles() {
         }
         let plain = client(&fake.url());
         let replica = plain.with("read_from", "replica");
-        assert_eq!(run(&replica, &format!("GET {key}")), "nil", "nobody knows");
+        assert_eq!(
+            run(&replica, &format!("GET {key}")),
+            "nil",
+            "no node has the key or a redirection"
+        );
         let there = format!("127.0.0.1:{}", fake.port(other));
         let slot = slot_of(b"t");
         let mut told = false;

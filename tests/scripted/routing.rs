@@ -38,7 +38,7 @@ fn explain_names_target_nodes_and_skip_reasons() {
     let (slot_k, slot_l) = (slot_of(k.as_bytes()), slot_of(l.as_bytes()));
     let readonly = plain.readonly();
     let replica = plain.with("read_from", "replica");
-    let nobody = "[]".to_string();
+    let no_nodes = "[]".to_string();
     for (client, words, access, nodes, why, policy) in [
         (
             &plain,
@@ -177,7 +177,7 @@ fn explain_names_target_nodes_and_skip_reasons() {
             "{words}: {}",
             field(&told, "error")
         );
-        assert_eq!(field(&told, "nodes"), nobody, "{words}");
+        assert_eq!(field(&told, "nodes"), no_nodes, "{words}");
         assert_eq!(field(&told, "policy"), "refused", "{words}");
     }
     // The route of a module command is a guess until a server was asked.

@@ -9,8 +9,8 @@
 //! | `SameNode` | commands that are sent again | at two nodes the later one might run first |
 //! | `SameNode` | commands whose primary is failing | each would try another node in its place |
 //!
-//! A command that follows ASK is apart from the rules: its key has moved, and keys that have not are
-//! other keys.
+//! The rules do not apply to a command that follows ASK: its key has moved, and keys that have not moved are different
+//! keys.
 
 use super::destination::{Destination, ReplicaChoice, unowned_slot};
 use super::exec_state::ExecState;
@@ -32,7 +32,7 @@ enum SlotRule {
     SameNode,
 }
 
-/// Where the commands go that follow a rule.
+/// The destination of the commands that follow a rule.
 #[derive(Clone, Copy)]
 enum SlotEntry {
     /// They join a batch, by its position while batches are assigned.
@@ -61,13 +61,13 @@ pub(super) struct BatchTable<'t> {
     pub(super) batches: Vec<NodeBatch>,
     /// How many commands a batch has room for at first.
     capacity: usize,
-    /// One more than the position of a batch, or 0: by shard, that to its primary; then by node, that
-    /// to it; then by node again, that on a connection which has sent READONLY. A batch to a peer that
-    /// is no node of the topology is searched for.
+    /// Positions of batches plus one, or 0 for none. First by shard: the batch to its primary. Then by node: the batch
+    /// to the node. Then by node again: the batch on a connection that has sent READONLY. A batch to a peer outside the
+    /// topology is found by a search.
     joined: Vec<u32>,
     slots: BTreeMap<(u16, SlotRule), SlotEntry>,
     at_primaries: bool,
-    /// No rule can apply to a command to which nothing has happened yet.
+    /// No rule can apply to a command without a retry state.
     is_plain: bool,
     /// An entry of `slots` follows [`SlotRule::SameNode`].
     has_same_node: bool,
@@ -96,8 +96,8 @@ impl<'t> BatchTable<'t> {
         }
     }
 
-    /// The shard whose primary gets the command, where no rule can apply: nothing has happened to it,
-    /// and no slot has been redirected in this round.
+    /// The shard whose primary gets the command, if no rule can apply: the command has no retry state, and no slot has
+    /// been redirected in this round.
     #[inline]
     fn plain_shard(&self, command: &RoutedCommand<'_>) -> Option<usize> {
         match (&command.target, &command.retry_state) {
@@ -106,7 +106,7 @@ impl<'t> BatchTable<'t> {
         }
     }
 
-    /// Adds a command to the batch of its shard's primary, if an earlier one has begun that.
+    /// Adds a command to the batch of its shard's primary, if an earlier command has begun that batch.
     #[inline]
     pub(super) fn join_primary(&mut self, number: usize, command: &RoutedCommand<'_>) -> bool {
         if let Some(shard) = self.plain_shard(command)
@@ -118,8 +118,8 @@ impl<'t> BatchTable<'t> {
         false
     }
 
-    /// Adds a command to the batch that its slot's rules name, or to that of the node that is chosen
-    /// for it now.
+    /// Adds a command to the batch that the rules of its slot determine, or else to the batch of a node that is chosen
+    /// now.
     pub(super) fn assign(
         &mut self,
         state: &ExecState<'_>,
@@ -166,7 +166,7 @@ impl<'t> BatchTable<'t> {
         Ok(())
     }
 
-    /// Adds a command where an earlier one went.
+    /// Adds a command to the batch of an earlier one.
     fn join(
         &mut self,
         state: &ExecState<'_>,
@@ -212,7 +212,7 @@ impl<'t> BatchTable<'t> {
         }
     }
 
-    /// Where an earlier command went that follows one of these rules.
+    /// The destination of an earlier command that follows one of these rules.
     fn entry(&self, rules: SlotRules) -> Option<SlotEntry> {
         let keys = [
             (rules.replica_read, SlotRule::ReplicaRead),
@@ -231,7 +231,7 @@ impl<'t> BatchTable<'t> {
         }
     }
 
-    /// The position of the batch to a destination, which is begun if there is none.
+    /// The position of the batch to a destination. Begins a batch if there is none.
     fn batch_to(&mut self, destination: &Destination<'_>) -> usize {
         let first = self.topology.shards.len()
             + match destination.kind.is_readonly() {
@@ -256,7 +256,7 @@ impl<'t> BatchTable<'t> {
         batch
     }
 
-    /// Where a command of a batch went, with how that node was chosen.
+    /// The destination of a command of a batch, with how that node was chosen.
     pub(super) fn destination_of<'b>(
         &self,
         batch: &'b NodeBatch,

@@ -40,7 +40,7 @@ impl ErrorReply {
         };
         let mut message = text_of(answer);
         let reason = cause.map_or_else(|| message.clone(), text_of);
-        // EXECABORT: nothing has run, and the cause says why.
+        // EXECABORT: nothing has run, and the cause contains the reason.
         if cause.is_some() && message.starts_with("EXECABORT") {
             message = format!("{message} ({reason})");
         }
@@ -161,7 +161,7 @@ impl ExecState<'_> {
                 if !is_down && !plan.eject && !plan.refresh {
                     migrating.mark(command.slot(), now());
                 }
-                // Otherwise the cluster is at fault, not the node.
+                // Otherwise the cause is the state of the cluster, not the node.
                 if !plan.eject {
                     peer.record_success();
                 }

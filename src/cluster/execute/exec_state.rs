@@ -136,7 +136,7 @@ impl<'c> ExecState<'c> {
         })
     }
 
-    /// Leaves a command open that no node can take: as with a cluster that is down.
+    /// Leaves open a command that no node can take, as when the cluster is down.
     #[cold]
     pub(super) fn retry_unroutable(&mut self, command: &mut RoutedCommand<'_>, error: Error) {
         count(&self.core.stats.clusterdown);

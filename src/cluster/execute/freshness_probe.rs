@@ -1,10 +1,9 @@
 //! Probes how far the replicas of a shard are behind, on the thread of a caller that reads from one.
 //!
-//! The primary is asked first how long its replication history is, then each replica how much of it
-//! it has executed. A replica that has reached the length that the primary reported has everything
-//! that was executed before the primary was asked. docs/replica-reads.md has the derivation. One
-//! caller probes a shard at a time, and others go on with the last result. A shard that no call reads
-//! from is never probed.
+//! A probe first asks the primary for the length of its replication history, then each replica how much of that history
+//! it has executed. A replica that has reached the reported length has everything that was executed before the primary
+//! was asked. docs/replica-reads.md has the derivation. One caller probes a shard at a time; the others use the last
+//! result. A shard that no call reads from is never probed.
 
 use super::node_batch::{NodeBatch, send_and_receive};
 use super::routed_command::{RoutedCommand, Target};
@@ -38,8 +37,8 @@ impl Drop for ProbeGuard<'_> {
 }
 
 impl Core {
-    /// Probes the replicas of a shard, on connections of this kind, unless another thread does or has
-    /// just done so. Returns whether anything was learned.
+    /// Probes the replicas of a shard, on connections of this kind, unless another thread does or has just done so.
+    /// Returns whether the primary reported its offset, so that replicas were probed.
     #[cold]
     pub fn probe_freshness(
         &self,
@@ -124,7 +123,7 @@ impl Core {
         call: &Call<'_>,
     ) {
         // A connection opened after the proof would void it. Where opening fails, the replica gets no
-        // proof, and the command that wants it reports why.
+        // proof, and the command that needs it reports why.
         for peer in replicas {
             let _ = peer.ensure_connected(kind, call.attempt_until(call.deadline));
         }
@@ -141,8 +140,8 @@ impl Core {
         }
     }
 
-    /// Probes a node less and less often that does not answer probes. Its health for commands is not
-    /// concerned: their failures are counted separately.
+    /// A node that does not answer probes is probed less and less often. Its health for commands is not affected:
+    /// failures of commands are counted separately.
     fn record_probe_failure(&self, peer: &Peer, error: &Error) {
         if matches!(error.code, Code::Interrupted | Code::Closed) {
             return;

@@ -286,7 +286,7 @@ impl<'c> Execution<'c> {
     ) {
         for (number, command) in commands.iter_mut().enumerate().filter(|(_, c)| c.open) {
             let error = match (command.last(), end.code) {
-                // The error of the last attempt tells more than the timeout.
+                // The error of the last attempt is more useful than the timeout.
                 (Some(last), Code::Timeout) => {
                     let mut error = last.clone();
                     error.message = format!(

@@ -1,8 +1,8 @@
 //! Sends the commands of a round to several nodes at once and receives their replies.
 //!
 //! All commands for a node are one buffer on one connection. All connections are written and read
-//! as poll(2) reports them ready. Writing to one node after another would not do: a node whose
-//! replies are not read stops reading, and a write that waits for it would keep the others idle.
+//! as poll(2) reports them ready. Writing to one node after another is not sufficient: a node whose
+//! replies are not read stops reading, and a write that waits for it would delay the other nodes.
 
 use super::routed_command::RoutedCommand;
 use crate::deadline::{Deadline, Time, now};

@@ -11,7 +11,7 @@ use crate::topology::{Shard, Topology};
 use rand::Rng;
 use std::sync::Arc;
 
-/// What decides where a command goes.
+/// The properties that decide the destination of a command.
 pub(super) struct RouteRequest<'t> {
     pub(super) target: &'t Target,
     pub(super) redirect_target: Option<&'t Arc<Peer>>,

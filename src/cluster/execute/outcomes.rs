@@ -88,9 +88,9 @@ fn error_replies<'b>(
     errors
 }
 
-/// Closes the commands that were answered without an error. Returns those that are sent again in the
-/// order of their slot: a read that is repeated at the primary changes nothing, so that its order is
-/// of no importance.
+/// Closes the commands that were answered without an error. Returns those that are sent again in
+/// the order of their slot: a read that is repeated at the primary changes nothing, so its order
+/// does not matter.
 fn close_answered(commands: &mut [RoutedCommand<'_>], handled: &[usize]) -> Vec<usize> {
     let mut open = Vec::new();
     for (number, command) in commands.iter_mut().enumerate() {

@@ -56,9 +56,9 @@ impl ExecState<'_> {
         }
     }
 
-    /// After CLUSTERDOWN from a primary: sends the command to one of its replicas next. A primary that
-    /// is cut off from the others says CLUSTERDOWN while they may have promoted that replica. It serves
-    /// the command, or replies MOVED or CLUSTERDOWN. This does not count as a redirection.
+    /// After CLUSTERDOWN from a primary: sends the command to one of its replicas next. A primary that is cut off from
+    /// the others replies CLUSTERDOWN, while they may have promoted that replica. It serves the command, or replies
+    /// MOVED or CLUSTERDOWN. This does not count as a redirection.
     pub(super) fn try_promoted_replica(
         &self,
         command: &mut RoutedCommand<'_>,

@@ -89,7 +89,7 @@ impl ExecState<'_> {
         let retry_state = command.retry_state();
         retry_state.redirect_target = None;
         retry_state.asking = false;
-        // The error of an attempt that the deadline cut short says less than the error before it.
+        // The error of an attempt that the deadline cut short is less useful than the error before it.
         let replaces = match &retry_state.last {
             None => true,
             // After a write that may have run, an error that says it was not sent would mislead.
@@ -103,7 +103,7 @@ impl ExecState<'_> {
 
     /// Takes a node out of rotation for a while.
     fn eject(&self, destination: &Destination<'_>, error: &Error) {
-        // An attempt that the deadline cut short says nothing about the node.
+        // An attempt that the deadline cut short shows nothing about the node.
         if was_cut_short(error, self.attempt_elapsed()) {
             return;
         }

@@ -5,7 +5,7 @@ use crate::net::Peer;
 use crate::resp::CommandBody;
 use std::sync::Arc;
 
-/// Where a command goes.
+/// The destination of a command.
 #[derive(Clone, Debug)]
 pub enum Target {
     /// The shard that serves the slot.
@@ -38,11 +38,11 @@ pub struct RoutedCommand<'a> {
     pub(super) recheck: bool,
     /// A replica answered it, and the session has recorded that.
     pub(super) seen: bool,
-    /// The state of its retries; None for a command that nothing has happened to, as with most.
+    /// The state of its retries; None for most commands, which need no retry.
     pub(super) retry_state: Option<Box<RetryState>>,
 }
 
-/// What earlier attempts of a command have left for the next one.
+/// The state that earlier attempts of a command pass to the next one.
 #[derive(Default)]
 pub(super) struct RetryState {
     /// Send ASKING before it.

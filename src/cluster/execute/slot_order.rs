@@ -12,16 +12,15 @@ use crate::resp::{Kind, flag};
 use crate::route::{each_key, find};
 use std::collections::HashMap;
 
-/// What has become of the closed commands of a pipeline, slot by slot. Commands are numbered by their
-/// position.
+/// The outcomes of the closed commands of a pipeline, slot by slot. Commands are numbered by their position.
 #[derive(Default)]
 struct SlotHistory {
     /// The last command of each slot that has run.
     last_run: HashMap<u16, usize>,
     /// The first and the last write of each slot that may have run.
     uncertain_writes: HashMap<u16, (usize, usize)>,
-    /// In slots with an open command after ASK: the last command of each key behind the first such
-    /// that has run or may have.
+    /// For slots with an open command after ASK: for each key, the last command that has run or may have run, if it
+    /// follows the first such open command.
     last_of_key: HashMap<Vec<u8>, usize>,
 }
 
@@ -129,7 +128,7 @@ mod tests {
     use crate::cluster::execute::routed_command::Target;
     use crate::resp::{CommandBody, NodeValue, Reply};
 
-    /// What has become of a command.
+    /// The outcome of a command.
     #[derive(Clone, Copy)]
     enum Outcome {
         Answered,

@@ -17,14 +17,14 @@ pub struct ReadConsistency {
     verify: bool,
 }
 
-/// The interval between two freshness probes of a shard: without a staleness bound, and its limits
-/// with one.
+/// The interval between two freshness probes of a shard without a staleness bound, and the limits of the interval with
+/// one.
 const PROBE_INTERVAL_MS: u64 = 50;
 const PROBE_INTERVAL_MIN_MS: u64 = 10;
 const PROBE_INTERVAL_MAX_MS: u64 = 1000;
 
 impl ReadConsistency {
-    /// That of a configuration; None where reads go to primaries alone.
+    /// The consistency of a configuration; None if reads go to primaries only.
     pub fn of(config: &Config) -> Option<ReadConsistency> {
         (config.read_from() != ReadFrom::Primary).then(|| ReadConsistency {
             zone: config.zone.clone(),

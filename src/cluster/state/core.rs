@@ -28,8 +28,8 @@ pub struct Core {
     pub wakers: Wakers,
     pub stats: Stats,
     pub session: Session,
-    /// The state of the process that created the client. The state of a forked child hangs on its
-    /// parent's. `None` only while it is dropped.
+    /// The state of the process that created the client. The state of a forked child is linked to its parent's. `None`
+    /// only while it is dropped.
     process: Option<Box<ProcessState>>,
 }
 
@@ -49,7 +49,7 @@ pub struct ProcessState {
     /// and changed roles cause no error that such a handle would see.
     pub refresh_replicas_at: AtomicU64,
     pub migrating_slots: MigratingSlots,
-    /// Notified at the end of a refresh; goes with `refresh`.
+    /// Notified at the end of a refresh; used with the lock `refresh`.
     pub refreshed: Condvar,
     pub scans: Mutex<Scans>,
     pub scripts: Mutex<Scripts>,

@@ -1,5 +1,5 @@
-//! Refreshing the topology: one thread at a time and at a limited rate. Other calls go on with the
-//! old topology in the meantime.
+//! Refreshing the topology: one thread at a time and at a limited rate. Other calls use the old topology in the
+//! meantime.
 
 use super::core::{Core, ProcessState};
 use super::stats::count;
@@ -22,7 +22,7 @@ use std::time::Duration;
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_INTERVAL: Duration = Duration::from_millis(1000);
 
-/// From how many nodes a refresh wants a view of the cluster, if there are so many.
+/// The number of nodes whose view of the cluster a refresh collects, if there are that many.
 pub const VIEWS_PER_REFRESH: usize = 2;
 /// The same for the first refresh: one seed is enough.
 const VIEWS_TO_CONNECT: usize = 1;
@@ -36,8 +36,8 @@ const MAX_REPLICA_SEARCH_MS: u64 = 60_000;
 /// Handles that read from replicas refresh again after this time, or up to a half more.
 const REPLICA_REFRESH_MS: u64 = 5_000;
 
-/// After so many successive views with an epoch older than the accepted one the older epoch is accepted:
-/// then the cluster has been created anew.
+/// After this many successive views with an epoch older than the accepted one, the older epoch is accepted: the cluster
+/// has been created anew.
 const MAX_REJECTED_VIEWS: u32 = 20;
 
 /// Marks a refresh as ended when it is dropped, also by a panic.
@@ -60,7 +60,7 @@ impl Core {
             }
             refresh.running = true;
         }
-        // A failure is counted and logged; the call goes on with the old topology.
+        // A failure is counted and logged; the call continues with the old topology.
         let _ = self.refresh(process, call, VIEWS_PER_REFRESH);
     }
 
@@ -304,8 +304,8 @@ fn schedule_next(process: &ProcessState, began: Time, changed: &Result<bool>) {
     refresh.next_at = Some(now().plus(interval.mul_f64(rng().random_range(0.5..1.0))));
 }
 
-/// Whether a refresh of another caller would have failed in the same way. An interrupted refresh says
-/// nothing about others, nor does a timeout: another caller may have more time.
+/// Whether a refresh of another caller would have failed in the same way. An interrupted refresh does not, nor does a
+/// timeout: another caller may have more time.
 fn applies_to_other_callers(error: &Error) -> bool {
     !matches!(
         error.code,
@@ -313,7 +313,7 @@ fn applies_to_other_callers(error: &Error) -> bool {
     )
 }
 
-/// What became of a new view of the cluster.
+/// The outcome of a new view of the cluster.
 enum Adoption {
     /// Rejected: its epoch is older than the accepted one.
     Outdated(u64),

@@ -44,7 +44,7 @@ struct Script {
     last_used: u64,
 }
 
-/// Whether [`Scripts::note`] may have anything to note of a command.
+/// Whether [`Scripts::note`] has an effect for a command.
 #[inline]
 pub fn may_have_script(row: &Row) -> bool {
     row.flags.has(Flag::Noscript)

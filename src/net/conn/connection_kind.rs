@@ -6,11 +6,11 @@
 pub enum ConnectionKind {
     Primary,
     Replicas,
-    /// For blocking commands: one command has the connection to itself for as long as it blocks.
+    /// For blocking commands: one command uses the connection exclusively while it blocks.
     Blocking,
     /// For blocking commands of clients that read from replicas.
     BlockingReplicas,
-    /// For finding out how far replicas are behind. A probe never queues in front of a command.
+    /// For probes of how far replicas are behind. A probe never queues in front of a command.
     FreshnessProbe,
 }
 

@@ -1,4 +1,4 @@
-//! Where a node is, and how a stream to it is opened.
+//! The address of a node, and how a stream to it is opened.
 
 use super::tls::Tls;
 use crate::address::Address;
@@ -7,7 +7,7 @@ use crate::net::resolver::Resolver;
 use crate::net::sys::DescriptorRegistry;
 use std::sync::Arc;
 
-/// What every stream to one node has in common.
+/// The settings that all streams to one node share.
 #[derive(Debug)]
 pub struct Endpoint {
     pub address: Address,

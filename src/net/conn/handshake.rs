@@ -1,8 +1,8 @@
 //! The handshake: the commands that set up a new connection.
 //!
-//! HELLO with the credentials comes first. AUTH is sent only if the server does not know HELLO, and nothing is pipelined
-//! after it, because a server that refuses it may not answer pipelined commands (redis#15640). The connection fails if
-//! any command is refused, except an unknown CLIENT SETINFO.
+//! HELLO with the credentials comes first. AUTH is sent only if the server does not support HELLO, and nothing is
+//! pipelined after it, because a server that refuses it may not answer pipelined commands (redis#15640). The connection
+//! fails if any command is refused, except an unknown CLIENT SETINFO.
 
 use super::connection::Connection;
 use super::connection_kind::ConnectionKind;
@@ -13,8 +13,8 @@ use crate::resp::{CommandBody, Kind, Reply};
 use std::borrow::Cow;
 
 /// Sets up a new connection. Returns the availability zone that the node names (Valkey 8 and later). The commands in
-/// `first` are sent with the last command of the handshake, to save a round trip, and the caller reads their replies. An
-/// error says whether any of `first` may have run; after a refusal, none has.
+/// `first` are sent with the last command of the handshake, to save a round trip, and the caller reads their replies.
+/// An error reports whether any of `first` may have run; after a refusal, none has.
 pub fn handshake(
     connection: &mut Connection,
     config: &Config,
@@ -73,8 +73,8 @@ impl Handshake<'_> {
             };
             let reply = self.reply()?;
             if let Some(error) = refusal(&reply, "HELLO") {
-                // ERR: Redis before 6 does not know HELLO. NOPROTO: a proxy does not know the version. NOPERM: the ACL
-                // does not grant it.
+                // ERR: Redis before 6 does not support HELLO. NOPROTO: a proxy does not support the protocol version.
+                // NOPERM: the ACL does not grant it.
                 let is_unknown = ["ERR", "NOPROTO", "NOPERM"]
                     .iter()
                     .any(|word| error.message.split(' ').any(|w| w == *word));
@@ -153,12 +153,12 @@ impl Handshake<'_> {
             send(&[b"CLIENT", b"SETNAME", name], "CLIENT SETNAME", true);
         }
         // Redis 7.2 and later, and Valkey. Shown by CLIENT LIST.
-        for (what, value) in [
+        for (attribute, value) in [
             (b"LIB-NAME".as_slice(), b"librediscluster".as_slice()),
             (b"LIB-VER", version),
         ] {
             send(
-                &[b"CLIENT", b"SETINFO", what, value],
+                &[b"CLIENT", b"SETINFO", attribute, value],
                 "CLIENT SETINFO",
                 false,
             );

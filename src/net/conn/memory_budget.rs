@@ -61,7 +61,7 @@ impl MemoryLease {
                 self.bytes += bytes;
                 Ok(())
             }
-            // Names no node: the same reply would exceed the budget from any other.
+            // The error names no node: the same reply from another node would also exceed the budget.
             Err(leased) => Err(Error::new(
                 Code::Protocol,
                 format_args!(

@@ -42,7 +42,7 @@ impl Stream {
             .resolve(&host, port, attempt)
             .map_err(|e| e.at(address.to_string()))?;
         for (tried, ip) in ips.iter().enumerate() {
-            // An address that does not answer leaves the others their share of the time.
+            // Each address gets a share of the time, so that one that does not answer leaves time for the others.
             let began = now();
             let share = attempt.share(began, (ips.len() - tried) as u32);
             match Stream::connect_ip(*ip, endpoint, share) {
@@ -87,7 +87,7 @@ impl Stream {
                     sys::interest(-1, 0),
                 ];
                 let is_ready = attempt.wait(&mut fds).map_err(ConnectError::Cancelled)?;
-                // Even after a timeout: the refusal may have arrived in time, and the thread run too late.
+                // Even after a timeout: the refusal may have arrived in time, but the thread was scheduled too late.
                 sys::connect_result(&socket)?;
                 if !is_ready {
                     return Err(ConnectError::Timeout);
@@ -213,7 +213,7 @@ impl Stream {
     }
 }
 
-/// Why one address could not be connected.
+/// Why a connection to one address failed.
 enum ConnectError {
     Io(io::Error),
     Timeout,

@@ -24,8 +24,8 @@ impl NodeLoad {
         (ns > 0).then(|| Duration::from_nanos(ns))
     }
 
-    /// Records how long a command took. A shorter sample has a weight of 1/2 and a longer one 1/8: a slow command says
-    /// little about the network path, a fast one much.
+    /// Records how long a command took. A shorter sample has a weight of 1/2 and a longer one 1/8: a fast command shows
+    /// the delay of the network path, a slow one mostly other delays.
     pub fn record_rtt(&self, time: Time, took: Duration) {
         let sample = (took.as_nanos() as u64).max(1);
         let old = self.rtt.load(Ordering::Relaxed);

@@ -1,8 +1,8 @@
 //! How fresh a replica is, as far as it has been proven.
 //!
-//! A [`FreshnessProof`] says that a replica has everything its primary had executed by a certain time. See
-//! docs/replica-reads.md for how it is obtained. It is kept here for its node, and dropped as soon as the node may be
-//! another process than before.
+//! A [`FreshnessProof`] states that a replica has everything its primary had executed by a certain time. See
+//! docs/replica-reads.md for how it is obtained. It is kept here for its node, and dropped as soon as another process
+//! may have taken the node's address.
 
 use super::health::Health;
 use crate::deadline::Time;
@@ -13,14 +13,15 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-/// The number of a primary's offsets that are kept. A replica that is behind by up to that many probes can be dated.
+/// The number of a primary's offsets that are kept. The age of a replica that is behind by up to this many probes can
+/// be determined.
 const MAX_SAMPLES: usize = 64;
 
 /// The replica has everything that the primary had executed by `since`.
 #[derive(Debug)]
 pub struct FreshnessProof {
     pub since: Time,
-    /// Identifies the primary: each peer has an origin of its own.
+    /// Identifies the primary: each peer has its own origin.
     primary: Weak<Origin>,
 }
 
@@ -61,9 +62,9 @@ pub struct ReplicaFreshness {
     samples: Mutex<VecDeque<OffsetSample>>,
     /// Of a primary: when the next probe of its replicas may start. During a probe, when that must have ended.
     next_probe: AtomicU64,
-    /// Identifies the process behind the address; 0 until a number is assigned. Reset when it may be another process.
+    /// Identifies the process at the address; 0 until a number is assigned. Reset when the process may have changed.
     incarnation: AtomicU32,
-    /// How often the process behind the address may have changed.
+    /// How often the process at the address may have changed.
     generation: AtomicU32,
     link: AtomicU32,
     /// How many bytes the replica was behind its primary at the last probe; -1 if unknown.
@@ -110,7 +111,7 @@ impl ReplicaFreshness {
         }
     }
 
-    /// How often the process behind the address may have changed.
+    /// How often the process at the address may have changed.
     pub fn generation(&self) -> u32 {
         self.generation.load(Ordering::SeqCst)
     }
@@ -120,14 +121,14 @@ impl ReplicaFreshness {
         self.proof.store(None);
     }
 
-    /// A connection for reads has been opened. It may lead to a process that was started just now, with older data.
+    /// A connection for reads has been opened. It may be to a process that has just started, with older data.
     pub fn new_incarnation(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
         self.invalidate();
         self.incarnation.store(0, Ordering::Release);
     }
 
-    /// The number of the process behind the address. If it has none, assigns the unused number that `fresh` returns.
+    /// The number of the process at the address. If it has none, assigns the unused number that `fresh` returns.
     pub fn incarnation_or_assign(&self, fresh: impl FnOnce() -> u32) -> u32 {
         match self.incarnation.load(Ordering::Acquire) {
             0 => {
@@ -141,7 +142,7 @@ impl ReplicaFreshness {
         }
     }
 
-    /// The number of the process behind the address; 0 if it has none.
+    /// The number of the process at the address; 0 if it has none.
     pub fn incarnation(&self) -> u32 {
         self.incarnation.load(Ordering::Acquire)
     }

@@ -1,4 +1,4 @@
-//! Connections for one caller alone, and connections for a batch that has waited long enough.
+//! Connections for the exclusive use of one caller, and connections for a batch that has waited long enough.
 
 use super::Pool;
 use super::batch::Batch;
@@ -32,7 +32,7 @@ pub(super) enum BatchConnection {
 }
 
 impl Pool {
-    /// A connection for the caller alone.
+    /// A connection for the exclusive use of the caller.
     pub fn acquire(&self, attempt: Attempt<'_>) -> Result<Box<Connection>> {
         loop {
             sim_yield_point!();

@@ -45,7 +45,7 @@ pub(super) struct InFlightBatch {
 /// What the members of a batch share.
 #[derive(Debug)]
 pub(super) struct Batch {
-    /// The futex that members sleep on. It changes whenever there is something to look at.
+    /// The futex that members sleep on. It changes whenever the members have to check the batch.
     pub(super) wake_epoch: AtomicU32,
     /// The number of members that sleep or are about to.
     sleepers: AtomicU32,

@@ -14,11 +14,11 @@ use crate::sync::lock;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// An uncontended pool opens up to this many connections at once instead of combining commands. For threads that meet
-/// rarely, handing over a connection costs more than another socket.
+/// An uncontended pool opens up to this many connections at once instead of combining commands. For threads that rarely
+/// use the node at the same time, handing over a connection costs more than another socket.
 const UNCONTENDED_CONNECTIONS: usize = 4;
 
-/// How a command gets to a connection.
+/// How a command gets a connection.
 enum AcquireDecision {
     /// Alone on an idle connection.
     Alone(Box<Connection>),
@@ -91,7 +91,7 @@ impl Pool {
                     let attempt_to_open = attempt.limited_to(limit);
                     match self.connector.open_with(self.kind, body, attempt_to_open) {
                         Ok(connection) => leader.connection = Some(connection),
-                        // Not an error of the command: it shares the connections that there are.
+                        // Not an error of the command, which shares the existing connections.
                         Err(_) => {
                             lock(&self.state).force_contended();
                             continue;

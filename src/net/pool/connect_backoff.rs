@@ -12,7 +12,7 @@ use std::time::Duration;
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// The same if the credentials are refused. A retry rarely helps, and servers log each one.
 const AUTH_RETRY_AFTER: Duration = Duration::from_millis(1000);
-/// A connect that timed out sooner had a short deadline, and says nothing about the node.
+/// A connect that timed out sooner had a short deadline, and shows nothing about the node.
 const SHORT_ATTEMPT: Duration = Duration::from_millis(50);
 
 /// The backoff of one node for one group of connection kinds.
@@ -67,7 +67,7 @@ impl ConnectBackoff {
 
     pub(super) fn on_success(&self, began: Time, time: Time) {
         let ms = time.since(began).as_millis().min(60_000) as u32;
-        // A slowly decaying maximum: one fast handshake says little.
+        // A slowly decaying maximum: one fast handshake shows little.
         let before = self.handshake_ms.load(Ordering::Relaxed);
         self.handshake_ms
             .store(ms.max(before - before / 4), Ordering::Relaxed);
@@ -113,12 +113,15 @@ mod tests {
         assert!(backoff.try_start(time).is_ok());
         let refused = Error::new(Code::Connect, "refused").sent(true);
         backoff.on_failure(time, time, &refused);
-        let told = backoff.try_start(later(99)).unwrap_err();
-        assert!(told.code == Code::Connect && !told.sent, "{told}");
-        assert!(backoff.try_start(later(120)).is_ok(), "one may");
+        let error = backoff.try_start(later(99)).unwrap_err();
+        assert!(error.code == Code::Connect && !error.sent, "{error}");
+        assert!(
+            backoff.try_start(later(120)).is_ok(),
+            "one caller may start"
+        );
         assert!(
             backoff.try_start(later(121)).is_err(),
-            "and the others wait"
+            "the others get the error"
         );
         backoff.on_success(later(121), later(130));
         assert!(backoff.try_start(later(131)).is_ok());

@@ -97,8 +97,8 @@ impl Connector {
         Ok(connection)
     }
 
-    /// Opens a connection with a command on it. If the command may be sent early ([`Call::early`]) it has been sent
-    /// with the handshake. Not if READONLY is part of that: a node that refuses READONLY must not serve the read.
+    /// Opens a connection with a command on it. A command that may be sent early ([`Call::early`]) is sent with the
+    /// handshake, unless the handshake contains READONLY: a node that refuses READONLY must not serve the read.
     ///
     /// [`Call::early`]: crate::net::Call::early
     pub(super) fn open_with(
@@ -115,8 +115,8 @@ impl Connector {
         Ok(connection)
     }
 
-    /// Opens a connection and sends `first` with the handshake. The caller reads the replies to that. An error says
-    /// whether any of these commands may have run.
+    /// Opens a connection and sends `first` with the handshake. The caller reads the replies to `first`. An error
+    /// reports whether any of these commands may have run.
     pub fn open_with_commands(
         &self,
         kind: ConnectionKind,

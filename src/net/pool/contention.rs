@@ -1,4 +1,4 @@
-//! How many commands meet at a pool.
+//! The contention of a pool: how many commands use it at the same time.
 
 /// The number of recent commands that the moving average covers, about.
 const WINDOW: u32 = 32;
@@ -32,7 +32,7 @@ impl Contention {
         self.average == 0
     }
 
-    /// A command has found so many others.
+    /// Records that a command has found this number of others.
     pub(super) fn record(&mut self, others: u32) {
         // Rounded up, so that the average reaches 0 where commands find no others.
         self.average -= self.average.div_ceil(WINDOW);
@@ -40,7 +40,7 @@ impl Contention {
         self.is_contended = self.average > if self.is_contended { EXIT } else { ENTER };
     }
 
-    /// Makes the pool contended, as if each command had found so many others.
+    /// Makes the pool contended, as if each command had found this number of others.
     pub(super) fn force(&mut self, others: u32) {
         self.average = others * UNIT;
         self.is_contended = true;

@@ -72,7 +72,7 @@ impl Drop for EntryGuard<'_> {
 pub(super) struct Follower<'a> {
     entry: EntryGuard<'a>,
     attempt: Attempt<'a>,
-    /// The batch's wake epoch when this thread last looked at the batch.
+    /// The batch's wake epoch when this thread last checked the batch.
     wake_epoch: u32,
     /// Whether this thread has waited since it joined. Only then may it take a connection for the batch.
     has_waited: bool,
@@ -196,7 +196,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Yields or sleeps until there is something to look at.
+    /// Yields or sleeps until this thread has to check the batch again.
     fn wait(&mut self, time: Time) {
         let EntryGuard {
             pool,

@@ -74,8 +74,8 @@ impl<'a> LeaderGuard<'a> {
         Ok(reply)
     }
 
-    /// Opens a connection for the batch. If that fails, all members get the error; unless it is only that the leader
-    /// `own` has to go, and then another member opens a connection.
+    /// Opens a connection for the batch. If that fails, all members get the error. If only the call of the leader `own`
+    /// has to end, another member opens a connection instead.
     fn open_for_batch(&mut self, own: usize, attempt: Attempt<'_>) -> Result<()> {
         self.connection = None;
         match self.pool.connector.open(self.pool.kind, attempt) {
@@ -180,8 +180,8 @@ impl<'a> LeaderGuard<'a> {
         outcome.unwrap_or_else(|| Err(Error::new(Code::Internal, "the leader had no entry")))
     }
 
-    /// The replies end before `member`: the leader `own` has to go, or the connection is lost for all. Returns the
-    /// leader's error.
+    /// Reading stops before the reply of `member`: the call of the leader `own` has to end, or the connection is lost
+    /// for all. Returns the leader's error.
     fn stop_reading(
         &mut self,
         progress: &Progress,

@@ -6,10 +6,10 @@
 //! replies of all members and wakes them with one system call. So many threads cost a few system calls per burst, as in
 //! a pipeline, and the library needs no thread of its own.
 //!
-//! A batch that has waited for [`state::EXTRA_CONNECTION_AFTER`] opens another connection, up to the limit. So a slow command,
-//! a large reply or a dead leader does not delay others for long. A member whose deadline passes abandons its entry: a
-//! command that has not been sent is removed, and the reply to one that has been sent is read and discarded. A leader
-//! whose deadline passes hands the connection and its progress to another member.
+//! A batch that has waited for [`state::EXTRA_CONNECTION_AFTER`] opens another connection, up to the limit. So a slow
+//! command, a large reply or a stalled leader does not delay others for long. A member whose deadline passes abandons
+//! its entry: a command that has not been sent is removed, and the reply to one that has been sent is read and
+//! discarded. A leader whose deadline passes hands the connection and its progress to another member.
 //!
 //! The design is that of RocksDB's write thread (db/write_thread.h): group commit with a leader and followers.
 

@@ -49,7 +49,7 @@ impl State {
         self.idle.pop()
     }
 
-    /// A new command has found so many connections busy.
+    /// Records the number of other commands that a new command has found.
     #[inline(never)]
     fn record_contention(&mut self, busy: usize) {
         let queued = self.open_batches.iter().map(|b| b.ends.len());

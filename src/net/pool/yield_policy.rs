@@ -107,8 +107,8 @@ mod tests {
     const QUICK: u64 = 10;
     const SLICE: u64 = 1001;
 
-    /// Yields one after the other, each of so many microseconds, until one is not allowed. Returns the time, and whether
-    /// all were allowed.
+    /// Yields one after the other, each of the given number of microseconds, until one is not allowed. Returns the
+    /// time, and whether all were allowed.
     fn turns(
         yield_policy: &YieldPolicy,
         mut time: u64,

@@ -13,7 +13,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
-/// Queries the name servers in turn, for each candidate name, as many rounds as resolv.conf says.
+/// Queries the name servers in turn, for each candidate name, for the number of rounds in resolv.conf.
 pub(super) fn query_servers(
     host: &str,
     config: &DnsConfig,
@@ -67,12 +67,12 @@ fn late(host: &str, why: &str) -> Error {
     )
 }
 
-/// What one name server says about one name.
+/// The answer of one name server about one name.
 enum Outcome {
     Addresses(Addresses),
     /// The name does not exist, or has no address.
     NoAddress,
-    /// Another server may know: what this one did.
+    /// This server failed, for this reason. Another server may answer.
     Failed(String),
 }
 
@@ -152,7 +152,7 @@ impl Exchange<'_> {
             match pending.query.parse_answer(datagram) {
                 Some(Answer::NotUnderstood) if pending.query.has_edns() => {
                     if let Some(plain) = self.query(pending.query.record(), false) {
-                        // A failure shows as a missing answer.
+                        // A failed send appears as a missing answer.
                         let _ = sys::send(socket.as_raw_fd(), plain.query.as_bytes());
                         *pending = plain;
                     }
@@ -194,7 +194,7 @@ fn unreachable(error: &io::Error) -> Outcome {
     Outcome::Failed(format!("is unreachable: {error}"))
 }
 
-/// The addresses of both record types; without any, the reason that says most.
+/// The addresses of both record types; without any, the most specific reason.
 fn combine(queries: Vec<Pending>) -> Outcome {
     let mut found = Addresses::default();
     let (mut failed, mut silent) = (None, false);
@@ -280,7 +280,7 @@ mod tests {
     fn scripted_server(
         script: impl Fn(&Received<'_>) -> Option<Vec<u8>> + Send + Sync + 'static,
     ) -> (SocketAddr, Arc<AtomicUsize>) {
-        // The port is free for UDP because the system gave it for TCP to nobody else.
+        // A port that is free for TCP can be in use for UDP: then the next port is tried.
         let (listener, socket) = loop {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             if let Ok(socket) = UdpSocket::bind(listener.local_addr().unwrap()) {
@@ -342,7 +342,7 @@ mod tests {
         }
     }
 
-    /// Looks a host up within so many milliseconds.
+    /// Looks a host up within `ms` milliseconds.
     fn look_up(host: &str, config: &DnsConfig, ms: u64) -> Result<Vec<IpAddr>> {
         let (cancel_flag, wakers) = (CancelFlag::default(), Wakers::default());
         let call = Call::new(now(), ms, ms, &cancel_flag, &wakers);
@@ -353,7 +353,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// So many IPv4 addresses of 10.9.0.0/16.
+    /// `count` IPv4 addresses of 10.9.0.0/16.
     fn many(count: u16) -> Vec<IpAddr> {
         let numbers = (0..count).map(u16::to_be_bytes);
         numbers
@@ -405,7 +405,7 @@ mod tests {
         let (good, _) = scripted_server(|query| {
             (query.record == RecordType::A).then(|| query.reply(0, &[ip("127.0.0.7")]))
         });
-        // Nothing listens here, which the kernel reports.
+        // No process listens on this port, which the kernel reports.
         let unbound = UdpSocket::bind("127.0.0.1:0").unwrap();
         let unbound = unbound.local_addr().unwrap();
         let config = config(&[unbound, failing, malformed, silent, good], &[]);
@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn truncated_answer_is_completed_over_tcp() {
         let (server, _) = scripted_server(|query| match (query.tcp, query.record) {
-            // As some servers do it: nothing but the flag.
+            // Some servers send only the flag.
             (false, RecordType::A) => Some(truncated(query.reply(0, &[]))),
             (true, RecordType::A) => {
                 let records = many(1000).into_iter().map(|ip| address_record(ASKED, ip));

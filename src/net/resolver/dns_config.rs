@@ -19,8 +19,8 @@ pub(super) struct DnsConfig {
 }
 
 impl DnsConfig {
-    /// Lines and options that cannot be parsed are ignored, as in the C library's resolver; so are the limits on the
-    /// options its limits. A name server with a scope (`fe80::1%eth0`) is ignored.
+    /// Lines and options that cannot be parsed are ignored, as in the C library's resolver. The limits on the options
+    /// are also those of that resolver. A name server with a scope (`fe80::1%eth0`) is ignored.
     pub(super) fn parse(bytes: &[u8]) -> DnsConfig {
         let (file, _ignored) = resolv_conf::Config::parse_with_errors(bytes);
         let plain = file.nameservers.iter().filter_map(|ip| match ip {

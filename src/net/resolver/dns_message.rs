@@ -1,7 +1,7 @@
 //! DNS messages: queries for the addresses of a name, and what an answer contains. No I/O.
 //!
-//! The crate `domain` builds and parses the messages; it allocates nothing and follows no compression pointer
-//! twice. This file says which records of an answer count.
+//! The crate `domain` builds and parses the messages; it allocates nothing and follows no compression pointer twice.
+//! This file decides which records of an answer are used.
 
 use domain::base::iana::{Class, OptRcode, Rcode, Rtype};
 use domain::base::message::Message;
@@ -58,7 +58,8 @@ pub enum Answer {
     Truncated(Addresses),
     /// The name does not exist (NXDOMAIN).
     NoSuchName,
-    /// The server does not understand the query (FORMERR, NOTIMP). Servers without EDNS answer so to a query with it.
+    /// The server does not understand the query (FORMERR, NOTIMP). Servers without EDNS send this for a query with
+    /// EDNS.
     NotUnderstood,
     /// The server failed or refused: its response code.
     Failed(OptRcode),

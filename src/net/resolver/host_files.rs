@@ -38,7 +38,7 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split_whitespace()
 }
 
-/// The contents of a file. One that cannot be read counts as empty: systems without it work like that.
+/// The contents of a file. A file that cannot be read counts as empty, like a missing one.
 pub(super) fn read(path: &str) -> Vec<u8> {
     std::fs::read(path).unwrap_or_default()
 }

@@ -2,7 +2,7 @@
 //!
 //! getaddrinfo() has no deadline and cannot be interrupted, and its asynchronous form starts threads. So this resolver
 //! reads the hosts file and queries the name servers of resolv.conf itself. It calls getaddrinfo() only where
-//! nsswitch.conf names other sources and neither of these two knows the name.
+//! nsswitch.conf names other sources and neither of these two has the name.
 
 mod dns_client;
 mod dns_config;
@@ -22,11 +22,12 @@ use crate::sync::{Mutex, lock};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-/// Limits on the TTL. Not every connection looks the name up; a change is seen within a minute.
+/// Limits on the TTL. The minimum saves look-ups when many connections are opened. With the maximum, a change takes
+/// effect within a minute.
 const MIN_TTL: Duration = Duration::from_secs(1);
 const MAX_TTL: Duration = Duration::from_secs(60);
 
-/// For how long expired addresses go on serving after a lookup that failed.
+/// How long expired addresses stay in use after a failed lookup.
 const STALE_TTL: Duration = Duration::from_secs(5);
 
 /// The result of a lookup.
@@ -50,7 +51,7 @@ struct CachedAddresses {
 
 impl Resolver {
     /// The socket addresses of a host. If the cache has expired, the lookup gets half of the attempt's time, and expired
-    /// addresses serve if it fails.
+    /// addresses are used if it fails.
     pub fn resolve(&self, host: &str, port: u16, attempt: Attempt<'_>) -> Result<Vec<SocketAddr>> {
         if let Ok(ip) = host.parse() {
             return Ok(vec![SocketAddr::new(ip, port)]);

@@ -22,7 +22,7 @@ impl DescriptorRegistry {
     }
 
     /// In a forked child: closes the descriptors that the parent had registered. If another thread of the parent held
-    /// the lock at the fork, nobody ever releases it in the child: then the descriptors stay open.
+    /// the lock at the fork, the lock is never released in the child. The descriptors then stay open.
     pub fn close_inherited(&self) {
         if let Ok(open) = self.open.try_lock() {
             for fd in open.iter() {

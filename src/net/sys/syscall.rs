@@ -1,4 +1,4 @@
-//! What the files of system calls share.
+//! Definitions that several files of system calls use.
 
 use std::io;
 use std::time::Duration;

@@ -1,11 +1,11 @@
-//! One attempt of a call: what it may wait for, and until when.
+//! One attempt of a call, with its deadline.
 
 use super::call::Call;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::sys::PollFd;
 
-/// A call and the deadline of what it does now, which is never later than the deadline of the call.
+/// A call and the deadline of its present step, which is never later than the deadline of the call.
 #[derive(Clone, Copy)]
 pub struct Attempt<'a> {
     pub call: &'a Call<'a>,

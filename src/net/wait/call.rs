@@ -17,7 +17,7 @@ use std::time::Duration;
 /// 10 ms and rounds up, so that a longer timeout would mean more than one tick.
 pub const RECV_TIMEOUT_MS: u64 = 1;
 
-/// The longest tick of a kernel's clock. A nearer deadline is waited for in a poll, which is exact.
+/// The longest tick of a kernel's clock. A call waits for a nearer deadline in a poll, which is exact.
 pub const TICK_MS: u64 = 10;
 
 /// The time between two checks of a waiting call that has no event to be woken by.

@@ -1,9 +1,9 @@
-//! The wait callback: a function of the host program that a waiting call asks whether to go on.
+//! The wait callback: a function of the host program that decides whether a waiting call continues.
 //!
-//! In some languages a signal handler runs only between two instructions of the language, so not while a call of this
-//! library waits, and only the handler knows whether the call should end. So a thread can set a callback, and its calls
-//! invoke it from time to time while they wait. Meanwhile the command keeps its position on the wire and in every queue:
-//! nothing is given up before the callback returns false.
+//! In some languages a signal handler runs only between two instructions of the language. It does not run while a call
+//! of this library waits, but only the handler can decide whether the call should end. So a thread can set a callback,
+//! and its calls invoke it at intervals while they wait. Meanwhile the command keeps its position on the wire and in
+//! every queue: nothing is given up before the callback returns false.
 //!
 //! The callback belongs to the thread and not to a handle. Signals are delivered to threads, and a call that is still
 //! creating a handle needs the callback as well.
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// The time between two invocations if no signal arrives. After a signal the callback is invoked at once.
 pub const INTERVAL: Duration = Duration::from_millis(25);
 
-/// Returns whether the call should go on.
+/// Returns whether the call should continue.
 pub type WaitCallback = Rc<dyn Fn() -> bool>;
 
 struct ThreadState {
@@ -62,7 +62,7 @@ pub(super) enum CallbackTiming {
     Now,
 }
 
-/// Whether the call that began at `started` may go on. Must be called with no lock held: the callback may call the
+/// Whether the call that began at `started` may continue. Must be called with no lock held: the callback may call the
 /// library.
 pub(super) fn call_wait_callback(started: Time, time: Time, timing: CallbackTiming) -> bool {
     enum Decision {
@@ -72,7 +72,7 @@ pub(super) fn call_wait_callback(started: Time, time: Time, timing: CallbackTimi
     }
     let decision = STATE.try_with(|state| {
         let mut state = state.borrow_mut();
-        // The callback has ended this call. That also holds for what the call still has to undo.
+        // The callback has ended this call. That also holds for the clean-up of the call.
         if state.ended_call == Some(started) {
             return Decision::End;
         }

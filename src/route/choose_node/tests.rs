@@ -1,4 +1,4 @@
-//! Choices as a table: nodes that nobody connects to.
+//! Choices as a table. The nodes exist only as values: no connection is made.
 
 use super::*;
 use crate::address::Address;
@@ -48,7 +48,7 @@ fn criteria(read_from: ReadFrom) -> SelectionCriteria<'static> {
     }
 }
 
-/// How often each node is chosen by many numbers.
+/// How often each node is chosen, over many random numbers.
 fn spread(
     shard: &Shard,
     criteria: SelectionCriteria<'_>,
@@ -110,7 +110,7 @@ fn other_zone_is_used_only_if_own_zone_cannot_serve() {
     }
     let elsewhere = shard(&["b", "b", "c"]);
     assert_eq!(nodes(&spread(&elsewhere, zone, &[])), [1, 2]);
-    // Nobody has named a zone: each is tried, because it may be ours.
+    // No node has a known zone: each node is a candidate, because it may be in the zone of the client.
     assert_eq!(nodes(&spread(&shard(&["", "", ""]), zone, &[])), [1, 2]);
     for (excluded, fallback) in [(&[1][..], false), (&[0, 1], true)] {
         let choice =
@@ -213,7 +213,7 @@ fn nearest_nodes_serve_and_others_are_probed() {
         .load
         .record_rtt(at(1502), Duration::from_micros(1));
     assert!(nodes(&spread(&four, later, &[])).contains(&0));
-    // A near one that fails is skipped over.
+    // A near node that fails is skipped.
     four.replicas[0].peer.health.record_failure(at(1501), 1.0);
     assert!(!nodes(&spread(&four, later, &[])).contains(&1));
 }

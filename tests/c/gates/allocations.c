@@ -1,8 +1,8 @@
-/* Preloaded, counts what a program asks of the allocator and says so at its end. */
+/* A preloaded library that counts the allocations of a program and prints the count at its end. */
 #include <stddef.h>
 #include <stdio.h>
 
-/* What glibc's functions are called, whoever stands in front of them. */
+/* The names of glibc's own functions, which no preloaded library replaces. */
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
 extern void *__libc_realloc(void *memory, size_t size);

@@ -1,11 +1,11 @@
 /*
- * One workload a fixed number of times, for whoever counts from outside: callgrind, strace, the
- * shim beside this file.
+ * Runs a workload a fixed number of times, for tools that measure the process: callgrind, strace, and the
+ * preloaded library allocations.c.
  *
- *     workload WORKLOAD TIMES [OTHER TIMES]...
+ *     workload WORKLOAD TIMES [WORKLOAD TIMES]...
  *
- * Two runs of different length, subtracted, leave what one time costs. What they find is put there
- * by "load". Every reply is walked, and one that is not as loaded ends the program with 1.
+ * The difference of two runs of different length is the cost of the additional operations. The workload "load" writes
+ * the data that the others read. Every reply is checked in full; an unexpected reply ends the program with status 1.
  */
 #define _POSIX_C_SOURCE 200112L /* pthread_barrier_t */
 
@@ -17,38 +17,38 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEYS = 1000, MANY = 100, ELEMENTS = 10000, VALUE = 16, BIG = 10 * 1024 * 1024, DEEP = 100000 };
+enum { KEYS = 1000, BATCH = 100, ELEMENTS = 10000, VALUE = 16, BIG = 10 * 1024 * 1024, DEEP = 100000 };
 
 static char keys[KEYS][16];
 static size_t key_lens[KEYS];
-static char fat[MANY][16];
+static char kilobyte_keys[BATCH][16];
 static rdc_client *client;
 
-static void fail(const char *what, const rdc_reply *reply)
+static void fail(const char *command, const rdc_reply *reply)
 {
-    const char *words = rdc_reply_str(reply);
-    fprintf(stderr, "%s: unexpected reply %" PRId32 " (%zu) %.200s\n", what, rdc_reply_type(reply),
-            rdc_reply_len(reply), words ? words : "");
+    const char *message = rdc_reply_str(reply);
+    fprintf(stderr, "%s: unexpected reply %" PRId32 " (%zu) %.200s\n", command, rdc_reply_type(reply),
+            rdc_reply_len(reply), message ? message : "");
     exit(1);
 }
 
-static void expect(const char *what, const rdc_reply *reply, int32_t type, size_t len)
+static void check_reply(const char *command, const rdc_reply *reply, int32_t type, size_t len)
 {
     if (rdc_reply_type(reply) != type || rdc_reply_len(reply) != len)
-        fail(what, reply);
+        fail(command, reply);
 }
 
-/* As a C program does it: element by element, type, text and length of each. */
-static void walk(const char *what, const rdc_reply *reply, size_t elements)
+/* Reads type, text and length of each element, as a typical C program does. */
+static void check_elements(const char *command, const rdc_reply *reply, size_t elements)
 {
     if (rdc_reply_len(reply) != elements)
-        fail(what, reply);
+        fail(command, reply);
     for (size_t i = 0; i < elements; i++) {
         const char *text;
         int64_t len;
         const rdc_reply *element = rdc_reply_at(reply, i);
         if (rdc_reply_read(element, &text, &len) != RDC_STRING || len == 0 || text[len] != '\0')
-            fail(what, element);
+            fail(command, element);
     }
 }
 
@@ -57,7 +57,7 @@ static void get(void)
     static size_t next;
     size_t i = next++ % KEYS;
     rdc_reply *reply = rdc_get(client, keys[i], key_lens[i]);
-    expect("GET", reply, RDC_STRING, VALUE);
+    check_reply("GET", reply, RDC_STRING, VALUE);
     rdc_reply_free(reply);
 }
 
@@ -66,7 +66,7 @@ static void set(void)
     static size_t next;
     size_t i = next++ % KEYS;
     rdc_reply *reply = rdc_set(client, keys[i], key_lens[i], "0123456789abcdef", VALUE);
-    expect("SET", reply, RDC_STATUS, 2);
+    check_reply("SET", reply, RDC_STATUS, 2);
     rdc_reply_free(reply);
 }
 
@@ -78,41 +78,41 @@ static void pipeline(void)
     for (size_t i = 0; i < KEYS; i++)
         rdc_pipeline_get(p, keys[i], key_lens[i]);
     rdc_reply *reply = rdc_pipeline_execute(p);
-    walk("pipeline", reply, KEYS);
+    check_elements("pipeline", reply, KEYS);
     rdc_reply_free(reply);
 }
 
 static void mget(void)
 {
-    static const char *argv[1 + MANY] = {"MGET"};
-    static size_t lens[1 + MANY] = {4};
-    for (size_t i = 0; !argv[MANY] && i < MANY; i++) {
+    static const char *argv[1 + BATCH] = {"MGET"};
+    static size_t lens[1 + BATCH] = {4};
+    for (size_t i = 0; !argv[BATCH] && i < BATCH; i++) {
         argv[1 + i] = keys[i];
         lens[1 + i] = key_lens[i];
     }
-    rdc_reply *reply = rdc_command(client, 1 + MANY, argv, lens);
-    walk("MGET", reply, MANY);
+    rdc_reply *reply = rdc_command(client, 1 + BATCH, argv, lens);
+    check_elements("MGET", reply, BATCH);
     rdc_reply_free(reply);
 }
 
 static void lrange(void)
 {
     rdc_reply *reply = rdc_cmd(client, "LRANGE", "biglist", "0", "-1");
-    walk("LRANGE", reply, ELEMENTS);
+    check_elements("LRANGE", reply, ELEMENTS);
     rdc_reply_free(reply);
 }
 
 static void hgetall(void)
 {
     rdc_reply *reply = rdc_cmd(client, "HGETALL", "bighash");
-    walk("HGETALL", reply, 2 * ELEMENTS);
+    check_elements("HGETALL", reply, 2 * ELEMENTS);
     rdc_reply_free(reply);
 }
 
 static void bigget(void)
 {
     rdc_reply *reply = rdc_get(client, "bigstr", 6);
-    expect("GET bigstr", reply, RDC_STRING, BIG);
+    check_reply("GET bigstr", reply, RDC_STRING, BIG);
     rdc_reply_free(reply);
 }
 
@@ -127,7 +127,7 @@ static rdc_client *connect_to_cluster(void)
     return c;
 }
 
-/* From nothing to the first reply. */
+/* Creates a client and waits for its first reply. */
 static void create(void)
 {
     rdc_client *shared = client;
@@ -137,7 +137,7 @@ static void create(void)
     client = shared;
 }
 
-/* A handle more, with everything of its own, that has been used and is kept. */
+/* One more client with its own connections, which has been used and stays open. */
 static void idle(void)
 {
     rdc_client *shared = client;
@@ -147,22 +147,22 @@ static void idle(void)
     client = shared;
 }
 
-/* A handle more on the same cluster, which is kept. */
-static void twins(void)
+/* One more handle on the same cluster, which stays open. */
+static void derived_handles(void)
 {
-    rdc_client *twin = rdc_readonly(client);
-    if (rdc_client_error(twin))
+    rdc_client *derived = rdc_readonly(client);
+    if (rdc_client_error(derived))
         fail("twin", NULL);
 }
 
-/* A GET by each of so many handles. */
+/* One GET by each of `count` derived handles, repeated `times` times. */
 static void handles(int count, long times)
 {
     static rdc_client *all[1024];
     rdc_client *shared = client;
     for (int i = 0; i < count; i++)
         all[i] = rdc_with(shared, "timeout_ms", "4000");
-    for (long turn = 0; turn < times; turn++)
+    for (long round = 0; round < times; round++)
         for (int i = 0; i < count; i++) {
             client = all[i];
             get();
@@ -177,9 +177,9 @@ static void deep(void)
 {
     rdc_pipeline *p = rdc_pipeline_new(client);
     for (size_t i = 0; i < DEEP; i++)
-        rdc_pipeline_get(p, fat[i % MANY], RDC_NTS);
+        rdc_pipeline_get(p, kilobyte_keys[i % BATCH], RDC_NTS);
     rdc_reply *reply = rdc_pipeline_execute(p);
-    walk("deep", reply, DEEP);
+    check_elements("deep", reply, DEEP);
     rdc_reply_free(reply);
     rdc_pipeline_free(p);
 }
@@ -200,10 +200,10 @@ static void load(void)
         rdc_pipeline_command(p, 4, (const char *[]){"HSET", "bighash", name, name}, NULL);
     }
     rdc_pipeline_set(p, "bigstr", RDC_NTS, value, BIG);
-    for (int i = 0; i < MANY; i++)
-        rdc_pipeline_set(p, fat[i], RDC_NTS, value, 1024);
+    for (int i = 0; i < BATCH; i++)
+        rdc_pipeline_set(p, kilobyte_keys[i], RDC_NTS, value, 1024);
     rdc_reply *reply = rdc_pipeline_execute(p);
-    for (size_t i = 0; i < 2 * ELEMENTS + 3 + MANY; i++)
+    for (size_t i = 0; i < 2 * ELEMENTS + 3 + BATCH; i++)
         if (rdc_reply_error(rdc_reply_at(reply, i)))
             fail("load", rdc_reply_at(reply, i));
     rdc_reply_free(reply);
@@ -216,10 +216,10 @@ static const struct {
 } workloads[] = {
     {"load", load},     {"get", get},         {"set", set},       {"pipeline", pipeline},
     {"mget", mget},     {"lrange", lrange},   {"hgetall", hgetall}, {"bigget", bigget},
-    {"create", create}, {"idle", idle},       {"twins", twins},       {"deep", deep},
+    {"create", create}, {"idle", idle},       {"deep", deep},     {"derived_handles", derived_handles},
 };
 
-/* So many threads on one handle, each so many times, from the same moment on. */
+/* `count` threads on one handle, which start at the same time; each makes `times` calls. */
 static pthread_barrier_t start;
 
 static void *one_thread(void *arg)
@@ -229,7 +229,7 @@ static void *one_thread(void *arg)
     for (size_t i = 0; i < (size_t)times; i++) {
         size_t k = (i * 7 + (size_t)&i) % KEYS;
         rdc_reply *reply = rdc_get(client, keys[k], key_lens[k]);
-        expect("GET", reply, RDC_STRING, VALUE);
+        check_reply("GET", reply, RDC_STRING, VALUE);
         rdc_reply_free(reply);
     }
     return NULL;
@@ -268,7 +268,7 @@ static void run(const char *name, long times)
             return;
         }
     }
-    fprintf(stderr, "no workload %s\n", name);
+    fprintf(stderr, "there is no workload %s\n", name);
     exit(2);
 }
 
@@ -287,8 +287,8 @@ int main(int argc, char **argv)
 {
     for (size_t i = 0; i < KEYS; i++)
         key_lens[i] = (size_t)snprintf(keys[i], sizeof keys[i], "key:%zu", i);
-    for (size_t i = 0; i < MANY; i++)
-        snprintf(fat[i], sizeof fat[i], "fat:%zu", i);
+    for (size_t i = 0; i < BATCH; i++)
+        snprintf(kilobyte_keys[i], sizeof kilobyte_keys[i], "1kb:%zu", i);
     client = connect_to_cluster();
     for (int i = 1; i + 1 < argc; i += 2)
         run(argv[i], atol(argv[i + 1]));

@@ -54,10 +54,10 @@ impl ClusterBuilder {
     }
 
     /// Gives each node its own IP address, 127.0.1.1 and so on, for its connections to other nodes too, so that packet
-    /// rules can tell nodes apart; clients are 127.0.0.1. The nodes are administered over Unix sockets, which network
+    /// rules can distinguish the nodes; clients are 127.0.0.1. The nodes are administered over Unix sockets, which network
     /// faults do not affect.
-    pub fn apart(mut self) -> Self {
-        self.launch.apart = true;
+    pub fn separate_addresses(mut self) -> Self {
+        self.launch.separate_addresses = true;
         self
     }
 

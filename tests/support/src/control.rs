@@ -1,4 +1,4 @@
-//! The control socket: it breaks a cluster on request of any language.
+//! The control socket: programs in any language break a cluster through it.
 //!
 //! A Unix stream socket with a line protocol. A request is one line of words, quoted as in [`crate::words`]. The
 //! answer is any number of lines and a last line, which is `ok`, or `error` and a reason. A connection can carry
@@ -15,26 +15,26 @@ use std::sync::{Arc, Weak};
 
 /// The commands of [`execute`], for `cluster ctl --help`.
 pub const COMMANDS: &str = "\
-nodes                          port role id primary-port pid, a line per node
+nodes                          port role id primary-port pid; one line per node
 primary-of SLOT|key:KEY        port of the primary
-replicas-of SLOT|key:KEY       ports of its replicas, a line each
+replicas-of SLOT|key:KEY       ports of its replicas, one per line
 kill PORT                      kill -9
 stop PORT                      SIGSTOP
 cont PORT                      SIGCONT
-restart PORT                   start again: same ports, same data
+restart PORT                   start again with the same ports and data
 failover PORT [force|takeover] make this replica the primary
-migrate SLOT|key:KEY PORT      move a slot, key by key
+migrate SLOT|key:KEY PORT      migrate a slot key by key
 migrate-begin SLOT|key:KEY PORT
 migrate-keys SLOT|key:KEY PORT KEY...
 migrate-finish SLOT|key:KEY PORT
-migrate-atomic FIRST LAST PORT move slots at once (Valkey 9)
-pause-replication PORT         cut this replica off its primary's writes
+migrate-atomic FIRST LAST PORT migrate a range of slots atomically (Valkey 9)
+pause-replication PORT         stop the replication to this replica
 resume-replication PORT
-wait-sync                      until replicas have all that was written
-wait-healthy                   until all live nodes agree, too
-command PORT ARGS...           any command, the reply as redis-cli writes it
-calls PORT COMMAND             how often the node has executed it
-reset-stats                    set all those counts to 0
+wait-sync                      wait until the replicas have all writes
+wait-healthy                   wait-sync, and until all running nodes agree
+command PORT ARGS...           send any command; prints the reply as redis-cli does
+calls PORT COMMAND             how often the node executed the command
+reset-stats                    reset these counts to 0
 ";
 
 /// Serves the control socket of a cluster in separate threads until the cluster is dropped.

@@ -9,7 +9,7 @@
 //! HANDSHAKE              answers HELLO, AUTH, READONLY, CLIENT SETNAME and their like, until a
 //!                        command comes that is none of these, or that the next line expects
 //! SEND +OK\r\n           these bytes, in one write; only escapes mean something
-//! SENDSLOW 1 $3\r\nfoo   these bytes, 1 (or n) at a time, a millisecond apart
+//! SENDSLOW 1 $3\r\nfoo   these bytes, 1 (or n) at a time, at intervals of 1 ms
 //! WAIT 50                milliseconds
 //! CLOSE                  hangs up (FIN)
 //! RESET                  hangs up rudely (RST)

@@ -19,7 +19,7 @@ pub(crate) struct Launch {
     /// Certificate, key, authority.
     pub tls: Option<[PathBuf; 3]>,
     /// Each server has its own IP address, 127.0.1.1, 127.0.1.2, ..., for outgoing connections too.
-    pub apart: bool,
+    pub separate_addresses: bool,
 }
 
 impl Launch {
@@ -52,7 +52,7 @@ impl Launch {
         bus: Option<Port>,
         extra: &str,
     ) -> Result<Arc<Process>> {
-        let host = match self.apart {
+        let host = match self.separate_addresses {
             true => format!("127.0.1.{}", number + 1),
             false => "127.0.0.1".to_string(),
         };
@@ -69,7 +69,7 @@ impl Launch {
                 config += &format!("cluster-port {}\n", bus.number);
             }
         }
-        if self.apart {
+        if self.separate_addresses {
             let socket = home.path.join(name).join(SOCKET);
             config += &format!("bind-source-addr {host}\nunixsocket {}\n", socket.display());
         }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 /// The error as a predicate of the node: "showed a certificate that has expired".
 pub(super) fn error_message(error: &rustls::Error) -> String {
     use rustls::Error as E;
-    let certificate = |what: &str| format!("showed a certificate that {what}");
+    let certificate = |problem: &str| format!("showed a certificate that {problem}");
     match error {
         E::InvalidCertificate(why) => match why {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
@@ -23,20 +23,20 @@ pub(super) fn error_message(error: &rustls::Error) -> String {
                 expected,
                 presented,
             } => {
-                let mut what = format!("is not valid for {}, but for ", expected.to_str());
+                let mut problem = format!("is not valid for {}, but for ", expected.to_str());
                 match presented.as_slice() {
-                    [] => what += "no name (it has no subjectAltName)",
+                    [] => problem += "no name (it has no subjectAltName)",
                     names => {
                         // The node determines the length of the list.
-                        let _ = write!(what, "{:.200}", names.join(", "));
+                        let _ = write!(problem, "{:.200}", names.join(", "));
                     }
                 }
-                certificate(&what)
+                certificate(&problem)
             }
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                 certificate("is not a server certificate")
             }
-            // Among them a CA certificate that is used as a server certificate.
+            // This includes a CA certificate that is used as a server certificate.
             other => certificate(&format!("cannot be used: {other}")),
         },
         E::AlertReceived(alert) => match alert {

@@ -83,7 +83,7 @@ pub(super) fn identity(chain_path: &str, key_path: &str) -> Result<SingleCertAnd
             key_path,
             "is not the key of the certificate in tls_cert_file",
         )),
-        // `Unknown`: keys of this type cannot be compared, and the node decides.
+        // `Unknown`: keys of this type cannot be compared here, so the node checks them.
         Ok(()) | Err(rustls::Error::InconsistentKeys(_)) => Ok(SingleCertAndKey::from(identity)),
         Err(_) => Err(bad_file(
             "tls_cert_file",

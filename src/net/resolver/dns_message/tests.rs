@@ -1,4 +1,4 @@
-//! Answers made by hand, for the tests of the messages and of the client.
+//! Hand-written answers for the tests of the messages and of the client.
 
 use super::*;
 
@@ -12,7 +12,7 @@ pub fn question_of(query: &[u8]) -> &[u8] {
     &query[..12 + name + 5]
 }
 
-/// A record of class IN that holds for a minute.
+/// A record of class IN with a TTL of 60 seconds.
 pub fn record(owner: &[u8], rtype: u16, data: &[u8]) -> Vec<u8> {
     let mut out = owner.to_vec();
     out.extend_from_slice(&rtype.to_be_bytes());
@@ -131,7 +131,7 @@ fn response_code_tells_unknown_name_from_failure() {
 #[test]
 fn cname_chain_is_followed_in_any_order_of_records() {
     let query = query(RecordType::A);
-    // o.example and p.example; the second alias holds for 5 seconds.
+    // o.example and p.example; the second alias has a TTL of 5 seconds.
     let mut second = record(b"\x01o\xc0\x0e", CNAME, b"\x01p\xc0\x0e");
     second[4 + 7] = 5;
     let mut records = vec![

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use support::{Cluster, ClusterBuilder, Error, Result, control, find};
 
 const HELP: &str = "\
-cluster run [OPTIONS] -- CMD ARGS...   start a cluster, run CMD, stop all; exits as CMD does
+cluster run [OPTIONS] -- CMD ARGS...   start a cluster, run CMD, stop all nodes; exits with the status of CMD
 cluster start [OPTIONS]                start a cluster, print its URL, keep it until Ctrl-C
-cluster ctl WORDS...                   inspect and break the cluster that runs us
+cluster ctl COMMAND...                 inspect and break the cluster of `cluster run`
 cluster servers                        the servers that were found
 
 OPTIONS
@@ -24,7 +24,7 @@ OPTIONS
 CMD's ENVIRONMENT
   RDC_URL       redis://127.0.0.1:7000,127.0.0.1:7001,...
   RDC_SEEDS     127.0.0.1:7000,127.0.0.1:7001,...
-  RDC_CONTROL   Unix socket: one line of words in, lines out, the last is `ok` or `error ...`
+  RDC_CONTROL   Unix socket: accepts one command per line, replies with lines; the last is `ok` or `error ...`
   RDC_CLUSTER   this program, for `\"$RDC_CLUSTER\" ctl ...`
 
 RDC_SERVER chooses the server to run (a path, or a name in PATH).
