@@ -22,8 +22,8 @@
  * installs no signal handlers and prints nothing. A forked child may go on using its handles.
  *
  * If a thread is cancelled (pthread_cancel()) during a call, the call completes, and the
- * cancellation takes effect when it returns: at most one timeout later. A callback must return. It
- * must not end its thread (pthread_exit()), call longjmp() or throw an exception.
+ * cancellation takes effect when it returns: at most one timeout later. A callback must return
+ * normally: it must not call pthread_exit() or longjmp(), or throw an exception.
  *
  *     rdc_client *c = rdc_create("redis://127.0.0.1:7000");
  *     rdc_reply *r = rdc_get(c, "foo", RDC_NTS);
@@ -122,7 +122,7 @@
 /* The keys are in different slots; nothing was sent. */
 #define RDC_ERR_CROSSSLOT 9
 
-/* More than max_redirects MOVED or ASK redirections. */
+/* More than max_redirects MOVED or ASK redirections; on a pinned handle: its slot has moved. */
 #define RDC_ERR_REDIRECTS 10
 
 /* A write on a read-only handle; nothing was sent. */
@@ -205,7 +205,7 @@ const char *rdc_client_error(const rdc_client *client);
    rdc_close(), before or after the handle it was derived from. */
 rdc_client *rdc_with(const rdc_client *client, const char *option, const char *value);
 
-/* Returns a derived handle that reads from a slot's primary and replicas at random. It
+/* Returns a derived handle that distributes reads over a slot's primary and replicas. It
    rejects every command that is not known to be a read with RDC_ERR_READONLY, before any
    byte is sent. Replication is asynchronous, so reads may return stale data. The same as
    rdc_with(client, "readonly", "yes"). Does no I/O. Close it with rdc_close(). */
@@ -363,11 +363,12 @@ void rdc_pipeline_del(rdc_pipeline *pipeline, const char *key, size_t key_len);
 /* Returns the number of commands in the pipeline. */
 size_t rdc_pipeline_len(const rdc_pipeline *pipeline);
 
-/* Sends all commands, to all nodes at once, and waits for all replies. Returns an ARRAY with
-   one element per command, in order; an empty ARRAY for an empty pipeline. An element may be
+/* Sends each command to its node, to all nodes concurrently, and waits for all replies. Returns
+   an ARRAY with one element per command, in order; an empty ARRAY for an empty pipeline. An element may be
    an ERROR, whose message begins "Command # 2 (SET foo) of pipeline: " (the first command is
-   # 1); the other commands are not affected. Commands of the same slot run in order, each at
-   most once.
+   # 1); the other commands are not affected. Commands of the same slot run in order; while the
+   slot migrates, commands of the same key do. A write runs at most once, unless retry_writes
+   is on.
 
    On a read-only client, a pipeline that contains a write is not sent: every element is
    RDC_ERR_READONLY.
@@ -421,8 +422,8 @@ const rdc_reply *rdc_reply_at(const rdc_reply *reply, size_t i);
 const rdc_reply *rdc_reply_find(const rdc_reply *map, const char *key);
 
 /* Returns "host:port" of the node that sent the reply, or that the error is about. NULL if
-   there is none, if several nodes contributed, and for elements, unless the reply is a
-   pipeline's. The string belongs to the reply. */
+   no node or several nodes sent it. Elements have a node only in the reply of a pipeline. The
+   string belongs to the reply. */
 const char *rdc_reply_node(const rdc_reply *reply);
 
 /* Returns 0 if the command certainly did not run: it was not sent, or every node that

@@ -1,5 +1,5 @@
-//! Errors as the caller sees them: a code, a one-line message, and whether the command may have
-//! run.
+//! Errors as the caller sees them: an error code, a one-line message, and whether the command may
+//! have run.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};

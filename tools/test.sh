@@ -9,7 +9,7 @@ cargo=${CARGO:-cargo}
 # Targets, or modules of targets, whose tests measure time.
 clock_bound="clusters partition replicas
     cluster::authentication cluster::blocking cluster::handles cluster::scan cluster::shards cluster::transactions
-    faults::at_most_once faults::backoff_limits faults::cancellation faults::connection_loss faults::deadlines
+    faults::at_most_once faults::backoff_limits faults::interrupts faults::connection_loss faults::deadlines
     faults::early_send faults::failover faults::isolation faults::node_loss faults::reply_matching faults::reshard
     faults::server_errors faults::soak scripted::connections scripted::fork scripted::process"
 mkdir -p "$target"

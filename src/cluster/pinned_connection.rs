@@ -10,7 +10,7 @@ use crate::address::Address;
 use crate::cluster::state::count;
 use crate::deadline::now;
 use crate::error::{Code, Error, ErrorFields, Result};
-use crate::net::{Call, CancelDisabled, Connection, ConnectionKind, POLL_INTERVAL, Peer};
+use crate::net::{Call, Connection, ConnectionKind, POLL_INTERVAL, Peer, PthreadCancelDisabled};
 use crate::resp::{CommandBody, Kind, Reply, Value, flag};
 use crate::route::{Classified, ErrorContext, RetryAction, Row, action_for_reply, table};
 use crate::sync::{Condvar, Mutex, lock, notify_one, wait};
@@ -143,7 +143,7 @@ impl PinnedConnection {
         command: &Classified<'_>,
         body: &CommandBody<'_>,
     ) -> Result<Box<Reply>> {
-        let _uncancelled = CancelDisabled::begin();
+        let _uncancelled = PthreadCancelDisabled::begin();
         if let Some(row) = command.row
             && REFUSED.contains(&row)
         {
@@ -202,7 +202,7 @@ impl PinnedConnection {
     ) -> bool {
         const NOT_REPEATABLE: ErrorContext = ErrorContext {
             repeatable: false,
-            pinned_by_caller: false,
+            node_chosen_by_caller: false,
             any_replica_ok: false,
             is_not_primary: false,
         };

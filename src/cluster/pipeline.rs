@@ -1,4 +1,4 @@
-//! Commands that are sent together.
+//! A pipeline: commands that are sent together.
 
 use super::client::{Client, empty_command};
 use super::context::{ExecContext, permit};
@@ -333,7 +333,7 @@ impl Pipeline {
                 QueuedRoute::Slot(_) | QueuedRoute::Primary(_) | QueuedRoute::AnyNode => {
                     commands.push(self.single(command));
                 }
-                QueuedRoute::Invalid(_) => commands.push(self.single(command).closed()),
+                QueuedRoute::Invalid(_) => commands.push(self.single(command).completed()),
                 QueuedRoute::FanOut(nodes, how) => {
                     fan_outs.push(targets(topology, nodes, how).map(|targets| {
                         let count = targets.len();

@@ -193,7 +193,9 @@ impl Step<'_> {
         let first = self.command(0);
         let Some((reply, node)) = self.query(node, &[INFO_SERVER, CLUSTER_NODES, &first]) else {
             self.progress.forget_half_seen(target);
-            self.wait(format_args!("a node changed its role during the step"))?;
+            self.wait(format_args!(
+                "the commands of one SCAN call were answered by different nodes"
+            ))?;
             return Ok(None);
         };
         let failed = reply
@@ -261,7 +263,7 @@ impl Step<'_> {
             // The cursor is not valid at the node's successor.
             _ => {
                 self.progress.abandon_walk();
-                self.wait(format_args!("{walked} does not answer"))?;
+                self.wait(format_args!("{walked} did not serve the request"))?;
                 Ok(None)
             }
         }
@@ -294,7 +296,7 @@ impl Step<'_> {
             }
             _ => {
                 self.progress.abandon_walk();
-                self.wait(format_args!("{walked} does not answer"))
+                self.wait(format_args!("{walked} did not serve the request"))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The options, one row each.
+//! The option table: one row per option.
 
 use super::url::set_url;
 use super::{

@@ -2,7 +2,7 @@
 
 use super::panic_boundary::catch_panic;
 use crate::log;
-use crate::net::{CancelDisabled, set_wait_callback};
+use crate::net::{PthreadCancelDisabled, set_wait_callback};
 use std::ffi::{CString, c_char, c_void};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub unsafe extern "C" fn rdc_set_logger(r#fn: rdc_log_fn, arg: *mut c_void, leve
             let logger = r#fn.map(|f| -> log::Logger {
                 Arc::new(move |level, message: &str| {
                     // The function may contain a cancellation point.
-                    let _uncancelled = CancelDisabled::begin();
+                    let _uncancelled = PthreadCancelDisabled::begin();
                     let message = CString::new(message.replace('\0', "?")).unwrap_or_default();
                     // SAFETY: the caller guarantees that f can be called with arg.
                     unsafe {
@@ -77,7 +77,7 @@ pub unsafe extern "C" fn rdc_set_wait_callback(r#fn: rdc_wait_fn, arg: *mut c_vo
         || {
             set_wait_callback(r#fn.map(|f| -> Rc<dyn Fn() -> bool> {
                 Rc::new(move || {
-                    let _uncancelled = CancelDisabled::begin();
+                    let _uncancelled = PthreadCancelDisabled::begin();
                     // SAFETY: the caller guarantees that f can be called with arg.
                     unsafe { f(arg) != 0 }
                 })

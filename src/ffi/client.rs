@@ -1,7 +1,9 @@
 //! ## Connecting
 
 use super::args::{bytes_arg, text_arg};
-use super::panic_boundary::{catch_panic, catch_panic_uncancelled, panic_error, return_reply};
+use super::panic_boundary::{
+    catch_panic, catch_panic_without_pthread_cancel, panic_error, return_reply,
+};
 use super::registry::{acquire, close, register};
 use super::reply::rdc_reply;
 use crate::cluster::Client;
@@ -47,7 +49,7 @@ fn failed_client(message: &str) -> *mut rdc_client {
 /// Header rule 3.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_create(url: *const c_char) -> *mut rdc_client {
-    catch_panic_uncancelled(failed_client, || {
+    catch_panic_without_pthread_cancel(failed_client, || {
         // SAFETY: header rule 3.
         register(match unsafe { text_arg(url, "url") } {
             Ok(url) => Client::create(url),
@@ -63,7 +65,7 @@ pub unsafe extern "C" fn rdc_create(url: *const c_char) -> *mut rdc_client {
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_create_with(options: *const rdc_options) -> *mut rdc_client {
-    catch_panic_uncancelled(failed_client, || {
+    catch_panic_without_pthread_cancel(failed_client, || {
         // SAFETY: header rule 1: NULL, or made by rdc_options_new and not freed.
         register(match unsafe { options.as_ref() } {
             None => Client::failed(Error::invalid("options is NULL")),
@@ -100,7 +102,7 @@ pub unsafe extern "C" fn rdc_client_error(client: *const rdc_client) -> *const c
 
 /// Makes a derived handle.
 fn derive(client: *const rdc_client, f: impl FnOnce(&Client) -> Result<Client>) -> *mut rdc_client {
-    catch_panic_uncancelled(failed_client, || {
+    catch_panic_without_pthread_cancel(failed_client, || {
         let derived = acquire(client).and_then(|handle| f(&handle.client));
         register(derived.unwrap_or_else(Client::failed))
     })
@@ -127,7 +129,7 @@ pub unsafe extern "C" fn rdc_with(
     })
 }
 
-/// Returns a derived handle that reads from a slot's primary and replicas at random. It
+/// Returns a derived handle that distributes reads over a slot's primary and replicas. It
 /// rejects every command that is not known to be a read with RDC_ERR_READONLY, before any
 /// byte is sent. Replication is asynchronous, so reads may return stale data. The same as
 /// rdc_with(client, "readonly", "yes"). Does no I/O. Close it with rdc_close().
@@ -180,7 +182,7 @@ pub unsafe extern "C" fn rdc_interrupt(client: *const rdc_client) {
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_close(client: *mut rdc_client) {
-    catch_panic_uncancelled(|_| (), || close(client));
+    catch_panic_without_pthread_cancel(|_| (), || close(client));
 }
 
 /// Returns new options, all with their default values. Free them with rdc_options_free().

@@ -52,7 +52,7 @@ pub const RDC_ERR_AUTH: i32 = 7;
 pub const RDC_ERR_DOWN: i32 = 8;
 /// The keys are in different slots; nothing was sent.
 pub const RDC_ERR_CROSSSLOT: i32 = 9;
-/// More than max_redirects MOVED or ASK redirections.
+/// More than max_redirects MOVED or ASK redirections; on a pinned handle: its slot has moved.
 pub const RDC_ERR_REDIRECTS: i32 = 10;
 /// A write on a read-only handle; nothing was sent.
 pub const RDC_ERR_READONLY: i32 = 11;

@@ -4,7 +4,7 @@ use super::reply::rdc_reply;
 use super::reply_layout;
 use crate::error::{Code, Error, Result};
 use crate::log;
-use crate::net::CancelDisabled;
+use crate::net::PthreadCancelDisabled;
 use crate::resp::Reply;
 use crate::sim_hooks::sim_panic_point;
 use once_cell::sync::Lazy;
@@ -51,8 +51,11 @@ pub fn panic_error(message: &str) -> Error {
 /// As [`catch_panic`], for functions that may wait or take long: a pthread_cancel() of the thread
 /// takes effect when the function returns. Commands disable cancellation themselves, where it costs
 /// nothing.
-pub fn catch_panic_uncancelled<T>(on_panic: impl FnOnce(&str) -> T, f: impl FnOnce() -> T) -> T {
-    let _uncancelled = CancelDisabled::begin();
+pub fn catch_panic_without_pthread_cancel<T>(
+    on_panic: impl FnOnce(&str) -> T,
+    f: impl FnOnce() -> T,
+) -> T {
+    let _uncancelled = PthreadCancelDisabled::begin();
     catch_panic(on_panic, f)
 }
 

@@ -2,7 +2,9 @@
 
 use super::args::{bytes_arg, with_args};
 use super::client::rdc_client;
-use super::panic_boundary::{catch_panic, catch_panic_uncancelled, panic_error, return_reply};
+use super::panic_boundary::{
+    catch_panic, catch_panic_without_pthread_cancel, panic_error, return_reply,
+};
 use super::registry::acquire;
 use super::reply::rdc_reply;
 use crate::cluster::{Client, Pipeline};
@@ -260,11 +262,12 @@ unsafe fn execute(
     })
 }
 
-/// Sends all commands, to all nodes at once, and waits for all replies. Returns an ARRAY with
-/// one element per command, in order; an empty ARRAY for an empty pipeline. An element may be
+/// Sends each command to its node, to all nodes concurrently, and waits for all replies. Returns
+/// an ARRAY with one element per command, in order; an empty ARRAY for an empty pipeline. An element may be
 /// an ERROR, whose message begins "Command # 2 (SET foo) of pipeline: " (the first command is
-/// # 1); the other commands are not affected. Commands of the same slot run in order, each at
-/// most once.
+/// # 1); the other commands are not affected. Commands of the same slot run in order; while the
+/// slot migrates, commands of the same key do. A write runs at most once, unless retry_writes
+/// is on.
 ///
 /// On a read-only client, a pipeline that contains a write is not sent: every element is
 /// RDC_ERR_READONLY.
@@ -315,7 +318,7 @@ pub unsafe extern "C" fn rdc_pipeline_free(pipeline: *mut rdc_pipeline) {
     if !pipeline.is_null() {
         // SAFETY: header rule 1: made by rdc_pipeline_new and not freed. Cancellation is disabled,
         // because this may drop the last reference on a client.
-        catch_panic_uncancelled(|_| (), || drop(unsafe { Box::from_raw(pipeline) }));
+        catch_panic_without_pthread_cancel(|_| (), || drop(unsafe { Box::from_raw(pipeline) }));
     }
 }
 

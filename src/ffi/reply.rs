@@ -140,8 +140,8 @@ pub unsafe extern "C" fn rdc_reply_find(
 }
 
 /// Returns "host:port" of the node that sent the reply, or that the error is about. NULL if
-/// there is none, if several nodes contributed, and for elements, unless the reply is a
-/// pipeline's. The string belongs to the reply.
+/// no node or several nodes sent it. Elements have a node only in the reply of a pipeline. The
+/// string belongs to the reply.
 ///
 /// # Safety
 /// Header rule 1.

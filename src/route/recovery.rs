@@ -1,7 +1,7 @@
-//! From an error to the action after it: one table, no I/O.
+//! The retry policy: from an error to the action after it. One table, no I/O.
 //!
-//! Each row depends on whether the command can have run. A server that answers MOVED, ASK, TRYAGAIN,
-//! CLUSTERDOWN, LOADING, MASTERDOWN or READONLY has not executed it. Nor has a server to which no byte
+//! Each row depends on whether the command can have run. A node that replies MOVED, ASK, TRYAGAIN,
+//! CLUSTERDOWN, LOADING, MASTERDOWN or READONLY has not executed it. Nor has a node to which no byte
 //! of the command was written. Such a command may be sent again. Any other command without a reply may
 //! have run, and is sent again only if it is repeatable.
 
@@ -17,7 +17,7 @@ pub struct ErrorContext {
     /// The command may run twice: it is a read, or the caller allows it (`retry_writes`).
     pub repeatable: bool,
     /// The caller selected the node, so the command goes to no other.
-    pub pinned_by_caller: bool,
+    pub node_chosen_by_caller: bool,
     /// The command is a read that other nodes of the shard could serve.
     pub any_replica_ok: bool,
     /// The node is not the primary, so it can be ejected without stopping writes.
@@ -64,7 +64,7 @@ pub fn action_for_reply(text: &[u8], from: &Address, context: ErrorContext) -> R
         ..RetryPlan::default()
     };
     match error_code {
-        b"MOVED" | b"ASK" if context.pinned_by_caller => RetryAction::Deliver(Code::Server),
+        b"MOVED" | b"ASK" if context.node_chosen_by_caller => RetryAction::Deliver(Code::Server),
         b"MOVED" | b"ASK" => match redirection(text, from) {
             Some(r) if r.ask => RetryAction::Ask { to: r.to },
             Some(r) => RetryAction::Moved {
@@ -108,7 +108,8 @@ pub fn action_for_reply(text: &[u8], from: &Address, context: ErrorContext) -> R
         // A demoted primary that does not answer MOVED yet. If the message names a script, the error comes
         // from inside the script, and the part before it has run.
         b"READONLY"
-            if memchr::memmem::find(text, b"script").is_none() && !context.pinned_by_caller =>
+            if memchr::memmem::find(text, b"script").is_none()
+                && !context.node_chosen_by_caller =>
         {
             RetryAction::Retry(RetryPlan {
                 refresh: true,
@@ -199,7 +200,7 @@ mod tests {
 
     const PRIMARY: ErrorContext = ErrorContext {
         repeatable: false,
-        pinned_by_caller: false,
+        node_chosen_by_caller: false,
         any_replica_ok: false,
         is_not_primary: false,
     };
@@ -299,7 +300,7 @@ mod tests {
         let to = Address::parse("10.0.0.1:7001").unwrap();
         assert_eq!(ask, RetryAction::Ask { to });
         let pinned = ErrorContext {
-            pinned_by_caller: true,
+            node_chosen_by_caller: true,
             ..PRIMARY
         };
         assert_eq!(

@@ -7,11 +7,11 @@ mod programs;
 
 mod at_most_once;
 mod backoff_limits;
-mod cancellation;
 mod connection_loss;
 mod deadlines;
 mod early_send;
 mod failover;
+mod interrupts;
 mod isolation;
 mod malformed_input;
 mod node_loss;

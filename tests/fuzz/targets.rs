@@ -133,7 +133,7 @@ pub fn redirect(data: &[u8]) {
     for repeatable in [false, true] {
         let context = ErrorContext {
             repeatable,
-            pinned_by_caller: false,
+            node_chosen_by_caller: false,
             any_replica_ok: repeatable,
             is_not_primary: repeatable,
         };

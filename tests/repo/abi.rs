@@ -42,8 +42,8 @@ const PREAMBLE: &str = "\
  * installs no signal handlers and prints nothing. A forked child may go on using its handles.
  *
  * If a thread is cancelled (pthread_cancel()) during a call, the call completes, and the
- * cancellation takes effect when it returns: at most one timeout later. A callback must return. It
- * must not end its thread (pthread_exit()), call longjmp() or throw an exception.
+ * cancellation takes effect when it returns: at most one timeout later. A callback must return
+ * normally: it must not call pthread_exit() or longjmp(), or throw an exception.
  *
  *     rdc_client *c = rdc_create(\"redis://127.0.0.1:7000\");
  *     rdc_reply *r = rdc_get(c, \"foo\", RDC_NTS);

@@ -1,5 +1,5 @@
 //! Handles error replies: `route` decides, the cluster's state is updated, the command is retried or
-//! closed.
+//! completed.
 
 use super::destination::Destination;
 use super::exec_state::ExecState;
@@ -174,7 +174,7 @@ impl ExecState<'_> {
                 peer.record_success();
                 migrating.mark([*slot], now());
                 self.core.patch(self.process, *slot, to);
-                self.stale = true;
+                self.topology_outdated = true;
             }
             RetryAction::Ask { .. } => {
                 count(&stats.ask);
@@ -207,5 +207,5 @@ fn deliver(pending: &mut PendingCommand<'_, '_>, reply: &ErrorReply, code: Code)
     }
     let mut answer = pending.answer();
     answer.value.code = code as u8;
-    pending.close(answer);
+    pending.complete(answer);
 }

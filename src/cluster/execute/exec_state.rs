@@ -29,7 +29,7 @@ pub(super) struct ExecState<'c> {
     /// Slots that the pipeline writes: their reads go to the primary too.
     written: Option<Box<[u64; 256]>>,
     /// The topology should be refreshed when the call ends.
-    pub(super) stale: bool,
+    pub(super) topology_outdated: bool,
     /// Refresh the topology before the next round.
     pub(super) refresh: bool,
     /// Wait before the next round.
@@ -62,7 +62,7 @@ impl<'c> ExecState<'c> {
             round_began: call.began,
             excluded: Vec::new(),
             written: None,
-            stale: false,
+            topology_outdated: false,
             refresh: false,
             wait: false,
             redirect_loops: 0,

@@ -36,7 +36,7 @@ use crate::cluster::state::{Core, ProcessState, backoff, count, redirect_backoff
 use crate::config::ReadFrom;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
-use crate::net::{Call, CancelDisabled};
+use crate::net::{Call, PthreadCancelDisabled};
 use crate::resp::{Kind, NodeValue, Reply, flag};
 use crate::sim_hooks::{rng, sim_panic_point};
 use crate::topology::{Node, Topology};
@@ -51,7 +51,7 @@ use rand::Rng;
 /// The execution of a call's commands.
 pub struct Execution<'c> {
     state: ExecState<'c>,
-    _uncancelled: CancelDisabled,
+    _uncancelled: PthreadCancelDisabled,
 }
 
 impl<'c> Execution<'c> {
@@ -65,7 +65,7 @@ impl<'c> Execution<'c> {
     ) -> Self {
         Execution {
             state: ExecState::new(core, process, policy, consistency, call),
-            _uncancelled: CancelDisabled::begin(),
+            _uncancelled: PthreadCancelDisabled::begin(),
         }
     }
 
@@ -86,14 +86,14 @@ impl<'c> Execution<'c> {
                 let topology = self.state.process.topology.load();
                 match commands {
                     [command] if !command.is_asking() && command.preludes == 0 => {
-                        if command.open {
+                        if command.is_pending {
                             self.run_single(command, &topology, reply);
                         }
                     }
                     _ => self.run_multi(commands, &topology, reply),
                 }
             }
-            if commands.iter().all(|c| !c.open) {
+            if commands.iter().all(|c| !c.is_pending) {
                 break;
             }
             if !self.refresh_and_backoff(commands, reply) {
@@ -102,7 +102,9 @@ impl<'c> Execution<'c> {
         }
         let state = &self.state;
         state.record_session(commands);
-        if state.stale || (state.consistency.is_some() && state.is_replica_refresh_due()) {
+        if state.topology_outdated
+            || (state.consistency.is_some() && state.is_replica_refresh_due())
+        {
             state.core.refresh_if_due(state.process, &state.call);
         }
     }
@@ -123,7 +125,7 @@ impl<'c> Execution<'c> {
         self.handle_result(&mut pending, result, &destination, &topology);
         drop(topology);
         let mut commands = [command];
-        if commands[0].open && !self.refresh_and_backoff(&mut commands, &mut reply) {
+        if commands[0].is_pending && !self.refresh_and_backoff(&mut commands, &mut reply) {
             self.state.record_session(&commands);
             return reply.unwrap_or_default();
         }
@@ -189,7 +191,7 @@ impl<'c> Execution<'c> {
             state.handle_error_reply(pending, destination, topology, None);
         } else {
             destination.peer.record_success();
-            pending.command.open = false;
+            pending.command.is_pending = false;
         }
     }
 
@@ -228,7 +230,11 @@ impl<'c> Execution<'c> {
         topology: &'t Topology,
     ) -> BatchTable<'t> {
         let mut table = BatchTable::new(&self.state, topology, commands.len());
-        for (number, command) in commands.iter_mut().enumerate().filter(|(_, c)| c.open) {
+        for (number, command) in commands
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, c)| c.is_pending)
+        {
             command.unroutable = false;
             if table.join_primary(number, command) {
                 continue;
@@ -271,20 +277,24 @@ impl<'c> Execution<'c> {
                 true
             }
             Some(end) => {
-                self.close_open(commands, reply, &end);
+                self.complete_pending(commands, reply, &end);
                 false
             }
         }
     }
 
     /// Answers the open commands at the end of the call.
-    fn close_open(
+    fn complete_pending(
         &self,
         commands: &mut [RoutedCommand<'_>],
         reply: &mut PendingReply,
         end: &Error,
     ) {
-        for (number, command) in commands.iter_mut().enumerate().filter(|(_, c)| c.open) {
+        for (number, command) in commands
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, c)| c.is_pending)
+        {
             let error = match (command.last(), end.code) {
                 // The error of the last attempt is more useful than the timeout.
                 (Some(last), Code::Timeout) => {

@@ -26,8 +26,8 @@ impl ExecState<'_> {
             .as_ref()
             .map_or_else(Vec::new, |r| error_replies(r, &table.batches, batch_errors));
         if failures.is_empty() && errors.is_empty() {
-            for command in commands.iter_mut().filter(|c| c.open) {
-                command.open = command.unroutable || command.recheck;
+            for command in commands.iter_mut().filter(|c| c.is_pending) {
+                command.is_pending = command.unroutable || command.recheck;
             }
             return;
         }
@@ -94,13 +94,13 @@ fn error_replies<'b>(
 fn close_answered(commands: &mut [RoutedCommand<'_>], handled: &[usize]) -> Vec<usize> {
     let mut open = Vec::new();
     for (number, command) in commands.iter_mut().enumerate() {
-        if !command.open || command.recheck {
+        if !command.is_pending || command.recheck {
             continue;
         }
         if command.unroutable || handled.binary_search(&number).is_ok() {
             open.push(number);
         } else {
-            command.open = false;
+            command.is_pending = false;
         }
     }
     open

@@ -50,8 +50,8 @@ impl<'r, 'a> PendingCommand<'r, 'a> {
     }
 
     /// Stores its answer and closes it.
-    pub(super) fn close(&mut self, answer: NodeValue) {
-        self.command.open = false;
+    pub(super) fn complete(&mut self, answer: NodeValue) {
+        self.command.is_pending = false;
         let reply = self.reply.get_or_insert_default();
         match reply.node_values.get_mut(self.number) {
             Some(stored) => *stored = answer,
@@ -63,6 +63,6 @@ impl<'r, 'a> PendingCommand<'r, 'a> {
     pub(super) fn fail(&mut self, error: &Error) {
         let mut answer = self.reply.get_or_insert_default().store_error(error);
         answer.value.flags |= flag::NODE_VALUE;
-        self.close(answer);
+        self.complete(answer);
     }
 }

@@ -21,7 +21,7 @@ impl ExecState<'_> {
     ) {
         let peer = self.process.peer(to, &self.core.config);
         if !self.is_healthy_or_probed(&peer) {
-            // Another node will own the slot soon. This redirection is not followed, and so not
+            // The node is unhealthy, and the slot will probably move to another. This redirection is not followed, and so not
             // counted.
             self.wait = true;
             self.refresh = true;

@@ -44,7 +44,8 @@ impl ExecState<'_> {
                     self.eject(destination, &error);
                 }
                 // A node with a wrong certificate may have taken the address of another.
-                self.stale |= matches!(error.code, Code::Timeout | Code::Connect | Code::Tls);
+                self.topology_outdated |=
+                    matches!(error.code, Code::Timeout | Code::Connect | Code::Tls);
                 pending.fail(&error);
             }
         }
@@ -57,7 +58,7 @@ impl ExecState<'_> {
     ) -> ErrorContext {
         ErrorContext {
             repeatable: command.read || self.policy.retry_writes,
-            pinned_by_caller: matches!(command.target, Target::Peer(_)),
+            node_chosen_by_caller: matches!(command.target, Target::Peer(_)),
             any_replica_ok: destination.any_replica_ok,
             is_not_primary: destination.any_replica_ok && !destination.choice.primary,
         }

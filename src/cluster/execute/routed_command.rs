@@ -31,7 +31,7 @@ pub struct RoutedCommand<'a> {
     /// queued commands, before that of EXEC.
     pub preludes: u32,
     /// It has no answer yet.
-    pub(super) open: bool,
+    pub(super) is_pending: bool,
     /// No node could take it in this round.
     pub(super) unroutable: bool,
     /// A replica's reply did not meet the handle's consistency: the primary is read next.
@@ -72,7 +72,7 @@ impl<'a> RoutedCommand<'a> {
             target,
             read,
             preludes: 0,
-            open: true,
+            is_pending: true,
             unroutable: false,
             recheck: false,
             seen: false,
@@ -81,8 +81,8 @@ impl<'a> RoutedCommand<'a> {
     }
 
     /// The same, for a command that already has its answer.
-    pub fn closed(mut self) -> RoutedCommand<'a> {
-        self.open = false;
+    pub fn completed(mut self) -> RoutedCommand<'a> {
+        self.is_pending = false;
         self
     }
 

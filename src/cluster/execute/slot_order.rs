@@ -50,7 +50,7 @@ impl SlotHistory {
                 first_asking.entry(slot).or_insert(*number);
             }
         }
-        for (number, command) in commands.iter().enumerate().filter(|(_, c)| !c.open) {
+        for (number, command) in commands.iter().enumerate().filter(|(_, c)| !c.is_pending) {
             let Some(slot) = command.slot() else { continue };
             let Some(value) = reply.as_ref().map(|r| r.node_values[number].value) else {
                 continue;
@@ -152,8 +152,8 @@ mod tests {
         for (number, (name, _, outcome)) in commands.iter().enumerate() {
             let body = CommandBody::Args(&args[number]);
             let mut command = RoutedCommand::new(body, "INCR", Target::Slot(7), *name == "GET");
-            command.open = matches!(outcome, Refused | Asking);
-            if command.open {
+            command.is_pending = matches!(outcome, Refused | Asking);
+            if command.is_pending {
                 open.push(number);
                 command.retry_state().asking = matches!(outcome, Asking);
                 command.retry_state().last = Some(Error::new(Code::Server, "refused"));
@@ -174,7 +174,9 @@ mod tests {
             routed.push(command);
         }
         enforce_slot_order(&mut routed, &mut Some(reply), &open);
-        (0..routed.len()).filter(|n| routed[*n].open).collect()
+        (0..routed.len())
+            .filter(|n| routed[*n].is_pending)
+            .collect()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::address::Address;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::log;
-use crate::net::{Call, CancelDisabled, POLL_INTERVAL, Peer};
+use crate::net::{Call, POLL_INTERVAL, Peer, PthreadCancelDisabled};
 use crate::sim_hooks::rng;
 use crate::sync::{lock, notify_all, wait};
 use crate::topology::{Discovered, Topology, discover};
@@ -104,7 +104,7 @@ impl Core {
     /// The refresh itself; the caller has set `running`.
     fn refresh(&self, process: &ProcessState, call: &Call<'_>, views: usize) -> Result<()> {
         let _guard = RefreshGuard(process);
-        let _uncancelled = CancelDisabled::begin();
+        let _uncancelled = PthreadCancelDisabled::begin();
         let began = now();
         let peers = self.refresh_order(process, began);
         let discovered = self.discover_from(process, &peers, views, &call.with_start(began));

@@ -477,7 +477,7 @@ impl Connection {
     }
 
     /// Whether the node has closed an idle connection or sent unsolicited bytes on it.
-    pub fn is_stale(&self) -> bool {
+    pub fn was_closed_while_idle(&self) -> bool {
         self.stream.is_readable()
     }
 

@@ -23,15 +23,15 @@ impl Tls {
         match *self {}
     }
 
-    pub fn begin(&self, _: &str) -> Result<Box<Session>> {
+    pub fn begin(&self, _: &str) -> Result<Box<TlsSession>> {
         match *self {}
     }
 }
 
 #[derive(Debug)]
-pub enum Session {}
+pub enum TlsSession {}
 
-impl Session {
+impl TlsSession {
     pub fn handshake(&mut self, _: RawFd) -> io::Result<bool> {
         match *self {}
     }

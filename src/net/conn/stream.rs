@@ -1,11 +1,11 @@
 //! A stream of bytes to a node: TCP, with or without TLS.
 
 use super::endpoint::Endpoint;
-use super::tls::{Session, Tls};
+use super::tls::{Tls, TlsSession};
 use crate::address::Address;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
-use crate::net::sys::{self, DropUncancelled, Recv, RegisteredFd};
+use crate::net::sys::{self, DropWithoutPthreadCancel, Recv, RegisteredFd};
 use crate::net::wait::{Attempt, RECV_TIMEOUT_MS};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
@@ -18,8 +18,8 @@ use std::time::Duration;
 pub struct Stream {
     // Declared first, so dropped before the socket: see `RegisteredFd`.
     _registered: RegisteredFd,
-    socket: DropUncancelled<Socket>,
-    tls: Option<Box<Session>>,
+    socket: DropWithoutPthreadCancel<Socket>,
+    tls: Option<Box<TlsSession>>,
 }
 
 impl Stream {
@@ -112,7 +112,7 @@ impl Stream {
         sys::set_receive_timeout(socket.as_raw_fd(), Duration::from_millis(RECV_TIMEOUT_MS))?;
         Ok(Stream {
             _registered: registered,
-            socket: DropUncancelled::new(socket),
+            socket: DropWithoutPthreadCancel::new(socket),
             tls: None,
         })
     }

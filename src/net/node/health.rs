@@ -1,4 +1,4 @@
-//! Whether a node is in rotation.
+//! The health of a node: whether it may be chosen, or is ejected (outlier ejection).
 
 use crate::deadline::Time;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

@@ -45,7 +45,7 @@ impl Pool {
         let idle = lock(&self.state).try_checkout();
         if let Some(connection) = idle {
             let leader = LeaderGuard::new(self, Some(connection));
-            if !leader.is_stale(attempt.call.began) {
+            if !leader.was_closed_while_idle(attempt.call.began) {
                 return leader.run_single(Some(body), attempt);
             }
         }
@@ -74,7 +74,7 @@ impl Pool {
             match self.decide(body) {
                 AcquireDecision::Alone(connection) => {
                     let leader = LeaderGuard::new(self, Some(connection));
-                    if leader.is_stale(attempt.call.began) {
+                    if leader.was_closed_while_idle(attempt.call.began) {
                         continue;
                     }
                     return leader.run_single(Some(body), attempt);

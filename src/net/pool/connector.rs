@@ -6,7 +6,7 @@ use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::conn::{Connection, ConnectionKind, Endpoint, MemoryBudget, Stream, handshake};
 use crate::net::node::NodeState;
-use crate::net::sys::CancelDisabled;
+use crate::net::sys::PthreadCancelDisabled;
 use crate::net::wait::Attempt;
 use crate::resp::{CommandBody, Limits, Origin};
 use std::sync::Arc;
@@ -145,7 +145,7 @@ impl Connector {
         first: &[CommandBody<'_>],
         attempt: Attempt<'_>,
     ) -> Result<Box<Connection>> {
-        let _cancel_disabled = CancelDisabled::begin();
+        let _cancel_disabled = PthreadCancelDisabled::begin();
         let config = &self.endpoint.config;
         let attempt = attempt.limited_to(Deadline::after(now(), config.connect_timeout_ms));
         let stream = Stream::connect(&self.endpoint, attempt)?;

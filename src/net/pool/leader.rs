@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// A connection that has been idle for longer is checked for being closed before use.
-pub(super) const STALE_CHECK_AFTER_MS: u64 = 1000;
+pub(super) const IDLE_CHECK_AFTER_MS: u64 = 1000;
 
 /// A connection in use, or the permit to open one. Dropping the guard gives the permit to the next waiting thread,
 /// whatever happens to the holder.
@@ -46,10 +46,10 @@ impl<'a> LeaderGuard<'a> {
     /// Whether the connection was closed while it was idle. The check costs a system call, so it is skipped for a
     /// connection that was used recently.
     #[inline]
-    pub(super) fn is_stale(&self, time: Time) -> bool {
-        self.connection
-            .as_ref()
-            .is_some_and(|c| c.used.is_before(time, STALE_CHECK_AFTER_MS) && c.is_stale())
+    pub(super) fn was_closed_while_idle(&self, time: Time) -> bool {
+        self.connection.as_ref().is_some_and(|c| {
+            c.used.is_before(time, IDLE_CHECK_AFTER_MS) && c.was_closed_while_idle()
+        })
     }
 
     /// Sends a single command and returns its reply. Without `body`, the command is on the connection already.
@@ -373,7 +373,7 @@ impl Drop for LeaderGuard<'_> {
         if let Some((batch, left)) = self.batch.take() {
             let error = Error::new(
                 Code::Io,
-                "the thread that sent this command for others panicked",
+                "the thread that sent this command on behalf of this one panicked",
             )
             .sent(true);
             for member in left {
@@ -398,7 +398,7 @@ impl Drop for LeaderGuard<'_> {
         if self.connection.take().is_some() {
             // The same cause often breaks the idle connections too.
             let before = state.idle.len();
-            state.idle.retain(|c| !c.is_stale());
+            state.idle.retain(|c| !c.was_closed_while_idle());
             state.open -= before - state.idle.len();
         }
         // The batch is not marked as led: the member that wakes up opens a connection.
@@ -437,7 +437,7 @@ impl Pool {
                     self.yield_policy.maybe_yield();
                 }
                 leader.batch = Some((batch.clone(), 0..0));
-                if leader.connection.is_none() || leader.is_stale(time) {
+                if leader.connection.is_none() || leader.was_closed_while_idle(time) {
                     leader.open_for_batch(member, attempt)?;
                 }
                 leader.seal_and_collect(batch)

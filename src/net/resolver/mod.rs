@@ -1,4 +1,4 @@
-//! The IP addresses of a host, within a deadline.
+//! The resolver: the IP addresses of a host, by the hosts file and DNS, within a deadline.
 //!
 //! getaddrinfo() has no deadline and cannot be interrupted, and its asynchronous form starts threads. So this resolver
 //! reads the hosts file and queries the name servers of resolv.conf itself. It calls getaddrinfo() only where

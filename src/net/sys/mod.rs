@@ -6,24 +6,24 @@
 //! The C library's wrappers of blocking system calls are cancellation points (pthreads(7)). A cancellation unwinds the
 //! stack. If it unwinds Rust frames, the process aborts; and a batch would lose its leader. So every system call
 //! completes, and the cancellation takes effect after the library call. The calls that every command makes (send,
-//! receive, poll) bypass the C library's wrappers, which costs nothing. The rare ones hold a [`CancelDisabled`].
+//! receive, poll) bypass the C library's wrappers, which costs nothing. The rare ones hold a [`PthreadCancelDisabled`].
 
-mod cancellation;
 mod descriptor_registry;
 mod event;
 mod fork_mark;
 mod futex;
 mod poll;
+mod pthread_cancel;
 mod resolve;
 mod socket;
 mod syscall;
 
-pub use cancellation::{CancelDisabled, DropUncancelled};
 pub use descriptor_registry::{DescriptorRegistry, RegisteredFd};
 pub use event::{clear, fire, new_event};
 pub use fork_mark::ForkMark;
 pub use futex::{futex_wait, futex_wake, yield_now};
 pub use poll::{IN, OUT, PollFd, interest, poll};
+pub use pthread_cancel::{DropWithoutPthreadCancel, PthreadCancelDisabled};
 pub use resolve::resolve;
 pub use socket::{
     Recv, close, connect, connect_result, is_readable, recv, send, set_blocking,

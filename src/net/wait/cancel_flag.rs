@@ -1,4 +1,4 @@
-//! Ending the calls of a handle from another thread or a signal handler.
+//! Cancels the calls of a handle, from another thread or a signal handler: rdc_interrupt(), rdc_close().
 
 use crate::error::{Code, Error, Result};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -12,7 +12,7 @@ mod pem_files;
 mod session;
 mod skip_verify;
 
-pub use session::Session;
+pub use session::TlsSession;
 
 use crate::config::Config;
 use crate::error::{Code, Error, Result};
@@ -82,7 +82,7 @@ impl Tls {
     }
 
     /// A new session with the node at `host`. The handshake has not begun.
-    pub fn begin(&self, host: &str) -> Result<Box<Session>> {
+    pub fn begin(&self, host: &str) -> Result<Box<TlsSession>> {
         let name = match &self.server_name {
             Some(name) => name.clone(),
             None => name_of(host).ok_or_else(|| {
@@ -92,7 +92,7 @@ impl Tls {
         };
         let client = ClientConnection::new(self.config.clone(), name)
             .map_err(|e| Error::new(Code::Tls, format_args!("cannot create a TLS session: {e}")))?;
-        Ok(Box::new(Session::new(client)))
+        Ok(Box::new(TlsSession::new(client)))
     }
 }
 

@@ -13,7 +13,7 @@ const MAX_RECEIVED: usize = 64 * 1024;
 
 /// A TLS session on a socket.
 #[derive(Debug)]
-pub struct Session {
+pub struct TlsSession {
     client: ClientConnection,
     /// Encrypted bytes to send, and the number of them that have been sent.
     out: Vec<u8>,
@@ -29,9 +29,9 @@ pub struct Session {
     ended: bool,
 }
 
-impl Session {
-    pub(super) fn new(client: ClientConnection) -> Session {
-        Session {
+impl TlsSession {
+    pub(super) fn new(client: ClientConnection) -> TlsSession {
+        TlsSession {
             client,
             out: Vec::new(),
             sent: 0,

@@ -1,4 +1,4 @@
-//! Thread cancellation (pthread_cancel).
+//! Protection against pthread_cancel(), which ends a thread. Not the cancellation of a call: see `wait::CancelFlag`.
 
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -12,25 +12,25 @@ unsafe extern "C" {
 
 /// Defers a pthread_cancel() of this thread until it is dropped.
 #[derive(Debug)]
-pub struct CancelDisabled {
+pub struct PthreadCancelDisabled {
     previous: libc::c_int,
     /// The state belongs to this thread: not `Send`.
     _thread: PhantomData<*const ()>,
 }
 
-impl CancelDisabled {
-    pub fn begin() -> CancelDisabled {
+impl PthreadCancelDisabled {
+    pub fn begin() -> PthreadCancelDisabled {
         let mut previous = 0;
         // SAFETY: the pointer is that of a live integer.
         unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &raw mut previous) };
-        CancelDisabled {
+        PthreadCancelDisabled {
             previous,
             _thread: PhantomData,
         }
     }
 }
 
-impl Drop for CancelDisabled {
+impl Drop for PthreadCancelDisabled {
     fn drop(&mut self) {
         // SAFETY: the value came from the same function, which accepts NULL for the second argument.
         unsafe { pthread_setcancelstate(self.previous, std::ptr::null_mut()) };
@@ -39,15 +39,15 @@ impl Drop for CancelDisabled {
 
 /// A value whose drop is a cancellation point, as close() is for a socket. Cancellation is deferred during the drop.
 #[derive(Debug)]
-pub struct DropUncancelled<T>(ManuallyDrop<T>);
+pub struct DropWithoutPthreadCancel<T>(ManuallyDrop<T>);
 
-impl<T> DropUncancelled<T> {
-    pub fn new(value: T) -> DropUncancelled<T> {
-        DropUncancelled(ManuallyDrop::new(value))
+impl<T> DropWithoutPthreadCancel<T> {
+    pub fn new(value: T) -> DropWithoutPthreadCancel<T> {
+        DropWithoutPthreadCancel(ManuallyDrop::new(value))
     }
 }
 
-impl<T> Deref for DropUncancelled<T> {
+impl<T> Deref for DropWithoutPthreadCancel<T> {
     type Target = T;
 
     #[inline]
@@ -56,9 +56,9 @@ impl<T> Deref for DropUncancelled<T> {
     }
 }
 
-impl<T> Drop for DropUncancelled<T> {
+impl<T> Drop for DropWithoutPthreadCancel<T> {
     fn drop(&mut self) {
-        let _cancel_disabled = CancelDisabled::begin();
+        let _cancel_disabled = PthreadCancelDisabled::begin();
         // SAFETY: dropped only here, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.0) };
     }
