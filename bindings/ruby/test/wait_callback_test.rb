@@ -8,6 +8,17 @@ class WaitCallbackTest < ClusterTest
   # The limit in seconds for an interrupt to take effect. A busy machine may exceed it, but not in every try.
   AT_ONCE = 0.1
 
+  # A process that a shell starts in the background ignores SIGINT, and Ruby keeps that.
+  def setup
+    super
+    @sigint_handler = trap(:INT, "DEFAULT")
+  end
+
+  def teardown
+    trap(:INT, @sigint_handler)
+    super
+  end
+
   # Asserts that one of three tries is within the limit. The block returns its duration in seconds.
   def at_once(name = nil)
     tries = []
