@@ -80,11 +80,11 @@ rdc_reply *rdc_refresh(const rdc_client *client);
 int32_t rdc_key_slot(const char *key, size_t len);
 rdc_reply *rdc_explain(const rdc_client *client, size_t argc, const char *const *argv, const
     size_t *lens);
-void rdc_set_logger(rdc_log_fn fn, void *arg, int32_t level);
-void rdc_set_wait_callback(rdc_wait_fn fn, void *arg);
 const char *rdc_error_name(int32_t error);
 const char *rdc_version(void);
 int32_t rdc_version_number(void);
+void rdc_set_logger(rdc_log_fn fn, void *arg, int32_t level);
+void rdc_set_wait_callback(rdc_wait_fn fn, void *arg);
 """
 
 RDC_STRING = 1
