@@ -12,7 +12,9 @@ fn target() -> Target {
     *TARGET.get_or_init(|| {
         let name = std::env::var("FUZZ_TARGET").unwrap_or_default();
         let found = TARGETS.iter().find(|(n, _)| *n == name);
-        found.unwrap_or_else(|| panic!("FUZZ_TARGET names no target: {name:?}")).1
+        found
+            .unwrap_or_else(|| panic!("FUZZ_TARGET names no target: {name:?}"))
+            .1
     })
 }
 
