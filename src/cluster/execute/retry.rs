@@ -95,7 +95,8 @@ impl ExecState<'_> {
             None => true,
             // After a write that may have run, an error that says it was not sent would mislead.
             Some(last) if last.sent && !read => error.sent,
-            Some(_) => error.sent || !cut_short,
+            // A write must not hide that it was sent; whether a read was sent decides nothing.
+            Some(_) => (error.sent && !read) || !cut_short,
         };
         if replaces {
             retry_state.last = Some(error);
