@@ -326,6 +326,7 @@ impl Client {
         }
         let command = classify(args);
         permit(core, &self.config, command.name(), command.access)?;
+        let body = command.marked(body);
         let context = self.context_for(core, &command);
         match &self.pin {
             Some(pin) => self.run_pinned(&context, pin, &command, &body),

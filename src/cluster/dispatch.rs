@@ -52,7 +52,7 @@ pub fn dispatch_to(
     command: &Classified<'_>,
     selector: &str,
 ) -> Result<Box<Reply>> {
-    let body = CommandBody::Args(command.args);
+    let body = command.marked(CommandBody::Args(command.args));
     let routed = |target| RoutedCommand::new(body, command.name(), target, command.is_read());
     match select_nodes(selector, &context.process.topology.load())? {
         SelectedNodes::One(target) => Ok(context.run_one(routed(target))),

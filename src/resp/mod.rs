@@ -1,6 +1,7 @@
 //! RESP2 and RESP3: encoding commands and decoding replies. No I/O.
 
 mod builder;
+mod command_buffer;
 mod decode;
 mod encode;
 mod origin;
@@ -10,6 +11,7 @@ mod value;
 mod view;
 
 pub use builder::Builder;
+pub use command_buffer::CommandBuffer;
 pub use decode::{Decoder, Limits};
 pub use encode::{CommandBody, EncodedPrefix, encode_command, encode_with_prefix};
 pub use origin::{OK_TEXT, Origin};

@@ -12,7 +12,7 @@ pub enum Access {
     Write,
 }
 
-/// The flags of COMMAND, and three that servers do not report: `MayReplicate`, `Connection`, `Cursor`.
+/// The flags of COMMAND, and four that servers do not report: `MayReplicate`, `Connection`, `Cursor`, `Secret`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Flag {
@@ -47,6 +47,8 @@ pub enum Flag {
     Connection,
     /// Takes a cursor that is valid only at the process that returned it.
     Cursor,
+    /// May have a password among its arguments: buffers that hold it are overwritten.
+    Secret,
     /// Has sub-commands, each with a row of its own.
     Container,
 }
@@ -161,6 +163,21 @@ impl Row {
             name,
             keys,
             block: Block::Never,
+        }
+    }
+
+    /// The index of the first key, if it is always the same.
+    pub fn fixed_first_key(&self) -> Option<usize> {
+        match self.keys {
+            [
+                KeySpec {
+                    begin: Begin::Index(at),
+                    find: Find::Range { .. },
+                    ..
+                },
+                ..,
+            ] => Some(usize::from(*at)),
+            _ => None,
         }
     }
 

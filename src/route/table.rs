@@ -5,7 +5,7 @@
 
 #![cfg_attr(rustfmt, rustfmt::skip)]
 
-use super::command::{Block, Flag::{Admin, Blocking, Connection, Container, Cursor, Denyoom, Fast, KeysMovable, KeysOptional, Loading, MayReplicate, NoAuth, NoMulti, Noscript, Pubsub, Read, Stale, Write}, Request, Response, Row};
+use super::command::{Block, Flag::{Admin, Blocking, Connection, Container, Cursor, Denyoom, Fast, KeysMovable, KeysOptional, Loading, MayReplicate, NoAuth, NoMulti, Noscript, Pubsub, Read, Secret, Stale, Write}, Request, Response, Row};
 use super::key_spec::{Begin::{After, Index}, Find::{Count, Range}, KeyAccess, KeySpec, Presence::*};
 use super::option_arg::OptionArg;
 
@@ -59,14 +59,16 @@ pub static ROWS: [Row; 415] = [
     // redis-7.0 has policies Default and Default
     Row::new(10, Some(0), "ACL SAVE", 2, &[Admin, Noscript, Loading, Stale], NONE).policy(Request::AllNodes, Response::AllSucceeded),
     // redis-7.0 has policies Default and Default
-    Row::new(11, Some(0), "ACL SETUSER", -3, &[Admin, Noscript, Loading, Stale], NONE).policy(Request::AllNodes, Response::AllSucceeded),
+    // secret: >password
+    Row::new(11, Some(0), "ACL SETUSER", -3, &[Admin, Noscript, Loading, Stale, Secret], NONE).policy(Request::AllNodes, Response::AllSucceeded),
     Row::new(12, Some(0), "ACL USERS", 2, &[Admin, Noscript, Loading, Stale], NONE),
     Row::new(13, Some(0), "ACL WHOAMI", 2, &[Noscript, Loading, Stale], NONE),
     Row::new(14, None, "APPEND", 3, &[Write, Denyoom, Fast], K0),
     // connection: its next command
     Row::new(15, None, "ASKING", 1, &[Fast, Connection], NONE),
     // connection: the user of the connection
-    Row::new(16, None, "AUTH", -2, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE),
+    // secret: the password
+    Row::new(16, None, "AUTH", -2, &[Noscript, Loading, Stale, Fast, NoAuth, Connection, Secret], NONE),
     Row::new(17, None, "BGREWRITEAOF", 1, &[Admin, Noscript], NONE),
     Row::new(18, None, "BGSAVE", -1, &[Admin, Noscript], NONE),
     Row::new(19, None, "BITCOUNT", -2, &[Read], K1).read(),
@@ -189,7 +191,8 @@ pub static ROWS: [Row; 415] = [
     Row::new(105, Some(102), "CONFIG RESETSTAT", 2, &[Admin, Noscript, Loading, Stale], NONE).policy(Request::AllNodes, Response::AllSucceeded),
     // redis-7.0 has policies Default and Default
     Row::new(106, Some(102), "CONFIG REWRITE", 2, &[Admin, Noscript, Loading, Stale], NONE).policy(Request::AllNodes, Response::AllSucceeded),
-    Row::new(107, Some(102), "CONFIG SET", -4, &[Admin, Noscript, Loading, Stale], NONE).policy(Request::AllNodes, Response::AllSucceeded),
+    // secret: requirepass, masterauth, tls-key-file-pass
+    Row::new(107, Some(102), "CONFIG SET", -4, &[Admin, Noscript, Loading, Stale, Secret], NONE).policy(Request::AllNodes, Response::AllSucceeded),
     Row::new(108, None, "COPY", -3, &[Write, Denyoom], K7),
     Row::new(109, None, "DBSIZE", 1, &[Read, Fast], NONE).policy(Request::AllShards, Response::AggSum).read(),
     Row::new(110, None, "DEBUG", -2, &[Admin, Noscript, Loading, Stale], NONE),
@@ -254,7 +257,8 @@ pub static ROWS: [Row; 415] = [
     Row::new(159, None, "GETSET", 3, &[Write, Denyoom, Fast], K0),
     Row::new(160, None, "HDEL", -3, &[Write, Fast], K0),
     // connection: its protocol and its user
-    Row::new(161, None, "HELLO", -1, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE),
+    // secret: AUTH user password
+    Row::new(161, None, "HELLO", -1, &[Noscript, Loading, Stale, Fast, NoAuth, Connection, Secret], NONE),
     Row::new(162, None, "HEXISTS", 3, &[Read, Fast], K1).read(),
     Row::new(163, None, "HEXPIRE", -6, &[Write, Fast], K0),
     Row::new(164, None, "HEXPIREAT", -6, &[Write, Fast], K0),
@@ -326,12 +330,14 @@ pub static ROWS: [Row; 415] = [
     Row::new(224, Some(218), "MEMORY USAGE", -3, &[Read], K16).read(),
     Row::new(225, None, "MGET", -2, &[Read, Fast], K11).policy(Request::MultiShard, Response::Default).read(),
     // keys: declared incomplete: with KEYS the argument 3 is "" and not a key, and the KEYS in AUTH KEYS is a password
-    Row::new(226, None, "MIGRATE", -6, &[Write, KeysMovable], K17),
+    // secret: AUTH password, AUTH2 user password
+    Row::new(226, None, "MIGRATE", -6, &[Write, KeysMovable, Secret], K17),
     Row::new(227, None, "MODULE", -2, &[Container], NONE),
     Row::new(228, Some(227), "MODULE HELP", 2, &[Loading, Stale], NONE),
     Row::new(229, Some(227), "MODULE LIST", 2, &[Admin, Noscript], NONE),
     Row::new(230, Some(227), "MODULE LOAD", -3, &[Admin, Noscript], NONE),
-    Row::new(231, Some(227), "MODULE LOADEX", -3, &[Admin, Noscript], NONE),
+    // secret: CONFIG name value
+    Row::new(231, Some(227), "MODULE LOADEX", -3, &[Admin, Noscript, Secret], NONE),
     Row::new(232, Some(227), "MODULE UNLOAD", 3, &[Admin, Noscript], NONE),
     // connection: its replies become a stream
     Row::new(233, None, "MONITOR", 1, &[Admin, Noscript, Loading, Stale, Connection], NONE),

@@ -12,6 +12,7 @@ mod readonly;
 mod redirects;
 mod routing;
 mod scripts;
+mod secrets;
 mod shards;
 mod threads;
 mod transactions;

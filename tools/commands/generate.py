@@ -133,6 +133,9 @@ class Command:
         if self.name in corrections.CONNECTION:
             self.flags.append("CONNECTION")
             self.notes.append(f"connection: {corrections.CONNECTION[self.name]}")
+        if self.name in corrections.SECRET:
+            self.flags.append("SECRET")
+            self.notes.append(f"secret: {corrections.SECRET[self.name]}")
         self.access = "Read" if "READ" in self.flags else "Write"
         if self.name in corrections.NOT_READS:
             self.access = "Write"
@@ -158,7 +161,7 @@ def commands():
     for name, (row, _) in corrections.ADDED.items():
         assert name not in by_server, f"{name} is in servers/ now: remove it from corrections.ADDED"
         by_server[name] = {"corrections.py": row}
-    for table in ("KEYS", "NOT_READS", "READS", "MAY_REPLICATE", "CURSOR", "CONNECTION", "BLOCKS"):
+    for table in ("KEYS", "NOT_READS", "READS", "MAY_REPLICATE", "CURSOR", "CONNECTION", "SECRET", "BLOCKS"):
         for name in getattr(corrections, table):
             assert name in by_server, f"corrections.{table} has {name}, but no server has this command"
     return [Command(name, by_server[name]) for name in sorted(by_server)]

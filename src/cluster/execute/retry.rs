@@ -121,7 +121,7 @@ impl ExecState<'_> {
         if health.record_failure(time, rng().random_range(0.0..1.0)) {
             log::log(log::WARN, || {
                 let address = destination.peer.address();
-                format!("{address} is ejected for a while: {error}")
+                format!("{address} is ejected for a while: {}", error.loggable())
             });
         }
     }

@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, Recv};
 use crate::net::wait::{Attempt, Call, TICK_MS};
 use crate::resp::{
-    CommandBody, Decoder, INLINE_TEXT, Kind, Limits, Origin, Reply, Value, chunk_tag,
+    CommandBody, CommandBuffer, Decoder, INLINE_TEXT, Kind, Limits, Origin, Reply, Value, chunk_tag,
 };
 use crate::sim_hooks::sim_panic_point;
 use std::io;
@@ -27,7 +27,7 @@ pub struct Connection {
     stream: Stream,
     origin: Arc<Origin>,
     /// Encoded commands, and the number of bytes of them that have been sent.
-    out: Vec<u8>,
+    out: CommandBuffer,
     written: usize,
     input: RecvBuffer,
     decoder: Decoder,
@@ -51,7 +51,7 @@ impl Connection {
         Connection {
             stream,
             origin,
-            out: Vec::new(),
+            out: CommandBuffer::default(),
             written: 0,
             input: RecvBuffer::new(memory),
             decoder: Decoder::new(limits),
@@ -74,23 +74,18 @@ impl Connection {
     #[inline]
     pub fn push(&mut self, body: &CommandBody<'_>) {
         sim_panic_point!(Net);
-        body.write(&mut self.out);
+        self.out.push(body);
     }
 
     /// Moves encoded commands to the bytes to send. If there are none yet, the buffers are swapped.
     pub fn push_all(&mut self, encoded: &mut Vec<u8>) {
         sim_panic_point!(Net);
-        if self.out.is_empty() {
-            std::mem::swap(&mut self.out, encoded);
-        } else {
-            self.out.extend_from_slice(encoded);
-        }
-        encoded.clear();
+        self.out.append(encoded);
     }
 
     /// Removes bytes, none of which has been sent, from the bytes to send.
     pub fn remove_unsent(&mut self, bytes: std::ops::Range<usize>) {
-        self.out.drain(bytes);
+        self.out.remove(bytes);
     }
 
     /// The number of bytes to send, including those that have been sent.
@@ -433,11 +428,8 @@ impl Connection {
             return false;
         }
         self.input.reset(&self.origin);
-        self.out.clear();
+        self.out.clear(KEEP);
         self.written = 0;
-        if self.out.capacity() > KEEP {
-            self.out = Vec::new();
-        }
         if !self.input.lease.is_empty() {
             self.input.lease.give_back();
             self.leased_values = 0;
