@@ -112,7 +112,13 @@ impl<'c> ExecState<'c> {
         command.replica_eligible()
             && (command.preludes == 0
                 || self.consistency.is_none_or(|p| !p.rechecks_missing_keys())
-                    && self.process.migrating_slots.is_empty())
+                    && !command.slot().is_some_and(|slot| self.is_migrating(slot)))
+    }
+
+    /// Whether a slot is known to migrate.
+    pub(super) fn is_migrating(&self, slot: u16) -> bool {
+        let migrating = &self.process.migrating_slots;
+        !migrating.is_empty() && migrating.contains(slot, now())
     }
 
     /// Whether a refresh is due to find replicas where there were none, or to see changed roles.
@@ -140,7 +146,9 @@ impl<'c> ExecState<'c> {
     #[cold]
     pub(super) fn retry_unroutable(&mut self, command: &mut RoutedCommand<'_>, error: Error) {
         count(&self.core.stats.clusterdown);
-        command.retry_state().last = Some(error);
+        let retry_state = command.retry_state();
+        retry_state.last = Some(error);
+        retry_state.unverifiable = true;
         self.wait = true;
         self.refresh = true;
     }

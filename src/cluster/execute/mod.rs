@@ -41,6 +41,7 @@ use crate::resp::{Kind, NodeValue, Reply, flag};
 use crate::sim_hooks::{rng, sim_panic_point};
 use crate::topology::{Node, Topology};
 use batch_assignment::BatchTable;
+use check_freshness::FreshnessCheck;
 use destination::Destination;
 use exec_state::ExecState;
 use node_batch::send_and_receive;
@@ -181,12 +182,19 @@ impl<'c> Execution<'c> {
         };
         reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
         let is_error = reply.root.value.kind == Kind::Error;
-        if !is_error && !state.check_freshness(pending.command, reply.view(), destination, topology)
-        {
+        let check = match is_error {
+            true => FreshnessCheck::Accepted,
+            false => state.check_freshness(pending.command, reply.view(), destination, topology),
+        };
+        if check == FreshnessCheck::Rejected {
             destination.peer.record_success();
             return;
         }
         pending.store(reply);
+        if check == FreshnessCheck::Unverified {
+            destination.peer.record_success();
+            return pending.keep_unverified();
+        }
         if is_error {
             state.handle_error_reply(pending, destination, topology, None);
         } else {
@@ -257,6 +265,11 @@ impl<'c> Execution<'c> {
     ) -> bool {
         sim_panic_point!(Cluster);
         let state = &mut self.state;
+        state.accept_unverified(commands, reply);
+        if commands.iter().all(|c| !c.is_pending) {
+            state.topology_outdated |= state.refresh;
+            return false;
+        }
         state.tries += 1;
         count(&state.core.stats.retries);
         let mut end = state.end_of_call();
@@ -295,6 +308,14 @@ impl<'c> Execution<'c> {
             .enumerate()
             .filter(|(_, c)| c.is_pending)
         {
+            // The primary could not be asked in time.
+            if end.code == Code::Timeout
+                && command.last().is_none()
+                && let Some(answer) = command.unverified()
+            {
+                PendingCommand::new(command, number, reply).complete(answer);
+                continue;
+            }
             let error = match (command.last(), end.code) {
                 // The error of the last attempt is more useful than the timeout.
                 (Some(last), Code::Timeout) => {

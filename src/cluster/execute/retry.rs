@@ -46,7 +46,12 @@ impl ExecState<'_> {
                 // A node with a wrong certificate may have taken the address of another.
                 self.topology_outdated |=
                     matches!(error.code, Code::Timeout | Code::Connect | Code::Tls);
-                pending.fail(&error);
+                let is_fault_of_node =
+                    matches!(error.code, Code::Auth | Code::Protocol | Code::Tls);
+                match pending.command.unverified() {
+                    Some(answer) if is_fault_of_node => pending.complete(answer),
+                    _ => pending.fail(&error),
+                }
             }
         }
     }
@@ -90,6 +95,11 @@ impl ExecState<'_> {
         let retry_state = command.retry_state();
         retry_state.redirect_target = None;
         retry_state.asking = false;
+        // Servers close idle connections: the first loss of one says nothing about the node.
+        let is_repeated = |last: &Error| last.code == Code::Io && error.code == Code::Io;
+        retry_state.unverifiable |= plan.eject
+            || error.code == Code::Down
+            || retry_state.last.as_ref().is_some_and(is_repeated);
         // The error of an attempt that the deadline cut short is less useful than the error before it.
         let replaces = match &retry_state.last {
             None => true,
