@@ -3,6 +3,7 @@
 mod builder;
 mod command_buffer;
 mod decode;
+mod double;
 mod encode;
 mod origin;
 mod parse_command;
@@ -13,6 +14,7 @@ mod view;
 pub use builder::Builder;
 pub use command_buffer::CommandBuffer;
 pub use decode::{Decoder, Limits};
+pub use double::parse_double;
 pub use encode::{CommandBody, EncodedPrefix, encode_command, encode_with_prefix};
 pub use origin::{OK_TEXT, Origin};
 pub use parse_command::parse_command;

@@ -274,6 +274,18 @@ impl Connection {
         }
     }
 
+    /// Whether the node, on a connection without TLS, has closed it before any reply, or has sent a TLS record: what the
+    /// TLS port of a server does.
+    #[cold]
+    pub fn looks_like_tls_port(&self) -> bool {
+        /// A handshake record or an alert, of any version of TLS.
+        const RECORDS: [[u8; 2]; 2] = [[0x16, 0x03], [0x15, 0x03]];
+        let received = &self.input.bytes;
+        self.stream.is_plain()
+            && !self.pushes
+            && (received.is_empty() || RECORDS.iter().any(|record| received.starts_with(record)))
+    }
+
     /// The error that a server sent before it closed a connection that is being set up.
     #[cold]
     pub fn read_final_error(&mut self) -> Option<String> {
