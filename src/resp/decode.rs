@@ -102,6 +102,11 @@ impl Decoder {
         (self.at + self.wanted).saturating_sub(have)
     }
 
+    /// How many values it holds.
+    pub fn pending_values(&self) -> usize {
+        self.pending.len()
+    }
+
     /// The capacity of its list of pending values.
     pub fn pending_capacity(&self) -> usize {
         self.pending.capacity()

@@ -6,10 +6,14 @@ use crate::cluster::reads::ReadConsistency;
 use crate::cluster::state::{Core, ProcessState, count};
 use crate::deadline::{Time, now};
 use crate::error::{Code, Error};
-use crate::net::Call;
+use crate::net::{Call, release_time};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+/// After a timeout, nothing is sent again in the last moment of a call: in the last 50th of its time, or this time.
+const LAST_PART: u32 = 50;
+const LAST_MOMENT: Duration = Duration::from_millis(100);
 
 /// The state of a call over its rounds. A round sends every open command once.
 pub(super) struct ExecState<'c> {
@@ -128,12 +132,26 @@ impl<'c> ExecState<'c> {
             || (self.missed_replicas.get() && is_due(&self.process.find_replicas_at))
     }
 
-    /// Why the call ends now, if it does: it was cancelled, or has timed out.
-    pub(super) fn end_of_call(&self) -> Option<Error> {
+    /// Why the call ends now, if it does: it was cancelled, or has no time left for another round of these commands.
+    pub(super) fn end_of_call(&self, commands: &[RoutedCommand<'_>]) -> Option<Error> {
         if let Err(error) = self.call.check_cancelled() {
             return Some(error);
         }
-        self.call.deadline.passed(now()).then(|| {
+        let open = commands.iter().filter(|c| c.is_pending);
+        // A node that has not answered in the time before does not answer in the last moment.
+        let timed_out = |c: &RoutedCommand<'_>| c.last().is_some_and(|e| e.code == Code::Timeout);
+        let reserve = match open.clone().any(timed_out) {
+            true => (Duration::from_millis(self.policy.timeout_ms) / LAST_PART).min(LAST_MOMENT),
+            false => Duration::ZERO,
+        };
+        let reserve = match open.count() {
+            0 | 1 => reserve,
+            n => {
+                let nodes = self.process.topology.load().nodes.len();
+                reserve.max(release_time(0, n.min(nodes)))
+            }
+        };
+        self.call.deadline.earlier(reserve).passed(now()).then(|| {
             let ms = self.policy.timeout_ms;
             Error::new(
                 Code::Timeout,

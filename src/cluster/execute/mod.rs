@@ -272,7 +272,7 @@ impl<'c> Execution<'c> {
         }
         state.tries += 1;
         count(&state.core.stats.retries);
-        let mut end = state.end_of_call();
+        let mut end = state.end_of_call(commands);
         if end.is_none() && state.refresh {
             state.core.refresh_if_due(state.process, &state.call);
         }
@@ -284,7 +284,7 @@ impl<'c> Execution<'c> {
             let until = until.min(state.call.deadline);
             end = state.call.sleep(until).err();
         }
-        match end.or_else(|| state.end_of_call()) {
+        match end.or_else(|| state.end_of_call(commands)) {
             None => {
                 state.round_began = now();
                 true

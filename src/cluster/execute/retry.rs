@@ -116,7 +116,7 @@ impl ExecState<'_> {
     /// Takes a node out of rotation for a while.
     fn eject(&self, destination: &Destination<'_>, error: &Error) {
         // An attempt that the deadline cut short shows nothing about the node.
-        if was_cut_short(error, self.attempt_elapsed()) {
+        if error.node.is_none() || was_cut_short(error, self.attempt_elapsed()) {
             return;
         }
         let health = &destination.peer.health;

@@ -5,6 +5,7 @@
 
 use super::memory_budget::MemoryBudget;
 use super::recv_buffer::{Chunk, KEEP, RecvBuffer};
+use super::release_time::release_time;
 use super::stream::Stream;
 use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
@@ -17,6 +18,9 @@ use crate::sim_hooks::sim_panic_point;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
+
+/// The most that is sent before the call looks at the clock.
+const MAX_SENT: usize = 8 << 20;
 
 /// A reply with fewer values is not counted in the memory budget.
 const UNCOUNTED_VALUES: usize = 4096;
@@ -135,7 +139,8 @@ impl Connection {
 
     #[inline(always)]
     fn send_by(&mut self, send: impl Fn(&mut Stream, &[u8]) -> io::Result<usize>) -> Result<()> {
-        while self.written < self.out.len() {
+        let until = self.written.saturating_add(MAX_SENT);
+        while self.written < self.out.len().min(until) {
             match send(&mut self.stream, &self.out[self.written..]) {
                 Ok(n) => self.written += n,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -250,6 +255,12 @@ impl Connection {
             .map_err(|e| e.at(self.origin.name()).sent(self.written > 0))
     }
 
+    /// The memory that is freed if the connection is closed, as far as it grows with what is sent and received.
+    pub fn held_bytes(&self) -> usize {
+        let values = self.values.len() + self.decoder.pending_values();
+        self.out.len() + self.input.bytes.len() + values * size_of::<Value>()
+    }
+
     /// Waits for the next reply.
     pub fn reply(&mut self, attempt: Attempt<'_>) -> Result<Box<Reply>> {
         let call = attempt.call;
@@ -264,11 +275,12 @@ impl Connection {
             rounds += 1;
             if rounds > 1 {
                 let time = now();
-                if call.deadline.passed(time) {
+                let deadline = call.deadline.earlier(release_time(self.held_bytes(), 1));
+                if deadline.passed(time) {
                     return Err(self.timeout_error(attempt));
                 }
                 self.check(call)?;
-                attempt = call.attempt_at(time);
+                attempt = call.attempt_at(time).limited_to(deadline);
             }
             self.send_and_recv(attempt)?;
         }
