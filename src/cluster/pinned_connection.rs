@@ -12,7 +12,7 @@ use crate::deadline::now;
 use crate::error::{Code, Error, ErrorFields, Result};
 use crate::net::{Call, Connection, ConnectionKind, POLL_INTERVAL, Peer, PthreadCancelDisabled};
 use crate::resp::{CommandBody, Kind, Reply, Value, flag};
-use crate::route::{Classified, ErrorContext, RetryAction, Row, action_for_reply, table};
+use crate::route::{Classified, ErrorContext, RetryAction, Row, Wording, action_for_reply, table};
 use crate::sync::{Condvar, Mutex, lock, notify_one, wait};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -173,7 +173,9 @@ impl PinnedConnection {
                 reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
                 if failed {
                     let from = held.peer.address();
-                    guard.saved.slot_moved |= self.handle_error_reply(context, &mut reply, from);
+                    let wording = Wording::of(command.row, Some(self.slot));
+                    guard.saved.slot_moved |=
+                        self.handle_error_reply(context, &mut reply, from, wording);
                 }
                 let in_transaction = !is_one_of(command.row, END)
                     && (was_in_transaction || (is_one_of(command.row, BEGIN) && !failed));
@@ -199,24 +201,30 @@ impl PinnedConnection {
         context: &ExecContext<'_>,
         reply: &mut Reply,
         from: &Address,
+        wording: Wording,
     ) -> bool {
-        const NOT_REPEATABLE: ErrorContext = ErrorContext {
+        let not_repeatable = ErrorContext {
             repeatable: false,
             node_chosen_by_caller: false,
             any_replica_ok: false,
             is_not_primary: false,
+            wording,
         };
         let text = reply.view().text().unwrap_or_default().to_vec();
-        let refusal = match action_for_reply(&text, from, NOT_REPEATABLE) {
+        let refusal = match action_for_reply(&text, from, not_repeatable) {
             RetryAction::Deliver(code) => {
                 reply.root.value.code = code as u8;
-                if text.starts_with(b"EXECABORT") {
-                    // No queued command has run.
-                    reply.root.value.flags &= !flag::SENT;
-                }
                 return false;
             }
-            RetryAction::ResendScript => return false,
+            RetryAction::Refused(code) => {
+                reply.root.value.code = code as u8;
+                reply.root.value.flags &= !flag::SENT;
+                return false;
+            }
+            RetryAction::ResendScript => {
+                reply.root.value.flags &= !flag::SENT;
+                return false;
+            }
             RetryAction::Moved { slot, to } => self.moved(context, slot, &to),
             RetryAction::Ask { .. } => {
                 count(&context.core.stats.ask);

@@ -12,7 +12,7 @@ pub enum Access {
     Write,
 }
 
-/// The flags of COMMAND, and three that servers do not report: `MayReplicate`, `Connection`, `Cursor`.
+/// The flags of COMMAND, and four that servers do not report: `MayReplicate`, `Connection`, `Cursor`, `OwnErrors`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Flag {
@@ -47,6 +47,8 @@ pub enum Flag {
     Connection,
     /// Takes a cursor that is valid only at the process that returned it.
     Cursor,
+    /// Code of the caller or of a module may choose the text of its errors.
+    OwnErrors,
     /// Has sub-commands, each with a row of its own.
     Container,
 }

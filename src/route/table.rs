@@ -5,7 +5,7 @@
 
 #![cfg_attr(rustfmt, rustfmt::skip)]
 
-use super::command::{Block, Flag::{Admin, Blocking, Connection, Container, Cursor, Denyoom, Fast, KeysMovable, KeysOptional, Loading, MayReplicate, NoAuth, NoMulti, Noscript, Pubsub, Read, Stale, Write}, Request, Response, Row};
+use super::command::{Block, Flag::{Admin, Blocking, Connection, Container, Cursor, Denyoom, Fast, KeysMovable, KeysOptional, Loading, MayReplicate, NoAuth, NoMulti, Noscript, OwnErrors, Pubsub, Read, Stale, Write}, Request, Response, Row};
 use super::key_spec::{Begin::{After, Index}, Find::{Count, Range}, KeyAccess, KeySpec, Presence::*};
 use super::option_arg::OptionArg;
 
@@ -192,7 +192,8 @@ pub static ROWS: [Row; 415] = [
     Row::new(107, Some(102), "CONFIG SET", -4, &[Admin, Noscript, Loading, Stale], NONE).policy(Request::AllNodes, Response::AllSucceeded),
     Row::new(108, None, "COPY", -3, &[Write, Denyoom], K7),
     Row::new(109, None, "DBSIZE", 1, &[Read, Fast], NONE).policy(Request::AllShards, Response::AggSum).read(),
-    Row::new(110, None, "DEBUG", -2, &[Admin, Noscript, Loading, Stale], NONE),
+    // own errors: DEBUG ERROR returns its argument
+    Row::new(110, None, "DEBUG", -2, &[Admin, Noscript, Loading, Stale, OwnErrors], NONE),
     Row::new(111, None, "DECR", 2, &[Write, Denyoom, Fast], K0),
     Row::new(112, None, "DECRBY", 3, &[Write, Denyoom, Fast], K0),
     Row::new(113, None, "DEL", -2, &[Write], K8).policy(Request::MultiShard, Response::AggSum),
@@ -206,10 +207,14 @@ pub static ROWS: [Row; 415] = [
     Row::new(118, None, "DUMP", 2, &[Read], K1).read(),
     // read: keyless, changes nothing
     Row::new(119, None, "ECHO", 2, &[Loading, Stale, Fast], NONE).read(),
-    Row::new(120, None, "EVAL", -3, &[Noscript, Stale, KeysOptional, KeysMovable, MayReplicate], K4),
-    Row::new(121, None, "EVALSHA", -3, &[Noscript, Stale, KeysOptional, KeysMovable, MayReplicate], K4),
-    Row::new(122, None, "EVALSHA_RO", -3, &[Read, Noscript, Stale, KeysOptional, KeysMovable], K10).read(),
-    Row::new(123, None, "EVAL_RO", -3, &[Read, Noscript, Stale, KeysOptional, KeysMovable], K10).read(),
+    // own errors: the script
+    Row::new(120, None, "EVAL", -3, &[Noscript, Stale, KeysOptional, KeysMovable, MayReplicate, OwnErrors], K4),
+    // own errors: the script
+    Row::new(121, None, "EVALSHA", -3, &[Noscript, Stale, KeysOptional, KeysMovable, MayReplicate, OwnErrors], K4),
+    // own errors: the script
+    Row::new(122, None, "EVALSHA_RO", -3, &[Read, Noscript, Stale, KeysOptional, KeysMovable, OwnErrors], K10).read(),
+    // own errors: the script
+    Row::new(123, None, "EVAL_RO", -3, &[Read, Noscript, Stale, KeysOptional, KeysMovable, OwnErrors], K10).read(),
     // connection: its transaction
     Row::new(124, None, "EXEC", 1, &[Noscript, Loading, Stale, Connection], NONE),
     Row::new(125, None, "EXISTS", -2, &[Read, Fast], K11).policy(Request::MultiShard, Response::AggSum).read(),
@@ -217,8 +222,10 @@ pub static ROWS: [Row; 415] = [
     Row::new(127, None, "EXPIREAT", -3, &[Write, Fast], K0),
     Row::new(128, None, "EXPIRETIME", 2, &[Read, Fast], K1).read(),
     Row::new(129, None, "FAILOVER", -1, &[Admin, Noscript, Stale], NONE),
-    Row::new(130, None, "FCALL", -3, &[Noscript, Stale, KeysOptional, KeysMovable, MayReplicate], K4),
-    Row::new(131, None, "FCALL_RO", -3, &[Read, Noscript, Stale, KeysOptional, KeysMovable], K10).read(),
+    // own errors: the function
+    Row::new(130, None, "FCALL", -3, &[Noscript, Stale, KeysOptional, KeysMovable, MayReplicate, OwnErrors], K4),
+    // own errors: the function
+    Row::new(131, None, "FCALL_RO", -3, &[Read, Noscript, Stale, KeysOptional, KeysMovable, OwnErrors], K10).read(),
     Row::new(132, None, "FLUSHALL", -1, &[Write], NONE).policy(Request::AllShards, Response::AllSucceeded),
     Row::new(133, None, "FLUSHDB", -1, &[Write], NONE).policy(Request::AllShards, Response::AllSucceeded),
     Row::new(134, None, "FUNCTION", -2, &[Container], NONE),
@@ -477,18 +484,18 @@ pub static ROWS: [Row; 415] = [
     Row::new(339, None, "UNSUBSCRIBE", -1, &[Pubsub, Noscript, Loading, Stale, Connection], NONE),
     // connection: its transaction
     Row::new(340, None, "UNWATCH", 1, &[Noscript, Loading, Stale, Fast, Connection], NONE),
-    Row::new(341, None, "VADD", -2, &[Write, Denyoom], K0),
-    Row::new(342, None, "VCARD", -2, &[Read, Fast], K1).read(),
-    Row::new(343, None, "VDIM", -2, &[Read, Fast], K1).read(),
-    Row::new(344, None, "VEMB", -2, &[Read, Fast], K1).read(),
-    Row::new(345, None, "VGETATTR", -2, &[Read, Fast], K1).read(),
-    Row::new(346, None, "VINFO", -2, &[Read, Fast], K1).read(),
-    Row::new(347, None, "VISMEMBER", -2, &[Read], K1).read(),
-    Row::new(348, None, "VLINKS", -2, &[Read, Fast], K1).read(),
-    Row::new(349, None, "VRANDMEMBER", -2, &[Read], K1).read(),
-    Row::new(350, None, "VREM", -2, &[Write], K0),
-    Row::new(351, None, "VSETATTR", -2, &[Write, Fast], K0),
-    Row::new(352, None, "VSIM", -2, &[Read], K1).read(),
+    Row::new(341, None, "VADD", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(342, None, "VCARD", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(343, None, "VDIM", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(344, None, "VEMB", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(345, None, "VGETATTR", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(346, None, "VINFO", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(347, None, "VISMEMBER", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(348, None, "VLINKS", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(349, None, "VRANDMEMBER", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(350, None, "VREM", -2, &[Write, OwnErrors], K0),
+    Row::new(351, None, "VSETATTR", -2, &[Write, Fast, OwnErrors], K0),
+    Row::new(352, None, "VSIM", -2, &[Read, OwnErrors], K1).read(),
     Row::new(353, None, "WAIT", 3, &[Blocking, Noscript], NONE).policy(Request::AllShards, Response::AggMin).block(Block::Millis(2)),
     Row::new(354, None, "WAITAOF", 4, &[Blocking], NONE).policy(Request::AllShards, Response::AggMin).block(Block::Millis(3)),
     // connection: its transaction

@@ -139,6 +139,19 @@ CONNECTION = {
     "SCRIPT DEBUG": "how its next script runs",
 }
 
+# ---- Commands whose errors may be worded by code of the caller --------------------------------------------------------
+# The first word of such an error does not prove that the server has refused the command. The commands of modules count too.
+
+OWN_ERRORS = {
+    "EVAL": "the script",
+    "EVALSHA": "the script",
+    "EVAL_RO": "the script",
+    "EVALSHA_RO": "the script",
+    "FCALL": "the function",
+    "FCALL_RO": "the function",
+    "DEBUG": "DEBUG ERROR returns its argument",
+}
+
 # ---- Commands whose cursor is valid only in the process that returned it: never sent to a replica ---------------------
 
 CURSOR = ["SCAN", "HSCAN", "SSCAN", "ZSCAN", "CLUSTERSCAN"]

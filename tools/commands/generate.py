@@ -107,6 +107,7 @@ class Command:
             self.arity = min(self.arity, -2)
             for spec in self.keys:
                 spec["flags"] = ["RO" if "READ" in self.flags else "RW"]
+            self.flags.append("OWN_ERRORS")
         self.correct()
 
     @staticmethod
@@ -130,6 +131,9 @@ class Command:
             self.flags.append("MAY_REPLICATE")
         if self.name in corrections.CURSOR:
             self.flags.append("CURSOR")
+        if self.name in corrections.OWN_ERRORS:
+            self.flags.append("OWN_ERRORS")
+            self.notes.append(f"own errors: {corrections.OWN_ERRORS[self.name]}")
         if self.name in corrections.CONNECTION:
             self.flags.append("CONNECTION")
             self.notes.append(f"connection: {corrections.CONNECTION[self.name]}")
@@ -158,7 +162,7 @@ def commands():
     for name, (row, _) in corrections.ADDED.items():
         assert name not in by_server, f"{name} is in servers/ now: remove it from corrections.ADDED"
         by_server[name] = {"corrections.py": row}
-    for table in ("KEYS", "NOT_READS", "READS", "MAY_REPLICATE", "CURSOR", "CONNECTION", "BLOCKS"):
+    for table in ("KEYS", "NOT_READS", "READS", "MAY_REPLICATE", "CURSOR", "CONNECTION", "OWN_ERRORS", "BLOCKS"):
         for name in getattr(corrections, table):
             assert name in by_server, f"corrections.{table} has {name}, but no server has this command"
     return [Command(name, by_server[name]) for name in sorted(by_server)]

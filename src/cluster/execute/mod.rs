@@ -5,7 +5,7 @@
 //! From the bottom up: `routed_command`, `node_batch` and `freshness_probe`; `exec_state`, which the
 //! files above extend; the choice of a node (`node_probe`, `primary_selection`, `replica_selection`,
 //! `node_selection`, `batch_assignment`); the outcome of a round (`check_freshness`, `retry`,
-//! `redirect`, `error_reply`, `slot_order`, `outcomes`); and the loop.
+//! `redirect`, `prelude_replies`, `error_reply`, `multi_probe`, `slot_order`, `outcomes`); and the loop.
 
 mod batch_assignment;
 mod check_freshness;
@@ -14,11 +14,13 @@ mod error_reply;
 mod exec_policy;
 mod exec_state;
 mod freshness_probe;
+mod multi_probe;
 mod node_batch;
 mod node_probe;
 mod node_selection;
 mod outcomes;
 mod pending_reply;
+mod prelude_replies;
 mod primary_selection;
 mod redirect;
 mod replica_selection;
@@ -43,6 +45,7 @@ use crate::topology::{Node, Topology};
 use batch_assignment::BatchTable;
 use destination::Destination;
 use exec_state::ExecState;
+use multi_probe::plan_multi_probe;
 use node_batch::send_and_receive;
 use node_selection::RouteRequest;
 use pending_reply::PendingCommand;
@@ -188,7 +191,7 @@ impl<'c> Execution<'c> {
         }
         pending.store(reply);
         if is_error {
-            state.handle_error_reply(pending, destination, topology, None);
+            state.handle_error_reply(pending, destination, topology, &[]);
         } else {
             destination.peer.record_success();
             pending.command.is_pending = false;
@@ -208,6 +211,7 @@ impl<'c> Execution<'c> {
             reply.node_values.push(NodeValue::NIL);
         }
         let mut table = self.assign_batches(commands, topology);
+        plan_multi_probe(commands, &table);
         let state = &mut self.state;
         let call = state.attempt();
         let batches = &mut table.batches;
@@ -216,6 +220,14 @@ impl<'c> Execution<'c> {
             Some(_) => state.send_and_receive_timed(batches, commands, &mut reply, &call),
         };
         *pending = Some(reply);
+        if let [command] = commands
+            && command.is_multi_probe()
+        {
+            if state.finish_multi_probe(command, pending, &table) {
+                self.run_multi(commands, topology, pending);
+            }
+            return;
+        }
         state.check_freshness_all(commands, pending, &table);
         state.apply_outcomes(commands, pending, &table, &batch_errors);
         if is_single && let Some(reply) = pending {

@@ -7,7 +7,7 @@ use super::pending_reply::{PendingCommand, PendingReply};
 use super::routed_command::RoutedCommand;
 use super::slot_order::enforce_slot_order;
 use crate::error::Error;
-use crate::resp::Reply;
+use crate::resp::{Reply, Value};
 use crate::sim_hooks::sim_panic_point;
 use std::sync::Arc;
 
@@ -39,14 +39,11 @@ impl ExecState<'_> {
             self.handle_io_error(&mut pending, &destination, error);
             handled.push(number);
         }
-        for (number, batch) in errors {
+        for (number, batch, preludes) in errors {
             let command = &mut commands[number];
             let destination = table.failed_destination_of(batch, command);
-            let mut causes = batch_errors.causes.iter();
-            let cause = causes.find(|(n, _)| *n as usize == number);
-            let cause = cause.map(|(_, value)| *value);
             let mut pending = PendingCommand::new(command, number, reply);
-            self.handle_error_reply(&mut pending, &destination, table.topology, cause);
+            self.handle_error_reply(&mut pending, &destination, table.topology, preludes);
             handled.push(number);
         }
         handled.sort_unstable();
@@ -68,21 +65,30 @@ fn failures(batches: &[NodeBatch]) -> Vec<(usize, &NodeBatch, Error)> {
     failures
 }
 
-/// The commands that were answered with an error, each with its batch.
+/// A command that was answered with an error, its batch, and the replies that precede the error.
+type ErrorAnswer<'b> = (usize, &'b NodeBatch, &'b [Value]);
+
+/// The commands that were answered with an error.
 fn error_replies<'b>(
     reply: &Reply,
     batches: &'b [NodeBatch],
     batch_errors: &BatchErrors,
-) -> Vec<(usize, &'b NodeBatch)> {
+) -> Vec<ErrorAnswer<'b>> {
     let mut errors = Vec::new();
+    if batch_errors.errors.is_empty() {
+        return errors;
+    }
+    let ranges: Vec<_> = batches.iter().map(NodeBatch::prelude_ranges).collect();
     for number in &batch_errors.errors {
-        let number = *number as usize;
-        if let Some(origin) = reply.origin_of(reply.node_values[number])
-            && let Some(batch) = batches
+        let answer = reply.node_values[*number as usize];
+        if let Some(origin) = reply.origin_of(answer)
+            && let Some(at) = batches
                 .iter()
-                .find(|b| Arc::ptr_eq(b.peer.origin(), origin))
+                .position(|b| Arc::ptr_eq(b.peer.origin(), origin))
         {
-            errors.push((number, batch));
+            let range = ranges[at].get(number).cloned().unwrap_or_default();
+            let preludes = &batches[at].preludes()[range];
+            errors.push((*number as usize, &batches[at], preludes));
         }
     }
     errors
