@@ -27,4 +27,4 @@ pub use node::{
 pub use peer::Peer;
 pub use pool::TryAcquire;
 pub use sys::{DescriptorRegistry, ForkMark, OUT, PollFd, PthreadCancelDisabled, Recv, interest};
-pub use wait::{Attempt, Call, CancelFlag, POLL_INTERVAL, Wakers, set_wait_callback};
+pub use wait::{Attempt, Call, CancelFlag, POLL_INTERVAL, Wakers, no_answer, set_wait_callback};

@@ -176,12 +176,21 @@ pub fn action_for_failure(error: &Error, context: ErrorContext) -> RetryAction {
     }
 }
 
+/// The least time for a write's last attempt.
+const MIN_WRITE_ATTEMPT: Duration = Duration::from_millis(5);
+
 /// An attempt that had less time than this shows nothing about the node.
 const MIN_ATTEMPT: Duration = Duration::from_millis(20);
 
 /// Whether an attempt timed out only because the call had hardly any time left.
 pub fn was_cut_short(error: &Error, took: Duration) -> bool {
     error.code == Code::Timeout && took < MIN_ATTEMPT
+}
+
+/// Whether enough of a call's `timeout` is left to send a write again that certainly has not run. Cut short by the
+/// deadline, it would end in doubt. `last` is how long its last attempt took.
+pub fn leaves_time_for_write(left: Duration, last: Duration, timeout: Duration) -> bool {
+    left >= (last * 2).max(MIN_WRITE_ATTEMPT).min(timeout / 10)
 }
 
 /// The backoff before the `n`-th retry in microseconds; `jitter` is in 0..1. It doubles from 2 ms, so that
@@ -411,6 +420,25 @@ mod tests {
         ] {
             let plan = retry_plan(action);
             assert!(plan.eject && !plan.wait);
+        }
+    }
+
+    #[test]
+    fn write_is_not_sent_again_at_the_end_of_a_call() {
+        let ms = Duration::from_millis;
+        for (left, last, timeout, expected) in [
+            (5, 0, 5000, true),
+            (4, 0, 5000, false),
+            (4, 0, 40, true),
+            (3, 0, 40, false),
+            // A node far away.
+            (100, 50, 5000, true),
+            (99, 50, 5000, false),
+            // A slow node does not use up more than a tenth of the call.
+            (500, 1000, 5000, true),
+        ] {
+            let is_enough = leaves_time_for_write(ms(left), ms(last), ms(timeout));
+            assert_eq!(is_enough, expected, "{left} {last} {timeout}");
         }
     }
 

@@ -209,3 +209,21 @@ fn idle_connection_closed_by_server_fails_no_command() {
         }
     }
 }
+
+#[test]
+fn read_behind_refused_handshake_command_is_reported_as_sent() {
+    let fake = FakeCluster::new(1);
+    let client = Client::create(&(fake.url() + "?client_name=me&timeout_ms=200"));
+    fake.on(0, |_, command| {
+        is_command(command, "CLIENT SETNAME").then(|| Action::send("-NOPERM not you\r\n"))
+    });
+    fake.node(0).close_connections();
+    let reply = send(&client, "GET k");
+    let text = show(reply.view());
+    assert!(text.contains("refused CLIENT SETNAME"), "{text}");
+    // It left together with the handshake.
+    assert!(is_sent(reply.view()), "{text}");
+    let reply = send(&client, "SET k v");
+    assert!(!is_sent(reply.view()), "{}", show(reply.view()));
+    assert_eq!(fake.calls("SET"), 0);
+}

@@ -850,3 +850,33 @@ fn refused_asking_is_named_and_ends_the_call() {
         assert!(piped[0].contains("refused ASKING"), "{piped:?}");
     }
 }
+
+#[test]
+fn refused_write_is_not_sent_again_just_before_the_deadline() {
+    let fake = FakeCluster::new(1);
+    for refusal in [
+        "TRYAGAIN Multiple keys request during rehashing of slot",
+        "LOADING Redis is loading the dataset in memory",
+    ] {
+        let late = Duration::from_millis(490);
+        fake.on(0, move |_, command| {
+            let answer = Action::send(format!("-{refusal}\r\n"));
+            is_command(command, "INCR").then(|| Action::Delay(late, Box::new(answer)))
+        });
+        let client = client(&(fake.url() + "?timeout_ms=500"));
+        wait_for("an answer just before the deadline", || {
+            let before = fake.calls("INCR");
+            let reply = send(&client, "INCR k");
+            let text = show(reply.view());
+            let calls = fake.calls("INCR") - before;
+            assert_eq!(calls, 1, "{text}");
+            // On a busy machine the answer comes after the deadline.
+            if code(reply.view()) == Code::Timeout {
+                return false;
+            }
+            assert!(text.starts_with(refusal), "{text}");
+            assert!(!is_sent(reply.view()), "{text}");
+            true
+        });
+    }
+}

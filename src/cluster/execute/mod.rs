@@ -156,7 +156,7 @@ impl<'c> Execution<'c> {
             Ok(destination) => destination,
             Err(error) => return state.retry_unroutable(command, error),
         };
-        let call = state.attempt();
+        let call = state.attempt().of_command(command.name);
         let result = match state.consistency {
             None => {
                 let attempt = call.attempt_at(call.began);
@@ -269,6 +269,7 @@ impl<'c> Execution<'c> {
     ) -> bool {
         sim_panic_point!(Cluster);
         let state = &mut self.state;
+        let last_round = state.attempt_elapsed();
         state.tries += 1;
         count(&state.core.stats.retries);
         let mut end = state.end_of_call();
@@ -283,7 +284,8 @@ impl<'c> Execution<'c> {
             let until = until.min(state.call.deadline);
             end = state.call.sleep(until).err();
         }
-        match end.or_else(|| state.end_of_call()) {
+        let end = end.or_else(|| state.end_of_call());
+        match end.or_else(|| state.end_before_write(commands, last_round)) {
             None => {
                 state.round_began = now();
                 true

@@ -9,7 +9,9 @@ use super::exec_state::ExecState;
 use super::pending_reply::{PendingCommand, PendingReply};
 use super::routed_command::RoutedCommand;
 use crate::deadline::now;
+use crate::net::no_answer;
 use crate::resp::Kind;
+use crate::route::table;
 
 /// Replaces a transaction by the probe, if its node has not accepted MULTI yet.
 pub(super) fn plan_multi_probe(commands: &mut [RoutedCommand<'_>], table: &BatchTable<'_>) {
@@ -28,9 +30,9 @@ impl ExecState<'_> {
         &mut self,
         command: &mut RoutedCommand<'_>,
         reply: &mut PendingReply,
-        table: &BatchTable<'_>,
+        batches: &BatchTable<'_>,
     ) -> bool {
-        let [batch] = &table.batches[..] else {
+        let [batch] = &batches.batches[..] else {
             return false;
         };
         let is_accepted = (batch.preludes().first()).is_some_and(|multi| multi.kind != Kind::Error);
@@ -38,15 +40,21 @@ impl ExecState<'_> {
             batch.peer.record_multi(true);
             self.round_began = now();
         } else {
-            let destination = table.failed_destination_of(batch, command);
+            let destination = batches.failed_destination_of(batch, command);
             let mut pending = PendingCommand::new(command, 0, reply);
             match &batch.error {
                 Some(error) => {
-                    let error = error.clone().sent(false);
+                    let error = match batch.is_silent {
+                        true => {
+                            let ms = self.attempt_elapsed().as_millis() as u64;
+                            no_answer(batch.peer.origin().name(), table::MULTI.name, ms)
+                        }
+                        false => error.clone().sent(false),
+                    };
                     self.handle_io_error(&mut pending, &destination, error);
                 }
                 None => {
-                    let (topology, preludes) = (table.topology, batch.preludes());
+                    let (topology, preludes) = (batches.topology, batch.preludes());
                     self.handle_error_reply(&mut pending, &destination, topology, preludes);
                 }
             }

@@ -6,7 +6,7 @@
 
 use super::routed_command::RoutedCommand;
 use crate::deadline::{Deadline, Time, now};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::net::{
     Call, Chunk, Connection, ConnectionKind, OUT, Peer, PollFd, Recv, TryAcquire, interest,
 };
@@ -54,6 +54,8 @@ pub struct NodeBatch {
     sent_at: Option<Time>,
     first_reply_at: Option<Time>,
     pub error: Option<Error>,
+    /// The error is that the node has not answered in time.
+    pub is_silent: bool,
 }
 
 /// The commands of a round that were answered with an error. The replies themselves are in the [`Reply`].
@@ -91,6 +93,7 @@ impl NodeBatch {
             sent_at: None,
             first_reply_at: None,
             error: None,
+            is_silent: false,
         }
     }
 
@@ -219,6 +222,7 @@ impl NodeBatch {
     /// Drops the connection and keeps `error` for the commands without a reply.
     fn fail(&mut self, error: Error, commands: &[RoutedCommand<'_>], reply: &mut Reply) {
         if let Some(mut connection) = self.connection.take() {
+            self.is_silent = error.code == Code::Timeout;
             if let Some(chunk) = &self.chunk {
                 connection.end_chunk(reply, chunk);
             }

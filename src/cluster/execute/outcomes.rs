@@ -7,6 +7,7 @@ use super::pending_reply::{PendingCommand, PendingReply};
 use super::routed_command::RoutedCommand;
 use super::slot_order::enforce_slot_order;
 use crate::error::Error;
+use crate::net::no_answer;
 use crate::resp::{Reply, Value};
 use crate::sim_hooks::sim_panic_point;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ impl ExecState<'_> {
         batch_errors: &BatchErrors,
     ) {
         sim_panic_point!(Cluster);
-        let failures = failures(&table.batches);
+        let failures = self.failures(commands, &table.batches);
         let errors = reply
             .as_ref()
             .map_or_else(Vec::new, |r| error_replies(r, &table.batches, batch_errors));
@@ -50,19 +51,31 @@ impl ExecState<'_> {
         let open = close_answered(commands, &handled);
         enforce_slot_order(commands, reply, &open);
     }
-}
 
-/// The commands of failed batches that have no reply, each with its batch and error.
-fn failures(batches: &[NodeBatch]) -> Vec<(usize, &NodeBatch, Error)> {
-    let mut failures = Vec::new();
-    for batch in batches {
-        if let Some(error) = &batch.error {
+    /// The commands of failed batches that have no reply, each with its batch and error.
+    fn failures<'b>(
+        &self,
+        commands: &[RoutedCommand<'_>],
+        batches: &'b [NodeBatch],
+    ) -> Vec<(usize, &'b NodeBatch, Error)> {
+        let mut failures = Vec::new();
+        for batch in batches {
+            let Some(error) = &batch.error else { continue };
             for (number, sent) in batch.unanswered() {
-                failures.push((number as usize, batch, error.clone().sent(sent)));
+                let number = number as usize;
+                let error = match batch.is_silent {
+                    true => {
+                        let ms = self.attempt_elapsed().as_millis() as u64;
+                        let node = batch.peer.origin().name();
+                        no_answer(node, commands[number].name, ms)
+                    }
+                    false => error.clone(),
+                };
+                failures.push((number, batch, error.sent(sent)));
             }
         }
+        failures
     }
-    failures
 }
 
 /// A command that was answered with an error, its batch, and the replies that precede the error.

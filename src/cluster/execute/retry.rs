@@ -22,19 +22,10 @@ impl ExecState<'_> {
         &mut self,
         pending: &mut PendingCommand<'_, '_>,
         destination: &Destination<'_>,
-        mut error: Error,
+        error: Error,
     ) {
         if error.code == Code::Timeout {
             count(&self.core.stats.timeouts);
-            if error.message.contains(" did not answer") {
-                // Near the deadline an attempt has less time than attempt_timeout_ms.
-                let ms = self.attempt_elapsed().as_millis();
-                error.message = format!(
-                    "TIMEOUT {} did not answer {} within {ms} ms",
-                    destination.peer.origin().name(),
-                    pending.command.name
-                );
-            }
         }
         let context = self.error_context(pending.command, destination);
         match action_for_failure(&error, context) {

@@ -35,6 +35,8 @@ pub struct Call<'a> {
     pub attempt_ms: u64,
     /// Whether the command may be sent together with the handshake of a new connection.
     pub early: bool,
+    /// The name of the command, for error messages. Empty if the call has several, or none yet.
+    pub command: &'static str,
     cancel_flag: &'a CancelFlag,
     wakers: &'a Wakers,
     seen: SeenInterrupts,
@@ -54,6 +56,7 @@ impl<'a> Call<'a> {
             deadline: Deadline::after(began, timeout_ms),
             attempt_ms,
             early: false,
+            command: "",
             cancel_flag,
             wakers,
             seen: cancel_flag.seen(),
@@ -74,6 +77,12 @@ impl<'a> Call<'a> {
     #[inline]
     pub fn early(self, early: bool) -> Call<'a> {
         Call { early, ..self }
+    }
+
+    /// The same call, of the command with this name.
+    #[inline]
+    pub fn of_command(self, command: &'static str) -> Call<'a> {
+        Call { command, ..self }
     }
 
     /// The same call in an attempt that begins at `time`.
