@@ -7,7 +7,8 @@ use crate::common::history::{
 };
 use crate::common::shared::{SharedCluster, shared};
 use crate::common::{
-    WAIT_LIMIT, client, code, is_sent, key_of, pause, run, run_all, send, show, timed, wait_for,
+    WAIT_LIMIT, atomic, client, code, is_sent, key_of, pause, run, run_all, send, show, timed,
+    wait_for,
 };
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
@@ -188,6 +189,41 @@ fn busy_script_returns_busy_and_other_shards_continue() {
         })
     });
     assert!(time < 300 * MS, "{time:?}");
+}
+
+/// Closes all connections of the node but the admin's, and waits until they are closed.
+fn kill_connections(admin: &mut Admin) {
+    admin_command(
+        admin,
+        &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"],
+    );
+    wait_for("the connections are closed", || {
+        admin_command(admin, &["CLIENT", "LIST", "TYPE", "normal"])
+            .lines()
+            .count()
+            == 1
+    });
+}
+
+#[test]
+fn killed_connections_cost_no_later_write() {
+    let cluster = &cluster();
+    let key = key_of(0, 3, 2);
+    let mut admin = admin(cluster, &key);
+    let client = Arc::new(client(&cluster.url()));
+    assert_eq!(run(&client, &format!("DEL {key}")).len(), 1);
+    let incr = format!("INCR {key}");
+    let bump = [incr.clone()];
+    for round in 0..5 {
+        let count = |n: i32| (3 * round + n).to_string();
+        kill_connections(&mut admin);
+        assert_eq!(run(&client, &incr), count(1));
+        kill_connections(&mut admin);
+        assert_eq!(run_all(&client, &bump), [count(2)]);
+        kill_connections(&mut admin);
+        let reply = atomic(&client, &bump);
+        assert_eq!(show(reply.view().at(0).unwrap()), count(3));
+    }
 }
 
 #[test]

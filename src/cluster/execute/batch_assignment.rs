@@ -112,7 +112,7 @@ impl<'t> BatchTable<'t> {
         if let Some(shard) = self.plain_shard(command)
             && let batch @ 1.. = self.joined[shard]
         {
-            self.batches[batch as usize - 1].add(number as u32, command.preludes > 0);
+            self.batches[batch as usize - 1].add(number as u32, command, command.preludes > 0);
             return true;
         }
         false
@@ -141,7 +141,7 @@ impl<'t> BatchTable<'t> {
             }
         };
         let batch = self.batch_to(&destination);
-        self.batches[batch].add(number as u32, is_special(command));
+        self.batches[batch].add(number as u32, command, is_special(command));
         // A node without an index is a stand-in, or the target of a redirection.
         let stand_in = rules.stand_in.filter(|_| destination.index.is_none());
         let entry = |index, choice| SlotEntry::Batch {
@@ -186,7 +186,7 @@ impl<'t> BatchTable<'t> {
         if let Some(index) = index {
             state.count_read(&self.topology.nodes[index], &choice);
         }
-        self.batches[batch].add(number as u32, is_special(command));
+        self.batches[batch].add(number as u32, command, is_special(command));
         Ok(())
     }
 

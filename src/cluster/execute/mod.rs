@@ -153,7 +153,7 @@ impl<'c> Execution<'c> {
             Ok(destination) => destination,
             Err(error) => return state.retry_unroutable(command, error),
         };
-        let call = state.attempt();
+        let call = state.attempt().repeatable(command.read);
         let result = match state.consistency {
             None => {
                 let attempt = call.attempt_at(call.began);
