@@ -59,6 +59,8 @@ struct SlotRules {
 pub(super) struct BatchTable<'t> {
     pub(super) topology: &'t Topology,
     pub(super) batches: Vec<NodeBatch>,
+    /// Whether every command is a read.
+    pub(super) reads_only: bool,
     /// How many commands a batch has room for at first.
     capacity: usize,
     /// Positions of batches plus one, or 0 for none. First by shard: the batch to its primary. Then by node: the batch
@@ -87,6 +89,7 @@ impl<'t> BatchTable<'t> {
         BatchTable {
             topology,
             batches: Vec::with_capacity(shards.min(commands)),
+            reads_only: true,
             capacity: (share + share / 4 + 4).min(commands),
             joined: vec![0; shards + nodes * kinds],
             slots: BTreeMap::new(),
@@ -112,7 +115,7 @@ impl<'t> BatchTable<'t> {
         if let Some(shard) = self.plain_shard(command)
             && let batch @ 1.. = self.joined[shard]
         {
-            self.batches[batch as usize - 1].add(number as u32, command, command.preludes > 0);
+            self.batches[batch as usize - 1].add(number as u32, command.preludes > 0);
             return true;
         }
         false
@@ -141,7 +144,7 @@ impl<'t> BatchTable<'t> {
             }
         };
         let batch = self.batch_to(&destination);
-        self.batches[batch].add(number as u32, command, is_special(command));
+        self.batches[batch].add(number as u32, is_special(command));
         // A node without an index is a stand-in, or the target of a redirection.
         let stand_in = rules.stand_in.filter(|_| destination.index.is_none());
         let entry = |index, choice| SlotEntry::Batch {
@@ -186,7 +189,7 @@ impl<'t> BatchTable<'t> {
         if let Some(index) = index {
             state.count_read(&self.topology.nodes[index], &choice);
         }
-        self.batches[batch].add(number as u32, command, is_special(command));
+        self.batches[batch].add(number as u32, is_special(command));
         Ok(())
     }
 

@@ -218,7 +218,7 @@ fn query_replication(peers: &[Arc<Peer>], call: &Call<'_>) -> Vec<Result<Replica
         .enumerate()
         .map(|(number, peer)| {
             let mut batch = NodeBatch::new(peer.clone(), ConnectionKind::FreshnessProbe, 1);
-            batch.add(number as u32, &commands[number], false);
+            batch.add(number as u32, false);
             batch
         })
         .collect();

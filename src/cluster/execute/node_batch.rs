@@ -31,8 +31,6 @@ pub struct NodeBatch {
     reply_owners: Vec<u32>,
     /// Whether a command has more than one reply or is not sent as the caller gave it.
     special: bool,
-    /// Whether every command may be sent again.
-    repeatable: bool,
     /// Filled on failure: for each expected reply, whether its command may have run.
     may_have_run: Vec<bool>,
     /// How many replies have been received.
@@ -79,7 +77,6 @@ impl NodeBatch {
             has_permit: false,
             reply_owners: Vec::with_capacity(capacity),
             special: false,
-            repeatable: true,
             may_have_run: Vec::new(),
             received: 0,
             chunk: None,
@@ -94,10 +91,9 @@ impl NodeBatch {
     /// Adds a command. It is `special` if it has more than one reply or is not sent as the caller
     /// gave it.
     #[inline]
-    pub fn add(&mut self, number: u32, command: &RoutedCommand<'_>, special: bool) {
+    pub fn add(&mut self, number: u32, special: bool) {
         self.reply_owners.push(number);
         self.special |= special;
-        self.repeatable &= command.read;
     }
 
     fn is_done(&self) -> bool {
@@ -297,8 +293,8 @@ pub fn send_and_receive(
     });
     if !try_acquire_all(batches, commands, reply, call) {
         for batch in batches.iter_mut() {
-            let call = call.repeatable(batch.repeatable);
-            match batch.peer.acquire(batch.kind, call.attempt_at(now())) {
+            let attempt = call.attempt_at(now());
+            match batch.peer.acquire(batch.kind, attempt) {
                 Ok(connection) => {
                     batch.has_permit = true;
                     batch.connection = Some(connection);
@@ -345,8 +341,7 @@ fn try_acquire_all(
 ) -> bool {
     for at in 0..batches.len() {
         let batch = &mut batches[at];
-        let call = call.repeatable(batch.repeatable);
-        match batch.peer.try_acquire(batch.kind, &call) {
+        match batch.peer.try_acquire(batch.kind, call) {
             TryAcquire::Idle(connection) => batch.connection = Some(connection),
             TryAcquire::MayOpen => {}
             TryAcquire::Busy => {
