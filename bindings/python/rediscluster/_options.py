@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 from urllib.parse import unquote_plus
 
-from .exceptions import DataError
+from .exceptions import DataError, RedisClusterException
 
 Init = TypeVar("Init", bound=Callable[..., None])
 
@@ -121,6 +121,17 @@ def node_address(node: Any) -> str:
     if isinstance(node, Mapping):
         return address(node["host"], node.get("port", 6379))
     return address(node.host, node.port)
+
+
+def url_of(startup_nodes: Iterable[Any], host: str | None, port: int | str | None) -> str:
+    nodes = [node_address(node) for node in startup_nodes]
+    if host is not None:
+        nodes.append(address(host, port))
+    if not nodes:
+        raise RedisClusterException(
+            "no node of the cluster is given: pass host, startup_nodes or url"
+        )
+    return "redis://" + ",".join(nodes)
 
 
 def address_map(remap: Iterable[Mapping[str, Any]] | None) -> str | None:

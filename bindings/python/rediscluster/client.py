@@ -96,14 +96,7 @@ class RedisCluster(Commands):
                 "readonly_mode": readonly_mode, "host_port_remap": host_port_remap, **options,
             }  # fmt: skip
             per_node = self._is_per_node or _options.is_for_redis_py_cluster(given, arguments)
-        nodes = [_options.node_address(node) for node in given]
-        if host is not None:
-            nodes.append(_options.address(host, port))
-        if url is None and not nodes:
-            raise RedisClusterException(
-                "no node of the cluster is given: pass host, startup_nodes or url"
-            )
-        url, tls = _options.tls(url or "redis://" + ",".join(nodes), options)
+        url, tls = _options.tls(url or _options.url_of(given, host, port), options)
         chosen: dict[str, Any] = {
             "url": url,
             "user": username,
@@ -133,11 +126,14 @@ class RedisCluster(Commands):
         self._default_targets = PER_NODE_TARGETS if per_node else DEFAULT_TARGETS
         self._attach(_connect(chosen))
         if address_remap is not None:
-            # The option needs the addresses, which are known only now.
-            chosen["address_map"] = _options.remapped(address_remap, self.get_nodes())
-            if chosen["address_map"] is not None:
-                self.close()
-                self._attach(_connect(chosen))
+            self._remap(address_remap, chosen)
+
+    def _remap(self, address_remap: Any, chosen: dict[str, Any]) -> None:
+        """Connects again with the option for address_remap, which needs the nodes' addresses."""
+        chosen["address_map"] = _options.remapped(address_remap, self.get_nodes())
+        if chosen["address_map"] is not None:
+            self.close()
+            self._attach(_connect(chosen))
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> RedisCluster:
