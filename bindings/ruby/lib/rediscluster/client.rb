@@ -160,6 +160,10 @@ class RedisCluster
     convert ? convert.call(value) : value
   end
 
+  def respond(result)
+    result
+  end
+
   # Returns the value, or raises it if it is an error.
   def raise_error(value)
     raise value if value.is_a?(Error)
