@@ -63,7 +63,7 @@ class RedisCluster
     def send_all(function, handle)
       pipeline = Native.rdc_pipeline_new(handle)
       Native.rdc_pipeline_resp(pipeline, @resp, @resp.bytesize)
-      Native.public_send(function, pipeline)
+      Native.waiting.public_send(function, pipeline)
     ensure
       Native.rdc_pipeline_free(pipeline)
     end
