@@ -8,7 +8,10 @@ fn test_files(folder: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             test_files(&path, found);
-        } else if path.extension().is_some_and(|e| LANGUAGES.iter().any(|l| e == *l)) {
+        } else if path
+            .extension()
+            .is_some_and(|e| LANGUAGES.iter().any(|l| e == *l))
+        {
             found.push(path);
         }
     }
@@ -28,11 +31,14 @@ fn name(path: &Path) -> String {
 
 fn is_test(text: &str, function: &str) -> bool {
     // Python and Ruby, Go.
-    let heads = [format!("def {function}"), format!("func {function}(")];
     if function.starts_with("test_") || function.starts_with("Test") {
-        return text
-            .lines()
-            .any(|line| heads.iter().any(|head| line.trim().starts_with(head)));
+        return text.lines().any(|line| {
+            ["def ", "func "].iter().any(|keyword| {
+                let rest = line.trim().strip_prefix(keyword);
+                rest.and_then(|rest| rest.strip_prefix(function))
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('('))
+            })
+        });
     }
     let head = format!("fn {function}(");
     // Tests of C programs are rows: `subject_condition_result = "program.c",`.
