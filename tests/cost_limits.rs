@@ -269,6 +269,7 @@ gates! {
     big_get_instructions: "GET of 10 MiB, instructions", instructions of "bigget", [3, 13], 1, 300_000.0;
 
     get_system_calls: "GET, system calls", all_calls of "get", [100, 1100], 1, 2.0;
+    set_system_calls: "SET, system calls", all_calls of "set", [100, 1100], 1, 3.0;
     pipeline_system_calls: "pipeline of 1000, system calls but polls", calls_but_polls of "pipeline", [3, 23], 1, 2.0 * NODES;
     pipeline_polls: "pipeline of 1000, polls", polls of "pipeline", [3, 23], 1, NODES;
     mget_system_calls: "MGET of 100 keys, system calls but polls", calls_but_polls of "mget", [5, 105], 1, 2.0 * NODES;

@@ -12,8 +12,8 @@ use crate::resp::{
     encode_with_prefix, flag, parse_command,
 };
 use crate::route::{
-    Access, BlockingTimeout, Classified, Flag, KeyGroups, Merge, Nodes, Route, RouteOptions, Row,
-    classify, is_refused_by_transaction, merge, printable,
+    Access, BlockingTimeout, Classified, KeyGroups, Merge, Nodes, Route, RouteOptions, Row,
+    StateChange, classify, is_refused_by_transaction, merge, printable,
 };
 use crate::topology::{Topology, key_slot};
 use std::sync::Arc;
@@ -496,7 +496,7 @@ impl Pipeline {
                     .client
                     .command_resp(&self.bytes[command.begin..command.end]),
             };
-            if failed.is_none() && leaves_wrong_state(command, &single) {
+            if failed.is_none() && self.leaves_wrong_state(command, &single) {
                 failed = Some(command);
             }
             let answer = reply.absorb(*single);
@@ -505,15 +505,19 @@ impl Pipeline {
         self.finish(&mut reply, core);
         reply
     }
-}
 
-/// Whether a command should have changed the state of its connection and has not.
-fn leaves_wrong_state(command: &QueuedCommand, reply: &Reply) -> bool {
-    let changes_state = (command.row).is_some_and(|row| row.flags.has(Flag::Connection));
-    let view = reply.view();
-    changes_state
-        && view.kind() == Kind::Error
-        && !is_refused_by_transaction(view.text().unwrap_or_default())
+    /// Whether a command should have begun a state of its connection and has not.
+    fn leaves_wrong_state(&self, command: &QueuedCommand, reply: &Reply) -> bool {
+        let view = reply.view();
+        let is_refused = view.kind() == Kind::Error
+            && !is_refused_by_transaction(view.text().unwrap_or_default());
+        let mut args = Vec::new();
+        if !is_refused || command.parse(&self.bytes, &mut args).is_err() {
+            return false;
+        }
+        let command = classify(&args);
+        command.state_change() != StateChange::Nothing && !command.state_effect().begins.is_empty()
+    }
 }
 
 #[cold]

@@ -403,6 +403,13 @@ fn pinned_pipeline_stops_behind_refused_state_command() {
         assert_eq!((fake.calls("SET"), fake.calls("EXEC")), (0, 0), "{refused}");
         assert_eq!(run(&pinned, "SET a 1"), "OK", "{refused}");
     }
+    // The end of a state may fail.
+    let fake = FakeCluster::new(1);
+    fake.on(0, |_, command| {
+        is_command(command, "EXEC").then(|| Action::send("-EXECABORT Transaction discarded\r\n"))
+    });
+    let pinned = Arc::new(client(&fake.url()).pin(b"a"));
+    assert_eq!(run_all(&pinned, &["EXEC", "SET a 1"])[1], "OK");
     // Inside a transaction these are refused without an effect.
     let fake = FakeCluster::new(1);
     fake.on(0, |_, command| {

@@ -37,6 +37,9 @@ pub struct Call<'a> {
     pub early: bool,
     /// The name of the command, for error messages. Empty if the call has several, or none yet.
     pub command: &'static str,
+    /// Whether everything that is sent may be sent again. Anything else is sent only after a look whether the node has
+    /// closed the connection.
+    pub repeatable: bool,
     cancel_flag: &'a CancelFlag,
     wakers: &'a Wakers,
     seen: SeenInterrupts,
@@ -57,6 +60,7 @@ impl<'a> Call<'a> {
             attempt_ms,
             early: false,
             command: "",
+            repeatable: false,
             cancel_flag,
             wakers,
             seen: cancel_flag.seen(),
@@ -83,6 +87,12 @@ impl<'a> Call<'a> {
     #[inline]
     pub fn of_command(self, command: &'static str) -> Call<'a> {
         Call { command, ..self }
+    }
+
+    /// The same call; `repeatable` as in [`Call::repeatable`].
+    #[inline]
+    pub fn repeatable(self, repeatable: bool) -> Call<'a> {
+        Call { repeatable, ..self }
     }
 
     /// The same call in an attempt that begins at `time`.
