@@ -11,6 +11,7 @@ mod module_commands;
 mod node_selector;
 mod pinned_connection;
 mod pipeline;
+mod pipeline_waits;
 mod reads;
 mod scan;
 mod split;

@@ -1,10 +1,11 @@
 //! The properties of a command that decide how it is executed, from one look-up of its name.
 
 use super::access::{BlockingTimeout, access, allows_early_send, blocking_timeout};
-use super::command::{Access, Flag, Row};
+use super::command::{Access, Flag, Request, Row};
 use super::find::find;
 use super::keys::{check, each_key, first_key};
-use super::route::{Route, RouteOptions, route};
+use super::route::{Route, RouteOptions, printable, route};
+use super::table;
 use crate::error::{Error, Result};
 
 /// A command with its row. Cheap to copy: the keys and the route are computed on demand.
@@ -60,6 +61,23 @@ impl<'a> Classified<'a> {
         self.row.map_or("the command", |row| row.name)
     }
 
+    /// The name as the caller gave it, for error messages: with the sub-command that the table does not describe.
+    #[cold]
+    pub fn full_name(&self) -> String {
+        let word = |at: usize| {
+            self.args
+                .get(at)
+                .map(|word| printable(&word.to_ascii_uppercase()))
+        };
+        match self.row {
+            None => word(0).unwrap_or_default(),
+            Some(row) => match word(1).filter(|_| row.flags.has(Flag::Container)) {
+                Some(subcommand) => format!("{} {subcommand}", row.name),
+                None => row.name.to_owned(),
+            },
+        }
+    }
+
     #[inline]
     pub fn is_read(&self) -> bool {
         self.access == Access::Read
@@ -68,7 +86,9 @@ impl<'a> Classified<'a> {
     /// Refuses a command that no server would accept or that needs a connection of its own.
     pub fn check(&self) -> Result<()> {
         match self.row {
-            Some(row) => check_shareable(row).and_then(|()| check(row, self.args)),
+            Some(row) => self
+                .check_shareable(row)
+                .and_then(|()| check(row, self.args)),
             None => Ok(()),
         }
     }
@@ -80,7 +100,7 @@ impl<'a> Classified<'a> {
         let Some(row) = self.row else {
             return Ok(None);
         };
-        check_shareable(row)?;
+        self.check_shareable(row)?;
         route(row, self.args, options).map(Some)
     }
 
@@ -97,21 +117,84 @@ impl<'a> Classified<'a> {
     pub fn first_key(&self) -> Option<usize> {
         first_key(self.row?, self.args).ok().flatten()
     }
-}
 
-/// Refuses a command that changes the state of its connection: other callers use the connection too.
-#[inline]
-fn check_shareable(row: &Row) -> Result<()> {
-    if !row.flags.has(Flag::Connection) {
-        return Ok(());
+    /// Refuses a command that concerns the state of its connection: other callers use the connection too.
+    #[inline]
+    fn check_shareable(&self, row: &Row) -> Result<()> {
+        if !row.flags.has(Flag::Connection) {
+            return Ok(());
+        }
+        Err(self.shared_connection())
     }
-    Err(connection_is_shared(row))
+
+    /// Whether the command waits for the writes of its connection.
+    pub fn waits_for_writes(&self) -> bool {
+        self.row.is_some_and(|row| row.request == Request::Writes)
+    }
+
+    /// The error of a command that needs a connection of its own.
+    #[cold]
+    pub fn shared_connection(&self) -> Error {
+        let is_this = |row: &&Row| self.row == Some(row);
+        let advice = SHARED_CONNECTION
+            .iter()
+            .find(|(rows, _)| rows.iter().any(is_this));
+        let advice = advice.map_or(USE_PIN, |(_, advice)| *advice);
+        Error::invalid(format_args!("{} {advice}", self.full_name()))
+    }
 }
 
-#[cold]
-fn connection_is_shared(row: &Row) -> Error {
-    Error::invalid(format_args!(
-        "{} changes the state of a connection, and this handle shares its connections: use a handle from rdc_pin",
-        row.name
-    ))
-}
+const USE_PIN: &str = "changes the state of a connection, and this handle shares its connections: use a handle from rdc_pin()";
+
+/// Why a command is refused on a shared connection and what to do instead, if that is not [`USE_PIN`].
+const SHARED_CONNECTION: &[(&[&Row], &str)] = &[
+    (
+        &[table::WAIT, table::WAITAOF],
+        "waits for the writes of its own connection, and this handle shares its connections: append it to a pipeline, behind \
+         writes to one slot, or use a handle from rdc_pin()",
+    ),
+    (
+        &[
+            table::SUBSCRIBE,
+            table::PSUBSCRIBE,
+            table::SSUBSCRIBE,
+            table::UNSUBSCRIBE,
+            table::PUNSUBSCRIBE,
+            table::SUNSUBSCRIBE,
+        ],
+        "makes a connection receive messages, and this library cannot receive messages yet",
+    ),
+    (
+        &[
+            table::MONITOR,
+            table::SYNC,
+            table::PSYNC,
+            table::REPLCONF,
+            table::CLUSTER_SYNCSLOTS,
+        ],
+        "turns a connection into a stream, which this library cannot read",
+    ),
+    (
+        &[table::SELECT],
+        "changes the database of a connection, and this handle shares its connections, which use database 0: use a handle \
+         from rdc_pin() for another database of a server that has several",
+    ),
+    (
+        &[table::AUTH, table::HELLO],
+        "changes the user or the protocol of a connection, and this handle shares its connections: use the options user, \
+         password and protocol, or a handle from rdc_pin()",
+    ),
+    (
+        &[table::READONLY, table::READWRITE],
+        "changes whether a connection reads from replicas, and this handle shares its connections: use rdc_readonly(), or the \
+         option read_from",
+    ),
+    (
+        &[table::CLIENT_SETNAME],
+        "changes the name of a connection, and this handle shares its connections: use the option client_name",
+    ),
+    (
+        &[table::QUIT],
+        "ends a connection, and this handle shares its connections: use rdc_close()",
+    ),
+];

@@ -16,3 +16,4 @@ mod shards;
 mod threads;
 mod transactions;
 mod wait_callback;
+mod waits;

@@ -27,6 +27,8 @@ pub struct RoutedCommand<'a> {
     pub target: Target,
     /// It changes nothing, so that a replica may serve it and it may be sent twice.
     pub read: bool,
+    /// It waits for the writes before it (WAIT): its answer counts only if these were sent with it on one connection.
+    pub waits_for_writes: bool,
     /// How many of its replies precede its answer: in a transaction, those of MULTI and of the
     /// queued commands, before that of EXEC.
     pub preludes: u32,
@@ -71,6 +73,7 @@ impl<'a> RoutedCommand<'a> {
             name,
             target,
             read,
+            waits_for_writes: false,
             preludes: 0,
             is_pending: true,
             unroutable: false,
