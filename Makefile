@@ -83,7 +83,8 @@ test-python: setup-test stage
 	cd bindings/python && PYTHONPATH=. $(IN_CLUSTER) $(TARGET)/venv/bin/python -W error -m pytest -q
 	cd bindings/python && PYTHONPATH=.:$(TARGET)/venv/old $(IN_CLUSTER) \
 		$(TARGET)/venv/bin/python -W error -m pytest -q \
-		tests/test_client.py tests/test_pipeline.py tests/test_redis_py_cluster.py tests/test_signals.py
+		tests/test_client.py tests/test_options.py tests/test_pipeline.py \
+		tests/test_redis_py_cluster.py tests/test_signals.py
 
 test-examples: export RDC_CDEF := $(STAGE)/include/rediscluster.cdef.h
 test-examples: export RDC_SCRATCH := $(TARGET)/examples

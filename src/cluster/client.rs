@@ -271,6 +271,7 @@ impl Client {
             }
             let (slot, read) = (key_slot(key), access == Access::Read);
             let call = self.call(core, 0).early(allows_early_send(row));
+            let call = call.repeatable(read);
             let routed = || RoutedCommand::new(body, row.name, Target::Slot(slot), read);
             if read && self.policy.read_from != ReadFrom::Primary {
                 return Ok(self.context_of(core, call).run_one(routed()));

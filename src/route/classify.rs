@@ -2,10 +2,10 @@
 
 use super::access::{BlockingTimeout, access, allows_early_send, blocking_timeout};
 use super::command::{Access, Flag, Request, Row};
+use super::connection_state::{StateChange, StateEffect, StatePart};
 use super::find::find;
 use super::keys::{check, each_key, first_key};
 use super::route::{Route, RouteOptions, printable, route};
-use super::table;
 use crate::error::{Error, Result};
 
 /// A command with its row. Cheap to copy: the keys and the route are computed on demand.
@@ -83,6 +83,20 @@ impl<'a> Classified<'a> {
         self.access == Access::Read
     }
 
+    /// How the command changes the state of its connection.
+    pub fn state_change(&self) -> StateChange {
+        self.row
+            .map_or(StateChange::Nothing, |row| row.state_change)
+    }
+
+    /// What it changes if the server accepts it. A write changes what a later WAIT waits for.
+    pub fn state_effect(&self) -> StateEffect {
+        match self.state_change() {
+            StateChange::Nothing if self.access == Access::Write => StateEffect::WRITE,
+            change => change.effect(self.args),
+        }
+    }
+
     /// Refuses a command that no server would accept or that needs a connection of its own.
     pub fn check(&self) -> Result<()> {
         match self.row {
@@ -135,66 +149,44 @@ impl<'a> Classified<'a> {
     /// The error of a command that needs a connection of its own.
     #[cold]
     pub fn shared_connection(&self) -> Error {
-        let is_this = |row: &&Row| self.row == Some(row);
-        let advice = SHARED_CONNECTION
-            .iter()
-            .find(|(rows, _)| rows.iter().any(is_this));
-        let advice = advice.map_or(USE_PIN, |(_, advice)| *advice);
+        let advice = match (self.state_change(), self.waits_for_writes()) {
+            (_, true) => {
+                "waits for the writes of its own connection, and this handle shares its connections: append it to a \
+                 pipeline, behind writes to one slot, or use a handle from rdc_pin()"
+            }
+            (StateChange::Streams, _) if self.is_subscription() => {
+                "makes a connection receive messages, and this library cannot receive messages yet"
+            }
+            (StateChange::Streams, _) => {
+                "turns a connection into a stream, which this library cannot read"
+            }
+            (StateChange::Begins(StatePart::Database), _) => {
+                "changes the database of a connection, and this handle shares its connections: use a handle from \
+                 rdc_pin() for another database of a server that has several"
+            }
+            (StateChange::Begins(StatePart::User) | StateChange::Hello, _) => {
+                "changes the user or the protocol of a connection, and this handle shares its connections: use the \
+                 options user, password and protocol, or a handle from rdc_pin()"
+            }
+            (StateChange::Begins(StatePart::Name), _) => {
+                "changes the name of a connection, and this handle shares its connections: use the option client_name"
+            }
+            (
+                StateChange::Begins(StatePart::ReplicaReads)
+                | StateChange::Ends(StatePart::ReplicaReads),
+                _,
+            ) => {
+                "changes whether a connection reads from replicas, and this handle shares its connections: use \
+                 rdc_readonly(), or the option read_from"
+            }
+            _ => {
+                "changes the state of a connection, and this handle shares its connections: use a handle from rdc_pin()"
+            }
+        };
         Error::invalid(format_args!("{} {advice}", self.full_name()))
     }
+
+    fn is_subscription(&self) -> bool {
+        self.row.is_some_and(|row| row.flags.has(Flag::Pubsub))
+    }
 }
-
-const USE_PIN: &str = "changes the state of a connection, and this handle shares its connections: use a handle from rdc_pin()";
-
-/// Why a command is refused on a shared connection and what to do instead, if that is not [`USE_PIN`].
-const SHARED_CONNECTION: &[(&[&Row], &str)] = &[
-    (
-        &[table::WAIT, table::WAITAOF],
-        "waits for the writes of its own connection, and this handle shares its connections: append it to a pipeline, behind \
-         writes to one slot, or use a handle from rdc_pin()",
-    ),
-    (
-        &[
-            table::SUBSCRIBE,
-            table::PSUBSCRIBE,
-            table::SSUBSCRIBE,
-            table::UNSUBSCRIBE,
-            table::PUNSUBSCRIBE,
-            table::SUNSUBSCRIBE,
-        ],
-        "makes a connection receive messages, and this library cannot receive messages yet",
-    ),
-    (
-        &[
-            table::MONITOR,
-            table::SYNC,
-            table::PSYNC,
-            table::REPLCONF,
-            table::CLUSTER_SYNCSLOTS,
-        ],
-        "turns a connection into a stream, which this library cannot read",
-    ),
-    (
-        &[table::SELECT],
-        "changes the database of a connection, and this handle shares its connections, which use database 0: use a handle \
-         from rdc_pin() for another database of a server that has several",
-    ),
-    (
-        &[table::AUTH, table::HELLO],
-        "changes the user or the protocol of a connection, and this handle shares its connections: use the options user, \
-         password and protocol, or a handle from rdc_pin()",
-    ),
-    (
-        &[table::READONLY, table::READWRITE],
-        "changes whether a connection reads from replicas, and this handle shares its connections: use rdc_readonly(), or the \
-         option read_from",
-    ),
-    (
-        &[table::CLIENT_SETNAME],
-        "changes the name of a connection, and this handle shares its connections: use the option client_name",
-    ),
-    (
-        &[table::QUIT],
-        "ends a connection, and this handle shares its connections: use rdc_close()",
-    ),
-];

@@ -6,6 +6,7 @@
 #![cfg_attr(rustfmt, rustfmt::skip)]
 
 use super::command::{Block, Flag::{Admin, Blocking, Connection, Container, Denyoom, Fast, KeysMovable, KeysOptional, Loading, MayReplicate, NoAuth, NoMulti, Noscript, PrimaryOnly, Pubsub, Read, Stale, Write}, Request, Response, Row};
+use super::connection_state::{OffWord::*, StateChange::*, StatePart::*};
 use super::key_spec::{Begin::{After, Index, IndexIf}, Find::{Count, Range}, KeyAccess, KeySpec, Presence::*};
 use super::option_arg::OptionArg;
 
@@ -73,9 +74,9 @@ pub static ROWS: [Row; 558] = [
     Row::new(13, Some(0), "ACL WHOAMI", 2, &[Noscript, Loading, Stale], NONE),
     Row::new(14, None, "APPEND", 3, &[Write, Denyoom, Fast], K0),
     // connection: its next command
-    Row::new(15, None, "ASKING", 1, &[Fast, Connection], NONE),
+    Row::new(15, None, "ASKING", 1, &[Fast, Connection], NONE).state(Begins(NextCommand)),
     // connection: the user of the connection
-    Row::new(16, None, "AUTH", -2, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE),
+    Row::new(16, None, "AUTH", -2, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE).state(Begins(User)),
     Row::new(17, None, "BF.ADD", -2, &[Write, Denyoom], K0),
     Row::new(18, None, "BF.CARD", -2, &[Read, Fast], K1).read(),
     Row::new(19, None, "BF.DEBUG", -2, &[Read, Fast], K1).read(),
@@ -122,36 +123,36 @@ pub static ROWS: [Row; 558] = [
     // primary: its cursor is valid only in the process that returned it
     Row::new(56, None, "CF.SCANDUMP", -2, &[Read, Fast, PrimaryOnly], K1).read(),
     // connection: an unknown sub-command might change it
-    Row::new(57, None, "CLIENT", -2, &[Connection, Container], NONE),
+    Row::new(57, None, "CLIENT", -2, &[Connection, Container], NONE).state(Begins(Other)),
     // connection: its tracking
-    Row::new(58, Some(57), "CLIENT CACHING", 3, &[Noscript, Loading, Stale, Connection], NONE),
+    Row::new(58, Some(57), "CLIENT CACHING", 3, &[Noscript, Loading, Stale, Connection], NONE).state(Begins(NextCommand)),
     // connection: the replies it can handle
-    Row::new(59, Some(57), "CLIENT CAPA", -3, &[Noscript, Loading, Stale, Connection], NONE),
+    Row::new(59, Some(57), "CLIENT CAPA", -3, &[Noscript, Loading, Stale, Connection], NONE).state(Begins(Capabilities)),
     Row::new(60, Some(57), "CLIENT GETNAME", 2, &[Noscript, Loading, Stale], NONE),
     Row::new(61, Some(57), "CLIENT GETREDIR", 2, &[Noscript, Loading, Stale], NONE),
     Row::new(62, Some(57), "CLIENT HELP", 2, &[Loading, Stale], NONE),
     Row::new(63, Some(57), "CLIENT ID", 2, &[Noscript, Loading, Stale], NONE),
     // connection: how its writes expire
-    Row::new(64, Some(57), "CLIENT IMPORT-SOURCE", 3, &[Noscript, Loading, Stale, Connection], NONE),
+    Row::new(64, Some(57), "CLIENT IMPORT-SOURCE", 3, &[Noscript, Loading, Stale, Connection], NONE).state(Switches(ImportSource, Off)),
     Row::new(65, Some(57), "CLIENT INFO", 2, &[Noscript, Loading, Stale], NONE),
     // route: it changes the state of one node
     Row::new(66, Some(57), "CLIENT KILL", -3, &[Admin, Noscript, Loading, Stale], NONE).policy(Request::Selected, Response::Default),
     Row::new(67, Some(57), "CLIENT LIST", -2, &[Admin, Noscript, Loading, Stale], NONE),
     // connection: its eviction
-    Row::new(68, Some(57), "CLIENT NO-EVICT", 3, &[Admin, Noscript, Loading, Stale, Connection], NONE),
+    Row::new(68, Some(57), "CLIENT NO-EVICT", 3, &[Admin, Noscript, Loading, Stale, Connection], NONE).state(Switches(Eviction, Off)),
     // connection: what its reads touch
-    Row::new(69, Some(57), "CLIENT NO-TOUCH", 3, &[Noscript, Loading, Stale, Connection], NONE),
+    Row::new(69, Some(57), "CLIENT NO-TOUCH", 3, &[Noscript, Loading, Stale, Connection], NONE).state(Switches(Touching, Off)),
     // route: it changes the state of one node
     Row::new(70, Some(57), "CLIENT PAUSE", -3, &[Admin, Noscript, Loading, Stale], NONE).policy(Request::Selected, Response::Default),
     // connection: whether it gets replies
-    Row::new(71, Some(57), "CLIENT REPLY", 3, &[Noscript, NoMulti, Loading, Stale, Connection], NONE),
+    Row::new(71, Some(57), "CLIENT REPLY", 3, &[Noscript, NoMulti, Loading, Stale, Connection], NONE).state(Switches(Replies, On)),
     // connection: its name
-    Row::new(72, Some(57), "CLIENT SETINFO", 4, &[Noscript, Loading, Stale, Connection], NONE).policy(Request::AllNodes, Response::AllSucceeded),
+    Row::new(72, Some(57), "CLIENT SETINFO", 4, &[Noscript, Loading, Stale, Connection], NONE).policy(Request::AllNodes, Response::AllSucceeded).state(Begins(LibraryInfo)),
     // redis-7.0 has policies Default and Default
     // connection: its name
-    Row::new(73, Some(57), "CLIENT SETNAME", 3, &[Noscript, Loading, Stale, Connection], NONE).policy(Request::AllNodes, Response::AllSucceeded),
+    Row::new(73, Some(57), "CLIENT SETNAME", 3, &[Noscript, Loading, Stale, Connection], NONE).policy(Request::AllNodes, Response::AllSucceeded).state(Begins(Name)),
     // connection: its tracking
-    Row::new(74, Some(57), "CLIENT TRACKING", -3, &[Noscript, Loading, Stale, Connection], NONE),
+    Row::new(74, Some(57), "CLIENT TRACKING", -3, &[Noscript, Loading, Stale, Connection], NONE).state(Switches(Tracking, Off)),
     Row::new(75, Some(57), "CLIENT TRACKINGINFO", 2, &[Noscript, Loading, Stale], NONE),
     // route: it changes the state of one node
     Row::new(76, Some(57), "CLIENT UNBLOCK", -3, &[Admin, Noscript, Loading, Stale], NONE).policy(Request::Selected, Response::Default),
@@ -224,7 +225,7 @@ pub static ROWS: [Row; 558] = [
     // read: reports the node's view of the cluster
     Row::new(111, Some(78), "CLUSTER SLOTS", 2, &[Stale], NONE).read(),
     // connection: it becomes a migration link
-    Row::new(112, Some(78), "CLUSTER SYNCSLOTS", -3, &[Admin, Stale, Connection], NONE),
+    Row::new(112, Some(78), "CLUSTER SYNCSLOTS", -3, &[Admin, Stale, Connection], NONE).state(Streams),
     // primary: its cursor is valid only in the process that returned it
     Row::new(113, None, "CLUSTERSCAN", -2, &[Read, PrimaryOnly], K6).policy(Request::Special, Response::Special).read(),
     Row::new(114, None, "CMS.INCRBY", -2, &[Write, Denyoom], K0),
@@ -289,7 +290,7 @@ pub static ROWS: [Row; 558] = [
     // Redis 8.4
     Row::new(154, None, "DIGEST", 2, &[Read, Fast], K1).read(),
     // connection: its transaction
-    Row::new(155, None, "DISCARD", 1, &[Noscript, Loading, Stale, Fast, Connection], NONE),
+    Row::new(155, None, "DISCARD", 1, &[Noscript, Loading, Stale, Fast, Connection], NONE).state(Ends(Transaction)),
     Row::new(156, None, "DUMP", 2, &[Read], K1).read(),
     // read: keyless, changes nothing
     Row::new(157, None, "ECHO", 2, &[Loading, Stale, Fast], NONE).read(),
@@ -298,7 +299,7 @@ pub static ROWS: [Row; 558] = [
     Row::new(160, None, "EVALSHA_RO", -3, &[Read, Noscript, Stale, KeysOptional, KeysMovable], K13).read(),
     Row::new(161, None, "EVAL_RO", -3, &[Read, Noscript, Stale, KeysOptional, KeysMovable], K13).read(),
     // connection: its transaction
-    Row::new(162, None, "EXEC", 1, &[Noscript, Loading, Stale, Connection], NONE),
+    Row::new(162, None, "EXEC", 1, &[Noscript, Loading, Stale, Connection], NONE).state(Ends(Transaction)),
     Row::new(163, None, "EXISTS", -2, &[Read, Fast], K14).policy(Request::MultiShard, Response::AggSum).read(),
     Row::new(164, None, "EXPIRE", -3, &[Write, Fast], K0),
     Row::new(165, None, "EXPIREAT", -3, &[Write, Fast], K0),
@@ -416,7 +417,7 @@ pub static ROWS: [Row; 558] = [
     Row::new(235, None, "GETSET", 3, &[Write, Denyoom, Fast], K0),
     Row::new(236, None, "HDEL", -3, &[Write, Fast], K0),
     // connection: its protocol and its user
-    Row::new(237, None, "HELLO", -1, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE),
+    Row::new(237, None, "HELLO", -1, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE).state(Hello),
     Row::new(238, None, "HEXISTS", 3, &[Read, Fast], K1).read(),
     Row::new(239, None, "HEXPIRE", -6, &[Write, Fast], K0),
     Row::new(240, None, "HEXPIREAT", -6, &[Write, Fast], K0),
@@ -532,14 +533,14 @@ pub static ROWS: [Row; 558] = [
     // route: it changes the state of one node
     Row::new(335, Some(330), "MODULE UNLOAD", 3, &[Admin, Noscript], NONE).policy(Request::Selected, Response::Default),
     // connection: its replies become a stream
-    Row::new(336, None, "MONITOR", 1, &[Admin, Noscript, Loading, Stale, Connection], NONE),
+    Row::new(336, None, "MONITOR", 1, &[Admin, Noscript, Loading, Stale, Connection], NONE).state(Streams),
     Row::new(337, None, "MOVE", 3, &[Write, Fast], K0),
     Row::new(338, None, "MSET", -3, &[Write, Denyoom], K25).policy(Request::MultiShard, Response::AllSucceeded),
     Row::new(339, None, "MSETEX", -4, &[Write, Denyoom, KeysMovable], K26).policy(Request::MultiShard, Response::AllSucceeded),
     // redis-7.0 has policies MultiShard and AggMin
     Row::new(340, None, "MSETNX", -3, &[Write, Denyoom], K25),
     // connection: its transaction
-    Row::new(341, None, "MULTI", 1, &[Noscript, NoMulti, Loading, Stale, Fast, Connection], NONE),
+    Row::new(341, None, "MULTI", 1, &[Noscript, NoMulti, Loading, Stale, Fast, Connection], NONE).state(Begins(Transaction)),
     Row::new(342, None, "OBJECT", -2, &[Container], NONE),
     Row::new(343, Some(342), "OBJECT ENCODING", 3, &[Read], K10).read(),
     Row::new(344, Some(342), "OBJECT FREQ", 3, &[Read], K10).read(),
@@ -561,9 +562,9 @@ pub static ROWS: [Row; 558] = [
     Row::new(357, None, "PING", -1, &[Fast], NONE).policy(Request::AllShards, Response::AllSucceeded).read(),
     Row::new(358, None, "PSETEX", 4, &[Write, Denyoom], K29),
     // connection: its replies become pushes
-    Row::new(359, None, "PSUBSCRIBE", -2, &[Pubsub, Noscript, Loading, Stale, Connection], NONE),
+    Row::new(359, None, "PSUBSCRIBE", -2, &[Pubsub, Noscript, Loading, Stale, Connection], NONE).state(Streams),
     // connection: its replies become a stream
-    Row::new(360, None, "PSYNC", -3, &[Admin, Noscript, NoMulti, Connection], NONE),
+    Row::new(360, None, "PSYNC", -3, &[Admin, Noscript, NoMulti, Connection], NONE).state(Streams),
     Row::new(361, None, "PTTL", 2, &[Read, Fast], K1).read(),
     Row::new(362, None, "PUBLISH", 3, &[Pubsub, Loading, Stale, Fast, MayReplicate], NONE),
     Row::new(363, None, "PUBSUB", -2, &[Container], NONE),
@@ -584,23 +585,23 @@ pub static ROWS: [Row; 558] = [
     // read: lists subscriptions
     Row::new(369, Some(363), "PUBSUB SHARDNUMSUB", -2, &[Pubsub, Loading, Stale], NONE).policy(Request::AllNodes, Response::Special).read(),
     // connection: its replies become pushes
-    Row::new(370, None, "PUNSUBSCRIBE", -1, &[Pubsub, Noscript, Loading, Stale, Connection], NONE),
+    Row::new(370, None, "PUNSUBSCRIBE", -1, &[Pubsub, Noscript, Loading, Stale, Connection], NONE).state(Streams),
     // connection: ends it
     Row::new(371, None, "QUIT", -1, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE),
     // redis-7.0 has policies AllShards and Default
     Row::new(372, None, "RANDOMKEY", 1, &[Read], NONE).policy(Request::AllShards, Response::Special).read(),
     // connection: whether a replica serves it
-    Row::new(373, None, "READONLY", 1, &[Loading, Stale, Fast, Connection], NONE),
+    Row::new(373, None, "READONLY", 1, &[Loading, Stale, Fast, Connection], NONE).state(Begins(ReplicaReads)),
     // connection: whether a replica serves it
-    Row::new(374, None, "READWRITE", 1, &[Loading, Stale, Fast, Connection], NONE),
+    Row::new(374, None, "READWRITE", 1, &[Loading, Stale, Fast, Connection], NONE).state(Ends(ReplicaReads)),
     Row::new(375, None, "RENAME", 3, &[Write], K30),
     Row::new(376, None, "RENAMENX", 3, &[Write, Fast], K30),
     // connection: it becomes a replication link
-    Row::new(377, None, "REPLCONF", -1, &[Admin, Noscript, Loading, Stale, Connection], NONE),
+    Row::new(377, None, "REPLCONF", -1, &[Admin, Noscript, Loading, Stale, Connection], NONE).state(Streams),
     // route: it changes the state of one node
     Row::new(378, None, "REPLICAOF", 3, &[Admin, Noscript, Stale], NONE).policy(Request::Selected, Response::Default),
     // connection: all its state
-    Row::new(379, None, "RESET", 1, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE),
+    Row::new(379, None, "RESET", 1, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE).state(Resets),
     Row::new(380, None, "RESTORE", -4, &[Write, Denyoom], K29),
     Row::new(381, None, "RESTORE-ASKING", -4, &[Write, Denyoom], K29),
     // read: reports on the node
@@ -618,7 +619,7 @@ pub static ROWS: [Row; 558] = [
     Row::new(390, None, "SCARD", 2, &[Read, Fast], K1).read(),
     Row::new(391, None, "SCRIPT", -2, &[Container], NONE),
     // connection: how its next script runs
-    Row::new(392, Some(391), "SCRIPT DEBUG", -3, &[Noscript, Connection], NONE),
+    Row::new(392, Some(391), "SCRIPT DEBUG", -3, &[Noscript, Connection], NONE).state(Switches(ScriptDebugging, No)),
     // read: reports on scripts, loads nothing
     Row::new(393, Some(391), "SCRIPT EXISTS", -3, &[Noscript], NONE).policy(Request::AllShards, Response::AggLogicalAnd).read(),
     Row::new(394, Some(391), "SCRIPT FLUSH", -2, &[Noscript, MayReplicate], NONE).policy(Request::AllNodes, Response::AllSucceeded),
@@ -630,7 +631,7 @@ pub static ROWS: [Row; 558] = [
     Row::new(399, None, "SDIFF", -2, &[Read], K14).read(),
     Row::new(400, None, "SDIFFSTORE", -3, &[Write, Denyoom], K31),
     // connection: its database
-    Row::new(401, None, "SELECT", 2, &[Loading, Stale, Fast, Connection], NONE),
+    Row::new(401, None, "SELECT", 2, &[Loading, Stale, Fast, Connection], NONE).state(Begins(Database)),
     Row::new(402, None, "SET", -3, &[Write, Denyoom], K0),
     Row::new(403, None, "SETBIT", 4, &[Write, Denyoom], K0),
     Row::new(404, None, "SETEX", 4, &[Write, Denyoom], K29),
@@ -664,20 +665,20 @@ pub static ROWS: [Row; 558] = [
     // primary: its cursor is valid only in the process that returned it
     Row::new(427, None, "SSCAN", -3, &[Read, PrimaryOnly], K1).read(),
     // connection: its replies become pushes
-    Row::new(428, None, "SSUBSCRIBE", -2, &[Pubsub, Noscript, Loading, Stale, Connection], K34),
+    Row::new(428, None, "SSUBSCRIBE", -2, &[Pubsub, Noscript, Loading, Stale, Connection], K34).state(Streams),
     Row::new(429, None, "STRLEN", 2, &[Read, Fast], K1).read(),
     // connection: its replies become pushes
-    Row::new(430, None, "SUBSCRIBE", -2, &[Pubsub, Noscript, Loading, Stale, Connection], NONE),
+    Row::new(430, None, "SUBSCRIBE", -2, &[Pubsub, Noscript, Loading, Stale, Connection], NONE).state(Streams),
     Row::new(431, None, "SUBSTR", 4, &[Read], K1).read(),
     Row::new(432, None, "SUNION", -2, &[Read], K14).read(),
     Row::new(433, None, "SUNIONSTORE", -3, &[Write, Denyoom], K31),
     // keys: without a channel it means all of them
     // connection: its replies become pushes
-    Row::new(434, None, "SUNSUBSCRIBE", -1, &[Pubsub, Noscript, Loading, Stale, Connection], K35),
+    Row::new(434, None, "SUNSUBSCRIBE", -1, &[Pubsub, Noscript, Loading, Stale, Connection], K35).state(Streams),
     // route: it changes the state of one node
     Row::new(435, None, "SWAPDB", 3, &[Write, Fast], NONE).policy(Request::Selected, Response::Default),
     // connection: its replies become a stream
-    Row::new(436, None, "SYNC", 1, &[Admin, Noscript, NoMulti, Connection], NONE),
+    Row::new(436, None, "SYNC", 1, &[Admin, Noscript, NoMulti, Connection], NONE).state(Streams),
     Row::new(437, None, "TDIGEST.ADD", -2, &[Write, Denyoom], K0),
     Row::new(438, None, "TDIGEST.BYRANK", -2, &[Read], K1).read(),
     Row::new(439, None, "TDIGEST.BYREVRANK", -2, &[Read], K1).read(),
@@ -735,9 +736,9 @@ pub static ROWS: [Row; 558] = [
     Row::new(480, None, "TYPE", 2, &[Read, Fast], K1).read(),
     Row::new(481, None, "UNLINK", -2, &[Write, Fast], K11).policy(Request::MultiShard, Response::AggSum),
     // connection: its replies become pushes
-    Row::new(482, None, "UNSUBSCRIBE", -1, &[Pubsub, Noscript, Loading, Stale, Connection], NONE),
+    Row::new(482, None, "UNSUBSCRIBE", -1, &[Pubsub, Noscript, Loading, Stale, Connection], NONE).state(Streams),
     // connection: its transaction
-    Row::new(483, None, "UNWATCH", 1, &[Noscript, Loading, Stale, Fast, Connection], NONE),
+    Row::new(483, None, "UNWATCH", 1, &[Noscript, Loading, Stale, Fast, Connection], NONE).state(Ends(Transaction)),
     Row::new(484, None, "VADD", -2, &[Write, Denyoom], K0),
     Row::new(485, None, "VCARD", -2, &[Read, Fast], K1).read(),
     Row::new(486, None, "VDIM", -2, &[Read, Fast], K1).read(),
@@ -751,11 +752,11 @@ pub static ROWS: [Row; 558] = [
     Row::new(494, None, "VSETATTR", -2, &[Write, Fast], K0),
     Row::new(495, None, "VSIM", -2, &[Read], K1).read(),
     // route: it waits for the writes of its own connection
-    Row::new(496, None, "WAIT", 3, &[Blocking, Noscript], NONE).policy(Request::Writes, Response::Default).block(Block::Millis(2)),
+    Row::new(496, None, "WAIT", 3, &[Blocking, Noscript], NONE).policy(Request::Writes, Response::Default).block(Block::Millis(2)).state(Needs(Writes)),
     // route: it waits for the writes of its own connection
-    Row::new(497, None, "WAITAOF", 4, &[Blocking], NONE).policy(Request::Writes, Response::Default).block(Block::Millis(3)),
+    Row::new(497, None, "WAITAOF", 4, &[Blocking], NONE).policy(Request::Writes, Response::Default).block(Block::Millis(3)).state(Needs(Writes)),
     // connection: its transaction
-    Row::new(498, None, "WATCH", -2, &[Noscript, NoMulti, Loading, Stale, Fast, Connection], K14),
+    Row::new(498, None, "WATCH", -2, &[Noscript, NoMulti, Loading, Stale, Fast, Connection], K14).state(Begins(Transaction)),
     Row::new(499, None, "XACK", -4, &[Write, Fast], K0),
     Row::new(500, None, "XACKDEL", -6, &[Write, Fast], K0),
     Row::new(501, None, "XADD", -5, &[Write, Denyoom, Fast], K0),
