@@ -360,10 +360,8 @@ impl Pipeline {
                     commands.push(self.single(command));
                 }
                 QueuedRoute::Wait(slot) => {
-                    let target = slot.map_or(Target::Anywhere, Target::Slot);
-                    let mut wait = routed(command, body, target);
-                    wait.waits_for_writes = true;
-                    commands.push(wait);
+                    let target = slot.map_or(Target::Anywhere, Target::Writes);
+                    commands.push(routed(command, body, target));
                 }
                 QueuedRoute::Invalid(_) => commands.push(self.single(command).completed()),
                 QueuedRoute::FanOut(nodes, how) => {

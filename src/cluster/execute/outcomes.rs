@@ -100,7 +100,7 @@ fn close_answered(commands: &mut [RoutedCommand<'_>], handled: &[usize]) -> Vec<
             continue;
         }
         if command.unroutable || handled.binary_search(&number).is_ok() {
-            if !command.waits_for_writes {
+            if !command.waits_for_writes() {
                 open.push(number);
             }
         } else {

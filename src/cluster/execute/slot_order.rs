@@ -50,8 +50,7 @@ impl SlotHistory {
                 first_asking.entry(slot).or_insert(*number);
             }
         }
-        let closed = |command: &RoutedCommand<'_>| !command.is_pending && !command.waits_for_writes;
-        for (number, command) in commands.iter().enumerate().filter(|(_, c)| closed(c)) {
+        for (number, command) in commands.iter().enumerate().filter(|(_, c)| !c.is_pending) {
             let Some(slot) = command.slot() else { continue };
             let Some(value) = reply.as_ref().map(|r| r.node_values[number].value) else {
                 continue;

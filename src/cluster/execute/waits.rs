@@ -12,7 +12,7 @@ use crate::error::{Code, Error};
 pub(super) fn keep_waits_with_writes(commands: &mut [RoutedCommand<'_>], reply: &mut PendingReply) {
     let (mut open, mut closed, mut is_asking) = (0, 0, false);
     for (number, command) in commands.iter_mut().enumerate() {
-        if !command.waits_for_writes {
+        if !command.waits_for_writes() {
             match command.is_pending {
                 _ if command.read => {}
                 true => (open, is_asking) = (open + 1, is_asking || command.is_asking()),
