@@ -4,6 +4,7 @@ use super::context::{ExecContext, permit};
 use super::dispatch::{dispatch, dispatch_to};
 use super::explain::explain;
 use super::introspect;
+use super::module_commands;
 use super::pinned_connection::PinnedConnection;
 use crate::cluster::execute::{ExecPolicy, RoutedCommand, Target};
 use crate::cluster::reads::ReadConsistency;
@@ -13,7 +14,7 @@ use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::{Call, CancelFlag, ConnectionKind};
 use crate::resp::{CommandBody, EncodedPrefix, Kind, Reply, Value, flag, parse_command};
-use crate::route::{Access, BlockingTimeout, Classified, Row, allows_early_send, classify};
+use crate::route::{Access, Classified, Row, allows_early_send, classify};
 use crate::sim_hooks::sim_panic_point;
 use crate::topology::key_slot;
 use std::sync::Arc;
@@ -207,14 +208,21 @@ impl Client {
     /// The context of a call that begins now. A blocking command gets the time that it asks for on top
     /// of the timeouts, and a connection of its own.
     fn context_for<'a>(&'a self, core: &'a Core, command: &Classified<'_>) -> ExecContext<'a> {
-        let blocking_ms = match command.blocking_timeout {
+        match command.blocking_timeout {
             None => {
                 let call = self.call(core, 0).early(command.allows_early_send);
-                return self.context_of(core, call);
+                self.context_of(core, call)
             }
-            Some(BlockingTimeout::Forever) => u64::MAX,
-            Some(BlockingTimeout::After(time)) => time.as_millis() as u64,
-        };
+            Some(timeout) => self.blocking_context(core, timeout.as_millis()),
+        }
+    }
+
+    /// The context of a call that begins now and may block for this time at a server: on connections of its own.
+    pub(super) fn blocking_context<'a>(
+        &'a self,
+        core: &'a Core,
+        blocking_ms: u64,
+    ) -> ExecContext<'a> {
         let mut context = self.context_of(core, self.call(core, blocking_ms));
         let policy = &mut context.policy;
         policy.kind = policy.kind.blocking();
@@ -253,7 +261,9 @@ impl Client {
         rest: &[&[u8]],
     ) -> Box<Reply> {
         self.counted(|core| {
-            permit(core, &self.config, row.name, access)?;
+            if self.config.readonly {
+                permit(core, &self.config, &Classified::of_row(row, access))?;
+            }
             let body = CommandBody::Named(prefix, rest);
             if let Some(pin) = &self.pin {
                 let command = Classified::of_row(row, access);
@@ -326,10 +336,13 @@ impl Client {
             return Err(empty_command());
         }
         let command = classify(args);
-        permit(core, &self.config, command.name(), command.access)?;
+        permit(core, &self.config, &command)?;
         let context = self.context_for(core, &command);
         match &self.pin {
-            Some(pin) => self.run_pinned(&context, pin, &command, &body),
+            Some(pin) => {
+                module_commands::permit(&context, &command)?;
+                self.run_pinned(&context, pin, &command, &body)
+            }
             None => dispatch(&context, &command, body),
         }
     }
@@ -359,7 +372,7 @@ impl Client {
                 ));
             }
             let command = classify(args);
-            permit(core, &self.config, command.name(), command.access)?;
+            permit(core, &self.config, &command)?;
             command.check()?;
             dispatch_to(&self.context_for(core, &command), &command, selector)
         })

@@ -1,9 +1,10 @@
 //! A pipeline: commands that are sent together.
 
 use super::client::{Client, empty_command};
-use super::context::{ExecContext, permit};
+use super::context::{ExecContext, permit, refused_write};
 use super::fan_out::targets;
 use super::module_commands;
+use super::node_selector::check_selected;
 use crate::cluster::execute::{RoutedCommand, Target};
 use crate::cluster::state::{Core, count};
 use crate::error::{Code, Error, Result};
@@ -57,6 +58,8 @@ pub(super) enum QueuedRoute {
     Primary(u16),
     AnyNode,
     FanOut(Nodes, Merge),
+    /// The command waits for the writes before it. The slot of these is known when the pipeline is executed.
+    Wait(Option<u16>),
     /// An index of [`Pipeline::split_commands`].
     Split(u32),
     /// The command is answered with an error: an index of [`Pipeline::errors`].
@@ -155,7 +158,8 @@ impl Pipeline {
         match route {
             Route::Slot(slot) => QueuedRoute::Slot(slot),
             Route::Primary(slot) => QueuedRoute::Primary(slot),
-            Route::AnyNode => QueuedRoute::AnyNode,
+            Route::AnyNode | Route::Selected => QueuedRoute::AnyNode,
+            Route::Writes => QueuedRoute::Wait(None),
             Route::FanOut(nodes, merge) => QueuedRoute::FanOut(nodes, merge),
             Route::Split(groups, merge) => {
                 let ends = groups.encode(args, 1, &mut self.bytes);
@@ -172,7 +176,7 @@ impl Pipeline {
         }
     }
 
-    fn invalid(&mut self, error: Error) -> QueuedRoute {
+    pub(super) fn invalid(&mut self, error: Error) -> QueuedRoute {
         self.is_simple = false;
         self.errors.push(error);
         QueuedRoute::Invalid(self.errors.len() as u32 - 1)
@@ -187,6 +191,7 @@ impl Pipeline {
             return Ok(Route::AnyNode);
         }
         if let Some(wait) = command.blocking_timeout
+            && !command.waits_for_writes()
             && wait != BlockingTimeout::After(Duration::ZERO)
         {
             return Err(Error::invalid(format_args!(
@@ -203,6 +208,9 @@ impl Pipeline {
         };
         if let Some(core) = &self.client.core {
             core.process().note_script(command);
+            if matches!(route, Route::Selected) {
+                check_selected(command, &core.process().topology.load())?;
+            }
         }
         Ok(route)
     }
@@ -281,9 +289,19 @@ impl Pipeline {
         if client.is_pinned() {
             return Ok(self.execute_one_by_one(core));
         }
-        let context = client.context(core);
-        if self.has_unknown_commands {
-            self.route_unknown_commands(&context);
+        let waiting_ms = match self.is_simple {
+            true => 0,
+            false => self.waiting_ms(),
+        };
+        let context = match waiting_ms {
+            0 => client.context(core),
+            waiting_ms => client.blocking_context(core, waiting_ms),
+        };
+        if let Some(refused) = self.route_unknown_commands(&context) {
+            return Ok(refused);
+        }
+        if !self.is_simple {
+            self.route_waits();
         }
         let topology = context.process.topology.load_full();
         let mut commands = Vec::new();
@@ -296,8 +314,15 @@ impl Pipeline {
         Ok(reply)
     }
 
-    /// Asks a server for the routes of commands that the table does not describe.
-    pub(super) fn route_unknown_commands(&mut self, context: &ExecContext<'_>) {
+    /// Asks a server for the routes of commands that the table does not describe. On a read-only handle, a pipeline
+    /// in which one of them writes is refused as a whole.
+    pub(super) fn route_unknown_commands(
+        &mut self,
+        context: &ExecContext<'_>,
+    ) -> Option<Box<Reply>> {
+        if !std::mem::take(&mut self.has_unknown_commands) {
+            return None;
+        }
         for at in 0..self.queued.len() {
             let command = self.queued[at];
             if command.row.is_some() || matches!(command.route, QueuedRoute::Invalid(_)) {
@@ -314,6 +339,7 @@ impl Pipeline {
             };
             (self.queued[at].route, self.queued[at].access) = (route, access);
         }
+        self.refuse_writes(context.core)
     }
 
     /// Appends what is sent for every command; returns an element for each fan-out.
@@ -332,6 +358,10 @@ impl Pipeline {
             match command.route {
                 QueuedRoute::Slot(_) | QueuedRoute::Primary(_) | QueuedRoute::AnyNode => {
                     commands.push(self.single(command));
+                }
+                QueuedRoute::Wait(slot) => {
+                    let target = slot.map_or(Target::Anywhere, Target::Writes);
+                    commands.push(routed(command, body, target));
                 }
                 QueuedRoute::Invalid(_) => commands.push(self.single(command).completed()),
                 QueuedRoute::FanOut(nodes, how) => {
@@ -459,8 +489,23 @@ impl Pipeline {
             return None;
         }
         // An invalid write is a write; a command that could not be parsed is not.
-        let permitted = |c: &QueuedCommand| permit(core, config, c.name(), c.access);
+        let permitted = |c: &QueuedCommand| {
+            if c.access == Access::Read {
+                return Ok(());
+            }
+            let mut args = Vec::new();
+            // It has been parsed before.
+            let _ = c.parse(&self.bytes, &mut args);
+            let command = classify(&args);
+            match self.has_unknown_commands {
+                true => permit(core, config, &command),
+                false => Err(refused_write(core, &command.full_name())),
+            }
+        };
         let first = self.queued.iter().position(|c| permitted(c).is_err())?;
+        let mut args = Vec::new();
+        let _ = self.queued[first].parse(&self.bytes, &mut args);
+        let first_name = classify(&args).full_name();
         let mut reply = Box::<Reply>::default();
         reply.node_values = Vec::with_capacity(self.queued.len());
         for command in &self.queued {
@@ -469,9 +514,8 @@ impl Pipeline {
                 Ok(()) => Error::new(
                     Code::ReadOnly,
                     format_args!(
-                        "not sent, because command # {} ({}) is not known to be a read, and this handle is read-only",
+                        "not sent, because command # {} ({first_name}) is not known to be a read, and this handle is read-only",
                         first + 1,
-                        self.queued[first].name()
                     ),
                 ),
             };

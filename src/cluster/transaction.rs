@@ -33,8 +33,8 @@ impl Pipeline {
             return Ok(reply);
         }
         let context = client.context(core);
-        if self.has_unknown_commands {
-            self.route_unknown_commands(&context);
+        if let Some(refused) = self.route_unknown_commands(&context) {
+            return Ok(refused);
         }
         let slot = self.slot_of_all_keys()?;
         let bytes = self.encode_transaction();
@@ -110,6 +110,12 @@ impl Pipeline {
                 QueuedRoute::FanOut(..) => {
                     return Err(Error::invalid(format_args!(
                         "{}this command goes to several nodes, but a transaction runs on one",
+                        self.title(number)
+                    )));
+                }
+                QueuedRoute::Wait(_) => {
+                    return Err(Error::invalid(format_args!(
+                        "{}inside a transaction this command does not wait: append it to a pipeline that is not atomic",
                         self.title(number)
                     )));
                 }

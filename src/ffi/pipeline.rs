@@ -267,7 +267,8 @@ unsafe fn execute(
 /// an ERROR, whose message begins "Command # 2 (SET foo) of pipeline: " (the first command is
 /// # 1); the other commands are not affected. Commands of the same slot run in order; while the
 /// slot migrates, commands of the same key do. A write runs at most once, unless retry_writes
-/// is on.
+/// is on. WAIT and WAITAOF wait for the writes before them, which must be to one slot, and take
+/// their own timeout in addition.
 ///
 /// On a read-only client, a pipeline that contains a write is not sent: every element is
 /// RDC_ERR_READONLY.

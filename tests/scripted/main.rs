@@ -17,3 +17,4 @@ mod shards;
 mod threads;
 mod transactions;
 mod wait_callback;
+mod waits;

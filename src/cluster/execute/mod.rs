@@ -5,7 +5,7 @@
 //! From the bottom up: `routed_command`, `node_batch` and `freshness_probe`; `exec_state`, which the
 //! files above extend; the choice of a node (`node_probe`, `primary_selection`, `replica_selection`,
 //! `node_selection`, `batch_assignment`); the outcome of a round (`check_freshness`, `retry`,
-//! `redirect`, `error_reply`, `slot_order`, `outcomes`); and the loop.
+//! `redirect`, `error_reply`, `slot_order`, `waits`, `outcomes`); and the loop.
 
 mod batch_assignment;
 mod check_freshness;
@@ -26,6 +26,7 @@ mod retry;
 mod routed_command;
 mod slot_order;
 mod timed;
+mod waits;
 
 pub use exec_policy::ExecPolicy;
 pub use pending_reply::PendingReply;

@@ -13,6 +13,9 @@ pub enum Target {
     /// The primary that serves the slot, never a replica in its place: a command without a key is
     /// answered by any node, so a wrong node would not redirect it.
     Primary(u16),
+    /// The connection of the writes to the slot before it: it waits for them (WAIT). Its answer counts only if all of
+    /// them were sent with it.
+    Writes(u16),
     /// Any node.
     Anywhere,
     /// This node and no other.
@@ -142,6 +145,11 @@ impl<'a> RoutedCommand<'a> {
         self.retry_state.get_or_insert_default()
     }
 
+    pub(super) fn waits_for_writes(&self) -> bool {
+        matches!(self.target, Target::Writes(_))
+    }
+
+    /// The slot in whose order it has a place.
     pub(super) fn slot(&self) -> Option<u16> {
         match self.target {
             Target::Slot(slot) | Target::Primary(slot) => Some(slot),
