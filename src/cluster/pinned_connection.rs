@@ -7,6 +7,7 @@
 
 use super::context::ExecContext;
 use crate::address::Address;
+use crate::call_scope::ThreadMark;
 use crate::cluster::state::count;
 use crate::deadline::now;
 use crate::error::{Code, Error, ErrorFields, Result};
@@ -26,7 +27,7 @@ pub struct PinnedConnection {
 struct PinState {
     process: i32,
     state: Mutex<State>,
-    /// Notified when `busy` becomes false.
+    /// Notified when `user` becomes `None`.
     idle: Condvar,
 }
 
@@ -48,8 +49,8 @@ impl PinState {
 
 #[derive(Default)]
 struct State {
-    /// A call uses the handle.
-    busy: bool,
+    /// The thread whose call uses the handle.
+    user: Option<ThreadMark>,
     held: Option<HeldConnection>,
     saved: SavedState,
 }
@@ -349,10 +350,16 @@ struct CallGuard<'a> {
 }
 
 impl<'a> CallGuard<'a> {
-    /// Waits until no other thread uses the handle.
+    /// Waits until no other thread uses the handle. A callback of a call on this handle may not use it.
     fn enter(shared: &'a PinState, call: &Call<'_>) -> Result<CallGuard<'a>> {
+        let thread = ThreadMark::current();
         let mut state = lock(&shared.state);
-        while state.busy {
+        while let Some(user) = state.user {
+            if user == thread {
+                return Err(Error::invalid(
+                    "a callback cannot use the pinned handle whose call it runs in: use another handle",
+                ));
+            }
             call.check()?;
             let left = call.deadline.left(now()).unwrap_or(POLL_INTERVAL);
             if left.is_zero() {
@@ -367,7 +374,7 @@ impl<'a> CallGuard<'a> {
             call.check_cancelled()?;
             state = lock(&shared.state);
         }
-        state.busy = true;
+        state.user = Some(thread);
         Ok(CallGuard {
             shared,
             held: state.held.take(),
@@ -443,7 +450,7 @@ impl Drop for CallGuard<'_> {
                 ..SavedState::default()
             };
         }
-        state.busy = false;
+        state.user = None;
         drop(state);
         notify_one(&self.shared.idle);
     }
