@@ -10,6 +10,7 @@ mod introspect;
 mod module_commands;
 mod node_selector;
 mod pinned_connection;
+mod pinned_state;
 mod pipeline;
 mod reads;
 mod scan;

@@ -142,10 +142,12 @@ pub unsafe extern "C" fn rdc_readonly(client: *const rdc_client) -> *mut rdc_cli
 }
 
 /// Returns a derived handle with a connection of its own, to the primary that serves key. For
-/// commands that belong to one connection: WATCH, MULTI, EXEC and CLIENT REPLY. Does no I/O:
-/// the first command opens the connection. Nothing is redirected or retried. If the
-/// connection is lost inside a transaction, commands fail with RDC_ERR_IO until EXEC,
-/// DISCARD, UNWATCH or RESET ends the transaction. Close the handle with rdc_close().
+/// commands that belong to one connection: WATCH, MULTI, EXEC, SELECT, AUTH, CLIENT REPLY and
+/// CLIENT TRACKING. Does no I/O: the first command opens the connection. Nothing is redirected
+/// or retried. What was said on the connection is never lost in silence: when it breaks or the
+/// slot moves, commands fail with RDC_ERR_IO and rdc_reply_sent() 0 until RESET, or the like
+/// was said again. A lost transaction also ends with EXEC, DISCARD or UNWATCH. RESET gives the
+/// state of a new connection. Close the handle with rdc_close().
 ///
 /// # Safety
 /// Header rules 1 and 3.

@@ -2,6 +2,7 @@
 
 use super::access::{BlockingTimeout, access, allows_early_send, blocking_timeout};
 use super::command::{Access, Flag, Row};
+use super::connection_state::{StateChange, StateEffect};
 use super::find::find;
 use super::keys::{check, each_key, first_key};
 use super::route::{Route, RouteOptions, route};
@@ -63,6 +64,20 @@ impl<'a> Classified<'a> {
     #[inline]
     pub fn is_read(&self) -> bool {
         self.access == Access::Read
+    }
+
+    /// How the command changes the state of its connection.
+    pub fn state_change(&self) -> StateChange {
+        self.row
+            .map_or(StateChange::Nothing, |row| row.state_change)
+    }
+
+    /// What it changes if the server accepts it. A write changes what a later WAIT waits for.
+    pub fn state_effect(&self) -> StateEffect {
+        match self.state_change() {
+            StateChange::Nothing if self.access == Access::Write => StateEffect::WRITE,
+            change => change.effect(self.args),
+        }
     }
 
     /// Refuses a command that no server would accept or that needs a connection of its own.

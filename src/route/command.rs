@@ -1,5 +1,6 @@
 //! The description of a command: a row of the generated table.
 
+use super::connection_state::StateChange;
 use super::key_spec::{Begin, Find, KeySpec, Presence};
 use super::option_arg::OptionArg;
 use super::packed_name::PackedName;
@@ -118,6 +119,7 @@ pub struct Row {
     pub only_key: u8,
     pub request: Request,
     pub response: Response,
+    pub state_change: StateChange,
     /// In upper case, with the container of a sub-command: "GET", "OBJECT ENCODING".
     pub name: &'static str,
     pub keys: &'static [KeySpec],
@@ -158,6 +160,7 @@ impl Row {
             only_key,
             request: Request::Default,
             response: Response::Default,
+            state_change: StateChange::Nothing,
             name,
             keys,
             block: Block::Never,
@@ -171,6 +174,11 @@ impl Row {
 
     pub(super) const fn read(mut self) -> Row {
         self.access = Access::Read;
+        self
+    }
+
+    pub(super) const fn state(mut self, change: StateChange) -> Row {
+        self.state_change = change;
         self
     }
 

@@ -6,6 +6,7 @@
 #![cfg_attr(rustfmt, rustfmt::skip)]
 
 use super::command::{Block, Flag::{Admin, Blocking, Connection, Container, Cursor, Denyoom, Fast, KeysMovable, KeysOptional, Loading, MayReplicate, NoAuth, NoMulti, Noscript, Pubsub, Read, Stale, Write}, Request, Response, Row};
+use super::connection_state::{OffWord::*, StateChange::*, StatePart::*};
 use super::key_spec::{Begin::{After, Index}, Find::{Count, Range}, KeyAccess, KeySpec, Presence::*};
 use super::option_arg::OptionArg;
 
@@ -64,9 +65,9 @@ pub static ROWS: [Row; 415] = [
     Row::new(13, Some(0), "ACL WHOAMI", 2, &[Noscript, Loading, Stale], NONE),
     Row::new(14, None, "APPEND", 3, &[Write, Denyoom, Fast], K0),
     // connection: its next command
-    Row::new(15, None, "ASKING", 1, &[Fast, Connection], NONE),
+    Row::new(15, None, "ASKING", 1, &[Fast, Connection], NONE).state(Begins(NextCommand)),
     // connection: the user of the connection
-    Row::new(16, None, "AUTH", -2, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE),
+    Row::new(16, None, "AUTH", -2, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE).state(Begins(User)),
     Row::new(17, None, "BGREWRITEAOF", 1, &[Admin, Noscript], NONE),
     Row::new(18, None, "BGSAVE", -1, &[Admin, Noscript], NONE),
     Row::new(19, None, "BITCOUNT", -2, &[Read], K1).read(),
@@ -83,34 +84,34 @@ pub static ROWS: [Row; 415] = [
     Row::new(30, None, "BZPOPMAX", -3, &[Write, Blocking, Noscript, Fast], K5).block(Block::Seconds(-1)),
     Row::new(31, None, "BZPOPMIN", -3, &[Write, Blocking, Noscript, Fast], K5).block(Block::Seconds(-1)),
     // connection: an unknown sub-command might change it
-    Row::new(32, None, "CLIENT", -2, &[Connection, Container], NONE),
+    Row::new(32, None, "CLIENT", -2, &[Connection, Container], NONE).state(Begins(Other)),
     // connection: its tracking
-    Row::new(33, Some(32), "CLIENT CACHING", 3, &[Noscript, Loading, Stale, Connection], NONE),
+    Row::new(33, Some(32), "CLIENT CACHING", 3, &[Noscript, Loading, Stale, Connection], NONE).state(Begins(NextCommand)),
     // connection: the replies it can handle
-    Row::new(34, Some(32), "CLIENT CAPA", -3, &[Noscript, Loading, Stale, Connection], NONE),
+    Row::new(34, Some(32), "CLIENT CAPA", -3, &[Noscript, Loading, Stale, Connection], NONE).state(Begins(Capabilities)),
     Row::new(35, Some(32), "CLIENT GETNAME", 2, &[Noscript, Loading, Stale], NONE),
     Row::new(36, Some(32), "CLIENT GETREDIR", 2, &[Noscript, Loading, Stale], NONE),
     Row::new(37, Some(32), "CLIENT HELP", 2, &[Loading, Stale], NONE),
     Row::new(38, Some(32), "CLIENT ID", 2, &[Noscript, Loading, Stale], NONE),
     // connection: how its writes expire
-    Row::new(39, Some(32), "CLIENT IMPORT-SOURCE", 3, &[Noscript, Loading, Stale, Connection], NONE),
+    Row::new(39, Some(32), "CLIENT IMPORT-SOURCE", 3, &[Noscript, Loading, Stale, Connection], NONE).state(Switches(ImportSource, Off)),
     Row::new(40, Some(32), "CLIENT INFO", 2, &[Noscript, Loading, Stale], NONE),
     Row::new(41, Some(32), "CLIENT KILL", -3, &[Admin, Noscript, Loading, Stale], NONE),
     Row::new(42, Some(32), "CLIENT LIST", -2, &[Admin, Noscript, Loading, Stale], NONE),
     // connection: its eviction
-    Row::new(43, Some(32), "CLIENT NO-EVICT", 3, &[Admin, Noscript, Loading, Stale, Connection], NONE),
+    Row::new(43, Some(32), "CLIENT NO-EVICT", 3, &[Admin, Noscript, Loading, Stale, Connection], NONE).state(Switches(Eviction, Off)),
     // connection: what its reads touch
-    Row::new(44, Some(32), "CLIENT NO-TOUCH", 3, &[Noscript, Loading, Stale, Connection], NONE),
+    Row::new(44, Some(32), "CLIENT NO-TOUCH", 3, &[Noscript, Loading, Stale, Connection], NONE).state(Switches(Touching, Off)),
     Row::new(45, Some(32), "CLIENT PAUSE", -3, &[Admin, Noscript, Loading, Stale], NONE),
     // connection: whether it gets replies
-    Row::new(46, Some(32), "CLIENT REPLY", 3, &[Noscript, NoMulti, Loading, Stale, Connection], NONE),
+    Row::new(46, Some(32), "CLIENT REPLY", 3, &[Noscript, NoMulti, Loading, Stale, Connection], NONE).state(Switches(Replies, On)),
     // connection: its name
-    Row::new(47, Some(32), "CLIENT SETINFO", 4, &[Noscript, Loading, Stale, Connection], NONE).policy(Request::AllNodes, Response::AllSucceeded),
+    Row::new(47, Some(32), "CLIENT SETINFO", 4, &[Noscript, Loading, Stale, Connection], NONE).policy(Request::AllNodes, Response::AllSucceeded).state(Begins(LibraryInfo)),
     // redis-7.0 has policies Default and Default
     // connection: its name
-    Row::new(48, Some(32), "CLIENT SETNAME", 3, &[Noscript, Loading, Stale, Connection], NONE).policy(Request::AllNodes, Response::AllSucceeded),
+    Row::new(48, Some(32), "CLIENT SETNAME", 3, &[Noscript, Loading, Stale, Connection], NONE).policy(Request::AllNodes, Response::AllSucceeded).state(Begins(Name)),
     // connection: its tracking
-    Row::new(49, Some(32), "CLIENT TRACKING", -3, &[Noscript, Loading, Stale, Connection], NONE),
+    Row::new(49, Some(32), "CLIENT TRACKING", -3, &[Noscript, Loading, Stale, Connection], NONE).state(Switches(Tracking, Off)),
     Row::new(50, Some(32), "CLIENT TRACKINGINFO", 2, &[Noscript, Loading, Stale], NONE),
     Row::new(51, Some(32), "CLIENT UNBLOCK", -3, &[Admin, Noscript, Loading, Stale], NONE),
     Row::new(52, Some(32), "CLIENT UNPAUSE", 2, &[Admin, Noscript, Loading, Stale], NONE),
@@ -160,7 +161,7 @@ pub static ROWS: [Row; 415] = [
     // read: reports the node's view of the cluster
     Row::new(86, Some(53), "CLUSTER SLOTS", 2, &[Stale], NONE).read(),
     // connection: it becomes a migration link
-    Row::new(87, Some(53), "CLUSTER SYNCSLOTS", -3, &[Admin, Stale, Connection], NONE),
+    Row::new(87, Some(53), "CLUSTER SYNCSLOTS", -3, &[Admin, Stale, Connection], NONE).state(Streams),
     Row::new(88, None, "CLUSTERSCAN", -2, &[Read, Cursor], K6).policy(Request::Special, Response::Special).read(),
     // read: reports what the node can do
     Row::new(89, None, "COMMAND", -1, &[Loading, Stale, Container], NONE).read(),
@@ -202,7 +203,7 @@ pub static ROWS: [Row; 415] = [
     // Redis 8.4
     Row::new(116, None, "DIGEST", 2, &[Read, Fast], K1).read(),
     // connection: its transaction
-    Row::new(117, None, "DISCARD", 1, &[Noscript, Loading, Stale, Fast, Connection], NONE),
+    Row::new(117, None, "DISCARD", 1, &[Noscript, Loading, Stale, Fast, Connection], NONE).state(Ends(Transaction)),
     Row::new(118, None, "DUMP", 2, &[Read], K1).read(),
     // read: keyless, changes nothing
     Row::new(119, None, "ECHO", 2, &[Loading, Stale, Fast], NONE).read(),
@@ -211,7 +212,7 @@ pub static ROWS: [Row; 415] = [
     Row::new(122, None, "EVALSHA_RO", -3, &[Read, Noscript, Stale, KeysOptional, KeysMovable], K10).read(),
     Row::new(123, None, "EVAL_RO", -3, &[Read, Noscript, Stale, KeysOptional, KeysMovable], K10).read(),
     // connection: its transaction
-    Row::new(124, None, "EXEC", 1, &[Noscript, Loading, Stale, Connection], NONE),
+    Row::new(124, None, "EXEC", 1, &[Noscript, Loading, Stale, Connection], NONE).state(Ends(Transaction)),
     Row::new(125, None, "EXISTS", -2, &[Read, Fast], K11).policy(Request::MultiShard, Response::AggSum).read(),
     Row::new(126, None, "EXPIRE", -3, &[Write, Fast], K0),
     Row::new(127, None, "EXPIREAT", -3, &[Write, Fast], K0),
@@ -254,7 +255,7 @@ pub static ROWS: [Row; 415] = [
     Row::new(159, None, "GETSET", 3, &[Write, Denyoom, Fast], K0),
     Row::new(160, None, "HDEL", -3, &[Write, Fast], K0),
     // connection: its protocol and its user
-    Row::new(161, None, "HELLO", -1, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE),
+    Row::new(161, None, "HELLO", -1, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE).state(Hello),
     Row::new(162, None, "HEXISTS", 3, &[Read, Fast], K1).read(),
     Row::new(163, None, "HEXPIRE", -6, &[Write, Fast], K0),
     Row::new(164, None, "HEXPIREAT", -6, &[Write, Fast], K0),
@@ -334,14 +335,14 @@ pub static ROWS: [Row; 415] = [
     Row::new(231, Some(227), "MODULE LOADEX", -3, &[Admin, Noscript], NONE),
     Row::new(232, Some(227), "MODULE UNLOAD", 3, &[Admin, Noscript], NONE),
     // connection: its replies become a stream
-    Row::new(233, None, "MONITOR", 1, &[Admin, Noscript, Loading, Stale, Connection], NONE),
+    Row::new(233, None, "MONITOR", 1, &[Admin, Noscript, Loading, Stale, Connection], NONE).state(Streams),
     Row::new(234, None, "MOVE", 3, &[Write, Fast], K0),
     Row::new(235, None, "MSET", -3, &[Write, Denyoom], K18).policy(Request::MultiShard, Response::AllSucceeded),
     Row::new(236, None, "MSETEX", -4, &[Write, Denyoom, KeysMovable], K19).policy(Request::MultiShard, Response::AllSucceeded),
     // redis-7.0 has policies MultiShard and AggMin
     Row::new(237, None, "MSETNX", -3, &[Write, Denyoom], K18),
     // connection: its transaction
-    Row::new(238, None, "MULTI", 1, &[Noscript, NoMulti, Loading, Stale, Fast, Connection], NONE),
+    Row::new(238, None, "MULTI", 1, &[Noscript, NoMulti, Loading, Stale, Fast, Connection], NONE).state(Begins(Transaction)),
     Row::new(239, None, "OBJECT", -2, &[Container], NONE),
     Row::new(240, Some(239), "OBJECT ENCODING", 3, &[Read], K16).read(),
     Row::new(241, Some(239), "OBJECT FREQ", 3, &[Read], K16).read(),
@@ -362,9 +363,9 @@ pub static ROWS: [Row; 415] = [
     Row::new(254, None, "PING", -1, &[Fast], NONE).policy(Request::AllShards, Response::AllSucceeded).read(),
     Row::new(255, None, "PSETEX", 4, &[Write, Denyoom], K23),
     // connection: its replies become pushes
-    Row::new(256, None, "PSUBSCRIBE", -2, &[Pubsub, Noscript, Loading, Stale, Connection], NONE),
+    Row::new(256, None, "PSUBSCRIBE", -2, &[Pubsub, Noscript, Loading, Stale, Connection], NONE).state(Streams),
     // connection: its replies become a stream
-    Row::new(257, None, "PSYNC", -3, &[Admin, Noscript, NoMulti, Connection], NONE),
+    Row::new(257, None, "PSYNC", -3, &[Admin, Noscript, NoMulti, Connection], NONE).state(Streams),
     Row::new(258, None, "PTTL", 2, &[Read, Fast], K1).read(),
     Row::new(259, None, "PUBLISH", 3, &[Pubsub, Loading, Stale, Fast, MayReplicate], NONE),
     Row::new(260, None, "PUBSUB", -2, &[Container], NONE),
@@ -380,22 +381,22 @@ pub static ROWS: [Row; 415] = [
     // read: lists subscriptions
     Row::new(266, Some(260), "PUBSUB SHARDNUMSUB", -2, &[Pubsub, Loading, Stale], NONE).read(),
     // connection: its replies become pushes
-    Row::new(267, None, "PUNSUBSCRIBE", -1, &[Pubsub, Noscript, Loading, Stale, Connection], NONE),
+    Row::new(267, None, "PUNSUBSCRIBE", -1, &[Pubsub, Noscript, Loading, Stale, Connection], NONE).state(Streams),
     // connection: ends it
     Row::new(268, None, "QUIT", -1, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE),
     // redis-7.0 has policies AllShards and Default
     Row::new(269, None, "RANDOMKEY", 1, &[Read], NONE).policy(Request::AllShards, Response::Special).read(),
     // connection: whether a replica serves it
-    Row::new(270, None, "READONLY", 1, &[Loading, Stale, Fast, Connection], NONE),
+    Row::new(270, None, "READONLY", 1, &[Loading, Stale, Fast, Connection], NONE).state(Begins(ReplicaReads)),
     // connection: whether a replica serves it
-    Row::new(271, None, "READWRITE", 1, &[Loading, Stale, Fast, Connection], NONE),
+    Row::new(271, None, "READWRITE", 1, &[Loading, Stale, Fast, Connection], NONE).state(Ends(ReplicaReads)),
     Row::new(272, None, "RENAME", 3, &[Write], K24),
     Row::new(273, None, "RENAMENX", 3, &[Write, Fast], K24),
     // connection: it becomes a replication link
-    Row::new(274, None, "REPLCONF", -1, &[Admin, Noscript, Loading, Stale, Connection], NONE),
+    Row::new(274, None, "REPLCONF", -1, &[Admin, Noscript, Loading, Stale, Connection], NONE).state(Streams),
     Row::new(275, None, "REPLICAOF", 3, &[Admin, Noscript, Stale], NONE),
     // connection: all its state
-    Row::new(276, None, "RESET", 1, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE),
+    Row::new(276, None, "RESET", 1, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE).state(Resets),
     Row::new(277, None, "RESTORE", -4, &[Write, Denyoom], K23),
     Row::new(278, None, "RESTORE-ASKING", -4, &[Write, Denyoom], K23),
     // read: reports on the node
@@ -411,7 +412,7 @@ pub static ROWS: [Row; 415] = [
     Row::new(287, None, "SCARD", 2, &[Read, Fast], K1).read(),
     Row::new(288, None, "SCRIPT", -2, &[Container], NONE),
     // connection: how its next script runs
-    Row::new(289, Some(288), "SCRIPT DEBUG", -3, &[Noscript, Connection], NONE),
+    Row::new(289, Some(288), "SCRIPT DEBUG", -3, &[Noscript, Connection], NONE).state(Switches(ScriptDebugging, No)),
     // read: reports on scripts, loads nothing
     Row::new(290, Some(288), "SCRIPT EXISTS", -3, &[Noscript], NONE).policy(Request::AllShards, Response::AggLogicalAnd).read(),
     Row::new(291, Some(288), "SCRIPT FLUSH", -2, &[Noscript, MayReplicate], NONE).policy(Request::AllNodes, Response::AllSucceeded),
@@ -423,7 +424,7 @@ pub static ROWS: [Row; 415] = [
     Row::new(296, None, "SDIFF", -2, &[Read], K11).read(),
     Row::new(297, None, "SDIFFSTORE", -3, &[Write, Denyoom], K25),
     // connection: its database
-    Row::new(298, None, "SELECT", 2, &[Loading, Stale, Fast, Connection], NONE),
+    Row::new(298, None, "SELECT", 2, &[Loading, Stale, Fast, Connection], NONE).state(Begins(Database)),
     Row::new(299, None, "SET", -3, &[Write, Denyoom], K0),
     Row::new(300, None, "SETBIT", 4, &[Write, Denyoom], K0),
     Row::new(301, None, "SETEX", 4, &[Write, Denyoom], K23),
@@ -454,19 +455,19 @@ pub static ROWS: [Row; 415] = [
     Row::new(323, None, "SREM", -3, &[Write, Fast], K0),
     Row::new(324, None, "SSCAN", -3, &[Read, Cursor], K1).read(),
     // connection: its replies become pushes
-    Row::new(325, None, "SSUBSCRIBE", -2, &[Pubsub, Noscript, Loading, Stale, Connection], K28),
+    Row::new(325, None, "SSUBSCRIBE", -2, &[Pubsub, Noscript, Loading, Stale, Connection], K28).state(Streams),
     Row::new(326, None, "STRLEN", 2, &[Read, Fast], K1).read(),
     // connection: its replies become pushes
-    Row::new(327, None, "SUBSCRIBE", -2, &[Pubsub, Noscript, Loading, Stale, Connection], NONE),
+    Row::new(327, None, "SUBSCRIBE", -2, &[Pubsub, Noscript, Loading, Stale, Connection], NONE).state(Streams),
     Row::new(328, None, "SUBSTR", 4, &[Read], K1).read(),
     Row::new(329, None, "SUNION", -2, &[Read], K11).read(),
     Row::new(330, None, "SUNIONSTORE", -3, &[Write, Denyoom], K25),
     // keys: without a channel it means all of them
     // connection: its replies become pushes
-    Row::new(331, None, "SUNSUBSCRIBE", -1, &[Pubsub, Noscript, Loading, Stale, Connection], K29),
+    Row::new(331, None, "SUNSUBSCRIBE", -1, &[Pubsub, Noscript, Loading, Stale, Connection], K29).state(Streams),
     Row::new(332, None, "SWAPDB", 3, &[Write, Fast], NONE),
     // connection: its replies become a stream
-    Row::new(333, None, "SYNC", 1, &[Admin, Noscript, NoMulti, Connection], NONE),
+    Row::new(333, None, "SYNC", 1, &[Admin, Noscript, NoMulti, Connection], NONE).state(Streams),
     // read: keyless, changes nothing
     Row::new(334, None, "TIME", 1, &[Loading, Stale, Fast], NONE).read(),
     Row::new(335, None, "TOUCH", -2, &[Read, Fast], K11).policy(Request::MultiShard, Response::AggSum).read(),
@@ -474,9 +475,9 @@ pub static ROWS: [Row; 415] = [
     Row::new(337, None, "TYPE", 2, &[Read, Fast], K1).read(),
     Row::new(338, None, "UNLINK", -2, &[Write, Fast], K8).policy(Request::MultiShard, Response::AggSum),
     // connection: its replies become pushes
-    Row::new(339, None, "UNSUBSCRIBE", -1, &[Pubsub, Noscript, Loading, Stale, Connection], NONE),
+    Row::new(339, None, "UNSUBSCRIBE", -1, &[Pubsub, Noscript, Loading, Stale, Connection], NONE).state(Streams),
     // connection: its transaction
-    Row::new(340, None, "UNWATCH", 1, &[Noscript, Loading, Stale, Fast, Connection], NONE),
+    Row::new(340, None, "UNWATCH", 1, &[Noscript, Loading, Stale, Fast, Connection], NONE).state(Ends(Transaction)),
     Row::new(341, None, "VADD", -2, &[Write, Denyoom], K0),
     Row::new(342, None, "VCARD", -2, &[Read, Fast], K1).read(),
     Row::new(343, None, "VDIM", -2, &[Read, Fast], K1).read(),
@@ -489,10 +490,10 @@ pub static ROWS: [Row; 415] = [
     Row::new(350, None, "VREM", -2, &[Write], K0),
     Row::new(351, None, "VSETATTR", -2, &[Write, Fast], K0),
     Row::new(352, None, "VSIM", -2, &[Read], K1).read(),
-    Row::new(353, None, "WAIT", 3, &[Blocking, Noscript], NONE).policy(Request::AllShards, Response::AggMin).block(Block::Millis(2)),
-    Row::new(354, None, "WAITAOF", 4, &[Blocking], NONE).policy(Request::AllShards, Response::AggMin).block(Block::Millis(3)),
+    Row::new(353, None, "WAIT", 3, &[Blocking, Noscript], NONE).policy(Request::AllShards, Response::AggMin).block(Block::Millis(2)).state(Needs(Writes)),
+    Row::new(354, None, "WAITAOF", 4, &[Blocking], NONE).policy(Request::AllShards, Response::AggMin).block(Block::Millis(3)).state(Needs(Writes)),
     // connection: its transaction
-    Row::new(355, None, "WATCH", -2, &[Noscript, NoMulti, Loading, Stale, Fast, Connection], K11),
+    Row::new(355, None, "WATCH", -2, &[Noscript, NoMulti, Loading, Stale, Fast, Connection], K11).state(Begins(Transaction)),
     Row::new(356, None, "XACK", -4, &[Write, Fast], K0),
     Row::new(357, None, "XACKDEL", -6, &[Write, Fast], K0),
     Row::new(358, None, "XADD", -5, &[Write, Denyoom, Fast], K0),

@@ -7,6 +7,7 @@ mod connections;
 mod fork;
 mod modules;
 mod partial_replies;
+mod pinned;
 mod process;
 mod readonly;
 mod redirects;

@@ -139,6 +139,50 @@ CONNECTION = {
     "SCRIPT DEBUG": "how its next script runs",
 }
 
+# ---- What they change in it, so that a pinned handle knows what is lost with its connection -----------------------------
+# Begins, Ends: a part of the state. Switches: the argument begins it, but the given word ends it. Streams: a pinned handle
+# cannot read it. Needs: a command that depends on a part. QUIT changes nothing that a later command could miss.
+
+STATE = {
+    "AUTH": "Begins(User)",
+    "HELLO": "Hello",
+    "RESET": "Resets",
+    "QUIT": "Nothing",
+    "SELECT": "Begins(Database)",
+    "ASKING": "Begins(NextCommand)",
+    "READONLY": "Begins(ReplicaReads)",
+    "READWRITE": "Ends(ReplicaReads)",
+    "MULTI": "Begins(Transaction)",
+    "EXEC": "Ends(Transaction)",
+    "DISCARD": "Ends(Transaction)",
+    "WATCH": "Begins(Transaction)",
+    "UNWATCH": "Ends(Transaction)",
+    "SUBSCRIBE": "Streams",
+    "PSUBSCRIBE": "Streams",
+    "SSUBSCRIBE": "Streams",
+    "UNSUBSCRIBE": "Streams",
+    "PUNSUBSCRIBE": "Streams",
+    "SUNSUBSCRIBE": "Streams",
+    "MONITOR": "Streams",
+    "SYNC": "Streams",
+    "PSYNC": "Streams",
+    "REPLCONF": "Streams",
+    "CLUSTER SYNCSLOTS": "Streams",
+    "CLIENT": "Begins(Other)",
+    "CLIENT CACHING": "Begins(NextCommand)",
+    "CLIENT TRACKING": "Switches(Tracking, Off)",
+    "CLIENT CAPA": "Begins(Capabilities)",
+    "CLIENT IMPORT-SOURCE": "Switches(ImportSource, Off)",
+    "CLIENT NO-EVICT": "Switches(Eviction, Off)",
+    "CLIENT NO-TOUCH": "Switches(Touching, Off)",
+    "CLIENT REPLY": "Switches(Replies, On)",
+    "CLIENT SETINFO": "Begins(LibraryInfo)",
+    "CLIENT SETNAME": "Begins(Name)",
+    "SCRIPT DEBUG": "Switches(ScriptDebugging, No)",
+    "WAIT": "Needs(Writes)",
+    "WAITAOF": "Needs(Writes)",
+}
+
 # ---- Commands whose cursor is valid only in the process that returned it: never sent to a replica ---------------------
 
 CURSOR = ["SCAN", "HSCAN", "SSCAN", "ZSCAN", "CLUSTERSCAN"]

@@ -133,6 +133,8 @@ class Command:
         if self.name in corrections.CONNECTION:
             self.flags.append("CONNECTION")
             self.notes.append(f"connection: {corrections.CONNECTION[self.name]}")
+            assert self.name in corrections.STATE, f"{self.name} changes its connection: add what to corrections.STATE"
+        self.state = corrections.STATE.get(self.name, "Nothing")
         self.access = "Read" if "READ" in self.flags else "Write"
         if self.name in corrections.NOT_READS:
             self.access = "Write"
@@ -158,7 +160,7 @@ def commands():
     for name, (row, _) in corrections.ADDED.items():
         assert name not in by_server, f"{name} is in servers/ now: remove it from corrections.ADDED"
         by_server[name] = {"corrections.py": row}
-    for table in ("KEYS", "NOT_READS", "READS", "MAY_REPLICATE", "CURSOR", "CONNECTION", "BLOCKS"):
+    for table in ("KEYS", "NOT_READS", "READS", "MAY_REPLICATE", "CURSOR", "CONNECTION", "STATE", "BLOCKS"):
         for name in getattr(corrections, table):
             assert name in by_server, f"corrections.{table} has {name}, but no server has this command"
     return [Command(name, by_server[name]) for name in sorted(by_server)]
@@ -189,6 +191,7 @@ def render():
         call += policy(row)
         call += ".read()" if row.access == "Read" else ""
         call += f".block(Block::{row.block})" if row.block != "Never" else ""
+        call += f".state({row.state})" if row.state != "Nothing" else ""
         lines += [f"    // {note}" for note in row.notes] + [f"    {call},"]
         names.append(f"pub const {rust(row.name)}: &Row = &ROWS[{number}];")
     flags = sorted({camel(flag) for row in rows for flag in row.flags} | {"Container"})
@@ -202,6 +205,7 @@ def render():
         "#![cfg_attr(rustfmt, rustfmt::skip)]",
         "",
         "use super::command::{Block, Flag::{" + ", ".join(flags) + "}, Request, Response, Row};",
+        "use super::connection_state::{OffWord::*, StateChange::*, StatePart::*};",
         "use super::key_spec::{Begin::{After, Index}, Find::{Count, Range}, KeyAccess, KeySpec, Presence::*};",
         "use super::option_arg::OptionArg;",
         "",

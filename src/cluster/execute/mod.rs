@@ -157,7 +157,7 @@ impl<'c> Execution<'c> {
             Ok(destination) => destination,
             Err(error) => return state.retry_unroutable(command, error),
         };
-        let call = state.attempt();
+        let call = state.attempt().repeatable(command.read);
         let result = match state.consistency {
             None => {
                 let attempt = call.attempt_at(call.began);
@@ -213,7 +213,7 @@ impl<'c> Execution<'c> {
         }
         let mut table = self.assign_batches(commands, topology);
         let state = &mut self.state;
-        let call = state.attempt();
+        let call = state.attempt().repeatable(table.reads_only);
         let batches = &mut table.batches;
         let batch_errors = match state.consistency {
             None => send_and_receive(batches, commands, &mut reply, &call),
@@ -240,6 +240,7 @@ impl<'c> Execution<'c> {
             .filter(|(_, c)| c.is_pending)
         {
             command.unroutable = false;
+            table.reads_only &= command.read;
             if table.join_primary(number, command) {
                 continue;
             }

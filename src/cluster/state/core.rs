@@ -19,7 +19,7 @@ use crate::sync::{Condvar, Mutex, lock, try_lock};
 use crate::topology::Topology;
 use arc_swap::ArcSwap;
 use once_cell::race::OnceBox;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -109,8 +109,12 @@ impl ProcessState {
     /// Drops the peers that are not in `topology`. Their connections are closed when the last call
     /// on them ends. This includes a seed that has left the cluster: a later refresh connects to it again.
     pub fn retain_peers_of(&self, topology: &Topology) {
-        lock(&self.peers)
-            .retain(|_, peer| topology.nodes.iter().any(|n| Arc::ptr_eq(&n.peer, peer)));
+        let used: HashSet<*const Peer> = topology
+            .nodes
+            .iter()
+            .map(|n| Arc::as_ptr(&n.peer))
+            .collect();
+        lock(&self.peers).retain(|_, peer| used.contains(&Arc::as_ptr(peer)));
     }
 
     pub fn peers(&self) -> Vec<Arc<Peer>> {

@@ -178,7 +178,7 @@ impl Stream {
         }
     }
 
-    /// Whether the TLS session holds received bytes, which a poll does not report.
+    /// Whether the TLS session holds received bytes or the end of the stream, which a poll does not report.
     #[inline]
     pub fn has_buffered(&self) -> bool {
         self.tls

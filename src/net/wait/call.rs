@@ -36,6 +36,9 @@ pub struct Call<'a> {
     pub attempt_ms: u64,
     /// Whether the command may be sent together with the handshake of a new connection.
     pub early: bool,
+    /// Whether everything that is sent may be sent again. Anything else is sent only after a look whether the node has
+    /// closed the connection.
+    pub repeatable: bool,
     cancel_flag: &'a CancelFlag,
     wakers: &'a Wakers,
     seen: SeenInterrupts,
@@ -55,6 +58,7 @@ impl<'a> Call<'a> {
             deadline: limit_nested(Deadline::after(began, timeout_ms)),
             attempt_ms,
             early: false,
+            repeatable: false,
             cancel_flag,
             wakers,
             seen: cancel_flag.seen(),
@@ -75,6 +79,12 @@ impl<'a> Call<'a> {
     #[inline]
     pub fn early(self, early: bool) -> Call<'a> {
         Call { early, ..self }
+    }
+
+    /// The same call; `repeatable` as in [`Call::repeatable`].
+    #[inline]
+    pub fn repeatable(self, repeatable: bool) -> Call<'a> {
+        Call { repeatable, ..self }
     }
 
     /// The same call in an attempt that begins at `time`.
