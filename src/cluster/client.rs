@@ -8,7 +8,7 @@ use super::module_commands;
 use super::pinned_connection::PinnedConnection;
 use crate::cluster::execute::{ExecPolicy, RoutedCommand, Target};
 use crate::cluster::reads::ReadConsistency;
-use crate::cluster::state::{Core, VIEWS_PER_REFRESH, count};
+use crate::cluster::state::{Core, ProcessState, VIEWS_PER_REFRESH, count};
 use crate::config::{Config, ReadFrom};
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
@@ -68,7 +68,7 @@ impl Client {
             Err(error) => return Client::failed(error),
         };
         let mut client = Client::of(core.clone(), core.config.clone());
-        let call = client.call(&core, 0);
+        let call = client.call(core.process(), 0);
         let connected = core.connect(&call);
         client.error = connected.err();
         client
@@ -150,7 +150,7 @@ impl Client {
     pub fn interrupt(&self) {
         self.cancel_flag.interrupt();
         if let Some(core) = &self.core {
-            core.wakers.fire();
+            core.wake_calls();
         }
     }
 
@@ -158,7 +158,7 @@ impl Client {
     pub fn close(&self) {
         self.cancel_flag.close();
         if let Some(core) = &self.core {
-            core.wakers.fire();
+            core.wake_calls();
         }
     }
 
@@ -178,21 +178,26 @@ impl Client {
 
     /// A call that begins now. `blocking_ms` is how long the command asks the server to block.
     #[inline]
-    fn call<'a>(&'a self, core: &'a Core, blocking_ms: u64) -> Call<'a> {
+    fn call<'a>(&'a self, process: &'a ProcessState, blocking_ms: u64) -> Call<'a> {
         Call::new(
             now(),
             self.policy.timeout_ms.saturating_add(blocking_ms),
             self.policy.attempt_ms.saturating_add(blocking_ms),
             &self.cancel_flag,
-            &core.wakers,
+            &process.wakers,
         )
     }
 
     #[inline]
-    fn context_of<'a>(&'a self, core: &'a Core, call: Call<'a>) -> ExecContext<'a> {
+    fn context_of<'a>(
+        &'a self,
+        core: &'a Core,
+        process: &'a ProcessState,
+        call: Call<'a>,
+    ) -> ExecContext<'a> {
         ExecContext {
             core,
-            process: core.process(),
+            process,
             config: &self.config,
             policy: self.policy,
             consistency: self.consistency.as_ref(),
@@ -202,7 +207,8 @@ impl Client {
 
     /// The context of a call that begins now.
     pub(super) fn context<'a>(&'a self, core: &'a Core) -> ExecContext<'a> {
-        self.context_of(core, self.call(core, 0))
+        let process = core.process();
+        self.context_of(core, process, self.call(process, 0))
     }
 
     /// The context of a call that begins now. A blocking command gets the time that it asks for on top
@@ -210,8 +216,9 @@ impl Client {
     fn context_for<'a>(&'a self, core: &'a Core, command: &Classified<'_>) -> ExecContext<'a> {
         match command.blocking_timeout {
             None => {
-                let call = self.call(core, 0).early(command.allows_early_send);
-                self.context_of(core, call)
+                let process = core.process();
+                let call = self.call(process, 0).early(command.allows_early_send);
+                self.context_of(core, process, call)
             }
             Some(timeout) => self.blocking_context(core, timeout.as_millis()),
         }
@@ -223,7 +230,8 @@ impl Client {
         core: &'a Core,
         blocking_ms: u64,
     ) -> ExecContext<'a> {
-        let mut context = self.context_of(core, self.call(core, blocking_ms));
+        let process = core.process();
+        let mut context = self.context_of(core, process, self.call(process, blocking_ms));
         let policy = &mut context.policy;
         policy.kind = policy.kind.blocking();
         policy.attempt_ms = context.call.attempt_ms;
@@ -270,18 +278,18 @@ impl Client {
                 return self.run_pinned(&self.context(core), pin, &command, &body);
             }
             let (slot, read) = (key_slot(key), access == Access::Read);
-            let call = self.call(core, 0).early(allows_early_send(row));
+            let process = core.process();
+            let call = self.call(process, 0).early(allows_early_send(row));
             let call = call.repeatable(read);
             let routed = || RoutedCommand::new(body, row.name, Target::Slot(slot), read);
             if read && self.policy.read_from != ReadFrom::Primary {
-                return Ok(self.context_of(core, call).run_one(routed()));
+                return Ok(self.context_of(core, process, call).run_one(routed()));
             }
             // The first attempt mostly succeeds and is made here; an execution does the rest.
-            let process = core.process();
             let topology = process.topology.load();
             let primary = topology.shard(slot).and_then(|s| s.primary.as_ref());
             let Some(primary) = primary.filter(|p| p.peer.health.is_healthy()) else {
-                return Ok(self.context_of(core, call).run_one(routed()));
+                return Ok(self.context_of(core, process, call).run_one(routed()));
             };
             let attempt = call.attempt_at(call.began);
             match primary.peer.call(ConnectionKind::Primary, &body, attempt) {
@@ -293,7 +301,7 @@ impl Client {
                     Ok(reply)
                 }
                 outcome => {
-                    let execution = self.context_of(core, call).execution();
+                    let execution = self.context_of(core, process, call).execution();
                     Ok(execution.resume_after_first(routed(), outcome, primary))
                 }
             }
@@ -401,8 +409,9 @@ impl Client {
     /// Refreshes the topology now.
     pub fn refresh(&self) -> Box<Reply> {
         self.counted(|core| {
-            let call = self.call(core, 0);
-            core.refresh_now(core.process(), &call, VIEWS_PER_REFRESH)?;
+            let process = core.process();
+            let call = self.call(process, 0);
+            core.refresh_now(process, &call, VIEWS_PER_REFRESH)?;
             Ok(Box::new(Reply::of(Value::ok())))
         })
     }

@@ -32,6 +32,7 @@ pub use exec_policy::ExecPolicy;
 pub use pending_reply::PendingReply;
 pub use routed_command::{RoutedCommand, Target};
 
+use crate::call_scope::CallScope;
 use crate::cluster::reads::ReadConsistency;
 use crate::cluster::state::{Core, ProcessState, backoff, count, redirect_backoff};
 use crate::config::ReadFrom;
@@ -53,6 +54,8 @@ use rand::Rng;
 pub struct Execution<'c> {
     state: ExecState<'c>,
     _uncancelled: PthreadCancelDisabled,
+    /// The execution may log.
+    _scope: CallScope,
 }
 
 impl<'c> Execution<'c> {
@@ -67,6 +70,7 @@ impl<'c> Execution<'c> {
         Execution {
             state: ExecState::new(core, process, policy, consistency, call),
             _uncancelled: PthreadCancelDisabled::begin(),
+            _scope: CallScope::enter(call.deadline),
         }
     }
 
