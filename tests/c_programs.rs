@@ -85,6 +85,7 @@ mod tests {
         wall_clock_changes_have_no_effect = "clock.c",
         waiting_call_runs_wait_callback = "wait.c",
         partial_system_calls_are_handled = "kernel.c",
+        passwords_are_overwritten_in_memory = "secrets.c",
         header_compiles_in_cpp = "header.cpp",
     );
 }

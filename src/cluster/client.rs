@@ -345,6 +345,7 @@ impl Client {
         }
         let command = classify(args);
         permit(core, &self.config, &command)?;
+        let body = command.marked(body);
         let context = self.context_for(core, &command);
         match &self.pin {
             Some(pin) => {

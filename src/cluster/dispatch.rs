@@ -64,7 +64,7 @@ pub fn dispatch_to(
     if command.waits_for_writes() {
         return Err(command.shared_connection());
     }
-    let body = CommandBody::Args(command.args);
+    let body = command.marked(CommandBody::Args(command.args));
     let read = module_commands::permit(context, command)? == Access::Read;
     let routed = |target| RoutedCommand::new(body, command.name(), target, read);
     match select_nodes(selector, &context.process.topology.load())? {

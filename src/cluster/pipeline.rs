@@ -9,11 +9,11 @@ use crate::cluster::execute::{RoutedCommand, Target};
 use crate::cluster::state::{Core, count};
 use crate::error::{Code, Error, Result};
 use crate::resp::{
-    CommandBody, EncodedPrefix, Kind, NodeValue, Reply, Value, View, encode_command,
-    encode_with_prefix, flag, parse_command,
+    CommandBody, CommandBuffer, EncodedPrefix, Kind, NodeValue, Reply, Value, View, flag,
+    parse_command,
 };
 use crate::route::{
-    Access, BlockingTimeout, Classified, KeyGroups, Merge, Nodes, Route, RouteOptions, Row,
+    Access, BlockingTimeout, Classified, Flag, KeyGroups, Merge, Nodes, Route, RouteOptions, Row,
     classify, merge, printable,
 };
 use crate::topology::{Topology, key_slot};
@@ -28,7 +28,7 @@ const MAX_KEPT_BYTES: usize = 1 << 20;
 pub struct Pipeline {
     pub(super) client: Arc<Client>,
     /// The encoded commands.
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: CommandBuffer,
     pub(super) queued: Vec<QueuedCommand>,
     /// The groups of split commands. Few commands have any, so they are not in `queued`.
     pub(super) split_commands: Vec<SplitCommand>,
@@ -82,6 +82,15 @@ impl QueuedCommand {
         self.row.map_or("the command", |row| row.name)
     }
 
+    /// Its encoded bytes, or those of a part of it, marked if they contain a password.
+    #[inline]
+    pub(super) fn body<'a>(&self, bytes: &'a [u8]) -> CommandBody<'a> {
+        match self.row {
+            Some(row) if row.flags.has(Flag::Secret) => CommandBody::SecretEncoded(bytes),
+            _ => CommandBody::Encoded(bytes),
+        }
+    }
+
     /// Decodes the arguments.
     pub(super) fn parse<'a>(&self, bytes: &'a [u8], args: &mut Vec<&'a [u8]>) -> Result<usize> {
         parse_command(&bytes[..self.end], self.begin, args)
@@ -92,7 +101,7 @@ impl Pipeline {
     pub fn new(client: Arc<Client>) -> Pipeline {
         Pipeline {
             client,
-            bytes: Vec::new(),
+            bytes: CommandBuffer::default(),
             queued: Vec::new(),
             split_commands: Vec::new(),
             errors: Vec::new(),
@@ -115,10 +124,7 @@ impl Pipeline {
         self.queued.clear();
         self.is_simple = true;
         self.has_unknown_commands = false;
-        if self.bytes.capacity() > MAX_KEPT_BYTES {
-            self.bytes = Vec::new();
-        }
-        self.bytes.clear();
+        self.bytes.clear(MAX_KEPT_BYTES);
     }
 
     /// Queues a command. An invalid command is answered with an error at its position.
@@ -127,9 +133,14 @@ impl Pipeline {
         let command = classify(args);
         self.has_unknown_commands |= command.row.is_none();
         let route = self.route(&command);
-        // The error message of an invalid command shows its name and its first argument.
-        let kept_args = if route.is_ok() { args.len() } else { 2 };
-        encode_command(&mut self.bytes, &args[..args.len().min(kept_args)]);
+        // The error message of an invalid command shows its name and its first key.
+        let kept_args = match (&route, command.row.and_then(Row::fixed_first_key)) {
+            (Ok(_), _) => args.len(),
+            (Err(_), Some(key)) => args.len().min(key + 1),
+            (Err(_), None) => args.len().min(2),
+        };
+        let body = command.marked(CommandBody::Args(&args[..kept_args]));
+        self.bytes.push(&body);
         let end = self.bytes.len();
         let route = match route {
             Ok(route) => self.queued_route(route, args),
@@ -162,7 +173,8 @@ impl Pipeline {
             Route::Writes => QueuedRoute::Wait(None),
             Route::FanOut(nodes, merge) => QueuedRoute::FanOut(nodes, merge),
             Route::Split(groups, merge) => {
-                let ends = groups.encode(args, 1, &mut self.bytes);
+                let len = || groups.max_encoded_len(args);
+                let ends = groups.encode(args, 1, self.bytes.appendable(len));
                 self.split_commands.push(SplitCommand {
                     groups,
                     merge,
@@ -227,7 +239,7 @@ impl Pipeline {
         rest: &[&[u8]],
     ) {
         let begin = self.bytes.len();
-        encode_with_prefix(&mut self.bytes, prefix, rest);
+        self.bytes.push(&CommandBody::Named(prefix, rest));
         self.queued.push(QueuedCommand {
             row: Some(row),
             access,
@@ -461,23 +473,20 @@ impl Pipeline {
         reply.node_values[number].value = named;
     }
 
-    /// A command's number, name and first argument; never a value.
+    /// A command's number, its name, and its first key if the row tells where that is: any other argument may be a value
+    /// or a password.
     pub(super) fn title(&self, number: usize) -> String {
         let command = &self.queued[number];
         let mut args = Vec::new();
         let shown = match command.parse(&self.bytes, &mut args) {
             Err(_) => "?".to_string(),
-            Ok(_) => {
-                let name_len = command.name().split(' ').count();
-                let name = match command.row {
-                    Some(row) => row.name.to_string(),
-                    None => printable(args[0]),
-                };
-                match args.get(name_len.min(args.len())) {
-                    Some(key) => format!("{name} {}", printable(key)),
-                    None => name,
-                }
-            }
+            Ok(_) => match command.row {
+                None => printable(args[0]),
+                Some(row) => match row.fixed_first_key().and_then(|at| args.get(at)) {
+                    Some(key) => format!("{} {}", row.name, printable(key)),
+                    None => row.name.to_string(),
+                },
+            },
         };
         format!("Command # {} ({shown}) of pipeline: ", number + 1)
     }
@@ -546,7 +555,7 @@ impl Pipeline {
 }
 
 #[inline]
-fn routed<'a>(command: &QueuedCommand, body: &'a [u8], target: Target) -> RoutedCommand<'a> {
+fn routed<'a>(command: &QueuedCommand, bytes: &'a [u8], target: Target) -> RoutedCommand<'a> {
     let read = command.access == Access::Read;
-    RoutedCommand::new(CommandBody::Encoded(body), command.name(), target, read)
+    RoutedCommand::new(command.body(bytes), command.name(), target, read)
 }

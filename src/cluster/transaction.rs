@@ -4,7 +4,7 @@ use super::pipeline::{Pipeline, QueuedRoute};
 use crate::cluster::execute::{RoutedCommand, Target};
 use crate::cluster::state::count;
 use crate::error::{Code, Error, Result};
-use crate::resp::{CommandBody, Kind, NodeValue, Reply, View, encode_command, flag};
+use crate::resp::{CommandBody, CommandBuffer, Kind, NodeValue, Reply, View, flag};
 use crate::route::{Access, classify, crossslot};
 
 impl Pipeline {
@@ -39,8 +39,7 @@ impl Pipeline {
         let slot = self.slot_of_all_keys()?;
         let bytes = self.encode_transaction();
         let read = self.queued.iter().all(|c| c.access == Access::Read);
-        let body = CommandBody::Encoded(&bytes);
-        let mut exec = RoutedCommand::new(body, "EXEC", Target::Slot(slot), read);
+        let mut exec = RoutedCommand::new(bytes.body(), "EXEC", Target::Slot(slot), read);
         exec.preludes = self.queued.len() as u32 + 1;
         let mut reply = context.run_many(&mut [exec]);
         reply.root = reply.node_values[0];
@@ -56,13 +55,13 @@ impl Pipeline {
         Ok(reply)
     }
 
-    fn encode_transaction(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.bytes.len() + 40);
-        encode_command(&mut bytes, &[b"MULTI"]);
+    fn encode_transaction(&self) -> CommandBuffer {
+        let mut bytes = CommandBuffer::default();
+        bytes.push(&CommandBody::Args(&[b"MULTI"]));
         for command in &self.queued {
-            bytes.extend_from_slice(&self.bytes[command.begin..command.end]);
+            bytes.push(&command.body(&self.bytes[command.begin..command.end]));
         }
-        encode_command(&mut bytes, &[b"EXEC"]);
+        bytes.push(&CommandBody::Args(&[b"EXEC"]));
         bytes
     }
 

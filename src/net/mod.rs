@@ -20,7 +20,7 @@ pub mod resolver;
 mod sys;
 mod wait;
 
-pub use conn::{Chunk, Connection, ConnectionKind, MemoryBudget, Tls};
+pub use conn::{Chunk, Connection, ConnectionKind, MemoryBudget, Tls, release_time};
 pub use node::{
     FreshnessProof, Health, Link, NodeCounters, NodeLoad, NodeState, OffsetSample, ReplicaFreshness,
 };

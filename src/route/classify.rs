@@ -7,6 +7,7 @@ use super::find::find;
 use super::keys::{check, each_key, first_key};
 use super::route::{Route, RouteOptions, printable, route};
 use crate::error::{Error, Result};
+use crate::resp::CommandBody;
 
 /// A command with its row. Cheap to copy: the keys and the route are computed on demand.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +76,15 @@ impl<'a> Classified<'a> {
                 Some(subcommand) => format!("{} {subcommand}", row.name),
                 None => row.name.to_owned(),
             },
+        }
+    }
+
+    /// The bytes to send, marked if they contain a password.
+    #[inline]
+    pub fn marked<'b>(&self, body: CommandBody<'b>) -> CommandBody<'b> {
+        match self.row {
+            Some(row) if row.flags.has(Flag::Secret) => body.with_secret(),
+            _ => body,
         }
     }
 

@@ -13,7 +13,7 @@ pub enum Access {
     Write,
 }
 
-/// The flags of COMMAND, and three that servers do not report: `MayReplicate`, `Connection`, `PrimaryOnly`.
+/// The flags of COMMAND, and four that servers do not report: `MayReplicate`, `Connection`, `PrimaryOnly`, `Secret`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Flag {
@@ -49,6 +49,8 @@ pub enum Flag {
     /// Only the primary's answer counts: the command takes a cursor that is valid only in the process that
     /// returned it, or no node redirects it.
     PrimaryOnly,
+    /// May have a password among its arguments: buffers that hold it are overwritten.
+    Secret,
     /// Has sub-commands, each with a row of its own.
     Container,
 }
@@ -172,6 +174,21 @@ impl Row {
             name,
             keys,
             block: Block::Never,
+        }
+    }
+
+    /// The index of the first key, if it is always the same.
+    pub fn fixed_first_key(&self) -> Option<usize> {
+        match self.keys {
+            [
+                KeySpec {
+                    begin: Begin::Index(at),
+                    find: Find::Range { .. },
+                    ..
+                },
+                ..,
+            ] => Some(usize::from(*at)),
+            _ => None,
         }
     }
 

@@ -114,6 +114,15 @@ impl KeyGroups {
         &args[key as usize..key as usize + self.shape.step]
     }
 
+    /// More bytes than [`KeyGroups::encode`] appends.
+    pub fn max_encoded_len(&self, args: &[&[u8]]) -> usize {
+        // The sign, up to 20 digits and two line ends.
+        const OVERHEAD: usize = 25;
+        let arg = |arg: &&[u8]| arg.len() + OVERHEAD;
+        let name = args.first().map_or(0, arg) + OVERHEAD;
+        args.iter().map(arg).sum::<usize>() + self.len() * name
+    }
+
     /// Encodes the commands for the groups with at least `min_keys` keys; returns the end of each in `out`.
     pub fn encode(&self, args: &[&[u8]], min_keys: usize, out: &mut Vec<u8>) -> Vec<usize> {
         let mut ends = Vec::new();

@@ -5,7 +5,7 @@
 
 #![cfg_attr(rustfmt, rustfmt::skip)]
 
-use super::command::{Block, Flag::{Admin, Blocking, Connection, Container, Denyoom, Fast, KeysMovable, KeysOptional, Loading, MayReplicate, NoAuth, NoMulti, Noscript, PrimaryOnly, Pubsub, Read, Stale, Write}, Request, Response, Row};
+use super::command::{Block, Flag::{Admin, Blocking, Connection, Container, Denyoom, Fast, KeysMovable, KeysOptional, Loading, MayReplicate, NoAuth, NoMulti, Noscript, PrimaryOnly, Pubsub, Read, Secret, Stale, Write}, Request, Response, Row};
 use super::connection_state::{OffWord::*, StateChange::*, StatePart::*};
 use super::key_spec::{Begin::{After, Index, IndexIf}, Find::{Count, Range}, KeyAccess, KeySpec, Presence::*};
 use super::option_arg::OptionArg;
@@ -69,14 +69,16 @@ pub static ROWS: [Row; 558] = [
     // redis-7.0 has policies Default and Default
     Row::new(10, Some(0), "ACL SAVE", 2, &[Admin, Noscript, Loading, Stale], NONE).policy(Request::AllNodes, Response::AllSucceeded),
     // redis-7.0 has policies Default and Default
-    Row::new(11, Some(0), "ACL SETUSER", -3, &[Admin, Noscript, Loading, Stale], NONE).policy(Request::AllNodes, Response::AllSucceeded),
+    // secret: >password
+    Row::new(11, Some(0), "ACL SETUSER", -3, &[Admin, Noscript, Loading, Stale, Secret], NONE).policy(Request::AllNodes, Response::AllSucceeded),
     Row::new(12, Some(0), "ACL USERS", 2, &[Admin, Noscript, Loading, Stale], NONE),
     Row::new(13, Some(0), "ACL WHOAMI", 2, &[Noscript, Loading, Stale], NONE),
     Row::new(14, None, "APPEND", 3, &[Write, Denyoom, Fast], K0),
     // connection: its next command
     Row::new(15, None, "ASKING", 1, &[Fast, Connection], NONE).state(Begins(NextCommand)),
     // connection: the user of the connection
-    Row::new(16, None, "AUTH", -2, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE).state(Begins(User)),
+    // secret: the password
+    Row::new(16, None, "AUTH", -2, &[Noscript, Loading, Stale, Fast, NoAuth, Connection, Secret], NONE).state(Begins(User)),
     Row::new(17, None, "BF.ADD", -2, &[Write, Denyoom], K0),
     Row::new(18, None, "BF.CARD", -2, &[Read, Fast], K1).read(),
     Row::new(19, None, "BF.DEBUG", -2, &[Read, Fast], K1).read(),
@@ -262,7 +264,8 @@ pub static ROWS: [Row; 558] = [
     Row::new(136, Some(133), "CONFIG RESETSTAT", 2, &[Admin, Noscript, Loading, Stale], NONE).policy(Request::AllNodes, Response::AllSucceeded),
     // redis-7.0 has policies Default and Default
     Row::new(137, Some(133), "CONFIG REWRITE", 2, &[Admin, Noscript, Loading, Stale], NONE).policy(Request::AllNodes, Response::AllSucceeded),
-    Row::new(138, Some(133), "CONFIG SET", -4, &[Admin, Noscript, Loading, Stale], NONE).policy(Request::AllNodes, Response::AllSucceeded),
+    // secret: requirepass, masterauth, tls-key-file-pass
+    Row::new(138, Some(133), "CONFIG SET", -4, &[Admin, Noscript, Loading, Stale, Secret], NONE).policy(Request::AllNodes, Response::AllSucceeded),
     Row::new(139, None, "COPY", -3, &[Write, Denyoom], K8),
     Row::new(140, None, "DBSIZE", 1, &[Read, Fast], NONE).policy(Request::AllShards, Response::AggSum).read(),
     // route: it changes the state of one node
@@ -417,7 +420,8 @@ pub static ROWS: [Row; 558] = [
     Row::new(235, None, "GETSET", 3, &[Write, Denyoom, Fast], K0),
     Row::new(236, None, "HDEL", -3, &[Write, Fast], K0),
     // connection: its protocol and its user
-    Row::new(237, None, "HELLO", -1, &[Noscript, Loading, Stale, Fast, NoAuth, Connection], NONE).state(Hello),
+    // secret: AUTH user password
+    Row::new(237, None, "HELLO", -1, &[Noscript, Loading, Stale, Fast, NoAuth, Connection, Secret], NONE).state(Hello),
     Row::new(238, None, "HEXISTS", 3, &[Read, Fast], K1).read(),
     Row::new(239, None, "HEXPIRE", -6, &[Write, Fast], K0),
     Row::new(240, None, "HEXPIREAT", -6, &[Write, Fast], K0),
@@ -522,14 +526,16 @@ pub static ROWS: [Row; 558] = [
     Row::new(327, Some(321), "MEMORY USAGE", -3, &[Read], K10).read(),
     Row::new(328, None, "MGET", -2, &[Read, Fast], K14).policy(Request::MultiShard, Response::Default).read(),
     // keys: declared incomplete: with KEYS the argument 3 is "" and not a key, and the KEYS in AUTH KEYS is a password
-    Row::new(329, None, "MIGRATE", -6, &[Write, KeysMovable], K24),
+    // secret: AUTH password, AUTH2 user password
+    Row::new(329, None, "MIGRATE", -6, &[Write, KeysMovable, Secret], K24),
     Row::new(330, None, "MODULE", -2, &[Container], NONE),
     Row::new(331, Some(330), "MODULE HELP", 2, &[Loading, Stale], NONE),
     Row::new(332, Some(330), "MODULE LIST", 2, &[Admin, Noscript], NONE),
     // route: it changes the state of one node
     Row::new(333, Some(330), "MODULE LOAD", -3, &[Admin, Noscript], NONE).policy(Request::Selected, Response::Default),
     // route: it changes the state of one node
-    Row::new(334, Some(330), "MODULE LOADEX", -3, &[Admin, Noscript], NONE).policy(Request::Selected, Response::Default),
+    // secret: CONFIG name value
+    Row::new(334, Some(330), "MODULE LOADEX", -3, &[Admin, Noscript, Secret], NONE).policy(Request::Selected, Response::Default),
     // route: it changes the state of one node
     Row::new(335, Some(330), "MODULE UNLOAD", 3, &[Admin, Noscript], NONE).policy(Request::Selected, Response::Default),
     // connection: its replies become a stream

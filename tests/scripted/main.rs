@@ -13,6 +13,7 @@ mod readonly;
 mod redirects;
 mod routing;
 mod scripts;
+mod secrets;
 mod shards;
 mod threads;
 mod transactions;

@@ -332,6 +332,17 @@ ROUTES = {
         "SHUTDOWN", "SLAVEOF", "SWAPDB")},
 }
 
+# ---- Commands that may have a password among their arguments: buffers that hold one are overwritten -------------------
+
+SECRET = {
+    "AUTH": "the password",
+    "HELLO": "AUTH user password",
+    "MIGRATE": "AUTH password, AUTH2 user password",
+    "ACL SETUSER": ">password",
+    "CONFIG SET": "requirepass, masterauth, tls-key-file-pass",
+    "MODULE LOADEX": "CONFIG name value",
+}
+
 # ---- How long a command may block -----------------------------------------------------------------------------------
 # Seconds or Millis: the index of the timeout, from the front or (if negative) from the back. MillisAfter: the option that
 # has it (see "option" above), the word that ends the options, and other options with the number of their arguments.

@@ -153,6 +153,9 @@ class Command:
             self.flags.append("CONNECTION")
             self.notes.append(f"connection: {corrections.CONNECTION[self.name]}")
             assert self.name in corrections.STATE, f"{self.name} changes its connection: add what to corrections.STATE"
+        if self.name in corrections.SECRET:
+            self.flags.append("SECRET")
+            self.notes.append(f"secret: {corrections.SECRET[self.name]}")
         self.state = corrections.STATE.get(self.name, "Nothing")
         self.access = "Read" if "READ" in self.flags else "Write"
         if self.name in corrections.NOT_READS:
@@ -192,7 +195,7 @@ def commands():
     for name, (row, _) in corrections.ADDED.items():
         assert name not in by_server, f"{name} is in servers/ now: remove it from corrections.ADDED"
         by_server[name] = {"corrections.py": row}
-    for table in ("KEYS", "NOT_READS", "READS", "MAY_REPLICATE", "PRIMARY_ONLY", "ROUTES", "CONNECTION", "STATE", "BLOCKS"):
+    for table in ("KEYS", "NOT_READS", "READS", "MAY_REPLICATE", "PRIMARY_ONLY", "ROUTES", "CONNECTION", "SECRET", "STATE", "BLOCKS"):
         for name in getattr(corrections, table):
             assert name in by_server, f"corrections.{table} has {name}, but no server has this command"
     return [Command(name, by_server[name]) for name in sorted(by_server)]

@@ -43,6 +43,7 @@ use crate::resp::{Kind, NodeValue, Reply, flag};
 use crate::sim_hooks::{rng, sim_panic_point};
 use crate::topology::{Node, Topology};
 use batch_assignment::BatchTable;
+use check_freshness::FreshnessCheck;
 use destination::Destination;
 use exec_state::ExecState;
 use node_batch::send_and_receive;
@@ -186,12 +187,19 @@ impl<'c> Execution<'c> {
         };
         reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
         let is_error = reply.root.value.kind == Kind::Error;
-        if !is_error && !state.check_freshness(pending.command, reply.view(), destination, topology)
-        {
+        let check = match is_error {
+            true => FreshnessCheck::Accepted,
+            false => state.check_freshness(pending.command, reply.view(), destination, topology),
+        };
+        if check == FreshnessCheck::Rejected {
             destination.peer.record_success();
             return;
         }
         pending.store(reply);
+        if check == FreshnessCheck::Unverified {
+            destination.peer.record_success();
+            return pending.keep_unverified();
+        }
         if is_error {
             state.handle_error_reply(pending, destination, topology, None);
         } else {
@@ -263,9 +271,14 @@ impl<'c> Execution<'c> {
     ) -> bool {
         sim_panic_point!(Cluster);
         let state = &mut self.state;
+        state.accept_unverified(commands, reply);
+        if commands.iter().all(|c| !c.is_pending) {
+            state.topology_outdated |= state.refresh;
+            return false;
+        }
         state.tries += 1;
         count(&state.core.stats.retries);
-        let mut end = state.end_of_call();
+        let mut end = state.end_of_call(commands);
         if end.is_none() && state.refresh {
             state.core.refresh_if_due(state.process, &state.call);
         }
@@ -277,7 +290,7 @@ impl<'c> Execution<'c> {
             let until = until.min(state.call.deadline);
             end = state.call.sleep(until).err();
         }
-        match end.or_else(|| state.end_of_call()) {
+        match end.or_else(|| state.end_of_call(commands)) {
             None => {
                 state.round_began = now();
                 true
@@ -301,6 +314,14 @@ impl<'c> Execution<'c> {
             .enumerate()
             .filter(|(_, c)| c.is_pending)
         {
+            // The primary could not be asked in time.
+            if end.code == Code::Timeout
+                && command.last().is_none()
+                && let Some(answer) = command.unverified()
+            {
+                PendingCommand::new(command, number, reply).complete(answer);
+                continue;
+            }
             let error = match (command.last(), end.code) {
                 // The error of the last attempt is more useful than the timeout.
                 (Some(last), Code::Timeout) => {

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::net::Peer;
-use crate::resp::CommandBody;
+use crate::resp::{CommandBody, NodeValue};
 use std::sync::Arc;
 
 /// The destination of a command.
@@ -57,6 +57,10 @@ pub(super) struct RetryState {
     pub(super) primary_only: bool,
     /// The error of the last attempt.
     pub(super) last: Option<Error>,
+    /// A replica's answer that lacks a key of a migrating slot, while the primary is asked for the key.
+    pub(super) unverified: Option<NodeValue>,
+    /// The primary cannot be asked: the unverified answer stands.
+    pub(super) unverifiable: bool,
     /// Sent in place of its body: EVAL with the script, where EVALSHA failed.
     pub(super) replacement: Option<Vec<u8>>,
 }
@@ -139,6 +143,10 @@ impl<'a> RoutedCommand<'a> {
         self.retry_state
             .as_ref()
             .and_then(|state| state.last.as_ref())
+    }
+
+    pub(super) fn unverified(&self) -> Option<NodeValue> {
+        self.retry_state.as_ref().and_then(|state| state.unverified)
     }
 
     pub(super) fn retry_state(&mut self) -> &mut RetryState {

@@ -240,11 +240,11 @@ impl Core {
         }
         topology.version = present.version + 1;
         process.retain_peers_of(&topology);
-        // A new owner's replicas may lag behind it.
+        // A new owner's replicas may lag behind it. A promoted replica has had the slot all the time.
         if present.version > 0 {
             process
                 .migrating_slots
-                .mark(topology.slots_with_new_primary(&present), now());
+                .mark(topology.slots_of_new_shards(&present), now());
         }
         let topology = Arc::new(topology);
         process.topology.store(topology.clone());

@@ -132,7 +132,9 @@ impl Stream {
                     return Err(fail(Code::Tls, &e));
                 }
                 Err(e) => {
-                    let problem = format!("closed the connection during the TLS handshake ({e})");
+                    let problem = format!(
+                        "closed the connection during the TLS handshake ({e}); is it a TLS port?"
+                    );
                     return Err(fail(Code::Connect, &problem));
                 }
             }
