@@ -99,8 +99,8 @@ pub(super) fn words(value: &impl std::fmt::Debug) -> String {
     let debug = format!("{value:?}");
     let is_name = |part: &&str| part.starts_with(|c: char| c.is_ascii_uppercase());
     let fields = debug.find([' ', '{', '[']).unwrap_or(debug.len());
-    let names = debug[..fields].split(['(', ')']).filter(is_name);
-    let name = names.last().unwrap_or("unknown error");
+    let mut names = debug[..fields].split(['(', ')']).filter(is_name);
+    let name = names.next_back().unwrap_or("unknown error");
     let mut words = String::new();
     let mut last = ' ';
     for c in name.chars().take(MAX_WORDS) {
