@@ -76,6 +76,14 @@ impl Deadline {
         Deadline(now.0.saturating_add(us.saturating_mul(1_000)))
     }
 
+    /// The deadline `duration` before this one.
+    pub fn earlier(self, duration: Duration) -> Deadline {
+        match self {
+            Deadline::NEVER => self,
+            Deadline(at) => Deadline(at.saturating_sub(nanos(duration))),
+        }
+    }
+
     /// The earlier of the two.
     #[inline]
     pub fn min(self, other: Deadline) -> Deadline {
@@ -133,6 +141,9 @@ mod tests {
         assert!(soon.passed(time.plus(Duration::from_millis(5))));
         assert_eq!(Deadline::after(time, u64::MAX), Deadline::NEVER);
         assert_eq!(Deadline::NEVER.left(time), None);
+        let earlier = soon.earlier(Duration::from_millis(3));
+        assert_eq!(earlier.left(time), Some(Duration::from_millis(2)));
+        assert_eq!(Deadline::NEVER.earlier(Duration::MAX), Deadline::NEVER);
         assert_eq!(soon.min(Deadline::NEVER), soon);
     }
 }

@@ -135,6 +135,16 @@ impl Error {
         self
     }
 
+    /// The message for a log. Of a server's own message only the first word: the rest may repeat arguments.
+    pub fn loggable(&self) -> &str {
+        let first = self.message.split(' ').next().unwrap_or_default();
+        if first == self.code.name() {
+            &self.message
+        } else {
+            first
+        }
+    }
+
     /// Sets whether the command may have run.
     pub fn sent(mut self, sent: bool) -> Error {
         self.sent = sent;

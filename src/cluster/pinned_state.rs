@@ -1,5 +1,6 @@
 //! What a pinned handle knows of its connection: which state was begun on it, and which of that is lost.
 
+use crate::call_scope::ThreadMark;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::{Call, Connection, POLL_INTERVAL, Peer};
@@ -22,14 +23,14 @@ pub(super) struct PinnedState {
     /// reads it.
     begun: AtomicU32,
     state: Mutex<State>,
-    /// Notified when `busy` becomes false.
+    /// Notified when `user` becomes `None`.
     idle: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// A call uses the handle.
-    busy: bool,
+    /// The thread whose call uses the handle.
+    user: Option<ThreadMark>,
     kept: Kept,
 }
 
@@ -71,7 +72,7 @@ impl PinnedState {
         PinnedState {
             process,
             begun: AtomicU32::new(begun.bits()),
-            state: Mutex::new(State { busy: false, kept }),
+            state: Mutex::new(State { user: None, kept }),
             idle: Condvar::new(),
         }
     }
@@ -94,10 +95,16 @@ pub(super) struct CallGuard<'a> {
 }
 
 impl<'a> CallGuard<'a> {
-    /// Waits until no other thread uses the handle.
+    /// Waits until no other thread uses the handle. A callback of a call on this handle may not use it.
     pub(super) fn enter(shared: &'a PinnedState, call: &Call<'_>) -> Result<CallGuard<'a>> {
+        let thread = ThreadMark::current();
         let mut state = lock(&shared.state);
-        while state.busy {
+        while let Some(user) = state.user {
+            if user == thread {
+                return Err(Error::invalid(
+                    "a callback cannot use the pinned handle whose call it runs in: use another handle",
+                ));
+            }
             call.check()?;
             let left = call.deadline.left(now()).unwrap_or(POLL_INTERVAL);
             if left.is_zero() {
@@ -112,7 +119,7 @@ impl<'a> CallGuard<'a> {
             call.check_cancelled()?;
             state = lock(&shared.state);
         }
-        state.busy = true;
+        state.user = Some(thread);
         Ok(CallGuard {
             shared,
             kept: std::mem::take(&mut state.kept),
@@ -273,7 +280,7 @@ impl Drop for CallGuard<'_> {
         }
         let mut state = lock(&self.shared.state);
         state.kept = std::mem::take(&mut self.kept);
-        state.busy = false;
+        state.user = None;
         drop(state);
         notify_one(&self.shared.idle);
     }

@@ -1,18 +1,19 @@
 //! A pipeline: commands that are sent together.
 
 use super::client::{Client, empty_command};
-use super::context::{ExecContext, permit};
+use super::context::{ExecContext, permit, refused_write};
 use super::fan_out::targets;
 use super::module_commands;
+use super::node_selector::check_selected;
 use crate::cluster::execute::{RoutedCommand, Target};
 use crate::cluster::state::{Core, count};
 use crate::error::{Code, Error, Result};
 use crate::resp::{
-    CommandBody, EncodedPrefix, Kind, NodeValue, Reply, Value, View, encode_command,
-    encode_with_prefix, flag, parse_command,
+    CommandBody, CommandBuffer, EncodedPrefix, Kind, NodeValue, Reply, Value, View, flag,
+    parse_command,
 };
 use crate::route::{
-    Access, BlockingTimeout, Classified, KeyGroups, Merge, Nodes, Route, RouteOptions, Row,
+    Access, BlockingTimeout, Classified, Flag, KeyGroups, Merge, Nodes, Route, RouteOptions, Row,
     StateChange, classify, is_refused_by_transaction, merge, printable,
 };
 use crate::topology::{Topology, key_slot};
@@ -27,7 +28,7 @@ const MAX_KEPT_BYTES: usize = 1 << 20;
 pub struct Pipeline {
     pub(super) client: Arc<Client>,
     /// The encoded commands.
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: CommandBuffer,
     pub(super) queued: Vec<QueuedCommand>,
     /// The groups of split commands. Few commands have any, so they are not in `queued`.
     pub(super) split_commands: Vec<SplitCommand>,
@@ -57,6 +58,8 @@ pub(super) enum QueuedRoute {
     Primary(u16),
     AnyNode,
     FanOut(Nodes, Merge),
+    /// The command waits for the writes before it. The slot of these is known when the pipeline is executed.
+    Wait(Option<u16>),
     /// An index of [`Pipeline::split_commands`].
     Split(u32),
     /// The command is answered with an error: an index of [`Pipeline::errors`].
@@ -79,6 +82,15 @@ impl QueuedCommand {
         self.row.map_or("the command", |row| row.name)
     }
 
+    /// Its encoded bytes, or those of a part of it, marked if they contain a password.
+    #[inline]
+    pub(super) fn body<'a>(&self, bytes: &'a [u8]) -> CommandBody<'a> {
+        match self.row {
+            Some(row) if row.flags.has(Flag::Secret) => CommandBody::SecretEncoded(bytes),
+            _ => CommandBody::Encoded(bytes),
+        }
+    }
+
     /// Decodes the arguments.
     pub(super) fn parse<'a>(&self, bytes: &'a [u8], args: &mut Vec<&'a [u8]>) -> Result<usize> {
         parse_command(&bytes[..self.end], self.begin, args)
@@ -89,7 +101,7 @@ impl Pipeline {
     pub fn new(client: Arc<Client>) -> Pipeline {
         Pipeline {
             client,
-            bytes: Vec::new(),
+            bytes: CommandBuffer::default(),
             queued: Vec::new(),
             split_commands: Vec::new(),
             errors: Vec::new(),
@@ -112,10 +124,7 @@ impl Pipeline {
         self.queued.clear();
         self.is_simple = true;
         self.has_unknown_commands = false;
-        if self.bytes.capacity() > MAX_KEPT_BYTES {
-            self.bytes = Vec::new();
-        }
-        self.bytes.clear();
+        self.bytes.clear(MAX_KEPT_BYTES);
     }
 
     /// Queues a command. An invalid command is answered with an error at its position.
@@ -124,9 +133,14 @@ impl Pipeline {
         let command = classify(args);
         self.has_unknown_commands |= command.row.is_none();
         let route = self.route(&command);
-        // The error message of an invalid command shows its name and its first argument.
-        let kept_args = if route.is_ok() { args.len() } else { 2 };
-        encode_command(&mut self.bytes, &args[..args.len().min(kept_args)]);
+        // The error message of an invalid command shows its name and its first key.
+        let kept_args = match (&route, command.row.and_then(Row::fixed_first_key)) {
+            (Ok(_), _) => args.len(),
+            (Err(_), Some(key)) => args.len().min(key + 1),
+            (Err(_), None) => args.len().min(2),
+        };
+        let body = command.marked(CommandBody::Args(&args[..kept_args]));
+        self.bytes.push(&body);
         let end = self.bytes.len();
         let route = match route {
             Ok(route) => self.queued_route(route, args),
@@ -155,10 +169,12 @@ impl Pipeline {
         match route {
             Route::Slot(slot) => QueuedRoute::Slot(slot),
             Route::Primary(slot) => QueuedRoute::Primary(slot),
-            Route::AnyNode => QueuedRoute::AnyNode,
+            Route::AnyNode | Route::Selected => QueuedRoute::AnyNode,
+            Route::Writes => QueuedRoute::Wait(None),
             Route::FanOut(nodes, merge) => QueuedRoute::FanOut(nodes, merge),
             Route::Split(groups, merge) => {
-                let ends = groups.encode(args, 1, &mut self.bytes);
+                let len = || groups.max_encoded_len(args);
+                let ends = groups.encode(args, 1, self.bytes.appendable(len));
                 self.split_commands.push(SplitCommand {
                     groups,
                     merge,
@@ -172,7 +188,7 @@ impl Pipeline {
         }
     }
 
-    fn invalid(&mut self, error: Error) -> QueuedRoute {
+    pub(super) fn invalid(&mut self, error: Error) -> QueuedRoute {
         self.is_simple = false;
         self.errors.push(error);
         QueuedRoute::Invalid(self.errors.len() as u32 - 1)
@@ -187,6 +203,7 @@ impl Pipeline {
             return Ok(Route::AnyNode);
         }
         if let Some(wait) = command.blocking_timeout
+            && !command.waits_for_writes()
             && wait != BlockingTimeout::After(Duration::ZERO)
         {
             return Err(Error::invalid(format_args!(
@@ -203,6 +220,9 @@ impl Pipeline {
         };
         if let Some(core) = &self.client.core {
             core.process().note_script(command);
+            if matches!(route, Route::Selected) {
+                check_selected(command, &core.process().topology.load())?;
+            }
         }
         Ok(route)
     }
@@ -219,7 +239,7 @@ impl Pipeline {
         rest: &[&[u8]],
     ) {
         let begin = self.bytes.len();
-        encode_with_prefix(&mut self.bytes, prefix, rest);
+        self.bytes.push(&CommandBody::Named(prefix, rest));
         self.queued.push(QueuedCommand {
             row: Some(row),
             access,
@@ -281,9 +301,19 @@ impl Pipeline {
         if client.is_pinned() {
             return Ok(self.execute_one_by_one(core));
         }
-        let context = client.context(core);
-        if self.has_unknown_commands {
-            self.route_unknown_commands(&context);
+        let waiting_ms = match self.is_simple {
+            true => 0,
+            false => self.waiting_ms(),
+        };
+        let context = match waiting_ms {
+            0 => client.context(core),
+            waiting_ms => client.blocking_context(core, waiting_ms),
+        };
+        if let Some(refused) = self.route_unknown_commands(&context) {
+            return Ok(refused);
+        }
+        if !self.is_simple {
+            self.route_waits();
         }
         let topology = context.process.topology.load_full();
         let mut commands = Vec::new();
@@ -296,8 +326,15 @@ impl Pipeline {
         Ok(reply)
     }
 
-    /// Asks a server for the routes of commands that the table does not describe.
-    pub(super) fn route_unknown_commands(&mut self, context: &ExecContext<'_>) {
+    /// Asks a server for the routes of commands that the table does not describe. On a read-only handle, a pipeline
+    /// in which one of them writes is refused as a whole.
+    pub(super) fn route_unknown_commands(
+        &mut self,
+        context: &ExecContext<'_>,
+    ) -> Option<Box<Reply>> {
+        if !std::mem::take(&mut self.has_unknown_commands) {
+            return None;
+        }
         for at in 0..self.queued.len() {
             let command = self.queued[at];
             if command.row.is_some() || matches!(command.route, QueuedRoute::Invalid(_)) {
@@ -314,6 +351,7 @@ impl Pipeline {
             };
             (self.queued[at].route, self.queued[at].access) = (route, access);
         }
+        self.refuse_writes(context.core)
     }
 
     /// Appends what is sent for every command; returns an element for each fan-out.
@@ -332,6 +370,10 @@ impl Pipeline {
             match command.route {
                 QueuedRoute::Slot(_) | QueuedRoute::Primary(_) | QueuedRoute::AnyNode => {
                     commands.push(self.single(command));
+                }
+                QueuedRoute::Wait(slot) => {
+                    let target = slot.map_or(Target::Anywhere, Target::Writes);
+                    commands.push(routed(command, body, target));
                 }
                 QueuedRoute::Invalid(_) => commands.push(self.single(command).completed()),
                 QueuedRoute::FanOut(nodes, how) => {
@@ -431,23 +473,20 @@ impl Pipeline {
         reply.node_values[number].value = named;
     }
 
-    /// A command's number, name and first argument; never a value.
+    /// A command's number, its name, and its first key if the row tells where that is: any other argument may be a value
+    /// or a password.
     pub(super) fn title(&self, number: usize) -> String {
         let command = &self.queued[number];
         let mut args = Vec::new();
         let shown = match command.parse(&self.bytes, &mut args) {
             Err(_) => "?".to_string(),
-            Ok(_) => {
-                let name_len = command.name().split(' ').count();
-                let name = match command.row {
-                    Some(row) => row.name.to_string(),
-                    None => printable(args[0]),
-                };
-                match args.get(name_len.min(args.len())) {
-                    Some(key) => format!("{name} {}", printable(key)),
-                    None => name,
-                }
-            }
+            Ok(_) => match command.row {
+                None => printable(args[0]),
+                Some(row) => match row.fixed_first_key().and_then(|at| args.get(at)) {
+                    Some(key) => format!("{} {}", row.name, printable(key)),
+                    None => row.name.to_string(),
+                },
+            },
         };
         format!("Command # {} ({shown}) of pipeline: ", number + 1)
     }
@@ -459,8 +498,23 @@ impl Pipeline {
             return None;
         }
         // An invalid write is a write; a command that could not be parsed is not.
-        let permitted = |c: &QueuedCommand| permit(core, config, c.name(), c.access);
+        let permitted = |c: &QueuedCommand| {
+            if c.access == Access::Read {
+                return Ok(());
+            }
+            let mut args = Vec::new();
+            // It has been parsed before.
+            let _ = c.parse(&self.bytes, &mut args);
+            let command = classify(&args);
+            match self.has_unknown_commands {
+                true => permit(core, config, &command),
+                false => Err(refused_write(core, &command.full_name())),
+            }
+        };
         let first = self.queued.iter().position(|c| permitted(c).is_err())?;
+        let mut args = Vec::new();
+        let _ = self.queued[first].parse(&self.bytes, &mut args);
+        let first_name = classify(&args).full_name();
         let mut reply = Box::<Reply>::default();
         reply.node_values = Vec::with_capacity(self.queued.len());
         for command in &self.queued {
@@ -469,9 +523,8 @@ impl Pipeline {
                 Ok(()) => Error::new(
                     Code::ReadOnly,
                     format_args!(
-                        "not sent, because command # {} ({}) is not known to be a read, and this handle is read-only",
+                        "not sent, because command # {} ({first_name}) is not known to be a read, and this handle is read-only",
                         first + 1,
-                        self.queued[first].name()
                     ),
                 ),
             };
@@ -532,7 +585,7 @@ fn not_sent_behind(failed: &QueuedCommand) -> Error {
 }
 
 #[inline]
-fn routed<'a>(command: &QueuedCommand, body: &'a [u8], target: Target) -> RoutedCommand<'a> {
+fn routed<'a>(command: &QueuedCommand, bytes: &'a [u8], target: Target) -> RoutedCommand<'a> {
     let read = command.access == Access::Read;
-    RoutedCommand::new(CommandBody::Encoded(body), command.name(), target, read)
+    RoutedCommand::new(command.body(bytes), command.name(), target, read)
 }

@@ -4,7 +4,7 @@ use super::pipeline::{Pipeline, QueuedCommand, QueuedRoute};
 use crate::cluster::execute::{RoutedCommand, Target};
 use crate::cluster::state::count;
 use crate::error::{Code, Error, Result};
-use crate::resp::{CommandBody, Kind, NodeValue, Reply, View, encode_command, flag};
+use crate::resp::{CommandBody, CommandBuffer, Kind, NodeValue, Reply, View, flag};
 use crate::route::{Access, Row, Wording, classify, crossslot, is_refusal, table};
 
 /// Commands for several nodes whose answer from one node is complete. Others are refused in a transaction, which would
@@ -42,16 +42,15 @@ impl Pipeline {
             return Ok(reply);
         }
         let context = client.context(core);
-        if self.has_unknown_commands {
-            self.route_unknown_commands(&context);
+        if let Some(refused) = self.route_unknown_commands(&context) {
+            return Ok(refused);
         }
         // Without a key, any primary is as good as another.
         let slot = self.slot_of_all_keys()?;
         let target = slot.map_or(Target::Anywhere, Target::Slot);
         let bytes = self.encode_transaction();
         let read = self.queued.iter().all(|c| c.access == Access::Read);
-        let body = CommandBody::Encoded(&bytes);
-        let mut exec = RoutedCommand::new(body, "EXEC", target, read);
+        let mut exec = RoutedCommand::new(bytes.body(), "EXEC", target, read);
         exec.preludes = self.queued.len() as u32 + 1;
         let mut reply = context.run_many(&mut [exec]);
         reply.root = reply.node_values[0];
@@ -67,13 +66,13 @@ impl Pipeline {
         Ok(reply)
     }
 
-    fn encode_transaction(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.bytes.len() + 40);
-        encode_command(&mut bytes, &[b"MULTI"]);
+    fn encode_transaction(&self) -> CommandBuffer {
+        let mut bytes = CommandBuffer::default();
+        bytes.push(&CommandBody::Args(&[b"MULTI"]));
         for command in &self.queued {
-            bytes.extend_from_slice(&self.bytes[command.begin..command.end]);
+            bytes.push(&command.body(&self.bytes[command.begin..command.end]));
         }
-        encode_command(&mut bytes, &[b"EXEC"]);
+        bytes.push(&CommandBody::Args(&[b"EXEC"]));
         bytes
     }
 
@@ -127,6 +126,12 @@ impl Pipeline {
                 QueuedRoute::FanOut(..) => {
                     return Err(Error::invalid(format_args!(
                         "{}this command goes to several nodes, but a transaction runs on one",
+                        self.title(number)
+                    )));
+                }
+                QueuedRoute::Wait(_) => {
+                    return Err(Error::invalid(format_args!(
+                        "{}inside a transaction this command does not wait: append it to a pipeline that is not atomic",
                         self.title(number)
                     )));
                 }

@@ -10,6 +10,7 @@
 use std::collections::HashSet;
 
 use percent_encoding::percent_decode_str;
+use zeroize::Zeroizing;
 
 use super::address_map::split_host_port;
 use super::{Config, Secret, quote, suggest, table};
@@ -100,7 +101,7 @@ fn set_credentials(config: &mut Config, userinfo: &str, start: usize) -> Result<
         return Err(error_at(start, "the user contains a control character"));
     }
     if !user.is_empty() {
-        config.user = Some(user);
+        config.user = Some(user.to_string());
     }
     if !password.is_empty() {
         config.password = Some(Secret::new(&password));
@@ -242,8 +243,9 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(allowed)
 }
 
-/// Removes the percent-encoding. A '+' stays a '+'.
-fn percent_decode(text: &str, start: usize, part: &str) -> Result<String> {
+/// Removes the percent-encoding. A '+' stays a '+'. The result may be a password: it is overwritten when dropped, and its
+/// buffer never grows, which would leave a copy.
+fn percent_decode(text: &str, start: usize, part: &str) -> Result<Zeroizing<String>> {
     let bytes = text.as_bytes();
     for (i, _) in text.match_indices('%') {
         let digits = bytes.get(i + 1..i + 3);
@@ -254,12 +256,15 @@ fn percent_decode(text: &str, start: usize, part: &str) -> Result<String> {
             ));
         }
     }
-    let decoded = percent_decode_str(text).decode_utf8();
-    let decoded = decoded.map_err(|_| error_at(start, format_args!("{part} is not UTF-8")))?;
+    let mut decoded = Zeroizing::new(Vec::with_capacity(text.len()));
+    decoded.extend(percent_decode_str(text));
+    let Ok(decoded) = std::str::from_utf8(&decoded) else {
+        return Err(error_at(start, format_args!("{part} is not UTF-8")));
+    };
     if decoded.contains('\0') {
         return Err(error_at(start, format_args!("{part} contains a NUL")));
     }
-    Ok(decoded.into_owned())
+    Ok(Zeroizing::new(decoded.to_owned()))
 }
 
 /// The seeds as a URL, without credentials, which are separate options.

@@ -4,7 +4,7 @@ use super::args::{bytes_arg, text_arg};
 use super::panic_boundary::{
     catch_panic, catch_panic_without_pthread_cancel, panic_error, return_reply,
 };
-use super::registry::{acquire, close, register};
+use super::registry::{acquire, close, interrupt, register};
 use super::reply::rdc_reply;
 use crate::cluster::Client;
 use crate::config::{Config, options};
@@ -164,16 +164,15 @@ pub unsafe extern "C" fn rdc_pin(
 }
 
 /// Ends the calls that other threads are making on this handle, within 10 ms: they return
-/// RDC_ERR_INTERRUPTED. Later calls and other handles are not affected. Any thread and a
-/// signal handler may call it.
+/// RDC_ERR_INTERRUPTED. Later calls and other handles are not affected. Any thread may call
+/// it, also in a signal handler: it is async-signal-safe. For NULL and for a handle that was
+/// closed, or is being closed by another thread, it does nothing.
 ///
 /// # Safety
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_interrupt(client: *const rdc_client) {
-    if let Ok(handle) = acquire(client) {
-        handle.client.interrupt();
-    }
+    interrupt(client);
 }
 
 /// Closes a handle and frees it. Calls that other threads are making on it, and all later

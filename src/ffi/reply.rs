@@ -4,7 +4,7 @@ use super::args::{NTS, bytes_arg};
 use super::panic_boundary::catch_panic;
 use super::reply_layout::{self, element, value};
 use crate::error::Code;
-use crate::resp::{Kind, Value, flag};
+use crate::resp::{Kind, Value, flag, parse_double};
 use std::ffi::c_char;
 
 /// A reply: a value or an error. Any number of threads may read it; one frees it. Elements
@@ -94,8 +94,7 @@ pub unsafe extern "C" fn rdc_reply_double(reply: *const rdc_reply) -> f64 {
         Kind::Integer | Kind::Bool => int(value) as f64,
         // SAFETY: header rule 1.
         _ => unsafe { reply_layout::text_bytes(value) }
-            .and_then(|text| std::str::from_utf8(text).ok())
-            .and_then(|text| text.parse().ok())
+            .and_then(parse_double)
             .unwrap_or(0.0),
     }
 }

@@ -20,11 +20,13 @@ pub mod resolver;
 mod sys;
 mod wait;
 
-pub use conn::{Chunk, Connection, ConnectionKind, MemoryBudget, Tls};
+pub use conn::{Chunk, Connection, ConnectionKind, MemoryBudget, Tls, release_time};
 pub use node::{
     FreshnessProof, Health, Link, NodeCounters, NodeLoad, NodeState, OffsetSample, ReplicaFreshness,
 };
 pub use peer::Peer;
 pub use pool::TryAcquire;
-pub use sys::{DescriptorRegistry, ForkMark, OUT, PollFd, PthreadCancelDisabled, Recv, interest};
+pub use sys::{
+    DescriptorRegistry, OUT, PollFd, PthreadCancelDisabled, Recv, interest, process_number,
+};
 pub use wait::{Attempt, Call, CancelFlag, POLL_INTERVAL, Wakers, no_answer, set_wait_callback};

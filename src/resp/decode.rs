@@ -4,6 +4,7 @@
 //! NUL. It can stop at any byte and continue when more bytes have arrived. It does not recurse. Its
 //! memory grows with the bytes received, never with a length or count read from the wire.
 
+use super::double::{NAN, is_nan, parse_double};
 use super::value::{Kind, Value, chunk_tag};
 use crate::error::{Code, Error, Result};
 use crate::sim_hooks::sim_panic_point;
@@ -99,6 +100,11 @@ impl Decoder {
     /// `have` bytes of this reply have been received.
     pub fn bytes_needed(&self, have: usize) -> usize {
         (self.at + self.wanted).saturating_sub(have)
+    }
+
+    /// How many values it holds.
+    pub fn pending_values(&self) -> usize {
+        self.pending.len()
     }
 
     /// The capacity of its list of pending values.
@@ -357,7 +363,12 @@ impl Decoder {
             return Ok(Step::Incomplete);
         };
         buf[end] = 0;
-        let value = line_value(buf[at], &buf[text..end], (text as u64).wrapping_add(bias))?;
+        let sign = buf[at];
+        let line = match sign {
+            b',' => normalize_double(&mut buf[text..=end]),
+            _ => &buf[text..end],
+        };
+        let value = line_value(sign, line, (text as u64).wrapping_add(bias))?;
         Ok(Step::Value(value, end + 2))
     }
 
@@ -635,6 +646,17 @@ fn error_value(len: u32, position: u64) -> Value {
     value
 }
 
+/// Writes "nan" and a NUL over a NaN in any other form. Returns the text without its NUL.
+fn normalize_double(line: &mut [u8]) -> &[u8] {
+    let (end, is_nan) = (line.len() - 1, is_nan(&line[..line.len() - 1]));
+    if !is_nan {
+        return &line[..end];
+    }
+    line[..NAN.len()].copy_from_slice(NAN);
+    line[NAN.len()] = 0;
+    &line[..NAN.len()]
+}
+
 /// The value of a line.
 fn line_value(sign: u8, text: &[u8], position: u64) -> Result<Value> {
     let len = text.len() as u32;
@@ -643,10 +665,7 @@ fn line_value(sign: u8, text: &[u8], position: u64) -> Result<Value> {
         b'+' => Value::new(Kind::Status, len, position),
         b'-' => error_value(len, position),
         b',' => {
-            let number = std::str::from_utf8(text)
-                .ok()
-                .and_then(|t| t.parse::<f64>().ok());
-            if number.is_none() {
+            if parse_double(text).is_none() {
                 return Err(protocol_error("an invalid double"));
             }
             Value::new(Kind::Double, len, position)

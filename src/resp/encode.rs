@@ -9,6 +9,10 @@ pub enum CommandBody<'a> {
     /// The encoded argument count and name, and the other arguments.
     Named(&'a EncodedPrefix, &'a [&'a [u8]]),
     Encoded(&'a [u8]),
+    /// As `Args`, with a password among them: a buffer that holds it is overwritten.
+    SecretArgs(&'a [&'a [u8]]),
+    /// As `Encoded`, with a password.
+    SecretEncoded(&'a [u8]),
 }
 
 /// The first part of a command, encoded at compile time: its argument count and its name.
@@ -46,14 +50,32 @@ impl EncodedPrefix {
 impl CommandBody<'_> {
     /// The length of the encoded command in bytes.
     pub fn len(&self) -> usize {
+        let header = |n: usize| 3 + n.checked_ilog10().unwrap_or(0) as usize + 1;
+        let string = |bytes: &&[u8]| header(bytes.len()) + bytes.len() + 2;
         match self {
-            CommandBody::Encoded(bytes) => bytes.len(),
-            // Not optimised: needed only after an error.
-            _ => {
-                let mut out = Vec::new();
-                self.write(&mut out);
-                out.len()
+            CommandBody::Encoded(bytes) | CommandBody::SecretEncoded(bytes) => bytes.len(),
+            CommandBody::Args(args) | CommandBody::SecretArgs(args) => {
+                header(args.len()) + args.iter().map(string).sum::<usize>()
             }
+            CommandBody::Named(prefix, rest) => prefix.len + rest.iter().map(string).sum::<usize>(),
+        }
+    }
+
+    /// Whether the command contains a password.
+    #[inline]
+    pub fn is_secret(&self) -> bool {
+        matches!(
+            self,
+            CommandBody::SecretArgs(_) | CommandBody::SecretEncoded(_)
+        )
+    }
+
+    /// The same command, as one that contains a password.
+    pub fn with_secret(self) -> Self {
+        match self {
+            CommandBody::Args(args) => CommandBody::SecretArgs(args),
+            CommandBody::Encoded(bytes) => CommandBody::SecretEncoded(bytes),
+            other => other,
         }
     }
 
@@ -66,8 +88,8 @@ impl CommandBody<'_> {
         let mut args = Vec::new();
         let mut out = Vec::new();
         match self {
-            CommandBody::Args(args) => return f(args),
-            CommandBody::Encoded(bytes) => {
+            CommandBody::Args(args) | CommandBody::SecretArgs(args) => return f(args),
+            CommandBody::Encoded(bytes) | CommandBody::SecretEncoded(bytes) => {
                 // An error leaves no arguments, as documented above.
                 let _ = parse_command(bytes, 0, &mut args);
             }
@@ -83,9 +105,11 @@ impl CommandBody<'_> {
     #[inline]
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
-            CommandBody::Args(args) => encode_command(out, args),
+            CommandBody::Args(args) | CommandBody::SecretArgs(args) => encode_command(out, args),
             CommandBody::Named(name, rest) => encode_with_prefix(out, name, rest),
-            CommandBody::Encoded(bytes) => out.extend_from_slice(bytes),
+            CommandBody::Encoded(bytes) | CommandBody::SecretEncoded(bytes) => {
+                out.extend_from_slice(bytes);
+            }
         }
     }
 }

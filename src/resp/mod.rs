@@ -1,7 +1,9 @@
 //! RESP2 and RESP3: encoding commands and decoding replies. No I/O.
 
 mod builder;
+mod command_buffer;
 mod decode;
+mod double;
 mod encode;
 mod origin;
 mod parse_command;
@@ -10,7 +12,9 @@ mod value;
 mod view;
 
 pub use builder::Builder;
+pub use command_buffer::CommandBuffer;
 pub use decode::{Decoder, Limits};
+pub use double::parse_double;
 pub use encode::{CommandBody, EncodedPrefix, encode_command, encode_with_prefix};
 pub use origin::{OK_TEXT, Origin};
 pub use parse_command::parse_command;

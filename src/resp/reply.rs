@@ -191,6 +191,13 @@ impl Reply {
         }
     }
 
+    /// The memory of the reply, as far as it grows with what is received.
+    pub fn held_bytes(&self) -> usize {
+        let chunks = self.chunks().iter().map(Vec::len).sum::<usize>();
+        let values = self.values.len() * size_of::<Value>();
+        self.first.len() + chunks + values + self.node_values.len() * size_of::<NodeValue>()
+    }
+
     /// The bytes of a chunk.
     pub fn chunk(&self, number: usize) -> &[u8] {
         match number {

@@ -10,6 +10,7 @@ mod key_groups;
 mod key_spec;
 mod keys;
 mod merge;
+mod merge_by_name;
 mod missing_key;
 mod option_arg;
 mod packed_name;

@@ -189,19 +189,21 @@ impl Topology {
         self.shards.iter().any(|s| s.replicas.is_empty())
     }
 
-    /// The slots whose primary is not the same as in `before`. Slots without a primary are left out.
-    pub fn slots_with_new_primary<'t>(
+    /// The slots whose primary belongs to another shard than in `before`. Slots without a primary are left out.
+    pub fn slots_of_new_shards<'t>(
         &'t self,
         before: &'t Topology,
     ) -> impl Iterator<Item = u16> + 't {
-        let primary = |topology: &'t Topology, slot: u16| {
-            let shard = topology.shard(slot);
-            shard.and_then(|s| s.primary.as_ref()).map(|p| &p.peer)
-        };
         (0..SLOTS as u16).filter(move |slot| {
-            primary(self, *slot)
-                .is_some_and(|new| primary(before, *slot).is_none_or(|old| !Arc::ptr_eq(new, old)))
+            let primary = self.shard(*slot).and_then(|s| s.primary.as_ref());
+            primary.is_some_and(|new| !before.is_in_shard_of(*slot, new.peer.address()))
         })
+    }
+
+    /// Whether a node belongs to the shard that serves a slot.
+    pub fn is_in_shard_of(&self, slot: u16, node: &Address) -> bool {
+        let shard = self.shard(slot);
+        shard.is_some_and(|shard| shard.nodes().any(|n| n.peer.address() == node))
     }
 
     /// Whether any slot has an owner.

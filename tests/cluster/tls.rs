@@ -535,6 +535,7 @@ fn tls_and_plaintext_ports_do_not_mix() {
     let plain = format!("redis://:hunter2@127.0.0.1:{}", port_of(&server));
     let error = refusal(&plain);
     assert!(!error.message.contains("hunter2"), "{error}");
+    assert!(error.message.contains("is it a TLS port?"), "{error}");
     assert_eq!(server.commandstats("hello").unwrap(), 0);
     // A peer that answers at once, as a server of another protocol would.
     let web = answering(b"HTTP/1.1 400 Bad Request\r\n\r\n");

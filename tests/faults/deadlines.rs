@@ -8,6 +8,7 @@ use crate::common::{
 };
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -261,4 +262,97 @@ fn call_waiting_for_connection_ends_by_deadline() {
         held.store(false, Ordering::SeqCst);
     });
     drop(pinned);
+}
+
+/// Raises the number of descriptors that this process may open.
+fn allow_descriptors(count: libc::rlim_t) {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a live structure.
+    assert_eq!(
+        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) },
+        0
+    );
+    limit.rlim_cur = limit.rlim_cur.max(count.min(limit.rlim_max));
+    assert!(limit.rlim_cur >= count, "{} descriptors", limit.rlim_max);
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+}
+
+#[test]
+fn fan_out_to_thousand_silent_nodes_ends_by_deadline() {
+    const NODES: usize = 1000;
+    let _serial = serial();
+    allow_descriptors(3 * NODES as libc::rlim_t);
+    // The kernel accepts the connections.
+    let nodes: Vec<TcpListener> = (0..NODES)
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    let mut slots = format!("*{NODES}\r\n");
+    for (n, node) in nodes.iter().enumerate() {
+        let (first, last) = (16384 * n / NODES, 16384 * (n + 1) / NODES - 1);
+        let port = node.local_addr().unwrap().port();
+        slots += &format!(
+            "*3\r\n:{first}\r\n:{last}\r\n*3\r\n$9\r\n127.0.0.1\r\n:{port}\r\n$40\r\n{n:040}\r\n"
+        );
+    }
+    let fake = FakeCluster::new(1);
+    fake.on(0, move |_, command| {
+        is_command(command, "CLUSTER SLOTS").then(|| Action::send(&slots))
+    });
+    let client = client(&(fake.url() + "?timeout_ms=500"));
+    assert_within_deadline("DBSIZE", 500, || {
+        let reply = send(&client, "DBSIZE");
+        assert_eq!(code(reply.view()), Code::Timeout, "{}", show(reply.view()));
+    });
+}
+
+#[test]
+fn huge_incomplete_reply_ends_by_deadline() {
+    // A debug build is slower.
+    const BYTES: usize = if cfg!(debug_assertions) {
+        64 << 20
+    } else {
+        400 << 20
+    };
+    let _serial = serial();
+    let fake = FakeCluster::new(1);
+    for (what, header, unit) in [
+        ("one string", format!("${}\r\n", 2 * BYTES), "x"),
+        ("nulls", format!("*{}\r\n", BYTES / 8), "_\r\n"),
+        (
+            "short strings",
+            format!("*{}\r\n", BYTES / 8),
+            "$8\r\nabcdefgh\r\n",
+        ),
+    ] {
+        let units = if unit.len() == 1 { BYTES } else { BYTES / 16 };
+        let reply = [header.as_bytes(), &unit.as_bytes().repeat(units)].concat();
+        fake.on(0, move |_, command| match is_command(command, "GET k") {
+            true => Some(Action::send(&reply)),
+            false => is_command(command, "GET").then_some(Action::Nothing),
+        });
+        let client = client(&(fake.url() + "?timeout_ms=1000"));
+        assert_within_deadline(what, 1000, || {
+            let reply = send(&client, "GET k");
+            assert_eq!(
+                code(reply.view()),
+                Code::Timeout,
+                "{what}: {}",
+                show(reply.view())
+            );
+        });
+        assert_within_deadline(what, 1000, || {
+            let reply = run_all(
+                &Arc::new(client.with("timeout_ms", "1000")),
+                &["GET k", "GET {k}2"],
+            );
+            assert!(
+                reply.iter().all(|reply| reply.contains("(TIMEOUT")),
+                "{what}: {reply:?}"
+            );
+        });
+    }
 }

@@ -1,11 +1,15 @@
 //! Keys that a replica does not have: trusted, or rechecked at the primary where necessary.
 
-use crate::common::{client, is_command, key_of, run, run_all, stat};
+use crate::common::{client, is_command, key_of, run, run_all, stat, timed, wait_for};
 use crate::{asked, redis, valkey};
 use rediscluster::cluster::Client;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 use support::{Action, Cluster, FakeCluster, slot_of};
+
+type Fault = fn() -> Action;
 
 /// One shard whose replica has no data.
 fn shard_with_empty_replica() -> FakeCluster {
@@ -13,7 +17,15 @@ fn shard_with_empty_replica() -> FakeCluster {
     for key in ["a", "b", "{t}1", "{t}2"] {
         fake.put(key, "v");
     }
-    fake.on(1, |_, command| {
+    let mut readonly = HashSet::new();
+    fake.on(1, move |connection, command| {
+        if is_command(command, "READONLY") {
+            readonly.insert(connection);
+        }
+        // Without READONLY, a replica redirects to its primary.
+        if !readonly.contains(&connection) {
+            return None;
+        }
         let nil = is_command(command, "GET").then(|| "_\r\n".to_string());
         let zero = is_command(command, "EXISTS").then(|| ":0\r\n".to_string());
         let holes = is_command(command, "MGET").then(|| {
@@ -130,6 +142,171 @@ fn ask_redirection_marks_slot_as_migrating_for_all_handles() {
         assert_ne!(slot_of(elsewhere.as_bytes()), slot);
         assert_eq!(run(&replica, &format!("GET {elsewhere}")), "nil");
         assert!(stat(&replica, "reads_rechecked") >= 1);
+    }
+}
+
+/// Marks the slot of key `a` as migrating: its primary replies TRYAGAIN once.
+fn mark_as_migrating(fake: &FakeCluster, primary: usize, plain: &Client) {
+    let mut told = false;
+    fake.on(primary, move |_, command| {
+        let tells = !told && is_command(command, "STRLEN");
+        told |= tells;
+        tells.then(|| Action::send("-TRYAGAIN Multiple keys\r\n"))
+    });
+    run(plain, "STRLEN a");
+}
+
+#[test]
+fn missing_key_is_read_from_replica_while_primary_fails() {
+    let faults: [(&str, Fault); 8] = [
+        ("loads", || Action::send("-LOADING data\r\n")),
+        ("is cut off", || {
+            Action::send("-CLUSTERDOWN cluster is down\r\n")
+        }),
+        ("is silent", || Action::Nothing),
+        ("hangs", || Action::Hang),
+        ("closes connections", || Action::Close),
+        ("resets connections", || Action::Reset),
+        ("sends invalid replies", || Action::send("!nonsense\r\n")),
+        ("refuses connections", || Action::Close),
+    ];
+    for (fault, action) in faults {
+        let mut fake = shard_with_empty_replica();
+        let plain = client(&(fake.url() + "?timeout_ms=4000&attempt_timeout_ms=100"));
+        let replica = Arc::new(plain.with("read_from", "replica").readonly());
+        mark_as_migrating(&fake, 0, &plain);
+        // The primary is asked, and answers.
+        assert_eq!(run(&replica, "GET a"), "v", "{fault}");
+        assert_eq!(run(&replica, "GET {a}none"), "nil", "{fault}");
+        match fault {
+            "refuses connections" => fake.stop(0),
+            _ => fake.on(0, move |_, command| {
+                let is_read = is_command(command, "GET") || is_command(command, "EXISTS");
+                is_read.then(action)
+            }),
+        }
+        for _ in 0..3 {
+            let (got, time) = timed(|| run(&replica, "GET {a}none"));
+            assert_eq!(got, "nil", "the primary {fault}");
+            assert!(time < Duration::from_millis(1000), "{fault}: {time:?}");
+            let (got, time) =
+                timed(|| run_all(&replica, &["GET {a}none", "EXISTS {a}none", "GET a"]));
+            assert_eq!(got, ["nil", "0", "nil"], "the primary {fault}");
+            assert!(time < Duration::from_millis(1000), "{fault}: {time:?}");
+        }
+        // With nil=verify only the primary decides.
+        let verify = replica.with("nil", "verify").with("timeout_ms", "200");
+        let got = run(&verify, "GET {a}none");
+        assert!(got.ends_with(')'), "the primary {fault}: {got}");
+    }
+}
+
+#[test]
+fn error_for_missing_key_is_kept_while_primary_fails() {
+    let mut fake = shard_with_empty_replica();
+    let moved = format!("-MOVED {} 127.0.0.1:{}\r\n", slot_of(b"a"), fake.port(0));
+    let mut readonly = HashSet::new();
+    fake.on(1, move |connection, command| {
+        if is_command(command, "READONLY") {
+            readonly.insert(connection);
+        }
+        is_command(command, "OBJECT").then(|| match readonly.contains(&connection) {
+            true => Action::send("-ERR no such key\r\n"),
+            false => Action::send(&moved),
+        })
+    });
+    let plain = client(&fake.url());
+    let replica = Arc::new(plain.with("read_from", "replica"));
+    mark_as_migrating(&fake, 0, &plain);
+    fake.stop(0);
+    assert_eq!(
+        run(&replica, "OBJECT ENCODING a"),
+        "ERR no such key (SERVER, sent)"
+    );
+    let piped = run_all(&replica, &["OBJECT ENCODING a", "OBJECT ENCODING {a}b"]);
+    assert!(
+        piped
+            .iter()
+            .all(|got| got.ends_with("ERR no such key (SERVER, sent)")),
+        "{piped:?}"
+    );
+}
+
+#[test]
+fn missing_key_is_rechecked_on_new_connection_after_idle_close() {
+    let fake = shard_with_empty_replica();
+    let plain = client(&fake.url());
+    let replica = Arc::new(plain.with("read_from", "replica"));
+    mark_as_migrating(&fake, 0, &plain);
+    for _ in 0..20 {
+        fake.node(0).close_connections();
+        assert_eq!(run(&replica, "GET a"), "v");
+        fake.node(0).close_connections();
+        assert_eq!(
+            run_all(&replica, &["GET a", "EXISTS a", "GET {a}none"]),
+            ["v", "1", "nil"]
+        );
+    }
+}
+
+#[test]
+fn promotion_inside_shard_does_not_mark_its_slots_as_migrating() {
+    for sign in ["MOVED", "refresh"] {
+        let fake = FakeCluster::with_replicas(1, 2);
+        let plain = client(&fake.url());
+        let replica = plain.with("read_from", "replica");
+        fake.promote(1);
+        match sign {
+            "MOVED" => assert_eq!(run(&plain, "SET a v"), "OK"),
+            _ => assert_eq!(run(&plain, "PING"), "PONG"),
+        }
+        let refreshed = plain.refresh();
+        assert_eq!(crate::common::show(refreshed.view()), "OK");
+        for _ in 0..20 {
+            assert_eq!(run(&replica, "GET {a}none"), "nil");
+        }
+        assert_eq!(stat(&replica, "reads_rechecked"), 0, "{sign}");
+    }
+}
+
+#[test]
+fn missing_key_is_read_while_primary_and_its_successor_are_down() {
+    let builder = Cluster::builder().replicas(2);
+    // The last replica is not promoted, and the cluster serves the slots of the other shards.
+    let builder = builder.option("cluster-require-full-coverage", "no");
+    let cluster = &builder.start().unwrap();
+    cluster.wait_healthy().unwrap();
+    let key = key_of(0, 3, 9);
+    let slot = slot_of(key.as_bytes());
+    let plain = Arc::new(client(&cluster.url()));
+    let replica = Arc::new(plain.with("read_from", "replica").readonly());
+    let get = format!("GET {key}");
+    assert_eq!(run(&replica, &get), "nil");
+    let first = cluster.primary_of(slot).unwrap();
+    cluster.kill(first).unwrap();
+    wait_for("a replica is promoted", || {
+        assert_eq!(run(&replica, &get), "nil");
+        cluster.primary_of(slot).is_ok_and(|port| port != first)
+    });
+    // The client learns of the promotion, by MOVED and by a refresh.
+    assert_eq!(run(&plain, &format!("SET {{{key}}}other v")), "OK");
+    assert_eq!(crate::common::show(plain.refresh().view()), "OK");
+    let second = cluster.primary_of(slot).unwrap();
+    wait_for("the last replica follows", || {
+        cluster.replicas_of(slot).is_ok_and(|all| {
+            let last = all.iter().find(|port| **port != first);
+            last.is_some_and(|last| {
+                let set = ["CONFIG", "SET", "cluster-replica-no-failover", "yes"];
+                cluster
+                    .command(*last, &set)
+                    .is_ok_and(|got| got.text() == "OK")
+            })
+        })
+    });
+    cluster.kill(second).unwrap();
+    for _ in 0..20 {
+        assert_eq!(run(&replica, &get), "nil");
+        assert_eq!(run_all(&replica, &[&get, &get]), ["nil", "nil"]);
     }
 }
 

@@ -163,6 +163,32 @@ fn server_without_hello_is_used_with_resp2() {
 }
 
 #[test]
+fn plain_client_at_tls_port_gets_a_hint() {
+    let fake = FakeCluster::new(1);
+    let actions: [fn() -> Action; 3] = [
+        || Action::Close,
+        || Action::Reset,
+        // A fatal alert, "protocol version".
+        || Action::SendClose(b"\x15\x03\x01\x00\x02\x02\x46".to_vec()),
+    ];
+    let error_of = |name: &'static str, action: fn() -> Action| {
+        fake.on(0, move |_, command| is_command(command, name).then(action));
+        let client = Client::create(&(fake.url() + "?timeout_ms=1000"));
+        client.error().map(|error| error.message.clone()).unwrap()
+    };
+    for action in actions {
+        let error = error_of("HELLO", action);
+        assert!(
+            error.contains("is it a TLS port? Then the URL begins with rediss://"),
+            "{error}"
+        );
+    }
+    // A node that replied in RESP is no TLS port.
+    let error = error_of("CLUSTER", || Action::Close);
+    assert!(!error.contains("TLS"), "{error}");
+}
+
+#[test]
 fn refused_handshake_command_fails_the_connection() {
     let fake = FakeCluster::new(1);
     for refused in ["CLIENT SETNAME", "HELLO"] {

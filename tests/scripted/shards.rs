@@ -187,17 +187,6 @@ fn replies_of_all_nodes_merge_by_response_policy() {
             ],
             "OK",
         ),
-        ("WAIT 1 100", "WAIT", [":2\r\n", ":1\r\n", ":3\r\n"], "1"),
-        (
-            "WAITAOF 1 1 100",
-            "WAITAOF",
-            [
-                "*2\r\n:1\r\n:2\r\n",
-                "*2\r\n:0\r\n:3\r\n",
-                "*2\r\n:1\r\n:1\r\n",
-            ],
-            "[0, 1]",
-        ),
         (
             "SLOWLOG LEN",
             "SLOWLOG",
@@ -215,9 +204,7 @@ fn replies_of_all_nodes_merge_by_response_policy() {
         let fake = answering(name, &answers);
         let client = Arc::new(client(&fake.url()));
         assert_eq!(run(&client, words), expected, "{words}");
-        if !name.starts_with("WAIT") {
-            assert_eq!(run_all(&client, &[words]), [expected], "{words}");
-        }
+        assert_eq!(run_all(&client, &[words]), [expected], "{words}");
         let each = fake.calls(name) / 3;
         for node in 0..3 {
             assert_eq!(fake.node(node).calls(name), each, "{words}");
@@ -238,7 +225,6 @@ fn failing_shard_is_named_and_fails_merged_reply() {
         ("FUNCTION DELETE x", "FUNCTION", "+OK\r\n"),
         ("CONFIG SET maxmemory 0", "CONFIG", "+OK\r\n"),
         ("RANDOMKEY", "RANDOMKEY", "$1\r\nk\r\n"),
-        ("WAIT 1 100", "WAIT", ":1\r\n"),
     ] {
         let fake = answering(name, &[good, "-ERR not today\r\n", good]);
         let client = client(&fake.url());

@@ -200,7 +200,7 @@ impl<'t> BatchTable<'t> {
         replica_eligible: bool,
     ) -> SlotRules {
         let slot = match command.target {
-            Target::Slot(slot) if !command.is_asking() => Some(slot),
+            Target::Slot(slot) | Target::Writes(slot) if !command.is_asking() => Some(slot),
             _ => None,
         };
         // Commands may have been redirected, and go to a primary.

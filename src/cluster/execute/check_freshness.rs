@@ -8,24 +8,36 @@ use super::pending_reply::{PendingCommand, PendingReply};
 use super::routed_command::RoutedCommand;
 use crate::cluster::state::count;
 use crate::deadline::now;
+use crate::error::Code;
 use crate::resp::{Kind, View};
 use crate::route::may_be_missing_key;
 use crate::topology::Topology;
 
+/// What becomes of a replica's reply.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum FreshnessCheck {
+    Accepted,
+    /// It does not meet the handle's consistency: the primary is read next.
+    Rejected,
+    /// It lacks a key of a slot that is known to migrate. The primary is read next, and if that is not possible, this
+    /// reply stands: the handle does not ask for a verified one.
+    Unverified,
+}
+
 impl ExecState<'_> {
-    /// Whether a reply meets the handle's consistency. If not, the primary is read next.
+    /// Whether a reply meets the handle's consistency.
     pub(super) fn check_freshness(
         &self,
         command: &mut RoutedCommand<'_>,
         reply: View<'_>,
         destination: &Destination<'_>,
         topology: &Topology,
-    ) -> bool {
+    ) -> FreshnessCheck {
         let (Some(consistency), Some(slot)) = (self.consistency, command.slot()) else {
-            return true;
+            return FreshnessCheck::Accepted;
         };
         if !destination.kind.is_readonly() || destination.kind.is_blocking() {
-            return true;
+            return FreshnessCheck::Accepted;
         }
         let time = now();
         let ReplicaChoice {
@@ -40,7 +52,7 @@ impl ExecState<'_> {
             if !primary.is_some_and(|p| requirement.is_met(destination.peer, &p.peer)) {
                 count(&self.core.stats.reads_stale_rejected);
                 recheck_at_primary(command);
-                return false;
+                return FreshnessCheck::Rejected;
             }
         }
         if (consistency.rechecks_missing_keys()
@@ -51,7 +63,10 @@ impl ExecState<'_> {
         {
             count(&self.core.stats.reads_rechecked);
             recheck_at_primary(command);
-            return false;
+            return match consistency.rechecks_missing_keys() {
+                true => FreshnessCheck::Rejected,
+                false => FreshnessCheck::Unverified,
+            };
         }
         if consistency.monotonic && reply.kind() != Kind::Error {
             // The node may have restarted since it was chosen, and another process have answered.
@@ -62,46 +77,75 @@ impl ExecState<'_> {
                 .saw(slot, requirement.seen, incarnation, time);
             command.seen = true;
         }
-        true
+        FreshnessCheck::Accepted
     }
 
-    /// The same for an error reply of a replica: some are sent because a key is missing.
+    /// Whether the error reply of a replica is the answer: some are sent because a key is missing.
     pub(super) fn check_error_freshness(
         &self,
         pending: &mut PendingCommand<'_, '_>,
-        destination: &Destination<'_>,
+        (destination, code): (&Destination<'_>, Code),
         topology: &Topology,
     ) -> bool {
         let value = pending.answer().value;
-        match &*pending.reply {
-            Some(reply) => {
-                let view = View::new(reply, value);
-                self.check_freshness(pending.command, view, destination, topology)
+        let Some(reply) = &*pending.reply else {
+            return true;
+        };
+        let view = View::new(reply, value);
+        let check = self.check_freshness(pending.command, view, destination, topology);
+        if check == FreshnessCheck::Unverified {
+            pending.keep_unverified();
+            if let Some(answer) = &mut pending.command.retry_state().unverified {
+                answer.value.code = code as u8;
             }
-            None => true,
         }
+        check == FreshnessCheck::Accepted
     }
 
     /// The same for all replies of a round but errors, which are checked when they are handled.
     pub(super) fn check_freshness_all(
         &self,
         commands: &mut [RoutedCommand<'_>],
-        reply: &PendingReply,
+        pending: &mut PendingReply,
         table: &BatchTable<'_>,
     ) {
-        let (Some(_), Some(reply)) = (self.consistency, reply) else {
+        if self.consistency.is_none() {
             return;
-        };
+        }
         for batch in table.batches.iter().filter(|b| b.kind().is_readonly()) {
             for number in batch.answered() {
-                let value = reply.node_values[number as usize].value;
+                let number = number as usize;
+                let Some(reply) = &*pending else {
+                    return;
+                };
+                let value = reply.node_values[number].value;
                 if value.kind == Kind::Error {
                     continue;
                 }
-                let command = &mut commands[number as usize];
+                let command = &mut commands[number];
                 let destination = table.destination_of(batch, command);
                 let view = View::new(reply, value);
-                self.check_freshness(command, view, &destination, table.topology);
+                let check = self.check_freshness(command, view, &destination, table.topology);
+                if check == FreshnessCheck::Unverified {
+                    PendingCommand::new(command, number, pending).keep_unverified();
+                }
+            }
+        }
+    }
+
+    /// Closes the commands whose unverified answers stand.
+    #[cold]
+    pub(super) fn accept_unverified(
+        &self,
+        commands: &mut [RoutedCommand<'_>],
+        reply: &mut PendingReply,
+    ) {
+        for (number, command) in commands.iter_mut().enumerate() {
+            if command.is_pending
+                && let Some(answer) = command.unverified()
+                && command.retry_state().unverifiable
+            {
+                PendingCommand::new(command, number, reply).complete(answer);
             }
         }
     }

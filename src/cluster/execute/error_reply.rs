@@ -150,7 +150,7 @@ impl ExecState<'_> {
         self.record_error_reply(&action, &reply, pending.command, destination);
         match action {
             RetryAction::Deliver(code) | RetryAction::Refused(code) => {
-                if self.check_error_freshness(pending, destination, topology) {
+                if self.check_error_freshness(pending, (destination, code), topology) {
                     deliver(pending, &reply, &action, code);
                 }
             }
@@ -237,7 +237,10 @@ impl ExecState<'_> {
             RetryAction::Moved { slot, to } => {
                 count(&stats.moved);
                 peer.record_success();
-                migrating.mark([*slot], now());
+                // A primary that another node of its shard has replaced has given no key away.
+                if !self.process.topology.load().is_in_shard_of(*slot, to) {
+                    migrating.mark([*slot], now());
+                }
                 self.core.patch(self.process, *slot, to);
                 self.topology_outdated = true;
             }

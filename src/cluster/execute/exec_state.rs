@@ -6,11 +6,15 @@ use crate::cluster::reads::ReadConsistency;
 use crate::cluster::state::{Core, ProcessState, count};
 use crate::deadline::{Time, now};
 use crate::error::{Code, Error};
-use crate::net::Call;
+use crate::net::{Call, release_time};
 use crate::route::leaves_time_for_write;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+/// After a timeout, nothing is sent again in the last moment of a call: in the last 50th of its time, or this time.
+const LAST_PART: u32 = 50;
+const LAST_MOMENT: Duration = Duration::from_millis(100);
 
 /// The state of a call over its rounds. A round sends every open command once.
 pub(super) struct ExecState<'c> {
@@ -113,7 +117,13 @@ impl<'c> ExecState<'c> {
         command.replica_eligible()
             && (command.preludes == 0
                 || self.consistency.is_none_or(|p| !p.rechecks_missing_keys())
-                    && self.process.migrating_slots.is_empty())
+                    && !command.slot().is_some_and(|slot| self.is_migrating(slot)))
+    }
+
+    /// Whether a slot is known to migrate.
+    pub(super) fn is_migrating(&self, slot: u16) -> bool {
+        let migrating = &self.process.migrating_slots;
+        !migrating.is_empty() && migrating.contains(slot, now())
     }
 
     /// Whether a refresh is due to find replicas where there were none, or to see changed roles.
@@ -123,12 +133,27 @@ impl<'c> ExecState<'c> {
             || (self.missed_replicas.get() && is_due(&self.process.find_replicas_at))
     }
 
-    /// Why the call ends now, if it does: it was cancelled, or has timed out.
-    pub(super) fn end_of_call(&self) -> Option<Error> {
+    /// Why the call ends now, if it does: it was cancelled, or has no time left for another round of these commands.
+    pub(super) fn end_of_call(&self, commands: &[RoutedCommand<'_>]) -> Option<Error> {
         if let Err(error) = self.call.check_cancelled() {
             return Some(error);
         }
-        self.call.deadline.passed(now()).then(|| self.timed_out())
+        let open = commands.iter().filter(|c| c.is_pending);
+        // A node that has not answered in the time before does not answer in the last moment.
+        let timed_out = |c: &RoutedCommand<'_>| c.last().is_some_and(|e| e.code == Code::Timeout);
+        let reserve = match open.clone().any(timed_out) {
+            true => (Duration::from_millis(self.policy.timeout_ms) / LAST_PART).min(LAST_MOMENT),
+            false => Duration::ZERO,
+        };
+        let reserve = match open.count() {
+            0 | 1 => reserve,
+            n => {
+                let nodes = self.process.topology.load().nodes.len();
+                reserve.max(release_time(0, n.min(nodes)))
+            }
+        };
+        let end = self.call.deadline.earlier(reserve);
+        end.passed(now()).then(|| self.timed_out())
     }
 
     /// Why the call ends although a little time is left: a write that certainly has not run would probably be sent and
@@ -160,7 +185,9 @@ impl<'c> ExecState<'c> {
     #[cold]
     pub(super) fn retry_unroutable(&mut self, command: &mut RoutedCommand<'_>, error: Error) {
         count(&self.core.stats.clusterdown);
-        command.retry_state().last = Some(error);
+        let retry_state = command.retry_state();
+        retry_state.last = Some(error);
+        retry_state.unverifiable = true;
         self.wait = true;
         self.refresh = true;
     }

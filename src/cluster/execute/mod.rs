@@ -5,7 +5,7 @@
 //! From the bottom up: `routed_command`, `node_batch` and `freshness_probe`; `exec_state`, which the
 //! files above extend; the choice of a node (`node_probe`, `primary_selection`, `replica_selection`,
 //! `node_selection`, `batch_assignment`); the outcome of a round (`check_freshness`, `retry`,
-//! `redirect`, `prelude_replies`, `error_reply`, `multi_probe`, `slot_order`, `outcomes`); and the loop.
+//! `redirect`, `prelude_replies`, `error_reply`, `multi_probe`, `slot_order`, `waits`, `outcomes`); and the loop.
 
 mod batch_assignment;
 mod check_freshness;
@@ -28,11 +28,13 @@ mod retry;
 mod routed_command;
 mod slot_order;
 mod timed;
+mod waits;
 
 pub use exec_policy::ExecPolicy;
 pub use pending_reply::PendingReply;
 pub use routed_command::{RoutedCommand, Target};
 
+use crate::call_scope::CallScope;
 use crate::cluster::reads::ReadConsistency;
 use crate::cluster::state::{Core, ProcessState, backoff, count, redirect_backoff};
 use crate::config::ReadFrom;
@@ -43,6 +45,7 @@ use crate::resp::{Kind, NodeValue, Reply, flag};
 use crate::sim_hooks::{rng, sim_panic_point};
 use crate::topology::{Node, Topology};
 use batch_assignment::BatchTable;
+use check_freshness::FreshnessCheck;
 use destination::Destination;
 use exec_state::ExecState;
 use multi_probe::plan_multi_probe;
@@ -55,6 +58,8 @@ use rand::Rng;
 pub struct Execution<'c> {
     state: ExecState<'c>,
     _uncancelled: PthreadCancelDisabled,
+    /// The execution may log.
+    _scope: CallScope,
 }
 
 impl<'c> Execution<'c> {
@@ -69,6 +74,7 @@ impl<'c> Execution<'c> {
         Execution {
             state: ExecState::new(core, process, policy, consistency, call),
             _uncancelled: PthreadCancelDisabled::begin(),
+            _scope: CallScope::enter(call.deadline),
         }
     }
 
@@ -185,12 +191,19 @@ impl<'c> Execution<'c> {
         };
         reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
         let is_error = reply.root.value.kind == Kind::Error;
-        if !is_error && !state.check_freshness(pending.command, reply.view(), destination, topology)
-        {
+        let check = match is_error {
+            true => FreshnessCheck::Accepted,
+            false => state.check_freshness(pending.command, reply.view(), destination, topology),
+        };
+        if check == FreshnessCheck::Rejected {
             destination.peer.record_success();
             return;
         }
         pending.store(reply);
+        if check == FreshnessCheck::Unverified {
+            destination.peer.record_success();
+            return pending.keep_unverified();
+        }
         if is_error {
             state.handle_error_reply(pending, destination, topology, &[]);
         } else {
@@ -272,9 +285,14 @@ impl<'c> Execution<'c> {
         sim_panic_point!(Cluster);
         let state = &mut self.state;
         let last_round = state.attempt_elapsed();
+        state.accept_unverified(commands, reply);
+        if commands.iter().all(|c| !c.is_pending) {
+            state.topology_outdated |= state.refresh;
+            return false;
+        }
         state.tries += 1;
         count(&state.core.stats.retries);
-        let mut end = state.end_of_call();
+        let mut end = state.end_of_call(commands);
         if end.is_none() && state.refresh {
             state.core.refresh_if_due(state.process, &state.call);
         }
@@ -286,7 +304,7 @@ impl<'c> Execution<'c> {
             let until = until.min(state.call.deadline);
             end = state.call.sleep(until).err();
         }
-        let end = end.or_else(|| state.end_of_call());
+        let end = end.or_else(|| state.end_of_call(commands));
         match end.or_else(|| state.end_before_write(commands, last_round)) {
             None => {
                 state.round_began = now();
@@ -311,6 +329,14 @@ impl<'c> Execution<'c> {
             .enumerate()
             .filter(|(_, c)| c.is_pending)
         {
+            // The primary could not be asked in time.
+            if end.code == Code::Timeout
+                && command.last().is_none()
+                && let Some(answer) = command.unverified()
+            {
+                PendingCommand::new(command, number, reply).complete(answer);
+                continue;
+            }
             let error = match (command.last(), end.code) {
                 // The error of the last attempt is more useful than the timeout.
                 (Some(last), Code::Timeout) => {

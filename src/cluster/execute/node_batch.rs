@@ -9,6 +9,7 @@ use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::{
     Call, Chunk, Connection, ConnectionKind, OUT, Peer, PollFd, Recv, TryAcquire, interest,
+    release_time,
 };
 use crate::resp::{CommandBody, Kind, NodeValue, Reply, Value, View, flag};
 use std::collections::HashMap;
@@ -348,8 +349,14 @@ pub fn send_and_receive(
         addresses.then((a.kind as u8).cmp(&(b.kind as u8)))
     });
     if !try_acquire_all(batches, commands, reply, call) {
+        let last = last_connect(batches, call);
         for batch in batches.iter_mut() {
-            let attempt = call.attempt_at(now());
+            let time = now();
+            if last.passed(time) {
+                batch.fail(not_asked(batch, call, time), commands, reply);
+                continue;
+            }
+            let attempt = call.attempt_at(time).limited_to(last);
             match batch.peer.acquire(batch.kind, attempt) {
                 Ok(connection) => {
                     batch.has_permit = true;
@@ -412,6 +419,7 @@ fn try_acquire_all(
         }
         batch.has_permit = true;
     }
+    let last = last_connect(batches, call);
     let mut unconnected: Vec<&mut NodeBatch> = Vec::with_capacity(batches.len());
     for batch in batches.iter_mut() {
         if batch.connection.is_some() {
@@ -425,7 +433,11 @@ fn try_acquire_all(
     unconnected.sort_by_key(|batch| !batch.peer.health.is_healthy());
     for batch in unconnected {
         let time = now();
-        let until = call.attempt_deadline(time).share(time, to_open);
+        if last.passed(time) {
+            batch.fail(not_asked(batch, call, time), commands, reply);
+            continue;
+        }
+        let until = call.attempt_deadline(time).min(last).share(time, to_open);
         to_open -= 1;
         match batch.peer.open(batch.kind, call.attempt_until(until)) {
             Ok(connection) => {
@@ -438,6 +450,34 @@ fn try_acquire_all(
     true
 }
 
+/// When a call has to stop waiting, so that it ends by its deadline: then it closes the connections and frees what they
+/// have received.
+fn last_moment(batches: &[NodeBatch], reply: &Reply, call: &Call<'_>) -> Deadline {
+    let connections = batches.iter().filter_map(|batch| batch.connection.as_ref());
+    let held: usize = connections.map(|connection| connection.held_bytes()).sum();
+    let open = batches.iter().filter(|b| !b.is_done()).count();
+    // A single connection is no more than any other call closes.
+    let closed = if open > 1 { open } else { 0 };
+    let reserve = release_time(reply.held_bytes() + held, closed);
+    call.deadline.earlier(reserve)
+}
+
+/// The same for the connections that are being opened.
+fn last_connect(batches: &[NodeBatch], call: &Call<'_>) -> Deadline {
+    match batches.len() {
+        1 => call.deadline,
+        n => call.deadline.earlier(release_time(0, n)),
+    }
+}
+
+/// The error of a batch for which no time was left. It blames no node.
+fn not_asked(batch: &NodeBatch, call: &Call<'_>, time: Time) -> Error {
+    let ms = call.elapsed(time).as_millis();
+    let node = batch.peer.origin().name();
+    let message = format_args!("the call timed out after {ms} ms, before {node} was asked");
+    Error::new(Code::Timeout, message)
+}
+
 /// Finishes the last batch in flight with blocking receives, without poll(2).
 fn finish_single(
     batch: &mut NodeBatch,
@@ -447,15 +487,19 @@ fn finish_single(
     call: &Call<'_>,
 ) {
     let mut rounds = 0;
-    while let Some(connection) = &mut batch.connection {
-        let outcome = if rounds > 0 && call.deadline.passed(now()) {
+    while batch.connection.is_some() {
+        let last = last_moment(std::slice::from_ref(batch), reply, call);
+        let Some(connection) = &mut batch.connection else {
+            return;
+        };
+        let outcome = if rounds > 0 && last.passed(now()) {
             Err(connection.timeout_error(call.attempt_until(call.deadline)))
         } else if rounds > 0
             && let Err(error) = call.check_cancelled()
         {
             Err(error.at(batch.peer.origin().name().to_string()))
         } else {
-            connection.send_and_recv(call.attempt_until(batch.attempt_deadline))
+            connection.send_and_recv(call.attempt_until(batch.attempt_deadline.min(last)))
         };
         if let Err(error) =
             outcome.and_then(|()| batch.take_replies(commands, reply, batch_errors, call))
@@ -479,7 +523,8 @@ fn poll_many(
     call: &Call<'_>,
 ) -> Result<()> {
     let mut fds: Vec<PollFd> = Vec::with_capacity(batches.len() + 1);
-    let mut until = call.deadline;
+    let last = last_moment(batches, reply, call);
+    let mut until = last;
     let mut has_buffered = false;
     for batch in batches.iter() {
         match &batch.connection {
@@ -499,7 +544,7 @@ fn poll_many(
         call.wait(&mut fds, until)?;
     }
     let time = now();
-    let over = call.deadline.passed(time);
+    let over = last.passed(time);
     for (batch, ready) in batches.iter_mut().zip(&fds) {
         let Some(connection) = &mut batch.connection else {
             continue;

@@ -6,6 +6,7 @@ use super::node_batch::{BatchErrors, NodeBatch};
 use super::pending_reply::{PendingCommand, PendingReply};
 use super::routed_command::RoutedCommand;
 use super::slot_order::enforce_slot_order;
+use super::waits::keep_waits_with_writes;
 use crate::error::Error;
 use crate::net::no_answer;
 use crate::resp::{Reply, Value};
@@ -50,6 +51,7 @@ impl ExecState<'_> {
         handled.sort_unstable();
         let open = close_answered(commands, &handled);
         enforce_slot_order(commands, reply, &open);
+        keep_waits_with_writes(commands, reply);
     }
 
     /// The commands of failed batches that have no reply, each with its batch and error.
@@ -109,7 +111,7 @@ fn error_replies<'b>(
 
 /// Closes the commands that were answered without an error. Returns those that are sent again in
 /// the order of their slot: a read that is repeated at the primary changes nothing, so its order
-/// does not matter.
+/// does not matter. A command that waits for writes has no place in the order of its slot.
 fn close_answered(commands: &mut [RoutedCommand<'_>], handled: &[usize]) -> Vec<usize> {
     let mut open = Vec::new();
     for (number, command) in commands.iter_mut().enumerate() {
@@ -117,7 +119,9 @@ fn close_answered(commands: &mut [RoutedCommand<'_>], handled: &[usize]) -> Vec<
             continue;
         }
         if command.unroutable || handled.binary_search(&number).is_ok() {
-            open.push(number);
+            if !command.waits_for_writes() {
+                open.push(number);
+            }
         } else {
             command.is_pending = false;
         }

@@ -45,8 +45,22 @@ impl<'r, 'a> PendingCommand<'r, 'a> {
             Some(whole) if !whole.node_values.is_empty() => {
                 whole.node_values[0] = whole.absorb(*reply);
             }
+            // The unverified answer borrows from the reply before this one.
+            Some(whole) if self.command.unverified().is_some() => {
+                whole.root = whole.absorb(*reply);
+            }
             _ => *self.reply = Some(reply),
         }
+    }
+
+    /// Keeps what is stored as its answer while the primary is asked.
+    pub(super) fn keep_unverified(&mut self) {
+        let answer = self.answer();
+        let retry_state = self.command.retry_state();
+        retry_state.unverified = Some(answer);
+        // The failure of another replica says nothing about the primary.
+        retry_state.last = None;
+        retry_state.unverifiable = false;
     }
 
     /// Stores its answer and closes it.

@@ -76,7 +76,8 @@ impl<'r> PreludeReplies<'r> {
 
     /// Whether every command between MULTI and EXEC was refused.
     fn is_each_refused(&self, transaction: &RoutedCommand<'_>) -> bool {
-        let CommandBody::Encoded(bytes) = transaction.body() else {
+        let (CommandBody::Encoded(bytes) | CommandBody::SecretEncoded(bytes)) = transaction.body()
+        else {
             return false;
         };
         let mut args = Vec::new();

@@ -30,6 +30,7 @@ impl ExecState<'_> {
             retry_state.redirect_target = None;
             retry_state.asking = false;
             retry_state.last = Some(error);
+            retry_state.unverifiable = true;
             return;
         }
         let retry_state = pending.command.retry_state();

@@ -39,7 +39,12 @@ impl ExecState<'_> {
                 // A node with a wrong certificate may have taken the address of another.
                 self.topology_outdated |=
                     matches!(error.code, Code::Timeout | Code::Connect | Code::Tls);
-                pending.fail(&error);
+                let is_fault_of_node =
+                    matches!(error.code, Code::Auth | Code::Protocol | Code::Tls);
+                match pending.command.unverified() {
+                    Some(answer) if is_fault_of_node => pending.complete(answer),
+                    _ => pending.fail(&error),
+                }
             }
         }
     }
@@ -85,6 +90,11 @@ impl ExecState<'_> {
         let retry_state = command.retry_state();
         retry_state.redirect_target = None;
         retry_state.asking = false;
+        // Servers close idle connections: the first loss of one says nothing about the node.
+        let is_repeated = |last: &Error| last.code == Code::Io && error.code == Code::Io;
+        retry_state.unverifiable |= plan.eject
+            || error.code == Code::Down
+            || retry_state.last.as_ref().is_some_and(is_repeated);
         // The error of an attempt that the deadline cut short is less useful than the error before it.
         let replaces = match &retry_state.last {
             None => true,
@@ -101,7 +111,7 @@ impl ExecState<'_> {
     /// Takes a node out of rotation for a while.
     fn eject(&self, destination: &Destination<'_>, error: &Error) {
         // An attempt that the deadline cut short shows nothing about the node.
-        if was_cut_short(error, self.attempt_elapsed()) {
+        if error.node.is_none() || was_cut_short(error, self.attempt_elapsed()) {
             return;
         }
         let health = &destination.peer.health;
@@ -116,7 +126,7 @@ impl ExecState<'_> {
         if health.record_failure(time, rng().random_range(0.0..1.0)) {
             log::log(log::WARN, || {
                 let address = destination.peer.address();
-                format!("{address} is ejected for a while: {error}")
+                format!("{address} is ejected for a while: {}", error.loggable())
             });
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::net::Peer;
-use crate::resp::CommandBody;
+use crate::resp::{CommandBody, NodeValue};
 use std::sync::Arc;
 
 /// The destination of a command.
@@ -13,6 +13,9 @@ pub enum Target {
     /// The primary that serves the slot, never a replica in its place: a command without a key is
     /// answered by any node, so a wrong node would not redirect it.
     Primary(u16),
+    /// The connection of the writes to the slot before it: it waits for them (WAIT). Its answer counts only if all of
+    /// them were sent with it.
+    Writes(u16),
     /// Any node.
     Anywhere,
     /// This node and no other.
@@ -54,6 +57,10 @@ pub(super) struct RetryState {
     pub(super) primary_only: bool,
     /// The error of the last attempt.
     pub(super) last: Option<Error>,
+    /// A replica's answer that lacks a key of a migrating slot, while the primary is asked for the key.
+    pub(super) unverified: Option<NodeValue>,
+    /// The primary cannot be asked: the unverified answer stands.
+    pub(super) unverifiable: bool,
     /// Sent in place of its body: EVAL with the script, where EVALSHA failed.
     pub(super) replacement: Option<Vec<u8>>,
     /// Sent in place of a transaction: only what shows whether the node accepts MULTI.
@@ -162,10 +169,19 @@ impl<'a> RoutedCommand<'a> {
             .and_then(|state| state.last.as_ref())
     }
 
+    pub(super) fn unverified(&self) -> Option<NodeValue> {
+        self.retry_state.as_ref().and_then(|state| state.unverified)
+    }
+
     pub(super) fn retry_state(&mut self) -> &mut RetryState {
         self.retry_state.get_or_insert_default()
     }
 
+    pub(super) fn waits_for_writes(&self) -> bool {
+        matches!(self.target, Target::Writes(_))
+    }
+
+    /// The slot in whose order it has a place.
     pub(super) fn slot(&self) -> Option<u16> {
         match self.target {
             Target::Slot(slot) | Target::Primary(slot) => Some(slot),

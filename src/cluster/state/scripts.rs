@@ -110,7 +110,10 @@ impl Scripts {
                 parse_command(bytes, 0, &mut parsed).ok()?;
                 &parsed
             }
-            CommandBody::Named(..) => return None,
+            // Neither a short command nor one with a password is EVALSHA or FCALL.
+            CommandBody::Named(..) | CommandBody::SecretArgs(_) | CommandBody::SecretEncoded(_) => {
+                return None;
+            }
         };
         let row = find(args)?;
         let (_, name) = BY_DIGEST.iter().find(|(command, _)| *command == row)?;

@@ -5,18 +5,22 @@
 
 use super::memory_budget::MemoryBudget;
 use super::recv_buffer::{Chunk, KEEP, RecvBuffer};
+use super::release_time::release_time;
 use super::stream::Stream;
 use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, Recv};
 use crate::net::wait::{Attempt, Call, TICK_MS};
 use crate::resp::{
-    CommandBody, Decoder, INLINE_TEXT, Kind, Limits, Origin, Reply, Value, chunk_tag,
+    CommandBody, CommandBuffer, Decoder, INLINE_TEXT, Kind, Limits, Origin, Reply, Value, chunk_tag,
 };
 use crate::sim_hooks::sim_panic_point;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
+
+/// The most that is sent before the call looks at the clock.
+const MAX_SENT: usize = 8 << 20;
 
 /// A reply with fewer values is not counted in the memory budget.
 const UNCOUNTED_VALUES: usize = 4096;
@@ -27,7 +31,7 @@ pub struct Connection {
     stream: Stream,
     origin: Arc<Origin>,
     /// Encoded commands, and the number of bytes of them that have been sent.
-    out: Vec<u8>,
+    out: CommandBuffer,
     written: usize,
     input: RecvBuffer,
     decoder: Decoder,
@@ -51,7 +55,7 @@ impl Connection {
         Connection {
             stream,
             origin,
-            out: Vec::new(),
+            out: CommandBuffer::default(),
             written: 0,
             input: RecvBuffer::new(memory),
             decoder: Decoder::new(limits),
@@ -74,23 +78,18 @@ impl Connection {
     #[inline]
     pub fn push(&mut self, body: &CommandBody<'_>) {
         sim_panic_point!(Net);
-        body.write(&mut self.out);
+        self.out.push(body);
     }
 
     /// Moves encoded commands to the bytes to send. If there are none yet, the buffers are swapped.
     pub fn push_all(&mut self, encoded: &mut Vec<u8>) {
         sim_panic_point!(Net);
-        if self.out.is_empty() {
-            std::mem::swap(&mut self.out, encoded);
-        } else {
-            self.out.extend_from_slice(encoded);
-        }
-        encoded.clear();
+        self.out.append(encoded);
     }
 
     /// Removes bytes, none of which has been sent, from the bytes to send.
     pub fn remove_unsent(&mut self, bytes: std::ops::Range<usize>) {
-        self.out.drain(bytes);
+        self.out.remove(bytes);
     }
 
     /// The number of bytes to send, including those that have been sent.
@@ -140,7 +139,8 @@ impl Connection {
 
     #[inline(always)]
     fn send_by(&mut self, send: impl Fn(&mut Stream, &[u8]) -> io::Result<usize>) -> Result<()> {
-        while self.written < self.out.len() {
+        let until = self.written.saturating_add(MAX_SENT);
+        while self.written < self.out.len().min(until) {
             match send(&mut self.stream, &self.out[self.written..]) {
                 Ok(n) => self.written += n,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -255,6 +255,12 @@ impl Connection {
             .map_err(|e| e.at(self.origin.name()).sent(self.written > 0))
     }
 
+    /// The memory that is freed if the connection is closed, as far as it grows with what is sent and received.
+    pub fn held_bytes(&self) -> usize {
+        let values = self.values.len() + self.decoder.pending_values();
+        self.out.len() + self.input.bytes.len() + values * size_of::<Value>()
+    }
+
     /// Waits for the next reply.
     pub fn reply(&mut self, attempt: Attempt<'_>) -> Result<Box<Reply>> {
         let call = attempt.call;
@@ -269,14 +275,27 @@ impl Connection {
             rounds += 1;
             if rounds > 1 {
                 let time = now();
-                if call.deadline.passed(time) {
+                let deadline = call.deadline.earlier(release_time(self.held_bytes(), 1));
+                if deadline.passed(time) {
                     return Err(self.timeout_error(attempt));
                 }
                 self.check(call)?;
-                attempt = call.attempt_at(time);
+                attempt = call.attempt_at(time).limited_to(deadline);
             }
             self.send_and_recv(attempt)?;
         }
+    }
+
+    /// Whether the node, on a connection without TLS, has closed it before any reply, or has sent a TLS record: what the
+    /// TLS port of a server does.
+    #[cold]
+    pub fn looks_like_tls_port(&self) -> bool {
+        /// A handshake record or an alert, of any version of TLS.
+        const RECORDS: [[u8; 2]; 2] = [[0x16, 0x03], [0x15, 0x03]];
+        let received = &self.input.bytes;
+        self.stream.is_plain()
+            && !self.pushes
+            && (received.is_empty() || RECORDS.iter().any(|record| received.starts_with(record)))
     }
 
     /// The error that a server sent before it closed a connection that is being set up.
@@ -433,11 +452,8 @@ impl Connection {
             return false;
         }
         self.input.reset(&self.origin);
-        self.out.clear();
+        self.out.clear(KEEP);
         self.written = 0;
-        if self.out.capacity() > KEEP {
-            self.out = Vec::new();
-        }
         if !self.input.lease.is_empty() {
             self.input.lease.give_back();
             self.leased_values = 0;

@@ -29,7 +29,10 @@ pub fn handshake(
     };
     let outcome = handshake.run(config, kind, first);
     let sent = handshake.connection.written() > handshake.size;
-    outcome.map_err(|e| {
+    outcome.map_err(|mut e| {
+        if let Some(password) = &config.password {
+            e.message = password.remove_from(&e.message);
+        }
         let sent = sent && e.sent;
         e.sent(sent)
     })
@@ -65,7 +68,7 @@ impl Handshake<'_> {
             if let Some(password) = password {
                 hello.extend([b"AUTH".as_slice(), user.as_bytes(), password.as_bytes()]);
             }
-            self.connection.push(&CommandBody::Args(&hello));
+            self.connection.push(&CommandBody::SecretArgs(&hello));
             // With a password, the rest is sent after it has been accepted.
             let sent = match password {
                 None => self.send_setup(config, kind, first),
@@ -100,18 +103,14 @@ impl Handshake<'_> {
             // Redis before 6 has no users.
             auth.extend(config.user.as_ref().map(|user| user.as_bytes()));
             auth.push(password.as_bytes());
-            let reply = self.send_command(&auth)?;
+            self.connection.push(&CommandBody::SecretArgs(&auth));
+            let reply = self.reply()?;
             if let Some(error) = refusal(&reply, "AUTH") {
                 return Err(error);
             }
         }
         let sent = self.send_setup(config, kind, first);
         self.read_setup_replies(&sent).map(|()| zone)
-    }
-
-    fn send_command(&mut self, args: &[&[u8]]) -> Result<Box<Reply>> {
-        self.connection.push(&CommandBody::Args(args));
-        self.reply()
     }
 
     /// The next reply. A server that closes the connection at once may have sent an error before, which can be received

@@ -6,6 +6,7 @@ mod endpoint;
 mod handshake;
 mod memory_budget;
 mod recv_buffer;
+mod release_time;
 mod stream;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
@@ -16,5 +17,6 @@ pub use endpoint::Endpoint;
 pub use handshake::handshake;
 pub use memory_budget::MemoryBudget;
 pub use recv_buffer::Chunk;
+pub use release_time::release_time;
 pub use stream::Stream;
 pub use tls::Tls;

@@ -9,6 +9,10 @@ use std::sync::Arc;
 const ROOM: usize = 16 * 1024;
 /// The rest of a string is received in one call if more than this is missing.
 const LARGE: usize = 64 * 1024;
+/// The most that one receive takes: the call looks at the clock between two. Copying the rest of a string is fast,
+/// decoding many short values is slower.
+const MAX_STRING_PART: usize = 8 << 20;
+const MAX_RECEIVED: usize = 256 << 10;
 /// The largest buffer for the replies of a pipeline.
 const CHUNK: usize = 256 * 1024;
 /// A reply of at most this size is copied out of the buffer. A larger one takes the buffer with it.
@@ -78,7 +82,11 @@ impl RecvBuffer {
         }
         let spare = self.spare();
         Ok(Room {
-            bytes: if announced { wants.min(spare) } else { spare },
+            bytes: if announced {
+                wants.min(spare).min(MAX_STRING_PART)
+            } else {
+                spare.min(MAX_RECEIVED)
+            },
             announced,
         })
     }

@@ -36,7 +36,7 @@ impl Pool {
     /// Sends one command and returns its reply.
     #[inline(always)]
     pub fn call(&self, body: &CommandBody<'_>, attempt: Attempt<'_>) -> Result<Box<Reply>> {
-        if self.kind.is_blocking() {
+        if self.kind.is_blocking() || body.is_secret() {
             return self.call_exclusive(body, attempt);
         }
         // The common case: an idle connection. A statement of its own, so that the lock is

@@ -164,7 +164,11 @@ impl Connector {
         let began = now();
         let zone = self
             .set_up(&mut connection, kind, first, attempt)
-            .map_err(|e| {
+            .map_err(|mut e| {
+                let is_closed_or_invalid = matches!(e.code, Code::Io | Code::Protocol);
+                if is_closed_or_invalid && connection.looks_like_tls_port() {
+                    e.message += " (is it a TLS port? Then the URL begins with rediss://)";
+                }
                 let sent = e.sent && !first.is_empty();
                 e.sent(sent)
             })?;

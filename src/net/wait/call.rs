@@ -7,6 +7,7 @@
 use super::cancel_flag::{CancelFlag, SeenInterrupts};
 use super::wait_callback::{self, CallbackTiming};
 use super::wakers::{Waker, Wakers};
+use crate::call_scope::{CallScope, limit_nested, run_callback};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, PollFd};
@@ -56,7 +57,7 @@ impl<'a> Call<'a> {
         Call {
             began,
             started: began,
-            deadline: Deadline::after(began, timeout_ms),
+            deadline: limit_nested(Deadline::after(began, timeout_ms)),
             attempt_ms,
             early: false,
             command: "",
@@ -130,7 +131,18 @@ impl<'a> Call<'a> {
     }
 
     fn invoke_callback(&self, timing: CallbackTiming) -> Result<()> {
-        if wait_callback::call_wait_callback(self.started, now(), timing) {
+        let process = sys::process_number();
+        let _scope = CallScope::enter(self.deadline);
+        let goes_on =
+            run_callback(|| wait_callback::call_wait_callback(self.started, now(), timing));
+        if process != sys::process_number() {
+            // Otherwise the child would read replies on the connections of its parent.
+            return Err(Error::new(
+                Code::Interrupted,
+                "the wait callback forked: the call goes on in the parent only",
+            ));
+        }
+        if goes_on {
             return Ok(());
         }
         Err(Error::new(

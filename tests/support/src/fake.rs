@@ -111,6 +111,20 @@ impl FakeCluster {
         self.assign(slots, self.nodes.len());
     }
 
+    /// Makes a replica the primary of its shard. The other nodes of the shard become its replicas.
+    pub fn promote(&self, replica: usize) {
+        let mut state = lock(&self.shared.state);
+        let old = state.primaries[replica].unwrap_or(replica);
+        for owner in state.owners.iter_mut().filter(|owner| **owner == old) {
+            *owner = replica;
+        }
+        for primary in state.primaries.iter_mut().filter(|p| **p == Some(old)) {
+            *primary = Some(replica);
+        }
+        state.primaries[old] = Some(replica);
+        state.primaries[replica] = None;
+    }
+
     /// The node that serves a slot, if one does.
     pub fn owner(&self, slot: u16) -> Option<usize> {
         let owner = lock(&self.shared.state).owners[usize::from(slot)];

@@ -257,6 +257,24 @@ fn signal(pid: u32, signal: libc::c_int) {
 }
 
 #[test]
+fn output_to_closed_pipe_is_no_error() {
+    for args in [&["help"][..], &["ctl", "--help"], &["servers"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let done = Command::new(TOOL)
+            .args(args)
+            .stdout(writer)
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&done.stderr);
+        assert!(
+            done.status.success() && errors.is_empty(),
+            "{args:?}: {errors}"
+        );
+    }
+}
+
+#[test]
 fn tool_returns_exit_code_of_command_and_cleans_up() {
     let _alone = alone();
     let script = "echo $RDC_URL; echo $RDC_CONTROL; \"$RDC_CLUSTER\" ctl nodes; exit 7";

@@ -16,6 +16,7 @@ pub use session::TlsSession;
 
 use crate::config::Config;
 use crate::error::{Code, Error, Result};
+use error_message::words;
 use pem_files::{authorities, identity};
 use rustls::client::{ClientConfig, ClientConnection, Resumption};
 use rustls::crypto::ring;
@@ -43,7 +44,7 @@ impl Tls {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .map_err(|e| Error::invalid(format_args!("TLS cannot be used: {e}")))?;
+            .map_err(|e| Error::invalid(format_args!("TLS cannot be used: {}", words(&e))))?;
         let builder = if config.tls_insecure_skip_verify {
             builder
                 .dangerous()
@@ -90,8 +91,10 @@ impl Tls {
                 Error::new(Code::Tls, format_args!("{host:?} {why}"))
             })?,
         };
-        let client = ClientConnection::new(self.config.clone(), name)
-            .map_err(|e| Error::new(Code::Tls, format_args!("cannot create a TLS session: {e}")))?;
+        let client = ClientConnection::new(self.config.clone(), name).map_err(|e| {
+            let message = format_args!("cannot create a TLS session: {}", words(&e));
+            Error::new(Code::Tls, message)
+        })?;
         Ok(Box::new(TlsSession::new(client)))
     }
 }

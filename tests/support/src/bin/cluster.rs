@@ -1,5 +1,6 @@
 //! `cluster run -- CMD`: runs a program with a real cluster. See `cluster --help`.
 
+use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -53,20 +54,29 @@ fn main() -> ExitCode {
     })
 }
 
+/// Prints the text. A reader that has seen enough, as in `cluster ctl nodes | head -1`, is no error.
 fn show(text: &str) -> Result<ExitCode> {
-    print!("{text}");
-    Ok(ExitCode::SUCCESS)
+    let mut stdout = std::io::stdout();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new(format!("cannot write the output: {e}")))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 fn servers() -> Result<ExitCode> {
     let chosen = find::server()?;
-    println!("{chosen} (used)");
+    let mut lines = format!("{chosen} (used)\n");
     for found in find::servers() {
         if found.path != chosen.path {
-            println!("{found}");
+            lines += &format!("{found}\n");
         }
     }
-    Ok(ExitCode::SUCCESS)
+    show(&lines)
 }
 
 fn ctl(words: &[&str]) -> Result<ExitCode> {
@@ -75,10 +85,9 @@ fn ctl(words: &[&str]) -> Result<ExitCode> {
             "RDC_CONTROL is not set: ctl works inside `cluster run -- CMD`, or with the socket that `cluster start` prints",
         ));
     };
-    for line in control::request(&PathBuf::from(socket), words)? {
-        println!("{line}");
-    }
-    Ok(ExitCode::SUCCESS)
+    let lines = control::request(&PathBuf::from(socket), words)?;
+    let lines: Vec<String> = lines.iter().map(|line| format!("{line}\n")).collect();
+    show(&lines.concat())
 }
 
 fn start(words: &[&str]) -> Result<ExitCode> {
@@ -91,9 +100,12 @@ fn start(words: &[&str]) -> Result<ExitCode> {
     turn.clone().listen(signals);
     let cluster = Arc::new(builder.start()?);
     let socket = control::serve(&cluster)?;
-    println!("RDC_URL={}", cluster.url());
-    println!("RDC_SEEDS={}", cluster.seeds());
-    println!("RDC_CONTROL={}", socket.display());
+    show(&format!(
+        "RDC_URL={}\nRDC_SEEDS={}\nRDC_CONTROL={}\n",
+        cluster.url(),
+        cluster.seeds(),
+        socket.display()
+    ))?;
     loop {
         if turn.caught().is_some() {
             cluster.end();
