@@ -396,8 +396,12 @@ rdc_reply *rdc_pipeline_execute(rdc_pipeline *pipeline);
 
 /* As rdc_pipeline_execute(), inside MULTI and EXEC: either all commands run, with no other
    command between them, or none. All keys must be in one slot (use {hash tags}). Otherwise
-   the reply is RDC_ERR_CROSSSLOT, and nothing is sent. If the server rejects the
-   transaction, the reply is its ERROR. */
+   the reply is RDC_ERR_CROSSSLOT, and nothing is sent. Without a key, the transaction runs
+   at any primary. If the server rejects the transaction, the reply is its ERROR.
+
+   The user needs the right to MULTI. Each node is asked for it once, before the first
+   transaction. If a node refuses MULTI later, its commands run one by one: the reply is an
+   ERROR that names MULTI, and rdc_reply_sent() is 1. */
 rdc_reply *rdc_pipeline_execute_atomic(rdc_pipeline *pipeline);
 
 /* Removes all commands from the pipeline. */
@@ -445,8 +449,10 @@ const rdc_reply *rdc_reply_find(const rdc_reply *map, const char *key);
 const char *rdc_reply_node(const rdc_reply *reply);
 
 /* Returns 0 if the command certainly did not run: it was not sent, or every node that
-   received it rejected it. Sending it again is then safe. Returns 1 if the command ran or
-   may have run. */
+   received it refused to run it (NOPERM, OOM, READONLY, unknown command ...). Sending it
+   again is then safe. Returns 1 if the command ran or may have run, and for the error of a
+   command that ran and failed (WRONGTYPE, a syntax error). A script or a module can choose
+   the text of its error, so only whole sentences of the server count there. */
 int32_t rdc_reply_sent(const rdc_reply *reply);
 
 /* One call instead of three. Returns the type. Stores the text in *str (NULL if there is

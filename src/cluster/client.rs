@@ -280,7 +280,7 @@ impl Client {
             let (slot, read) = (key_slot(key), access == Access::Read);
             let process = core.process();
             let call = self.call(process, 0).early(allows_early_send(row));
-            let call = call.repeatable(read);
+            let call = call.of_command(row.name).repeatable(read);
             let routed = || RoutedCommand::new(body, row.name, Target::Slot(slot), read);
             if read && self.policy.read_from != ReadFrom::Primary {
                 return Ok(self.context_of(core, process, call).run_one(routed()));

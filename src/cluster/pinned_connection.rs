@@ -14,7 +14,7 @@ use crate::net::{Call, ConnectionKind, PthreadCancelDisabled};
 use crate::resp::{CommandBody, Kind, Reply, Value, flag};
 use crate::route::{
     Classified, ErrorContext, RetryAction, StateChange, StateEffect, StatePart, StateParts,
-    action_for_reply,
+    Wording, action_for_reply,
 };
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -134,7 +134,8 @@ impl PinnedConnection {
             guard.keep();
         }
         if reply.root.value.kind == Kind::Error {
-            let slot_moved = self.handle_error_reply(context, &mut reply, from.address());
+            let wording = Wording::of(command.row, Some(self.slot));
+            let slot_moved = self.handle_error_reply(context, &mut reply, from.address(), wording);
             guard.kept.slot_moved |= slot_moved;
         }
         Ok(reply)
@@ -148,24 +149,30 @@ impl PinnedConnection {
         context: &ExecContext<'_>,
         reply: &mut Reply,
         from: &Address,
+        wording: Wording,
     ) -> bool {
-        const NOT_REPEATABLE: ErrorContext = ErrorContext {
+        let not_repeatable = ErrorContext {
             repeatable: false,
             node_chosen_by_caller: false,
             any_replica_ok: false,
             is_not_primary: false,
+            wording,
         };
         let text = reply.view().text().unwrap_or_default().to_vec();
-        let refusal = match action_for_reply(&text, from, NOT_REPEATABLE) {
+        let refusal = match action_for_reply(&text, from, not_repeatable) {
             RetryAction::Deliver(code) => {
                 reply.root.value.code = code as u8;
-                if text.starts_with(b"EXECABORT") {
-                    // No queued command has run.
-                    reply.root.value.flags &= !flag::SENT;
-                }
                 return false;
             }
-            RetryAction::ResendScript => return false,
+            RetryAction::Refused(code) => {
+                reply.root.value.code = code as u8;
+                reply.root.value.flags &= !flag::SENT;
+                return false;
+            }
+            RetryAction::ResendScript => {
+                reply.root.value.flags &= !flag::SENT;
+                return false;
+            }
             RetryAction::Moved { slot, to } => self.moved(context, slot, &to),
             RetryAction::Ask { .. } => {
                 count(&context.core.stats.ask);

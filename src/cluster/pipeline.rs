@@ -14,7 +14,7 @@ use crate::resp::{
 };
 use crate::route::{
     Access, BlockingTimeout, Classified, Flag, KeyGroups, Merge, Nodes, Route, RouteOptions, Row,
-    classify, merge, printable,
+    StateChange, classify, is_refused_by_transaction, merge, printable,
 };
 use crate::topology::{Topology, key_slot};
 use std::sync::Arc;
@@ -535,23 +535,53 @@ impl Pipeline {
         Some(reply)
     }
 
-    /// On a pinned handle: its connection may be in a transaction.
+    /// On a pinned handle: its connection may be in a transaction. Once a command that changes the state of the
+    /// connection has failed, the rest is not sent: after MULTI it would run one by one, after SELECT elsewhere.
     fn execute_one_by_one(&self, core: &Core) -> Box<Reply> {
         let mut reply = Box::<Reply>::default();
         reply.node_values = Vec::with_capacity(self.queued.len());
+        let mut failed: Option<&QueuedCommand> = None;
         for command in &self.queued {
-            let single = match command.route {
-                QueuedRoute::Invalid(at) => Box::new(Reply::error(&self.errors[at as usize])),
+            let single = match (command.route, failed) {
+                (QueuedRoute::Invalid(at), _) => Box::new(Reply::error(&self.errors[at as usize])),
+                (_, Some(failed)) => Box::new(Reply::error(&not_sent_behind(failed))),
                 _ => self
                     .client
                     .command_resp(&self.bytes[command.begin..command.end]),
             };
+            if failed.is_none() && self.leaves_wrong_state(command, &single) {
+                failed = Some(command);
+            }
             let answer = reply.absorb(*single);
             reply.node_values.push(answer);
         }
         self.finish(&mut reply, core);
         reply
     }
+
+    /// Whether a command should have begun a state of its connection and has not.
+    fn leaves_wrong_state(&self, command: &QueuedCommand, reply: &Reply) -> bool {
+        let view = reply.view();
+        let is_refused = view.kind() == Kind::Error
+            && !is_refused_by_transaction(view.text().unwrap_or_default());
+        let mut args = Vec::new();
+        if !is_refused || command.parse(&self.bytes, &mut args).is_err() {
+            return false;
+        }
+        let command = classify(&args);
+        command.state_change() != StateChange::Nothing && !command.state_effect().begins.is_empty()
+    }
+}
+
+#[cold]
+fn not_sent_behind(failed: &QueuedCommand) -> Error {
+    Error::new(
+        Code::Io,
+        format_args!(
+            "not sent, because {} failed before it in this pipeline, and the connection is not in the state that {0} sets",
+            failed.name()
+        ),
+    )
 }
 
 #[inline]

@@ -29,4 +29,4 @@ pub use pool::TryAcquire;
 pub use sys::{
     DescriptorRegistry, OUT, PollFd, PthreadCancelDisabled, Recv, interest, process_number,
 };
-pub use wait::{Attempt, Call, CancelFlag, POLL_INTERVAL, Wakers, set_wait_callback};
+pub use wait::{Attempt, Call, CancelFlag, POLL_INTERVAL, Wakers, no_answer, set_wait_callback};

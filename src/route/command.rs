@@ -13,7 +13,7 @@ pub enum Access {
     Write,
 }
 
-/// The flags of COMMAND, and four that servers do not report: `MayReplicate`, `Connection`, `PrimaryOnly`, `Secret`.
+/// The flags of COMMAND, and five that servers do not report: `MayReplicate`, `Connection`, `PrimaryOnly`, `Secret`, `OwnErrors`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Flag {
@@ -51,6 +51,8 @@ pub enum Flag {
     PrimaryOnly,
     /// May have a password among its arguments: buffers that hold it are overwritten.
     Secret,
+    /// Code of the caller or of a module may choose the text of its errors.
+    OwnErrors,
     /// Has sub-commands, each with a row of its own.
     Container,
 }

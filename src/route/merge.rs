@@ -35,6 +35,22 @@ pub enum Merge {
 }
 
 impl Merge {
+    /// Whether the answer of a node that is asked twice would count twice.
+    fn counts_each_answer(self) -> bool {
+        match self {
+            Merge::InOrder | Merge::Concat | Merge::Sum | Merge::SumByName | Merge::ByNode => true,
+            Merge::AllSucceeded
+            | Merge::OneSucceeded
+            | Merge::FirstFound
+            | Merge::Min
+            | Merge::Max
+            | Merge::And
+            | Merge::Or
+            | Merge::Union
+            | Merge::Series => false,
+        }
+    }
+
     /// Whether the command is atomic on one server, which it cannot be when it is split.
     pub fn is_atomic(self) -> bool {
         self == Merge::AllSucceeded
@@ -102,8 +118,8 @@ pub fn merge(how: Merge, reply: &mut Reply, groups: &KeyGroups) {
         return;
     }
     let root = match how {
-        // A failover during the call can send two shards' commands to one node.
-        _ if groups.is_empty() && has_duplicate_node(&answers) => None,
+        // A failover, or the end of a shard, during the call can send two shards' commands to one node.
+        _ if groups.is_empty() && how.counts_each_answer() && has_duplicate_node(&answers) => None,
         Merge::InOrder => in_order(reply, &answers, groups),
         Merge::Concat => concat(reply, &answers),
         Merge::AllSucceeded => answers.first().copied(),

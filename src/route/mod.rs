@@ -15,6 +15,7 @@ mod missing_key;
 mod option_arg;
 mod packed_name;
 mod recovery;
+mod refusal;
 #[allow(clippy::module_inception)]
 mod route;
 mod scan;
@@ -33,7 +34,8 @@ pub use merge::{Merge, merge};
 pub use missing_key::may_be_missing_key;
 pub use recovery::{
     ErrorContext, RetryAction, RetryPlan, action_for_failure, action_for_reply, backoff_us,
-    redirect_backoff_us, was_cut_short,
+    leaves_time_for_write, redirect_backoff_us, was_cut_short,
 };
+pub use refusal::{Wording, is_refusal, is_refused_by_transaction};
 pub use route::{Nodes, Route, RouteOptions, crossslot, printable, route};
 pub use scan::{Scan, ScanStep, WalkTarget};

@@ -5,7 +5,7 @@
 
 #![cfg_attr(rustfmt, rustfmt::skip)]
 
-use super::command::{Block, Flag::{Admin, Blocking, Connection, Container, Denyoom, Fast, KeysMovable, KeysOptional, Loading, MayReplicate, NoAuth, NoMulti, Noscript, PrimaryOnly, Pubsub, Read, Secret, Stale, Write}, Request, Response, Row};
+use super::command::{Block, Flag::{Admin, Blocking, Connection, Container, Denyoom, Fast, KeysMovable, KeysOptional, Loading, MayReplicate, NoAuth, NoMulti, Noscript, OwnErrors, PrimaryOnly, Pubsub, Read, Secret, Stale, Write}, Request, Response, Row};
 use super::connection_state::{OffWord::*, StateChange::*, StatePart::*};
 use super::key_spec::{Begin::{After, Index, IndexIf}, Find::{Count, Range}, KeyAccess, KeySpec, Presence::*};
 use super::option_arg::OptionArg;
@@ -79,18 +79,18 @@ pub static ROWS: [Row; 558] = [
     // connection: the user of the connection
     // secret: the password
     Row::new(16, None, "AUTH", -2, &[Noscript, Loading, Stale, Fast, NoAuth, Connection, Secret], NONE).state(Begins(User)),
-    Row::new(17, None, "BF.ADD", -2, &[Write, Denyoom], K0),
-    Row::new(18, None, "BF.CARD", -2, &[Read, Fast], K1).read(),
-    Row::new(19, None, "BF.DEBUG", -2, &[Read, Fast], K1).read(),
-    Row::new(20, None, "BF.EXISTS", -2, &[Read, Fast], K1).read(),
-    Row::new(21, None, "BF.INFO", -2, &[Read, Fast], K1).read(),
-    Row::new(22, None, "BF.INSERT", -2, &[Write, Denyoom], K0),
-    Row::new(23, None, "BF.LOADCHUNK", -2, &[Write, Denyoom], K0),
-    Row::new(24, None, "BF.MADD", -2, &[Write, Denyoom], K0),
-    Row::new(25, None, "BF.MEXISTS", -2, &[Read, Fast], K1).read(),
-    Row::new(26, None, "BF.RESERVE", -2, &[Write, Denyoom], K0),
+    Row::new(17, None, "BF.ADD", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(18, None, "BF.CARD", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(19, None, "BF.DEBUG", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(20, None, "BF.EXISTS", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(21, None, "BF.INFO", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(22, None, "BF.INSERT", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(23, None, "BF.LOADCHUNK", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(24, None, "BF.MADD", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(25, None, "BF.MEXISTS", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(26, None, "BF.RESERVE", -2, &[Write, Denyoom, OwnErrors], K0),
     // primary: its cursor is valid only in the process that returned it
-    Row::new(27, None, "BF.SCANDUMP", -2, &[Read, Fast, PrimaryOnly], K1).read(),
+    Row::new(27, None, "BF.SCANDUMP", -2, &[Read, Fast, OwnErrors, PrimaryOnly], K1).read(),
     // route: it changes the state of one node
     Row::new(28, None, "BGREWRITEAOF", 1, &[Admin, Noscript], NONE).policy(Request::Selected, Response::Default),
     // route: it changes the state of one node
@@ -108,22 +108,22 @@ pub static ROWS: [Row; 558] = [
     Row::new(40, None, "BZMPOP", -5, &[Write, Blocking, KeysMovable], K4).block(Block::Seconds(1)),
     Row::new(41, None, "BZPOPMAX", -3, &[Write, Blocking, Noscript, Fast], K5).block(Block::Seconds(-1)),
     Row::new(42, None, "BZPOPMIN", -3, &[Write, Blocking, Noscript, Fast], K5).block(Block::Seconds(-1)),
-    Row::new(43, None, "CF.ADD", -2, &[Write, Denyoom], K0),
-    Row::new(44, None, "CF.ADDNX", -2, &[Write, Denyoom], K0),
+    Row::new(43, None, "CF.ADD", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(44, None, "CF.ADDNX", -2, &[Write, Denyoom, OwnErrors], K0),
     // write: flagged readonly, yet rewrites the filter
-    Row::new(45, None, "CF.COMPACT", -2, &[Read, Fast], K1),
-    Row::new(46, None, "CF.COUNT", -2, &[Read, Fast], K1).read(),
-    Row::new(47, None, "CF.DEBUG", -2, &[Read, Fast], K1).read(),
-    Row::new(48, None, "CF.DEL", -2, &[Write, Fast], K0),
-    Row::new(49, None, "CF.EXISTS", -2, &[Read, Fast], K1).read(),
-    Row::new(50, None, "CF.INFO", -2, &[Read, Fast], K1).read(),
-    Row::new(51, None, "CF.INSERT", -2, &[Write, Denyoom], K0),
-    Row::new(52, None, "CF.INSERTNX", -2, &[Write, Denyoom], K0),
-    Row::new(53, None, "CF.LOADCHUNK", -2, &[Write, Denyoom], K0),
-    Row::new(54, None, "CF.MEXISTS", -2, &[Read, Fast], K1).read(),
-    Row::new(55, None, "CF.RESERVE", -2, &[Write, Denyoom], K0),
+    Row::new(45, None, "CF.COMPACT", -2, &[Read, Fast, OwnErrors], K1),
+    Row::new(46, None, "CF.COUNT", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(47, None, "CF.DEBUG", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(48, None, "CF.DEL", -2, &[Write, Fast, OwnErrors], K0),
+    Row::new(49, None, "CF.EXISTS", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(50, None, "CF.INFO", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(51, None, "CF.INSERT", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(52, None, "CF.INSERTNX", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(53, None, "CF.LOADCHUNK", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(54, None, "CF.MEXISTS", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(55, None, "CF.RESERVE", -2, &[Write, Denyoom, OwnErrors], K0),
     // primary: its cursor is valid only in the process that returned it
-    Row::new(56, None, "CF.SCANDUMP", -2, &[Read, Fast, PrimaryOnly], K1).read(),
+    Row::new(56, None, "CF.SCANDUMP", -2, &[Read, Fast, OwnErrors, PrimaryOnly], K1).read(),
     // connection: an unknown sub-command might change it
     Row::new(57, None, "CLIENT", -2, &[Connection, Container], NONE).state(Begins(Other)),
     // connection: its tracking
@@ -230,13 +230,13 @@ pub static ROWS: [Row; 558] = [
     Row::new(112, Some(78), "CLUSTER SYNCSLOTS", -3, &[Admin, Stale, Connection], NONE).state(Streams),
     // primary: its cursor is valid only in the process that returned it
     Row::new(113, None, "CLUSTERSCAN", -2, &[Read, PrimaryOnly], K6).policy(Request::Special, Response::Special).read(),
-    Row::new(114, None, "CMS.INCRBY", -2, &[Write, Denyoom], K0),
-    Row::new(115, None, "CMS.INFO", -2, &[Read], K1).read(),
-    Row::new(116, None, "CMS.INITBYDIM", -2, &[Write, Denyoom], K0),
-    Row::new(117, None, "CMS.INITBYPROB", -2, &[Write, Denyoom], K0),
+    Row::new(114, None, "CMS.INCRBY", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(115, None, "CMS.INFO", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(116, None, "CMS.INITBYDIM", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(117, None, "CMS.INITBYPROB", -2, &[Write, Denyoom, OwnErrors], K0),
     // keys: the module declares only the destination
-    Row::new(118, None, "CMS.MERGE", -4, &[Write, Denyoom], K7),
-    Row::new(119, None, "CMS.QUERY", -2, &[Read], K1).read(),
+    Row::new(118, None, "CMS.MERGE", -4, &[Write, Denyoom, OwnErrors], K7),
+    Row::new(119, None, "CMS.QUERY", -2, &[Read, OwnErrors], K1).read(),
     // read: reports what the node can do
     Row::new(120, None, "COMMAND", -1, &[Loading, Stale, Container], NONE).read(),
     // read: reports what the node can do
@@ -268,8 +268,9 @@ pub static ROWS: [Row; 558] = [
     Row::new(138, Some(133), "CONFIG SET", -4, &[Admin, Noscript, Loading, Stale, Secret], NONE).policy(Request::AllNodes, Response::AllSucceeded),
     Row::new(139, None, "COPY", -3, &[Write, Denyoom], K8),
     Row::new(140, None, "DBSIZE", 1, &[Read, Fast], NONE).policy(Request::AllShards, Response::AggSum).read(),
+    // own errors: DEBUG ERROR returns its argument
     // route: it changes the state of one node
-    Row::new(141, None, "DEBUG", -2, &[Admin, Noscript, Loading, Stale, Container], NONE).policy(Request::Selected, Response::Default),
+    Row::new(141, None, "DEBUG", -2, &[Admin, Noscript, Loading, Stale, OwnErrors, Container], NONE).policy(Request::Selected, Response::Default),
     // primary: no node redirects it: each looks the key up in its own data
     Row::new(142, Some(141), "DEBUG DIGEST-VALUE", -3, &[Admin, Noscript, Loading, Stale, PrimaryOnly], K9),
     // primary: no node redirects it: each looks the key up in its own data
@@ -297,10 +298,14 @@ pub static ROWS: [Row; 558] = [
     Row::new(156, None, "DUMP", 2, &[Read], K1).read(),
     // read: keyless, changes nothing
     Row::new(157, None, "ECHO", 2, &[Loading, Stale, Fast], NONE).read(),
-    Row::new(158, None, "EVAL", -3, &[Noscript, Stale, KeysOptional, KeysMovable, MayReplicate], K4),
-    Row::new(159, None, "EVALSHA", -3, &[Noscript, Stale, KeysOptional, KeysMovable, MayReplicate], K4),
-    Row::new(160, None, "EVALSHA_RO", -3, &[Read, Noscript, Stale, KeysOptional, KeysMovable], K13).read(),
-    Row::new(161, None, "EVAL_RO", -3, &[Read, Noscript, Stale, KeysOptional, KeysMovable], K13).read(),
+    // own errors: the script
+    Row::new(158, None, "EVAL", -3, &[Noscript, Stale, KeysOptional, KeysMovable, MayReplicate, OwnErrors], K4),
+    // own errors: the script
+    Row::new(159, None, "EVALSHA", -3, &[Noscript, Stale, KeysOptional, KeysMovable, MayReplicate, OwnErrors], K4),
+    // own errors: the script
+    Row::new(160, None, "EVALSHA_RO", -3, &[Read, Noscript, Stale, KeysOptional, KeysMovable, OwnErrors], K13).read(),
+    // own errors: the script
+    Row::new(161, None, "EVAL_RO", -3, &[Read, Noscript, Stale, KeysOptional, KeysMovable, OwnErrors], K13).read(),
     // connection: its transaction
     Row::new(162, None, "EXEC", 1, &[Noscript, Loading, Stale, Connection], NONE).state(Ends(Transaction)),
     Row::new(163, None, "EXISTS", -2, &[Read, Fast], K14).policy(Request::MultiShard, Response::AggSum).read(),
@@ -309,84 +314,86 @@ pub static ROWS: [Row; 558] = [
     Row::new(166, None, "EXPIRETIME", 2, &[Read, Fast], K1).read(),
     // route: it changes the state of one node
     Row::new(167, None, "FAILOVER", -1, &[Admin, Noscript, Stale], NONE).policy(Request::Selected, Response::Default),
-    Row::new(168, None, "FCALL", -3, &[Noscript, Stale, KeysOptional, KeysMovable, MayReplicate], K4),
-    Row::new(169, None, "FCALL_RO", -3, &[Read, Noscript, Stale, KeysOptional, KeysMovable], K13).read(),
+    // own errors: the function
+    Row::new(168, None, "FCALL", -3, &[Noscript, Stale, KeysOptional, KeysMovable, MayReplicate, OwnErrors], K4),
+    // own errors: the function
+    Row::new(169, None, "FCALL_RO", -3, &[Read, Noscript, Stale, KeysOptional, KeysMovable, OwnErrors], K13).read(),
     Row::new(170, None, "FLUSHALL", -1, &[Write], NONE).policy(Request::AllShards, Response::AllSucceeded),
     Row::new(171, None, "FLUSHDB", -1, &[Write], NONE).policy(Request::AllShards, Response::AllSucceeded),
     // keys: the document is the key; older modules declare the index too
-    Row::new(172, None, "FT.ADD", -3, &[Write, Denyoom], K15),
+    Row::new(172, None, "FT.ADD", -3, &[Write, Denyoom, OwnErrors], K15),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name; a cursor is valid only at the node that returned it, which the name of the index decides
     // primary: its cursor is valid only in the process that returned it
-    Row::new(173, None, "FT.AGGREGATE", -2, &[Read, PrimaryOnly], K16).read(),
+    Row::new(173, None, "FT.AGGREGATE", -2, &[Read, OwnErrors, PrimaryOnly], K16).read(),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name
     // write: flagged readonly by older modules, yet changes the aliases
-    Row::new(174, None, "FT.ALIASADD", -1, &[Read], NONE),
+    Row::new(174, None, "FT.ALIASADD", -1, &[Read, OwnErrors], NONE),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name
     // write: flagged readonly by older modules, yet changes the aliases
-    Row::new(175, None, "FT.ALIASDEL", -1, &[Read], NONE),
+    Row::new(175, None, "FT.ALIASDEL", -1, &[Read, OwnErrors], NONE),
     // Redis 8.10
-    Row::new(176, None, "FT.ALIASLIST", 2, &[Read], NONE).read(),
+    Row::new(176, None, "FT.ALIASLIST", 2, &[Read, OwnErrors], NONE).read(),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name
     // write: flagged readonly by older modules, yet changes the aliases
-    Row::new(177, None, "FT.ALIASUPDATE", -1, &[Read], NONE),
+    Row::new(177, None, "FT.ALIASUPDATE", -1, &[Read, OwnErrors], NONE),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name
-    Row::new(178, None, "FT.ALTER", -1, &[Write], NONE),
-    Row::new(179, None, "FT.CONFIG", -1, &[Read, Container], NONE).read(),
-    Row::new(180, Some(179), "FT.CONFIG GET", -3, &[Read], NONE).read(),
-    Row::new(181, Some(179), "FT.CONFIG HELP", -3, &[Read], NONE).read(),
+    Row::new(178, None, "FT.ALTER", -1, &[Write, OwnErrors], NONE),
+    Row::new(179, None, "FT.CONFIG", -1, &[Read, OwnErrors, Container], NONE).read(),
+    Row::new(180, Some(179), "FT.CONFIG GET", -3, &[Read, OwnErrors], NONE).read(),
+    Row::new(181, Some(179), "FT.CONFIG HELP", -3, &[Read, OwnErrors], NONE).read(),
     // route: each node has its own configuration, as with CONFIG SET
-    Row::new(182, Some(179), "FT.CONFIG SET", -3, &[Write], NONE).policy(Request::AllNodes, Response::AllSucceeded),
+    Row::new(182, Some(179), "FT.CONFIG SET", -3, &[Write, OwnErrors], NONE).policy(Request::AllNodes, Response::AllSucceeded),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name
-    Row::new(183, None, "FT.CREATE", -1, &[Write, Denyoom], NONE),
+    Row::new(183, None, "FT.CREATE", -1, &[Write, Denyoom, OwnErrors], NONE),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name
-    Row::new(184, None, "FT.CURSOR", -1, &[Read, Container], NONE).read(),
+    Row::new(184, None, "FT.CURSOR", -1, &[Read, OwnErrors, Container], NONE).read(),
     // keys: as FT.AGGREGATE with a cursor
     // primary: its cursor is valid only in the process that returned it
-    Row::new(185, Some(184), "FT.CURSOR DEL", 4, &[Read, PrimaryOnly], K17).read(),
+    Row::new(185, Some(184), "FT.CURSOR DEL", 4, &[Read, OwnErrors, PrimaryOnly], K17).read(),
     // keys: as FT.AGGREGATE with a cursor
     // primary: its cursor is valid only in the process that returned it
-    Row::new(186, Some(184), "FT.CURSOR READ", -4, &[Read, PrimaryOnly], K17).read(),
+    Row::new(186, Some(184), "FT.CURSOR READ", -4, &[Read, OwnErrors, PrimaryOnly], K17).read(),
     // keys: the document is the key; older modules declare the index too
-    Row::new(187, None, "FT.DEL", -3, &[Write], K15),
+    Row::new(187, None, "FT.DEL", -3, &[Write, OwnErrors], K15),
     // write: flagged readonly by older modules, yet changes the dictionary
-    Row::new(188, None, "FT.DICTADD", -1, &[Read], NONE),
+    Row::new(188, None, "FT.DICTADD", -1, &[Read, OwnErrors], NONE),
     // write: flagged readonly by older modules, yet changes the dictionary
-    Row::new(189, None, "FT.DICTDEL", -1, &[Read], NONE),
-    Row::new(190, None, "FT.DICTDUMP", -1, &[Read], NONE).read(),
+    Row::new(189, None, "FT.DICTDEL", -1, &[Read, OwnErrors], NONE),
+    Row::new(190, None, "FT.DICTDUMP", -1, &[Read, OwnErrors], NONE).read(),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name
-    Row::new(191, None, "FT.DROP", -1, &[Write], NONE),
+    Row::new(191, None, "FT.DROP", -1, &[Write, OwnErrors], NONE),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name
-    Row::new(192, None, "FT.DROPINDEX", -1, &[Write], NONE),
+    Row::new(192, None, "FT.DROPINDEX", -1, &[Write, OwnErrors], NONE),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name
-    Row::new(193, None, "FT.EXPLAIN", -1, &[Read], NONE).read(),
+    Row::new(193, None, "FT.EXPLAIN", -1, &[Read, OwnErrors], NONE).read(),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name
-    Row::new(194, None, "FT.EXPLAINCLI", -1, &[Read], NONE).read(),
+    Row::new(194, None, "FT.EXPLAINCLI", -1, &[Read, OwnErrors], NONE).read(),
     // keys: the document is the key; older modules declare the index too
-    Row::new(195, None, "FT.GET", -3, &[Read], K15).read(),
+    Row::new(195, None, "FT.GET", -3, &[Read, OwnErrors], K15).read(),
     // Redis 8.4
-    Row::new(196, None, "FT.HYBRID", -7, &[Read], NONE).read(),
+    Row::new(196, None, "FT.HYBRID", -7, &[Read, OwnErrors], NONE).read(),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name
-    Row::new(197, None, "FT.INFO", -1, &[Read], NONE).read(),
+    Row::new(197, None, "FT.INFO", -1, &[Read, OwnErrors], NONE).read(),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name
-    Row::new(198, None, "FT.PROFILE", -1, &[Read], NONE).read(),
+    Row::new(198, None, "FT.PROFILE", -1, &[Read, OwnErrors], NONE).read(),
     // keys: the document is the key; older modules declare the index too
-    Row::new(199, None, "FT.SAFEADD", -3, &[Write, Denyoom], K15),
+    Row::new(199, None, "FT.SAFEADD", -3, &[Write, Denyoom, OwnErrors], K15),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name
-    Row::new(200, None, "FT.SEARCH", -1, &[Read], NONE).read(),
+    Row::new(200, None, "FT.SEARCH", -1, &[Read, OwnErrors], NONE).read(),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name
-    Row::new(201, None, "FT.SPELLCHECK", -1, &[Read], NONE).read(),
-    Row::new(202, None, "FT.SUGADD", -2, &[Write, Denyoom], K0),
-    Row::new(203, None, "FT.SUGDEL", -2, &[Write], K0),
-    Row::new(204, None, "FT.SUGGET", -2, &[Read], K1).read(),
-    Row::new(205, None, "FT.SUGLEN", -2, &[Read], K1).read(),
+    Row::new(201, None, "FT.SPELLCHECK", -1, &[Read, OwnErrors], NONE).read(),
+    Row::new(202, None, "FT.SUGADD", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(203, None, "FT.SUGDEL", -2, &[Write, OwnErrors], K0),
+    Row::new(204, None, "FT.SUGGET", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(205, None, "FT.SUGLEN", -2, &[Read, OwnErrors], K1).read(),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name
-    Row::new(206, None, "FT.SYNDUMP", -1, &[Read], NONE).read(),
+    Row::new(206, None, "FT.SYNDUMP", -1, &[Read, OwnErrors], NONE).read(),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name
-    Row::new(207, None, "FT.SYNUPDATE", -1, &[Write], NONE),
+    Row::new(207, None, "FT.SYNUPDATE", -1, &[Write, OwnErrors], NONE),
     // keys: an index is no key: the node that gets the command asks the others; a node of a module without coordinator redirects to the slot of the index's name
-    Row::new(208, None, "FT.TAGVALS", -1, &[Read], NONE).read(),
+    Row::new(208, None, "FT.TAGVALS", -1, &[Read, OwnErrors], NONE).read(),
     // route: without coordinator, each node lists its own indexes
-    Row::new(209, None, "FT._LIST", -1, &[Read], NONE).policy(Request::AllShards, Response::Special).read(),
+    Row::new(209, None, "FT._LIST", -1, &[Read, OwnErrors], NONE).policy(Request::AllShards, Response::Special).read(),
     Row::new(210, None, "FUNCTION", -2, &[Container], NONE),
     Row::new(211, Some(210), "FUNCTION DELETE", 3, &[Write, Noscript], NONE).policy(Request::AllShards, Response::AllSucceeded),
     // read: reports on functions, loads nothing
@@ -455,38 +462,38 @@ pub static ROWS: [Row; 558] = [
     Row::new(267, None, "INCRBYFLOAT", 3, &[Write, Denyoom, Fast], K0),
     // read: reports on the node
     Row::new(268, None, "INFO", -1, &[Loading, Stale], NONE).policy(Request::AllShards, Response::Special).read(),
-    Row::new(269, None, "JSON.ARRAPPEND", -2, &[Write, Denyoom], K0),
-    Row::new(270, None, "JSON.ARRINDEX", -2, &[Read], K1).read(),
-    Row::new(271, None, "JSON.ARRINSERT", -2, &[Write, Denyoom], K0),
-    Row::new(272, None, "JSON.ARRLEN", -2, &[Read], K1).read(),
-    Row::new(273, None, "JSON.ARRPOP", -2, &[Write], K0),
-    Row::new(274, None, "JSON.ARRTRIM", -2, &[Write], K0),
-    Row::new(275, None, "JSON.CLEAR", -2, &[Write], K0),
+    Row::new(269, None, "JSON.ARRAPPEND", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(270, None, "JSON.ARRINDEX", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(271, None, "JSON.ARRINSERT", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(272, None, "JSON.ARRLEN", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(273, None, "JSON.ARRPOP", -2, &[Write, OwnErrors], K0),
+    Row::new(274, None, "JSON.ARRTRIM", -2, &[Write, OwnErrors], K0),
+    Row::new(275, None, "JSON.CLEAR", -2, &[Write, OwnErrors], K0),
     // keys: its sub-commands have rows
-    Row::new(276, None, "JSON.DEBUG", -1, &[Read, Container], NONE).read(),
-    Row::new(277, Some(276), "JSON.DEBUG HELP", 2, &[Read], NONE).read(),
-    Row::new(278, Some(276), "JSON.DEBUG MEMORY", -3, &[Read], K10).read(),
-    Row::new(279, None, "JSON.DEL", -2, &[Write], K0),
-    Row::new(280, None, "JSON.FORGET", -2, &[Write], K0),
-    Row::new(281, None, "JSON.GET", -2, &[Read], K1).read(),
-    Row::new(282, None, "JSON.MERGE", -2, &[Write, Denyoom], K0),
+    Row::new(276, None, "JSON.DEBUG", -1, &[Read, OwnErrors, Container], NONE).read(),
+    Row::new(277, Some(276), "JSON.DEBUG HELP", 2, &[Read, OwnErrors], NONE).read(),
+    Row::new(278, Some(276), "JSON.DEBUG MEMORY", -3, &[Read, OwnErrors], K10).read(),
+    Row::new(279, None, "JSON.DEL", -2, &[Write, OwnErrors], K0),
+    Row::new(280, None, "JSON.FORGET", -2, &[Write, OwnErrors], K0),
+    Row::new(281, None, "JSON.GET", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(282, None, "JSON.MERGE", -2, &[Write, Denyoom, OwnErrors], K0),
     // keys: the module declares only the first key, and answers nil for keys that are at other nodes; a path follows the keys
     // route: as MGET
-    Row::new(283, None, "JSON.MGET", -3, &[Read], K20).policy(Request::MultiShard, Response::Default).read(),
+    Row::new(283, None, "JSON.MGET", -3, &[Read, OwnErrors], K20).policy(Request::MultiShard, Response::Default).read(),
     // keys: a key, a path and a value
     // route: as MSET
-    Row::new(284, None, "JSON.MSET", -4, &[Write, Denyoom], K21).policy(Request::MultiShard, Response::AllSucceeded),
-    Row::new(285, None, "JSON.NUMINCRBY", -2, &[Write], K0),
-    Row::new(286, None, "JSON.NUMMULTBY", -2, &[Write], K0),
-    Row::new(287, None, "JSON.NUMPOWBY", -2, &[Write], K0),
-    Row::new(288, None, "JSON.OBJKEYS", -2, &[Read], K1).read(),
-    Row::new(289, None, "JSON.OBJLEN", -2, &[Read], K1).read(),
-    Row::new(290, None, "JSON.RESP", -2, &[Read], K1).read(),
-    Row::new(291, None, "JSON.SET", -2, &[Write, Denyoom], K0),
-    Row::new(292, None, "JSON.STRAPPEND", -2, &[Write, Denyoom], K0),
-    Row::new(293, None, "JSON.STRLEN", -2, &[Read], K1).read(),
-    Row::new(294, None, "JSON.TOGGLE", -2, &[Write, Denyoom], K0),
-    Row::new(295, None, "JSON.TYPE", -2, &[Read], K1).read(),
+    Row::new(284, None, "JSON.MSET", -4, &[Write, Denyoom, OwnErrors], K21).policy(Request::MultiShard, Response::AllSucceeded),
+    Row::new(285, None, "JSON.NUMINCRBY", -2, &[Write, OwnErrors], K0),
+    Row::new(286, None, "JSON.NUMMULTBY", -2, &[Write, OwnErrors], K0),
+    Row::new(287, None, "JSON.NUMPOWBY", -2, &[Write, OwnErrors], K0),
+    Row::new(288, None, "JSON.OBJKEYS", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(289, None, "JSON.OBJLEN", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(290, None, "JSON.RESP", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(291, None, "JSON.SET", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(292, None, "JSON.STRAPPEND", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(293, None, "JSON.STRLEN", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(294, None, "JSON.TOGGLE", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(295, None, "JSON.TYPE", -2, &[Read, OwnErrors], K1).read(),
     Row::new(296, None, "KEYS", 2, &[Read], NONE).policy(Request::AllShards, Response::Default).read(),
     // read: reports on the node
     Row::new(297, None, "LASTSAVE", 1, &[Loading, Stale, Fast], NONE).read(),
@@ -685,59 +692,59 @@ pub static ROWS: [Row; 558] = [
     Row::new(435, None, "SWAPDB", 3, &[Write, Fast], NONE).policy(Request::Selected, Response::Default),
     // connection: its replies become a stream
     Row::new(436, None, "SYNC", 1, &[Admin, Noscript, NoMulti, Connection], NONE).state(Streams),
-    Row::new(437, None, "TDIGEST.ADD", -2, &[Write, Denyoom], K0),
-    Row::new(438, None, "TDIGEST.BYRANK", -2, &[Read], K1).read(),
-    Row::new(439, None, "TDIGEST.BYREVRANK", -2, &[Read], K1).read(),
-    Row::new(440, None, "TDIGEST.CDF", -2, &[Read], K1).read(),
-    Row::new(441, None, "TDIGEST.CREATE", -2, &[Write, Denyoom], K0),
-    Row::new(442, None, "TDIGEST.INFO", -2, &[Read], K1).read(),
-    Row::new(443, None, "TDIGEST.MAX", -2, &[Read], K1).read(),
+    Row::new(437, None, "TDIGEST.ADD", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(438, None, "TDIGEST.BYRANK", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(439, None, "TDIGEST.BYREVRANK", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(440, None, "TDIGEST.CDF", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(441, None, "TDIGEST.CREATE", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(442, None, "TDIGEST.INFO", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(443, None, "TDIGEST.MAX", -2, &[Read, OwnErrors], K1).read(),
     // keys: the module declares only the destination
-    Row::new(444, None, "TDIGEST.MERGE", -4, &[Write, Denyoom], K7),
-    Row::new(445, None, "TDIGEST.MIN", -2, &[Read], K1).read(),
-    Row::new(446, None, "TDIGEST.QUANTILE", -2, &[Read], K1).read(),
-    Row::new(447, None, "TDIGEST.RANK", -2, &[Read], K1).read(),
-    Row::new(448, None, "TDIGEST.RESET", -2, &[Write, Denyoom], K0),
-    Row::new(449, None, "TDIGEST.REVRANK", -2, &[Read], K1).read(),
-    Row::new(450, None, "TDIGEST.TRIMMED_MEAN", -2, &[Read], K1).read(),
+    Row::new(444, None, "TDIGEST.MERGE", -4, &[Write, Denyoom, OwnErrors], K7),
+    Row::new(445, None, "TDIGEST.MIN", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(446, None, "TDIGEST.QUANTILE", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(447, None, "TDIGEST.RANK", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(448, None, "TDIGEST.RESET", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(449, None, "TDIGEST.REVRANK", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(450, None, "TDIGEST.TRIMMED_MEAN", -2, &[Read, OwnErrors], K1).read(),
     // read: keyless, changes nothing
     Row::new(451, None, "TIME", 1, &[Loading, Stale, Fast], NONE).read(),
-    Row::new(452, None, "TOPK.ADD", -2, &[Write, Denyoom], K0),
-    Row::new(453, None, "TOPK.COUNT", -2, &[Write], K0),
-    Row::new(454, None, "TOPK.INCRBY", -2, &[Write, Denyoom], K0),
-    Row::new(455, None, "TOPK.INFO", -2, &[Read], K1).read(),
-    Row::new(456, None, "TOPK.LIST", -2, &[Read], K1).read(),
-    Row::new(457, None, "TOPK.QUERY", -2, &[Read], K1).read(),
-    Row::new(458, None, "TOPK.RESERVE", -2, &[Write, Denyoom], K0),
+    Row::new(452, None, "TOPK.ADD", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(453, None, "TOPK.COUNT", -2, &[Write, OwnErrors], K0),
+    Row::new(454, None, "TOPK.INCRBY", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(455, None, "TOPK.INFO", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(456, None, "TOPK.LIST", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(457, None, "TOPK.QUERY", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(458, None, "TOPK.RESERVE", -2, &[Write, Denyoom, OwnErrors], K0),
     Row::new(459, None, "TOUCH", -2, &[Read, Fast], K14).policy(Request::MultiShard, Response::AggSum).read(),
-    Row::new(460, None, "TS.ADD", -2, &[Write, Denyoom], K0),
-    Row::new(461, None, "TS.ALTER", -2, &[Write, Denyoom], K0),
-    Row::new(462, None, "TS.CREATE", -2, &[Write, Denyoom], K0),
+    Row::new(460, None, "TS.ADD", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(461, None, "TS.ALTER", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(462, None, "TS.CREATE", -2, &[Write, Denyoom, OwnErrors], K0),
     // keys: older modules declare only the source
-    Row::new(463, None, "TS.CREATERULE", -3, &[Write, Denyoom], K3),
-    Row::new(464, None, "TS.DECRBY", -2, &[Write, Denyoom], K0),
-    Row::new(465, None, "TS.DEL", -2, &[Write], K0),
+    Row::new(463, None, "TS.CREATERULE", -3, &[Write, Denyoom, OwnErrors], K3),
+    Row::new(464, None, "TS.DECRBY", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(465, None, "TS.DEL", -2, &[Write, OwnErrors], K0),
     // keys: older modules declare only the source
-    Row::new(466, None, "TS.DELETERULE", -3, &[Write], K3),
-    Row::new(467, None, "TS.GET", -2, &[Read], K1).read(),
-    Row::new(468, None, "TS.INCRBY", -2, &[Write, Denyoom], K0),
-    Row::new(469, None, "TS.INFO", -2, &[Read], K1).read(),
+    Row::new(466, None, "TS.DELETERULE", -3, &[Write, OwnErrors], K3),
+    Row::new(467, None, "TS.GET", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(468, None, "TS.INCRBY", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(469, None, "TS.INFO", -2, &[Read, OwnErrors], K1).read(),
     // route: a reply for each sample, as with MGET
-    Row::new(470, None, "TS.MADD", -4, &[Write, Denyoom], K36).policy(Request::MultiShard, Response::Default),
+    Row::new(470, None, "TS.MADD", -4, &[Write, Denyoom, OwnErrors], K36).policy(Request::MultiShard, Response::Default),
     // route: without TIMESERIES.REFRESHCLUSTER, each node answers for its own series
-    Row::new(471, None, "TS.MGET", -1, &[Read], NONE).policy(Request::AllShards, Response::Special).read(),
+    Row::new(471, None, "TS.MGET", -1, &[Read, OwnErrors], NONE).policy(Request::AllShards, Response::Special).read(),
     // route: as TS.MGET
-    Row::new(472, None, "TS.MRANGE", -1, &[Read], NONE).policy(Request::AllShards, Response::Special).read(),
+    Row::new(472, None, "TS.MRANGE", -1, &[Read, OwnErrors], NONE).policy(Request::AllShards, Response::Special).read(),
     // route: as TS.MGET
-    Row::new(473, None, "TS.MREVRANGE", -1, &[Read], NONE).policy(Request::AllShards, Response::Special).read(),
+    Row::new(473, None, "TS.MREVRANGE", -1, &[Read, OwnErrors], NONE).policy(Request::AllShards, Response::Special).read(),
     // Redis 8.10
-    Row::new(474, None, "TS.NRANGE", -5, &[Read, KeysMovable], K32).read(),
+    Row::new(474, None, "TS.NRANGE", -5, &[Read, KeysMovable, OwnErrors], K32).read(),
     // Redis 8.10
-    Row::new(475, None, "TS.NREVRANGE", -5, &[Read, KeysMovable], K32).read(),
+    Row::new(475, None, "TS.NREVRANGE", -5, &[Read, KeysMovable, OwnErrors], K32).read(),
     // route: as TS.MGET
-    Row::new(476, None, "TS.QUERYINDEX", -1, &[Read], NONE).policy(Request::AllShards, Response::Special).read(),
-    Row::new(477, None, "TS.RANGE", -2, &[Read], K1).read(),
-    Row::new(478, None, "TS.REVRANGE", -2, &[Read], K1).read(),
+    Row::new(476, None, "TS.QUERYINDEX", -1, &[Read, OwnErrors], NONE).policy(Request::AllShards, Response::Special).read(),
+    Row::new(477, None, "TS.RANGE", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(478, None, "TS.REVRANGE", -2, &[Read, OwnErrors], K1).read(),
     Row::new(479, None, "TTL", 2, &[Read, Fast], K1).read(),
     Row::new(480, None, "TYPE", 2, &[Read, Fast], K1).read(),
     Row::new(481, None, "UNLINK", -2, &[Write, Fast], K11).policy(Request::MultiShard, Response::AggSum),
@@ -745,18 +752,18 @@ pub static ROWS: [Row; 558] = [
     Row::new(482, None, "UNSUBSCRIBE", -1, &[Pubsub, Noscript, Loading, Stale, Connection], NONE).state(Streams),
     // connection: its transaction
     Row::new(483, None, "UNWATCH", 1, &[Noscript, Loading, Stale, Fast, Connection], NONE).state(Ends(Transaction)),
-    Row::new(484, None, "VADD", -2, &[Write, Denyoom], K0),
-    Row::new(485, None, "VCARD", -2, &[Read, Fast], K1).read(),
-    Row::new(486, None, "VDIM", -2, &[Read, Fast], K1).read(),
-    Row::new(487, None, "VEMB", -2, &[Read, Fast], K1).read(),
-    Row::new(488, None, "VGETATTR", -2, &[Read, Fast], K1).read(),
-    Row::new(489, None, "VINFO", -2, &[Read, Fast], K1).read(),
-    Row::new(490, None, "VISMEMBER", -2, &[Read], K1).read(),
-    Row::new(491, None, "VLINKS", -2, &[Read, Fast], K1).read(),
-    Row::new(492, None, "VRANDMEMBER", -2, &[Read], K1).read(),
-    Row::new(493, None, "VREM", -2, &[Write], K0),
-    Row::new(494, None, "VSETATTR", -2, &[Write, Fast], K0),
-    Row::new(495, None, "VSIM", -2, &[Read], K1).read(),
+    Row::new(484, None, "VADD", -2, &[Write, Denyoom, OwnErrors], K0),
+    Row::new(485, None, "VCARD", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(486, None, "VDIM", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(487, None, "VEMB", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(488, None, "VGETATTR", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(489, None, "VINFO", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(490, None, "VISMEMBER", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(491, None, "VLINKS", -2, &[Read, Fast, OwnErrors], K1).read(),
+    Row::new(492, None, "VRANDMEMBER", -2, &[Read, OwnErrors], K1).read(),
+    Row::new(493, None, "VREM", -2, &[Write, OwnErrors], K0),
+    Row::new(494, None, "VSETATTR", -2, &[Write, Fast, OwnErrors], K0),
+    Row::new(495, None, "VSIM", -2, &[Read, OwnErrors], K1).read(),
     // route: it waits for the writes of its own connection
     Row::new(496, None, "WAIT", 3, &[Blocking, Noscript], NONE).policy(Request::Writes, Response::Default).block(Block::Millis(2)).state(Needs(Writes)),
     // route: it waits for the writes of its own connection

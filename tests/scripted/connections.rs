@@ -272,6 +272,24 @@ fn connection_closed_while_idle_costs_no_command() {
 }
 
 #[test]
+fn read_behind_refused_handshake_command_is_reported_as_sent() {
+    let fake = FakeCluster::new(1);
+    let client = Client::create(&(fake.url() + "?client_name=me&timeout_ms=200"));
+    fake.on(0, |_, command| {
+        is_command(command, "CLIENT SETNAME").then(|| Action::send("-NOPERM not you\r\n"))
+    });
+    fake.node(0).close_connections();
+    let reply = send(&client, "GET k");
+    let text = show(reply.view());
+    assert!(text.contains("refused CLIENT SETNAME"), "{text}");
+    // It left together with the handshake.
+    assert!(is_sent(reply.view()), "{text}");
+    let reply = send(&client, "SET k v");
+    assert!(!is_sent(reply.view()), "{}", show(reply.view()));
+    assert_eq!(fake.calls("SET"), 0);
+}
+
+#[test]
 fn connection_closed_behind_last_reply_costs_no_waiting_command() {
     const WAITING: usize = 6;
     let fake = FakeCluster::new(1);

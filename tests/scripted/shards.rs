@@ -382,3 +382,29 @@ fn reply_map_by_node_is_readable_with_silent_node() {
         }
     });
 }
+
+#[test]
+fn ping_to_shard_that_has_gone_is_answered_by_the_others() {
+    let mut fake = FakeCluster::new(2);
+    let client = client(&fake.url());
+    assert_eq!(run(&client, "PING"), "PONG");
+    fake.assign(0..=16383, 0);
+    fake.stop(1);
+    assert_eq!(run(&client, "PING"), "PONG");
+}
+
+#[test]
+fn repeated_ping_to_silent_node_times_out() {
+    let fake = FakeCluster::with_replicas(1, 1);
+    let client = client(&(fake.url() + "?timeout_ms=400&attempt_timeout_ms=100"));
+    assert_eq!(run(&client, "PING"), "PONG");
+    for node in 0..2 {
+        fake.node(node).close_connections();
+        fake.on(node, |_, _| Some(Action::Nothing));
+    }
+    for _ in 0..3 {
+        let reply = send(&client, "PING");
+        let text = show(reply.view());
+        assert_eq!(code(reply.view()), Code::Timeout, "{text}");
+    }
+}

@@ -237,6 +237,19 @@ CONNECTION = {
     "SCRIPT DEBUG": "how its next script runs",
 }
 
+# ---- Commands whose errors may be worded by code of the caller --------------------------------------------------------
+# The first word of such an error does not prove that the server has refused the command. The commands of modules count too.
+
+OWN_ERRORS = {
+    "EVAL": "the script",
+    "EVALSHA": "the script",
+    "EVAL_RO": "the script",
+    "EVALSHA_RO": "the script",
+    "FCALL": "the function",
+    "FCALL_RO": "the function",
+    "DEBUG": "DEBUG ERROR returns its argument",
+}
+
 # ---- What they change in it, so that a pinned handle knows what is lost with its connection -----------------------------
 # Begins, Ends: a part of the state. Switches: the argument begins it, but the given word ends it. Streams: a pinned handle
 # cannot read it. Needs: a command that depends on a part. QUIT changes nothing that a later command could miss.

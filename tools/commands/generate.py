@@ -119,6 +119,7 @@ class Command:
             # A module registers its commands without an arity, and every key as RW.
             for spec in self.keys:
                 spec["flags"] = ["RO" if "READ" in self.flags else "RW"]
+            self.flags.append("OWN_ERRORS")
         self.correct()
         if self.arity == -1 and "module" in newest["flags"]:
             self.arity = -max([1, *map(arguments_to_key, self.keys)])
@@ -142,6 +143,9 @@ class Command:
             self.notes.append(f"keys: {reason}")
         if self.name in corrections.MAY_REPLICATE:
             self.flags.append("MAY_REPLICATE")
+        if self.name in corrections.OWN_ERRORS:
+            self.flags.append("OWN_ERRORS")
+            self.notes.append(f"own errors: {corrections.OWN_ERRORS[self.name]}")
         if self.name in corrections.PRIMARY_ONLY:
             self.flags.append("PRIMARY_ONLY")
             self.notes.append(f"primary: {corrections.PRIMARY_ONLY[self.name]}")
@@ -195,7 +199,7 @@ def commands():
     for name, (row, _) in corrections.ADDED.items():
         assert name not in by_server, f"{name} is in servers/ now: remove it from corrections.ADDED"
         by_server[name] = {"corrections.py": row}
-    for table in ("KEYS", "NOT_READS", "READS", "MAY_REPLICATE", "PRIMARY_ONLY", "ROUTES", "CONNECTION", "SECRET", "STATE", "BLOCKS"):
+    for table in ("KEYS", "NOT_READS", "READS", "MAY_REPLICATE", "PRIMARY_ONLY", "ROUTES", "CONNECTION", "SECRET", "STATE", "OWN_ERRORS", "BLOCKS"):
         for name in getattr(corrections, table):
             assert name in by_server, f"corrections.{table} has {name}, but no server has this command"
     return [Command(name, by_server[name]) for name in sorted(by_server)]

@@ -36,6 +36,8 @@ pub struct Call<'a> {
     pub attempt_ms: u64,
     /// Whether the command may be sent together with the handshake of a new connection.
     pub early: bool,
+    /// The name of the command, for error messages. Empty if the call has several, or none yet.
+    pub command: &'static str,
     /// Whether everything that is sent may be sent again. Anything else is sent only after a look whether the node has
     /// closed the connection.
     pub repeatable: bool,
@@ -58,6 +60,7 @@ impl<'a> Call<'a> {
             deadline: limit_nested(Deadline::after(began, timeout_ms)),
             attempt_ms,
             early: false,
+            command: "",
             repeatable: false,
             cancel_flag,
             wakers,
@@ -79,6 +82,12 @@ impl<'a> Call<'a> {
     #[inline]
     pub fn early(self, early: bool) -> Call<'a> {
         Call { early, ..self }
+    }
+
+    /// The same call, of the command with this name.
+    #[inline]
+    pub fn of_command(self, command: &'static str) -> Call<'a> {
+        Call { command, ..self }
     }
 
     /// The same call; `repeatable` as in [`Call::repeatable`].
