@@ -30,7 +30,7 @@ STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 # Starts a cluster for the command that follows, unless RDC_URL names a running one.
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
-.PHONY: build help demo test test-c asan tsan soak gates test-go test-ruby test-python test-examples bench bench-bindings header lint
+.PHONY: build help demo test test-c asan tsan soak chaos gates test-go test-ruby test-python test-examples bench bench-bindings header lint
 .PHONY: check unit scripted fuzz leaks wheel gem stage install uninstall clean setup-demo setup-test setup-bench
 
 build: ## build the shared and the static library in target/release
@@ -51,6 +51,9 @@ test: setup-test check build ## run all tests: Rust, C, installation, Go, Ruby, 
 soak: ## run random simulations, then 64 threads on a cluster with faults, for SOAK_SECONDS (600) each
 	SIMULATION_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --lib simulation::random_faults -- --nocapture
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --test faults soak:: -- --nocapture
+
+chaos: ## break a cluster in many ways at once for CHAOS_SECONDS (600), and compare each command with the servers' files
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} $(CARGO) test --test faults chaos:: -- --nocapture
 
 test-c: ## run the C tests and examples, also under valgrind, and test the installation
 	$(CARGO) test --test c_programs
@@ -83,7 +86,8 @@ test-python: setup-test stage
 	cd bindings/python && PYTHONPATH=. $(IN_CLUSTER) $(TARGET)/venv/bin/python -W error -m pytest -q
 	cd bindings/python && PYTHONPATH=.:$(TARGET)/venv/old $(IN_CLUSTER) \
 		$(TARGET)/venv/bin/python -W error -m pytest -q \
-		tests/test_client.py tests/test_pipeline.py tests/test_redis_py_cluster.py tests/test_signals.py
+		tests/test_client.py tests/test_options.py tests/test_pipeline.py \
+		tests/test_redis_py_cluster.py tests/test_signals.py
 
 test-examples: export RDC_CDEF := $(STAGE)/include/rediscluster.cdef.h
 test-examples: export RDC_SCRATCH := $(TARGET)/examples

@@ -22,8 +22,14 @@
  * installs no signal handlers and prints nothing. A forked child may go on using its handles.
  *
  * If a thread is cancelled (pthread_cancel()) during a call, the call completes, and the
- * cancellation takes effect when it returns: at most one timeout later. A callback must return
- * normally: it must not call pthread_exit() or longjmp(), or throw an exception.
+ * cancellation takes effect when it returns: at most one timeout later. Destructors of
+ * thread-specific data and atexit() handlers may call the library.
+ *
+ * A callback (logger, wait callback) may call the library. Such calls end by the deadline of the
+ * call that runs the callback. The pipeline or the pinned handle of that call is refused with
+ * RDC_ERR_INVALID, and so is rdc_refresh() during a refresh. A callback must return normally: it
+ * must not call pthread_exit() or longjmp(), or throw an exception. If it forks, the child must
+ * call exec() or _exit().
  *
  *     rdc_client *c = rdc_create("redis://127.0.0.1:7000");
  *     rdc_reply *r = rdc_get(c, "foo", RDC_NTS);
@@ -149,7 +155,12 @@ typedef struct rdc_client rdc_client;
 typedef struct rdc_options rdc_options;
 
 /* Commands of one client that are sent together. Used by one thread at a time. Atomic only
-   with rdc_pipeline_execute_atomic(). */
+   with rdc_pipeline_execute_atomic().
+
+   A callback (logger, wait callback) cannot use the pipeline that its call executes.
+   Executing it there returns RDC_ERR_INVALID. Appending there sends nothing: it becomes
+   RDC_ERR_INVALID at its position in the next reply of the pipeline. rdc_pipeline_free()
+   takes effect when the call ends. */
 typedef struct rdc_pipeline rdc_pipeline;
 
 /* A reply: a value or an error. Any number of threads may read it; one frees it. Elements
@@ -160,14 +171,15 @@ typedef struct rdc_reply rdc_reply;
 /* A logger. arg is the pointer given to rdc_set_logger(). level is 1 (error), 2 (warning), 3
    (information) or 4 (debug). message is one line, valid only during the call; it never
    contains a password or a value. The logger runs on a thread that is inside an rdc_ call,
-   and may run on several threads at once. It may call the library. */
+   and may run on several threads at once. It may call the library, as any callback: see the
+   beginning of this header. */
 typedef void (*rdc_log_fn)(void *arg, int32_t level, const char *message);
 
 /* A wait callback. Returns 1 to continue waiting, or 0 to end the call with
    RDC_ERR_INTERRUPTED. (Most foreign-function interfaces return 0 for a callback that raised
    an exception.) arg is the pointer given to rdc_set_wait_callback(). It runs on the waiting
-   thread, inside its rdc_ call, with no lock held. It may call the library, but must not use
-   the pipeline or the pinned handle that is waiting. */
+   thread, inside its rdc_ call, with no lock held. It may call the library, as any callback:
+   see the beginning of this header. */
 typedef int32_t (*rdc_wait_fn)(void *arg);
 
 #ifdef __cplusplus
@@ -212,15 +224,18 @@ rdc_client *rdc_with(const rdc_client *client, const char *option, const char *v
 rdc_client *rdc_readonly(const rdc_client *client);
 
 /* Returns a derived handle with a connection of its own, to the primary that serves key. For
-   commands that belong to one connection: WATCH, MULTI, EXEC and CLIENT REPLY. Does no I/O:
-   the first command opens the connection. Nothing is redirected or retried. If the
-   connection is lost inside a transaction, commands fail with RDC_ERR_IO until EXEC,
-   DISCARD, UNWATCH or RESET ends the transaction. Close the handle with rdc_close(). */
+   commands that belong to one connection: WATCH, MULTI, EXEC, SELECT, AUTH, CLIENT REPLY and
+   CLIENT TRACKING. Does no I/O: the first command opens the connection. Nothing is redirected
+   or retried. What was said on the connection is never lost in silence: when it breaks or the
+   slot moves, commands fail with RDC_ERR_IO and rdc_reply_sent() 0 until RESET, or the like
+   was said again. A lost transaction also ends with EXEC, DISCARD or UNWATCH. RESET gives the
+   state of a new connection. Close the handle with rdc_close(). */
 rdc_client *rdc_pin(const rdc_client *client, const char *key, size_t key_len);
 
 /* Ends the calls that other threads are making on this handle, within 10 ms: they return
-   RDC_ERR_INTERRUPTED. Later calls and other handles are not affected. Any thread and a
-   signal handler may call it. */
+   RDC_ERR_INTERRUPTED. Later calls and other handles are not affected. Any thread may call
+   it, also in a signal handler: it is async-signal-safe. For NULL and for a handle that was
+   closed, or is being closed by another thread, it does nothing. */
 void rdc_interrupt(const rdc_client *client);
 
 /* Closes a handle and frees it. Calls that other threads are making on it, and all later
@@ -251,17 +266,19 @@ void rdc_options_free(rdc_options *options);
    lengths in bytes; an entry may be RDC_NTS. lens may be NULL if every argument is
    NUL-terminated.
 
-   Takes at most timeout_ms; a blocking command (BLPOP, XREAD BLOCK, WAIT) takes its own
-   timeout in addition. The call follows redirections, waits for failovers, and sends a
+   Takes at most timeout_ms; a blocking command (BLPOP, XREAD BLOCK) takes its own timeout in
+   addition. The call follows redirections, waits for failovers, and sends a
    command again if it certainly did not run; see rdc_reply_sent(). Never returns NULL. The
    caller frees the reply.
 
    Keys in several slots: MGET, EXISTS, TOUCH, DEL and UNLINK are split by slot, and their
    replies are merged in order. The same holds for MSET if the option split_writes is on. Any
    other command returns RDC_ERR_CROSSSLOT, and nothing is sent. A command without keys goes
-   to all nodes that it concerns (DBSIZE, FLUSHALL, SCRIPT LOAD, CONFIG SET ...). SCAN
-   iterates over the whole cluster, with cursors of the library. docs/commands.md has the
-   details. */
+   to all nodes that it concerns (DBSIZE, FLUSHALL, SCRIPT LOAD, CONFIG SET ...). A command
+   that changes the state of one node (SHUTDOWN, CLUSTER RESET ...) returns RDC_ERR_INVALID:
+   rdc_command_to() selects the node. WAIT and WAITAOF return RDC_ERR_INVALID: they are for
+   pipelines and pinned handles. SCAN iterates over the whole cluster, with cursors of the
+   library. docs/commands.md has the details. */
 rdc_reply *rdc_command(const rdc_client *client,
                        size_t argc,
                        const char *const *argv,
@@ -368,7 +385,8 @@ size_t rdc_pipeline_len(const rdc_pipeline *pipeline);
    an ERROR, whose message begins "Command # 2 (SET foo) of pipeline: " (the first command is
    # 1); the other commands are not affected. Commands of the same slot run in order; while the
    slot migrates, commands of the same key do. A write runs at most once, unless retry_writes
-   is on.
+   is on. WAIT and WAITAOF wait for the writes before them, which must be to one slot, and take
+   their own timeout in addition.
 
    On a read-only client, a pipeline that contains a write is not sent: every element is
    RDC_ERR_READONLY.
@@ -378,8 +396,12 @@ rdc_reply *rdc_pipeline_execute(rdc_pipeline *pipeline);
 
 /* As rdc_pipeline_execute(), inside MULTI and EXEC: either all commands run, with no other
    command between them, or none. All keys must be in one slot (use {hash tags}). Otherwise
-   the reply is RDC_ERR_CROSSSLOT, and nothing is sent. If the server rejects the
-   transaction, the reply is its ERROR. */
+   the reply is RDC_ERR_CROSSSLOT, and nothing is sent. Without a key, the transaction runs
+   at any primary. If the server rejects the transaction, the reply is its ERROR.
+
+   The user needs the right to MULTI. Each node is asked for it once, before the first
+   transaction. If a node refuses MULTI later, its commands run one by one: the reply is an
+   ERROR that names MULTI, and rdc_reply_sent() is 1. */
 rdc_reply *rdc_pipeline_execute_atomic(rdc_pipeline *pipeline);
 
 /* Removes all commands from the pipeline. */
@@ -427,8 +449,10 @@ const rdc_reply *rdc_reply_find(const rdc_reply *map, const char *key);
 const char *rdc_reply_node(const rdc_reply *reply);
 
 /* Returns 0 if the command certainly did not run: it was not sent, or every node that
-   received it rejected it. Sending it again is then safe. Returns 1 if the command ran or
-   may have run. */
+   received it refused to run it (NOPERM, OOM, READONLY, unknown command ...). Sending it
+   again is then safe. Returns 1 if the command ran or may have run, and for the error of a
+   command that ran and failed (WRONGTYPE, a syntax error). A script or a module can choose
+   the text of its error, so only whole sentences of the server count there. */
 int32_t rdc_reply_sent(const rdc_reply *reply);
 
 /* One call instead of three. Returns the type. Stores the text in *str (NULL if there is
@@ -525,7 +549,8 @@ void rdc_set_logger(rdc_log_fn fn, void *arg, int32_t level);
    an exception. A C program, whose handlers run at once, uses rdc_interrupt().
 
    Each thread has its own callback, or none. A forked child keeps that of the thread that
-   forked. */
+   forked. In a destructor of thread-specific data (pthread_key_create()) and in an atexit()
+   handler, calls run without it. */
 void rdc_set_wait_callback(rdc_wait_fn fn, void *arg);
 
 #ifdef __cplusplus

@@ -1,6 +1,7 @@
 //! A Redis/Valkey Cluster client as a C-ABI shared library.
 
 pub mod address;
+pub mod call_scope;
 pub mod cluster;
 pub mod config;
 pub mod deadline;
@@ -8,6 +9,7 @@ pub mod error;
 pub mod ffi;
 pub mod log;
 pub mod net;
+pub mod random;
 pub mod resp;
 pub mod route;
 pub mod sim_hooks;

@@ -1,5 +1,6 @@
 //! Passes messages to the host program's logger, which is the library's only global state.
 
+use crate::call_scope::run_callback;
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub fn set(logger: Option<Logger>, level: i32) {
 /// held: the logger may call the library.
 pub fn log(level: i32, message: impl FnOnce() -> String) {
     if let Some(logger) = LOGGER.load_full().filter(|logger| level <= logger.1) {
-        logger.0(level, &message());
+        let message = message();
+        run_callback(|| logger.0(level, &message));
     }
 }

@@ -4,13 +4,12 @@
 //! none of this. In unit tests a thread can run under a [`Simulator`] instead, where a seed determines
 //! every event and its time (tests/simulation).
 
+#[cfg(not(test))]
+pub use crate::random::rng;
 #[cfg(test)]
 pub use inside::{
     Layer, Simulator, Wait, YieldPoint, current, enter, panic_point, rng, yield_point,
 };
-/// Random numbers.
-#[cfg(not(test))]
-pub use rand::rng;
 
 /// Marks a point where a test can make this layer panic.
 #[cfg(not(test))]
@@ -158,7 +157,7 @@ mod inside {
         fn next_u64(&mut self) -> u64 {
             match current() {
                 Some(simulator) => simulator.random(),
-                None => rand::rng().next_u64(),
+                None => crate::random::rng().next_u64(),
             }
         }
 

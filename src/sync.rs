@@ -4,7 +4,7 @@
 //! lock is valid between any two statements. The standard library's locks are used because they
 //! have no global state, which could stay locked for ever in a forked child.
 
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
 #[cfg(not(rdc_tsan))]
@@ -15,6 +15,16 @@ pub use tsan_visible::{Condvar, Mutex, MutexGuard};
 /// Locks `mutex`, poisoned or not.
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks `mutex`, poisoned or not, unless it is locked. In a forked child it may stay locked for ever, by a thread that
+/// exists only in the parent.
+pub fn try_lock<T: ?Sized>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// Waits on `condvar`, whose lock is `mutex`, until notified or until `timeout` has passed. Spurious
@@ -65,7 +75,7 @@ pub fn notify_all(condvar: &Condvar) {
 mod tsan_visible {
     use std::ops::{Deref, DerefMut};
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::sync::{LockResult, PoisonError, TryLockError, WaitTimeoutResult};
+    use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult, WaitTimeoutResult};
     use std::time::Duration;
 
     #[derive(Debug, Default)]
@@ -96,11 +106,11 @@ mod tsan_visible {
             Ok(locked(&self.word, real))
         }
 
-        pub fn try_lock(&self) -> Result<MutexGuard<'_, T>, ()> {
+        pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
             match self.real.try_lock() {
                 Ok(real) => Ok(locked(&self.word, real)),
                 Err(TryLockError::Poisoned(e)) => Ok(locked(&self.word, e.into_inner())),
-                Err(TryLockError::WouldBlock) => Err(()),
+                Err(TryLockError::WouldBlock) => Err(TryLockError::WouldBlock),
             }
         }
     }

@@ -21,8 +21,16 @@ fn run_test(file: &str) {
 }
 
 fn run_example(file: &str) {
-    let program = build("examples-c", file);
-    run(&program, &[]);
+    run_also_under_valgrind(&build("examples-c", file));
+}
+
+/// A test of misuse that corrupts memory where the library does not prevent it.
+fn run_test_of_memory(file: &str) {
+    run_also_under_valgrind(&build("tests/c", file));
+}
+
+fn run_also_under_valgrind(program: &Path) {
+    run(program, &[]);
     // "Possibly lost" is what valgrind reports for Rust's hash tables in statics, because their pointer lies inside
     // the block.
     let valgrind = [
@@ -33,7 +41,7 @@ fn run_example(file: &str) {
         "--show-leak-kinds=definite",
         "--error-exitcode=99",
     ];
-    run(&program, &valgrind);
+    run(program, &valgrind);
 }
 
 macro_rules! programs {
@@ -66,6 +74,10 @@ mod tests {
         many_threads_run_mixed_operations = "stress.c",
         handle_is_closed_while_in_use = "close.c",
         forked_child_continues = "fork.c",
+        forked_child_closes_only_inherited_sockets = "fork_descriptors.c",
+        forked_child_waits_for_no_lock_of_its_parent = "fork_locks.c",
+        interrupt_is_async_signal_safe = "interrupt.c",
+        destructors_and_exit_handlers_may_call = "destructors.c",
         cancelled_thread_ends_after_its_call = "cancel.c",
         process_may_exit_during_calls = "exit.c",
         library_unloaded_while_in_use_stays_mapped = "dlopen.c",
@@ -78,17 +90,26 @@ mod tests {
     );
 }
 
+mod memory_tests {
+    use super::run_test_of_memory;
+    programs!(run_test_of_memory:
+        callbacks_cannot_use_what_their_call_uses = "callbacks.c",
+    );
+}
+
 #[test]
 fn every_c_program_is_run() {
-    for (folder, known) in [("examples-c", examples::FILES), ("tests/c", tests::FILES)] {
+    let tests = [tests::FILES, memory_tests::FILES].concat();
+    for (folder, known) in [("examples-c", examples::FILES), ("tests/c", &tests)] {
         for entry in fs::read_dir(Path::new(ROOT).join(folder)).expect(folder) {
             let name = entry
                 .expect(folder)
                 .file_name()
                 .into_string()
                 .expect("a name");
-            // tests/faults/soak.rs runs this one.
-            if (name.ends_with(".c") || name.ends_with(".cpp")) && name != "soak.c" {
+            // tests/faults runs these two.
+            let is_run_elsewhere = name == "soak.c" || name == "chaos.c";
+            if (name.ends_with(".c") || name.ends_with(".cpp")) && !is_run_elsewhere {
                 assert!(
                     known.contains(&&*name),
                     "{folder}/{name} is missing in tests/c_programs.rs"

@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use support::{Cluster, FakeCluster};
+use support::{Action, Cluster, FakeCluster};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const TRIES: usize = 3;
@@ -269,6 +269,7 @@ gates! {
     big_get_instructions: "GET of 10 MiB, instructions", instructions of "bigget", [3, 13], 1, 300_000.0;
 
     get_system_calls: "GET, system calls", all_calls of "get", [100, 1100], 1, 2.0;
+    set_system_calls: "SET, system calls", all_calls of "set", [100, 1100], 1, 3.0;
     pipeline_system_calls: "pipeline of 1000, system calls but polls", calls_but_polls of "pipeline", [3, 23], 1, 2.0 * NODES;
     pipeline_polls: "pipeline of 1000, polls", polls of "pipeline", [3, 23], 1, NODES;
     mget_system_calls: "MGET of 100 keys, system calls but polls", calls_but_polls of "mget", [5, 105], 1, 2.0 * NODES;
@@ -297,7 +298,7 @@ fn command_cost_does_not_depend_on_cluster_size() {
     let cost = |bench: &Bench, name: &str, fake: &FakeCluster| {
         let bench = bench.with(fake);
         // Every key once, so that every node is connected, and then every key again.
-        measure(&bench, name, instructions, "get", [1000, 2000], 1, 1_500.0)
+        measure(&bench, name, instructions, "get", [1000, 4000], 1, 1_500.0)
     };
     with_bench(|bench| {
         let three = cost(
@@ -315,6 +316,52 @@ fn command_cost_does_not_depend_on_cluster_size() {
         for other in [many, split] {
             assert!((other - three).abs() < 0.02 * three, "{three} and {other}");
         }
+    });
+}
+
+/// A client of a large cluster keeps little for a node that it has sent nothing to.
+#[test]
+fn client_of_thousand_nodes_stays_within_limits() {
+    let fake = FakeCluster::new(1);
+    let (port, mut default) = (fake.port(0), fake.default_answer(0));
+    // 500 shards of two nodes, of which only one exists. No command is sent to the others.
+    let address = |node: u32| match node {
+        0 => format!("$9\r\n127.0.0.1\r\n:{port}\r\n"),
+        _ => {
+            let host = format!("10.20.{}.{}", node / 250, node % 250 + 1);
+            format!("${}\r\n{host}\r\n:6379\r\n", host.len())
+        }
+    };
+    let node = |node: u32| format!("*4\r\n{}$40\r\n{node:040x}\r\n*0\r\n", address(node));
+    let shard = |shard: u32| {
+        let (first, last) = (shard * 16384 / 500, (shard + 1) * 16384 / 500 - 1);
+        let nodes = node(2 * shard) + &node(2 * shard + 1);
+        format!("*4\r\n:{first}\r\n:{last}\r\n{nodes}")
+    };
+    let slots = format!("*500\r\n{}", (0..500).map(shard).collect::<String>());
+    fake.on(0, move |connection, command| {
+        let is_slots = command
+            .get(1)
+            .is_some_and(|word| word.eq_ignore_ascii_case(b"slots"));
+        Some(Action::Send(match is_slots {
+            true => slots.clone().into_bytes(),
+            false => default(connection, command),
+        }))
+    });
+    with_bench(|bench| {
+        let bench = bench.with(&fake);
+        let name = "create with 1,000 nodes, instructions";
+        measure(
+            &bench,
+            name,
+            instructions,
+            "connect_and_close",
+            [1, 3],
+            1,
+            20_000_000.0,
+        );
+        let name = "client of 1,000 nodes, KiB resident";
+        measure(&bench, name, kilobytes, "connect_only", [5, 25], 1, 1_250.0);
     });
 }
 

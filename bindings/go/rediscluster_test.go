@@ -207,6 +207,11 @@ func TestRepliesOfAllKindsAreDecoded(t *testing.T) {
 	same(t, eval("return {big_number='12345678901234567890'}").String(), "12345678901234567890")
 	same(t, eval("return {verbatim_string={format='txt', string='words'}}").String(), `"words"`)
 	same(t, eval("return nil").IsNil(), true)
+	same(t, eval("return {set={[{map={a=1}}]=true}}").String(), `[["a" 1]]`)
+	same(t, eval("return {map={[{1, 2}]=3}}").String(), `[[1 2] 3]`)
+	float, err = eval("return {double=0/0}").Float()
+	must(t, err)
+	same(t, math.IsNaN(float), true)
 
 	nothing := eval("return nil")
 	_, err = nothing.Text()

@@ -2,6 +2,7 @@ package rediscluster
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -136,6 +137,9 @@ func (v Value) Float() (float64, error) {
 	case v.err == nil && v.kind.hasText():
 		if n, err := strconv.ParseFloat(v.text, 64); err == nil {
 			return n, nil
+		}
+		if v.kind == KindDouble { // "nan(0x7)", of the C library of the server
+			return math.NaN(), nil
 		}
 	}
 	return 0, v.typeError("a number")

@@ -4,16 +4,17 @@ use super::context::{ExecContext, permit};
 use super::dispatch::{dispatch, dispatch_to};
 use super::explain::explain;
 use super::introspect;
+use super::module_commands;
 use super::pinned_connection::PinnedConnection;
 use crate::cluster::execute::{ExecPolicy, RoutedCommand, Target};
 use crate::cluster::reads::ReadConsistency;
-use crate::cluster::state::{Core, VIEWS_PER_REFRESH, count};
+use crate::cluster::state::{Core, ProcessState, VIEWS_PER_REFRESH, count};
 use crate::config::{Config, ReadFrom};
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::{Call, CancelFlag, ConnectionKind};
 use crate::resp::{CommandBody, EncodedPrefix, Kind, Reply, Value, flag, parse_command};
-use crate::route::{Access, BlockingTimeout, Classified, Row, allows_early_send, classify};
+use crate::route::{Access, Classified, Row, allows_early_send, classify};
 use crate::sim_hooks::sim_panic_point;
 use crate::topology::key_slot;
 use std::sync::Arc;
@@ -67,7 +68,7 @@ impl Client {
             Err(error) => return Client::failed(error),
         };
         let mut client = Client::of(core.clone(), core.config.clone());
-        let call = client.call(&core, 0);
+        let call = client.call(core.process(), 0);
         let connected = core.connect(&call);
         client.error = connected.err();
         client
@@ -149,7 +150,7 @@ impl Client {
     pub fn interrupt(&self) {
         self.cancel_flag.interrupt();
         if let Some(core) = &self.core {
-            core.wakers.fire();
+            core.wake_calls();
         }
     }
 
@@ -157,7 +158,7 @@ impl Client {
     pub fn close(&self) {
         self.cancel_flag.close();
         if let Some(core) = &self.core {
-            core.wakers.fire();
+            core.wake_calls();
         }
     }
 
@@ -177,21 +178,26 @@ impl Client {
 
     /// A call that begins now. `blocking_ms` is how long the command asks the server to block.
     #[inline]
-    fn call<'a>(&'a self, core: &'a Core, blocking_ms: u64) -> Call<'a> {
+    fn call<'a>(&'a self, process: &'a ProcessState, blocking_ms: u64) -> Call<'a> {
         Call::new(
             now(),
             self.policy.timeout_ms.saturating_add(blocking_ms),
             self.policy.attempt_ms.saturating_add(blocking_ms),
             &self.cancel_flag,
-            &core.wakers,
+            &process.wakers,
         )
     }
 
     #[inline]
-    fn context_of<'a>(&'a self, core: &'a Core, call: Call<'a>) -> ExecContext<'a> {
+    fn context_of<'a>(
+        &'a self,
+        core: &'a Core,
+        process: &'a ProcessState,
+        call: Call<'a>,
+    ) -> ExecContext<'a> {
         ExecContext {
             core,
-            process: core.process(),
+            process,
             config: &self.config,
             policy: self.policy,
             consistency: self.consistency.as_ref(),
@@ -201,21 +207,31 @@ impl Client {
 
     /// The context of a call that begins now.
     pub(super) fn context<'a>(&'a self, core: &'a Core) -> ExecContext<'a> {
-        self.context_of(core, self.call(core, 0))
+        let process = core.process();
+        self.context_of(core, process, self.call(process, 0))
     }
 
     /// The context of a call that begins now. A blocking command gets the time that it asks for on top
     /// of the timeouts, and a connection of its own.
     fn context_for<'a>(&'a self, core: &'a Core, command: &Classified<'_>) -> ExecContext<'a> {
-        let blocking_ms = match command.blocking_timeout {
+        match command.blocking_timeout {
             None => {
-                let call = self.call(core, 0).early(command.allows_early_send);
-                return self.context_of(core, call);
+                let process = core.process();
+                let call = self.call(process, 0).early(command.allows_early_send);
+                self.context_of(core, process, call)
             }
-            Some(BlockingTimeout::Forever) => u64::MAX,
-            Some(BlockingTimeout::After(time)) => time.as_millis() as u64,
-        };
-        let mut context = self.context_of(core, self.call(core, blocking_ms));
+            Some(timeout) => self.blocking_context(core, timeout.as_millis()),
+        }
+    }
+
+    /// The context of a call that begins now and may block for this time at a server: on connections of its own.
+    pub(super) fn blocking_context<'a>(
+        &'a self,
+        core: &'a Core,
+        blocking_ms: u64,
+    ) -> ExecContext<'a> {
+        let process = core.process();
+        let mut context = self.context_of(core, process, self.call(process, blocking_ms));
         let policy = &mut context.policy;
         policy.kind = policy.kind.blocking();
         policy.attempt_ms = context.call.attempt_ms;
@@ -253,24 +269,27 @@ impl Client {
         rest: &[&[u8]],
     ) -> Box<Reply> {
         self.counted(|core| {
-            permit(core, &self.config, row.name, access)?;
+            if self.config.readonly {
+                permit(core, &self.config, &Classified::of_row(row, access))?;
+            }
             let body = CommandBody::Named(prefix, rest);
             if let Some(pin) = &self.pin {
                 let command = Classified::of_row(row, access);
                 return self.run_pinned(&self.context(core), pin, &command, &body);
             }
             let (slot, read) = (key_slot(key), access == Access::Read);
-            let call = self.call(core, 0).early(allows_early_send(row));
+            let process = core.process();
+            let call = self.call(process, 0).early(allows_early_send(row));
+            let call = call.of_command(row.name).repeatable(read);
             let routed = || RoutedCommand::new(body, row.name, Target::Slot(slot), read);
             if read && self.policy.read_from != ReadFrom::Primary {
-                return Ok(self.context_of(core, call).run_one(routed()));
+                return Ok(self.context_of(core, process, call).run_one(routed()));
             }
             // The first attempt mostly succeeds and is made here; an execution does the rest.
-            let process = core.process();
             let topology = process.topology.load();
             let primary = topology.shard(slot).and_then(|s| s.primary.as_ref());
             let Some(primary) = primary.filter(|p| p.peer.health.is_healthy()) else {
-                return Ok(self.context_of(core, call).run_one(routed()));
+                return Ok(self.context_of(core, process, call).run_one(routed()));
             };
             let attempt = call.attempt_at(call.began);
             match primary.peer.call(ConnectionKind::Primary, &body, attempt) {
@@ -282,7 +301,7 @@ impl Client {
                     Ok(reply)
                 }
                 outcome => {
-                    let execution = self.context_of(core, call).execution();
+                    let execution = self.context_of(core, process, call).execution();
                     Ok(execution.resume_after_first(routed(), outcome, primary))
                 }
             }
@@ -325,11 +344,14 @@ impl Client {
             return Err(empty_command());
         }
         let command = classify(args);
-        permit(core, &self.config, command.name(), command.access)?;
+        permit(core, &self.config, &command)?;
         let body = command.marked(body);
         let context = self.context_for(core, &command);
         match &self.pin {
-            Some(pin) => self.run_pinned(&context, pin, &command, &body),
+            Some(pin) => {
+                module_commands::permit(&context, &command)?;
+                self.run_pinned(&context, pin, &command, &body)
+            }
             None => dispatch(&context, &command, body),
         }
     }
@@ -359,7 +381,7 @@ impl Client {
                 ));
             }
             let command = classify(args);
-            permit(core, &self.config, command.name(), command.access)?;
+            permit(core, &self.config, &command)?;
             command.check()?;
             dispatch_to(&self.context_for(core, &command), &command, selector)
         })
@@ -388,8 +410,9 @@ impl Client {
     /// Refreshes the topology now.
     pub fn refresh(&self) -> Box<Reply> {
         self.counted(|core| {
-            let call = self.call(core, 0);
-            core.refresh_now(core.process(), &call, VIEWS_PER_REFRESH)?;
+            let process = core.process();
+            let call = self.call(process, 0);
+            core.refresh_now(process, &call, VIEWS_PER_REFRESH)?;
             Ok(Box::new(Reply::of(Value::ok())))
         })
     }

@@ -7,7 +7,7 @@ use crate::config::{Config, ReadFrom};
 use crate::error::{Code, Error, Result};
 use crate::net::Call;
 use crate::resp::{NodeValue, Reply};
-use crate::route::{Access, RouteOptions};
+use crate::route::{Access, Classified, RouteOptions};
 
 /// The cluster, the options of the handle, and the call.
 #[derive(Clone, Copy)]
@@ -63,23 +63,50 @@ impl<'a> ExecContext<'a> {
         reply.unwrap_or_default()
     }
 
-    /// Refuses a write on a read-only handle.
-    pub fn permit(&self, name: &str, access: Access) -> Result<()> {
-        permit(self.core, self.config, name, access)
+    /// Refuses a command on a read-only handle, unless it is known to be a read.
+    pub fn permit(&self, command: &Classified<'_>) -> Result<()> {
+        permit(self.core, self.config, command)
+    }
+
+    /// The same for a command that the table does not describe, with a server's description.
+    pub fn permit_described(&self, command: &Classified<'_>, access: Access) -> Result<()> {
+        match self.config.readonly && access == Access::Write {
+            true => Err(refused_write(self.core, &command.full_name())),
+            false => Ok(()),
+        }
     }
 }
 
-/// Refuses a write on a read-only handle.
+/// Refuses a command on a read-only handle, unless it is known to be a read or a server will be asked.
 #[inline]
-pub fn permit(core: &Core, config: &Config, name: &str, access: Access) -> Result<()> {
-    if !config.readonly || access == Access::Read {
+pub fn permit(core: &Core, config: &Config, command: &Classified<'_>) -> Result<()> {
+    if !config.readonly || command.access == Access::Read {
+        return Ok(());
+    }
+    if command.row.is_some() {
+        return Err(refused_write(core, &command.full_name()));
+    }
+    if config.trust_module_flags {
         return Ok(());
     }
     count(&core.stats.refused_writes);
     Err(Error::new(
         Code::ReadOnly,
         format_args!(
-            "{name} is not known to be a read, and this handle is read-only; nothing was sent"
+            "{} is not a command that this library knows, and this handle is read-only; nothing was sent (the option \
+             trust_module_flags asks the server whether it is a read)",
+            command.full_name()
         ),
     ))
+}
+
+#[cold]
+pub fn refused_write(core: &Core, name: &str) -> Error {
+    count(&core.stats.refused_writes);
+    Error::new(
+        Code::ReadOnly,
+        format_args!(
+            "{name} is not known to be a read, and this handle is read-only; nothing was sent"
+        ),
+    )
 }

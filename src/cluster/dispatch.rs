@@ -2,7 +2,7 @@
 
 use super::context::ExecContext;
 use super::fan_out::{fan_out, targets};
-use super::node_selector::{SelectedNodes, select_nodes};
+use super::node_selector::{SelectedNodes, check_selected, select_nodes};
 use super::split::split;
 use super::{module_commands, scan};
 use crate::cluster::execute::{RoutedCommand, Target};
@@ -21,7 +21,11 @@ pub fn dispatch(
             context.process.note_script(command);
             (route, command.access)
         }
-        None => module_commands::route(context, command.args)?,
+        None => {
+            let (route, access) = module_commands::route(context, command.args)?;
+            context.permit_described(command, access)?;
+            (route, access)
+        }
     };
     let read = access == Access::Read;
     let routed = |target| RoutedCommand::new(body, command.name(), target, read);
@@ -29,6 +33,11 @@ pub fn dispatch(
         Route::Slot(slot) => context.run_one(routed(Target::Slot(slot))),
         Route::Primary(slot) => context.run_one(routed(Target::Primary(slot))),
         Route::AnyNode => context.run_one(routed(Target::Anywhere)),
+        Route::Selected => {
+            check_selected(command, &context.process.topology.load())?;
+            context.run_one(routed(Target::Anywhere))
+        }
+        Route::Writes => return Err(command.shared_connection()),
         Route::Scan => {
             // A cursor is valid only at the node that returned it, so replicas are not read.
             let context = context.reading_from_primaries();
@@ -52,8 +61,12 @@ pub fn dispatch_to(
     command: &Classified<'_>,
     selector: &str,
 ) -> Result<Box<Reply>> {
+    if command.waits_for_writes() {
+        return Err(command.shared_connection());
+    }
     let body = command.marked(CommandBody::Args(command.args));
-    let routed = |target| RoutedCommand::new(body, command.name(), target, command.is_read());
+    let read = module_commands::permit(context, command)? == Access::Read;
+    let routed = |target| RoutedCommand::new(body, command.name(), target, read);
     match select_nodes(selector, &context.process.topology.load())? {
         SelectedNodes::One(target) => Ok(context.run_one(routed(target))),
         SelectedNodes::Several(peers) => {

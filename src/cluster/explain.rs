@@ -3,6 +3,7 @@
 use super::context::ExecContext;
 use super::fan_out::peers;
 use super::module_commands;
+use super::node_selector::check_selected;
 use crate::config::ReadFrom;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
@@ -24,26 +25,34 @@ struct Explanation<'a> {
 pub fn explain(context: &ExecContext<'_>, args: &[&[u8]]) -> Reply {
     let command = classify(args);
     let topology = context.process.topology.load();
-    // A server's description of a command does not permit it: this check uses the access in the
-    // table.
-    let permitted = context.permit(command.name(), command.access);
+    let permitted = context.permit(&command);
     let mut positions = Vec::new();
     let route = command
         .key_positions(&mut positions)
         .and_then(|()| command.route(context.route_options()));
     let (route, access, keys) = match route.transpose() {
         Some(route) => {
+            let route = route.and_then(|route| match route {
+                Route::Selected => check_selected(&command, &topology).map(|()| Route::AnyNode),
+                Route::Writes => Err(command.shared_connection()),
+                route => Ok(route),
+            });
             let keys = positions.iter().map(|at| args[*at].to_vec()).collect();
             (route, command.access, keys)
         }
-        None => module_commands::route_offline(context.core, args),
+        None => {
+            let (route, access, keys) = module_commands::route_offline(context.core, args);
+            let route =
+                route.and_then(|route| context.permit_described(&command, access).map(|()| route));
+            (route, access, keys)
+        }
     };
     let slots = slots_of(&keys);
     let explanation = Explanation {
         context,
         access,
         // A refused command has no route.
-        route: route.and_then(|route| permitted.map(|()| route)),
+        route: permitted.and(route),
         topology: &topology,
     };
     let mut out = Builder::new();
@@ -100,7 +109,7 @@ fn policy_name(route: &Result<Route>) -> &'static str {
         Ok(Route::Slot(_)) => "one slot",
         Ok(Route::Primary(_)) => "one slot, at its primary",
         Ok(Route::Scan) => "all primaries, one after another",
-        Ok(Route::AnyNode) => "any node",
+        Ok(Route::AnyNode | Route::Selected | Route::Writes) => "any node",
         Ok(Route::FanOut(Nodes::All, _)) => "all nodes",
         Ok(Route::FanOut(Nodes::Primaries, _)) => "all primaries",
         Ok(Route::Split(..)) => "split by slot",
@@ -150,7 +159,9 @@ impl Explanation<'_> {
                 .filter_map(|(slot, _)| topology.shard(slot))
                 .flat_map(of_shard)
                 .collect(),
-            Route::AnyNode => topology.shards.iter().flat_map(of_shard).collect(),
+            Route::AnyNode | Route::Selected | Route::Writes => {
+                topology.shards.iter().flat_map(of_shard).collect()
+            }
             Route::FanOut(nodes, _) => peers(topology, *nodes),
         };
         let mut seen: Vec<Arc<Peer>> = Vec::new();
@@ -195,7 +206,7 @@ impl Explanation<'_> {
         let why = match (route, self.access) {
             _ if elsewhere => "it serves other slots",
             _ if is_primary => "the primary, used only if no replica answers",
-            (Route::Primary(_), _) => "a replica, and the cursor is valid only at the primary",
+            (Route::Primary(_), _) => "a replica, and only the primary's answer counts",
             (Route::Scan | Route::FanOut(..), _) => "a replica, and the command is for primaries",
             (_, Access::Write) => "a replica, and the command is a write",
             _ => "a replica, and read_from is primary",

@@ -1,14 +1,15 @@
 //! Commands that the table does not describe, such as those of modules: a server describes each once,
 //! and the description is kept.
 //!
-//! The description does not affect read-only handles, which refuse every such command.
+//! The description does not affect read-only handles, which refuse every such command, unless the option
+//! `trust_module_flags` is on.
 
 use super::context::ExecContext;
 use crate::cluster::execute::{RoutedCommand, Target};
 use crate::cluster::state::{CommandInfo, Core, KeyPositions};
 use crate::error::{Code, Result};
 use crate::resp::{CommandBody, Kind, Reply, View};
-use crate::route::{Access, Route, crossslot, printable};
+use crate::route::{Access, Classified, Route, crossslot, printable};
 use crate::sync::lock;
 use crate::topology::key_slot;
 
@@ -43,7 +44,18 @@ pub fn route(context: &ExecContext<'_>, args: &[&[u8]]) -> Result<(Route, Access
     Ok((route_of_keys(info, name, &keys, args)?, info.access))
 }
 
-/// The same without asking a server, and the keys: from the kept description, or a guess.
+/// Refuses a command that the table does not describe on a read-only handle, unless a server describes it as a read.
+/// Returns whether the command writes.
+pub fn permit(context: &ExecContext<'_>, command: &Classified<'_>) -> Result<Access> {
+    if command.row.is_some() || !context.config.readonly {
+        return Ok(command.access);
+    }
+    let (_, access) = route(context, command.args)?;
+    context.permit_described(command, access)?;
+    Ok(access)
+}
+
+/// The same as [`route`] without asking a server, and the keys: from the kept description, or a guess.
 pub fn route_offline(core: &Core, args: &[&[u8]]) -> (Result<Route>, Access, Vec<Vec<u8>>) {
     let name = args.first().copied().unwrap_or_default();
     let info = lock(&core.process().module_commands).get(name);

@@ -1,11 +1,11 @@
-//! The nodes that a caller of `rdc_command_to` selects.
+//! The nodes that a caller of `rdc_command_to` selects, and the commands that need such a selection.
 
 use super::fan_out::peers;
 use crate::address::Address;
 use crate::cluster::execute::Target;
 use crate::error::{Error, Result};
 use crate::net::Peer;
-use crate::route::Nodes;
+use crate::route::{Classified, Nodes};
 use crate::topology::{SLOTS, Topology, key_slot};
 use std::sync::Arc;
 
@@ -42,6 +42,23 @@ pub fn select_nodes(selector: &str, topology: &Topology) -> Result<SelectedNodes
             }
         }
     }
+}
+
+/// Refuses a command that is only for a node that the caller selects, unless there is only one.
+pub fn check_selected(command: &Classified<'_>, topology: &Topology) -> Result<()> {
+    match topology.standalone {
+        true => Ok(()),
+        false => Err(not_selected(command)),
+    }
+}
+
+#[cold]
+fn not_selected(command: &Classified<'_>) -> Error {
+    Error::invalid(format_args!(
+        "{} concerns one node, and none is selected: use rdc_command_to() with host:port, slot:N or key:K, or with all, \
+         primaries or replicas",
+        command.full_name()
+    ))
 }
 
 fn unknown_selector(selector: &str, topology: &Topology) -> Error {

@@ -1,105 +1,27 @@
-//! One connection for one handle: for WATCH, MULTI and EXEC, and for CLIENT REPLY.
+//! One connection for one handle: for WATCH, MULTI and EXEC, and for state such as SELECT and CLIENT TRACKING.
 //!
-//! Nothing is retried or redirected here. The state of the connection (watched keys, queued commands) is
-//! lost with it, and a later command would run outside its transaction. So after such a loss every
-//! command fails until EXEC, DISCARD, UNWATCH or RESET ends the transaction. A moved slot is an error
-//! too. When no transaction is open, the next command connects to the new owner.
+//! Nothing is retried or redirected here. The state of the connection is lost with it, and a later command would run
+//! outside its transaction or in another database. So after such a loss every command fails, until RESET or the commands
+//! that began the state are sent again. A moved slot is an error too: the next command connects to the new owner, which
+//! loses the state as well.
 
 use super::context::ExecContext;
+use super::pinned_state::{CallGuard, HeldConnection, PinnedState};
 use crate::address::Address;
 use crate::cluster::state::count;
-use crate::deadline::now;
 use crate::error::{Code, Error, ErrorFields, Result};
-use crate::net::{Call, Connection, ConnectionKind, POLL_INTERVAL, Peer, PthreadCancelDisabled};
+use crate::net::{Call, ConnectionKind, PthreadCancelDisabled};
 use crate::resp::{CommandBody, Kind, Reply, Value, flag};
-use crate::route::{Classified, ErrorContext, RetryAction, Row, action_for_reply, table};
-use crate::sync::{Condvar, Mutex, lock, notify_one, wait};
+use crate::route::{
+    Classified, ErrorContext, RetryAction, StateChange, StateEffect, StatePart, StateParts,
+    Wording, action_for_reply,
+};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 
 pub struct PinnedConnection {
     slot: u16,
-    shared: ArcSwap<PinState>,
-}
-
-/// The connection of one process, used by one call at a time.
-struct PinState {
-    process: i32,
-    state: Mutex<State>,
-    /// Notified when `busy` becomes false.
-    idle: Condvar,
-}
-
-impl PinState {
-    fn new(process: i32, lost: bool) -> PinState {
-        PinState {
-            process,
-            state: Mutex::new(State {
-                saved: SavedState {
-                    lost,
-                    ..SavedState::default()
-                },
-                ..State::default()
-            }),
-            idle: Condvar::new(),
-        }
-    }
-}
-
-#[derive(Default)]
-struct State {
-    /// A call uses the handle.
-    busy: bool,
-    held: Option<HeldConnection>,
-    saved: SavedState,
-}
-
-/// What is kept from one call to the next beside the connection.
-#[derive(Clone, Copy, Default)]
-struct SavedState {
-    /// WATCH or MULTI was sent, and no command that ends it.
-    in_transaction: bool,
-    /// The connection was lost during a transaction.
-    lost: bool,
-    /// The node of the connection does not own the slot any more.
-    slot_moved: bool,
-    replies: ReplyMode,
-}
-
-struct HeldConnection {
-    peer: Arc<Peer>,
-    connection: Box<Connection>,
-}
-
-/// The mode that CLIENT REPLY has set.
-#[derive(Clone, Copy, Default, PartialEq)]
-enum ReplyMode {
-    #[default]
-    On,
-    Off,
-    /// The next command gets no reply.
-    Skip,
-}
-
-/// Commands that begin a transaction, or a watch that leads to one.
-const BEGIN: &[&Row] = &[table::WATCH, table::MULTI];
-/// Commands that end it.
-const END: &[&Row] = &[table::EXEC, table::DISCARD, table::UNWATCH, table::RESET];
-/// Commands after which replies do not follow commands one by one.
-const REFUSED: &[&Row] = &[
-    table::MONITOR,
-    table::SYNC,
-    table::PSYNC,
-    table::SUBSCRIBE,
-    table::PSUBSCRIBE,
-    table::SSUBSCRIBE,
-    table::UNSUBSCRIBE,
-    table::PUNSUBSCRIBE,
-    table::SUNSUBSCRIBE,
-];
-
-fn is_one_of(row: Option<&'static Row>, rows: &[&Row]) -> bool {
-    row.is_some_and(|row| rows.contains(&row))
+    shared: ArcSwap<PinnedState>,
 }
 
 impl PinnedConnection {
@@ -107,7 +29,7 @@ impl PinnedConnection {
         PinnedConnection {
             slot,
             // 0 is no process number: the first call creates the state of its process.
-            shared: ArcSwap::from_pointee(PinState::new(0, false)),
+            shared: ArcSwap::from_pointee(PinnedState::new(0, StateParts::NONE)),
         }
     }
 
@@ -115,16 +37,14 @@ impl PinnedConnection {
         self.slot
     }
 
-    /// The state of this process. A forked child neither locks nor frees its parent's state; a
-    /// transaction that the parent began is lost to the child.
-    fn state_of(&self, process: i32) -> Arc<PinState> {
+    /// The state of this process. A forked child neither locks nor frees its parent's state; what the parent has begun is
+    /// lost to the child.
+    fn state_of(&self, process: i32) -> Arc<PinnedState> {
         let current = self.shared.load_full();
         if current.process == process {
             return current;
         }
-        let state = current.state.try_lock();
-        let lost = state.is_ok_and(|state| state.saved.in_transaction);
-        let new = Arc::new(PinState::new(process, lost));
+        let new = Arc::new(PinnedState::new(process, current.begun()));
         let before = self.shared.compare_and_swap(&current, new);
         if Arc::ptr_eq(&before, &current) {
             if current.process != 0 {
@@ -144,51 +64,81 @@ impl PinnedConnection {
         body: &CommandBody<'_>,
     ) -> Result<Box<Reply>> {
         let _uncancelled = PthreadCancelDisabled::begin();
-        if let Some(row) = command.row
-            && REFUSED.contains(&row)
-        {
+        if command.state_change() == StateChange::Streams {
             return Err(Error::invalid(format_args!(
                 "{} turns a connection into a stream of messages, which a pinned handle cannot read",
-                row.name
+                command.name()
             )));
         }
         let state = self.state_of(context.process.number());
         let mut guard = CallGuard::enter(&state, &context.call)?;
-        guard.check_not_lost(command)?;
-        if guard.held.is_none() {
-            guard.held = Some(self.open(context)?);
+        if command.state_change() == StateChange::Resets && command.args.len() == 1 {
+            return self.reset(context, &mut guard);
         }
-        let was_in_transaction = guard.saved.in_transaction;
-        guard.in_transaction = was_in_transaction || is_one_of(command.row, BEGIN);
+        guard.check_idle(&context.call);
+        guard.check_not_lost(command)?;
+        if guard.kept.held.is_none() {
+            guard.kept.held = Some(self.open(context)?);
+        }
+        self.execute(context, &mut guard, command, body)
+    }
+
+    /// Answers RESET. The server's own RESET would also undo what the handshake has set up: user, protocol and name. A new
+    /// connection has the state that the client's options ask for.
+    fn reset(&self, context: &ExecContext<'_>, guard: &mut CallGuard<'_>) -> Result<Box<Reply>> {
+        guard.reset();
+        let held = self.open(context)?;
+        let value = Value::new(Kind::Status, 5, 0);
+        let mut reply = Reply::from_node(value, held.peer.origin().clone());
+        reply.set_inline_text(b"RESET\0");
+        reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
+        guard.kept.held = Some(held);
+        Ok(Box::new(reply))
+    }
+
+    /// Sends a command on the connection that the guard holds, and records what it has changed.
+    fn execute(
+        &self,
+        context: &ExecContext<'_>,
+        guard: &mut CallGuard<'_>,
+        command: &Classified<'_>,
+        body: &CommandBody<'_>,
+    ) -> Result<Box<Reply>> {
         let gets_reply = guard.track_reply_mode(command);
-        let Some(held) = &mut guard.held else {
+        let effect = command.state_effect();
+        let before = guard.begin(effect);
+        let Some(held) = &mut guard.kept.held else {
             return Err(Error::new(
                 Code::Internal,
                 "a pinned handle without a connection",
             ));
         };
-        match held.send_and_receive(body, gets_reply, &context.call) {
-            Ok(mut reply) => {
-                let failed = reply.root.value.kind == Kind::Error;
-                reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
-                if failed {
-                    let from = held.peer.address();
-                    guard.saved.slot_moved |= self.handle_error_reply(context, &mut reply, from);
-                }
-                let in_transaction = !is_one_of(command.row, END)
-                    && (was_in_transaction || (is_one_of(command.row, BEGIN) && !failed));
-                if held.connection.reset_for_reuse(context.call.began) {
-                    guard.put_back(in_transaction);
-                }
-                Ok(reply)
-            }
+        let call = &context.call;
+        let mut reply = match held.send_and_receive(body, gets_reply, call) {
+            Ok(reply) => reply,
             Err(error) => {
-                let error = name_timeout(error, held, command, &context.call);
-                // EXEC ends the transaction even if its reply is lost.
-                guard.in_transaction &= !is_one_of(command.row, END);
-                Err(error)
+                let error = name_timeout(error, held, command, call);
+                guard.fail(before, effect, &error);
+                return Err(error);
             }
+        };
+        reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
+        if effect.begins.has(StatePart::Protocol) {
+            held.connection.pushes = true;
         }
+        let finished = held.connection.finish_pushes(call.attempt_at(call.began));
+        let is_reusable = finished.is_ok() && held.connection.reset_for_reuse(call.began);
+        let from = held.peer.clone();
+        guard.settle(before, changed(effect, &reply));
+        if is_reusable {
+            guard.keep();
+        }
+        if reply.root.value.kind == Kind::Error {
+            let wording = Wording::of(command.row, Some(self.slot));
+            let slot_moved = self.handle_error_reply(context, &mut reply, from.address(), wording);
+            guard.kept.slot_moved |= slot_moved;
+        }
+        Ok(reply)
     }
 
     /// Rewrites an error reply for the caller; returns whether the node does not own the slot any more.
@@ -199,24 +149,30 @@ impl PinnedConnection {
         context: &ExecContext<'_>,
         reply: &mut Reply,
         from: &Address,
+        wording: Wording,
     ) -> bool {
-        const NOT_REPEATABLE: ErrorContext = ErrorContext {
+        let not_repeatable = ErrorContext {
             repeatable: false,
             node_chosen_by_caller: false,
             any_replica_ok: false,
             is_not_primary: false,
+            wording,
         };
         let text = reply.view().text().unwrap_or_default().to_vec();
-        let refusal = match action_for_reply(&text, from, NOT_REPEATABLE) {
+        let refusal = match action_for_reply(&text, from, not_repeatable) {
             RetryAction::Deliver(code) => {
                 reply.root.value.code = code as u8;
-                if text.starts_with(b"EXECABORT") {
-                    // No queued command has run.
-                    reply.root.value.flags &= !flag::SENT;
-                }
                 return false;
             }
-            RetryAction::ResendScript => return false,
+            RetryAction::Refused(code) => {
+                reply.root.value.code = code as u8;
+                reply.root.value.flags &= !flag::SENT;
+                return false;
+            }
+            RetryAction::ResendScript => {
+                reply.root.value.flags &= !flag::SENT;
+                return false;
+            }
             RetryAction::Moved { slot, to } => self.moved(context, slot, &to),
             RetryAction::Ask { .. } => {
                 count(&context.core.stats.ask);
@@ -294,6 +250,25 @@ impl PinnedConnection {
     }
 }
 
+/// What a command has changed, given its reply.
+fn changed(effect: StateEffect, reply: &Reply) -> StateEffect {
+    let text = reply.view().text().unwrap_or_default();
+    match reply.root.value.kind {
+        // In a transaction: it may take effect with EXEC.
+        Kind::Status if text == b"QUEUED" => effect.only_begins(),
+        // An error of EXEC ends the transaction (EXECABORT, MOVED ...), unless EXEC itself was refused.
+        Kind::Error
+            if [&b"ERR"[..], b"NOPERM", b"NOAUTH"]
+                .iter()
+                .any(|word| text.starts_with(word)) =>
+        {
+            StateEffect::NONE
+        }
+        Kind::Error => effect.only_ends(StatePart::Transaction),
+        _ => effect,
+    }
+}
+
 /// An error reply after which the command has not run.
 struct Refusal {
     code: Code,
@@ -336,115 +311,4 @@ fn name_timeout(
         );
     }
     error
-}
-
-/// The exclusive use of the handle by one call. Dropped without [`CallGuard::put_back`], it closes the
-/// connection.
-struct CallGuard<'a> {
-    shared: &'a PinState,
-    held: Option<HeldConnection>,
-    saved: SavedState,
-    /// The loss of the connection now would lose a transaction.
-    in_transaction: bool,
-}
-
-impl<'a> CallGuard<'a> {
-    /// Waits until no other thread uses the handle.
-    fn enter(shared: &'a PinState, call: &Call<'_>) -> Result<CallGuard<'a>> {
-        let mut state = lock(&shared.state);
-        while state.busy {
-            call.check()?;
-            let left = call.deadline.left(now()).unwrap_or(POLL_INTERVAL);
-            if left.is_zero() {
-                return Err(Error::new(
-                    Code::Timeout,
-                    "another thread is using this pinned handle",
-                ));
-            }
-            state = wait(&shared.idle, &shared.state, state, left.min(POLL_INTERVAL));
-            // The wait callback is called with no lock held.
-            drop(state);
-            call.check_cancelled()?;
-            state = lock(&shared.state);
-        }
-        state.busy = true;
-        Ok(CallGuard {
-            shared,
-            held: state.held.take(),
-            saved: state.saved,
-            in_transaction: false,
-        })
-    }
-
-    /// Fails if the connection was lost during a transaction, until a command ends the transaction.
-    fn check_not_lost(&mut self, command: &Classified<'_>) -> Result<()> {
-        if !self.saved.lost {
-            return Ok(());
-        }
-        if is_one_of(command.row, END) {
-            self.saved.lost = false;
-            self.put_back(false);
-        }
-        Err(Error::new(
-            Code::Io,
-            "the connection of this pinned handle was lost, and its transaction with it: no queued command has run",
-        ))
-    }
-
-    /// Applies CLIENT REPLY; returns whether this command gets a reply.
-    fn track_reply_mode(&mut self, command: &Classified<'_>) -> bool {
-        let replies = &mut self.saved.replies;
-        if command.row == Some(table::CLIENT_REPLY) {
-            let mode = command.args.get(2).copied().unwrap_or_default();
-            if mode.eq_ignore_ascii_case(b"ON") {
-                *replies = ReplyMode::On;
-            } else if mode.eq_ignore_ascii_case(b"OFF") {
-                *replies = ReplyMode::Off;
-            } else if mode.eq_ignore_ascii_case(b"SKIP") && *replies == ReplyMode::On {
-                *replies = ReplyMode::Skip;
-            }
-            return *replies == ReplyMode::On;
-        }
-        match replies {
-            ReplyMode::On => true,
-            ReplyMode::Off => false,
-            ReplyMode::Skip => {
-                *replies = ReplyMode::On;
-                false
-            }
-        }
-    }
-
-    /// Keeps the connection for the next call.
-    fn put_back(&mut self, in_transaction: bool) {
-        let held = self.held.take();
-        let mut state = lock(&self.shared.state);
-        if !self.saved.slot_moved || in_transaction {
-            state.held = held;
-        }
-        state.saved = SavedState {
-            in_transaction,
-            slot_moved: self.saved.slot_moved && in_transaction,
-            ..self.saved
-        };
-        self.in_transaction = false;
-    }
-}
-
-impl Drop for CallGuard<'_> {
-    fn drop(&mut self) {
-        let mut state = lock(&self.shared.state);
-        if self.in_transaction {
-            state.saved.lost = true;
-        }
-        if state.held.is_none() {
-            state.saved = SavedState {
-                lost: state.saved.lost,
-                ..SavedState::default()
-            };
-        }
-        state.busy = false;
-        drop(state);
-        notify_one(&self.shared.idle);
-    }
 }

@@ -1,9 +1,10 @@
 //! A pipeline: commands that are sent together.
 
 use super::client::{Client, empty_command};
-use super::context::{ExecContext, permit};
+use super::context::{ExecContext, permit, refused_write};
 use super::fan_out::targets;
 use super::module_commands;
+use super::node_selector::check_selected;
 use crate::cluster::execute::{RoutedCommand, Target};
 use crate::cluster::state::{Core, count};
 use crate::error::{Code, Error, Result};
@@ -13,7 +14,7 @@ use crate::resp::{
 };
 use crate::route::{
     Access, BlockingTimeout, Classified, Flag, KeyGroups, Merge, Nodes, Route, RouteOptions, Row,
-    classify, merge, printable,
+    StateChange, classify, is_refused_by_transaction, merge, printable,
 };
 use crate::topology::{Topology, key_slot};
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub(super) enum QueuedRoute {
     Primary(u16),
     AnyNode,
     FanOut(Nodes, Merge),
+    /// The command waits for the writes before it. The slot of these is known when the pipeline is executed.
+    Wait(Option<u16>),
     /// An index of [`Pipeline::split_commands`].
     Split(u32),
     /// The command is answered with an error: an index of [`Pipeline::errors`].
@@ -166,7 +169,8 @@ impl Pipeline {
         match route {
             Route::Slot(slot) => QueuedRoute::Slot(slot),
             Route::Primary(slot) => QueuedRoute::Primary(slot),
-            Route::AnyNode => QueuedRoute::AnyNode,
+            Route::AnyNode | Route::Selected => QueuedRoute::AnyNode,
+            Route::Writes => QueuedRoute::Wait(None),
             Route::FanOut(nodes, merge) => QueuedRoute::FanOut(nodes, merge),
             Route::Split(groups, merge) => {
                 let len = || groups.max_encoded_len(args);
@@ -184,7 +188,7 @@ impl Pipeline {
         }
     }
 
-    fn invalid(&mut self, error: Error) -> QueuedRoute {
+    pub(super) fn invalid(&mut self, error: Error) -> QueuedRoute {
         self.is_simple = false;
         self.errors.push(error);
         QueuedRoute::Invalid(self.errors.len() as u32 - 1)
@@ -199,6 +203,7 @@ impl Pipeline {
             return Ok(Route::AnyNode);
         }
         if let Some(wait) = command.blocking_timeout
+            && !command.waits_for_writes()
             && wait != BlockingTimeout::After(Duration::ZERO)
         {
             return Err(Error::invalid(format_args!(
@@ -215,6 +220,9 @@ impl Pipeline {
         };
         if let Some(core) = &self.client.core {
             core.process().note_script(command);
+            if matches!(route, Route::Selected) {
+                check_selected(command, &core.process().topology.load())?;
+            }
         }
         Ok(route)
     }
@@ -295,9 +303,19 @@ impl Pipeline {
         if client.is_pinned() {
             return Ok(self.execute_one_by_one(core));
         }
-        let context = client.context(core);
-        if self.has_unknown_commands {
-            self.route_unknown_commands(&context);
+        let waiting_ms = match self.is_simple {
+            true => 0,
+            false => self.waiting_ms(),
+        };
+        let context = match waiting_ms {
+            0 => client.context(core),
+            waiting_ms => client.blocking_context(core, waiting_ms),
+        };
+        if let Some(refused) = self.route_unknown_commands(&context) {
+            return Ok(refused);
+        }
+        if !self.is_simple {
+            self.route_waits();
         }
         let topology = context.process.topology.load_full();
         let mut commands = Vec::new();
@@ -310,8 +328,15 @@ impl Pipeline {
         Ok(reply)
     }
 
-    /// Asks a server for the routes of commands that the table does not describe.
-    pub(super) fn route_unknown_commands(&mut self, context: &ExecContext<'_>) {
+    /// Asks a server for the routes of commands that the table does not describe. On a read-only handle, a pipeline
+    /// in which one of them writes is refused as a whole.
+    pub(super) fn route_unknown_commands(
+        &mut self,
+        context: &ExecContext<'_>,
+    ) -> Option<Box<Reply>> {
+        if !std::mem::take(&mut self.has_unknown_commands) {
+            return None;
+        }
         for at in 0..self.queued.len() {
             let command = self.queued[at];
             if command.row.is_some() || matches!(command.route, QueuedRoute::Invalid(_)) {
@@ -328,6 +353,7 @@ impl Pipeline {
             };
             (self.queued[at].route, self.queued[at].access) = (route, access);
         }
+        self.refuse_writes(context.core)
     }
 
     /// Appends what is sent for every command; returns an element for each fan-out.
@@ -346,6 +372,10 @@ impl Pipeline {
             match command.route {
                 QueuedRoute::Slot(_) | QueuedRoute::Primary(_) | QueuedRoute::AnyNode => {
                     commands.push(self.single(command));
+                }
+                QueuedRoute::Wait(slot) => {
+                    let target = slot.map_or(Target::Anywhere, Target::Writes);
+                    commands.push(routed(command, body, target));
                 }
                 QueuedRoute::Invalid(_) => commands.push(self.single(command).completed()),
                 QueuedRoute::FanOut(nodes, how) => {
@@ -470,8 +500,23 @@ impl Pipeline {
             return None;
         }
         // An invalid write is a write; a command that could not be parsed is not.
-        let permitted = |c: &QueuedCommand| permit(core, config, c.name(), c.access);
+        let permitted = |c: &QueuedCommand| {
+            if c.access == Access::Read {
+                return Ok(());
+            }
+            let mut args = Vec::new();
+            // It has been parsed before.
+            let _ = c.parse(&self.bytes, &mut args);
+            let command = classify(&args);
+            match self.has_unknown_commands {
+                true => permit(core, config, &command),
+                false => Err(refused_write(core, &command.full_name())),
+            }
+        };
         let first = self.queued.iter().position(|c| permitted(c).is_err())?;
+        let mut args = Vec::new();
+        let _ = self.queued[first].parse(&self.bytes, &mut args);
+        let first_name = classify(&args).full_name();
         let mut reply = Box::<Reply>::default();
         reply.node_values = Vec::with_capacity(self.queued.len());
         for command in &self.queued {
@@ -480,9 +525,8 @@ impl Pipeline {
                 Ok(()) => Error::new(
                     Code::ReadOnly,
                     format_args!(
-                        "not sent, because command # {} ({}) is not known to be a read, and this handle is read-only",
+                        "not sent, because command # {} ({first_name}) is not known to be a read, and this handle is read-only",
                         first + 1,
-                        self.queued[first].name()
                     ),
                 ),
             };
@@ -493,23 +537,53 @@ impl Pipeline {
         Some(reply)
     }
 
-    /// On a pinned handle: its connection may be in a transaction.
+    /// On a pinned handle: its connection may be in a transaction. Once a command that changes the state of the
+    /// connection has failed, the rest is not sent: after MULTI it would run one by one, after SELECT elsewhere.
     fn execute_one_by_one(&self, core: &Core) -> Box<Reply> {
         let mut reply = Box::<Reply>::default();
         reply.node_values = Vec::with_capacity(self.queued.len());
+        let mut failed: Option<&QueuedCommand> = None;
         for command in &self.queued {
-            let single = match command.route {
-                QueuedRoute::Invalid(at) => Box::new(Reply::error(&self.errors[at as usize])),
+            let single = match (command.route, failed) {
+                (QueuedRoute::Invalid(at), _) => Box::new(Reply::error(&self.errors[at as usize])),
+                (_, Some(failed)) => Box::new(Reply::error(&not_sent_behind(failed))),
                 _ => self
                     .client
                     .command_resp(&self.bytes[command.begin..command.end]),
             };
+            if failed.is_none() && self.leaves_wrong_state(command, &single) {
+                failed = Some(command);
+            }
             let answer = reply.absorb(*single);
             reply.node_values.push(answer);
         }
         self.finish(&mut reply, core);
         reply
     }
+
+    /// Whether a command should have begun a state of its connection and has not.
+    fn leaves_wrong_state(&self, command: &QueuedCommand, reply: &Reply) -> bool {
+        let view = reply.view();
+        let is_refused = view.kind() == Kind::Error
+            && !is_refused_by_transaction(view.text().unwrap_or_default());
+        let mut args = Vec::new();
+        if !is_refused || command.parse(&self.bytes, &mut args).is_err() {
+            return false;
+        }
+        let command = classify(&args);
+        command.state_change() != StateChange::Nothing && !command.state_effect().begins.is_empty()
+    }
+}
+
+#[cold]
+fn not_sent_behind(failed: &QueuedCommand) -> Error {
+    Error::new(
+        Code::Io,
+        format_args!(
+            "not sent, because {} failed before it in this pipeline, and the connection is not in the state that {0} sets",
+            failed.name()
+        ),
+    )
 }
 
 #[inline]

@@ -1,14 +1,23 @@
 //! A pipeline inside MULTI and EXEC.
 
-use super::pipeline::{Pipeline, QueuedRoute};
+use super::pipeline::{Pipeline, QueuedCommand, QueuedRoute};
 use crate::cluster::execute::{RoutedCommand, Target};
 use crate::cluster::state::count;
 use crate::error::{Code, Error, Result};
 use crate::resp::{CommandBody, CommandBuffer, Kind, NodeValue, Reply, View, flag};
-use crate::route::{Access, classify, crossslot};
+use crate::route::{Access, Row, Wording, classify, crossslot, is_refusal, table};
+
+/// Commands for several nodes whose answer from one node is complete. Others are refused in a transaction, which would
+/// count, list or change the keys of one shard. A script that one node knows is sent to the others when they need it.
+const COMPLETE_AT_ONE_NODE: &[&Row] = &[table::PING, table::SCRIPT_LOAD];
+
+fn is_complete_at_one_node(command: &QueuedCommand) -> bool {
+    (command.row).is_some_and(|row| COMPLETE_AT_ONE_NODE.contains(&row))
+}
 
 impl Pipeline {
-    /// Executes the pipeline inside MULTI and EXEC: all keys must be in one slot.
+    /// Executes the pipeline inside MULTI and EXEC: all keys must be in one slot, which selects the node. Without a key
+    /// it runs at any primary.
     pub fn execute_atomic(&mut self) -> Box<Reply> {
         let reply = self.try_execute_atomic();
         self.clear();
@@ -33,13 +42,15 @@ impl Pipeline {
             return Ok(reply);
         }
         let context = client.context(core);
-        if self.has_unknown_commands {
-            self.route_unknown_commands(&context);
+        if let Some(refused) = self.route_unknown_commands(&context) {
+            return Ok(refused);
         }
+        // Without a key, any primary is as good as another.
         let slot = self.slot_of_all_keys()?;
+        let target = slot.map_or(Target::Anywhere, Target::Slot);
         let bytes = self.encode_transaction();
         let read = self.queued.iter().all(|c| c.access == Access::Read);
-        let mut exec = RoutedCommand::new(bytes.body(), "EXEC", Target::Slot(slot), read);
+        let mut exec = RoutedCommand::new(bytes.body(), "EXEC", target, read);
         exec.preludes = self.queued.len() as u32 + 1;
         let mut reply = context.run_many(&mut [exec]);
         reply.root = reply.node_values[0];
@@ -49,7 +60,7 @@ impl Pipeline {
             return Ok(reply);
         }
         let node = reply.root.node;
-        reply.node_values = self.answers_of_exec(&reply)?;
+        reply.node_values = self.answers_of_exec(&reply, slot)?;
         self.finish(&mut reply, core);
         reply.root.node = node;
         Ok(reply)
@@ -66,7 +77,7 @@ impl Pipeline {
     }
 
     /// The elements of the reply to EXEC, one for each command.
-    fn answers_of_exec(&self, reply: &Reply) -> Result<Vec<NodeValue>> {
+    fn answers_of_exec(&self, reply: &Reply, slot: Option<u16>) -> Result<Vec<NodeValue>> {
         let results = View::new(reply, reply.root.value);
         if results.len() != self.len() {
             let error = Error::new(
@@ -76,16 +87,21 @@ impl Pipeline {
             return Err(error.sent(true));
         }
         let node = reply.root.node;
-        let answer = |element: View<'_>| {
+        let answer = |(element, command): (View<'_>, &QueuedCommand)| {
             let mut value = element.value();
-            value.flags |= flag::SENT;
+            let text = element.text().unwrap_or_default();
+            // A right that was withdrawn after the command had been queued, for example.
+            if value.kind != Kind::Error || !is_refusal(text, Wording::of(command.row, slot)) {
+                value.flags |= flag::SENT;
+            }
             NodeValue { value, node }
         };
-        Ok(results.elements().map(answer).collect())
+        Ok(results.elements().zip(&self.queued).map(answer).collect())
     }
 
-    /// The slot of all keys; an error if there are several or a command cannot be in a transaction.
-    fn slot_of_all_keys(&self) -> Result<u16> {
+    /// The slot of all keys, `None` if there is no key; an error if there are several slots or a command cannot be in a
+    /// transaction.
+    fn slot_of_all_keys(&self) -> Result<Option<u16>> {
         let mut found: Option<(u16, usize)> = None;
         for (number, command) in self.queued.iter().enumerate() {
             match command.route {
@@ -106,20 +122,23 @@ impl Pipeline {
                     error.message = format!("{}{}", self.title(number), error.message);
                     return Err(error);
                 }
+                QueuedRoute::FanOut(..) if is_complete_at_one_node(command) => {}
                 QueuedRoute::FanOut(..) => {
                     return Err(Error::invalid(format_args!(
                         "{}this command goes to several nodes, but a transaction runs on one",
                         self.title(number)
                     )));
                 }
+                QueuedRoute::Wait(_) => {
+                    return Err(Error::invalid(format_args!(
+                        "{}inside a transaction this command does not wait: append it to a pipeline that is not atomic",
+                        self.title(number)
+                    )));
+                }
                 QueuedRoute::Split(at) => return Err(self.split_in_transaction(number, at)),
             }
         }
-        found.map(|(slot, _)| slot).ok_or_else(|| {
-            Error::invalid(
-                "a transaction needs at least one command with a key, which selects the node",
-            )
-        })
+        Ok(found.map(|(slot, _)| slot))
     }
 
     /// The error for a command whose keys are in several slots.

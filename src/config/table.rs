@@ -405,6 +405,13 @@ static TABLE: &[OptionRow] = &[
          others are still set. DEL and UNLINK are always split, MSETNX never."
     )
     .per_handle(),
+    flag!(
+        trust_module_flags,
+        "no",
+        "A read-only handle executes a command of a module that the library does not know if the server flags \
+         it readonly (COMMAND INFO). Some modules flag commands readonly that write."
+    )
+    .per_handle(),
     number!(connections_per_node: usize, 1, 1000, "16",
         "Maximum number of shared connections to one node, and the same number again for handles that \
          read from replicas. Blocking commands and pinned handles have connections of their own."),

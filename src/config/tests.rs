@@ -320,6 +320,7 @@ fn default_options_have_documented_values() {
         ("max_redirects", "16"),
         ("retry_writes", "no"),
         ("split_writes", "no"),
+        ("trust_module_flags", "no"),
         ("connections_per_node", "16"),
         ("protocol", "3"),
         ("user", ""),
@@ -577,7 +578,8 @@ fn only_per_handle_options_can_be_changed_later() {
             "nil",
             "max_redirects",
             "retry_writes",
-            "split_writes"
+            "split_writes",
+            "trust_module_flags"
         ]
     );
     let mut config = Config::from_url("redis://h").unwrap();

@@ -10,7 +10,8 @@ use std::sync::Arc;
 /// A logger. arg is the pointer given to rdc_set_logger(). level is 1 (error), 2 (warning), 3
 /// (information) or 4 (debug). message is one line, valid only during the call; it never
 /// contains a password or a value. The logger runs on a thread that is inside an rdc_ call,
-/// and may run on several threads at once. It may call the library.
+/// and may run on several threads at once. It may call the library, as any callback: see the
+/// beginning of this header.
 #[allow(non_camel_case_types)]
 pub type rdc_log_fn =
     Option<unsafe extern "C" fn(arg: *mut c_void, level: i32, message: *const c_char)>;
@@ -52,8 +53,8 @@ pub unsafe extern "C" fn rdc_set_logger(r#fn: rdc_log_fn, arg: *mut c_void, leve
 /// A wait callback. Returns 1 to continue waiting, or 0 to end the call with
 /// RDC_ERR_INTERRUPTED. (Most foreign-function interfaces return 0 for a callback that raised
 /// an exception.) arg is the pointer given to rdc_set_wait_callback(). It runs on the waiting
-/// thread, inside its rdc_ call, with no lock held. It may call the library, but must not use
-/// the pipeline or the pinned handle that is waiting.
+/// thread, inside its rdc_ call, with no lock held. It may call the library, as any callback:
+/// see the beginning of this header.
 #[allow(non_camel_case_types)]
 pub type rdc_wait_fn = Option<unsafe extern "C" fn(arg: *mut c_void) -> i32>;
 
@@ -66,7 +67,8 @@ pub type rdc_wait_fn = Option<unsafe extern "C" fn(arg: *mut c_void) -> i32>;
 /// an exception. A C program, whose handlers run at once, uses rdc_interrupt().
 ///
 /// Each thread has its own callback, or none. A forked child keeps that of the thread that
-/// forked.
+/// forked. In a destructor of thread-specific data (pthread_key_create()) and in an atexit()
+/// handler, calls run without it.
 ///
 /// # Safety
 /// fn may be called with arg on this thread until it has been replaced, or the thread has ended.

@@ -4,7 +4,7 @@ use super::args::{bytes_arg, text_arg};
 use super::panic_boundary::{
     catch_panic, catch_panic_without_pthread_cancel, panic_error, return_reply,
 };
-use super::registry::{acquire, close, register};
+use super::registry::{acquire, close, interrupt, register};
 use super::reply::rdc_reply;
 use crate::cluster::Client;
 use crate::config::{Config, options};
@@ -142,10 +142,12 @@ pub unsafe extern "C" fn rdc_readonly(client: *const rdc_client) -> *mut rdc_cli
 }
 
 /// Returns a derived handle with a connection of its own, to the primary that serves key. For
-/// commands that belong to one connection: WATCH, MULTI, EXEC and CLIENT REPLY. Does no I/O:
-/// the first command opens the connection. Nothing is redirected or retried. If the
-/// connection is lost inside a transaction, commands fail with RDC_ERR_IO until EXEC,
-/// DISCARD, UNWATCH or RESET ends the transaction. Close the handle with rdc_close().
+/// commands that belong to one connection: WATCH, MULTI, EXEC, SELECT, AUTH, CLIENT REPLY and
+/// CLIENT TRACKING. Does no I/O: the first command opens the connection. Nothing is redirected
+/// or retried. What was said on the connection is never lost in silence: when it breaks or the
+/// slot moves, commands fail with RDC_ERR_IO and rdc_reply_sent() 0 until RESET, or the like
+/// was said again. A lost transaction also ends with EXEC, DISCARD or UNWATCH. RESET gives the
+/// state of a new connection. Close the handle with rdc_close().
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -162,16 +164,15 @@ pub unsafe extern "C" fn rdc_pin(
 }
 
 /// Ends the calls that other threads are making on this handle, within 10 ms: they return
-/// RDC_ERR_INTERRUPTED. Later calls and other handles are not affected. Any thread and a
-/// signal handler may call it.
+/// RDC_ERR_INTERRUPTED. Later calls and other handles are not affected. Any thread may call
+/// it, also in a signal handler: it is async-signal-safe. For NULL and for a handle that was
+/// closed, or is being closed by another thread, it does nothing.
 ///
 /// # Safety
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_interrupt(client: *const rdc_client) {
-    if let Ok(handle) = acquire(client) {
-        handle.client.interrupt();
-    }
+    interrupt(client);
 }
 
 /// Closes a handle and frees it. Calls that other threads are making on it, and all later

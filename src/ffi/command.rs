@@ -17,17 +17,19 @@ use std::ffi::c_char;
 /// lengths in bytes; an entry may be RDC_NTS. lens may be NULL if every argument is
 /// NUL-terminated.
 ///
-/// Takes at most timeout_ms; a blocking command (BLPOP, XREAD BLOCK, WAIT) takes its own
-/// timeout in addition. The call follows redirections, waits for failovers, and sends a
+/// Takes at most timeout_ms; a blocking command (BLPOP, XREAD BLOCK) takes its own timeout in
+/// addition. The call follows redirections, waits for failovers, and sends a
 /// command again if it certainly did not run; see rdc_reply_sent(). Never returns NULL. The
 /// caller frees the reply.
 ///
 /// Keys in several slots: MGET, EXISTS, TOUCH, DEL and UNLINK are split by slot, and their
 /// replies are merged in order. The same holds for MSET if the option split_writes is on. Any
 /// other command returns RDC_ERR_CROSSSLOT, and nothing is sent. A command without keys goes
-/// to all nodes that it concerns (DBSIZE, FLUSHALL, SCRIPT LOAD, CONFIG SET ...). SCAN
-/// iterates over the whole cluster, with cursors of the library. docs/commands.md has the
-/// details.
+/// to all nodes that it concerns (DBSIZE, FLUSHALL, SCRIPT LOAD, CONFIG SET ...). A command
+/// that changes the state of one node (SHUTDOWN, CLUSTER RESET ...) returns RDC_ERR_INVALID:
+/// rdc_command_to() selects the node. WAIT and WAITAOF return RDC_ERR_INVALID: they are for
+/// pipelines and pinned handles. SCAN iterates over the whole cluster, with cursors of the
+/// library. docs/commands.md has the details.
 ///
 /// # Safety
 /// Header rules 1 and 3.

@@ -6,6 +6,7 @@
 
 mod args;
 mod constants;
+mod handle;
 mod panic_boundary;
 mod registry;
 mod reply_layout;

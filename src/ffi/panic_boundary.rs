@@ -7,21 +7,24 @@ use crate::log;
 use crate::net::PthreadCancelDisabled;
 use crate::resp::Reply;
 use crate::sim_hooks::sim_panic_point;
-use once_cell::sync::Lazy;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The panic hook. It passes the message of a panic to the logger and prints nothing: standard error
-/// belongs to the host program. The library has a standard library of its own, so the hook of a Rust
-/// host program is not replaced.
-static PANIC_HOOK: Lazy<()> = Lazy::new(|| {
+/// Whether the panic hook has been installed, or another thread is installing it. Nobody waits for that thread: in a
+/// child that is forked meanwhile it does not exist.
+static IS_HOOK_INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// Installs the panic hook. Every function that makes a handle calls this, before anything can panic.
+///
+/// The hook passes the message of a panic to the logger and prints nothing: standard error belongs to the host program.
+/// The library has a standard library of its own, so the hook of a Rust host program is not replaced.
+pub fn install_panic_hook() {
+    if IS_HOOK_INSTALLED.swap(true, Ordering::Relaxed) {
+        return;
+    }
     std::panic::set_hook(Box::new(|info| {
         log::log(log::ERROR, || format!("INTERNAL {info}").replace('\n', " "));
     }));
-});
-
-/// Installs the panic hook. Every function that makes a handle calls this, before anything can panic.
-pub fn install_panic_hook() {
-    Lazy::force(&PANIC_HOOK);
 }
 
 /// Runs `f`. If it panics, the result is that of `on_panic`, which gets the panic message.

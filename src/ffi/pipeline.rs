@@ -11,13 +11,90 @@ use crate::cluster::{Client, Pipeline};
 use crate::error::{Error, Result};
 use crate::resp::{EncodedPrefix, Reply};
 use crate::route::{Access, Row, table};
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_char;
 use std::sync::Arc;
 
 /// Commands of one client that are sent together. Used by one thread at a time. Atomic only
 /// with rdc_pipeline_execute_atomic().
+///
+/// A callback (logger, wait callback) cannot use the pipeline that its call executes.
+/// Executing it there returns RDC_ERR_INVALID. Appending there sends nothing: it becomes
+/// RDC_ERR_INVALID at its position in the next reply of the pipeline. rdc_pipeline_free()
+/// takes effect when the call ends.
 #[allow(non_camel_case_types)]
-pub struct rdc_pipeline(Pipeline);
+pub struct rdc_pipeline {
+    /// Accessed through a [`BusyGuard`], so by one function at a time.
+    pipeline: UnsafeCell<Pipeline>,
+    is_busy: Cell<bool>,
+    /// The length when it became busy.
+    len: Cell<usize>,
+    /// The number of commands that callbacks have tried to append since.
+    refused: Cell<usize>,
+    /// A callback has freed the pipeline.
+    is_freed: Cell<bool>,
+}
+
+impl rdc_pipeline {
+    fn new(client: Arc<Client>) -> rdc_pipeline {
+        rdc_pipeline {
+            pipeline: UnsafeCell::new(Pipeline::new(client)),
+            is_busy: Cell::new(false),
+            len: Cell::new(0),
+            refused: Cell::new(0),
+            is_freed: Cell::new(false),
+        }
+    }
+}
+
+/// The exclusive access of one call to a pipeline. The thread's callbacks, which run inside that call, are kept from it.
+struct BusyGuard(*mut rdc_pipeline);
+
+impl BusyGuard {
+    /// Fails in a callback of a call that uses the pipeline.
+    ///
+    /// # Safety
+    /// Header rules 1 and 4: the pipeline is valid, and used by one thread at a time.
+    #[inline]
+    unsafe fn enter(pipeline: *mut rdc_pipeline) -> Result<BusyGuard> {
+        // SAFETY: the rules above.
+        let shared = unsafe { &*pipeline };
+        if shared.is_busy.replace(true) {
+            return Err(in_callback());
+        }
+        let mut guard = BusyGuard(pipeline);
+        let len = guard.pipeline().len();
+        shared.len.set(len);
+        Ok(guard)
+    }
+
+    #[inline]
+    fn pipeline(&mut self) -> &mut Pipeline {
+        // SAFETY: the pipeline lives as long as the guard, and there is one guard at a time.
+        unsafe { &mut *(*self.0).pipeline.get() }
+    }
+}
+
+#[cold]
+fn in_callback() -> Error {
+    Error::invalid("a callback cannot use the pipeline whose call it runs in: use another pipeline")
+}
+
+impl Drop for BusyGuard {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: a callback does not free a pipeline that is busy, but marks it.
+        let shared = unsafe { &*self.0 };
+        if shared.is_freed.get() {
+            // SAFETY: header rule 1: made by rdc_pipeline_new, and freed once, by a callback.
+            return drop(unsafe { Box::from_raw(self.0) });
+        }
+        for _ in 0..shared.refused.take() {
+            self.pipeline().fail(in_callback());
+        }
+        shared.is_busy.set(false);
+    }
+}
 
 /// ## Pipelines
 ///
@@ -33,7 +110,7 @@ pub unsafe extern "C" fn rdc_pipeline_new(client: *const rdc_client) -> *mut rdc
         Ok(handle) => handle.client.clone(),
         Err(error) => Arc::new(Client::failed(error)),
     };
-    Box::into_raw(Box::new(rdc_pipeline(Pipeline::new(client))))
+    Box::into_raw(Box::new(rdc_pipeline::new(client)))
 }
 
 /// Appends the commands that `f` adds. An error or a panic of `f` becomes an error at the command's
@@ -43,9 +120,14 @@ pub unsafe extern "C" fn rdc_pipeline_new(client: *const rdc_client) -> *mut rdc
 /// Header rules 1 and 4.
 unsafe fn append(pipeline: *mut rdc_pipeline, f: impl FnOnce(&mut Pipeline) -> Result<()>) {
     // SAFETY: header rules 1 and 4: valid, and used by one thread at a time.
-    let Some(rdc_pipeline(pipeline)) = (unsafe { pipeline.as_mut() }) else {
+    let Some(shared) = (unsafe { pipeline.as_ref() }) else {
         return;
     };
+    // SAFETY: the same rules.
+    let Ok(mut guard) = (unsafe { BusyGuard::enter(pipeline) }) else {
+        return shared.refused.set(shared.refused.get() + 1);
+    };
+    let pipeline = guard.pipeline();
     let outcome = catch_panic(|message| Err(panic_error(message)), || f(pipeline));
     if let Err(error) = outcome {
         catch_panic(|_| (), || pipeline.fail(error));
@@ -244,7 +326,14 @@ pub unsafe extern "C" fn rdc_pipeline_del(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_pipeline_len(pipeline: *const rdc_pipeline) -> usize {
     // SAFETY: header rule 1.
-    unsafe { pipeline.as_ref() }.map_or(0, |p| p.0.len())
+    let Some(shared) = (unsafe { pipeline.as_ref() }) else {
+        return 0;
+    };
+    if shared.is_busy.get() {
+        return shared.len.get();
+    }
+    // SAFETY: header rule 4, and the pipeline is not busy.
+    unsafe { &*shared.pipeline.get() }.len()
 }
 
 /// # Safety
@@ -254,11 +343,12 @@ unsafe fn execute(
     f: impl FnOnce(&mut Pipeline) -> Box<Reply>,
 ) -> *mut rdc_reply {
     return_reply(|| {
-        // SAFETY: header rules 1 and 4: valid, and used by one thread at a time.
-        match unsafe { pipeline.as_mut() } {
-            Some(rdc_pipeline(pipeline)) => Ok(f(pipeline)),
-            None => Err(Error::invalid("pipeline is NULL")),
+        if pipeline.is_null() {
+            return Err(Error::invalid("pipeline is NULL"));
         }
+        // SAFETY: header rules 1 and 4: valid, and used by one thread at a time.
+        let mut guard = unsafe { BusyGuard::enter(pipeline) }?;
+        Ok(f(guard.pipeline()))
     })
 }
 
@@ -267,7 +357,8 @@ unsafe fn execute(
 /// an ERROR, whose message begins "Command # 2 (SET foo) of pipeline: " (the first command is
 /// # 1); the other commands are not affected. Commands of the same slot run in order; while the
 /// slot migrates, commands of the same key do. A write runs at most once, unless retry_writes
-/// is on.
+/// is on. WAIT and WAITAOF wait for the writes before them, which must be to one slot, and take
+/// their own timeout in addition.
 ///
 /// On a read-only client, a pipeline that contains a write is not sent: every element is
 /// RDC_ERR_READONLY.
@@ -284,8 +375,12 @@ pub unsafe extern "C" fn rdc_pipeline_execute(pipeline: *mut rdc_pipeline) -> *m
 
 /// As rdc_pipeline_execute(), inside MULTI and EXEC: either all commands run, with no other
 /// command between them, or none. All keys must be in one slot (use {hash tags}). Otherwise
-/// the reply is RDC_ERR_CROSSSLOT, and nothing is sent. If the server rejects the
-/// transaction, the reply is its ERROR.
+/// the reply is RDC_ERR_CROSSSLOT, and nothing is sent. Without a key, the transaction runs
+/// at any primary. If the server rejects the transaction, the reply is its ERROR.
+///
+/// The user needs the right to MULTI. Each node is asked for it once, before the first
+/// transaction. If a node refuses MULTI later, its commands run one by one: the reply is an
+/// ERROR that names MULTI, and rdc_reply_sent() is 1.
 ///
 /// # Safety
 /// Header rule 1.
@@ -304,8 +399,14 @@ pub unsafe extern "C" fn rdc_pipeline_execute_atomic(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_pipeline_clear(pipeline: *mut rdc_pipeline) {
     // SAFETY: header rule 1.
-    if let Some(pipeline) = unsafe { pipeline.as_mut() } {
-        pipeline.0.clear();
+    let Some(shared) = (unsafe { pipeline.as_ref() }) else {
+        return;
+    };
+    // SAFETY: header rules 1 and 4.
+    match unsafe { BusyGuard::enter(pipeline) } {
+        Ok(mut guard) => guard.pipeline().clear(),
+        // In a callback: what it has appended. The execution removes the rest.
+        Err(_) => shared.refused.set(0),
     }
 }
 
@@ -315,11 +416,16 @@ pub unsafe extern "C" fn rdc_pipeline_clear(pipeline: *mut rdc_pipeline) {
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_pipeline_free(pipeline: *mut rdc_pipeline) {
-    if !pipeline.is_null() {
-        // SAFETY: header rule 1: made by rdc_pipeline_new and not freed. Cancellation is disabled,
-        // because this may drop the last reference on a client.
-        catch_panic_without_pthread_cancel(|_| (), || drop(unsafe { Box::from_raw(pipeline) }));
+    // SAFETY: header rule 1.
+    let Some(shared) = (unsafe { pipeline.as_ref() }) else {
+        return;
+    };
+    if shared.is_busy.get() {
+        return shared.is_freed.set(true);
     }
+    // SAFETY: header rule 1: made by rdc_pipeline_new and not freed. Cancellation is disabled,
+    // because this may drop the last reference on a client.
+    catch_panic_without_pthread_cancel(|_| (), || drop(unsafe { Box::from_raw(pipeline) }));
 }
 
 #[cfg(test)]
@@ -332,19 +438,23 @@ mod tests {
     #[test]
     fn panic_while_appending_keeps_other_pipeline_positions() {
         panicking_once(Layer::Route, || {
-            let mut pipeline = rdc_pipeline(Pipeline::new(Arc::new(Client::failed(
-                Error::invalid("nowhere"),
-            ))));
+            let mut pipeline =
+                rdc_pipeline::new(Arc::new(Client::failed(Error::invalid("nowhere"))));
             let get = |pipeline: &mut rdc_pipeline| {
                 let argv = [c"GET".as_ptr(), c"k".as_ptr()];
                 // SAFETY: header rule 3: two C strings, and a pipeline that lives.
                 unsafe { rdc_pipeline_command(pipeline, 2, argv.as_ptr(), std::ptr::null()) };
             };
             get(&mut pipeline);
-            assert_eq!(pipeline.0.len(), 1, "the one that panicked");
+            assert_eq!(
+                pipeline.pipeline.get_mut().len(),
+                1,
+                "the one that panicked"
+            );
             get(&mut pipeline);
-            assert_eq!(pipeline.0.len(), 2);
-            assert_eq!(pipeline.0.execute().root.value.kind, Kind::Error);
+            let pipeline = pipeline.pipeline.get_mut();
+            assert_eq!(pipeline.len(), 2);
+            assert_eq!(pipeline.execute().root.value.kind, Kind::Error);
         });
     }
 }

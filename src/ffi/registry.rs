@@ -3,24 +3,17 @@
 //! A handle contains the index of an entry and a generation. Both are checked before anything is
 //! dereferenced, so a closed or invalid handle gives an error and not a crash. A client that is closed
 //! while other threads use it is freed by the last of them. The registry is lock-free, so a forked
-//! child and a signal handler can use it.
+//! child and a signal handler can use it. An interrupt, which may come from a signal handler, also neither
+//! allocates nor frees memory.
 
 use super::client::rdc_client;
+use super::handle::{Handle, InterruptGuard, free_retired};
 use super::panic_boundary::install_panic_hook;
 use crate::cluster::Client;
 use crate::error::{Code, Error, Result};
-use std::ffi::CString;
 use std::ops::Deref;
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-
-/// The client and the error that a handle refers to.
-pub struct Handle {
-    pub client: Arc<Client>,
-    /// The message of [`Client::error`], which lives as long as the handle.
-    pub error: Option<CString>,
-}
 
 /// Entries are allocated in chunks of this many.
 const CHUNK: usize = 256;
@@ -76,13 +69,8 @@ fn entry_or_new(index: usize) -> Option<&'static Entry> {
 /// Makes a handle of a client. Never NULL.
 pub fn register(client: Client) -> *mut rdc_client {
     install_panic_hook();
-    let error = client
-        .error()
-        .map(|e| CString::new(e.message.replace('\0', "?")).unwrap_or_default());
-    let handle = Box::into_raw(Box::new(Handle {
-        client: Arc::new(client),
-        error,
-    }));
+    free_retired();
+    let handle = Handle::new(client);
     let begin = FREE_HINT.load(Ordering::Relaxed);
     for offset in 0..CHUNK * CHUNKS {
         let index = (begin + offset) % (CHUNK * CHUNKS);
@@ -112,7 +100,7 @@ pub fn register(client: Client) -> *mut rdc_client {
     // All 1,048,576 entries are in use: the caller leaks clients. The handle returned has no entry, so
     // calls on it fail as on a closed one.
     // SAFETY: the handle was made above and not published.
-    drop(unsafe { Box::from_raw(handle) });
+    unsafe { Handle::retire(handle) };
     ptr::without_provenance_mut(usize::MAX)
 }
 
@@ -196,13 +184,36 @@ fn try_free(entry: &Entry, index: usize, state: u64) {
     let freed = state & !(LIVE | CLOSED);
     if entry
         .state
-        .compare_exchange(state, freed, Ordering::AcqRel, Ordering::Relaxed)
+        .compare_exchange(state, freed, Ordering::SeqCst, Ordering::Relaxed)
         .is_ok()
     {
         // Low indices are reused first, so that few chunks are allocated.
         FREE_HINT.fetch_min(index, Ordering::Relaxed);
-        // SAFETY: it was live, closed and without users, and the exchange succeeds for one thread only.
-        drop(unsafe { Box::from_raw(handle) });
+        // SAFETY: it was live, closed and without users, and the exchange succeeds for one thread only. An
+        // interrupt that begins after the exchange finds no live handle.
+        unsafe { Handle::retire(handle) };
+    }
+}
+
+/// Ends the calls in progress of a client, if the handle is valid. Async-signal-safe in every state of the handle: it
+/// allocates nothing, frees nothing and takes no lock.
+pub fn interrupt(client: *const rdc_client) {
+    let Some((entry, _, generation)) = lookup(client) else {
+        return;
+    };
+    let _guard = InterruptGuard::begin();
+    let is_live = || {
+        let state = entry.state.load(Ordering::SeqCst);
+        state >> GENERATION_SHIFT == generation && state & (LIVE | CLOSED) == LIVE
+    };
+    if !is_live() {
+        return;
+    }
+    let handle = entry.handle.load(Ordering::Acquire);
+    // A second time, because the entry may have been given to another handle before the pointer was read.
+    if is_live() {
+        // SAFETY: the handle was live after the guard began, so it is not freed before the guard ends.
+        unsafe { &*handle }.client.interrupt();
     }
 }
 

@@ -151,8 +151,10 @@ pub unsafe extern "C" fn rdc_reply_node(reply: *const rdc_reply) -> *const c_cha
 }
 
 /// Returns 0 if the command certainly did not run: it was not sent, or every node that
-/// received it rejected it. Sending it again is then safe. Returns 1 if the command ran or
-/// may have run.
+/// received it refused to run it (NOPERM, OOM, READONLY, unknown command ...). Sending it
+/// again is then safe. Returns 1 if the command ran or may have run, and for the error of a
+/// command that ran and failed (WRONGTYPE, a syntax error). A script or a module can choose
+/// the text of its error, so only whole sentences of the server count there.
 ///
 /// # Safety
 /// Header rule 1.

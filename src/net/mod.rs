@@ -26,5 +26,7 @@ pub use node::{
 };
 pub use peer::Peer;
 pub use pool::TryAcquire;
-pub use sys::{DescriptorRegistry, ForkMark, OUT, PollFd, PthreadCancelDisabled, Recv, interest};
-pub use wait::{Attempt, Call, CancelFlag, POLL_INTERVAL, Wakers, set_wait_callback};
+pub use sys::{
+    DescriptorRegistry, OUT, PollFd, PthreadCancelDisabled, Recv, interest, process_number,
+};
+pub use wait::{Attempt, Call, CancelFlag, POLL_INTERVAL, Wakers, no_answer, set_wait_callback};

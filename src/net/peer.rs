@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::log;
 use crate::net::wait::Call;
 use crate::resp::{CommandBody, Origin, Reply};
+use once_cell::race::OnceBox;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -20,7 +21,8 @@ use std::sync::Arc;
 pub struct Peer {
     /// Also holds the state of the node, so that it is stored once.
     connector: Arc<Connector>,
-    pools: [Pool; 5],
+    /// One for each [`ConnectionKind`], created on first use: in a large cluster most nodes need one or none.
+    pools: [OnceBox<Pool>; 5],
 }
 
 impl Deref for Peer {
@@ -40,20 +42,10 @@ impl Peer {
         descriptors: Arc<DescriptorRegistry>,
         memory: Arc<MemoryBudget>,
     ) -> Peer {
-        let max = config.connections_per_node;
         let endpoint = Endpoint::new(address, config, tls, descriptors);
-        let connector = Arc::new(Connector::new(endpoint, memory));
-        let pool = |kind, max| Pool::new(kind, max, connector.clone());
         Peer {
-            pools: [
-                pool(ConnectionKind::Primary, max),
-                pool(ConnectionKind::Replicas, max),
-                // Unlimited: a blocking command never waits for another one to end.
-                pool(ConnectionKind::Blocking, usize::MAX),
-                pool(ConnectionKind::BlockingReplicas, usize::MAX),
-                pool(ConnectionKind::FreshnessProbe, 1),
-            ],
-            connector,
+            connector: Arc::new(Connector::new(endpoint, memory)),
+            pools: Default::default(),
         }
     }
 
@@ -67,13 +59,29 @@ impl Peer {
 
     #[inline]
     fn pool(&self, kind: ConnectionKind) -> &Pool {
-        match kind {
-            ConnectionKind::Primary => &self.pools[0],
-            ConnectionKind::Replicas => &self.pools[1],
-            ConnectionKind::Blocking => &self.pools[2],
-            ConnectionKind::BlockingReplicas => &self.pools[3],
-            ConnectionKind::FreshnessProbe => &self.pools[4],
+        let at = match kind {
+            ConnectionKind::Primary => 0,
+            ConnectionKind::Replicas => 1,
+            ConnectionKind::Blocking => 2,
+            ConnectionKind::BlockingReplicas => 3,
+            ConnectionKind::FreshnessProbe => 4,
+        };
+        match self.pools[at].get() {
+            Some(pool) => pool,
+            None => self.create_pool(at, kind),
         }
+    }
+
+    /// Of threads that create the same pool, all use the first one stored.
+    #[cold]
+    fn create_pool(&self, at: usize, kind: ConnectionKind) -> &Pool {
+        let max = match kind {
+            // Unlimited: a blocking command never waits for another one to end.
+            ConnectionKind::Blocking | ConnectionKind::BlockingReplicas => usize::MAX,
+            ConnectionKind::FreshnessProbe => 1,
+            _ => self.connector.config().connections_per_node,
+        };
+        self.pools[at].get_or_init(|| Box::new(Pool::new(kind, max, self.connector.clone())))
     }
 
     /// The node has answered.
@@ -86,7 +94,8 @@ impl Peer {
 
     /// The number of open connections.
     pub fn connections(&self) -> usize {
-        self.pools.iter().map(Pool::open).sum()
+        let pools = self.pools.iter().filter_map(OnceBox::get);
+        pools.map(Pool::open).sum()
     }
 
     /// Makes a pool contended, as many concurrent callers do.

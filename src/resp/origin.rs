@@ -1,7 +1,7 @@
 //! The node that a reply came from, and what its replies share.
 
 use super::value::{NodeValue, Value, flag};
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, try_lock};
 use std::sync::Arc;
 
 /// Smaller buffers are not kept: allocating them costs less than the lock. In bytes.
@@ -25,6 +25,7 @@ pub struct Origin {
     pub nil: NodeValue,
     /// "host:port" and a NUL.
     name: Box<[u8]>,
+    /// Never waited for: a forked child may have inherited the lock locked, and frees replies of its parent.
     spare: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -71,7 +72,7 @@ impl Origin {
         if size < RECYCLE_FROM {
             return None;
         }
-        let mut spare = lock(&self.spare);
+        let mut spare = try_lock(&self.spare)?;
         // The largest, because a large reply often turns out to be larger still.
         let largest = (0..spare.len()).max_by_key(|i| spare[*i].capacity())?;
         (spare[largest].capacity() >= size).then(|| spare.swap_remove(largest))
@@ -89,7 +90,9 @@ impl Origin {
             return;
         }
         buffer.clear();
-        let mut spare = lock(&self.spare);
+        let Some(mut spare) = try_lock(&self.spare) else {
+            return;
+        };
         let kept: usize = spare.iter().map(Vec::capacity).sum();
         if spare.len() < RECYCLE_COUNT && kept + buffer.capacity() <= RECYCLE_UP_TO {
             spare.push(buffer);

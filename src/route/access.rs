@@ -32,6 +32,15 @@ pub enum BlockingTimeout {
     After(Duration),
 }
 
+impl BlockingTimeout {
+    pub fn as_millis(self) -> u64 {
+        match self {
+            BlockingTimeout::Forever => u64::MAX,
+            BlockingTimeout::After(time) => time.as_millis() as u64,
+        }
+    }
+}
+
 /// How long the command asks the server to block; `None` if it does not, or if the timeout is malformed, which servers
 /// refuse at once.
 pub fn blocking_timeout(row: &Row, args: &[&[u8]]) -> Option<BlockingTimeout> {
@@ -85,8 +94,14 @@ mod tests {
             "FCALL f 0",
             "XREADGROUP GROUP g c STREAMS k >",
             "XAUTOCLAIM k g c 1 0",
-            "PFCOUNT k",
             "SPOP k",
+            "FT.ALIASADD a i",
+            "FT.DICTADD d t",
+            "FT.CONFIG SET a b",
+            "FT.CONFIG NOSUCH a",
+            "CF.COMPACT k",
+            "JSON.SET k $ 1",
+            "TS.ADD k * 1",
             "LMPOP 1 k LEFT",
             "PUBLISH c m",
             "SPUBLISH c m",
@@ -187,6 +202,18 @@ mod tests {
             "FUNCTION LIST",
             "VSIM k",
             "DIGEST k",
+            "PFCOUNT k",
+            "JSON.GET k",
+            "JSON.MGET a b $",
+            "FT.SEARCH i q",
+            "FT.AGGREGATE i q",
+            "FT.CURSOR READ i 1",
+            "BF.EXISTS k e",
+            "CF.COUNT k e",
+            "CMS.QUERY k e",
+            "TOPK.LIST k",
+            "TDIGEST.QUANTILE k 0.5",
+            "TS.MRANGE - + FILTER a=b",
         ] {
             let args = arguments(line);
             assert_eq!(access(find(&args).unwrap(), &args), Access::Read, "{line}");

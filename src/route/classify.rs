@@ -1,10 +1,11 @@
 //! The properties of a command that decide how it is executed, from one look-up of its name.
 
 use super::access::{BlockingTimeout, access, allows_early_send, blocking_timeout};
-use super::command::{Access, Flag, Row};
+use super::command::{Access, Flag, Request, Row};
+use super::connection_state::{StateChange, StateEffect, StatePart};
 use super::find::find;
 use super::keys::{check, each_key, first_key};
-use super::route::{Route, RouteOptions, route};
+use super::route::{Route, RouteOptions, printable, route};
 use crate::error::{Error, Result};
 use crate::resp::CommandBody;
 
@@ -61,6 +62,23 @@ impl<'a> Classified<'a> {
         self.row.map_or("the command", |row| row.name)
     }
 
+    /// The name as the caller gave it, for error messages: with the sub-command that the table does not describe.
+    #[cold]
+    pub fn full_name(&self) -> String {
+        let word = |at: usize| {
+            self.args
+                .get(at)
+                .map(|word| printable(&word.to_ascii_uppercase()))
+        };
+        match self.row {
+            None => word(0).unwrap_or_default(),
+            Some(row) => match word(1).filter(|_| row.flags.has(Flag::Container)) {
+                Some(subcommand) => format!("{} {subcommand}", row.name),
+                None => row.name.to_owned(),
+            },
+        }
+    }
+
     /// The bytes to send, marked if they contain a password.
     #[inline]
     pub fn marked<'b>(&self, body: CommandBody<'b>) -> CommandBody<'b> {
@@ -75,10 +93,26 @@ impl<'a> Classified<'a> {
         self.access == Access::Read
     }
 
+    /// How the command changes the state of its connection.
+    pub fn state_change(&self) -> StateChange {
+        self.row
+            .map_or(StateChange::Nothing, |row| row.state_change)
+    }
+
+    /// What it changes if the server accepts it. A write changes what a later WAIT waits for.
+    pub fn state_effect(&self) -> StateEffect {
+        match self.state_change() {
+            StateChange::Nothing if self.access == Access::Write => StateEffect::WRITE,
+            change => change.effect(self.args),
+        }
+    }
+
     /// Refuses a command that no server would accept or that needs a connection of its own.
     pub fn check(&self) -> Result<()> {
         match self.row {
-            Some(row) => check_shareable(row).and_then(|()| check(row, self.args)),
+            Some(row) => self
+                .check_shareable(row)
+                .and_then(|()| check(row, self.args)),
             None => Ok(()),
         }
     }
@@ -90,7 +124,7 @@ impl<'a> Classified<'a> {
         let Some(row) = self.row else {
             return Ok(None);
         };
-        check_shareable(row)?;
+        self.check_shareable(row)?;
         route(row, self.args, options).map(Some)
     }
 
@@ -107,21 +141,62 @@ impl<'a> Classified<'a> {
     pub fn first_key(&self) -> Option<usize> {
         first_key(self.row?, self.args).ok().flatten()
     }
-}
 
-/// Refuses a command that changes the state of its connection: other callers use the connection too.
-#[inline]
-fn check_shareable(row: &Row) -> Result<()> {
-    if !row.flags.has(Flag::Connection) {
-        return Ok(());
+    /// Refuses a command that concerns the state of its connection: other callers use the connection too.
+    #[inline]
+    fn check_shareable(&self, row: &Row) -> Result<()> {
+        if !row.flags.has(Flag::Connection) {
+            return Ok(());
+        }
+        Err(self.shared_connection())
     }
-    Err(connection_is_shared(row))
-}
 
-#[cold]
-fn connection_is_shared(row: &Row) -> Error {
-    Error::invalid(format_args!(
-        "{} changes the state of a connection, and this handle shares its connections: use a handle from rdc_pin",
-        row.name
-    ))
+    /// Whether the command waits for the writes of its connection.
+    pub fn waits_for_writes(&self) -> bool {
+        self.row.is_some_and(|row| row.request == Request::Writes)
+    }
+
+    /// The error of a command that needs a connection of its own.
+    #[cold]
+    pub fn shared_connection(&self) -> Error {
+        let advice = match (self.state_change(), self.waits_for_writes()) {
+            (_, true) => {
+                "waits for the writes of its own connection, and this handle shares its connections: append it to a \
+                 pipeline, behind writes to one slot, or use a handle from rdc_pin()"
+            }
+            (StateChange::Streams, _) if self.is_subscription() => {
+                "makes a connection receive messages, and this library cannot receive messages yet"
+            }
+            (StateChange::Streams, _) => {
+                "turns a connection into a stream, which this library cannot read"
+            }
+            (StateChange::Begins(StatePart::Database), _) => {
+                "changes the database of a connection, and this handle shares its connections: use a handle from \
+                 rdc_pin() for another database of a server that has several"
+            }
+            (StateChange::Begins(StatePart::User) | StateChange::Hello, _) => {
+                "changes the user or the protocol of a connection, and this handle shares its connections: use the \
+                 options user, password and protocol, or a handle from rdc_pin()"
+            }
+            (StateChange::Begins(StatePart::Name), _) => {
+                "changes the name of a connection, and this handle shares its connections: use the option client_name"
+            }
+            (
+                StateChange::Begins(StatePart::ReplicaReads)
+                | StateChange::Ends(StatePart::ReplicaReads),
+                _,
+            ) => {
+                "changes whether a connection reads from replicas, and this handle shares its connections: use \
+                 rdc_readonly(), or the option read_from"
+            }
+            _ => {
+                "changes the state of a connection, and this handle shares its connections: use a handle from rdc_pin()"
+            }
+        };
+        Error::invalid(format_args!("{} {advice}", self.full_name()))
+    }
+
+    fn is_subscription(&self) -> bool {
+        self.row.is_some_and(|row| row.flags.has(Flag::Pubsub))
+    }
 }

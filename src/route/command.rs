@@ -1,5 +1,6 @@
 //! The description of a command: a row of the generated table.
 
+use super::connection_state::StateChange;
 use super::key_spec::{Begin, Find, KeySpec, Presence};
 use super::option_arg::OptionArg;
 use super::packed_name::PackedName;
@@ -12,7 +13,7 @@ pub enum Access {
     Write,
 }
 
-/// The flags of COMMAND, and four that servers do not report: `MayReplicate`, `Connection`, `Cursor`, `Secret`.
+/// The flags of COMMAND, and five that servers do not report: `MayReplicate`, `Connection`, `PrimaryOnly`, `Secret`, `OwnErrors`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Flag {
@@ -45,10 +46,13 @@ pub enum Flag {
     MayReplicate,
     /// Changes the state of its connection: refused on shared connections.
     Connection,
-    /// Takes a cursor that is valid only at the process that returned it.
-    Cursor,
+    /// Only the primary's answer counts: the command takes a cursor that is valid only in the process that
+    /// returned it, or no node redirects it.
+    PrimaryOnly,
     /// May have a password among its arguments: buffers that hold it are overwritten.
     Secret,
+    /// Code of the caller or of a module may choose the text of its errors.
+    OwnErrors,
     /// Has sub-commands, each with a row of its own.
     Container,
 }
@@ -72,7 +76,8 @@ impl Flags {
     }
 }
 
-/// The destination of a command that is not for one slot (`request_policy` of the servers' command tips).
+/// The destination of a command that is not for one slot (`request_policy` of the servers' command tips, and three that
+/// servers do not report: `SlotNumber`, `Selected`, `Writes`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     Default,
@@ -80,6 +85,12 @@ pub enum Request {
     AllShards,
     MultiShard,
     Special,
+    /// The owner of the slot whose number is argument 2.
+    SlotNumber,
+    /// Only a node that the caller selects: the command changes the state of one node.
+    Selected,
+    /// The connection of the writes before it: the command waits for them.
+    Writes,
 }
 
 /// How the replies of several nodes are merged (`response_policy` of the servers' command tips).
@@ -120,6 +131,7 @@ pub struct Row {
     pub only_key: u8,
     pub request: Request,
     pub response: Response,
+    pub state_change: StateChange,
     /// In upper case, with the container of a sub-command: "GET", "OBJECT ENCODING".
     pub name: &'static str,
     pub keys: &'static [KeySpec],
@@ -138,7 +150,7 @@ impl Row {
         let flags = Flags::of(flags);
         let only_key = match keys {
             // Only the primary may serve it.
-            _ if flags.has(Flag::Cursor) => 0,
+            _ if flags.has(Flag::PrimaryOnly) => 0,
             [
                 KeySpec {
                     begin: Begin::Index(at),
@@ -160,6 +172,7 @@ impl Row {
             only_key,
             request: Request::Default,
             response: Response::Default,
+            state_change: StateChange::Nothing,
             name,
             keys,
             block: Block::Never,
@@ -188,6 +201,11 @@ impl Row {
 
     pub(super) const fn read(mut self) -> Row {
         self.access = Access::Read;
+        self
+    }
+
+    pub(super) const fn state(mut self, change: StateChange) -> Row {
+        self.state_change = change;
         self
     }
 
@@ -262,6 +280,14 @@ mod tests {
         for row in [table::BLPOP, table::XREAD, table::WAIT] {
             assert!(row.flags.has(Flag::Blocking), "{row:?}");
         }
+        assert_eq!(
+            [
+                table::SHUTDOWN.request,
+                table::CLUSTER_COUNTKEYSINSLOT.request,
+                table::WAIT.request
+            ],
+            [Request::Selected, Request::SlotNumber, Request::Writes]
+        );
         for row in [table::PFCOUNT, table::PUBLISH, table::EVAL] {
             assert!(row.flags.has(Flag::MayReplicate), "{row:?}");
         }

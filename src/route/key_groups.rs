@@ -11,13 +11,21 @@ pub struct KeyGroups {
     keys: Vec<u32>,
     /// The slot of each group, and the end of its keys in `keys`.
     ends: Vec<(u16, u32)>,
+    shape: SplitShape,
+}
+
+/// The arguments of a command that can be split: its name, the keys with their arguments, and arguments for all keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SplitShape {
     /// The number of arguments that belong to each key: 1 for MGET, 2 for MSET.
-    step: usize,
+    pub(super) step: usize,
+    /// The number of arguments after the last key that belong to all keys: 1 for JSON.MGET.
+    pub(super) tail: usize,
 }
 
 impl KeyGroups {
     /// Groups keys by slot; the groups are in the order of their first keys.
-    pub(super) fn new(keys: Vec<u32>, args: &[&[u8]], step: usize) -> KeyGroups {
+    pub(super) fn new(keys: Vec<u32>, args: &[&[u8]], shape: SplitShape) -> KeyGroups {
         let mut index = SlotIndex::new(keys.len());
         // Each group's number of keys at first, and its end later.
         let mut ends: Vec<(u16, u32)> = Vec::with_capacity(keys.len());
@@ -54,7 +62,7 @@ impl KeyGroups {
         KeyGroups {
             keys: grouped,
             ends,
-            step,
+            shape,
         }
     }
 
@@ -89,17 +97,21 @@ impl KeyGroups {
 
     /// The position of a key among all keys of the command.
     pub fn rank(&self, key: u32) -> usize {
-        (key as usize - 1) / self.step
+        (key as usize - 1) / self.shape.step
     }
 
-    /// The encoded beginning of the command for a group of one key, if the name is short.
+    /// The encoded beginning of the command for a group of one key, if the name is short and [`KeyGroups::args_of_key`]
+    /// is all that follows.
     pub fn prefix(&self, args: &[&[u8]]) -> Option<EncodedPrefix> {
-        EncodedPrefix::of(1 + self.step, args[0])
+        match self.shape.tail {
+            0 => EncodedPrefix::of(1 + self.shape.step, args[0]),
+            _ => None,
+        }
     }
 
     /// A key and the arguments that belong to it.
     pub fn args_of_key<'a, 'b>(&self, args: &'a [&'b [u8]], key: u32) -> &'a [&'b [u8]] {
-        &args[key as usize..key as usize + self.step]
+        &args[key as usize..key as usize + self.shape.step]
     }
 
     /// More bytes than [`KeyGroups::encode`] appends.
@@ -121,6 +133,7 @@ impl KeyGroups {
             for key in keys {
                 group_args.extend_from_slice(self.args_of_key(args, *key));
             }
+            group_args.extend_from_slice(&args[args.len() - self.shape.tail..]);
             encode_command(out, &group_args);
             ends.push(out.len());
         }

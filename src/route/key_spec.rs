@@ -14,6 +14,8 @@ pub struct KeySpec {
 #[derive(Debug)]
 pub enum Begin {
     Index(u8),
+    /// At this index, if the word is among the arguments after it.
+    IndexIf(u8, &'static str),
     /// At the argument after an option.
     After(&'static OptionArg),
 }
@@ -35,7 +37,7 @@ pub enum KeyAccess {
     Update,
     Overwrite,
     Remove,
-    /// Routed by its slot, but not a key: a shard channel, or a cursor of CLUSTERSCAN.
+    /// Routed by its slot, but not a key: a shard channel, a cursor of CLUSTERSCAN, or an index with a cursor.
     Channel,
 }
 

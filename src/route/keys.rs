@@ -71,6 +71,14 @@ fn begin_of(row: &Row, spec: &KeySpec, args: &[&[u8]]) -> Result<Option<usize>, 
     let is_required = spec.presence == Presence::Required;
     let begin = match spec.begin {
         Begin::Index(index) => usize::from(index),
+        Begin::IndexIf(index, word) => {
+            let index = usize::from(index);
+            let is_word = |arg: &&[u8]| arg.eq_ignore_ascii_case(word.as_bytes());
+            if !args.iter().skip(index + 1).any(is_word) {
+                return Ok(None);
+            }
+            index
+        }
         Begin::After(option) => match option.find(args) {
             Some(index) => index,
             None if !is_required => return Ok(None),

@@ -2,6 +2,7 @@
 
 use super::command::{Request, Response, Row};
 use super::key_groups::KeyGroups;
+use super::merge_by_name::{series, sum_by_name, union};
 use super::table;
 use crate::error::{Code, Error};
 use crate::resp::{Kind, NodeValue, Reply, Value, View, flag};
@@ -25,9 +26,31 @@ pub enum Merge {
     Or,
     /// A map from the node's name to its reply.
     ByNode,
+    /// The elements of all nodes, each once.
+    Union,
+    /// Pairs of a name and a number: for each name, the sum.
+    SumByName,
+    /// Time series, each once.
+    Series,
 }
 
 impl Merge {
+    /// Whether the answer of a node that is asked twice would count twice.
+    fn counts_each_answer(self) -> bool {
+        match self {
+            Merge::InOrder | Merge::Concat | Merge::Sum | Merge::SumByName | Merge::ByNode => true,
+            Merge::AllSucceeded
+            | Merge::OneSucceeded
+            | Merge::FirstFound
+            | Merge::Min
+            | Merge::Max
+            | Merge::And
+            | Merge::Or
+            | Merge::Union
+            | Merge::Series => false,
+        }
+    }
+
     /// Whether the command is atomic on one server, which it cannot be when it is split.
     pub fn is_atomic(self) -> bool {
         self == Merge::AllSucceeded
@@ -38,12 +61,28 @@ impl Merge {
 const SPECIAL: &[(&Row, Merge)] = &[
     // nil means that this node has no key; another node may have one.
     (table::RANDOMKEY, Merge::FirstFound),
+    (table::PUBSUB_CHANNELS, Merge::Union),
+    (table::PUBSUB_SHARDCHANNELS, Merge::Union),
+    (table::PUBSUB_NUMSUB, Merge::SumByName),
+    (table::PUBSUB_SHARDNUMSUB, Merge::SumByName),
+    (table::FT__LIST, Merge::Union),
+    (table::TS_QUERYINDEX, Merge::Union),
+    (table::TS_MGET, Merge::Series),
+    (table::TS_MRANGE, Merge::Series),
+    (table::TS_MREVRANGE, Merge::Series),
 ];
 
 /// How the replies to a command are merged; `None` if the command goes to one node.
 pub fn merge_of(row: &Row) -> Option<Merge> {
     Some(match (row.request, row.response) {
-        (Request::Default | Request::Special, _) => return None,
+        (
+            Request::Default
+            | Request::Special
+            | Request::SlotNumber
+            | Request::Selected
+            | Request::Writes,
+            _,
+        ) => return None,
         (Request::MultiShard, Response::Default) => Merge::InOrder,
         (_, Response::Default) => Merge::Concat,
         (_, Response::AllSucceeded) => Merge::AllSucceeded,
@@ -79,8 +118,8 @@ pub fn merge(how: Merge, reply: &mut Reply, groups: &KeyGroups) {
         return;
     }
     let root = match how {
-        // A failover during the call can send two shards' commands to one node.
-        _ if groups.is_empty() && has_duplicate_node(&answers) => None,
+        // A failover, or the end of a shard, during the call can send two shards' commands to one node.
+        _ if groups.is_empty() && how.counts_each_answer() && has_duplicate_node(&answers) => None,
         Merge::InOrder => in_order(reply, &answers, groups),
         Merge::Concat => concat(reply, &answers),
         Merge::AllSucceeded => answers.first().copied(),
@@ -95,6 +134,9 @@ pub fn merge(how: Merge, reply: &mut Reply, groups: &KeyGroups) {
         Merge::And => combine_ints(reply, &answers, |a, b| i64::from(a != 0 && b != 0)),
         Merge::Or => combine_ints(reply, &answers, |a, b| i64::from(a != 0 || b != 0)),
         Merge::ByNode => Some(by_node(reply, &answers)),
+        Merge::Union => union(reply, &answers),
+        Merge::SumByName => sum_by_name(reply, &answers),
+        Merge::Series => series(reply, &answers),
     };
     reply.root = root.unwrap_or_else(|| {
         let error = Error::new(
@@ -221,6 +263,10 @@ fn in_order(reply: &mut Reply, answers: &[NodeValue], groups: &KeyGroups) -> Opt
 
 fn concat(reply: &mut Reply, answers: &[NodeValue]) -> Option<NodeValue> {
     let kind = answers.first()?.value.kind;
+    // ACL LOG RESET.
+    if answers.iter().all(|a| a.value.kind == Kind::Status) {
+        return answers.first().copied();
+    }
     // Only lists can be concatenated; other replies are returned by node.
     if !answers.iter().all(|a| a.value.kind == kind) || !kind.has_elements() {
         return Some(by_node(reply, answers));

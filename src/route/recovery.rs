@@ -1,10 +1,11 @@
 //! The retry policy: from an error to the action after it. One table, no I/O.
 //!
 //! Each row depends on whether the command can have run. A node that replies MOVED, ASK, TRYAGAIN,
-//! CLUSTERDOWN, LOADING, MASTERDOWN or READONLY has not executed it. Nor has a node to which no byte
-//! of the command was written. Such a command may be sent again. Any other command without a reply may
-//! have run, and is sent again only if it is repeatable.
+//! CLUSTERDOWN, LOADING, MASTERDOWN or READONLY has not executed it; `refusal` says which replies prove that. Nor has a
+//! node to which no byte of the command was written. Such a command may be sent again. Any other command without a reply
+//! may have run, and is sent again only if it is repeatable.
 
+use super::refusal::{Wording, is_refusal};
 use crate::address::Address;
 use crate::error::{Code, Error};
 use crate::sim_hooks::sim_panic_point;
@@ -22,13 +23,17 @@ pub struct ErrorContext {
     pub any_replica_ok: bool,
     /// The node is not the primary, so it can be ejected without stopping writes.
     pub is_not_primary: bool,
+    /// Whose code words the error replies to the command.
+    pub wording: Wording,
 }
 
 /// What to do after an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RetryAction {
-    /// Return the error to the caller.
+    /// Return the error to the caller: the command has run, or may have.
     Deliver(Code),
+    /// The same, and nothing of the command has run.
+    Refused(Code),
     /// The slot has moved: send the command there, and patch the slot map.
     Moved { slot: u16, to: Address },
     /// The key may have moved: send ASKING and the command there, once.
@@ -58,13 +63,16 @@ pub struct RetryPlan {
 pub fn action_for_reply(text: &[u8], from: &Address, context: ErrorContext) -> RetryAction {
     sim_panic_point!(Route);
     let error_code = text.split(|b| *b == b' ').next().unwrap_or_default();
+    if !is_refusal(text, context.wording) {
+        return RetryAction::Deliver(code_of(error_code));
+    }
     let refused = RetryPlan {
         refused: true,
         wait: true,
         ..RetryPlan::default()
     };
     match error_code {
-        b"MOVED" | b"ASK" if context.node_chosen_by_caller => RetryAction::Deliver(Code::Server),
+        b"MOVED" | b"ASK" if context.node_chosen_by_caller => RetryAction::Refused(Code::Server),
         b"MOVED" | b"ASK" => match redirection(text, from) {
             Some(r) if r.ask => RetryAction::Ask { to: r.to },
             Some(r) => RetryAction::Moved {
@@ -105,30 +113,28 @@ pub fn action_for_reply(text: &[u8], from: &Address, context: ErrorContext) -> R
             wait: !context.any_replica_ok,
             ..refused
         }),
-        // A demoted primary that does not answer MOVED yet. If the message names a script, the error comes
-        // from inside the script, and the part before it has run.
-        b"READONLY"
-            if memchr::memmem::find(text, b"script").is_none()
-                && !context.node_chosen_by_caller =>
-        {
-            RetryAction::Retry(RetryPlan {
-                refresh: true,
-                ..refused
-            })
-        }
+        // A demoted primary that does not answer MOVED yet.
+        b"READONLY" if !context.node_chosen_by_caller => RetryAction::Retry(RetryPlan {
+            refresh: true,
+            ..refused
+        }),
         // EVALSHA of a script that the node does not have: nothing ran.
         b"NOSCRIPT" => RetryAction::ResendScript,
-        // The command was blocking when its node was demoted; it changed nothing. (UNBLOCKED after the
-        // deletion of a stream or after CLIENT UNBLOCK is returned to the caller.)
-        b"UNBLOCKED" if memchr::memmem::find(text, b"instance state changed").is_some() => {
-            RetryAction::Retry(RetryPlan {
-                refresh: true,
-                ..refused
-            })
-        }
-        b"NOAUTH" | b"WRONGPASS" | b"NOPERM" => RetryAction::Deliver(Code::Auth),
-        b"CROSSSLOT" => RetryAction::Deliver(Code::CrossSlot),
-        _ => RetryAction::Deliver(Code::Server),
+        // The command was blocking when its node was demoted; it changed nothing.
+        b"UNBLOCKED" => RetryAction::Retry(RetryPlan {
+            refresh: true,
+            ..refused
+        }),
+        _ => RetryAction::Refused(code_of(error_code)),
+    }
+}
+
+/// The code of an error reply that is returned to the caller.
+fn code_of(error_code: &[u8]) -> Code {
+    match error_code {
+        b"NOAUTH" | b"WRONGPASS" | b"NOPERM" => Code::Auth,
+        b"CROSSSLOT" => Code::CrossSlot,
+        _ => Code::Server,
     }
 }
 
@@ -170,12 +176,21 @@ pub fn action_for_failure(error: &Error, context: ErrorContext) -> RetryAction {
     }
 }
 
+/// The least time for a write's last attempt.
+const MIN_WRITE_ATTEMPT: Duration = Duration::from_millis(5);
+
 /// An attempt that had less time than this shows nothing about the node.
 const MIN_ATTEMPT: Duration = Duration::from_millis(20);
 
 /// Whether an attempt timed out only because the call had hardly any time left.
 pub fn was_cut_short(error: &Error, took: Duration) -> bool {
     error.code == Code::Timeout && took < MIN_ATTEMPT
+}
+
+/// Whether enough of a call's `timeout` is left to send a write again that certainly has not run. Cut short by the
+/// deadline, it would end in doubt. `last` is how long its last attempt took.
+pub fn leaves_time_for_write(left: Duration, last: Duration, timeout: Duration) -> bool {
+    left >= (last * 2).max(MIN_WRITE_ATTEMPT).min(timeout / 10)
 }
 
 /// The backoff before the `n`-th retry in microseconds; `jitter` is in 0..1. It doubles from 2 ms, so that
@@ -203,6 +218,14 @@ mod tests {
         node_chosen_by_caller: false,
         any_replica_ok: false,
         is_not_primary: false,
+        wording: Wording::Server,
+    };
+    const SCRIPT: ErrorContext = ErrorContext {
+        wording: Wording::Code {
+            name: "EVAL",
+            slot: Some(7),
+        },
+        ..PRIMARY
     };
     const READ: ErrorContext = ErrorContext {
         repeatable: true,
@@ -244,9 +267,8 @@ mod tests {
     }
 
     #[test]
-    fn other_errors_are_returned_to_caller() {
+    fn other_refusals_are_returned_as_not_run() {
         for (text, code) in [
-            ("WRONGTYPE Operation against a key", Code::Server),
             ("ERR unknown command", Code::Server),
             ("OOM command not allowed", Code::Server),
             (
@@ -254,32 +276,77 @@ mod tests {
                 Code::Server,
             ),
             ("BUSY Redis is busy running a script", Code::Server),
-            (
-                "READONLY You can't write against a read only replica. script: 1f, on @user_script:1.",
-                Code::Server,
-            ),
             ("EXECABORT Transaction discarded", Code::Server),
-            ("UNBLOCKED the stream key no longer exists", Code::Server),
             ("NOAUTH Authentication required.", Code::Auth),
             ("NOPERM this user has no permissions", Code::Auth),
             (
                 "CROSSSLOT Keys in request don't hash to the same slot",
                 Code::CrossSlot,
             ),
-            ("", Code::Server),
         ] {
             assert_eq!(
                 action_for_reply(text.as_bytes(), &from(), PRIMARY),
-                RetryAction::Deliver(code),
+                RetryAction::Refused(code),
                 "{text}"
             );
         }
     }
 
     #[test]
+    fn errors_of_commands_that_ran_are_returned_to_caller() {
+        for text in [
+            "WRONGTYPE Operation against a key",
+            "ERR syntax error",
+            "UNBLOCKED the stream key no longer exists",
+            "",
+        ] {
+            assert_eq!(
+                action_for_reply(text.as_bytes(), &from(), PRIMARY),
+                RetryAction::Deliver(Code::Server),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn error_worded_by_script_is_returned_to_caller() {
+        for (text, code) in [
+            ("TRYAGAIN mine", Code::Server),
+            ("LOADING mine", Code::Server),
+            ("CLUSTERDOWN mine", Code::Server),
+            ("MASTERDOWN mine", Code::Server),
+            ("READONLY mine", Code::Server),
+            ("NOSCRIPT mine", Code::Server),
+            ("NOPERM mine", Code::Auth),
+            ("MOVED 8 10.0.0.2:7001", Code::Server),
+            ("MOVED 7 10.0.0.2:7001 script: 1f", Code::Server),
+            (
+                "READONLY You can't write against a read only replica. script: 1f, on @user_script:1.",
+                Code::Server,
+            ),
+            // Passed on by a script that has caught it.
+            (
+                "READONLY You can't write against a read only replica.",
+                Code::Server,
+            ),
+        ] {
+            assert_eq!(
+                action_for_reply(text.as_bytes(), &from(), SCRIPT),
+                RetryAction::Deliver(code),
+                "{text}"
+            );
+        }
+        let loading = b"LOADING Redis is loading the dataset in memory";
+        let action = action_for_reply(loading, &from(), SCRIPT);
+        assert!(retry_plan(action).refused);
+        let moved = action_for_reply(b"MOVED 7 10.0.0.2:7001", &from(), SCRIPT);
+        assert!(matches!(moved, RetryAction::Moved { slot: 7, .. }));
+    }
+
+    #[test]
     fn noscript_error_resends_script_body() {
         let text = b"NOSCRIPT No matching script. Please use EVAL.";
-        for context in [PRIMARY, REPLICA] {
+        for context in [SCRIPT, REPLICA] {
             assert_eq!(
                 action_for_reply(text, &from(), context),
                 RetryAction::ResendScript
@@ -287,7 +354,7 @@ mod tests {
         }
         // From inside a script, which has run.
         let text = b"ERR NOSCRIPT No matching script, on @user_script:1.";
-        let action = action_for_reply(text, &from(), PRIMARY);
+        let action = action_for_reply(text, &from(), SCRIPT);
         assert_eq!(action, RetryAction::Deliver(Code::Server));
     }
 
@@ -305,7 +372,7 @@ mod tests {
         };
         assert_eq!(
             action_for_reply(b"MOVED 3999 10.0.0.2:7001", &from(), pinned),
-            RetryAction::Deliver(Code::Server)
+            RetryAction::Refused(Code::Server)
         );
     }
 
@@ -353,6 +420,25 @@ mod tests {
         ] {
             let plan = retry_plan(action);
             assert!(plan.eject && !plan.wait);
+        }
+    }
+
+    #[test]
+    fn write_is_not_sent_again_at_the_end_of_a_call() {
+        let ms = Duration::from_millis;
+        for (left, last, timeout, expected) in [
+            (5, 0, 5000, true),
+            (4, 0, 5000, false),
+            (4, 0, 40, true),
+            (3, 0, 40, false),
+            // A node far away.
+            (100, 50, 5000, true),
+            (99, 50, 5000, false),
+            // A slow node does not use up more than a tenth of the call.
+            (500, 1000, 5000, true),
+        ] {
+            let is_enough = leaves_time_for_write(ms(left), ms(last), ms(timeout));
+            assert_eq!(is_enough, expected, "{left} {last} {timeout}");
         }
     }
 

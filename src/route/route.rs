@@ -5,13 +5,13 @@
 
 use super::access::access;
 use super::command::{Access, Flag, Request, Row};
-use super::key_groups::KeyGroups;
+use super::key_groups::{KeyGroups, SplitShape};
 use super::key_spec::{Begin, Find, KeySpec};
 use super::keys::{check, each_key};
 use super::merge::{Merge, merge_of};
 use crate::error::{Code, Error, Result};
 use crate::sim_hooks::sim_panic_point;
-use crate::topology::key_slot;
+use crate::topology::{SLOTS, key_slot};
 
 /// The nodes that receive a command without keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Nodes {
 pub enum Route {
     /// To the shard that owns the slot.
     Slot(u16),
-    /// To the primary that owns the slot. Commands with a cursor: the next cursor must go there too.
+    /// To the primary that owns the slot: only its answer counts.
     Primary(u16),
     /// To any node: every node gives the same answer.
     AnyNode,
@@ -35,6 +35,10 @@ pub enum Route {
     Split(KeyGroups, Merge),
     /// To one primary after another.
     Scan,
+    /// Only to a node that the caller selects, unless there is only one.
+    Selected,
+    /// To the connection of the writes before it in a pipeline.
+    Writes,
 }
 
 /// The options of a handle that affect routes.
@@ -58,35 +62,38 @@ pub fn route(row: &Row, args: &[&[u8]], options: RouteOptions) -> Result<Route> 
 fn route_by_keys(row: &Row, args: &[&[u8]], options: RouteOptions) -> Result<Route> {
     let keys = key_positions(row, args)?;
     let Some(first) = keys.first().copied() else {
-        return Ok(route_without_keys(row));
+        return route_without_keys(row, args);
     };
     let key = |at: u32| args[at as usize];
     let slot = key_slot(key(first));
     let Some(stray) = keys.iter().copied().find(|k| key_slot(key(*k)) != slot) else {
-        return Ok(if row.flags.has(Flag::Cursor) {
+        return Ok(if row.flags.has(Flag::PrimaryOnly) {
             Route::Primary(slot)
         } else {
             Route::Slot(slot)
         });
     };
     if row.request == Request::MultiShard
-        && let Some(step) = split_step(row)
+        && let Some(shape) = split_shape(row)
         && let Some(merge) = merge_of(row)
         && (access(row, args) == Access::Read || !merge.is_atomic() || options.split_writes)
     {
-        return Ok(Route::Split(KeyGroups::new(keys, args, step), merge));
+        return Ok(Route::Split(KeyGroups::new(keys, args, shape), merge));
     }
     let mut error = crossslot(row.name, key(first), key(stray));
-    if row.request == Request::MultiShard && split_step(row).is_some() {
+    if row.request == Request::MultiShard && split_shape(row).is_some() {
         error.message += ", and the option split_writes allows one write per slot";
     }
     Err(error)
 }
 
 fn key_positions(row: &Row, args: &[&[u8]]) -> Result<Vec<u32>> {
-    match split_step(row) {
-        Some(step) if (args.len() - 1).is_multiple_of(step) => {
-            Ok((1..args.len() as u32).step_by(step).collect())
+    match split_shape(row) {
+        Some(SplitShape { step, tail })
+            if args.len() > step + tail && (args.len() - 1 - tail).is_multiple_of(step) =>
+        {
+            let end = (args.len() - tail) as u32;
+            Ok((1..end).step_by(step).collect())
         }
         _ => {
             let mut keys: Vec<u32> = Vec::new();
@@ -96,13 +103,24 @@ fn key_positions(row: &Row, args: &[&[u8]]) -> Result<Vec<u32>> {
     }
 }
 
-fn route_without_keys(row: &Row) -> Route {
-    match (row.request, merge_of(row)) {
+fn route_without_keys(row: &Row, args: &[&[u8]]) -> Result<Route> {
+    Ok(match (row.request, merge_of(row)) {
         (Request::AllNodes, Some(merge)) => Route::FanOut(Nodes::All, merge),
         (Request::AllShards, Some(merge)) => Route::FanOut(Nodes::Primaries, merge),
         (Request::Special, _) => Route::Scan,
+        (Request::Selected, _) => Route::Selected,
+        (Request::Writes, _) => Route::Writes,
+        (Request::SlotNumber, _) => Route::Primary(slot_number(row, args)?),
         _ => Route::AnyNode,
-    }
+    })
+}
+
+/// The slot that argument 2 names.
+fn slot_number(row: &Row, args: &[&[u8]]) -> Result<u16> {
+    let number = args.get(2).and_then(|arg| std::str::from_utf8(arg).ok());
+    let slot = number.and_then(|number| number.parse::<u16>().ok());
+    slot.filter(|slot| usize::from(*slot) < SLOTS)
+        .ok_or_else(|| Error::invalid(format_args!("{} needs a slot, 0 to 16383", row.name)))
 }
 
 /// The error for two keys of one command that are in different slots.
@@ -130,17 +148,24 @@ pub fn printable(key: &[u8]) -> String {
     }
 }
 
-/// The number of arguments that belong to each key, if only keys and their arguments follow the
-/// command's name: then the command can be split.
-fn split_step(row: &Row) -> Option<usize> {
+/// How the command is split, if the keys and their arguments follow its name.
+fn split_shape(row: &Row) -> Option<SplitShape> {
     match row.keys {
         [
             KeySpec {
                 begin: Begin::Index(1),
-                find: Find::Range { last: -1, step, .. },
+                find:
+                    Find::Range {
+                        last: last @ ..=-1,
+                        step,
+                        ..
+                    },
                 ..
             },
-        ] => Some(usize::from(*step).max(1)),
+        ] => Some(SplitShape {
+            step: usize::from(*step).max(1),
+            tail: usize::from(last.unsigned_abs()) - 1,
+        }),
         _ => None,
     }
 }
@@ -210,6 +235,100 @@ mod tests {
         for words in ["HSCAN k 0", "SSCAN k 0", "ZSCAN k 0", "CLUSTERSCAN 0"] {
             assert!(
                 matches!(route_of(words, false), Ok(Route::Primary(_))),
+                "{words}"
+            );
+        }
+    }
+
+    #[test]
+    fn commands_of_one_node_or_slot_go_nowhere_else() {
+        for words in [
+            "CLUSTER COUNTKEYSINSLOT 7",
+            "CLUSTER GETKEYSINSLOT 7 10",
+            "cluster flushslot 7",
+        ] {
+            assert!(
+                matches!(route_of(words, false), Ok(Route::Primary(7))),
+                "{words}"
+            );
+        }
+        for words in ["CLUSTER COUNTKEYSINSLOT 16384", "CLUSTER GETKEYSINSLOT x 1"] {
+            assert_eq!(
+                route_of(words, false).unwrap_err().code,
+                Code::Invalid,
+                "{words}"
+            );
+        }
+        for words in [
+            "SHUTDOWN",
+            "CLUSTER RESET",
+            "CLUSTER NOSUCH",
+            "DEBUG SLEEP 1",
+            "CLIENT KILL a:1",
+        ] {
+            assert!(
+                matches!(route_of(words, false), Ok(Route::Selected)),
+                "{words}"
+            );
+        }
+        assert!(matches!(route_of("WAIT 1 0", false), Ok(Route::Writes)));
+        let slot = key_slot(b"k");
+        for words in [
+            "DEBUG OBJECT k",
+            "debug sdslen k",
+            "FT.CURSOR READ k 5",
+            "FT.AGGREGATE k * withcursor",
+        ] {
+            assert!(
+                matches!(route_of(words, false), Ok(Route::Primary(s)) if s == slot),
+                "{words}"
+            );
+        }
+        for words in [
+            "FT.AGGREGATE k *",
+            "FT.SEARCH k *",
+            "FT.CREATE k SCHEMA t TEXT",
+        ] {
+            assert!(
+                matches!(route_of(words, false), Ok(Route::AnyNode)),
+                "{words}"
+            );
+        }
+    }
+
+    #[test]
+    fn commands_of_known_modules_are_split_by_all_their_keys() {
+        for (words, keys) in [("JSON.MGET a b $", 2), ("TS.MADD a 1 2 b 1 2 c 1 2", 3)] {
+            assert!(
+                matches!(route_of(words, false), Ok(Route::Split(p, _)) if p.keys() == keys),
+                "{words}"
+            );
+        }
+        for words in [
+            "JSON.MSET a $ 1 b $ 2",
+            "CMS.MERGE a 1 b",
+            "TDIGEST.MERGE {a} 2 {a} b",
+            "TS.CREATERULE a b",
+        ] {
+            assert_eq!(
+                route_of(words, false).unwrap_err().code,
+                Code::CrossSlot,
+                "{words}"
+            );
+        }
+        assert!(matches!(
+            route_of("JSON.MSET a $ 1 b $ 2", true),
+            Ok(Route::Split(..))
+        ));
+        assert!(matches!(
+            route_of("JSON.MGET {t}a {t}b $", false),
+            Ok(Route::Slot(_))
+        ));
+        assert!(matches!(route_of("PFMERGE a", false), Ok(Route::Slot(_))));
+        for words in ["JSON.MGET a", "TS.MADD a 1", "JSON.MSET a $ 1 b"] {
+            assert_eq!(
+                route_of(words, true).unwrap_err().code,
+                Code::Invalid,
                 "{words}"
             );
         }

@@ -1,19 +1,14 @@
 //! The slot of a key.
 
-use crc16::{State, XMODEM};
-use once_cell::sync::Lazy;
-use std::array::from_fn;
-
 /// The number of slots of a cluster.
 pub const SLOTS: usize = 16384;
 
 /// The CRC16 of each byte followed by 0 to 7 zeros. The CRC of eight bytes is the XOR of the CRCs of
 /// the single bytes, so it takes eight independent look-ups.
-static TABLES: Lazy<[[u16; 256]; 8]> = Lazy::new(|| {
-    from_fn(|zeros| {
-        from_fn(|byte| State::<XMODEM>::calculate(&[byte as u8, 0, 0, 0, 0, 0, 0, 0][..=zeros]))
-    })
-});
+///
+/// The build script fills the tables. A table that is computed on first use would need a lock, for which a child that is
+/// forked meanwhile would wait for ever.
+static TABLES: [[u16; 256]; 8] = include!(concat!(env!("OUT_DIR"), "/crc16_tables.rs"));
 
 /// The slot of a key: CRC16 of its hash tag, or of the whole key if it has none, modulo 16384.
 ///
@@ -33,16 +28,15 @@ fn crc_of_tag(key: &[u8]) -> u16 {
 /// The CRC16 (XMODEM) of some bytes, and whether they contain a `{`.
 #[inline]
 fn crc(bytes: &[u8]) -> (u16, bool) {
-    let tables = &*TABLES;
     let (head, eights) = bytes.as_rchunks::<8>();
     // The initial value is 0, so leading zeros do not change the CRC.
     let mut word = left_padded(head);
     let mut braces = braces_in(word);
-    let mut crc = crc_of_eight(tables, word);
+    let mut crc = crc_of_eight(word);
     for eight in eights {
         word = u64::from_le_bytes(*eight);
         braces |= braces_in(word);
-        crc = crc_of_eight(tables, word ^ u64::from(crc.swap_bytes()));
+        crc = crc_of_eight(word ^ u64::from(crc.swap_bytes()));
     }
     (crc, braces != 0)
 }
@@ -75,16 +69,16 @@ fn braces_in(word: u64) -> u64 {
 }
 
 #[inline]
-fn crc_of_eight(tables: &[[u16; 256]; 8], word: u64) -> u16 {
+fn crc_of_eight(word: u64) -> u16 {
     let [a, b, c, d, e, f, g, h] = word.to_le_bytes().map(usize::from);
-    tables[7][a]
-        ^ tables[6][b]
-        ^ tables[5][c]
-        ^ tables[4][d]
-        ^ tables[3][e]
-        ^ tables[2][f]
-        ^ tables[1][g]
-        ^ tables[0][h]
+    TABLES[7][a]
+        ^ TABLES[6][b]
+        ^ TABLES[5][c]
+        ^ TABLES[4][d]
+        ^ TABLES[3][e]
+        ^ TABLES[2][f]
+        ^ TABLES[1][g]
+        ^ TABLES[0][h]
 }
 
 /// The part of a key that is hashed: the hash tag or the whole key.

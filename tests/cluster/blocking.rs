@@ -46,7 +46,6 @@ fn blocking_time_is_added_to_call_timeout() {
             ("BZPOPMAX {b}none 1.3", "nil"),
             ("BZMPOP 1.3 1 {b}none MIN", "nil"),
             ("XREAD COUNT 1 BLOCK 1300 STREAMS {b}s 1-1", "nil"),
-            ("WAIT 3 1300", "1"),
         ]
         .into_iter()
         .map(|(words, expected)| {
@@ -117,13 +116,12 @@ fn blocking_command_in_pipeline_is_rejected_in_place() {
         &[
             "SET {p}a 1",
             "BLPOP {p}l 0",
-            "WAIT 1 0",
             "XREAD BLOCK 10 STREAMS {p}s $",
             "GET {p}a",
         ],
     );
-    assert_eq!((got[0].as_str(), got[4].as_str()), ("OK", "1"));
-    for (n, name) in [(1, "BLPOP"), (2, "WAIT"), (3, "XREAD")] {
+    assert_eq!((got[0].as_str(), got[3].as_str()), ("OK", "1"));
+    for (n, name) in [(1, "BLPOP"), (2, "XREAD")] {
         assert!(
             got[n].contains(&format!("INVALID {name} blocks")) && !got[n].contains("sent)"),
             "{got:?}"
@@ -132,6 +130,34 @@ fn blocking_command_in_pipeline_is_rejected_in_place() {
     assert_eq!(run_all(&client, &["XREAD STREAMS {p}s 0"]), ["nil"]);
     // A pinned handle has its own connection, so it may block.
     assert_eq!(run(&client.pin(b"p"), "BLPOP {p}l 0.01"), "nil");
+}
+
+#[test]
+fn wait_behind_writes_counts_replicas_that_have_them() {
+    let cluster = &cluster();
+    let url = cluster.url() + "?timeout_ms=1000&attempt_timeout_ms=300";
+    let client = Arc::new(client(&url));
+    let commands = |ms| {
+        [
+            "INCR {w}a".to_owned(),
+            "INCR {w}b".to_owned(),
+            format!("WAIT 1 {ms}"),
+        ]
+    };
+    let got = run_all(&client, &commands(5000));
+    assert_eq!(got, ["1", "1", "1"]);
+    let replica = cluster.replicas_of(slot_of(b"w")).unwrap()[0];
+    // A frozen replica has no write, although its connection is open: WAIT waits for its whole time.
+    cluster.stop(replica).unwrap();
+    let (got, time) = timed(|| run_all(&client, &commands(700)));
+    cluster.cont(replica).unwrap();
+    assert_eq!(got, ["2", "2", "0"]);
+    assert!(time >= Duration::from_millis(700), "{time:?}");
+    let got = run_all(&client, &commands(5000));
+    assert_eq!(got, ["3", "3", "1"]);
+    let pinned = client.pin(b"w");
+    assert_eq!(run(&pinned, "INCR {w}a"), "4");
+    assert_eq!(run(&pinned, "WAIT 1 5000"), "1");
 }
 
 #[test]

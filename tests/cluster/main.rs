@@ -13,6 +13,7 @@ mod modules;
 mod pki;
 mod readonly;
 mod redirects;
+mod refusals;
 mod resolver;
 mod scan;
 mod scripts;

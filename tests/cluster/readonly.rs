@@ -1,8 +1,9 @@
 //! Read-only clients on a real cluster.
 
 use crate::common::load::{assert_pairs_are_current_while_replication_is_paused, assert_uniform};
+use crate::common::serial::serial;
 use crate::common::shared::{SharedCluster, shared};
-use crate::common::{client, key_of, run, run_all, stat};
+use crate::common::{client, key_of, run, run_all, servers, stat};
 use rediscluster::cluster::Client;
 use std::sync::Arc;
 use support::Cluster;
@@ -100,4 +101,30 @@ fn table_reads_run_on_real_replica() {
     assert_eq!(stat(&client, "moved"), 0);
     let refused = run(&readonly, "EVAL \"return 1\" 1 {r}string");
     assert!(refused.ends_with("(READONLY)"), "{refused}");
+}
+
+#[test]
+fn pfcount_of_replica_changes_nothing_at_the_primary() {
+    let _serial = serial();
+    for server in servers() {
+        let cluster = Cluster::builder().server(server.clone()).start().unwrap();
+        let (client, readonly) = plain_and_readonly(&cluster);
+        let replica = readonly.with("read_from", "replica");
+        assert_eq!(run(&client, "PFADD {h}a x y z"), "1");
+        assert_eq!(run(&client, "PFADD {h}b z w"), "1");
+        cluster.wait_replicas_in_sync().unwrap();
+        let (before, earlier) = (run(&client, "GET {h}a"), counts(&cluster, "pfcount"));
+        for _ in 0..3 {
+            assert_eq!(run(&replica, "PFCOUNT {h}a"), "3", "{server}");
+            assert_eq!(run(&replica, "PFCOUNT {h}a {h}b"), "4", "{server}");
+        }
+        assert_eq!(run(&client, "GET {h}a"), before, "{server}");
+        let served = counts(&cluster, "pfcount");
+        let at_replicas: u64 = served
+            .iter()
+            .zip(earlier)
+            .map(|(now, then)| now[1] - then[1])
+            .sum();
+        assert_eq!(at_replicas, 6, "{server}: {served:?}");
+    }
 }

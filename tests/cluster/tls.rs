@@ -703,18 +703,7 @@ fn split_and_cut_tls_records_are_handled() {
 /// Terminates TLS in front of a plaintext server: connections to `port` continue to `to`. When the server closes, the
 /// client gets a close_notify only if `polite`.
 fn terminator(to: u16, polite: bool) -> (u16, Arc<AtomicUsize>) {
-    let pair = PKI.good(&format!("terminator-{to}"));
-    let chain = CertificateDer::pem_file_iter(&pair.cert).unwrap();
-    let chain: Vec<_> = chain.map(Result::unwrap).collect();
-    let key = PrivateKeyDer::from_pem_file(&pair.key).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    let config = Arc::new(config);
+    let config = server_config(&format!("terminator-{to}"));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let resumed = Arc::new(AtomicUsize::new(0));
@@ -726,6 +715,21 @@ fn terminator(to: u16, polite: bool) -> (u16, Arc<AtomicUsize>) {
         }
     });
     (port, resumed)
+}
+
+fn server_config(name: &str) -> Arc<rustls::ServerConfig> {
+    let pair = PKI.good(name);
+    let chain = CertificateDer::pem_file_iter(&pair.cert).unwrap();
+    let chain: Vec<_> = chain.map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(&pair.key).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    Arc::new(config)
 }
 
 fn relay(
@@ -800,6 +804,47 @@ fn tls_end_of_stream_never_completes_a_reply() {
             resumed.load(Ordering::SeqCst) > 0,
             "the node's certificate is looked at once"
         );
+    }
+}
+
+/// Answers each command with OK, and SET with OK and a close_notify in one write. The socket stays open.
+fn ends_session_after_set(client: TcpStream, config: Arc<rustls::ServerConfig>) {
+    let session = rustls::ServerConnection::new(config).unwrap();
+    let mut stream = rustls::StreamOwned::new(session, client);
+    let mut buffer = [0; 16384];
+    while let Ok(n @ 1..) = stream.read(&mut buffer) {
+        let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
+        let mut replies = "+OK\r\n".repeat(text.matches('*').count());
+        if text.contains("HELLO") {
+            replies = replies.replacen("+OK", "-ERR unknown command 'HELLO'", 1);
+        }
+        stream.conn.writer().write_all(replies.as_bytes()).unwrap();
+        if text.contains("SET\r\n$1\r\nk") {
+            stream.conn.send_close_notify();
+        }
+        stream.flush().unwrap();
+    }
+    // The client closes first.
+    drop(stream.sock.read(&mut buffer));
+}
+
+#[test]
+fn close_notify_with_reply_costs_no_later_write() {
+    let _serial = serial();
+    let config = server_config("close-notify");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let config = config.clone();
+            std::thread::spawn(move || ends_session_after_set(stream.unwrap(), config));
+        }
+    });
+    let client = client(&tls_url(port, "&cluster=no&timeout_ms=1000"));
+    let pinned = client.pin(b"k");
+    for _ in 0..3 {
+        assert_eq!(run(&client, "SET k v"), "OK");
+        assert_eq!(run(&pinned, "SET k v"), "OK");
     }
 }
 

@@ -7,6 +7,7 @@ mod programs;
 
 mod at_most_once;
 mod backoff_limits;
+mod chaos;
 mod connection_loss;
 mod deadlines;
 mod early_send;

@@ -7,7 +7,8 @@ use crate::common::history::{
 };
 use crate::common::shared::{SharedCluster, shared};
 use crate::common::{
-    WAIT_LIMIT, client, code, is_sent, key_of, pause, run, run_all, send, show, timed, wait_for,
+    WAIT_LIMIT, atomic, client, code, is_sent, key_of, pause, run, run_all, send, show, timed,
+    wait_for,
 };
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
@@ -188,6 +189,86 @@ fn busy_script_returns_busy_and_other_shards_continue() {
         })
     });
     assert!(time < 300 * MS, "{time:?}");
+}
+
+/// Closes all connections of the node but the admin's, and waits until they are closed.
+fn kill_connections(admin: &mut Admin) {
+    admin_command(
+        admin,
+        &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"],
+    );
+    wait_for("the connections are closed", || {
+        admin_command(admin, &["CLIENT", "LIST", "TYPE", "normal"])
+            .lines()
+            .count()
+            == 1
+    });
+}
+
+#[test]
+fn killed_connections_cost_no_later_write() {
+    let cluster = &cluster();
+    let key = key_of(0, 3, 2);
+    let mut admin = admin(cluster, &key);
+    let client = Arc::new(client(&cluster.url()));
+    let pinned = client.pin(key.as_bytes());
+    assert_eq!(run(&client, &format!("DEL {key}")).len(), 1);
+    let incr = format!("INCR {key}");
+    let bump = [incr.clone()];
+    for round in 0..5 {
+        let count = |n: i32| (4 * round + n).to_string();
+        kill_connections(&mut admin);
+        assert_eq!(run(&client, &incr), count(1));
+        kill_connections(&mut admin);
+        assert_eq!(run_all(&client, &bump), [count(2)]);
+        kill_connections(&mut admin);
+        let reply = atomic(&client, &bump);
+        assert_eq!(show(reply.view().at(0).unwrap()), count(3));
+        kill_connections(&mut admin);
+        assert_eq!(run(&pinned, &incr), count(4));
+    }
+}
+
+#[test]
+fn killed_pinned_connection_keeps_no_other_rights() {
+    let cluster = &cluster();
+    let key = key_of(0, 3, 3);
+    let mut admin = admin(cluster, &key);
+    admin_command(
+        &mut admin,
+        &[
+            "ACL",
+            "SETUSER",
+            "reader",
+            "reset",
+            "on",
+            ">pw",
+            "~*",
+            "+@read",
+            "+@connection",
+        ],
+    );
+    let pinned = client(&cluster.url()).pin(key.as_bytes());
+    let set = format!("SET {key} changed");
+    assert_eq!(run(&pinned, &format!("SET {key} kept")), "OK");
+    assert_eq!(run(&pinned, "AUTH reader pw"), "OK");
+    assert_eq!(run(&pinned, "CLIENT SETNAME n"), "OK");
+    assert_eq!(code(send(&pinned, &set).view()), Code::Auth);
+    kill_connections(&mut admin);
+    for words in [&set, &format!("GET {key}")] {
+        let reply = send(&pinned, words);
+        let text = show(reply.view());
+        assert_eq!(code(reply.view()), Code::Io, "{text}");
+        assert!(!is_sent(reply.view()) && text.contains("AUTH"), "{text}");
+    }
+    assert_eq!(run(&pinned, "AUTH reader pw"), "OK");
+    assert_eq!(run(&pinned, "CLIENT SETNAME n"), "OK");
+    assert_eq!(code(send(&pinned, &set).view()), Code::Auth);
+    assert_eq!(run(&pinned, &format!("GET {key}")), "kept");
+    assert_eq!(run(&pinned, "RESET"), "RESET");
+    assert_eq!(run(&pinned, "ACL WHOAMI"), "default");
+    assert_eq!(run(&pinned, &set), "OK");
+    admin_command(&mut admin, &["ACL", "DELUSER", "reader"]);
 }
 
 #[test]

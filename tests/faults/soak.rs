@@ -1,7 +1,7 @@
 //! Repeated faults of a cluster under the load of 64 threads of a C program, tests/c/soak.c, which checks the
 //! guarantees. This test breaks and repairs the cluster, and tells the program which.
 //!
-//! It runs for 15 s plus the last fault; `make soak` runs 600 s, or SOAK_SECONDS. SOAK_SEED sets the order of the
+//! It runs for 10 s plus the last fault; `make soak` runs 600 s, or SOAK_SECONDS. SOAK_SEED sets the order of the
 //! faults.
 
 use crate::common::serial::serial;
@@ -97,10 +97,10 @@ const FAULTS: &[Fault] = &[
 ];
 
 /// The program; it ends with the test, however that ends.
-struct Running(Option<Child>);
+pub struct Running(pub Option<Child>);
 
 impl Running {
-    fn has_ended(&mut self) -> bool {
+    pub fn has_ended(&mut self) -> bool {
         let ended = self.0.as_mut().map(|child| child.try_wait().unwrap());
         ended.is_none_or(|status| status.is_some())
     }
@@ -257,7 +257,8 @@ impl Setup {
     }
 }
 
-fn number(name: &str, default: u64) -> u64 {
+/// A number from the environment.
+pub fn number(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) if !text.is_empty() => text
             .parse()
@@ -269,7 +270,7 @@ fn number(name: &str, default: u64) -> u64 {
 #[test]
 fn sixty_four_threads_survive_repeated_faults() {
     let _serial = serial();
-    let seconds = number("SOAK_SECONDS", 15);
+    let seconds = number("SOAK_SECONDS", 10);
     let seed = number("SOAK_SEED", u64::from(std::process::id()));
     println!("SOAK_SEED={seed} SOAK_SECONDS={seconds}");
     let program = scratch("soak").join("program");

@@ -8,7 +8,7 @@ use rediscluster::resp::{
     Decoder, Kind, Limits, Reply, ValueList, View, encode_command, parse_command,
 };
 use rediscluster::route::{
-    Access, ErrorContext, KeyAccess, Route, RouteOptions, access, action_for_reply,
+    Access, ErrorContext, KeyAccess, Route, RouteOptions, Wording, access, action_for_reply,
     blocking_timeout, check, each_key, find, first_key, route,
 };
 use rediscluster::topology::{
@@ -138,6 +138,10 @@ pub fn redirect(data: &[u8]) {
             node_chosen_by_caller: false,
             any_replica_ok: repeatable,
             is_not_primary: repeatable,
+            wording: match repeatable {
+                true => Wording::Server,
+                false => Wording::Unknown,
+            },
         };
         let _ = action_for_reply(data, &queried_node(), context);
     }

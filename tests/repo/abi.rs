@@ -42,8 +42,14 @@ const PREAMBLE: &str = "\
  * installs no signal handlers and prints nothing. A forked child may go on using its handles.
  *
  * If a thread is cancelled (pthread_cancel()) during a call, the call completes, and the
- * cancellation takes effect when it returns: at most one timeout later. A callback must return
- * normally: it must not call pthread_exit() or longjmp(), or throw an exception.
+ * cancellation takes effect when it returns: at most one timeout later. Destructors of
+ * thread-specific data and atexit() handlers may call the library.
+ *
+ * A callback (logger, wait callback) may call the library. Such calls end by the deadline of the
+ * call that runs the callback. The pipeline or the pinned handle of that call is refused with
+ * RDC_ERR_INVALID, and so is rdc_refresh() during a refresh. A callback must return normally: it
+ * must not call pthread_exit() or longjmp(), or throw an exception. If it forks, the child must
+ * call exec() or _exit().
  *
  *     rdc_client *c = rdc_create(\"redis://127.0.0.1:7000\");
  *     rdc_reply *r = rdc_get(c, \"foo\", RDC_NTS);

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &[
         "address",
+        "call_scope",
         "config",
         "deadline",
         "error",
         "log",
+        "random",
         "sync",
         "sim_hooks",
     ],

@@ -3,16 +3,22 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+fn test_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|e| e == "rs") {
+            test_files(&path, found);
+        } else if path
+            .extension()
+            .is_some_and(|e| LANGUAGES.iter().any(|l| e == *l))
+        {
             found.push(path);
         }
     }
 }
+
+/// The extensions of files with tests: of the library, and of the Python, Ruby and Go bindings.
+const LANGUAGES: [&str; 4] = ["rs", "py", "rb", "go"];
 
 /// The module name of a file: its own name, or the name of its folder for `mod.rs`, `main.rs` and `tests.rs`.
 fn name(path: &Path) -> String {
@@ -24,6 +30,16 @@ fn name(path: &Path) -> String {
 }
 
 fn is_test(text: &str, function: &str) -> bool {
+    // Python and Ruby, Go.
+    if function.starts_with("test_") || function.starts_with("Test") {
+        return text.lines().any(|line| {
+            ["def ", "func "].iter().any(|keyword| {
+                let rest = line.trim().strip_prefix(keyword);
+                rest.and_then(|rest| rest.strip_prefix(function))
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('('))
+            })
+        });
+    }
     let head = format!("fn {function}(");
     // Tests of C programs are rows: `subject_condition_result = "program.c",`.
     let row = format!("{function} = \"");
@@ -38,8 +54,9 @@ fn missing_in(page: &str) -> (Vec<String>, usize) {
     let path = root.join(page);
     let page = std::fs::read_to_string(&path).unwrap();
     let mut files = Vec::new();
-    rust_files(&root.join("tests"), &mut files);
-    rust_files(&root.join("src"), &mut files);
+    for folder in ["tests", "src", "bindings"] {
+        test_files(&root.join(folder), &mut files);
+    }
     let mut seen = 0;
     let mut missing = Vec::new();
     for (file, test) in page.split('`').filter_map(|word| word.split_once("::")) {

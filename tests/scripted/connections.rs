@@ -4,14 +4,14 @@ use crate::common;
 use crate::common::load::assert_own_writes_are_read;
 use crate::common::process_info::sleeps;
 use crate::common::{
-    client, code, is_command, is_sent, key_of, run, run_all, send, show, wait_for,
+    atomic, client, code, is_command, is_sent, key_of, run, run_all, send, show, wait_for,
 };
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use support::{Action, FakeCluster};
 
 #[test]
@@ -210,28 +210,121 @@ fn refused_handshake_command_fails_the_connection() {
 }
 
 #[test]
-fn idle_connection_closed_by_server_fails_no_command() {
+fn connection_closed_while_idle_costs_no_command() {
     let fake = FakeCluster::new(2);
+    for node in 0..2 {
+        let mut usual = fake.default_answer(node);
+        fake.on(node, move |connection, command| {
+            Some(Action::send(match () {
+                () if is_command(command, "MULTI") => "+OK\r\n",
+                () if is_command(command, "LPUSH") => "+QUEUED\r\n",
+                () if is_command(command, "EXEC") => "*1\r\n:7\r\n",
+                () if is_command(command, "BLMOVE") => "$1\r\nv\r\n",
+                () if is_command(command, "EVALSHA") => ":1\r\n",
+                () if is_command(command, "FLUSHALL") => "+OK\r\n",
+                () => return Some(Action::Send(usual(connection, command))),
+            }))
+        });
+    }
     let client = Arc::new(client(&fake.url()));
     let (here, there) = (key_of(0, 2, 1), key_of(1, 2, 2));
-    for round in 1..=2 {
-        let pair = [format!("INCR {here}"), format!("INCR {there}")];
-        assert_eq!(
-            run_all(&client, &pair),
-            vec![(2 * round - 1).to_string(); 2]
-        );
-        fake.node(0).close_connections();
-        fake.node(1).close_connections();
-        let idle = Instant::now();
-        wait_for("more than a second passes", || {
-            idle.elapsed() > Duration::from_millis(1100)
-        });
-        match round {
-            1 => assert_eq!(run(&client, &pair[0]), "2"),
-            _ => assert_eq!(run_all(&client, &pair)[0], "4"),
-        }
-        if round == 1 {
-            assert_eq!(run(&client, &pair[1]), "2");
-        }
+    let close_idle = || (0..2).for_each(|node| fake.node(node).close_connections());
+    let script = "EVALSHA ffffffffffffffffffffffffffffffffffffffff 1";
+    // Each is called twice; between the calls the nodes close the connection that the first call has used.
+    let singles = [
+        (format!("SET {here} 1"), "SET", "OK", "OK"),
+        (format!("GET {here}"), "GET", "1", "1"),
+        (format!("INCR {here}"), "INCR", "2", "3"),
+        (
+            format!("BLMOVE {here} {here} LEFT LEFT 1"),
+            "BLMOVE",
+            "v",
+            "v",
+        ),
+        (format!("{script} {here}"), "EVALSHA", "1", "1"),
+        ("FLUSHALL".to_string(), "FLUSHALL", "OK", "OK"),
+    ];
+    for (words, name, first, second) in &singles {
+        assert_eq!(run(&client, words), *first, "{words}");
+        let sent = fake.calls(name);
+        close_idle();
+        assert_eq!(run(&client, words), *second, "{words}");
+        assert!(fake.calls(name) <= 2 * sent, "{words} is sent once");
     }
+    let two_nodes = [format!("INCR {here}"), format!("INCR {there}")];
+    let with_read = [format!("GET {here}"), format!("INCR {here}")];
+    let deletions = [format!("DEL {here}"), format!("DEL {there}")];
+    for (commands, first, second) in [
+        (&two_nodes, ["4", "1"], ["5", "2"]),
+        (&with_read, ["5", "6"], ["6", "7"]),
+        (&deletions, ["1", "1"], ["0", "0"]),
+    ] {
+        assert_eq!(run_all(&client, commands), first);
+        close_idle();
+        assert_eq!(run_all(&client, commands), second);
+    }
+    let transaction = [format!("LPUSH {here} v")];
+    for executed in 1..=2 {
+        assert_eq!(show(atomic(&client, &transaction).view()), "[7]");
+        assert_eq!(fake.calls("EXEC"), executed);
+        close_idle();
+    }
+}
+
+#[test]
+fn read_behind_refused_handshake_command_is_reported_as_sent() {
+    let fake = FakeCluster::new(1);
+    let client = Client::create(&(fake.url() + "?client_name=me&timeout_ms=200"));
+    fake.on(0, |_, command| {
+        is_command(command, "CLIENT SETNAME").then(|| Action::send("-NOPERM not you\r\n"))
+    });
+    fake.node(0).close_connections();
+    let reply = send(&client, "GET k");
+    let text = show(reply.view());
+    assert!(text.contains("refused CLIENT SETNAME"), "{text}");
+    // It left together with the handshake.
+    assert!(is_sent(reply.view()), "{text}");
+    let reply = send(&client, "SET k v");
+    assert!(!is_sent(reply.view()), "{}", show(reply.view()));
+    assert_eq!(fake.calls("SET"), 0);
+}
+
+#[test]
+fn connection_closed_behind_last_reply_costs_no_waiting_command() {
+    const WAITING: usize = 6;
+    let fake = FakeCluster::new(1);
+    let waiting: Arc<Mutex<Vec<i32>>> = Arc::default();
+    let (threads, mut usual) = (waiting.clone(), fake.default_answer(0));
+    fake.on(0, move |connection, command| {
+        let is_busy = is_command(command, "SET") && command[2] == b"busy";
+        is_busy.then(|| {
+            let all_wait = || {
+                let threads = threads.lock().unwrap();
+                threads.len() == WAITING && threads.iter().all(|thread| sleeps(*thread))
+            };
+            support::wait_until(all_wait, common::WAIT_LIMIT);
+            Action::SendClose(usual(connection, command))
+        })
+    });
+    let long_timeout = "timeout_ms=20000&attempt_timeout_ms=20000";
+    let url = format!("{}?connections_per_node=1&{long_timeout}", fake.url());
+    let client = Arc::new(client(&url));
+    std::thread::scope(|scope| {
+        let busy = scope.spawn(|| run(&client, "SET k busy"));
+        wait_for("the connection is busy", || fake.calls("SET") == 1);
+        let waiters: Vec<_> = (0..WAITING)
+            .map(|_| {
+                scope.spawn(|| {
+                    // SAFETY: returns a number.
+                    waiting.lock().unwrap().push(unsafe { libc::gettid() });
+                    run(&client, "INCR n")
+                })
+            })
+            .collect();
+        assert_eq!(busy.join().unwrap(), "OK");
+        let mut counts: Vec<_> = waiters.into_iter().map(|w| w.join().unwrap()).collect();
+        counts.sort();
+        assert_eq!(counts, ["1", "2", "3", "4", "5", "6"]);
+    });
+    assert_eq!(fake.calls("INCR"), WAITING);
 }

@@ -127,7 +127,7 @@ fn readonly_client_sends_only_known_reads() {
         "NOSUCHCOMMAND k",
         "GETT k",
         "JSON.SET k . 1",
-        "FT.SEARCH i q",
+        "MOD.GET k",
         "CONFIG NOSUCH x",
         "OBJECT NOSUCH k",
         "CLUSTER NOSUCH",

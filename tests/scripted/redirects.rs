@@ -8,7 +8,7 @@ use rediscluster::error::Code;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use support::{Action, FakeCluster, slot_of};
+use support::{Action, Command, FakeCluster, slot_of};
 
 /// Makes a node reply `answer` to its first `times` commands that begin with `words`.
 fn answer_first(
@@ -808,4 +808,75 @@ fn moved_to_dead_primary_does_not_count_as_redirect() {
     let reply = pipeline.execute();
     let text = reply.view().at(0).and_then(|v| v.str().map(str::to_string));
     assert_eq!(text.as_deref(), Some("found"));
+}
+
+#[test]
+fn refused_asking_is_named_and_ends_the_call() {
+    let key = key_of(0, 2, 0);
+    let slot = slot_of(key.as_bytes());
+    for (refusal, expected) in [
+        (
+            "NOPERM User default has no permissions to run the 'asking' command",
+            Code::Auth,
+        ),
+        (
+            "ERR This instance has cluster support disabled",
+            Code::Server,
+        ),
+    ] {
+        let fake = FakeCluster::new(2);
+        let ask = format!("-ASK {slot} 127.0.0.1:{}\r\n", fake.port(1));
+        let is_of_key = |command: &Command| is_command(command, "INCR");
+        fake.on(0, move |_, command| {
+            is_of_key(command).then(|| Action::send(&ask))
+        });
+        let moved = format!("-MOVED {slot} 127.0.0.1:{}\r\n", fake.port(0));
+        fake.on(1, move |_, command| match command {
+            _ if is_command(command, "ASKING") => Some(Action::send(format!("-{refusal}\r\n"))),
+            _ => is_of_key(command).then(|| Action::send(&moved)),
+        });
+        let client = Arc::new(client(&fake.url()));
+        let reply = send(&client, &format!("INCR {key}"));
+        let text = show(reply.view());
+        assert_eq!(code(reply.view()), expected, "{text}");
+        assert!(!is_sent(reply.view()), "{text}");
+        assert!(
+            text.starts_with(refusal) && text.contains("refused ASKING"),
+            "{text}"
+        );
+        assert_eq!((fake.calls("INCR"), fake.calls("ASKING")), (2, 1));
+        assert_eq!(stat(&client, "moved"), 0, "the slot map is not patched");
+        let piped = run_all(&client, &[format!("INCR {key}")]);
+        assert!(piped[0].contains("refused ASKING"), "{piped:?}");
+    }
+}
+
+#[test]
+fn refused_write_is_not_sent_again_just_before_the_deadline() {
+    let fake = FakeCluster::new(1);
+    for refusal in [
+        "TRYAGAIN Multiple keys request during rehashing of slot",
+        "LOADING Redis is loading the dataset in memory",
+    ] {
+        let late = Duration::from_millis(490);
+        fake.on(0, move |_, command| {
+            let answer = Action::send(format!("-{refusal}\r\n"));
+            is_command(command, "INCR").then(|| Action::Delay(late, Box::new(answer)))
+        });
+        let client = client(&(fake.url() + "?timeout_ms=500"));
+        wait_for("an answer just before the deadline", || {
+            let before = fake.calls("INCR");
+            let reply = send(&client, "INCR k");
+            let text = show(reply.view());
+            let calls = fake.calls("INCR") - before;
+            assert_eq!(calls, 1, "{text}");
+            // On a busy machine the answer comes after the deadline.
+            if code(reply.view()) == Code::Timeout {
+                return false;
+            }
+            assert!(text.starts_with(refusal), "{text}");
+            assert!(!is_sent(reply.view()), "{text}");
+            true
+        });
+    }
 }

@@ -1,9 +1,10 @@
 //! Which nodes a command goes to, and which commands are rejected.
 
-use crate::common::{client, code, is_command, is_sent, key_of, run, send, show};
+use crate::common::{atomic, client, code, is_command, is_sent, key_of, run, run_all, send, show};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use rediscluster::resp::Reply;
+use std::sync::Arc;
 use support::{Action, FakeCluster, slot_of};
 
 fn args(words: &str) -> Vec<Vec<u8>> {
@@ -85,10 +86,7 @@ fn explain_names_target_nodes_and_skip_reasons() {
             format!("HSCAN {k} 0"),
             "read",
             format!("[{a}]"),
-            (
-                &ra,
-                "a replica, and the cursor is valid only at the primary",
-            ),
+            (&ra, "a replica, and only the primary's answer counts"),
             "one slot, at its primary",
         ),
         (
@@ -136,6 +134,9 @@ fn explain_names_target_nodes_and_skip_reasons() {
         assert_eq!(field(&told, "policy"), policy, "{words}");
         assert_eq!(field(&told, "error"), "-", "{words}");
     }
+    let told = explain(&plain, &format!("CLUSTER COUNTKEYSINSLOT {slot_l}"));
+    assert_eq!(field(&told, "nodes"), format!("[{b}]"));
+    assert_eq!(field(&told, "policy"), "one slot, at its primary");
     let told = explain(&plain, "CONFIG SET maxmemory 0");
     assert_eq!(field(&told, "policy"), "all nodes");
     assert_eq!(told.view().find("nodes").unwrap().len(), 4);
@@ -163,12 +164,22 @@ fn explain_names_target_nodes_and_skip_reasons() {
         (
             &plain,
             "SELECT 1".to_string(),
-            "INVALID SELECT changes the state of a connection",
+            "INVALID SELECT changes the database of a connection",
+        ),
+        (
+            &plain,
+            "SHUTDOWN NOSAVE".to_string(),
+            "INVALID SHUTDOWN concerns one node, and none is selected: use rdc_command_to()",
+        ),
+        (
+            &plain,
+            "WAIT 1 100".to_string(),
+            "INVALID WAIT waits for the writes of its own connection",
         ),
         (
             &readonly,
             "MOD.GET k".to_string(),
-            "READONLY the command is not known to be a read",
+            "READONLY MOD.GET is not a command that this library knows",
         ),
     ] {
         let told = explain(client, &words);
@@ -378,5 +389,212 @@ fn invalid_command_is_rejected_before_sending() {
                 "{part}: {text}"
             );
         }
+    }
+}
+
+#[test]
+fn slot_numbered_command_goes_to_owner_of_slot() {
+    let fake = FakeCluster::with_replicas(3, 1);
+    for node in 0..6 {
+        fake.on(node, move |_, command| {
+            let is_slot_command = ["COUNTKEYSINSLOT", "GETKEYSINSLOT", "FLUSHSLOT"]
+                .iter()
+                .any(|name| is_command(command, &format!("CLUSTER {name}")));
+            let is_debug = is_command(command, "DEBUG") || is_command(command, "MEMORY USAGE");
+            (is_slot_command || is_debug).then(|| Action::send(format!(":{node}\r\n")))
+        });
+    }
+    let client = Arc::new(client(&(fake.url() + "?read_from=any")));
+    for n in 0..12 {
+        let key = key_of(n % 3, 3, n);
+        let slot = slot_of(key.as_bytes());
+        for words in [
+            format!("CLUSTER COUNTKEYSINSLOT {slot}"),
+            format!("cluster getkeysinslot {slot} 10"),
+            format!("CLUSTER FLUSHSLOT {slot} SYNC"),
+            format!("DEBUG OBJECT {key}"),
+            format!("DEBUG SDSLEN {key}"),
+            format!("DEBUG LISTPACK {key}"),
+        ] {
+            assert_eq!(run(&client, &words), (n % 3).to_string(), "{words}");
+            assert_eq!(run_all(&client, &[words]), [(n % 3).to_string()]);
+        }
+    }
+    let invalid = run(&client, "CLUSTER COUNTKEYSINSLOT 16384");
+    assert!(
+        invalid.contains("CLUSTER COUNTKEYSINSLOT needs a slot, 0 to 16383"),
+        "{invalid}"
+    );
+}
+
+#[test]
+fn command_of_one_node_is_refused_unless_a_node_is_selected() {
+    const ONE_NODE: &[&str] = &[
+        "BGREWRITEAOF",
+        "BGSAVE",
+        "CLIENT KILL 127.0.0.1:1",
+        "CLIENT PAUSE 1",
+        "CLIENT UNBLOCK 1",
+        "CLIENT UNPAUSE",
+        "CLUSTER ADDSLOTS 1",
+        "CLUSTER ADDSLOTSRANGE 1 2",
+        "CLUSTER BUMPEPOCH",
+        "CLUSTER CANCELSLOTMIGRATIONS",
+        "CLUSTER DELSLOTS 1",
+        "CLUSTER DELSLOTSRANGE 1 2",
+        "CLUSTER FAILOVER",
+        "CLUSTER FLUSHSLOTS",
+        "CLUSTER FORGET x",
+        "CLUSTER MEET 127.0.0.1 1",
+        "CLUSTER MIGRATESLOTS SLOTSRANGE 1 1 NODE x",
+        "CLUSTER NOSUCH 1",
+        "CLUSTER REPLICATE x",
+        "CLUSTER RESET",
+        "CLUSTER SAVECONFIG",
+        "CLUSTER SET-CONFIG-EPOCH 1",
+        "CLUSTER SETSLOT 1 STABLE",
+        "DEBUG SLEEP 0",
+        "FAILOVER",
+        "MODULE LOAD x",
+        "MODULE UNLOAD x",
+        "REPLICAOF NO ONE",
+        "SAVE",
+        "SHUTDOWN",
+        "SLAVEOF NO ONE",
+        "SWAPDB 0 1",
+    ];
+    let fake = FakeCluster::new(2);
+    let client = Arc::new(client(&fake.url()));
+    for node in 0..2 {
+        fake.on(node, |_, command| {
+            let text = support::wire::show(command);
+            (ONE_NODE.iter().any(|words| text == *words)).then(|| Action::send("+OK\r\n"))
+        });
+    }
+    let a = format!("127.0.0.1:{}", fake.port(0));
+    for words in ONE_NODE {
+        let name = words.split(' ').next().unwrap();
+        let before = fake.calls(name);
+        let replies = [
+            run(&client, words),
+            run_all(&client, &[*words])[0].clone(),
+            show(atomic(&client, &["GET k", words]).view()),
+            field(&explain(&client, words), "error"),
+        ];
+        for text in replies {
+            assert!(
+                text.contains("INVALID") && text.contains("use rdc_command_to()"),
+                "{words}: {text}"
+            );
+        }
+        assert_eq!(fake.calls(name), before, "{words} was sent");
+        assert_eq!(show(to(&client, &a, words).view()), "OK", "{words}");
+        assert_eq!(
+            show(to(&client, "primaries", words).view())
+                .matches("OK")
+                .count(),
+            2
+        );
+        assert_eq!(run(&client.pin(b"k"), words), "OK", "{words}");
+    }
+    let unknown = run(&client, "CLUSTER NOSUCH 1");
+    assert!(
+        unknown.contains("CLUSTER NOSUCH concerns one node"),
+        "{unknown}"
+    );
+}
+
+#[test]
+fn subscriptions_of_all_nodes_are_merged() {
+    let fake = FakeCluster::with_replicas(1, 2);
+    let answers = [
+        (
+            "*2\r\n$1\r\na\r\n$1\r\nb\r\n",
+            "*4\r\n$1\r\na\r\n:1\r\n$1\r\nc\r\n:0\r\n",
+            ":1\r\n",
+        ),
+        (
+            "*0\r\n",
+            "*4\r\n$1\r\na\r\n:0\r\n$1\r\nc\r\n:0\r\n",
+            ":0\r\n",
+        ),
+        (
+            "*2\r\n$1\r\nb\r\n$1\r\nc\r\n",
+            "*4\r\n$1\r\na\r\n:2\r\n$1\r\nc\r\n:5\r\n",
+            ":4\r\n",
+        ),
+    ];
+    for (node, (channels, counts, patterns)) in answers.into_iter().enumerate() {
+        fake.on(node, move |_, command| {
+            Some(Action::send(match () {
+                () if is_command(command, "PUBSUB CHANNELS") => channels,
+                () if is_command(command, "PUBSUB SHARDCHANNELS") => channels,
+                () if is_command(command, "PUBSUB NUMSUB") => counts,
+                () if is_command(command, "PUBSUB SHARDNUMSUB") => counts,
+                () if is_command(command, "PUBSUB NUMPAT") => patterns,
+                () => return None,
+            }))
+        });
+    }
+    let client = Arc::new(client(&fake.url()));
+    let sorted = |text: String| {
+        let mut parts: Vec<String> = text[1..text.len() - 1]
+            .split(", ")
+            .map(str::to_owned)
+            .collect();
+        parts.sort();
+        parts.join(" ")
+    };
+    for words in ["PUBSUB CHANNELS", "PUBSUB SHARDCHANNELS *"] {
+        assert_eq!(sorted(run(&client, words)), "a b c", "{words}");
+        assert_eq!(
+            sorted(run_all(&client, &[words])[0].clone()),
+            "a b c",
+            "{words}"
+        );
+    }
+    for words in ["PUBSUB NUMSUB a c", "pubsub shardnumsub a c"] {
+        assert_eq!(run(&client, words), "[a, 3, c, 5]", "{words}");
+    }
+    assert_eq!(run(&client, "PUBSUB NUMPAT"), "5");
+    assert_eq!(run(&client.readonly(), "PUBSUB NUMPAT"), "5");
+}
+
+#[test]
+fn refusal_on_shared_connection_advises_what_works() {
+    let fake = FakeCluster::new(1);
+    let client = client(&fake.url());
+    for (words, advice, pinned) in [
+        (
+            "SUBSCRIBE c",
+            "SUBSCRIBE makes a connection receive messages, and this library cannot",
+            false,
+        ),
+        (
+            "MONITOR",
+            "MONITOR turns a connection into a stream, which this library cannot read",
+            false,
+        ),
+        (
+            "SELECT 1",
+            "SELECT changes the database of a connection",
+            true,
+        ),
+        ("WATCH k", "WATCH changes the state of a connection", true),
+        (
+            "CLIENT MAINT_NOTIFICATIONS ON",
+            "CLIENT MAINT_NOTIFICATIONS changes the state",
+            true,
+        ),
+        ("client setname x", "use the option client_name", false),
+        (
+            "READONLY",
+            "use rdc_readonly(), or the option read_from",
+            false,
+        ),
+    ] {
+        let text = run(&client, words);
+        assert!(text.contains(advice), "{words}: {text}");
+        assert_eq!(text.contains("rdc_pin()"), pinned, "{words}: {text}");
     }
 }

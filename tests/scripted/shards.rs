@@ -187,17 +187,6 @@ fn replies_of_all_nodes_merge_by_response_policy() {
             ],
             "OK",
         ),
-        ("WAIT 1 100", "WAIT", [":2\r\n", ":1\r\n", ":3\r\n"], "1"),
-        (
-            "WAITAOF 1 1 100",
-            "WAITAOF",
-            [
-                "*2\r\n:1\r\n:2\r\n",
-                "*2\r\n:0\r\n:3\r\n",
-                "*2\r\n:1\r\n:1\r\n",
-            ],
-            "[0, 1]",
-        ),
         (
             "SLOWLOG LEN",
             "SLOWLOG",
@@ -215,9 +204,7 @@ fn replies_of_all_nodes_merge_by_response_policy() {
         let fake = answering(name, &answers);
         let client = Arc::new(client(&fake.url()));
         assert_eq!(run(&client, words), expected, "{words}");
-        if !name.starts_with("WAIT") {
-            assert_eq!(run_all(&client, &[words]), [expected], "{words}");
-        }
+        assert_eq!(run_all(&client, &[words]), [expected], "{words}");
         let each = fake.calls(name) / 3;
         for node in 0..3 {
             assert_eq!(fake.node(node).calls(name), each, "{words}");
@@ -238,7 +225,6 @@ fn failing_shard_is_named_and_fails_merged_reply() {
         ("FUNCTION DELETE x", "FUNCTION", "+OK\r\n"),
         ("CONFIG SET maxmemory 0", "CONFIG", "+OK\r\n"),
         ("RANDOMKEY", "RANDOMKEY", "$1\r\nk\r\n"),
-        ("WAIT 1 100", "WAIT", ":1\r\n"),
     ] {
         let fake = answering(name, &[good, "-ERR not today\r\n", good]);
         let client = client(&fake.url());
@@ -395,4 +381,30 @@ fn reply_map_by_node_is_readable_with_silent_node() {
             rdc_close(handle);
         }
     });
+}
+
+#[test]
+fn ping_to_shard_that_has_gone_is_answered_by_the_others() {
+    let mut fake = FakeCluster::new(2);
+    let client = client(&fake.url());
+    assert_eq!(run(&client, "PING"), "PONG");
+    fake.assign(0..=16383, 0);
+    fake.stop(1);
+    assert_eq!(run(&client, "PING"), "PONG");
+}
+
+#[test]
+fn repeated_ping_to_silent_node_times_out() {
+    let fake = FakeCluster::with_replicas(1, 1);
+    let client = client(&(fake.url() + "?timeout_ms=400&attempt_timeout_ms=100"));
+    assert_eq!(run(&client, "PING"), "PONG");
+    for node in 0..2 {
+        fake.node(node).close_connections();
+        fake.on(node, |_, _| Some(Action::Nothing));
+    }
+    for _ in 0..3 {
+        let reply = send(&client, "PING");
+        let text = show(reply.view());
+        assert_eq!(code(reply.view()), Code::Timeout, "{text}");
+    }
 }

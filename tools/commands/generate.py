@@ -4,6 +4,7 @@
     tools/commands/generate.py                      writes the table
     tools/commands/generate.py --check              fails if the committed one is stale
     tools/commands/generate.py --refresh BINARY...  queries these servers again, then writes
+    tools/commands/generate.py --refresh-modules BINARY MODULE...   the same for the commands of modules
 """
 
 import pathlib
@@ -39,6 +40,8 @@ POLICIES = {
     "all_nodes": "AllNodes", "all_shards": "AllShards", "multi_shard": "MultiShard", "special": "Special",
     "all_succeeded": "AllSucceeded", "one_succeeded": "OneSucceeded", "agg_sum": "AggSum", "agg_min": "AggMin",
     "agg_max": "AggMax", "agg_logical_and": "AggLogicalAnd", "agg_logical_or": "AggLogicalOr",
+    # Of corrections.ROUTES.
+    "default": "Default", "selected": "Selected", "slot": "SlotNumber", "writes": "Writes",
 }
 
 KEY_ACCESS = {"RO": "Read", "RW": "Update", "OW": "Overwrite", "RM": "Remove", "not_key": "Channel"}
@@ -62,6 +65,8 @@ def key_spec(spec):
     kind, *where = spec["begin"]
     if kind == "index":
         begin = f"Index({where[0]})"
+    elif kind == "index_if":
+        begin = f"IndexIf({where[0]}, {quoted(where[1])})"
     elif kind == "keyword":
         word, start = where
         assert start > 0, f"{word}: a search from the end needs a row of corrections.KEYS"
@@ -76,6 +81,14 @@ def key_spec(spec):
         find = f"Count {{ first: {how[1]}, step: {how[2]} }}"
     access, = [KEY_ACCESS[flag] for flag in spec["flags"] if flag in KEY_ACCESS]
     return f"KeySpec::new({begin}, {find}, KeyAccess::{access}, {spec.get('presence', 'Required')})"
+
+
+def arguments_to_key(spec):
+    """The fewest arguments with which a command has a key of this specification."""
+    (_, index, *_), (kind, *how) = spec["begin"], spec["find"]
+    beyond = -how[0] - 1 if kind == "range" and how[0] < 0 else how[1] if kind == "keynum" else how[0]
+    step = how[1] if kind == "range" and how[0] < 0 else 1
+    return index + beyond + step
 
 
 def plain(spec):
@@ -104,10 +117,12 @@ class Command:
         self.request, self.response = self.policy(newest)
         if "module" in newest["flags"]:
             # A module registers its commands without an arity, and every key as RW.
-            self.arity = min(self.arity, -2)
             for spec in self.keys:
                 spec["flags"] = ["RO" if "READ" in self.flags else "RW"]
+            self.flags.append("OWN_ERRORS")
         self.correct()
+        if self.arity == -1 and "module" in newest["flags"]:
+            self.arity = -max([1, *map(arguments_to_key, self.keys)])
 
     @staticmethod
     def loosest(arities):
@@ -128,20 +143,30 @@ class Command:
             self.notes.append(f"keys: {reason}")
         if self.name in corrections.MAY_REPLICATE:
             self.flags.append("MAY_REPLICATE")
-        if self.name in corrections.CURSOR:
-            self.flags.append("CURSOR")
+        if self.name in corrections.OWN_ERRORS:
+            self.flags.append("OWN_ERRORS")
+            self.notes.append(f"own errors: {corrections.OWN_ERRORS[self.name]}")
+        if self.name in corrections.PRIMARY_ONLY:
+            self.flags.append("PRIMARY_ONLY")
+            self.notes.append(f"primary: {corrections.PRIMARY_ONLY[self.name]}")
+        if self.name in corrections.ROUTES:
+            request, response, reason = corrections.ROUTES[self.name]
+            self.request, self.response = POLICIES[request], POLICIES[response]
+            self.notes.append(f"route: {reason}")
         if self.name in corrections.CONNECTION:
             self.flags.append("CONNECTION")
             self.notes.append(f"connection: {corrections.CONNECTION[self.name]}")
+            assert self.name in corrections.STATE, f"{self.name} changes its connection: add what to corrections.STATE"
         if self.name in corrections.SECRET:
             self.flags.append("SECRET")
             self.notes.append(f"secret: {corrections.SECRET[self.name]}")
+        self.state = corrections.STATE.get(self.name, "Nothing")
         self.access = "Read" if "READ" in self.flags else "Write"
         if self.name in corrections.NOT_READS:
             self.access = "Write"
             self.notes.append(f"write: {corrections.NOT_READS[self.name]}")
         if self.name in corrections.READS:
-            assert not {"WRITE", "ADMIN", "CONNECTION", "MAY_REPLICATE"} & set(self.flags), f"{self.name} is no read"
+            assert not {"WRITE", "ADMIN", "CONNECTION"} & set(self.flags), f"{self.name} is no read"
             self.access = "Read"
             self.notes.append(f"read: {corrections.READS[self.name]}")
         kind, *where = corrections.BLOCKS.get(self.name, ("Never",))
@@ -153,22 +178,35 @@ class Command:
         assert "BLOCKING" not in self.flags or self.block != "Never", f"{self.name} blocks: add its timeout to corrections.BLOCKS"
 
 
+def subcommand(name, by_server):
+    """The row of a sub-command that its container handles."""
+    arity, flags, last_key = corrections.SUBCOMMANDS[name]
+    container = list(by_server[name.split()[0]].values())[-1]
+    inherited = [flag for flag in container["flags"] if flag != "readonly" or "write" not in flags]
+    keys = [] if last_key is None else [{"flags": ["RO"], "begin": ["index", 2], "find": ["range", last_key, 1, 0]}]
+    return {"corrections.py": {"arity": arity, "flags": inherited + flags, "keys": keys}}
+
+
 def commands():
     by_server = {}
     for server, rows in servers.kept().items():
         for name, row in rows.items():
-            by_server.setdefault(name, {})[server] = row
+            if name.split()[0] not in corrections.EXCLUDED:
+                by_server.setdefault(name, {})[server] = row
+    for name in corrections.SUBCOMMANDS:
+        assert name not in by_server, f"{name} is in servers/ now: remove it from corrections.SUBCOMMANDS"
+        by_server[name] = subcommand(name, by_server)
     for name, (row, _) in corrections.ADDED.items():
         assert name not in by_server, f"{name} is in servers/ now: remove it from corrections.ADDED"
         by_server[name] = {"corrections.py": row}
-    for table in ("KEYS", "NOT_READS", "READS", "MAY_REPLICATE", "CURSOR", "CONNECTION", "SECRET", "BLOCKS"):
+    for table in ("KEYS", "NOT_READS", "READS", "MAY_REPLICATE", "PRIMARY_ONLY", "ROUTES", "CONNECTION", "SECRET", "STATE", "OWN_ERRORS", "BLOCKS"):
         for name in getattr(corrections, table):
             assert name in by_server, f"corrections.{table} has {name}, but no server has this command"
     return [Command(name, by_server[name]) for name in sorted(by_server)]
 
 
 def rust(name):
-    return name.replace(" ", "_").replace("-", "_")
+    return name.translate(str.maketrans(" -.", "___"))
 
 
 def policy(row):
@@ -192,6 +230,7 @@ def render():
         call += policy(row)
         call += ".read()" if row.access == "Read" else ""
         call += f".block(Block::{row.block})" if row.block != "Never" else ""
+        call += f".state({row.state})" if row.state != "Nothing" else ""
         lines += [f"    // {note}" for note in row.notes] + [f"    {call},"]
         names.append(f"pub const {rust(row.name)}: &Row = &ROWS[{number}];")
     flags = sorted({camel(flag) for row in rows for flag in row.flags} | {"Container"})
@@ -205,7 +244,8 @@ def render():
         "#![cfg_attr(rustfmt, rustfmt::skip)]",
         "",
         "use super::command::{Block, Flag::{" + ", ".join(flags) + "}, Request, Response, Row};",
-        "use super::key_spec::{Begin::{After, Index}, Find::{Count, Range}, KeyAccess, KeySpec, Presence::*};",
+        "use super::connection_state::{OffWord::*, StateChange::*, StatePart::*};",
+        "use super::key_spec::{Begin::{After, Index, IndexIf}, Find::{Count, Range}, KeyAccess, KeySpec, Presence::*};",
         "use super::option_arg::OptionArg;",
         "",
         "const NONE: &[KeySpec] = &[];",
@@ -228,6 +268,8 @@ def main(arguments):
     if arguments[:1] == ["--refresh"]:
         for binary in arguments[1:]:
             servers.refresh(binary)
+    elif arguments[:1] == ["--refresh-modules"]:
+        servers.refresh(arguments[1], [str(pathlib.Path(module).resolve()) for module in arguments[2:]])
     elif arguments not in ([], ["--check"]):
         sys.exit(__doc__)
     table = render()

@@ -10,7 +10,7 @@ import time
 KEPT = pathlib.Path(__file__).parent / "servers"
 
 # Oldest first: if two servers have different key specifications, the later one in this list counts.
-ORDER = ["redis-7.0", "valkey-8.1", "redis-8.2", "valkey-9.1"]
+ORDER = ["redis-7.0", "valkey-8.1", "redis-stack-7.4", "redis-8.2", "valkey-9.1"]
 
 
 class Connection:
@@ -82,12 +82,13 @@ def command(row):
         yield from command(sub)
 
 
-def refresh(binary):
-    """Starts the server, queries it, and writes servers/<name>-<major.minor>.jsonl."""
+def refresh(binary, modules=()):
+    """Starts the server, queries it, and writes servers/<name>-<major.minor>.jsonl: with modules, their commands only."""
     port = free_port()
+    load = [word for module in modules for word in ("--loadmodule", module)]
     with tempfile.TemporaryDirectory() as directory:
         server = subprocess.Popen(
-            [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--cluster-enabled", "yes"],
+            [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--cluster-enabled", "yes", *load],
             cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             for _ in range(100):
@@ -103,7 +104,10 @@ def refresh(binary):
             kind, version = "redis", info["redis_version"]
             if info.get("server_name") == "valkey":
                 kind, version = "valkey", info["valkey_version"]
-            rows = [kept for row in sorted(connection.query("COMMAND"), key=lambda row: row[0]) for kept in command(row)]
+            if modules:
+                kind += "-stack"
+            rows = [kept for row in sorted(connection.query("COMMAND"), key=lambda row: row[0]) for kept in command(row)
+                    if not modules or "module" in kept["flags"]]
         finally:
             server.kill()
             server.wait()

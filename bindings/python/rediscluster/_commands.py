@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import redis
+from redis.client import EMPTY_RESPONSE
 from redis.cluster import RedisCluster as Model
 from redis.commands import CoreCommands, RedisModuleCommands
 from redis.commands.cluster import ClusterManagementCommands
@@ -58,6 +59,13 @@ PER_NODE_TARGETS = {
     "TIME": "all",
 }
 
+# The commands that go to the node of set_default_node(), as in redis-py.
+DEFAULT_NODE_COMMANDS = {
+    name: Model.DEFAULT_NODE
+    for name, target in Model.COMMAND_FLAGS.items()
+    if target == Model.DEFAULT_NODE
+}
+
 Callbacks = Any  # redis-py's case-insensitive dict of Callable[..., Any]
 
 
@@ -98,6 +106,34 @@ class Commands(ClusterManagementCommands, RedisModuleCommands, CoreCommands):  #
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         raise NotImplementedError
+
+    def get_connection_kwargs(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    # Without keys these return what redis-py's RedisCluster returns, and nothing is sent. redis-py
+    # itself marks mget([]) in this way.
+
+    def delete(self, *names: Any) -> Any:
+        return super().delete(*names) if names else self._without_keys("DEL")
+
+    def exists(self, *names: Any) -> Any:
+        return super().exists(*names) if names else self._without_keys("EXISTS")
+
+    def touch(self, *args: Any) -> Any:
+        return super().touch(*args) if args else self._without_keys("TOUCH")
+
+    def unlink(self, *names: Any) -> Any:
+        return super().unlink(*names) if names else self._without_keys("UNLINK")
+
+    def _without_keys(self, name: str) -> Any:
+        return self.execute_command(name, **{EMPTY_RESPONSE: 0})
+
+    def geoadd(self, name: Any, values: Any, *more: Any, **options: Any) -> Any:
+        """``values`` is a sequence of longitude, latitude and member, repeated; or each of these is
+        an argument, as in redis-py 3."""
+        if isinstance(values, (list, tuple)):
+            return super().geoadd(name, values, *more, **options)
+        return super().geoadd(name, (values, *more), **options)
 
     def mget_nonatomic(self, keys: Any, *args: Any) -> Any:
         """The same as MGET, which the library splits by node anyway."""

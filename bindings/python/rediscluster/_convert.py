@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, Optional
@@ -142,17 +143,33 @@ def _value(reply: Any, kind: int, at: Any, number: int, decode: Decode) -> Any:
         return error(_code(reply), message, lib.rdc_reply_sent(reply) != 0, node(reply))
     if kind == _native.RDC_MAP:
         flat = elements(reply, number, decode)
-        return dict(zip(flat[::2], flat[1::2]))
+        pairs = list(zip(flat[::2], flat[1::2]))
+        return _hashed(dict, pairs)
     if kind == _native.RDC_SET:
-        return set(elements(reply, number, decode))
+        return _hashed(set, elements(reply, number, decode))
     if kind == _native.RDC_DOUBLE:
-        return float(_unpack(at, number))
+        return _double(_unpack(at, number))
     if kind == _native.RDC_BOOL:
         return bool(number)
     if kind == _native.RDC_BIGNUM:
         return int(_unpack(at, number))
     # An unknown kind, of a later library: its text if it has one, else its elements.
     return elements(reply, number, decode) if at == ffi.NULL else _unpack(at, number)
+
+
+def _hashed(kind: type, members: list[Any]) -> Any:
+    """A set or a dict; or the list, if a member or a key is an aggregate, which has no hash."""
+    try:
+        return kind(members)
+    except TypeError:
+        return members
+
+
+def _double(text: bytes) -> float:
+    try:
+        return float(text)
+    except ValueError:  # "nan(0x7)", of the C library of the server
+        return math.nan
 
 
 def elements(reply: Any, count: int, decode: Decode) -> list[Any]:
@@ -195,8 +212,16 @@ def per_node(reply: Any, decode: Decode) -> Any:
 
 
 def elements_by_decoder(reply: Any, decoders: Iterable[Decode]) -> list[Any]:
-    """The elements of a reply, each with its own decoder."""
-    return [read(lib.rdc_reply_at(reply, i), decode) for i, decode in enumerate(decoders)]
+    """The elements of a reply, each with its own decoder. An element that cannot be decoded becomes
+    the exception, so that the others are not lost."""
+    return [_read_or_error(lib.rdc_reply_at(reply, i), each) for i, each in enumerate(decoders)]
+
+
+def _read_or_error(reply: Any, decode: Decode) -> Any:
+    try:
+        return read(reply, decode)
+    except Exception as exception:
+        return exception
 
 
 def node(reply: Any) -> str | None:

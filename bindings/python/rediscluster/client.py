@@ -12,8 +12,9 @@ from redis.cluster import ClusterNode
 from redis.connection import Encoder  # type: ignore[attr-defined]
 from redis.lock import Lock
 
-from . import _convert, _wait_callback
+from . import _convert, _options, _wait_callback
 from ._commands import (
+    DEFAULT_NODE_COMMANDS,
     DEFAULT_TARGETS,
     LIBRARY_ROUTED,
     PER_NODE_TARGETS,
@@ -22,40 +23,16 @@ from ._commands import (
     response_callbacks,
 )
 from ._native import ffi, lib
-from .exceptions import ClusterUnreachable, RedisClusterException, ResponseError, WatchError, error
-from .pipeline import ClusterPipeline, for_callback
+from .exceptions import (
+    RedisClusterException,
+    SlotNotCoveredError,
+    WatchError,
+    constructor_error,
+    error,
+)
+from .pipeline import ClusterPipeline, for_callback, may_begin_again
 
 Self = TypeVar("Self", bound="RedisCluster")
-
-# Arguments of redis-py that are accepted and ignored: the library does these things by itself.
-_IGNORED = frozenset(
-    (
-        "cluster_error_retry_attempts",
-        "driver_info",
-        "dynamic_startup_nodes",
-        "health_check_interval",
-        "lib_name",
-        "lib_version",
-        "reinitialize_steps",
-        "require_full_coverage",
-        "retry",
-        "retry_on_error",
-        "retry_on_timeout",
-        "socket_keepalive_options",
-    )
-)
-
-# Arguments of redis-py-cluster that redis-py does not have. A caller that passes one was written for
-# redis-py-cluster.
-_REDIS_PY_CLUSTER_ONLY = frozenset(
-    (
-        "cluster_down_retry_attempts",
-        "init_slot_cache",
-        "max_connections_per_node",
-        "nodemanager_follow_cluster",
-        "skip_full_coverage_check",
-    )
-)
 
 
 class RedisCluster(Commands):
@@ -82,10 +59,11 @@ class RedisCluster(Commands):
 
     _is_per_node = False
 
+    @_options.with_url_arguments
     def __init__(
         self,
         host: str | None = None,
-        port: int | str = 6379,
+        port: int | str | None = 6379,
         startup_nodes: Iterable[Any] | None = None,
         *,
         url: str | None = None,
@@ -96,6 +74,7 @@ class RedisCluster(Commands):
         encoding_errors: str = "strict",
         readonly_mode: bool | None = None,
         read_from_replicas: bool = False,
+        load_balancing_strategy: Any = None,
         per_node: bool | None = None,
         timeout: float | None = None,
         socket_timeout: float | None = None,
@@ -103,6 +82,8 @@ class RedisCluster(Commands):
         max_connections: int | None = None,
         client_name: str | None = None,
         protocol: int = 2,
+        host_port_remap: Iterable[Mapping[str, Any]] | None = None,
+        address_remap: Callable[[tuple[str, int]], tuple[str, int]] | None = None,
         **options: Any,
     ) -> None:
         if options.pop("db", None):
@@ -111,46 +92,48 @@ class RedisCluster(Commands):
             )
         given = list(startup_nodes or ())
         if per_node is None:
-            per_node = (
-                self._is_per_node
-                or readonly_mode is not None
-                or not _REDIS_PY_CLUSTER_ONLY.isdisjoint(options)
-                or any(isinstance(node, Mapping) for node in given)
-            )
-        nodes = [_node_address(node) for node in given]
-        if host is not None:
-            nodes.append(_address(host, port))
-        if url is None and not nodes:
-            raise RedisClusterException(
-                "no node of the cluster is given: pass host, startup_nodes or url"
-            )
+            arguments = {
+                "readonly_mode": readonly_mode, "host_port_remap": host_port_remap, **options,
+            }  # fmt: skip
+            per_node = self._is_per_node or _options.is_for_redis_py_cluster(given, arguments)
+        url, tls = _options.tls(url or _options.url_of(given, host, port), options)
         chosen: dict[str, Any] = {
-            "url": url if url is not None else "redis://" + ",".join(nodes),
+            "url": url,
             "user": username,
-            "password": password,
-            "timeout_ms": _milliseconds(timeout),
-            "attempt_timeout_ms": _milliseconds(socket_timeout),
-            "connect_timeout_ms": _milliseconds(socket_connect_timeout),
-            "connections_per_node": max_connections,
+            "password": _options.password_of(url, username, password),
+            "timeout_ms": _options.milliseconds(timeout),
+            "attempt_timeout_ms": _options.milliseconds(socket_timeout),
+            "connect_timeout_ms": _options.milliseconds(socket_connect_timeout),
+            "connections_per_node": _options.connections(max_connections),
             "client_name": client_name,
             "protocol": protocol,
-            "read_from": "any" if read_from_replicas else None,
+            "read_from": _options.read_from(read_from_replicas, load_balancing_strategy),
             "readonly": True if readonly_mode else None,
             "split_writes": True if per_node else None,
-            "address_map": _address_map(options.pop("host_port_remap", None)),
+            "address_map": _options.address_map(host_port_remap),
             "keepalive_ms": 0 if options.pop("socket_keepalive", None) is False else None,
+            **tls,
+            **_options.by_name(options),
         }
-        ignored = _IGNORED | _REDIS_PY_CLUSTER_ONLY
-        chosen.update((k, v) for k, v in options.items() if k not in ignored)
 
         self._encoding = (encoding, encoding_errors)
         self._decode = (
             _convert.text_decoder(encoding, encoding_errors) if decode_responses else None
         )
+        self._default_node: str | None = None
         self.response_callbacks = response_callbacks(int(protocol))
         self.result_callbacks = merge_callbacks(per_node)
         self._default_targets = PER_NODE_TARGETS if per_node else DEFAULT_TARGETS
         self._attach(_connect(chosen))
+        if address_remap is not None:
+            self._remap(address_remap, chosen)
+
+    def _remap(self, address_remap: Any, chosen: dict[str, Any]) -> None:
+        """Connects again with the option for address_remap, which needs the nodes' addresses."""
+        chosen["address_map"] = _options.remapped(address_remap, self.get_nodes())
+        if chosen["address_map"] is not None:
+            self.close()
+            self._attach(_connect(chosen))
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> RedisCluster:
@@ -164,12 +147,7 @@ class RedisCluster(Commands):
         c_message = lib.rdc_client_error(handle)
         if c_message != ffi.NULL:
             message = ffi.string(c_message).decode("utf-8", "replace")
-            code = message.split(" ", 1)[0]
-            exception = error(code, message, False, None)
-            if code == "CONNECT":
-                exception = ClusterUnreachable(message)
-                exception.code, exception.sent, exception.node = code, False, None  # type: ignore[attr-defined]
-            raise exception
+            raise constructor_error(message)
 
     def with_options(self, **options: Any) -> RedisCluster:
         """A derived client on the same connections with other options, those that CONFIGURATION.md
@@ -181,7 +159,7 @@ class RedisCluster(Commands):
         derived.response_callbacks = self.response_callbacks.copy()
         derived.result_callbacks = self.result_callbacks.copy()
         for name, value in options.items():
-            derived._attach(lib.rdc_with(derived._handle, name.encode(), _option(value)))
+            derived._attach(lib.rdc_with(derived._handle, name.encode(), _options.text(value)))
         return derived
 
     def close(self) -> None:
@@ -231,13 +209,15 @@ class RedisCluster(Commands):
         if not _wait_callback.installed:
             _wait_callback.install()
         name = args[0]
+        if EMPTY_RESPONSE in options:
+            return options[EMPTY_RESPONSE]
         target = options.pop("target_nodes", None) or self._default_targets.get(name)
         if target is None or target == LIBRARY_ROUTED:
             wire = _convert.encode(args, *self._encoding)
             reply = lib.rdc_command_resp(self._handle, wire, len(wire))
             return self._convert_reply(reply, _convert.read, name, options)
         values: dict[str, Any] = {}
-        for destination in _targets(target):
+        for destination in self._destinations(target):
             argc, argv, lens, _alive = _convert.arguments(args, *self._encoding)
             reply = lib.rdc_command_to(self._handle, destination.encode(), argc, argv, lens)
             if destination in (self.PRIMARIES, self.REPLICAS, self.ALL_NODES):
@@ -249,6 +229,19 @@ class RedisCluster(Commands):
         if merge is not None:
             return merge(name, values, **options)
         return next(iter(values.values())) if len(values) == 1 else values
+
+    def _destinations(self, target: Any) -> list[str]:
+        """redis-py's target_nodes as targets of rdc_command_to()."""
+        if isinstance(target, str):
+            if target == self.DEFAULT_NODE:
+                node = self.get_default_node()
+                target = node.name if node else self.RANDOM
+            return [target]
+        if isinstance(target, Mapping):
+            target = target.values()
+        elif not isinstance(target, (list, tuple, set, frozenset)):
+            target = [target]
+        return [node if isinstance(node, str) else node.name for node in target]
 
     def _convert_reply(
         self, reply: Any, read: Callable[..., Any], name: Any, options: dict[str, Any]
@@ -267,8 +260,6 @@ class RedisCluster(Commands):
 
     def _apply_callback(self, value: Any, name: Any, options: dict[str, Any]) -> Any:
         if isinstance(value, Exception):
-            if EMPTY_RESPONSE in options and isinstance(value, ResponseError):
-                return options[EMPTY_RESPONSE]
             raise value
         callback = self.response_callbacks.get(name)
         if callback is None:
@@ -279,13 +270,24 @@ class RedisCluster(Commands):
         """Sets the conversion of a command's response, for this client and its later pipelines."""
         self.response_callbacks[command] = callback
 
-    def pipeline(self, transaction: bool | None = None, shard_hint: None = None) -> ClusterPipeline:
+    def set_result_callback(self, command: str, callback: Callable[..., Any]) -> None:
+        """Sets the conversion of the responses of several nodes: ``callback(command, responses)``
+        with a dict by node."""
+        self.result_callbacks[command] = callback
+
+    def pipeline(
+        self,
+        transaction: bool | None = None,
+        shard_hint: None = None,
+        read_from_replicas: bool = False,
+    ) -> ClusterPipeline:
         """Commands to send together; with ``transaction``, atomically, and in one slot."""
         if shard_hint is not None:
             raise RedisClusterException(
                 "shard_hint is not supported: the library routes each command; remove the argument"
             )
-        return ClusterPipeline(self, bool(transaction))
+        client = self.with_options(read_from="any") if read_from_replicas else self
+        return ClusterPipeline(client, bool(transaction))
 
     def transaction(
         self,
@@ -295,7 +297,9 @@ class RedisCluster(Commands):
         value_from_callable: bool = False,
         watch_delay: float | None = None,
     ) -> Any:
-        """Calls ``func(pipe)`` and executes, and repeats both while a watched key was changed."""
+        """Calls ``func(pipe)`` and executes, and repeats both while a watched key was changed or
+        the watch was lost. An error after which the transaction may have run is raised."""
+        losses = 0
         with self.pipeline(True, shard_hint) as pipe:
             while True:
                 try:
@@ -304,7 +308,12 @@ class RedisCluster(Commands):
                     value = func(pipe)
                     results = pipe.execute()
                     return value if value_from_callable else results
-                except WatchError:
+                except WatchError as exception:
+                    pipe.reset()
+                    # The library's errors have a code: the watch was lost, no key was changed.
+                    losses += hasattr(exception, "code")
+                    if hasattr(exception, "code") and not may_begin_again(losses):
+                        raise
                     if watch_delay:
                         time.sleep(watch_delay)
 
@@ -377,19 +386,63 @@ class RedisCluster(Commands):
         """Any node."""
         return random.choice(self.get_nodes())
 
+    def get_random_primary_node(self) -> ClusterNode:
+        """Any primary."""
+        return random.choice(self.get_primaries())
+
     def get_default_node(self) -> ClusterNode | None:
-        """A primary. redis-py's clients use it for commands without a key."""
-        return next(iter(self.get_primaries()), None)
+        """The node of set_default_node() while it is in the cluster; else a primary."""
+        chosen = self._default_node and self.get_node(node_name=self._default_node)
+        return chosen or next(iter(self.get_primaries()), None)
+
+    def set_default_node(self, node: ClusterNode | None) -> bool:
+        """Sends the commands without a key that redis-py sends to its default node, such as INFO
+        and CONFIG SET, to this node from now on. Returns False if it is not in the cluster."""
+        if node is None or self.get_node(node_name=node.name) is None:
+            return False
+        self._default_node = node.name
+        self._default_targets = {**self._default_targets, **DEFAULT_NODE_COMMANDS}
+        return True
+
+    def replace_default_node(self, target_node: ClusterNode | None = None) -> None:
+        """The same with another node than the default one, a primary if possible."""
+        current = self.get_default_node()
+        others = [node for node in self.get_primaries() if node != current]
+        others = others or [node for node in self.get_replicas() if node != current]
+        self.set_default_node(target_node or (random.choice(others) if others else None))
 
     def get_node_from_key(self, key: Any, replica: bool = False) -> ClusterNode | None:
-        """The primary of a key's slot, or one of its replicas."""
+        """The primary of a key's slot, or one of its replicas, or None if it has no replica."""
         slot = self.keyslot(key)
         for shard in self.topology():
             if any(first <= slot <= last for first, last in shard["slots"]):
                 if replica:
                     return next((_node(node, "replica") for node in shard["replicas"]), None)
-                return _node(shard["primary"], "primary") if shard["primary"] else None
-        return None
+                if shard["primary"]:
+                    return _node(shard["primary"], "primary")
+        raise SlotNotCoveredError(f"no primary of slot {slot} is known")
+
+    def get_nodes_from_slot(self, command: str, *args: Any) -> list[ClusterNode]:
+        """The nodes that may get a command. ``args`` includes its name."""
+        names = self.explain(*args)["nodes"]
+        return [node for node in self.get_nodes() if node.name in names]
+
+    def determine_slot(self, *args: Any) -> int | None:
+        """The slot of a command's keys; None without keys. Raises if there are several slots."""
+        slots = self.explain(*args)["slots"]
+        if len(slots) > 1:
+            message = f"CROSSSLOT the keys of {args[0]} are in {len(slots)} slots"
+            raise error("CROSSSLOT", message, False, None)
+        return slots[0] if slots else None
+
+    def get_connection_kwargs(self) -> dict[str, Any]:
+        """The settings of texts, as redis-py names them."""
+        encoding, errors = self._encoding
+        return {
+            "encoding": encoding,
+            "encoding_errors": errors,
+            "decode_responses": self._decode is not None,
+        }
 
     def get_encoder(self) -> Encoder:
         """redis-py's encoder with the same settings."""
@@ -409,7 +462,7 @@ def _connect(chosen: dict[str, Any]) -> Any:
         for name, value in chosen.items():
             if value is not None:
                 # An error in an option is reported by rdc_create_with().
-                lib.rdc_options_set(options, name.encode(), _option(value))
+                lib.rdc_options_set(options, name.encode(), _options.text(value))
         if not _wait_callback.installed:
             _wait_callback.install()
         handle = lib.rdc_create_with(options)
@@ -420,56 +473,7 @@ def _connect(chosen: dict[str, Any]) -> Any:
         lib.rdc_options_free(options)
 
 
-def _option(value: Any) -> bytes:
-    return (("yes" if value else "no") if isinstance(value, bool) else str(value)).encode()
-
-
-def _milliseconds(seconds: float | None) -> int | None:
-    # A positive time is at least 1 ms.
-    return None if seconds is None else max(1, round(seconds * 1000)) if seconds > 0 else 0
-
-
-def _address(host: str, port: int | str) -> str:
-    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
-
-
-def _node_address(node: Any) -> str:
-    """A startup node as "host:port"."""
-    if isinstance(node, str):
-        return node
-    if isinstance(node, Mapping):
-        return _address(node["host"], node.get("port", 6379))
-    return _address(node.host, node.port)
-
-
 def _node(node: Mapping[str, Any], role: str) -> ClusterNode:
     host, _, port = node["address"].rpartition(":")
     make: Any = ClusterNode
     return cast(ClusterNode, make(host, int(port), role))
-
-
-def _address_map(remap: Iterable[Mapping[str, Any]] | None) -> str | None:
-    """redis-py-cluster's host_port_remap as the option address_map."""
-    if remap is None:
-        return None
-    pairs = []
-    for rule in remap:
-        announced, actual = (
-            _address(rule[f"{side}_host"], rule[f"{side}_port"])
-            if f"{side}_port" in rule
-            else rule[f"{side}_host"]
-            for side in ("from", "to")
-        )
-        pairs.append(f"{announced}={actual}")
-    return ",".join(pairs)
-
-
-def _targets(target: Any) -> list[str]:
-    """redis-py's target_nodes as targets of rdc_command_to()."""
-    if isinstance(target, str):
-        return ["random" if target == RedisCluster.DEFAULT_NODE else target]
-    if isinstance(target, Mapping):
-        target = target.values()
-    elif not isinstance(target, (list, tuple, set, frozenset)):
-        target = [target]
-    return [node if isinstance(node, str) else node.name for node in target]

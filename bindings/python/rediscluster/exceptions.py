@@ -1,4 +1,4 @@
-"""The exceptions. They are redis-py's own classes, so that existing except clauses keep working.
+"""The exceptions: redis-py's own classes or subclasses, so that existing clauses keep working.
 
 An exception that the library raises has these attributes:
 
@@ -49,11 +49,14 @@ __all__ = [
     "ClusterDownError",
     "ClusterDownException",
     "ClusterError",
+    "ClusterTimeout",
     "ClusterUnreachable",
     "ConnectionError",
+    "CrossSlotError",
     "DataError",
     "ExecAbortError",
     "InterruptedCall",
+    "InvalidError",
     "InvalidResponse",
     "MasterDownError",
     "MovedError",
@@ -78,6 +81,20 @@ class ClusterUnreachable(RedisClusterException, ConnectionError):
     """No node was reachable by the constructor. redis-py raises RedisClusterException for this."""
 
 
+class ClusterTimeout(ClusterUnreachable, TimeoutError):
+    """No node replied to the constructor in time."""
+
+
+class InvalidError(DataError, ResponseError):
+    """The library refused an argument, an option or a command, for example one with the wrong
+    number of arguments. redis-py raises DataError for the first, and ResponseError for the last."""
+
+
+class CrossSlotError(ClusterCrossSlotError, RedisClusterException):
+    """The library refused a command because its keys are in different slots. redis-py raises
+    RedisClusterException for this."""
+
+
 class InterruptedCall(RedisError):
     """Another thread ended the call with ``interrupt()``."""
 
@@ -98,20 +115,28 @@ _BY_SERVER_CODE: dict[str, type[Exception]] = {
 
 _BY_CODE: dict[str, type[Exception]] = {
     "SERVER": ResponseError,
-    "INVALID": DataError,
+    "INVALID": InvalidError,
     "CONNECT": ConnectionError,
     "IO": ConnectionError,
     "TIMEOUT": TimeoutError,
     "PROTOCOL": InvalidResponse,
     "AUTH": AuthenticationError,
     "DOWN": ClusterDownError,
-    "CROSSSLOT": ClusterCrossSlotError,
+    "CROSSSLOT": CrossSlotError,
     "REDIRECTS": ClusterError,
     "READONLY": ReadOnlyError,
     "INTERRUPTED": InterruptedCall,
     "INTERNAL": RedisError,
     "CLOSED": ConnectionError,
     "TLS": ConnectionError,
+}
+
+# The classes of errors in the constructor, where redis-py raises RedisClusterException.
+_BY_CODE_IN_CONSTRUCTOR: dict[str, type[Exception]] = {
+    "CONNECT": ClusterUnreachable,
+    "IO": ClusterUnreachable,
+    "TIMEOUT": ClusterTimeout,
+    "TLS": ClusterUnreachable,
 }
 
 
@@ -121,6 +146,19 @@ def error(code: str, message: str, sent: bool, node: str | None) -> Exception:
     if code in ("SERVER", "AUTH"):
         # In a pipeline, the message begins with "Command # 2 (SET foo) of pipeline: ".
         kind = _BY_SERVER_CODE.get(message.rpartition(" of pipeline: ")[2].split(" ", 1)[0], kind)
+    return _with_attributes(kind, code, message, sent, node)
+
+
+def constructor_error(message: str) -> Exception:
+    """The exception for an error that rdc_client_error() returns."""
+    code = message.split(" ", 1)[0]
+    kind = _BY_CODE_IN_CONSTRUCTOR.get(code) or _BY_CODE.get(code, RedisError)
+    return _with_attributes(kind, code, message, False, None)
+
+
+def _with_attributes(
+    kind: type[Exception], code: str, message: str, sent: bool, node: str | None
+) -> Exception:
     exception: Exception = kind(message)
     exception.code, exception.sent, exception.node = code, sent, node  # type: ignore[attr-defined]
     return exception

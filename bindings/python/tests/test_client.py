@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import math
 import os
+import socket
+import sys
+from pathlib import Path
 
 import pytest
 import redis
 from conftest import control
 
 import rediscluster
-from rediscluster import ClusterNode, RedisCluster, StrictRedisCluster
+from rediscluster import ClusterNode, ClusterPipeline, RedisCluster, StrictRedisCluster
 
 BINARY = bytes(range(256))
 
@@ -47,6 +53,11 @@ def test_unreachable_cluster_raises_redis_py_classes_with_code():
     assert isinstance(raised.value, redis.exceptions.ConnectionError)
     assert raised.value.code == "CONNECT"
     assert raised.value.sent is False
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        with pytest.raises(redis.exceptions.RedisClusterException) as raised:
+            RedisCluster("127.0.0.1", silent.getsockname()[1], timeout=0.1)
+    assert isinstance(raised.value, redis.exceptions.TimeoutError)
+    assert (raised.value.code, raised.value.sent) == ("TIMEOUT", False)
 
 
 def test_unknown_option_error_names_option(url):
@@ -151,6 +162,22 @@ def test_multi_slot_commands_are_split_except_mset(rc):
     with pytest.raises(redis.exceptions.ClusterCrossSlotError) as raised:
         rc.mset({"a": 1, "b": 2})
     assert raised.value.code == "CROSSSLOT" and raised.value.sent is False
+    assert isinstance(raised.value, redis.exceptions.RedisClusterException)
+
+
+def test_commands_without_keys_return_empty_response(rc):
+    assert rc.mget([]) == rc.mget_nonatomic([]) == rc.mset_nonatomic({}) == []
+    assert rc.delete() == rc.exists() == rc.touch() == rc.unlink() == 0
+
+
+def test_slowlog_is_converted(rc, text):
+    node = text.get_node_from_key("foo")
+    text.config_set("slowlog-log-slower-than", 0, target_nodes=node)
+    rc.set("foo", b"\xff")
+    text.config_set("slowlog-log-slower-than", 10000, target_nodes=node)
+    for client in (rc, text):
+        found = client.slowlog_get(10, target_nodes=node)
+        assert b"SET foo \xff" in [entry["command"] for entry in found]
 
 
 def test_scan_iter_finds_every_key(rc):
@@ -181,6 +208,96 @@ def test_scan_iter_finds_key_of_migrating_slot(rc):
         assert some | set(found) == keys
     finally:
         control("migrate", str(slot), str(last))
+
+
+def test_default_node_is_chosen_and_replaced(text):
+    first, second, third = text.get_primaries()
+    assert text.get_default_node() == first
+    assert text.set_default_node(third) is True
+    assert text.get_default_node() == third
+    assert text.info("server")["tcp_port"] == third.port
+    assert text.info("server", target_nodes=text.DEFAULT_NODE)["tcp_port"] == third.port
+    assert text.cluster_myid(third) == text.execute_command(
+        "CLUSTER MYID", target_nodes=text.DEFAULT_NODE
+    )
+    assert text.set_default_node(ClusterNode("127.0.0.1", 1)) is False
+    assert text.set_default_node(None) is False
+    text.replace_default_node()
+    assert text.get_default_node() in (first, second)
+    text.replace_default_node(third)
+    assert text.get_default_node() == third
+    with RedisCluster("127.0.0.1", third.port) as other:
+        assert other.get_default_node() == first
+
+
+def test_slot_and_nodes_of_command_are_found(text):
+    assert text.determine_slot("GET", "foo") == text.keyslot("foo")
+    assert text.determine_slot("EVAL", "return 1", 2, "{foo}1", "{foo}2") == text.keyslot("foo")
+    assert text.determine_slot("PING") is None
+    with pytest.raises(redis.exceptions.RedisClusterException):
+        text.determine_slot("MGET", "foo", "bar")
+    assert text.get_nodes_from_slot("GET", "GET", "foo") == [text.get_node_from_key("foo")]
+    assert text.get_random_primary_node() in text.get_primaries()
+
+
+# The public methods of redis-py's RedisCluster that README.md lists as not supported.
+NOT_SUPPORTED = {
+    "disconnect_connection_pools",
+    "get_random_primary_or_all_nodes",
+    "get_redis_connection",
+    "get_retry",
+    "get_special_nodes",
+    "himport_discard",
+    "himport_discard_all",
+    "himport_prepare",
+    "himport_registry",
+    "keyspace_notifications",
+    "load_external_module",
+    "monitor",
+    "on_connect",
+    "pubsub",
+    "set_retry",
+}
+
+
+def test_every_method_of_redis_py_exists_or_is_listed():
+    public = {
+        name
+        for name in dir(redis.cluster.RedisCluster)
+        if not name.startswith("_") and callable(getattr(redis.cluster.RedisCluster, name))
+    }
+    constants = {"CLUSTER_COMMANDS_RESPONSE_CALLBACKS", "ERRORS_ALLOW_RETRY"}
+    assert public - set(dir(RedisCluster)) - constants <= NOT_SUPPORTED
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+    assert all(f"`{name}`" in readme for name in NOT_SUPPORTED)
+
+
+def test_inherited_methods_use_existing_attributes():
+    """Some command methods of redis-py use other attributes of its client than commands."""
+    # Methods that change a shared connection, which README.md lists as not supported.
+    unusable = {"readonly", "readwrite"}
+    inherited = [base for base in RedisCluster.__mro__ if base.__module__.startswith("redis.")]
+    classes = {
+        (name, node.name): node
+        for name in {base.__module__ for base in inherited}
+        for node in ast.parse(inspect.getsource(sys.modules[name])).body
+        if isinstance(node, ast.ClassDef)
+    }
+    users = {user: {*dir(user), "response_callbacks"} for user in (RedisCluster, ClusterPipeline)}
+    for base in inherited:
+        for method in classes[base.__module__, base.__name__].body:
+            if not isinstance(method, ast.FunctionDef) or method.name in unusable:
+                continue
+            used = {
+                node.attr
+                for node in ast.walk(method)
+                if isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == "self"
+            }
+            for user, known in users.items():
+                if getattr(user, method.name) is getattr(base, method.name):
+                    assert used <= known, f"{base.__name__}.{method.name}"
 
 
 def test_target_nodes_selects_nodes(text):
@@ -228,9 +345,12 @@ def test_server_errors_have_code_sent_and_node(rc):
         rc.execute_command("NOSUCH", "x")
     with pytest.raises(redis.exceptions.NoScriptError):
         rc.evalsha("0" * 40, 0)
-    with pytest.raises(redis.exceptions.DataError, match="^INVALID") as raised:
-        rc.execute_command("GET")
-    assert raised.value.sent is False
+    # redis-py raises ResponseError, because the server refuses it there.
+    for call in (lambda: rc.execute_command("GET"), lambda: rc.sadd("s"), lambda: rc.mset({})):
+        with pytest.raises(redis.exceptions.ResponseError, match="^INVALID") as raised:
+            call()
+        assert isinstance(raised.value, redis.exceptions.DataError)
+        assert (raised.value.code, raised.value.sent) == ("INVALID", False)
 
 
 def test_error_inside_reply_is_returned_at_its_index(rc):
@@ -332,6 +452,13 @@ def test_resp3_responses_are_converted(url, rc):
         assert rc3.zscore("z", "m") == 1.5
         assert rc3.eval("redis.setresp(3); return {double=1.5}", 0) == 1.5
         assert rc3.eval("redis.setresp(3); return true", 0) is True
+        # Python has no set of dicts, and no dict by lists.
+        assert rc3.eval("redis.setresp(3); return {set={[{map={a=1}}]=true}}", 0) == [{"a": 1}]
+        assert rc3.eval("redis.setresp(3); return {map={[{1, 2}]=3}}", 0) == [([1, 2], 3)]
+        found = rc3.eval("redis.setresp(3); return {{set={[{1}]=true}}, {map={a=1}}}", 0)
+        assert found == [[[1]], {"a": 1}]
+        assert rc3.slowlog_get(1, target_nodes=rc3.get_primaries()[0]) is not None
+    assert math.isnan(rediscluster._convert._double(b"nan(0x7)"))
 
 
 def test_exported_names_exist():

@@ -136,3 +136,167 @@ def test_pipeline_refuses_target_nodes(rc):
         rc.pipeline().ping(target_nodes="all")
     found = rc.pipeline().info("server").dbsize().execute()
     assert all(each["redis_mode"] == "cluster" for each in found[0].values()) and found[1] == 0
+
+
+@pytest.fixture
+def text_and_bytes(text, rc):
+    """A client that decodes, with a value that cannot be decoded in the list {t}bad."""
+    text.set("{t}good", "ü")
+    rc.rpush("{t}bad", b"\xff")
+    return text
+
+
+def test_undecodable_value_keeps_other_responses(text_and_bytes):
+    for transaction in (False, True):
+        pipe = text_and_bytes.pipeline(transaction=transaction)
+        pipe.get("{t}good").lrange("{t}bad", 0, -1).incr("{t}n").dump("{t}good")
+        good, bad, number, dumped = pipe.execute(raise_on_error=False)
+        assert (good, number) == ("ü", 1 + transaction) and isinstance(dumped, bytes)
+        assert isinstance(bad, UnicodeDecodeError) and bad.object == b"\xff"
+        with pytest.raises(UnicodeDecodeError):
+            pipe.get("{t}good").lrange("{t}bad", 0, -1).execute()
+    with text_and_bytes.pipeline() as pipe:
+        pipe.watch("{t}n")
+        pipe.multi()
+        found = pipe.lrange("{t}bad", 0, -1).incr("{t}n").execute(raise_on_error=False)
+        assert isinstance(found[0], UnicodeDecodeError) and found[1] == 3
+
+
+def test_failing_response_callback_keeps_other_responses(rc):
+    def fail(_, **__):
+        raise ValueError("not this")
+
+    rc.set_response_callback("GET", fail)
+    pipe = rc.pipeline().set("a", 1).get("a").incr("a")
+    done, failed, number = pipe.execute(raise_on_error=False)
+    assert (done, number) == (True, 2) and isinstance(failed, ValueError)
+    with pytest.raises(ValueError, match="not this"):
+        pipe.get("a").execute()
+
+
+def test_commands_without_keys_keep_their_places(rc):
+    for transaction in (False, True):
+        pipe = rc.pipeline(transaction=transaction)
+        pipe.mget([]).set("a", 1).delete().mget("a").exists().unlink().touch()
+        assert len(pipe) == 7
+        assert pipe.execute() == [[], True, 0, [b"1"], 0, 0, 0]
+        assert pipe.mget([]).execute() == [[]]
+    with rc.pipeline() as pipe:
+        pipe.watch("a")
+        assert pipe.mget([]) == [] and pipe.mget("a") == [b"1"]
+        pipe.multi()
+        assert pipe.mget([]).get("a").delete().execute() == [[], b"1", 0]
+
+
+def test_transaction_without_commands_notices_changed_key(text):
+    text.set("n", 1)
+    with text.pipeline() as pipe:
+        pipe.watch("n")
+        pipe.multi()
+        assert pipe.execute() == []
+        pipe.watch("n")
+        text.incr("n")
+        with pytest.raises(redis.exceptions.WatchError):
+            pipe.execute()
+    seen = []
+
+    def read(pipe):
+        seen.append(pipe.get("n"))
+        if len(seen) == 1:
+            text.incr("n")
+
+    text.transaction(read, "n")
+    assert seen == ["2", "3"]
+
+
+@pytest.fixture
+def moving(text):
+    """Moves the slot of the key "moving" to another primary and back: by each call."""
+    slot = str(text.keyslot("moving"))
+    home = control("primary-of", slot)[0]
+    away = next(str(node.port) for node in text.get_primaries() if str(node.port) != home)
+
+    def move():
+        now = control("primary-of", slot)[0]
+        control("migrate", slot, away if now == home else home)
+
+    yield move
+    if control("primary-of", slot)[0] != home:
+        move()
+
+
+def test_watch_follows_moved_slot(text, moving):
+    text.set("moving", 1)
+    moving()
+    with text.pipeline() as pipe:
+        pipe.watch("moving")
+        assert pipe.get("moving") == "1"
+        pipe.multi()
+        assert pipe.incr("moving").execute() == [2]
+    moving()
+    read = text.transaction(lambda pipe: pipe.get("moving"), "moving", value_from_callable=True)
+    assert read == "2"
+
+
+def test_slot_moved_during_watch_raises_watch_error(text, moving):
+    text.set("moving", 1)
+
+    def read(pipe):
+        moving()
+        pipe.get("moving")
+
+    def queue(pipe):
+        pipe.multi()
+        moving()
+        pipe.incr("moving").execute()
+
+    def execute(pipe):
+        pipe.multi()
+        pipe.incr("moving")
+        moving()
+        pipe.execute()
+
+    for step in (read, queue, execute):
+        with text.pipeline() as pipe:
+            pipe.watch("moving")
+            assert pipe.get("moving") == "1"
+            with pytest.raises(redis.exceptions.WatchError) as raised:
+                step(pipe)
+            assert raised.value.sent is False
+            # Afterwards it is an ordinary pipeline again.
+            pipe.reset()
+            assert pipe.get("moving").execute() == ["1"]
+
+
+def test_transaction_is_repeated_when_slot_moves(text, moving):
+    text.set("moving", 1)
+    seen = []
+
+    def double(pipe):
+        seen.append(int(pipe.get("moving")))
+        pipe.multi()
+        if len(seen) < 3:
+            moving()
+        pipe.set("moving", seen[-1] * 2)
+
+    assert text.transaction(double, "moving") == [True]
+    assert seen == [1, 1, 1] and text.get("moving") == "2"
+
+
+def test_connection_lost_during_watch_raises_watch_error(rc, text):
+    text.set("key", 1)
+    seen = []
+
+    def double(pipe):
+        value = int(pipe.get("key"))
+        if not seen:
+            node = rc.get_node_from_key("key")
+            for client in rc.client_list(target_nodes=node):
+                if client["cmd"] == "get":
+                    rc.execute_command("CLIENT KILL", "ID", client["id"], target_nodes=node)
+        seen.append(value)
+        pipe.multi()
+        pipe.set("key", value * 2)
+
+    assert text.transaction(double, "key") == [True]
+    assert seen == [1, 1] and text.get("key") == "2"

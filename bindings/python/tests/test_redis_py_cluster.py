@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from conftest import control
 
 import rediscluster
 from rediscluster import RedisCluster, StrictRedisCluster
-from rediscluster.exceptions import ClusterDownException, RedisClusterError, RedisClusterException
+from rediscluster.exceptions import (
+    ClusterDownException,
+    DataError,
+    RedisClusterError,
+    RedisClusterException,
+)
 
 
 @pytest.fixture
@@ -72,6 +78,55 @@ def test_pipeline_returns_list_of_responses(old):
         old.pipeline(shard_hint="x")
 
 
+def test_pipeline_reads_from_replicas_on_request(old):
+    old.set("a", 1)
+    control("wait-sync")
+    control("reset-stats")
+    for _ in range(60):
+        assert old.pipeline(read_from_replicas=True).get("a").execute() == ["1"]
+    ports = control("replicas-of", "key:a") + control("primary-of", "key:a")
+    # The probability that 60 fair choices of two nodes miss one is about 1 in 10^17.
+    assert all(int(control("calls", port, "get")[0]) > 0 for port in ports)
+
+
+def test_geoadd_accepts_flat_arguments(old):
+    assert old.geoadd("g", 13.361389, 38.115556, "Palermo", 15.087269, 37.502669, "Catania") == 2
+    assert old.geoadd("g", (13.5, 38.5, "Palermo"), ch=True) == 1
+    assert old.geoadd("g", [13.5, 38.5, "Palermo"], True) == 0  # nx
+    assert old.pipeline().geoadd("g", 1.0, 2.0, "x").execute() == [1]
+    with pytest.raises(DataError, match="lon, lat and name"):
+        old.geoadd("g", 13.361389, 38.115556)
+
+
+def test_emulated_commands_of_several_slots_are_refused(old):
+    old.sadd("a", 1)
+    for call in (
+        lambda: old.rename("a", "b"),
+        lambda: old.renamenx("a", "b"),
+        lambda: old.msetnx({"a": 1, "b": 2}),
+        lambda: old.rpoplpush("a", "b"),
+        lambda: old.brpoplpush("a", "b", 1),
+        lambda: old.smove("a", "b", 1),
+        lambda: old.sdiff("a", "b"),
+        lambda: old.sdiffstore("{a}x", "a", "b"),
+        lambda: old.sinter("a", "b"),
+        lambda: old.sinterstore("{a}x", "a", "b"),
+        lambda: old.sunion("a", "b"),
+        lambda: old.sunionstore("{a}x", "a", "b"),
+        lambda: old.pfmerge("{a}x", "b"),
+    ):
+        with pytest.raises(RedisClusterException) as raised:
+            call()
+        assert (raised.value.code, raised.value.sent) == ("CROSSSLOT", False)
+    assert old.rename("a", "{a}b") is True and old.sunion("{a}b", "{a}c") == {"1"}
+
+
+def test_result_callback_converts_responses_of_nodes(old):
+    old.set_result_callback("DBSIZE", lambda _, responses: sum(responses.values()))
+    old.set("a", 1)
+    assert old.dbsize() == 2  # a primary and its replica
+
+
 def test_per_node_mode_is_selected_by_arguments(url, startup_nodes):
     def per_node(client: RedisCluster) -> bool:
         with client:
@@ -82,6 +137,7 @@ def test_per_node_mode_is_selected_by_arguments(url, startup_nodes):
     assert per_node(StrictRedisCluster.from_url(url))
     for name in ("skip_full_coverage_check", "readonly_mode", "max_connections_per_node"):
         assert per_node(RedisCluster(**first, **{name: True}))
+    assert per_node(RedisCluster(**first, host_port_remap=[]))
     assert per_node(RedisCluster(**first, per_node=True))
     assert not per_node(RedisCluster(**first))
     assert not per_node(RedisCluster(startup_nodes=startup_nodes, per_node=False))
@@ -90,6 +146,10 @@ def test_per_node_mode_is_selected_by_arguments(url, startup_nodes):
 def test_redis_py_cluster_arguments_are_accepted(startup_nodes):
     with pytest.raises(RedisClusterException, match="db"):
         RedisCluster(startup_nodes=startup_nodes, db=1)
+    with RedisCluster(startup_nodes=startup_nodes, host=None, port=None, max_connections=32) as rc:
+        assert rc.get("absent") is None
+    with pytest.raises(RedisClusterException, match="127.0.0.1:7000"):
+        RedisCluster("127.0.0.1", None, address_map="127.0.0.1:7000=127.0.0.1:1")
     first = startup_nodes[0]
     remap = [
         {"from_host": "127.0.0.1", "to_host": "localhost"},

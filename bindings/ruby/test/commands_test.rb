@@ -267,4 +267,12 @@ class CommandsTest < ClusterTest
     assert_equal [k], @rc.keys("#{k}*")
     assert_equal "PONG", @rc.readonly(&:ping)
   end
+
+  # A double that is no number, and aggregates as members and keys, which Ruby can hash.
+  def test_unusual_resp3_replies_are_converted
+    assert_predicate @rc.call("EVAL", "redis.setresp(3); return {double=0/0}", 0), :nan?
+    assert_equal [{ "a" => 1 }], @rc.call("EVAL", "redis.setresp(3); return {set={[{map={a=1}}]=true}}", 0)
+    assert_equal({ [1, 2] => 3 }, @rc.call("EVAL", "redis.setresp(3); return {map={[{1, 2}]=3}}", 0))
+    assert_predicate RedisCluster::Commands::FLOAT.call("nan"), :nan?
+  end
 end

@@ -43,6 +43,23 @@ class PipelineTest < ClusterTest
     assert_equal "text", @rc.get(k), "the others ran"
   end
 
+  def test_failed_conversion_keeps_other_results
+    k = key
+    append = ->(p) { [p.set(k, "text"), p.send(:run, ["GET", k], {}, RedisCluster::Commands::FLOAT), p.strlen(k)] }
+    first, error, last = @rc.pipelined(exception: false, &append)
+    assert_equal ["OK", ArgumentError, 4], [first, error.class, last]
+    assert_raises(ArgumentError) { @rc.pipelined(&append) }
+  end
+
+  def test_del_without_keys_keeps_its_place
+    k = key
+    append = ->(p) { [p.del, p.set(k, 1), p.del([]), p.get(k)] }
+    assert_equal [0, "OK", 0, "1"], @rc.pipelined(&append)
+    assert_equal [0, "OK", 0, "1"], @rc.multi(&append)
+    assert_equal [0], @rc.pipelined { |p| p.del([]); assert_equal 1, p.length }
+    assert_equal [0, 0, 1], [@rc.del, @rc.del([]), @rc.del([k])]
+  end
+
   def test_raising_block_sends_nothing
     k = key
     assert_raises(RuntimeError) { @rc.pipelined { |p| p.set(k, 1) && raise("no"); raise "no" } }

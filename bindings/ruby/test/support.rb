@@ -52,8 +52,8 @@ class ClusterTest < Minitest::Test
     Process.clock_gettime(Process::CLOCK_MONOTONIC)
   end
 
-  def run_ruby(script)
-    output = IO.popen([RbConfig.ruby, "-w", "-I", File.expand_path("../lib", __dir__), "-e", script],
+  def run_ruby(script, environment = {})
+    output = IO.popen([environment, RbConfig.ruby, "-w", "-I", File.expand_path("../lib", __dir__), "-e", script],
                       err: %i[child out], &:read)
     [output, $?]
   end

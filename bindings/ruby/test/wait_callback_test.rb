@@ -2,6 +2,7 @@
 
 require_relative "support"
 require "timeout"
+require "tmpdir"
 
 # Interrupts while a call waits: Ctrl-C, Timeout, Thread#raise, Thread#kill and trap.
 class WaitCallbackTest < ClusterTest
@@ -173,6 +174,70 @@ class WaitCallbackTest < ClusterTest
       assert_raises(RedisCluster::InterruptedError) { catch(:away) { @rc.blpop(k, timeout: 30) } }
     end
     assert_nil @rc.get(k)
+  end
+
+  def test_signals_end_call_of_single_thread
+    output, status = run_ruby(<<~RUBY)
+      require "rediscluster"
+      rc = RedisCluster.new(#{URL.inspect})
+      trap(:INT, "DEFAULT")
+      trap(:USR1) { puts "handled" }
+      signaller = fork { sleep 0.1; [:USR1, :INT].each { |s| Process.kill(s, Process.ppid); sleep 0.1 }; exit! }
+      begin
+        rc.blpop("#{@name}:nothing", timeout: 30)
+      rescue Interrupt
+        puts "ended"
+      end
+      Process.wait(signaller)
+      p rc.get("#{@name}:nothing")
+    RUBY
+    assert_equal ["handled\nended\nnil\n", true], [output, status.success?]
+  end
+
+  # Ruby's function that runs a callback, with a signal that arrives directly behind the callback.
+  SIGNAL_BEHIND_CALLBACK = <<~C
+    #define _GNU_SOURCE
+    #include <dlfcn.h>
+    #include <signal.h>
+    #include <stdlib.h>
+    typedef void *function(void *);
+    struct call { function *function; void *argument; };
+    static void *run(void *data) {
+      struct call *call = data;
+      void *result = call->function(call->argument);
+      if (getenv("SIGNAL_BEHIND_CALLBACK"))
+        raise(SIGUSR1);
+      return result;
+    }
+    void *rb_thread_call_with_gvl(function *function, void *argument) {
+      void *(*original)() = (void *(*)())dlsym(RTLD_NEXT, "rb_thread_call_with_gvl");
+      struct call call = {function, argument};
+      return original(run, &call);
+    }
+  C
+
+  # An exception there would leave the library's stack frames without their clean-up.
+  def test_exception_behind_callback_unwinds_no_call_of_single_thread
+    Dir.mktmpdir do |folder|
+      File.write("#{folder}/signal.c", SIGNAL_BEHIND_CALLBACK)
+      compiled = system(*%W[cc -shared -fPIC -w -o #{folder}/signal.so #{folder}/signal.c -ldl])
+      assert compiled
+      output, status = run_ruby(<<~RUBY, "LD_PRELOAD" => "#{folder}/signal.so")
+        require "rediscluster"
+        rc = RedisCluster.new(#{URL.inspect})
+        trap(:USR1) { raise "from the handler" }
+        5.times do
+          ENV["SIGNAL_BEHIND_CALLBACK"] = "1"
+          rc.blpop("#{@name}:nothing", timeout: 0.1)
+        rescue RuntimeError
+          puts $!.message
+        ensure
+          ENV.delete("SIGNAL_BEHIND_CALLBACK")
+        end
+        puts rc.topology.sum { |shard| shard["primary"]["connections"] }
+      RUBY
+      assert_equal ["1\n", true], [output, status.success?]
+    end
   end
 
   def test_interpreter_exit_ends_calls_of_threads

@@ -59,6 +59,8 @@ struct SlotRules {
 pub(super) struct BatchTable<'t> {
     pub(super) topology: &'t Topology,
     pub(super) batches: Vec<NodeBatch>,
+    /// Whether every command is a read.
+    pub(super) reads_only: bool,
     /// How many commands a batch has room for at first.
     capacity: usize,
     /// Positions of batches plus one, or 0 for none. First by shard: the batch to its primary. Then by node: the batch
@@ -87,6 +89,7 @@ impl<'t> BatchTable<'t> {
         BatchTable {
             topology,
             batches: Vec::with_capacity(shards.min(commands)),
+            reads_only: true,
             capacity: (share + share / 4 + 4).min(commands),
             joined: vec![0; shards + nodes * kinds],
             slots: BTreeMap::new(),
@@ -197,7 +200,7 @@ impl<'t> BatchTable<'t> {
         replica_eligible: bool,
     ) -> SlotRules {
         let slot = match command.target {
-            Target::Slot(slot) if !command.is_asking() => Some(slot),
+            Target::Slot(slot) | Target::Writes(slot) if !command.is_asking() => Some(slot),
             _ => None,
         };
         // Commands may have been redirected, and go to a primary.

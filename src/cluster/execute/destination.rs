@@ -86,12 +86,21 @@ pub(super) fn unowned_slot(slot: u16, name: &str) -> Error {
     )
 }
 
-/// The error of a command whose node does not answer.
+/// The error of a command whose node is ejected, and cannot be replaced.
 #[cold]
-pub(super) fn unreachable(node: &str, name: &str) -> Error {
-    Error::new(
-        Code::Down,
-        format_args!("{name}: {node} is unreachable and no replica has been promoted"),
-    )
-    .at(node)
+pub(super) fn unreachable(peer: &Peer, name: &str) -> Error {
+    let node = peer.origin().name();
+    let mut message = format!("{name}: {node} is unreachable and no replica has been promoted");
+    let code = match peer.last_connect_error() {
+        Some(reason) => {
+            message += &format!(": {reason}");
+            match reason.code {
+                Code::Timeout => Code::Timeout,
+                _ => Code::Down,
+            }
+        }
+        // It accepts connections, or did until lately, and does not answer.
+        None => Code::Timeout,
+    };
+    Error::new(code, message).at(node)
 }

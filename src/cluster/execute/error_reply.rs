@@ -4,11 +4,12 @@
 use super::destination::Destination;
 use super::exec_state::ExecState;
 use super::pending_reply::PendingCommand;
+use super::prelude_replies::{PreludeReplies, Verdict};
 use super::routed_command::{RoutedCommand, Target};
 use crate::cluster::state::count;
 use crate::deadline::now;
 use crate::error::{Code, Error, ErrorFields};
-use crate::resp::{Value, View};
+use crate::resp::{Value, View, flag};
 use crate::route::{RetryAction, action_for_reply};
 use crate::sync::lock;
 use crate::topology::Topology;
@@ -17,38 +18,82 @@ use crate::topology::Topology;
 struct ErrorReply {
     /// For the caller.
     message: String,
-    /// The text that decides what to do. Of an aborted transaction this is the error of the command
-    /// that aborted it; otherwise it is the message.
+    /// The text that decides what to do: the message, or the error reply that has caused it.
     reason: String,
-    /// The reply is EXECABORT, and `reason` that of another command.
-    is_aborted: bool,
+    outcome: Outcome,
     node: String,
 }
 
+/// Whether the command has run.
+#[derive(Clone, Copy, PartialEq)]
+enum Outcome {
+    /// The reason tells.
+    ByReason,
+    NotRun,
+    MayHaveRun,
+}
+
+/// What to do where MULTI is refused.
+const USE_NO_MULTI: &str =
+    "grant the user @transaction, or execute the pipeline without a transaction";
+
 impl ErrorReply {
-    /// The error that answers a command. `cause` is the error reply that aborted a transaction.
+    /// The error that answers a command, in the light of the replies that precede it.
     fn read(
         pending: &mut PendingCommand<'_, '_>,
         destination: &Destination<'_>,
-        cause: Option<Value>,
+        preludes: &[Value],
     ) -> ErrorReply {
         let answer = pending.answer().value;
-        let reply = pending.reply.get_or_insert_default();
-        let text_of = |value: Value| {
-            let text = View::new(reply, value).text().unwrap_or_default();
-            String::from_utf8_lossy(text).into_owned()
-        };
-        let mut message = text_of(answer);
-        let reason = cause.map_or_else(|| message.clone(), text_of);
-        // EXECABORT: nothing has run, and the cause contains the reason.
-        if cause.is_some() && message.starts_with("EXECABORT") {
-            message = format!("{message} ({reason})");
+        let reply = &**pending.reply.get_or_insert_default();
+        let command = &*pending.command;
+        let node = destination.peer.origin().name().to_string();
+        let error = text_of(View::new(reply, answer));
+        let replies = PreludeReplies::new(reply, command, preludes);
+        let verdict = replies.verdict(command, answer);
+        if let Verdict::MultiRefused(_) | Verdict::RanWithoutMulti(_) = verdict {
+            destination.peer.record_multi(false);
         }
+        ErrorReply::new(verdict, command, error, node)
+    }
+
+    /// The error of a command with this verdict. `error` is its own error reply.
+    fn new(
+        verdict: Verdict<'_>,
+        command: &RoutedCommand<'_>,
+        error: String,
+        node: String,
+    ) -> ErrorReply {
+        let name = command.name;
+        let (reason, outcome) = match verdict {
+            Verdict::OwnError => (reason_of_exec(&error, command), Outcome::ByReason),
+            Verdict::Aborted(cause) => (text_of(cause), Outcome::NotRun),
+            Verdict::AskingRefused(asking) => (text_of(asking), Outcome::NotRun),
+            Verdict::MultiRefused(multi) => (text_of(multi), Outcome::NotRun),
+            Verdict::RanWithoutMulti(multi) => (text_of(multi), Outcome::MayHaveRun),
+            Verdict::RanInMulti => (error.clone(), Outcome::MayHaveRun),
+        };
+        let message = match verdict {
+            Verdict::Aborted(_) if error.starts_with("EXECABORT") => format!("{error} ({reason})"),
+            Verdict::OwnError | Verdict::Aborted(_) => error,
+            Verdict::AskingRefused(_) => format!(
+                "{reason} ({node} refused ASKING, so {name} has not run: grant the user +asking)"
+            ),
+            Verdict::MultiRefused(_) => {
+                format!("{reason} ({node} refused MULTI, and no command has run: {USE_NO_MULTI})")
+            }
+            Verdict::RanWithoutMulti(_) => format!(
+                "{reason} ({node} refused MULTI, so the commands may have run one by one: {USE_NO_MULTI})"
+            ),
+            Verdict::RanInMulti => format!(
+                "{error} ({node} did not queue the commands behind MULTI, so they may have run one by one)"
+            ),
+        };
         ErrorReply {
             message,
             reason,
-            is_aborted: cause.is_some(),
-            node: destination.peer.origin().name().to_string(),
+            outcome,
+            node,
         }
     }
 
@@ -65,35 +110,48 @@ impl ErrorReply {
         }
     }
 
-    /// The same as an error of a command that has not run.
+    /// The same as an error of this library. A command that is sent again has not run.
     fn error(&self, code: Code) -> Error {
         Error::from(ErrorFields {
             code,
             message: self.message.clone(),
-            sent: false,
+            sent: self.outcome == Outcome::MayHaveRun,
             node: Some(self.node.clone()),
         })
     }
 }
 
+/// The reason in an error reply, which is the error itself unless EXEC was refused.
+fn reason_of_exec(error: &str, command: &RoutedCommand<'_>) -> String {
+    let because = error.split_once("Transaction discarded because of: ");
+    match because {
+        Some((_, reason)) if command.preludes > 0 => reason.to_string(),
+        _ => error.to_string(),
+    }
+}
+
+fn text_of(view: View<'_>) -> String {
+    String::from_utf8_lossy(view.text().unwrap_or_default()).into_owned()
+}
+
 impl ExecState<'_> {
     /// Handles an error reply: answers the command with it, or leaves it open for another round.
-    /// `cause` is the error reply that aborted a transaction.
+    /// `preludes` are the replies that precede it: see [`PreludeReplies`].
     #[cold]
     pub(super) fn handle_error_reply(
         &mut self,
         pending: &mut PendingCommand<'_, '_>,
         destination: &Destination<'_>,
         topology: &Topology,
-        cause: Option<Value>,
+        preludes: &[Value],
     ) {
-        let reply = ErrorReply::read(pending, destination, cause);
+        let reply = ErrorReply::read(pending, destination, preludes);
         let action = self.action_for(&reply, pending.command, destination);
         self.record_error_reply(&action, &reply, pending.command, destination);
         match action {
-            RetryAction::Deliver(code) => {
+            RetryAction::Deliver(code) | RetryAction::Refused(code) => {
                 if self.check_error_freshness(pending, (destination, code), topology) {
-                    deliver(pending, &reply, code);
+                    deliver(pending, &reply, &action, code);
                 }
             }
             RetryAction::Retry(plan) => {
@@ -132,10 +190,17 @@ impl ExecState<'_> {
         let context = self.error_context(command, destination);
         let from = destination.peer.address();
         let action = action_for_reply(reply.reason.as_bytes(), from, context);
-        if action == RetryAction::ResendScript && !self.resend_script_body(command) {
-            return RetryAction::Deliver(Code::Server);
+        match (reply.outcome, action) {
+            (Outcome::MayHaveRun, RetryAction::Deliver(code) | RetryAction::Refused(code)) => {
+                RetryAction::Deliver(code)
+            }
+            (Outcome::MayHaveRun, _) => RetryAction::Deliver(reply.retry_code()),
+            (Outcome::NotRun, RetryAction::Deliver(code)) => RetryAction::Refused(code),
+            (_, RetryAction::ResendScript) if !self.resend_script_body(command) => {
+                RetryAction::Refused(Code::Server)
+            }
+            (_, action) => action,
         }
-        action
     }
 
     /// Updates what the handles of the cluster share: counters, the node's health, the slot map, the
@@ -150,7 +215,7 @@ impl ExecState<'_> {
         let (peer, stats) = (destination.peer, &self.core.stats);
         let migrating = &self.process.migrating_slots;
         match action {
-            RetryAction::Deliver(_) => peer.record_success(),
+            RetryAction::Deliver(_) | RetryAction::Refused(_) => peer.record_success(),
             RetryAction::Retry(plan) => {
                 let is_down = reply.retry_code() == Code::Down;
                 count(match is_down {
@@ -204,11 +269,19 @@ impl ExecState<'_> {
 }
 
 /// Answers the command with the error.
-fn deliver(pending: &mut PendingCommand<'_, '_>, reply: &ErrorReply, code: Code) {
-    if reply.is_aborted {
+fn deliver(
+    pending: &mut PendingCommand<'_, '_>,
+    reply: &ErrorReply,
+    action: &RetryAction,
+    code: Code,
+) {
+    if reply.outcome != Outcome::ByReason {
         return pending.fail(&reply.error(code));
     }
     let mut answer = pending.answer();
     answer.value.code = code as u8;
+    if matches!(action, RetryAction::Refused(_)) {
+        answer.value.flags &= !flag::SENT;
+    }
     pending.complete(answer);
 }

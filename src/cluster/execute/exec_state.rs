@@ -7,6 +7,7 @@ use crate::cluster::state::{Core, ProcessState, count};
 use crate::deadline::{Time, now};
 use crate::error::{Code, Error};
 use crate::net::{Call, release_time};
+use crate::route::leaves_time_for_write;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -151,13 +152,33 @@ impl<'c> ExecState<'c> {
                 reserve.max(release_time(0, n.min(nodes)))
             }
         };
-        self.call.deadline.earlier(reserve).passed(now()).then(|| {
-            let ms = self.policy.timeout_ms;
-            Error::new(
-                Code::Timeout,
-                format_args!("the call timed out after {ms} ms"),
-            )
-        })
+        let end = self.call.deadline.earlier(reserve);
+        end.passed(now()).then(|| self.timed_out())
+    }
+
+    /// Why the call ends although a little time is left: a write that certainly has not run would probably be sent and
+    /// get no reply in time. `last_round` is how long the last round took.
+    pub(super) fn end_before_write(
+        &self,
+        commands: &[RoutedCommand<'_>],
+        last_round: Duration,
+    ) -> Option<Error> {
+        let left = self.call.deadline.left(now())?;
+        let timeout = Duration::from_millis(self.policy.timeout_ms);
+        if leaves_time_for_write(left, last_round, timeout) {
+            return None;
+        }
+        let has_not_run = |last: &Error| !last.sent;
+        let mut writes = commands.iter().filter(|c| c.is_pending && !c.read);
+        (writes.any(|c| c.last().is_some_and(has_not_run))).then(|| self.timed_out())
+    }
+
+    fn timed_out(&self) -> Error {
+        let ms = self.policy.timeout_ms;
+        Error::new(
+            Code::Timeout,
+            format_args!("the call timed out after {ms} ms"),
+        )
     }
 
     /// Leaves open a command that no node can take, as when the cluster is down.

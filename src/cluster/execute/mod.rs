@@ -5,7 +5,7 @@
 //! From the bottom up: `routed_command`, `node_batch` and `freshness_probe`; `exec_state`, which the
 //! files above extend; the choice of a node (`node_probe`, `primary_selection`, `replica_selection`,
 //! `node_selection`, `batch_assignment`); the outcome of a round (`check_freshness`, `retry`,
-//! `redirect`, `error_reply`, `slot_order`, `outcomes`); and the loop.
+//! `redirect`, `prelude_replies`, `error_reply`, `multi_probe`, `slot_order`, `waits`, `outcomes`); and the loop.
 
 mod batch_assignment;
 mod check_freshness;
@@ -14,11 +14,13 @@ mod error_reply;
 mod exec_policy;
 mod exec_state;
 mod freshness_probe;
+mod multi_probe;
 mod node_batch;
 mod node_probe;
 mod node_selection;
 mod outcomes;
 mod pending_reply;
+mod prelude_replies;
 mod primary_selection;
 mod redirect;
 mod replica_selection;
@@ -26,11 +28,13 @@ mod retry;
 mod routed_command;
 mod slot_order;
 mod timed;
+mod waits;
 
 pub use exec_policy::ExecPolicy;
 pub use pending_reply::PendingReply;
 pub use routed_command::{RoutedCommand, Target};
 
+use crate::call_scope::CallScope;
 use crate::cluster::reads::ReadConsistency;
 use crate::cluster::state::{Core, ProcessState, backoff, count, redirect_backoff};
 use crate::config::ReadFrom;
@@ -44,6 +48,7 @@ use batch_assignment::BatchTable;
 use check_freshness::FreshnessCheck;
 use destination::Destination;
 use exec_state::ExecState;
+use multi_probe::plan_multi_probe;
 use node_batch::send_and_receive;
 use node_selection::RouteRequest;
 use pending_reply::PendingCommand;
@@ -53,6 +58,8 @@ use rand::Rng;
 pub struct Execution<'c> {
     state: ExecState<'c>,
     _uncancelled: PthreadCancelDisabled,
+    /// The execution may log.
+    _scope: CallScope,
 }
 
 impl<'c> Execution<'c> {
@@ -67,6 +74,7 @@ impl<'c> Execution<'c> {
         Execution {
             state: ExecState::new(core, process, policy, consistency, call),
             _uncancelled: PthreadCancelDisabled::begin(),
+            _scope: CallScope::enter(call.deadline),
         }
     }
 
@@ -154,7 +162,8 @@ impl<'c> Execution<'c> {
             Ok(destination) => destination,
             Err(error) => return state.retry_unroutable(command, error),
         };
-        let call = state.attempt();
+        let call = state.attempt().of_command(command.name);
+        let call = call.repeatable(command.read);
         let result = match state.consistency {
             None => {
                 let attempt = call.attempt_at(call.began);
@@ -196,7 +205,7 @@ impl<'c> Execution<'c> {
             return pending.keep_unverified();
         }
         if is_error {
-            state.handle_error_reply(pending, destination, topology, None);
+            state.handle_error_reply(pending, destination, topology, &[]);
         } else {
             destination.peer.record_success();
             pending.command.is_pending = false;
@@ -216,14 +225,23 @@ impl<'c> Execution<'c> {
             reply.node_values.push(NodeValue::NIL);
         }
         let mut table = self.assign_batches(commands, topology);
+        plan_multi_probe(commands, &table);
         let state = &mut self.state;
-        let call = state.attempt();
+        let call = state.attempt().repeatable(table.reads_only);
         let batches = &mut table.batches;
         let batch_errors = match state.consistency {
             None => send_and_receive(batches, commands, &mut reply, &call),
             Some(_) => state.send_and_receive_timed(batches, commands, &mut reply, &call),
         };
         *pending = Some(reply);
+        if let [command] = commands
+            && command.is_multi_probe()
+        {
+            if state.finish_multi_probe(command, pending, &table) {
+                self.run_multi(commands, topology, pending);
+            }
+            return;
+        }
         state.check_freshness_all(commands, pending, &table);
         state.apply_outcomes(commands, pending, &table, &batch_errors);
         if is_single && let Some(reply) = pending {
@@ -244,6 +262,7 @@ impl<'c> Execution<'c> {
             .filter(|(_, c)| c.is_pending)
         {
             command.unroutable = false;
+            table.reads_only &= command.read;
             if table.join_primary(number, command) {
                 continue;
             }
@@ -265,6 +284,7 @@ impl<'c> Execution<'c> {
     ) -> bool {
         sim_panic_point!(Cluster);
         let state = &mut self.state;
+        let last_round = state.attempt_elapsed();
         state.accept_unverified(commands, reply);
         if commands.iter().all(|c| !c.is_pending) {
             state.topology_outdated |= state.refresh;
@@ -284,7 +304,8 @@ impl<'c> Execution<'c> {
             let until = until.min(state.call.deadline);
             end = state.call.sleep(until).err();
         }
-        match end.or_else(|| state.end_of_call(commands)) {
+        let end = end.or_else(|| state.end_of_call(commands));
+        match end.or_else(|| state.end_before_write(commands, last_round)) {
             None => {
                 state.round_began = now();
                 true

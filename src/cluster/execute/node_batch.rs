@@ -11,12 +11,23 @@ use crate::net::{
     Call, Chunk, Connection, ConnectionKind, OUT, Peer, PollFd, Recv, TryAcquire, interest,
     release_time,
 };
-use crate::resp::{CommandBody, Kind, NodeValue, Reply, Value, flag};
+use crate::resp::{CommandBody, Kind, NodeValue, Reply, Value, View, flag};
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// In [`NodeBatch::reply_owners`]: a reply that is not the answer of a command.
 const NO_COMMAND: u32 = u32::MAX;
+
+/// Errors of EXEC or DISCARD that leave no transaction open.
+const ENDS_TRANSACTION: &[&[u8]] = &[
+    b"EXECABORT",
+    b"MOVED ",
+    b"ASK ",
+    b"ERR EXEC without MULTI",
+    b"ERR DISCARD without MULTI",
+];
 
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
@@ -36,34 +47,30 @@ pub struct NodeBatch {
     may_have_run: Vec<bool>,
     /// How many replies have been received.
     received: usize,
+    /// The replies among them that are not the answer of a command, in order.
+    preludes: Vec<Value>,
     chunk: Option<Chunk>,
     origin: u64,
     attempt_deadline: Deadline,
     sent_at: Option<Time>,
     first_reply_at: Option<Time>,
     pub error: Option<Error>,
+    /// The error is that the node has not answered in time.
+    pub is_silent: bool,
 }
 
-/// The error replies of a round. The replies themselves are in the [`Reply`].
+/// The commands of a round that were answered with an error. The replies themselves are in the [`Reply`].
 #[derive(Default)]
 pub struct BatchErrors {
-    /// Commands that were answered with an error.
     pub errors: Vec<u32>,
-    /// For each aborted transaction: the first error among the replies before that of EXEC.
-    pub causes: Vec<(u32, Value)>,
 }
 
 impl BatchErrors {
-    /// Records an error reply of command `number`, or of a command inside the transaction whose EXEC
-    /// is next in `due`.
+    /// Records an error reply of command `number`.
     #[cold]
-    fn record(&mut self, number: u32, due: &[u32], value: Value) {
+    fn record(&mut self, number: u32) {
         if number != NO_COMMAND {
             self.errors.push(number);
-        } else if let Some(owner) = due.iter().find(|n| **n != NO_COMMAND)
-            && self.causes.last().is_none_or(|(last, _)| last != owner)
-        {
-            self.causes.push((*owner, value));
         }
     }
 }
@@ -80,12 +87,14 @@ impl NodeBatch {
             special: false,
             may_have_run: Vec::new(),
             received: 0,
+            preludes: Vec::new(),
             chunk: None,
             origin: 0,
             attempt_deadline: Deadline::NEVER,
             sent_at: None,
             first_reply_at: None,
             error: None,
+            is_silent: false,
         }
     }
 
@@ -124,12 +133,12 @@ impl NodeBatch {
         self.reply_owners.reserve(numbers.len());
         for number in numbers {
             let command = &commands[number as usize];
-            if command.is_asking() {
+            if command.sends_asking() {
                 connection.push(&CommandBody::Encoded(ASKING));
                 self.reply_owners.push(NO_COMMAND);
             }
             connection.push(&command.body());
-            for _ in 0..command.preludes {
+            for _ in 0..command.replies_before() {
                 self.reply_owners.push(NO_COMMAND);
             }
             self.reply_owners.push(number);
@@ -150,6 +159,7 @@ impl NodeBatch {
     /// the pool.
     fn take_replies(
         &mut self,
+        commands: &[RoutedCommand<'_>],
         reply: &mut Reply,
         batch_errors: &mut BatchErrors,
         call: &Call<'_>,
@@ -162,15 +172,18 @@ impl NodeBatch {
         let taken = connection.take_into(reply, chunk, |reply, mut value| {
             let number = due.next().copied().unwrap_or(NO_COMMAND);
             if value.kind == Kind::Error {
-                batch_errors.record(number, due.as_slice(), value);
+                batch_errors.record(number);
             }
             value.flags |= flag::NODE_VALUE | flag::SENT;
-            // NO_COMMAND is beyond the end of `answers`.
-            if let Some(answer) = reply.node_values.get_mut(number as usize) {
-                *answer = NodeValue {
-                    value,
-                    node: origin,
-                };
+            match reply.node_values.get_mut(number as usize) {
+                Some(answer) => {
+                    *answer = NodeValue {
+                        value,
+                        node: origin,
+                    };
+                }
+                // NO_COMMAND is beyond the end.
+                None => self.preludes.push(value),
             }
             !due.as_slice().is_empty()
         });
@@ -182,14 +195,35 @@ impl NodeBatch {
             if self.kind != ConnectionKind::FreshnessProbe {
                 self.peer.record_success();
             }
+            if self.special && !self.transactions_ended(commands, reply) {
+                self.drop_connection();
+            }
             self.release(call.began);
         }
         Ok(())
     }
 
+    /// Whether no transaction is open on the connection. One that was not ended by its last command, because the node
+    /// refuses that command, would take in the commands of the next user.
+    fn transactions_ended(&self, commands: &[RoutedCommand<'_>], reply: &Reply) -> bool {
+        let transactions = self
+            .answered()
+            .filter(|n| commands[*n as usize].preludes > 0);
+        transactions.into_iter().all(|number| {
+            let answer = View::new(reply, reply.node_values[number as usize].value);
+            let text = answer.text().unwrap_or_default();
+            match answer.kind() {
+                Kind::Error => ENDS_TRANSACTION.iter().any(|words| text.starts_with(words)),
+                Kind::Status => text == b"OK",
+                _ => true,
+            }
+        })
+    }
+
     /// Drops the connection and keeps `error` for the commands without a reply.
     fn fail(&mut self, error: Error, commands: &[RoutedCommand<'_>], reply: &mut Reply) {
         if let Some(mut connection) = self.connection.take() {
+            self.is_silent = error.code == Code::Timeout;
             if let Some(chunk) = &self.chunk {
                 connection.end_chunk(reply, chunk);
             }
@@ -228,7 +262,7 @@ impl NodeBatch {
             let last = reply + owner.unwrap_or(self.reply_owners.len() - 1 - reply);
             if let Some(command) = commands.get(self.reply_owners[last] as usize) {
                 end += command.body().len();
-                if command.is_asking() {
+                if command.sends_asking() {
                     end += ASKING.len();
                 }
             }
@@ -247,6 +281,28 @@ impl NodeBatch {
     pub fn answered(&self) -> impl Iterator<Item = u32> {
         let answered = self.reply_owners[..self.received].iter().copied();
         answered.filter(|number| *number != NO_COMMAND)
+    }
+
+    /// For each command that other replies precede, which of [`NodeBatch::preludes`] these are.
+    pub fn prelude_ranges(&self) -> HashMap<u32, Range<usize>> {
+        let mut ranges = HashMap::new();
+        if self.special {
+            let (mut begin, mut end) = (0, 0);
+            for number in &self.reply_owners[..self.received] {
+                if *number == NO_COMMAND {
+                    end += 1;
+                } else {
+                    ranges.insert(*number, begin..end);
+                    begin = end;
+                }
+            }
+        }
+        ranges
+    }
+
+    /// The replies received that are not the answer of a command.
+    pub fn preludes(&self) -> &[Value] {
+        &self.preludes
     }
 
     /// How many commands were added; once they are encoded, how many replies are expected.
@@ -445,7 +501,9 @@ fn finish_single(
         } else {
             connection.send_and_recv(call.attempt_until(batch.attempt_deadline.min(last)))
         };
-        if let Err(error) = outcome.and_then(|()| batch.take_replies(reply, batch_errors, call)) {
+        if let Err(error) =
+            outcome.and_then(|()| batch.take_replies(commands, reply, batch_errors, call))
+        {
             batch.fail(error, commands, reply);
             return;
         }
@@ -501,7 +559,7 @@ fn poll_many(
                 Ok(true) => {
                     batch.attempt_deadline = call.attempt_deadline(time);
                     batch.record_first_reply(time);
-                    batch.take_replies(reply, batch_errors, call)
+                    batch.take_replies(commands, reply, batch_errors, call)
                 }
                 Ok(false) => Ok(()),
                 Err(error) => Err(error),

@@ -46,7 +46,7 @@ impl ExecState<'_> {
             return Ok(Destination::of_peer(peer, at_primary));
         }
         let slot = match request.target {
-            Target::Slot(slot) => *slot,
+            Target::Slot(slot) | Target::Writes(slot) => *slot,
             Target::Primary(slot) => return self.only_primary(*slot, request.name, topology),
             Target::Anywhere => return self.any_node(request.replica_eligible, topology),
             Target::Peer(peer) => return Ok(Destination::of_peer(peer, self.policy.kind)),

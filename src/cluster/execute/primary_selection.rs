@@ -29,7 +29,7 @@ impl ExecState<'_> {
             let kind = self.policy.kind.at_primary();
             return Ok(Destination::of_node(primary, false, kind));
         }
-        Err(unreachable(peer.origin().name(), name))
+        Err(unreachable(peer, name))
     }
 
     /// The node that stands in for an unhealthy primary: one of its replicas, which may have been

@@ -25,10 +25,7 @@ impl ExecState<'_> {
             // counted.
             self.wait = true;
             self.refresh = true;
-            let mut error = unreachable(peer.origin().name(), pending.command.name);
-            if let Some(reason) = peer.last_connect_error() {
-                error.message += &format!(": {reason}");
-            }
+            let error = unreachable(&peer, pending.command.name);
             let retry_state = pending.command.retry_state();
             retry_state.redirect_target = None;
             retry_state.asking = false;

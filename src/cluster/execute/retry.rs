@@ -8,7 +8,9 @@ use crate::cluster::state::count;
 use crate::deadline::now;
 use crate::error::{Code, Error};
 use crate::log;
-use crate::route::{ErrorContext, RetryAction, RetryPlan, action_for_failure, was_cut_short};
+use crate::route::{
+    ErrorContext, RetryAction, RetryPlan, Wording, action_for_failure, find, was_cut_short,
+};
 use crate::sim_hooks::rng;
 use rand::Rng;
 use std::sync::Arc;
@@ -20,19 +22,10 @@ impl ExecState<'_> {
         &mut self,
         pending: &mut PendingCommand<'_, '_>,
         destination: &Destination<'_>,
-        mut error: Error,
+        error: Error,
     ) {
         if error.code == Code::Timeout {
             count(&self.core.stats.timeouts);
-            if error.message.contains(" did not answer") {
-                // Near the deadline an attempt has less time than attempt_timeout_ms.
-                let ms = self.attempt_elapsed().as_millis();
-                error.message = format!(
-                    "TIMEOUT {} did not answer {} within {ms} ms",
-                    destination.peer.origin().name(),
-                    pending.command.name
-                );
-            }
         }
         let context = self.error_context(pending.command, destination);
         match action_for_failure(&error, context) {
@@ -61,11 +54,13 @@ impl ExecState<'_> {
         command: &RoutedCommand<'_>,
         destination: &Destination<'_>,
     ) -> ErrorContext {
+        let row = command.body.with_args(find);
         ErrorContext {
             repeatable: command.read || self.policy.retry_writes,
             node_chosen_by_caller: matches!(command.target, Target::Peer(_)),
             any_replica_ok: destination.any_replica_ok,
             is_not_primary: destination.any_replica_ok && !destination.choice.primary,
+            wording: Wording::of(row, command.slot()),
         }
     }
 

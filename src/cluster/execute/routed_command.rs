@@ -13,6 +13,9 @@ pub enum Target {
     /// The primary that serves the slot, never a replica in its place: a command without a key is
     /// answered by any node, so a wrong node would not redirect it.
     Primary(u16),
+    /// The connection of the writes to the slot before it: it waits for them (WAIT). Its answer counts only if all of
+    /// them were sent with it.
+    Writes(u16),
     /// Any node.
     Anywhere,
     /// This node and no other.
@@ -28,7 +31,7 @@ pub struct RoutedCommand<'a> {
     /// It changes nothing, so that a replica may serve it and it may be sent twice.
     pub read: bool,
     /// How many of its replies precede its answer: in a transaction, those of MULTI and of the
-    /// queued commands, before that of EXEC.
+    /// queued commands, before that of EXEC. A transaction is the only command of its call.
     pub preludes: u32,
     /// It has no answer yet.
     pub(super) is_pending: bool,
@@ -60,7 +63,12 @@ pub(super) struct RetryState {
     pub(super) unverifiable: bool,
     /// Sent in place of its body: EVAL with the script, where EVALSHA failed.
     pub(super) replacement: Option<Vec<u8>>,
+    /// Sent in place of a transaction: only what shows whether the node accepts MULTI.
+    pub(super) multi_probe: bool,
 }
+
+/// Shows whether a node accepts MULTI, and changes nothing.
+const MULTI_PROBE: &[u8] = b"*1\r\n$5\r\nMULTI\r\n*1\r\n$7\r\nDISCARD\r\n";
 
 impl<'a> RoutedCommand<'a> {
     #[inline]
@@ -95,6 +103,7 @@ impl<'a> RoutedCommand<'a> {
     pub fn body(&self) -> CommandBody<'_> {
         match &self.retry_state {
             Some(retry_state) => match &retry_state.replacement {
+                _ if retry_state.multi_probe => CommandBody::Encoded(MULTI_PROBE),
                 Some(bytes) => CommandBody::Encoded(bytes),
                 None => self.body,
             },
@@ -106,6 +115,24 @@ impl<'a> RoutedCommand<'a> {
     #[inline]
     pub fn plain_body(&self) -> CommandBody<'a> {
         self.body
+    }
+
+    /// Whether a probe is sent in place of this transaction.
+    pub(super) fn is_multi_probe(&self) -> bool {
+        self.retry_state.as_ref().is_some_and(|s| s.multi_probe)
+    }
+
+    /// How many replies precede its answer, that of ASKING not counted.
+    pub(super) fn replies_before(&self) -> u32 {
+        match self.is_multi_probe() {
+            true => 1,
+            false => self.preludes,
+        }
+    }
+
+    /// Whether ASKING is sent before it.
+    pub(super) fn sends_asking(&self) -> bool {
+        self.is_asking() && !self.is_multi_probe()
     }
 
     /// Whether other bytes are sent than the caller gave.
@@ -150,6 +177,11 @@ impl<'a> RoutedCommand<'a> {
         self.retry_state.get_or_insert_default()
     }
 
+    pub(super) fn waits_for_writes(&self) -> bool {
+        matches!(self.target, Target::Writes(_))
+    }
+
+    /// The slot in whose order it has a place.
     pub(super) fn slot(&self) -> Option<u16> {
         match self.target {
             Target::Slot(slot) | Target::Primary(slot) => Some(slot),

@@ -55,10 +55,13 @@ impl SlotHistory {
             let Some(value) = reply.as_ref().map(|r| r.node_values[number].value) else {
                 continue;
             };
-            let has_reply = value.kind != Kind::Error || value.code == Code::Server as u8;
-            if has_reply {
+            let is_error = value.kind == Kind::Error;
+            if is_error && value.flags & flag::SENT == 0 {
+                continue;
+            }
+            if !is_error || value.code == Code::Server as u8 {
                 history.last_run.insert(slot, number);
-            } else if value.flags & flag::SENT != 0 && !command.read {
+            } else if !command.read {
                 let writes = history.uncertain_writes.entry(slot);
                 writes.or_insert((number, number)).1 = number;
             } else {

@@ -6,7 +6,7 @@
 
 use crate::deadline::{Time, now};
 use crate::topology::SLOTS;
-use once_cell::sync::OnceCell;
+use once_cell::race::OnceBox;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// One word for each slot.
@@ -17,11 +17,11 @@ pub struct Session {
     /// Whether anything is recorded.
     on: AtomicBool,
     /// When the last write to each slot had ended.
-    written: OnceCell<SlotWords>,
+    written: OnceBox<SlotWords>,
     /// The same for all slots: of commands without a slot, and of writes before recording began.
     written_everywhere: AtomicU64,
     /// What reads have last seen of each slot, as [`Seen`].
-    seen: OnceCell<SlotWords>,
+    seen: OnceBox<SlotWords>,
     incarnations: AtomicU32,
 }
 
@@ -59,8 +59,8 @@ impl Seen {
     }
 }
 
-fn slot_words() -> SlotWords {
-    (0..SLOTS).map(|_| AtomicU64::new(0)).collect()
+fn slot_words() -> Box<SlotWords> {
+    Box::new((0..SLOTS).map(|_| AtomicU64::new(0)).collect())
 }
 
 impl Session {

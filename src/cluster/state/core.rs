@@ -6,36 +6,40 @@ use super::scans::Scans;
 use super::scripts::{Scripts, may_have_script};
 use super::stats::Stats;
 use crate::address::Address;
+use crate::call_scope::CallScope;
 use crate::cluster::reads::{MigratingSlots, Session};
 use crate::config::Config;
+use crate::deadline::{Deadline, now};
 use crate::error::Result;
 use crate::log;
-use crate::net::{DescriptorRegistry, ForkMark, MemoryBudget, Peer, Tls, Wakers};
+use crate::net::{DescriptorRegistry, MemoryBudget, Peer, Tls, Wakers, process_number};
+use crate::random;
 use crate::route::Classified;
-use crate::sync::{Condvar, Mutex, lock};
+use crate::sync::{Condvar, Mutex, lock, try_lock};
 use crate::topology::Topology;
 use arc_swap::ArcSwap;
-use once_cell::sync::{Lazy, OnceCell};
-use std::collections::BTreeMap;
+use once_cell::race::OnceBox;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-
-static FORK_MARK: Lazy<ForkMark> = Lazy::new(ForkMark::default);
 
 /// The shared state of one cluster.
 pub struct Core {
     pub config: Arc<Config>,
-    pub wakers: Wakers,
     pub stats: Stats,
     pub session: Session,
-    /// The state of the process that created the client. The state of a forked child is linked to its parent's. `None`
-    /// only while it is dropped.
-    process: Option<Box<ProcessState>>,
+    /// The state of the process that created the client. The state of a forked child is linked to its parent's.
+    process: Box<ProcessState>,
 }
 
-/// The state of one process: everything that holds a lock or a connection.
+/// The state of one process: everything that holds a lock or a descriptor.
+///
+/// A forked child never locks the state of an ancestor, whose threads may have held a lock at the fork. It frees that
+/// state together with the client. No thread of the ancestor was changing it then: such a thread holds a reference on
+/// the client, which the child never releases.
 pub struct ProcessState {
     number: i32,
+    pub wakers: Wakers,
     tls: Option<Tls>,
     pub topology: ArcSwap<Topology>,
     peers: Mutex<BTreeMap<Address, Arc<Peer>>>,
@@ -54,14 +58,16 @@ pub struct ProcessState {
     pub scans: Mutex<Scans>,
     pub scripts: Mutex<Scripts>,
     pub module_commands: Mutex<ModuleCommands>,
-    /// The state of a child that was forked from this process.
-    child: OnceCell<Box<ProcessState>>,
+    /// The state of a child that was forked from this process. Set without a lock: a grandchild may be forked while
+    /// another thread of the child sets it.
+    child: OnceBox<ProcessState>,
 }
 
 impl ProcessState {
     fn new(number: i32, tls: Option<Tls>, config: &Config) -> ProcessState {
         ProcessState {
             number,
+            wakers: Wakers::default(),
             tls,
             topology: ArcSwap::from_pointee(Topology::empty()),
             peers: Mutex::new(BTreeMap::new()),
@@ -75,11 +81,11 @@ impl ProcessState {
             scans: Mutex::default(),
             scripts: Mutex::default(),
             module_commands: Mutex::default(),
-            child: OnceCell::new(),
+            child: OnceBox::new(),
         }
     }
 
-    /// Its process number ([`ForkMark::process`]).
+    /// Its process number ([`process_number`]).
     pub fn number(&self) -> i32 {
         self.number
     }
@@ -103,8 +109,12 @@ impl ProcessState {
     /// Drops the peers that are not in `topology`. Their connections are closed when the last call
     /// on them ends. This includes a seed that has left the cluster: a later refresh connects to it again.
     pub fn retain_peers_of(&self, topology: &Topology) {
-        lock(&self.peers)
-            .retain(|_, peer| topology.nodes.iter().any(|n| Arc::ptr_eq(&n.peer, peer)));
+        let used: HashSet<*const Peer> = topology
+            .nodes
+            .iter()
+            .map(|n| Arc::as_ptr(&n.peer))
+            .collect();
+        lock(&self.peers).retain(|_, peer| used.contains(&Arc::as_ptr(peer)));
     }
 
     pub fn peers(&self) -> Vec<Arc<Peer>> {
@@ -137,8 +147,16 @@ impl ProcessState {
 }
 
 fn copy_unless_locked<T: Clone>(from: &Mutex<T>, to: &Mutex<T>) {
-    if let Ok(table) = from.try_lock() {
+    if let Some(table) = try_lock(from) {
         *lock(to) = table.clone();
+    }
+}
+
+impl Drop for ProcessState {
+    fn drop(&mut self) {
+        if self.number != process_number() {
+            self.descriptors.close_inherited();
+        }
     }
 }
 
@@ -146,12 +164,11 @@ impl Core {
     /// Reads the files that the options name.
     pub fn new(config: Config) -> Result<Core> {
         let tls = Tls::load(&config)?;
-        let process = ProcessState::new(FORK_MARK.process(), tls, &config);
+        let process = ProcessState::new(process_number(), tls, &config);
         Ok(Core {
-            wakers: Wakers::default(),
             stats: Stats::default(),
             session: Session::default(),
-            process: Some(Box::new(process)),
+            process: Box::new(process),
             config: Arc::new(config),
         })
     }
@@ -159,64 +176,58 @@ impl Core {
     /// The state of this process.
     #[inline]
     pub fn process(&self) -> &ProcessState {
-        let number = FORK_MARK.process();
-        match &self.process {
-            Some(process) if process.number == number => process,
-            Some(process) => self.process_after_fork(process, number),
-            None => unreachable!("the state is taken only by drop"),
+        let number = process_number();
+        if self.process.number == number {
+            return &self.process;
         }
+        self.process_after_fork(number)
     }
 
-    /// In a forked child: its own state, created on first use. The child never locks or frees the state
-    /// of an ancestor, whose threads may have held a lock at the fork.
-    #[cold]
-    fn process_after_fork<'a>(
-        &'a self,
-        ancestor: &'a ProcessState,
-        number: i32,
-    ) -> &'a ProcessState {
-        let mut parent = ancestor;
-        while let Some(child) = parent.child.get() {
-            if child.number == number {
-                return child;
-            }
-            parent = child;
+    /// The state of this process, or the nearest ancestor that has one.
+    fn nearest_process(&self, number: i32) -> &ProcessState {
+        let mut nearest = &*self.process;
+        while nearest.number != number
+            && let Some(child) = nearest.child.get()
+        {
+            nearest = child;
         }
-        let mut is_new = false;
-        let child = parent.child.get_or_init(|| {
-            let child = ProcessState::of_child(parent, number, &self.config);
-            self.wakers.forget();
-            parent.descriptors.close_inherited();
-            // Otherwise the child and its siblings would draw the same random numbers. If the system has
-            // no entropy, they do: that is no reason to fail.
-            let _ = rand::rng().reseed();
-            is_new = true;
-            Box::new(child)
+        nearest
+    }
+
+    /// In a forked child: its own state, created on first use.
+    #[cold]
+    fn process_after_fork(&self, number: i32) -> &ProcessState {
+        let nearest = self.nearest_process(number);
+        if nearest.number == number {
+            return nearest;
+        }
+        let mut made = std::ptr::null();
+        // Several threads of the child may get here. The first state to be set is used; the others have no connection
+        // yet, and are dropped.
+        let child = nearest.child.get_or_init(|| {
+            let child = Box::new(ProcessState::of_child(nearest, number, &self.config));
+            made = &raw const *child;
+            child
         });
-        // Only after the state exists: the logger may call the library.
-        if is_new {
+        if std::ptr::eq(child, made) {
+            random::reseed();
+            nearest.descriptors.close_inherited();
+            // Only after the state exists: the logger may call the library.
+            let _scope = CallScope::enter(Deadline::after(now(), self.config.timeout_ms));
             log::log(log::INFO, || {
                 "forked: the child process opens its own connections".to_string()
             });
         }
-        if child.number == number {
-            return child;
-        }
-        self.process_after_fork(child, number)
+        child
     }
-}
 
-impl Drop for Core {
-    fn drop(&mut self) {
-        let number = FORK_MARK.process();
-        let mut next = self.process.take();
-        while let Some(mut process) = next {
-            next = process.child.take();
-            // The state of an ancestor is not dropped: that would take its locks and close descriptors
-            // that are closed already.
-            if process.number != number {
-                std::mem::forget(process);
-            }
+    /// Wakes the waiting calls of this process, so that they check their cancel flags. Async-signal-safe.
+    pub fn wake_calls(&self) {
+        let number = process_number();
+        let process = self.nearest_process(number);
+        // Without a state of its own, a forked child has no call that waits.
+        if process.number == number {
+            process.wakers.fire();
         }
     }
 }

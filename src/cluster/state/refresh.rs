@@ -4,6 +4,7 @@
 use super::core::{Core, ProcessState};
 use super::stats::count;
 use crate::address::Address;
+use crate::call_scope::{CallScope, ThreadMark};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::log;
@@ -45,7 +46,7 @@ struct RefreshGuard<'a>(&'a ProcessState);
 
 impl Drop for RefreshGuard<'_> {
     fn drop(&mut self) {
-        lock(&self.0.refresh).running = false;
+        lock(&self.0.refresh).running = None;
         notify_all(&self.0.refreshed);
     }
 }
@@ -55,10 +56,10 @@ impl Core {
     pub fn refresh_if_due(&self, process: &ProcessState, call: &Call<'_>) {
         {
             let mut refresh = lock(&process.refresh);
-            if refresh.running || refresh.next_at.is_some_and(|next| now() < next) {
+            if refresh.running.is_some() || refresh.next_at.is_some_and(|next| now() < next) {
                 return;
             }
-            refresh.running = true;
+            refresh.running = Some(ThreadMark::current());
         }
         // A failure is counted and logged; the call continues with the old topology.
         let _ = self.refresh(process, call, VIEWS_PER_REFRESH);
@@ -66,9 +67,14 @@ impl Core {
 
     /// Refreshes the topology now, or waits for a refresh that another thread began after this call.
     pub fn refresh_now(&self, process: &ProcessState, call: &Call<'_>, views: usize) -> Result<()> {
-        let began = now();
+        let (began, thread) = (now(), ThreadMark::current());
         let mut refresh = lock(&process.refresh);
-        while refresh.running {
+        while let Some(running) = refresh.running {
+            if running == thread {
+                return Err(Error::invalid(
+                    "a callback of a topology refresh cannot refresh the topology: the refresh ends when it returns",
+                ));
+            }
             call.check()?;
             let left = call.deadline.left(now()).unwrap_or(POLL_INTERVAL);
             if left.is_zero() {
@@ -96,7 +102,7 @@ impl Core {
             call.check_cancelled()?;
             refresh = lock(&process.refresh);
         }
-        refresh.running = true;
+        refresh.running = Some(thread);
         drop(refresh);
         self.refresh(process, call, views)
     }
@@ -105,6 +111,7 @@ impl Core {
     fn refresh(&self, process: &ProcessState, call: &Call<'_>, views: usize) -> Result<()> {
         let _guard = RefreshGuard(process);
         let _uncancelled = PthreadCancelDisabled::begin();
+        let _scope = CallScope::enter(call.deadline);
         let began = now();
         let peers = self.refresh_order(process, began);
         let discovered = self.discover_from(process, &peers, views, &call.with_start(began));

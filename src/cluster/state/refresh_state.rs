@@ -1,11 +1,13 @@
 //! When the topology was refreshed, with which result, and when the next refresh may begin.
 
+use crate::call_scope::ThreadMark;
 use crate::deadline::Time;
 use crate::error::Error;
 
 #[derive(Debug, Default)]
 pub struct RefreshState {
-    pub(super) running: bool,
+    /// The thread that is refreshing the topology.
+    pub(super) running: Option<ThreadMark>,
     /// When the last refresh began.
     pub(super) last_began: Option<Time>,
     /// Why the last refresh failed.

@@ -486,7 +486,7 @@ impl Connection {
         self.input.is_empty()
     }
 
-    /// Reads the rest of an incomplete push frame on a connection that has just been set up.
+    /// Reads the rest of an incomplete push frame after the last reply.
     pub fn finish_pushes(&mut self, attempt: Attempt<'_>) -> Result<()> {
         while !self.input.is_empty()
             && !self.drop_pushes()
@@ -501,6 +501,20 @@ impl Connection {
     /// Whether the node has closed an idle connection or sent unsolicited bytes on it.
     pub fn was_closed_while_idle(&self) -> bool {
         self.stream.is_readable()
+    }
+
+    /// Whether an idle connection of one user is still open. Push frames that have arrived meanwhile are dropped; the rest
+    /// of the last one may be outstanding. Anything else means that the connection must be dropped.
+    pub fn is_open_after_idle(&mut self, call: &Call<'_>) -> bool {
+        while self.was_closed_while_idle() {
+            let received = self.receive(Recv::Now);
+            let is_push =
+                self.drop_pushes() || (self.pushes && self.input.bytes[self.input.start] == b'>');
+            if received.is_err() || !is_push || call.deadline.passed(now()) {
+                return false;
+            }
+        }
+        true
     }
 
     /// The error of an attempt whose deadline has passed.

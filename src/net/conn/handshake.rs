@@ -14,7 +14,7 @@ use std::borrow::Cow;
 
 /// Sets up a new connection. Returns the availability zone that the node names (Valkey 8 and later). The commands in
 /// `first` are sent with the last command of the handshake, to save a round trip, and the caller reads their replies.
-/// An error reports whether any of `first` may have run; after a refusal, none has.
+/// An error reports whether any of `first` may have run: a server that refuses one command runs those behind it.
 pub fn handshake(
     connection: &mut Connection,
     config: &Config,
@@ -206,7 +206,8 @@ fn refused(reply: &Reply, command: &str, message: &str) -> Error {
     let node = reply.origin_of(reply.root).map(|o| o.name().to_string());
     let node = node.unwrap_or_default();
     let error = format_args!("{node} refused {command} on a new connection: {message}");
-    Error::new(code(message), error).at(node)
+    let refuses_all = message.starts_with("NOAUTH") || is_maxclients(message);
+    Error::new(code(message), error).at(node).sent(!refuses_all)
 }
 
 /// The code of an error in the handshake.

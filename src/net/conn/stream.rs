@@ -5,7 +5,7 @@ use super::tls::{Tls, TlsSession};
 use crate::address::Address;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
-use crate::net::sys::{self, DropWithoutPthreadCancel, Recv, RegisteredFd};
+use crate::net::sys::{self, Recv, RegisteredSocket};
 use crate::net::wait::{Attempt, RECV_TIMEOUT_MS};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
@@ -16,9 +16,7 @@ use std::time::Duration;
 /// A TCP connection, with or without TLS.
 #[derive(Debug)]
 pub struct Stream {
-    // Declared first, so dropped before the socket: see `RegisteredFd`.
-    _registered: RegisteredFd,
-    socket: DropWithoutPthreadCancel<Socket>,
+    socket: RegisteredSocket,
     tls: Option<Box<TlsSession>>,
 }
 
@@ -78,7 +76,7 @@ impl Stream {
         let kind = Type::STREAM.nonblocking();
         let socket = Socket::new(Domain::for_address(ip), kind, Some(Protocol::TCP))?;
         // Registered before the connect, so that a child that is forked meanwhile closes it too.
-        let registered = endpoint.descriptors.register(socket.as_raw_fd());
+        let socket = endpoint.descriptors.register(socket);
         match sys::connect(&socket, ip) {
             Ok(()) => {}
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
@@ -110,11 +108,7 @@ impl Stream {
         // Now a receive may block, for the receive timeout. A send never does: see `sys::send`.
         sys::set_blocking(socket.as_raw_fd())?;
         sys::set_receive_timeout(socket.as_raw_fd(), Duration::from_millis(RECV_TIMEOUT_MS))?;
-        Ok(Stream {
-            _registered: registered,
-            socket: DropWithoutPthreadCancel::new(socket),
-            tls: None,
-        })
+        Ok(Stream { socket, tls: None })
     }
 
     /// Establishes a TLS session. The certificate must be valid for `host`.
@@ -186,7 +180,7 @@ impl Stream {
         }
     }
 
-    /// Whether the TLS session holds received bytes, which a poll does not report.
+    /// Whether the TLS session holds received bytes or the end of the stream, which a poll does not report.
     #[inline]
     pub fn has_buffered(&self) -> bool {
         self.tls

@@ -8,7 +8,7 @@ use crate::deadline::Time;
 use crate::net::conn::ConnectionKind;
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The state of a node. It lives in the connector that opens connections to it.
@@ -19,6 +19,8 @@ pub struct NodeState {
     pub freshness: ReplicaFreshness,
     pub counters: NodeCounters,
     zone: ArcSwapOption<String>,
+    /// The node has accepted MULTI from this client's user.
+    accepts_multi: AtomicBool,
 }
 
 impl NodeState {
@@ -30,6 +32,16 @@ impl NodeState {
     /// Whether a connection has ever been set up, so that the zone is known if the node names one.
     pub fn was_connected(&self) -> bool {
         self.counters.connects.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether the node is known to accept MULTI from this client's user.
+    pub fn accepts_multi(&self) -> bool {
+        self.accepts_multi.load(Ordering::Relaxed)
+    }
+
+    /// The node has accepted or refused MULTI. The rights of the user may change at any time.
+    pub fn record_multi(&self, accepted: bool) {
+        self.accepts_multi.store(accepted, Ordering::Relaxed);
     }
 
     /// A connection has been set up, with a handshake that ended at `time`.

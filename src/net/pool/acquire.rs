@@ -2,7 +2,7 @@
 
 use super::Pool;
 use super::batch::Batch;
-use super::leader::{IDLE_CHECK_AFTER_MS, LeaderGuard};
+use super::leader::{LeaderGuard, was_closed_while_idle};
 use super::state::State;
 use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
@@ -40,7 +40,7 @@ impl Pool {
             let mut leader = LeaderGuard::new(self, idle);
             if leader.connection.is_none() {
                 leader.connection = Some(self.connector.open(self.kind, attempt)?);
-            } else if leader.was_closed_while_idle(attempt.call.began) {
+            } else if leader.was_closed_while_idle(attempt.call) {
                 continue;
             }
             if let Some(connection) = leader.into_connection() {
@@ -96,9 +96,7 @@ impl Pool {
         sim_yield_point!();
         let mut state = lock(&self.state);
         while let Some(connection) = state.idle.pop() {
-            if !connection.used.is_before(call.began, IDLE_CHECK_AFTER_MS)
-                || !connection.was_closed_while_idle()
-            {
+            if !was_closed_while_idle(&connection, call) {
                 return TryAcquire::Idle(connection);
             }
             state.open -= 1;

@@ -39,13 +39,13 @@ impl Pool {
         if self.kind.is_blocking() || body.is_secret() {
             return self.call_exclusive(body, attempt);
         }
-        // The common case: an idle connection that was used recently. A statement of its own, so that the lock is
+        // The common case: an idle connection. A statement of its own, so that the lock is
         // released at its end.
         sim_yield_point!();
         let idle = lock(&self.state).try_checkout();
         if let Some(connection) = idle {
             let leader = LeaderGuard::new(self, Some(connection));
-            if !leader.was_closed_while_idle(attempt.call.began) {
+            if !leader.was_closed_while_idle(attempt.call) {
                 return leader.run_single(Some(body), attempt);
             }
         }
@@ -74,7 +74,7 @@ impl Pool {
             match self.decide(body) {
                 AcquireDecision::Alone(connection) => {
                     let leader = LeaderGuard::new(self, Some(connection));
-                    if leader.was_closed_while_idle(attempt.call.began) {
+                    if leader.was_closed_while_idle(attempt.call) {
                         continue;
                     }
                     return leader.run_single(Some(body), attempt);

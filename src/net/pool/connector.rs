@@ -2,6 +2,7 @@
 
 use super::connect_backoff::ConnectBackoff;
 use crate::address::Address;
+use crate::config::Config;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::conn::{Connection, ConnectionKind, Endpoint, MemoryBudget, Stream, handshake};
@@ -38,6 +39,10 @@ impl Connector {
 
     pub fn address(&self) -> &Address {
         &self.endpoint.address
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.endpoint.config
     }
 
     pub fn origin(&self) -> &Arc<Origin> {

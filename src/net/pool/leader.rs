@@ -8,15 +8,26 @@ use super::state::{EXTRA_CONNECTION_AFTER, State};
 use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::conn::Connection;
-use crate::net::wait::Attempt;
+use crate::net::wait::{Attempt, Call};
 use crate::resp::{CommandBody, Reply};
 use crate::sim_hooks::sim_yield_point;
 use crate::sync::{MutexGuard, lock, notify_one};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A connection that has been idle for longer is checked for being closed before use.
-pub(super) const IDLE_CHECK_AFTER_MS: u64 = 1000;
+/// Reads look whether an idle connection was closed only after this time: they are sent again if it was.
+const REPEATABLE_CHECK_AFTER_MS: u64 = 1000;
+
+/// Whether the node has closed a connection that the call is about to use. The look costs a system call, which reads on
+/// a connection in use do without.
+#[inline]
+pub(super) fn was_closed_while_idle(connection: &Connection, call: &Call<'_>) -> bool {
+    (!call.repeatable
+        || connection
+            .used
+            .is_before(call.began, REPEATABLE_CHECK_AFTER_MS))
+        && connection.was_closed_while_idle()
+}
 
 /// A connection in use, or the permit to open one. Dropping the guard gives the permit to the next waiting thread,
 /// whatever happens to the holder.
@@ -43,13 +54,11 @@ impl<'a> LeaderGuard<'a> {
         }
     }
 
-    /// Whether the connection was closed while it was idle. The check costs a system call, so it is skipped for a
-    /// connection that was used recently.
+    /// See [`was_closed_while_idle`].
     #[inline]
-    pub(super) fn was_closed_while_idle(&self, time: Time) -> bool {
-        self.connection.as_ref().is_some_and(|c| {
-            c.used.is_before(time, IDLE_CHECK_AFTER_MS) && c.was_closed_while_idle()
-        })
+    pub(super) fn was_closed_while_idle(&self, call: &Call<'_>) -> bool {
+        let connection = self.connection.as_ref();
+        connection.is_some_and(|c| was_closed_while_idle(c, call))
     }
 
     /// Sends a single command and returns its reply. Without `body`, the command is on the connection already.
@@ -288,6 +297,9 @@ impl<'a> LeaderGuard<'a> {
                 let batch = next.batch.clone();
                 if is_contended && next.ends.len() >= EARLY_SEND_COMMANDS {
                     drop(state);
+                    if connection.was_closed_while_idle() {
+                        return self.drop_closed(&batch, connection);
+                    }
                     self.connection = Some(connection);
                     self.holds = true;
                     self.send_for_next_leader(&batch);
@@ -304,6 +316,13 @@ impl<'a> LeaderGuard<'a> {
                 notify_one(&self.pool.freed);
             }
         }
+    }
+
+    /// Drops a connection that the node has closed before a batch was sent on it: a member of the batch opens another.
+    #[cold]
+    fn drop_closed(&self, batch: &Arc<Batch>, connection: Box<Connection>) {
+        let mut lost = LeaderGuard::new(self.pool, Some(connection));
+        lost.batch = Some((batch.clone(), 0..0));
     }
 
     /// Sends a batch before one of its members is awake to lead it, so that the leader only has to read the replies.
@@ -437,7 +456,9 @@ impl Pool {
                     self.yield_policy.maybe_yield();
                 }
                 leader.batch = Some((batch.clone(), 0..0));
-                if leader.connection.is_none() || leader.was_closed_while_idle(time) {
+                // One look for all commands of the batch, which may be writes.
+                let connection = leader.connection.as_ref();
+                if connection.is_none_or(|c| c.was_closed_while_idle()) {
                     leader.open_for_batch(member, attempt)?;
                 }
                 leader.seal_and_collect(batch)

@@ -24,7 +24,7 @@ pub fn clear(fd: RawFd) {
     unsafe { libc::syscall(libc::SYS_read, fd, &raw mut count, 8usize) };
 }
 
-/// Fires an event. Async-signal-safe.
+/// Fires an event. Async-signal-safe: it also keeps `errno`.
 pub fn fire(fd: RawFd) {
     #[cfg(test)]
     if let Some(simulator) = sim_hooks::current() {
@@ -32,6 +32,10 @@ pub fn fire(fd: RawFd) {
     }
     let one = 1u64;
     // SAFETY: the write reads eight bytes of a live integer. It fails only if the counter is full, and then the event
-    // has been fired already.
-    unsafe { libc::syscall(libc::SYS_write, fd, &raw const one, 8usize) };
+    // has been fired already. The pointer to `errno` is that of this thread.
+    unsafe {
+        let errno = *libc::__errno_location();
+        libc::syscall(libc::SYS_write, fd, &raw const one, 8usize);
+        *libc::__errno_location() = errno;
+    }
 }

@@ -1,54 +1,102 @@
 //! Detection of a fork.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
-/// Tells a forked child from its parent without a system call: a word on a page that the kernel zeroes in the child
-/// (MADV_WIPEONFORK).
-#[derive(Debug)]
-pub struct ForkMark {
-    word: &'static AtomicI32,
-    /// Whether the kernel zeroes the page. If not, each check calls getpid().
-    is_wiped: bool,
-}
+/// The number of this process, on a page that the kernel zeroes in a forked child (MADV_WIPEONFORK). NULL before the
+/// first use. Set without a lock: another thread may fork at any moment, and the child must not wait for it.
+static WORD: AtomicPtr<AtomicI32> = AtomicPtr::new(std::ptr::null_mut());
 
-impl Default for ForkMark {
-    fn default() -> ForkMark {
-        // SAFETY: a new anonymous mapping does not overlap existing memory.
-        let page = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                4096,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if page == libc::MAP_FAILED {
-            static FALLBACK: AtomicI32 = AtomicI32::new(0);
-            return ForkMark {
-                word: &FALLBACK,
-                is_wiped: false,
-            };
-        }
-        // SAFETY: the page is the mapping from above. Linux before 4.14 refuses the advice.
-        let is_wiped = unsafe { libc::madvise(page, 4096, libc::MADV_WIPEONFORK) } == 0;
-        // SAFETY: the page is never unmapped, is aligned, and zero is a valid AtomicI32.
-        let word: &'static AtomicI32 = unsafe { &*page.cast::<AtomicI32>() };
-        ForkMark { word, is_wiped }
+/// Stays 0. Used where the kernel cannot zero a page: then each check calls getpid().
+static NO_WORD: AtomicI32 = AtomicI32::new(0);
+
+/// The last number that this process or an ancestor has taken. A forked child goes on from there, so its number differs
+/// from those of all its ancestors. A process id may not: it is used again, and each PID namespace begins with 1.
+static LAST_NUMBER: AtomicI32 = AtomicI32::new(0);
+
+/// The number of this process, which is not 0 and differs from those of its ancestors. Tells a forked child from its
+/// parent without a system call. Async-signal-safe after the first call.
+#[inline]
+pub fn process_number() -> i32 {
+    // SAFETY: NULL, or a word that is never freed.
+    let word = unsafe { WORD.load(Ordering::Acquire).as_ref() };
+    match word.map_or(0, |word| word.load(Ordering::Relaxed)) {
+        0 => take_number(word),
+        number => number,
     }
 }
 
-impl ForkMark {
-    /// The number of this process, which differs from its parent's.
-    #[inline]
-    pub fn process(&self) -> i32 {
-        let known = self.word.load(Ordering::Relaxed);
-        if self.is_wiped && known != 0 {
-            return known;
+#[cold]
+fn take_number(word: Option<&AtomicI32>) -> i32 {
+    let word = word.unwrap_or_else(|| create_word());
+    if std::ptr::eq(word, &NO_WORD) {
+        return std::process::id() as i32;
+    }
+    let number = LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1;
+    // Another thread may have taken a number meanwhile. Then this one is never used.
+    match word.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => number,
+        Err(taken) => taken,
+    }
+}
+
+fn create_word() -> &'static AtomicI32 {
+    let new = wiped_page().unwrap_or(std::ptr::from_ref(&NO_WORD).cast_mut());
+    let null = std::ptr::null_mut();
+    let published = WORD.compare_exchange(null, new, Ordering::AcqRel, Ordering::Acquire);
+    // The page of a thread that comes second stays mapped, unused.
+    let word = published.map_or_else(|first| first, |_| new);
+    // SAFETY: a word that is never freed, and zero is a valid AtomicI32.
+    unsafe { &*word }
+}
+
+/// A page that is zero, and becomes zero in a forked child.
+fn wiped_page() -> Option<*mut AtomicI32> {
+    // SAFETY: a new anonymous mapping does not overlap existing memory.
+    let page = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            4096,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if page == libc::MAP_FAILED {
+        return None;
+    }
+    // SAFETY: the page is the mapping from above. Linux before 4.14 refuses the advice.
+    let is_wiped = unsafe { libc::madvise(page, 4096, libc::MADV_WIPEONFORK) } == 0;
+    is_wiped.then_some(page.cast())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `f` in a forked child; returns whether it was true.
+    fn in_child(f: impl FnOnce() -> bool) -> bool {
+        // SAFETY: the child only runs f, which neither allocates nor locks, and ends.
+        unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                libc::_exit(i32::from(!f()));
+            }
+            let mut status = 0;
+            libc::waitpid(child, &raw mut status, 0) == child && status == 0
         }
-        let pid = std::process::id() as i32;
-        self.word.store(pid, Ordering::Relaxed);
-        pid
+    }
+
+    #[test]
+    fn process_number_differs_in_child_and_grandchild() {
+        let number = process_number();
+        assert!(number != 0 && process_number() == number);
+        assert!(in_child(|| {
+            let child = process_number();
+            child != number
+                && process_number() == child
+                && in_child(|| ![number, child].contains(&process_number()))
+        }));
+        assert_eq!(process_number(), number);
     }
 }

@@ -18,12 +18,12 @@ mod resolve;
 mod socket;
 mod syscall;
 
-pub use descriptor_registry::{DescriptorRegistry, RegisteredFd};
+pub use descriptor_registry::{DescriptorRegistry, RegisteredSocket};
 pub use event::{clear, fire, new_event};
-pub use fork_mark::ForkMark;
+pub use fork_mark::process_number;
 pub use futex::{futex_wait, futex_wake, yield_now};
 pub use poll::{IN, OUT, PollFd, interest, poll};
-pub use pthread_cancel::{DropWithoutPthreadCancel, PthreadCancelDisabled};
+pub use pthread_cancel::PthreadCancelDisabled;
 pub use resolve::resolve;
 pub use socket::{
     Recv, close, connect, connect_result, is_readable, recv, send, set_blocking,

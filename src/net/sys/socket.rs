@@ -121,7 +121,7 @@ pub fn is_readable(fd: RawFd) -> bool {
             NULL,
         )
     };
-    n >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock
+    n >= 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EAGAIN)
 }
 
 /// Makes a non-blocking socket blocking.

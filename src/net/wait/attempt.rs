@@ -49,14 +49,16 @@ impl Attempt<'_> {
     /// The error of an attempt whose deadline has passed while it waited for a reply from `node`.
     #[cold]
     pub fn timeout_error(self, node: &str) -> Error {
-        let time = now();
-        let message = if self.call.deadline.passed(time) {
-            let ms = self.call.elapsed(time).as_millis();
-            format!("the call timed out after {ms} ms: {node} did not answer")
-        } else {
-            let ms = time.since(self.call.began).as_millis();
-            format!("{node} did not answer within {ms} ms")
-        };
-        Error::new(Code::Timeout, message).at(node)
+        // Near the deadline of the call an attempt has less time than attempt_timeout_ms.
+        let ms = now().since(self.call.began).as_millis() as u64;
+        no_answer(node, self.call.command, ms.min(self.call.attempt_ms))
     }
+}
+
+/// The error of a command that `node` has not answered. The name of the command is empty if it is not known.
+#[cold]
+pub fn no_answer(node: &str, command: &str, ms: u64) -> Error {
+    let space = if command.is_empty() { "" } else { " " };
+    let message = format_args!("{node} did not answer{space}{command} within {ms} ms");
+    Error::new(Code::Timeout, message).at(node)
 }

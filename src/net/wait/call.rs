@@ -7,6 +7,7 @@
 use super::cancel_flag::{CancelFlag, SeenInterrupts};
 use super::wait_callback::{self, CallbackTiming};
 use super::wakers::{Waker, Wakers};
+use crate::call_scope::{CallScope, limit_nested, run_callback};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, PollFd};
@@ -35,6 +36,11 @@ pub struct Call<'a> {
     pub attempt_ms: u64,
     /// Whether the command may be sent together with the handshake of a new connection.
     pub early: bool,
+    /// The name of the command, for error messages. Empty if the call has several, or none yet.
+    pub command: &'static str,
+    /// Whether everything that is sent may be sent again. Anything else is sent only after a look whether the node has
+    /// closed the connection.
+    pub repeatable: bool,
     cancel_flag: &'a CancelFlag,
     wakers: &'a Wakers,
     seen: SeenInterrupts,
@@ -51,9 +57,11 @@ impl<'a> Call<'a> {
         Call {
             began,
             started: began,
-            deadline: Deadline::after(began, timeout_ms),
+            deadline: limit_nested(Deadline::after(began, timeout_ms)),
             attempt_ms,
             early: false,
+            command: "",
+            repeatable: false,
             cancel_flag,
             wakers,
             seen: cancel_flag.seen(),
@@ -74,6 +82,18 @@ impl<'a> Call<'a> {
     #[inline]
     pub fn early(self, early: bool) -> Call<'a> {
         Call { early, ..self }
+    }
+
+    /// The same call, of the command with this name.
+    #[inline]
+    pub fn of_command(self, command: &'static str) -> Call<'a> {
+        Call { command, ..self }
+    }
+
+    /// The same call; `repeatable` as in [`Call::repeatable`].
+    #[inline]
+    pub fn repeatable(self, repeatable: bool) -> Call<'a> {
+        Call { repeatable, ..self }
     }
 
     /// The same call in an attempt that begins at `time`.
@@ -111,7 +131,18 @@ impl<'a> Call<'a> {
     }
 
     fn invoke_callback(&self, timing: CallbackTiming) -> Result<()> {
-        if wait_callback::call_wait_callback(self.started, now(), timing) {
+        let process = sys::process_number();
+        let _scope = CallScope::enter(self.deadline);
+        let goes_on =
+            run_callback(|| wait_callback::call_wait_callback(self.started, now(), timing));
+        if process != sys::process_number() {
+            // Otherwise the child would read replies on the connections of its parent.
+            return Err(Error::new(
+                Code::Interrupted,
+                "the wait callback forked: the call goes on in the parent only",
+            ));
+        }
+        if goes_on {
             return Ok(());
         }
         Err(Error::new(

@@ -6,7 +6,7 @@ mod cancel_flag;
 mod wait_callback;
 mod wakers;
 
-pub use attempt::Attempt;
+pub use attempt::{Attempt, no_answer};
 pub use call::{Call, POLL_INTERVAL, RECV_TIMEOUT_MS, TICK_MS};
 pub use cancel_flag::CancelFlag;
 pub use wait_callback::{is_wait_callback_set, set_wait_callback};

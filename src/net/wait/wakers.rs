@@ -8,10 +8,15 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 /// [`POLL_INTERVAL`](super::POLL_INTERVAL).
 const WAKERS: usize = 128;
 
-/// The events of waiting calls. Takes no lock: an interrupt may come from a signal handler, and a forked child must not
-/// wait for a lock that its parent held.
+/// The events of waiting calls of one process. Takes no lock, because an interrupt may come from a signal handler.
+///
+/// A forked child has its own, and leaves its parent's events open. It cannot tell whether a number is still such an
+/// event: all events have the same inode, so that one of the program's own would look the same. An event that stays open
+/// does no harm. It is close-on-exec, and the child never uses it.
 #[derive(Debug)]
 pub struct Wakers {
+    /// The process that opened the events.
+    process: i32,
     entries: [Entry; WAKERS],
 }
 
@@ -25,6 +30,7 @@ struct Entry {
 impl Default for Wakers {
     fn default() -> Wakers {
         Wakers {
+            process: sys::process_number(),
             entries: std::array::from_fn(|_| Entry {
                 is_used: AtomicBool::new(false),
                 event: AtomicI32::new(0),
@@ -64,17 +70,6 @@ impl Wakers {
         }
     }
 
-    /// Closes all events. A forked child must do so, because it shares them with its parent.
-    pub fn forget(&self) {
-        for entry in &self.entries {
-            let event = entry.event.swap(0, Ordering::SeqCst);
-            if event != 0 {
-                sys::close(event - 1);
-            }
-            entry.is_used.store(false, Ordering::SeqCst);
-        }
-    }
-
     /// Whether any call waits.
     #[cfg(test)]
     pub(super) fn is_any_used(&self) -> bool {
@@ -85,7 +80,15 @@ impl Wakers {
 
 impl Drop for Wakers {
     fn drop(&mut self) {
-        self.forget();
+        if self.process != sys::process_number() {
+            return;
+        }
+        for entry in &mut self.entries {
+            match *entry.event.get_mut() {
+                0 => {}
+                event => sys::close(event - 1),
+            }
+        }
     }
 }
 

@@ -137,6 +137,18 @@ static void create(void)
     client = shared;
 }
 
+/* Creates a client and closes it. */
+static void connect_and_close(void)
+{
+    rdc_close(connect_to_cluster());
+}
+
+/* One more client, which has sent no command and stays open. */
+static void connect_only(void)
+{
+    connect_to_cluster();
+}
+
 /* One more client with its own connections, which has been used and stays open. */
 static void idle(void)
 {
@@ -217,6 +229,7 @@ static const struct {
     {"load", load},     {"get", get},         {"set", set},       {"pipeline", pipeline},
     {"mget", mget},     {"lrange", lrange},   {"hgetall", hgetall}, {"bigget", bigget},
     {"create", create}, {"idle", idle},       {"deep", deep},     {"derived_handles", derived_handles},
+    {"connect_and_close", connect_and_close}, {"connect_only", connect_only},
 };
 
 /* `count` threads on one handle, which start at the same time; each makes `times` calls. */

@@ -391,6 +391,27 @@ impl Cluster {
         process.wait_ready(Instant::now() + PATIENCE)
     }
 
+    /// As [`Cluster::restart`], without cluster support and without data, as a node that has lost its configuration. Its
+    /// files are in the directory `alone` of the node. [`Cluster::restart`] ends it.
+    pub fn restart_without_cluster(&self, port: u16) -> Result<()> {
+        let process = self.process(port)?;
+        process.kill();
+        let alone = process.dir.join("alone");
+        let write = || -> std::io::Result<()> {
+            std::fs::create_dir_all(&alone)?;
+            // Later lines take precedence. Its former replicas must not get its data.
+            let lines = format!(
+                "cluster-enabled no\ndir \"{}\"\nrename-command PSYNC \"\"\nrename-command SYNC \"\"\n",
+                alone.display()
+            );
+            let config = std::fs::read_to_string(process.dir.join("server.conf"))?;
+            std::fs::write(process.dir.join("alone.conf"), config + &lines)
+        };
+        write().map_err(|e| Error::new(format!("{}: {e}", alone.display())))?;
+        process.start_with("alone.conf")?;
+        process.wait_ready(Instant::now() + PATIENCE)
+    }
+
     /// Starts another server of the same kind, unknown to the other nodes, and returns its port.
     pub fn start_node(&mut self) -> Result<u16> {
         let index = self.nodes.len();

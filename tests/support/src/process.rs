@@ -203,7 +203,7 @@ pub(crate) struct Process {
     pub tls: Option<Port>,
     pub login: Option<Login>,
     program: PathBuf,
-    dir: PathBuf,
+    pub dir: PathBuf,
     /// The Unix socket for administration, if it is not administered at its address.
     socket: Option<PathBuf>,
     state: Mutex<State>,
@@ -247,6 +247,11 @@ impl Process {
     }
 
     pub fn start(&self) -> Result<()> {
+        self.start_with("server.conf")
+    }
+
+    /// Starts it with another configuration file of its directory.
+    pub fn start_with(&self, config: &str) -> Result<()> {
         let mut state = lock(&self.state);
         if state.child.is_some() {
             fail!("{} is running already", self.name());
@@ -258,7 +263,7 @@ impl Process {
                 .open(self.log_path())?;
             let mut command = Command::new(&self.program);
             command
-                .arg(self.dir.join("server.conf"))
+                .arg(self.dir.join(config))
                 .current_dir(&self.dir)
                 .stdin(Stdio::null())
                 .stdout(log.try_clone()?)

@@ -40,7 +40,7 @@ pub enum Action {
     Send(Vec<u8>),
     /// Writes these bytes in parts of this size, with a pause between them.
     SendSlow(Vec<u8>, usize, Duration),
-    /// Writes these bytes and closes the connection.
+    /// Writes these bytes and closes the connection. The end of the stream arrives together with the last byte.
     SendClose(Vec<u8>),
     /// Writes these bytes and resets the connection.
     SendReset(Vec<u8>),
@@ -426,7 +426,9 @@ impl Peer {
                 pieces.all(|piece| self.write(piece) && self.wait(Some(pause)))
             }
             Action::SendClose(bytes) => {
-                self.write(&bytes);
+                if let Some(stream) = &self.stream {
+                    send_with_more(stream, &bytes);
+                }
                 self.act(Action::Close)
             }
             Action::SendReset(bytes) => {
@@ -495,6 +497,21 @@ impl Peer {
                 c.failure = Some(why);
             }
         });
+    }
+}
+
+/// Writes these bytes; the last ones leave with what follows, which is the end of the stream.
+fn send_with_more(stream: &TcpStream, bytes: &[u8]) {
+    let mut left = bytes;
+    while !left.is_empty() {
+        let (fd, flags) = (stream.as_raw_fd(), libc::MSG_MORE | libc::MSG_NOSIGNAL);
+        // SAFETY: the pointer and the length are those of a live slice.
+        let sent = unsafe { libc::send(fd, left.as_ptr().cast(), left.len(), flags) };
+        match usize::try_from(sent) {
+            Ok(sent) => left = &left[sent..],
+            // The client has closed the connection.
+            Err(_) => return,
+        }
     }
 }
 

@@ -19,7 +19,7 @@ class RedisCluster
       { url: url, **options }.each do |name, value|
         Native.rdc_options_set(native, name.to_s, Convert.option(value)) unless value.nil?
       end
-      attach { Native.rdc_create_with(native) }
+      attach { Native.waiting.rdc_create_with(native) }
     ensure
       Native.rdc_options_free(native)
     end
@@ -34,7 +34,7 @@ class RedisCluster
   # Runs a command at a target: "slot:N", "key:K", "random" or "host:port"; or at "all", "primaries" or "replicas",
   # with a hash of each node's reply as the result.
   def call_to(target, *args)
-    raise_error(Convert.reply { Convert.argv(args) { |*argv| Native.rdc_command_to(@handle, target, *argv) } })
+    raise_error(Convert.reply { Convert.argv(args) { |*argv| Native.waiting.rdc_command_to(@handle, target, *argv) } })
   end
 
   # Sends the commands that the block appends in one pipeline, and returns their results in order. If commands
@@ -100,7 +100,7 @@ class RedisCluster
 
   # Fetches the topology now. This is rarely needed: the library does it whenever there is a reason.
   def refresh
-    raise_error(Convert.reply { Native.rdc_refresh(@handle) })
+    raise_error(Convert.reply { Native.waiting.rdc_refresh(@handle) })
   end
 
   # How a command would be routed, without running it. No network I/O.
@@ -156,8 +156,12 @@ class RedisCluster
 
   def run(args, options, convert)
     resp = Convert.encode(args, options)
-    value = raise_error(Convert.reply { Native.rdc_command_resp(@handle, resp, resp.bytesize) })
+    value = raise_error(Convert.reply { Native.waiting.rdc_command_resp(@handle, resp, resp.bytesize) })
     convert ? convert.call(value) : value
+  end
+
+  def respond(result)
+    result
   end
 
   # Returns the value, or raises it if it is an error.

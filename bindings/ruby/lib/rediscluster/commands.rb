@@ -5,16 +5,20 @@ class RedisCluster
   # Every other command is run by `call`, whose result is the server's reply.
   #
   # A class that includes this module defines `run(args, options, convert)`: the command, its options (`ex: 5` is
-  # "EX" "5", `nx: true` is "NX"), and a function that converts the server's reply to redis-rb's result, or nil.
+  # "EX" "5", `nx: true` is "NX"), and a function that converts the server's reply to redis-rb's result, or nil. It also
+  # defines `respond(result)` for a command that needs no server.
   module Commands
     BOOLEAN = ->(reply) { reply.is_a?(Integer) ? reply.positive? : reply }
     BOOLEANS = ->(reply) { reply.map(&BOOLEAN) }
     # OK or nil.
     DONE = ->(reply) { reply == "OK" || (reply.nil? ? false : reply) }
+    NOT_FINITE = {
+      "inf" => Float::INFINITY, "-inf" => -Float::INFINITY, "nan" => Float::NAN, "-nan" => Float::NAN
+    }.freeze
     # A double in RESP3, its text in RESP2.
     FLOAT = lambda do |reply|
       case reply
-      when String then { "inf" => Float::INFINITY, "-inf" => -Float::INFINITY }.fetch(reply) { Float(reply) }
+      when String then NOT_FINITE.fetch(reply) { Float(reply) }
       when Integer then reply.to_f
       else reply
       end
@@ -39,7 +43,7 @@ class RedisCluster
         ping echo dbsize publish flushall randomkey
         get mget mset setex psetex getset getdel getex append strlen incr decr incrby decrby getrange setrange
         getbit setbit bitcount bitpos
-        del unlink touch exists ttl pttl type rename dump restore object bitop
+        unlink touch exists ttl pttl type rename dump restore object bitop
         hget hset hmset hmget hdel hkeys hvals hlen hincrby hstrlen
         lpush rpush lpushx rpushx lpop rpop llen lrange lindex lset lrem ltrim linsert lmove lpos rpoplpush
         sadd srem smembers scard spop srandmember sinter sunion sdiff sinterstore sunionstore sdiffstore sscan
@@ -66,6 +70,12 @@ class RedisCluster
         command = name.to_s.upcase.freeze
         define_method(name) { |*args, **options| run([command, *args], options, convert) }
       end
+    end
+
+    # The number of deleted keys. Without keys, nothing is sent.
+    def del(*keys)
+      keys = Convert.flatten(keys)
+      keys.empty? ? respond(0) : run(["DEL", *keys], {}, nil)
     end
 
     # The variants with a question mark return true or false instead of a count.

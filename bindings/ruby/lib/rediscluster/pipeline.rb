@@ -9,6 +9,8 @@ class RedisCluster
     def initialize
       @resp = String.new(encoding: Encoding::BINARY)
       @conversions = []
+      # The results of commands that are not sent, with their positions.
+      @own_results = []
     end
 
     # Appends any command, as in RedisCluster#call.
@@ -18,7 +20,7 @@ class RedisCluster
 
     # The number of appended commands.
     def length
-      @conversions.length
+      @conversions.length + @own_results.length
     end
 
     private
@@ -29,25 +31,39 @@ class RedisCluster
       nil
     end
 
-    def execute(function, handle, exception)
-      return [] if @conversions.empty?
+    def respond(result)
+      @own_results << [length, result]
+      nil
+    end
 
-      values = Convert.reply { send_all(function, handle) }
+    def execute(function, handle, exception)
+      values = @conversions.empty? ? [] : Convert.reply { send_all(function, handle) }
       raise values if values.is_a?(Error)
 
       values.each_with_index do |value, i|
-        if value.is_a?(Error)
-          raise value if exception
-        elsif (convert = @conversions[i])
-          values[i] = convert.call(value)
-        end
+        conversion = @conversions[i]
+        values[i] = convert(value, conversion, exception) if conversion || value.is_a?(Error)
       end
+      @own_results.each { |position, result| values.insert(position, result) }
+      values
+    end
+
+    # Returns the result for a reply, or raises it if it is an error. Without exception, a failed conversion is a
+    # result too, so that the results of the other commands are not lost.
+    def convert(value, conversion, exception)
+      raise value if exception && value.is_a?(Error)
+
+      conversion && !value.is_a?(Error) ? conversion.call(value) : value
+    rescue StandardError => e
+      raise if exception
+
+      e
     end
 
     def send_all(function, handle)
       pipeline = Native.rdc_pipeline_new(handle)
       Native.rdc_pipeline_resp(pipeline, @resp, @resp.bytesize)
-      Native.public_send(function, pipeline)
+      Native.waiting.public_send(function, pipeline)
     ensure
       Native.rdc_pipeline_free(pipeline)
     end

@@ -41,6 +41,8 @@ class RedisCluster
     def continue?
       continue = false
       begin
+        # For threads that a handler has started, or another library.
+        Thread.pass
         # Ruby runs due handlers of trap when a method returns, so also when this one does.
         thread_state
         continue = !Thread.current.pending_interrupt?

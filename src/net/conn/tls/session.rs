@@ -74,9 +74,9 @@ impl TlsSession {
         self.sent < self.out.len()
     }
 
-    /// Whether received bytes are buffered. A poll of the socket does not report them.
+    /// Whether received bytes, or the end of the stream, are buffered. A poll of the socket does not report them.
     pub fn has_buffered(&self) -> bool {
-        self.plain > 0 || self.fed < self.wire.len()
+        self.plain > 0 || self.fed < self.wire.len() || self.ended
     }
 
     /// Encrypts a part of `bytes`, once all earlier records have been sent, and sends as much as possible without
