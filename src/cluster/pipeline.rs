@@ -9,8 +9,8 @@ use crate::cluster::execute::{RoutedCommand, Target};
 use crate::cluster::state::{Core, count};
 use crate::error::{Code, Error, Result};
 use crate::resp::{
-    CommandBody, CommandBuffer, EncodedPrefix, Kind, NodeValue, Reply, Value, View, flag,
-    parse_command,
+    CommandBody, CommandBuffer, EncodedPrefix, Kind, NodeValue, Reply, Value, View,
+    encode_with_prefix, flag, parse_command,
 };
 use crate::route::{
     Access, BlockingTimeout, Classified, Flag, KeyGroups, Merge, Nodes, Route, RouteOptions, Row,
@@ -239,7 +239,9 @@ impl Pipeline {
         rest: &[&[u8]],
     ) {
         let begin = self.bytes.len();
-        self.bytes.push(&CommandBody::Named(prefix, rest));
+        let body = CommandBody::Named(prefix, rest);
+        let bytes = self.bytes.appendable(|| body.len());
+        encode_with_prefix(bytes, prefix, rest);
         self.queued.push(QueuedCommand {
             row: Some(row),
             access,

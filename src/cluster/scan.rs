@@ -314,6 +314,9 @@ impl Step<'_> {
         let (Some(cursor), Some(keys)) = (view.at(0), view.at(1)) else {
             return Err(malformed());
         };
+        if answer.value.is_compact() {
+            return Err(malformed());
+        }
         let cursor = cursor.str().and_then(|text| text.parse().ok());
         let cursor: u64 = cursor.ok_or_else(malformed)?;
         if !keys.kind().has_elements() {
@@ -323,9 +326,13 @@ impl Step<'_> {
             let is_new = |key: &View<'_>| self.progress.is_new(key.text().unwrap_or_default());
             let kept: Vec<Value> = keys.elements().filter(is_new).map(View::value).collect();
             let mut list = keys.value();
-            let first = list.data as usize;
-            list.len = kept.len() as u32;
-            reply.values[first..first + kept.len()].copy_from_slice(&kept);
+            if list.is_compact() {
+                list = reply.values.plain(list.kind, &kept);
+            } else {
+                let first = list.data as usize;
+                list.len = kept.len() as u32;
+                reply.values[first..first + kept.len()].copy_from_slice(&kept);
+            }
             reply.values[answer.value.data as usize + 1] = list;
         }
         self.progress.set_cursor(cursor);

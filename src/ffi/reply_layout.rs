@@ -5,7 +5,9 @@
 //! replaced by an address, once (pointer swizzling).
 
 use super::reply::rdc_reply;
-use crate::resp::{Kind, NodeValue, OK_TEXT, Origin, Reply, Value, flag};
+use crate::resp::{
+    BLOCK_LEN, Block, Element, Kind, NodeValue, OK_TEXT, Origin, Reply, Value, flag,
+};
 use std::mem::offset_of;
 use std::sync::Arc;
 
@@ -39,7 +41,7 @@ pub fn into_raw(mut reply: Box<Reply>) -> *mut rdc_reply {
 
 /// Replaces every position and index by an address.
 fn swizzle(reply: &mut Reply) {
-    if reply.values.is_empty() && reply.node_values.is_empty() {
+    if reply.values.is_unused() && reply.node_values.is_empty() {
         reply.root.node = reply
             .origin_of(reply.root)
             .map_or(0, |o| address(o.c_name()));
@@ -64,10 +66,14 @@ fn swizzle(reply: &mut Reply) {
     let addresses = Addresses {
         chunks,
         values: reply.values.as_ptr().expose_provenance() as u64,
+        blocks: reply.values.blocks.as_ptr().expose_provenance() as u64,
         node_values: reply.node_values.as_ptr().expose_provenance() as u64,
     };
-    for value in &mut reply.values {
+    for value in reply.values.iter_mut() {
         addresses.swizzle(value);
+    }
+    for block in &mut reply.values.blocks {
+        block.others = addresses.of_value(block.others);
     }
     for answer in reply.node_values.iter_mut().chain([&mut reply.root]) {
         addresses.swizzle(&mut answer.value);
@@ -83,6 +89,7 @@ fn address(bytes: &[u8]) -> u64 {
 struct Addresses<'a> {
     chunks: &'a [u64],
     values: u64,
+    blocks: u64,
     node_values: u64,
 }
 
@@ -100,13 +107,19 @@ impl Addresses<'_> {
     fn swizzle_other(&self, value: &mut Value) {
         if value.kind.has_text() {
             value.data = address(&OK_TEXT);
-        } else if value.kind.has_elements() {
+        } else if value.kind.has_elements() && value.flags & flag::INLINE == 0 {
             value.data = if value.flags & flag::NODE_VALUES != 0 {
                 self.node_values + value.data * size_of::<NodeValue>() as u64
+            } else if value.flags & flag::PACKED != 0 {
+                self.blocks + value.data * size_of::<Block>() as u64
             } else {
-                self.values + value.data * size_of::<Value>() as u64
+                self.of_value(value.data)
             };
         }
+    }
+
+    fn of_value(&self, index: u64) -> u64 {
+        self.values + index * size_of::<Value>() as u64
     }
 }
 
@@ -130,12 +143,36 @@ pub unsafe fn element(value: &Value, i: usize) -> *const rdc_reply {
     if !value.kind.has_elements() || i >= value.len as usize {
         return std::ptr::null();
     }
-    let stride = if value.flags & flag::NODE_VALUES != 0 {
-        size_of::<NodeValue>()
-    } else {
-        size_of::<Value>()
+    let stride = match value.flags & (flag::NODE_VALUES | flag::PACKED | flag::INLINE) {
+        0 => size_of::<Value>(),
+        flag::NODE_VALUES => size_of::<NodeValue>(),
+        // SAFETY: the same rule, and i is below the length.
+        _ => return unsafe { compact_element(value, i) },
     };
     std::ptr::with_exposed_provenance(value.data as usize + i * stride)
+}
+
+/// The element of a packed or inline aggregate at index `i`.
+///
+/// # Safety
+/// `value` is swizzled, and `i` is below its length.
+#[cold]
+unsafe fn compact_element(value: &Value, i: usize) -> *const rdc_reply {
+    let (element, others) = if value.flags & flag::INLINE != 0 {
+        (Element::of_inline(value.data, i), 0)
+    } else {
+        let blocks: *const Block = std::ptr::with_exposed_provenance(value.data as usize);
+        // SAFETY: the blocks of a packed aggregate contain all its elements.
+        let block = unsafe { &*blocks.add(i / BLOCK_LEN) };
+        (block.element(i % BLOCK_LEN), block.others as usize)
+    };
+    match element {
+        Some(Element::Constant(constant)) => (&raw const *constant).cast(),
+        Some(Element::Other(rank)) => {
+            std::ptr::with_exposed_provenance(others + rank * size_of::<Value>())
+        }
+        None => std::ptr::null(),
+    }
 }
 
 /// The text of a value; NULL if it has none.

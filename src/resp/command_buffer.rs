@@ -1,6 +1,6 @@
 //! A buffer of encoded commands. Memory that has held a password is overwritten before it is freed.
 
-use super::encode::CommandBody;
+use super::encode::{CommandBody, encode_command, encode_with_prefix};
 use std::ops::Deref;
 use zeroize::Zeroize;
 
@@ -17,12 +17,16 @@ pub struct CommandBuffer {
 
 impl CommandBuffer {
     /// Appends a command.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, body: &CommandBody<'_>) {
-        if body.is_secret() || self.has_secret {
-            self.push_beside_secret(body);
-        } else {
-            body.write(&mut self.bytes);
+        if self.has_secret {
+            return self.push_beside_secret(body);
+        }
+        match body {
+            CommandBody::Named(prefix, rest) => encode_with_prefix(&mut self.bytes, prefix, rest),
+            CommandBody::Args(args) => encode_command(&mut self.bytes, args),
+            CommandBody::Encoded(bytes) => self.bytes.extend_from_slice(bytes),
+            _ => self.push_beside_secret(body),
         }
     }
 
@@ -34,7 +38,7 @@ impl CommandBuffer {
     }
 
     /// The buffer, to append at most `len` bytes that are not secret.
-    #[inline]
+    #[inline(always)]
     pub fn appendable(&mut self, len: impl FnOnce() -> usize) -> &mut Vec<u8> {
         if self.has_secret {
             self.reserve(len());
@@ -81,12 +85,19 @@ impl CommandBuffer {
     }
 
     /// Empties the buffer, and frees it if it is larger than `max_kept` bytes.
-    #[inline]
+    #[inline(always)]
     pub fn clear(&mut self, max_kept: usize) {
+        if self.has_secret || self.bytes.capacity() > max_kept {
+            self.overwrite_or_free(max_kept);
+        }
+        self.bytes.clear();
+    }
+
+    #[cold]
+    fn overwrite_or_free(&mut self, max_kept: usize) {
         if self.has_secret {
             self.overwrite();
         }
-        self.bytes.clear();
         if self.bytes.capacity() > max_kept {
             self.bytes = Vec::new();
         }

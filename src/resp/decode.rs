@@ -6,6 +6,7 @@
 
 use super::double::{NAN, is_nan, parse_double};
 use super::value::{Kind, Value, chunk_tag};
+use super::value_list::{BLOCK_LEN, Block, ValueList, count_constants, values_of_blocks};
 use crate::error::{Code, Error, Result};
 use crate::sim_hooks::sim_panic_point;
 
@@ -32,8 +33,10 @@ struct Frame {
     kind: FrameKind,
     /// How many of its elements have not been received.
     remaining: u64,
-    /// Index of its first element in the pending values.
+    /// Index of its first pending element.
     first: usize,
+    /// The elements before those.
+    blocks: Vec<Block>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,7 +64,14 @@ pub struct Decoder {
     wanted: usize,
     /// Index of the current reply's first element in the caller's list of values.
     first_value: usize,
+    /// The pending values are packed when there are so many of them.
+    pack_at: usize,
 }
+
+/// A list of fewer values is not packed before it is complete.
+const PACK_AFTER: usize = 32_768;
+/// A longer list that is not packed grows by one part of so many.
+const GROWTH: usize = 8;
 
 /// Between replies, the pending list keeps capacity for this many entries.
 const KEEP_PENDING: usize = 16_384;
@@ -93,6 +103,7 @@ impl Decoder {
             elements: 0,
             wanted: 0,
             first_value: 0,
+            pack_at: PACK_AFTER,
         }
     }
 
@@ -102,14 +113,16 @@ impl Decoder {
         (self.at + self.wanted).saturating_sub(have)
     }
 
-    /// How many values it holds.
+    /// The memory that it uses, in values.
     pub fn pending_values(&self) -> usize {
-        self.pending.len()
+        let blocks = self.frames.iter().map(|frame| frame.blocks.len()).sum();
+        self.pending.len() + values_of_blocks(blocks)
     }
 
-    /// The capacity of its list of pending values.
+    /// The memory that it has allocated, in values.
     pub fn pending_capacity(&self) -> usize {
-        self.pending.capacity()
+        let blocks = self.frames.iter().map(|frame| frame.blocks.capacity());
+        self.pending.capacity() + values_of_blocks(blocks.sum())
     }
 
     /// Whether part of a reply has been decoded.
@@ -141,7 +154,7 @@ impl Decoder {
         buf: &mut [u8],
         start: usize,
         bias: u64,
-        values: &mut Vec<Value>,
+        values: &mut ValueList,
     ) -> Result<Option<(Value, usize)>> {
         match self.decode_short(buf, start, bias) {
             Some(reply) => Ok(Some(reply)),
@@ -166,7 +179,7 @@ impl Decoder {
         buf: &mut [u8],
         start: usize,
         bias: u64,
-        values: &mut Vec<Value>,
+        values: &mut ValueList,
     ) -> Result<Option<(Value, usize)>> {
         match self.decode_short_list(buf, start, bias, values) {
             Some(reply) => Ok(Some(reply)),
@@ -182,7 +195,7 @@ impl Decoder {
         buf: &mut [u8],
         start: usize,
         bias: u64,
-        values: &mut Vec<Value>,
+        values: &mut ValueList,
     ) -> Option<(Value, usize)> {
         let Some([b'*', digit @ b'1'..=b'9', b'\r', b'\n']) = buf.get(start..start + 4) else {
             return None;
@@ -205,6 +218,7 @@ impl Decoder {
                     kind: FrameKind::Aggregate(Kind::Array),
                     remaining: (count - done) as u64,
                     first: 0,
+                    blocks: Vec::new(),
                 });
                 self.elements = done;
                 self.at = at - start;
@@ -222,7 +236,7 @@ impl Decoder {
         buf: &mut [u8],
         start: usize,
         bias: u64,
-        values: &mut Vec<Value>,
+        values: &mut ValueList,
     ) -> Result<Option<(Value, usize)>> {
         sim_panic_point!(Resp);
         if self.at == 0 {
@@ -230,6 +244,9 @@ impl Decoder {
         }
         let mut at = start + self.at;
         loop {
+            if self.pending.len() >= self.pack_at {
+                self.pack_pending(values);
+            }
             if self.decode_short_strings(buf, start, &mut at, bias) {
                 if let Some(value) = self.close_frame(values)
                     && let Some(reply) = self.add_value(value, values)
@@ -306,7 +323,7 @@ impl Decoder {
         let most = frame
             .remaining
             .min((self.limits.elements - self.elements) as u64);
-        let most = before + most as usize;
+        let most = (before + most as usize).min(self.pack_at);
         while self.pending.len() < most
             && let Some((value, end)) = decode_short_string(buf, *at, bias)
         {
@@ -442,13 +459,14 @@ impl Decoder {
             kind,
             remaining,
             first: self.pending.len(),
+            blocks: Vec::new(),
         });
         Ok(None)
     }
 
     /// Adds a value to the innermost aggregate. Returns the reply if the value completes it.
     #[inline]
-    fn add_value(&mut self, mut value: Value, values: &mut Vec<Value>) -> Option<Value> {
+    fn add_value(&mut self, mut value: Value, values: &mut ValueList) -> Option<Value> {
         loop {
             let Some(frame) = self.frames.last_mut() else {
                 return Some(value);
@@ -464,14 +482,17 @@ impl Decoder {
 
     /// Closes the innermost aggregate, which has all its elements, and returns it as a value.
     /// Returns `None` for an attribute.
-    fn close_frame(&mut self, values: &mut Vec<Value>) -> Option<Value> {
-        let frame = self.frames.pop()?;
+    fn close_frame(&mut self, values: &mut ValueList) -> Option<Value> {
+        let mut frame = self.frames.pop()?;
         let value = match frame.kind {
+            FrameKind::Aggregate(kind) if frame.blocks.is_empty() => {
+                Some(self.close_unpacked(kind, frame.first, values))
+            }
             FrameKind::Aggregate(kind) => {
-                let elements = &self.pending[frame.first..];
-                let value = Value::new(kind, elements.len() as u32, values.len() as u64);
-                values.extend_from_slice(elements);
-                Some(value)
+                let rest = &self.pending[frame.first..];
+                let len = frame.blocks.len() * BLOCK_LEN + rest.len();
+                values.pack(rest, &mut frame.blocks);
+                Some(values.packed(kind, len, frame.blocks))
             }
             // Aggregates inside the attribute stay in `values`, where nothing refers to them: other
             // replies may have been appended after them.
@@ -479,6 +500,53 @@ impl Decoder {
         };
         self.pending.truncate(frame.first);
         value
+    }
+
+    /// The aggregate of the pending values from `first` on.
+    #[inline]
+    fn close_unpacked(&mut self, kind: Kind, first: usize, values: &mut ValueList) -> Value {
+        let elements = &self.pending[first..];
+        // The memory of a short reply does not matter.
+        if self.frames.is_empty() && elements.len() <= BLOCK_LEN {
+            return values.plain(kind, elements);
+        }
+        if first == 0 && values.is_unused() && elements.len() >= PACK_AFTER {
+            return values.plain_from(kind, &mut self.pending);
+        }
+        values.smallest(kind, elements)
+    }
+
+    /// Packs the pending elements of the open aggregates, all but the last few of each. Not where a plain list would be
+    /// as small: it is not even copied when it is complete.
+    #[cold]
+    fn pack_pending(&mut self, values: &mut ValueList) {
+        let len = self.pending.len();
+        // What has come since the last time.
+        let recent = &self.pending[len - len / (GROWTH + 1)..];
+        if values.is_unused() && count_constants(recent) < recent.len() / 8 {
+            // Doubling would cost more memory than the elements.
+            self.pending.reserve_exact(len / GROWTH);
+            self.pack_at = len + len / GROWTH;
+            return;
+        }
+        let ends: Vec<usize> = self
+            .frames
+            .iter()
+            .skip(1)
+            .map(|frame| frame.first)
+            .collect();
+        let ends = ends.into_iter().chain([self.pending.len()]);
+        let mut kept = 0;
+        for (frame, end) in self.frames.iter_mut().zip(ends) {
+            let whole = (end - frame.first) / BLOCK_LEN * BLOCK_LEN;
+            let rest = frame.first + whole..end;
+            values.pack(&self.pending[frame.first..rest.start], &mut frame.blocks);
+            frame.first = kept;
+            kept += rest.len();
+            self.pending.copy_within(rest, frame.first);
+        }
+        self.pending.truncate(kept);
+        self.pack_at = kept + PACK_AFTER;
     }
 
     /// Stores where to continue, and applies the byte limit to the incomplete reply.
@@ -495,6 +563,7 @@ impl Decoder {
         self.searched = 0;
         self.elements = 0;
         self.wanted = 0;
+        self.pack_at = PACK_AFTER;
         if self.pending.capacity() > KEEP_PENDING {
             self.pending = Vec::new();
         }

@@ -160,7 +160,7 @@ pub fn encode_command(out: &mut Vec<u8>, args: &[&[u8]]) {
 }
 
 /// Appends a command whose argument count and name are already encoded.
-#[inline]
+#[inline(always)]
 pub fn encode_with_prefix(out: &mut Vec<u8>, name: &EncodedPrefix, rest: &[&[u8]]) {
     push_first(out, &name.bytes, name.len);
     for arg in rest {

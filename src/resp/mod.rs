@@ -9,6 +9,7 @@ mod origin;
 mod parse_command;
 mod reply;
 mod value;
+mod value_list;
 mod view;
 
 pub use builder::Builder;
@@ -20,4 +21,5 @@ pub use origin::{OK_TEXT, Origin};
 pub use parse_command::parse_command;
 pub use reply::{INLINE_TEXT, Reply};
 pub use value::{Kind, NodeValue, Value, chunk_tag, flag};
+pub use value_list::{BLOCK_LEN, Block, Element, ValueList};
 pub use view::View;

@@ -2,6 +2,7 @@
 
 use super::origin::{Origin, RECYCLE_FROM};
 use super::value::{INLINE_CHUNK, Kind, NodeValue, Value, chunk_tag, flag};
+use super::value_list::ValueList;
 use super::view::View;
 use crate::error::Error;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ pub const INLINE_TEXT: usize = 40;
 pub struct Reply {
     pub root: NodeValue,
     /// Elements of aggregates.
-    pub values: Vec<Value>,
+    pub values: ValueList,
     /// Elements of the reply of a pipeline, or of several nodes.
     pub node_values: Vec<NodeValue>,
     /// Chunk 0 of the bytes that contain the texts.
@@ -37,7 +38,7 @@ impl Default for Reply {
     fn default() -> Reply {
         Reply {
             root: NodeValue::NIL,
-            values: Vec::new(),
+            values: ValueList::default(),
             node_values: Vec::new(),
             first: Vec::new(),
             origin: None,
@@ -75,7 +76,7 @@ impl Reply {
     pub fn from_node(value: Value, origin: Arc<Origin>) -> Reply {
         Reply {
             root: NodeValue { value, node: 1 },
-            values: Vec::new(),
+            values: ValueList::default(),
             node_values: Vec::new(),
             first: Vec::new(),
             origin: Some(origin),
@@ -194,7 +195,7 @@ impl Reply {
     /// The memory of the reply, as far as it grows with what is received.
     pub fn held_bytes(&self) -> usize {
         let chunks = self.chunks().iter().map(Vec::len).sum::<usize>();
-        let values = self.values.len() * size_of::<Value>();
+        let values = self.values.total_len() * size_of::<Value>();
         self.first.len() + chunks + values + self.node_values.len() * size_of::<NodeValue>()
     }
 
@@ -216,10 +217,13 @@ impl Reply {
             self.chunks().len() + 1
         };
         let values = self.values.len() as u64;
+        let blocks = self.values.blocks.len() as u64;
         let relocate = |mut value: Value| {
             if value.in_chunk() {
                 value.data += chunk_tag(chunks);
-            } else if value.kind.has_elements() {
+            } else if value.flags & flag::PACKED != 0 {
+                value.data += blocks;
+            } else if value.kind.has_elements() && value.flags & flag::INLINE == 0 {
                 value.data += values;
             }
             value
@@ -237,12 +241,27 @@ impl Reply {
             None => 0,
         };
         self.values.extend(other.values.drain(..).map(relocate));
+        let others = other.values.blocks.drain(..).map(|mut block| {
+            block.others += values;
+            block
+        });
+        self.values.blocks.extend(others);
         self.add_chunk(std::mem::take(&mut other.first));
         if let Some(more) = &mut other.more {
             let chunks = &mut self.more.get_or_insert_default().chunks;
             chunks.append(&mut more.chunks);
         }
         root
+    }
+
+    /// The same aggregate with its elements one after another, from the index [`Value::data`] of the values on.
+    pub fn unpacked(&mut self, aggregate: Value) -> Value {
+        if !aggregate.is_compact() {
+            return aggregate;
+        }
+        let elements = View::new(self, aggregate).elements().map(View::value);
+        let elements: Vec<Value> = elements.collect();
+        self.values.plain(aggregate.kind, &elements)
     }
 
     pub fn view(&self) -> View<'_> {

@@ -2,7 +2,8 @@
 //!
 //! A [`Value`] has 16 bytes. It refers to its text by a position in one of the reply's chunks of
 //! bytes, and to its elements by an index in the reply's list of values. The C boundary turns
-//! positions and indices into addresses once (pointer swizzling, `ffi/reply_layout.rs`). After that,
+//! positions and indices into addresses once (pointer swizzling, `ffi/reply_layout.rs`). Short values of long lists take
+//! less than 16 bytes: see [`ValueList`](super::ValueList). After that,
 //! a value can be read without the arena. A NUL follows each text: the decoder writes it over the CR
 //! that was received.
 
@@ -62,6 +63,10 @@ pub mod flag {
     pub const SENT: u8 = 16;
     /// The value is a field of an [`Origin`](crate::resp::Origin), and has no arena of its own.
     pub const SHARED: u8 = 32;
+    /// The elements are in blocks: see [`ValueList`](crate::resp::ValueList).
+    pub const PACKED: u8 = 64;
+    /// The elements are constants, whose codes are the bytes of [`Value::data`](super::Value::data).
+    pub const INLINE: u8 = 128;
 }
 
 /// The bits of [`Value::data`] below this are an offset (up to 1 TiB), the others a chunk number.
@@ -88,7 +93,7 @@ pub struct Value {
     /// Length of the text in bytes, or number of elements (two for each pair of a map).
     pub len: u32,
     /// An integer or a boolean; or the position of the text (chunk number and offset); or the index
-    /// of the first element. At the C boundary, an address in place of a position or an index.
+    /// of the first element or block. At the C boundary, an address in place of a position or an index.
     pub data: u64,
 }
 
@@ -113,11 +118,21 @@ impl Value {
     }
 
     /// The status OK, whose text is a constant.
-    #[inline]
-    pub fn ok() -> Value {
+    pub const OK: Value = {
         let mut value = Value::new(Kind::Status, 2, 0);
         value.flags = flag::OK;
         value
+    };
+
+    #[inline]
+    pub fn ok() -> Value {
+        Value::OK
+    }
+
+    /// Whether this is an aggregate whose elements do not lie one after another.
+    #[inline]
+    pub fn is_compact(self) -> bool {
+        self.flags & (flag::PACKED | flag::INLINE) != 0
     }
 
     /// The position of a text: chunk number and offset.

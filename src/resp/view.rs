@@ -73,8 +73,10 @@ impl<'a> View<'a> {
         if i >= self.len() {
             return None;
         }
-        let at = self.value.data as usize + i;
-        let value = if self.value.flags & flag::NODE_VALUES != 0 {
+        let at = (self.value.data as usize).wrapping_add(i);
+        let value = if self.value.is_compact() {
+            self.reply.values.element(self.value, i)?
+        } else if self.value.flags & flag::NODE_VALUES != 0 {
             self.reply.node_values.get(at)?.value
         } else {
             *self.reply.values.get(at)?

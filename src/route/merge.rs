@@ -220,18 +220,32 @@ fn in_order(reply: &mut Reply, answers: &[NodeValue], groups: &KeyGroups) -> Opt
             if !answer.value.kind.has_elements() || answer.value.len != 1 {
                 return None;
             }
-            let value = *reply.values.get(answer.value.data as usize)?;
+            let value = match answer.value.is_compact() {
+                true => View::new(reply, answer.value).at(0)?.value(),
+                false => *reply.values.get(answer.value.data as usize)?,
+            };
             has_elements |= value.kind.has_elements();
             merged.push(value);
         }
         if first == merged.len() && !has_elements {
             // The reply holds no other values, so they replace its values in the right order.
-            reply.values = merged;
-            return merged_answer(Value::new(Kind::Array, answers.len() as u32, 0));
+            return merged_answer(reply.values.plain_from(Kind::Array, &mut merged));
         }
         reply.values.append(&mut merged);
         return merged_answer(Value::new(Kind::Array, answers.len() as u32, first as u64));
     }
+    let mut unpacked = Vec::new();
+    let answers = match answers.iter().any(|answer| answer.value.is_compact()) {
+        false => answers,
+        true => {
+            unpacked.extend_from_slice(answers);
+            for answer in &mut unpacked {
+                answer.value = reply.unpacked(answer.value);
+            }
+            &unpacked
+        }
+    };
+    let first = reply.values.len();
     reply.values.resize(first + groups.keys(), Value::NIL);
     let (received, merged) = reply.values.split_at_mut(first);
     for (answer, (_, keys)) in answers.iter().zip(groups.iter()) {

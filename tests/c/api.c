@@ -258,6 +258,46 @@ static void resp(const rdc_client *c) {
     rdc_reply_free(r);
 }
 
+/* Long lists of short values are stored in another form than short lists. */
+static void long_lists(const rdc_client *c) {
+    enum { COUNT = 100000, PART = 1000 };
+    static const char script[] = "local t = {} for i = 0, 99999 do local k = i % 7 "
+                                 "if k == 0 then t[i + 1] = i elseif k == 1 then t[i + 1] = 'v' .. i "
+                                 "elseif k == 2 then t[i + 1] = {i % 100, false} elseif k == 3 then "
+                                 "t[i + 1] = redis.status_reply('OK') else t[i + 1] = false end end return t";
+    static int32_t types[PART];
+    static const char *strs[PART];
+    static int64_t nums[PART];
+    char text[16];
+    rdc_reply *r = rdc_cmd(c, "EVAL", script, "1", "api:long");
+    int correct = rdc_reply_type(r) == RDC_ARRAY && rdc_reply_len(r) == COUNT;
+    for (int i = 0; correct && i < COUNT; i++) {
+        const rdc_reply *e = rdc_reply_at(r, (size_t)i);
+        snprintf(text, sizeof text, "v%d", i);
+        if (i % PART == 0)
+            correct = rdc_reply_read_array(r, (size_t)i, PART, types, strs, nums) == PART;
+        correct = correct && types[i % PART] == rdc_reply_type(e) && strs[i % PART] == rdc_reply_str(e) &&
+                  e == rdc_reply_at(r, (size_t)i) && rdc_reply_node(e) == NULL && rdc_reply_sent(e) == 1;
+        if (i % 7 == 0)
+            correct = correct && rdc_reply_type(e) == RDC_INTEGER && rdc_reply_int(e) == i && nums[i % PART] == i;
+        else if (i % 7 == 1)
+            correct = correct && is_text(e, text, strlen(text));
+        else if (i % 7 == 2)
+            correct = correct && rdc_reply_len(e) == 2 && rdc_reply_int(rdc_reply_at(e, 0)) == i % 100 &&
+                      rdc_reply_type(rdc_reply_at(e, 1)) == RDC_NIL && rdc_reply_at(e, 2) == NULL;
+        else if (i % 7 == 3)
+            correct = correct && rdc_reply_type(e) == RDC_STATUS && is_text(e, "OK", 2);
+        else
+            correct = correct && rdc_reply_type(e) == RDC_NIL && rdc_reply_str(e) == NULL;
+        rdc_reply_free((rdc_reply *)e); /* does nothing */
+        if (!correct)
+            printf("   # element %d\n", i);
+    }
+    check(correct, "a long list of short values");
+    check(rdc_reply_at(r, COUNT) == NULL, "no element after its end");
+    rdc_reply_free(r);
+}
+
 static void destinations(const rdc_client *c) {
     const char *ping[] = {"PING"};
     static const char *const bad[] = {"", "nowhere", "slot:", "slot:-1", "slot:16384", "slot:x", "127.0.0.1:", ":7000"};
@@ -500,6 +540,7 @@ int main(void) {
     check(rdc_client_error(client) == NULL, "create");
     commands(client);
     resp(client);
+    long_lists(client);
     destinations(client);
     pipelines(client);
     values(client);

@@ -4,7 +4,9 @@
 use rediscluster::address::Address;
 use rediscluster::config::Config;
 use rediscluster::net::resolver::dns_message::{Answer, Query, RecordType};
-use rediscluster::resp::{Decoder, Kind, Limits, Reply, View, encode_command, parse_command};
+use rediscluster::resp::{
+    Decoder, Kind, Limits, Reply, ValueList, View, encode_command, parse_command,
+};
 use rediscluster::route::{
     Access, ErrorContext, KeyAccess, Route, RouteOptions, Wording, access, action_for_reply,
     blocking_timeout, check, each_key, find, first_key, route,
@@ -58,7 +60,7 @@ fn render(view: View<'_>, out: &mut String) {
 fn replies(fragments: &[&[u8]]) -> (Vec<String>, bool) {
     let mut decoder = Decoder::new(LIMITS);
     let (mut buf, mut start) = (Vec::new(), 0);
-    let (mut values, mut found) = (Vec::new(), Vec::new());
+    let (mut values, mut found) = (ValueList::default(), Vec::new());
     for fragment in fragments {
         buf.extend_from_slice(fragment);
         while start < buf.len() {

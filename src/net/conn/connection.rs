@@ -12,7 +12,8 @@ use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, Recv};
 use crate::net::wait::{Attempt, Call, TICK_MS};
 use crate::resp::{
-    CommandBody, CommandBuffer, Decoder, INLINE_TEXT, Kind, Limits, Origin, Reply, Value, chunk_tag,
+    CommandBody, CommandBuffer, Decoder, INLINE_TEXT, Kind, Limits, Origin, Reply, Value,
+    ValueList, chunk_tag,
 };
 use crate::sim_hooks::sim_panic_point;
 use std::io;
@@ -36,7 +37,7 @@ pub struct Connection {
     input: RecvBuffer,
     decoder: Decoder,
     /// The values of an incomplete reply. They belong to the connection, because another thread may read the rest.
-    values: Vec<Value>,
+    values: ValueList,
     /// The number of values that the memory lease covers.
     leased_values: usize,
     /// Whether push frames may arrive between replies: RESP3 was negotiated.
@@ -59,7 +60,7 @@ impl Connection {
             written: 0,
             input: RecvBuffer::new(memory),
             decoder: Decoder::new(limits),
-            values: Vec::new(),
+            values: ValueList::default(),
             leased_values: 0,
             pushes: false,
             used: now(),
@@ -257,13 +258,12 @@ impl Connection {
 
     /// The memory that is freed if the connection is closed, as far as it grows with what is sent and received.
     pub fn held_bytes(&self) -> usize {
-        let values = self.values.len() + self.decoder.pending_values();
+        let values = self.values.total_len() + self.decoder.pending_values();
         self.out.len() + self.input.bytes.len() + values * size_of::<Value>()
     }
 
     /// Waits for the next reply.
     pub fn reply(&mut self, attempt: Attempt<'_>) -> Result<Box<Reply>> {
-        let call = attempt.call;
         let mut attempt = attempt;
         let mut rounds = 0;
         loop {
@@ -274,13 +274,7 @@ impl Connection {
             // node that sends single bytes.
             rounds += 1;
             if rounds > 1 {
-                let time = now();
-                let deadline = call.deadline.earlier(release_time(self.held_bytes(), 1));
-                if deadline.passed(time) {
-                    return Err(self.timeout_error(attempt));
-                }
-                self.check(call)?;
-                attempt = call.attempt_at(time).limited_to(deadline);
+                attempt = self.next_attempt(attempt)?;
             }
             self.send_and_recv(attempt)?;
         }
@@ -296,6 +290,18 @@ impl Connection {
         self.stream.is_plain()
             && !self.pushes
             && (received.is_empty() || RECORDS.iter().any(|record| received.starts_with(record)))
+    }
+
+    /// The time for more of a reply, after a part of it.
+    #[cold]
+    fn next_attempt<'a>(&self, attempt: Attempt<'a>) -> Result<Attempt<'a>> {
+        let (call, time) = (attempt.call, now());
+        let deadline = call.deadline.earlier(release_time(self.held_bytes(), 1));
+        if deadline.passed(time) {
+            return Err(self.timeout_error(attempt));
+        }
+        self.check(call)?;
+        Ok(call.attempt_at(time).limited_to(deadline))
     }
 
     /// The error that a server sent before it closed a connection that is being set up.
@@ -323,7 +329,7 @@ impl Connection {
                 return Ok(None);
             };
             self.input.start = end;
-            if self.values.capacity() > UNCOUNTED_VALUES {
+            if self.values.total_capacity() > UNCOUNTED_VALUES {
                 self.lease_values()?;
             }
             if value.kind == Kind::Push {
@@ -337,7 +343,7 @@ impl Connection {
 
     /// Leases the memory of the values of a single reply.
     fn lease_values(&mut self) -> Result<()> {
-        let capacity = self.values.capacity();
+        let capacity = self.values.total_capacity();
         self.lease_growth(self.leased_values, capacity)?;
         self.leased_values = capacity + self.decoder.pending_capacity();
         Ok(())
@@ -359,7 +365,7 @@ impl Connection {
         if value.in_chunk() && len < INLINE_TEXT {
             let text = start + value.data as usize;
             reply.set_inline_text(&self.input.bytes[text..=text + len]);
-        } else if value.in_chunk() || !self.values.is_empty() {
+        } else if value.in_chunk() || !self.values.is_unused() {
             reply.first = self.input.take_reply(start, end);
             reply.values = std::mem::take(&mut self.values);
         }
@@ -381,9 +387,9 @@ impl Connection {
         chunk: &mut Chunk,
         each: impl FnMut(&mut Reply, Value) -> bool,
     ) -> Result<bool> {
-        let before = reply.values.capacity() + self.decoder.pending_capacity();
+        let before = reply.values.total_capacity() + self.decoder.pending_capacity();
         let done = self.decode_into(reply, chunk, each)?;
-        self.lease_growth(before, reply.values.capacity())?;
+        self.lease_growth(before, reply.values.total_capacity())?;
         Ok(done)
     }
 

@@ -9,7 +9,7 @@ const LIMITS: Limits = Limits {
     depth: 8,
 };
 
-fn arena(values: Vec<Value>, first: Vec<u8>) -> Reply {
+fn arena(values: ValueList, first: Vec<u8>) -> Reply {
     let mut reply = Reply::default();
     reply.values = values;
     reply.first = first;
@@ -25,7 +25,7 @@ fn show_in_pieces<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Stri
     let mut decoder = Decoder::new(LIMITS);
     let mut shown = Vec::new();
     let mut buf: Vec<u8> = Vec::new();
-    let mut values = Vec::new();
+    let mut values = ValueList::default();
     let mut start = 0;
     for piece in pieces {
         buf.extend_from_slice(piece);
@@ -200,7 +200,7 @@ fn decoder_memory_follows_bytes_received() {
         depth: 32,
     });
     let mut buf = b"*67108864\r\n:1\r\n".to_vec();
-    let mut values = Vec::new();
+    let mut values = ValueList::default();
     assert!(
         decoder
             .decode(&mut buf, 0, 0, &mut values)
@@ -214,7 +214,7 @@ fn decoder_memory_follows_bytes_received() {
 #[test]
 fn decoded_text_survives_buffer_reallocation() {
     let mut decoder = Decoder::new(LIMITS);
-    let mut values = Vec::new();
+    let mut values = ValueList::default();
     let mut buf = b"+OK\r\n*3\r\n$1\r\na\r\n*1\r\n+xyz\r\n$1\r\n".to_vec();
     let (_, end) = decoder
         .decode(&mut buf, 0, 0, &mut values)
@@ -238,4 +238,108 @@ fn decoded_text_survives_buffer_reallocation() {
         show(View::new(&reply, value)),
         "Array[String \"a\" Array[Status \"xyz\"] String \"b\"]"
     );
+}
+
+/// The largest memory of a reply while it is received in pieces, and the reply. The buffer is as large as its content.
+fn receive(bytes: &[u8]) -> (usize, Reply) {
+    let mut decoder = Decoder::new(Limits {
+        bytes: 1 << 30,
+        elements: 1 << 26,
+        depth: 32,
+    });
+    let (mut buf, mut values, mut most) = (Vec::new(), ValueList::default(), 0);
+    for piece in bytes.chunks(50_000) {
+        buf.extend_from_slice(piece);
+        let decoded = decoder.decode(&mut buf, 0, 0, &mut values).unwrap();
+        let held = decoder.pending_capacity() + values.total_capacity();
+        most = most.max(buf.len() + held * size_of::<Value>());
+        if let Some((value, _)) = decoded {
+            let mut reply = arena(values, buf);
+            reply.root.value = value;
+            return (most, reply);
+        }
+    }
+    panic!("the reply is incomplete");
+}
+
+#[test]
+fn lists_of_short_values_use_at_most_four_times_their_bytes() {
+    // Just above a power of two, where a list that doubles is half empty.
+    const COUNT: usize = 270_000;
+    for unit in [
+        "_\r\n",
+        "#t\r\n",
+        ":1\r\n",
+        ":-9\r\n",
+        ":99\r\n",
+        "$-1\r\n",
+        "*-1\r\n",
+        "*0\r\n",
+        "%0\r\n",
+        ":777\r\n",
+        "$0\r\n\r\n",
+        "$1\r\na\r\n",
+        "*1\r\n_\r\n",
+        "*3\r\n:1\r\n:2\r\n_\r\n",
+        "%1\r\n:1\r\n#f\r\n",
+        "*20\r\n_\r\n_\r\n_\r\n_\r\n_\r\n_\r\n_\r\n_\r\n_\r\n_\r\n_\r\n_\r\n_\r\n_\r\n_\r\n_\r\n_\r\n_\r\n_\r\n_\r\n",
+    ] {
+        let bytes = [format!("*{COUNT}\r\n"), unit.repeat(COUNT)].concat();
+        let (most, reply) = receive(bytes.as_bytes());
+        let ratio = most as f64 / bytes.len() as f64;
+        assert!(ratio <= 4.0, "{unit:?}: {ratio:.2} bytes for each");
+        let root = reply.view();
+        assert_eq!(root.len(), COUNT);
+        let (_, one) = receive(unit.as_bytes());
+        let expected = show(one.view());
+        for at in [0, 1, 55, 56, 32_767, 32_768, COUNT - 1] {
+            assert_eq!(show(root.at(at).unwrap()), expected, "{unit:?} at {at}");
+        }
+        assert!(root.at(COUNT).is_none());
+    }
+}
+
+#[test]
+fn long_lists_of_mixed_values_keep_their_order() {
+    // A linear congruential generator.
+    let mut state = 1u32;
+    let mut random = |n: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) % n
+    };
+    for rare in [1, 3, 20, 10_000] {
+        let mut bytes = String::from("*200000\r\n");
+        let mut expected = Vec::new();
+        for n in 0..200_000 {
+            let (sent, shown) = match random(rare + 5) {
+                0 => (format!("$6\r\n{n:06}\r\n"), format!("String \"{n:06}\"")),
+                1 => (
+                    format!("*2\r\n:{n}\r\n+s{n}\r\n"),
+                    format!("Array[{n} Status \"s{n}\"]"),
+                ),
+                2 => (
+                    format!("%1\r\n+k\r\n*1\r\n:{}\r\n", n % 10),
+                    format!("Map[Status \"k\" Array[{}]]", n % 10),
+                ),
+                3 => (format!(":{n}\r\n"), format!("{n}")),
+                4 => ("*0\r\n".into(), "Array[]".into()),
+                k => match k % 3 {
+                    0 => ("_\r\n".into(), "nil".into()),
+                    1 => ("#t\r\n".into(), "bool 1".into()),
+                    _ => ("$-1\r\n".into(), "nil".into()),
+                },
+            };
+            bytes += &sent;
+            expected.push(shown);
+        }
+        let (_, reply) = receive(bytes.as_bytes());
+        let shown: Vec<String> = reply.view().elements().map(show).collect();
+        assert!(shown == expected, "one in {rare}");
+        // In another reply, behind other values.
+        let mut whole = Reply::default();
+        whole.absorb(receive(b"*3\r\n$1\r\na\r\n_\r\n:7\r\n").1);
+        whole.root = whole.absorb(receive(bytes.as_bytes()).1);
+        let shown: Vec<String> = whole.view().elements().map(show).collect();
+        assert!(shown == expected, "absorbed, one in {rare}");
+    }
 }
