@@ -256,6 +256,9 @@ fn changed(effect: StateEffect, reply: &Reply) -> StateEffect {
     match reply.root.value.kind {
         // In a transaction: it may take effect with EXEC.
         Kind::Status if text == b"QUEUED" => effect.only_begins(),
+        // "ERR DISCARD without MULTI": there is no transaction to end. A key that is still watched can only discard the
+        // next one.
+        Kind::Error if text.ends_with(b"without MULTI") => effect.only_ends(StatePart::Transaction),
         // An error of EXEC ends the transaction (EXECABORT, MOVED ...), unless EXEC itself was refused.
         Kind::Error
             if [&b"ERR"[..], b"NOPERM", b"NOAUTH"]

@@ -554,3 +554,30 @@ fn manual_transaction_with_moved_slot_is_discarded() {
     }
     drop(pinned);
 }
+
+#[test]
+fn failed_discard_after_watch_lets_pinned_handle_follow_slot() {
+    let fake = FakeCluster::new(2);
+    let client = client(&fake.url());
+    let key = key_of(0, 2, 0);
+    let slot = slot_of(key.as_bytes());
+    fake.on(0, |_, command| {
+        Some(Action::send(match () {
+            () if is_command(command, "WATCH") => "+OK\r\n",
+            () if is_command(command, "DISCARD") => "-ERR DISCARD without MULTI\r\n",
+            () => return None,
+        }))
+    });
+    let pinned = client.pin(key.as_bytes());
+    assert_eq!(run(&pinned, &format!("WATCH {key}")), "OK");
+    fake.assign(slot..=slot, 1);
+    let moved = run(&pinned, &format!("GET {key}"));
+    assert!(moved.starts_with("MOVED"), "{moved}");
+    let discarded = run(&pinned, "DISCARD");
+    assert!(
+        discarded.starts_with("ERR DISCARD without MULTI"),
+        "{discarded}"
+    );
+    assert_eq!(run(&pinned, &format!("GET {key}")), "nil");
+    assert_eq!(fake.node(1).calls("GET"), 1, "at the new owner");
+}
