@@ -48,7 +48,7 @@ fn node(out: &mut Builder, node: &Arc<Node>, shard: Option<&Shard>) {
     let peer = &node.peer;
     let time = now();
     out.text("address").text(peer.address().to_string());
-    out.text("id").text(&node.id);
+    out.text("id").text(&*node.id);
     out.text("zone");
     match (&node.zone, peer.zone()) {
         (Some(zone), _) => out.text(zone),

@@ -224,7 +224,7 @@ impl Step<'_> {
             WalkTarget::Node(id, address) => {
                 let process = self.context.process;
                 let topology = process.topology.load();
-                let node = topology.nodes.iter().find(|node| node.id == *id);
+                let node = topology.nodes.iter().find(|node| *node.id == **id);
                 let peer = node.map(|node| node.peer.clone());
                 let at = |address| process.peer(address, &self.context.core.config);
                 let peer = peer.or_else(|| address.as_ref().map(at));

@@ -4,6 +4,7 @@
 //! error of this module repeats a password, or text that may be a misplaced password.
 
 mod address_map;
+mod allowed_hosts;
 mod enum_option;
 mod secret;
 mod suggest;
@@ -11,6 +12,7 @@ mod table;
 mod url;
 
 pub use address_map::{AddressMap, HostPort};
+pub use allowed_hosts::{Admission, AllowedHosts};
 pub use enum_option::{ClusterMode, NilPolicy, Protocol, ReadFrom};
 pub use secret::Secret;
 pub use table::{OptionRow, options};
@@ -49,6 +51,7 @@ pub struct Config {
     pub cluster: ClusterMode,
     pub zone: Option<String>,
     pub address_map: AddressMap,
+    pub allowed_hosts: AllowedHosts,
     pub refresh_interval_ms: u64,
     pub max_reply_bytes: usize,
     pub max_reply_elements: usize,
@@ -92,6 +95,7 @@ impl Config {
             cluster: ClusterMode::Auto,
             zone: None,
             address_map: AddressMap::default(),
+            allowed_hosts: AllowedHosts::default(),
             refresh_interval_ms: 0,
             max_reply_bytes: 0,
             max_reply_elements: 0,
@@ -193,6 +197,22 @@ impl Config {
         } else {
             ReadFrom::Primary
         })
+    }
+
+    /// Whether the option `allowed_hosts` admits a node at this address, as the cluster announces it. Seeds and the
+    /// targets of `address_map` are the caller's own choice, so the option does not restrict them. If it refuses the
+    /// node, the error says so.
+    pub fn admission(&self, announced: &Address) -> Result<Admission> {
+        let is_chosen =
+            || self.seeds.contains(announced) || self.address_map.apply(announced) != *announced;
+        match self.allowed_hosts.admission(&announced.host) {
+            Admission::Refused if !is_chosen() => Err(Error::invalid(format_args!(
+                "{announced} is not in the option allowed_hosts, so no connection to it is opened"
+            ))
+            .at(announced.to_string())),
+            Admission::IfResolved if !is_chosen() => Ok(Admission::IfResolved),
+            _ => Ok(Admission::Allowed),
+        }
     }
 
     /// The value of an option as text that [`Config::set`] accepts; `***` for a secret.

@@ -2,8 +2,8 @@
 
 use super::url::set_url;
 use super::{
-    AddressMap, ClusterMode, Config, MAX_VALUE, NilPolicy, Protocol, ReadFrom, Secret, quote,
-    suggest,
+    AddressMap, AllowedHosts, ClusterMode, Config, MAX_VALUE, NilPolicy, Protocol, ReadFrom,
+    Secret, quote, suggest,
 };
 use crate::address::canonical_host;
 use crate::error::{Error, Result};
@@ -47,6 +47,7 @@ enum Kind {
     },
     Password,
     AddressMap,
+    AllowedHosts,
 }
 
 /// The texts that an option accepts. The empty text is always accepted, and unsets the option.
@@ -118,6 +119,7 @@ impl OptionRow {
             Kind::Text { .. } => "text",
             Kind::Password => "secret",
             Kind::AddressMap => "address pairs",
+            Kind::AllowedHosts => "hosts",
         }
     }
 
@@ -136,6 +138,7 @@ impl OptionRow {
             Kind::Text { allowed, .. } => allowed.description.to_owned(),
             Kind::Password => "any text".to_owned(),
             Kind::AddressMap => "from=to,from=to; each host or host:port".to_owned(),
+            Kind::AllowedHosts => "name,*.domain,10.0.0.1,10.0.0.0/8,fd00::/8".to_owned(),
         }
     }
 
@@ -164,6 +167,7 @@ impl OptionRow {
             Kind::Password if config.password.is_some() => "***".to_owned(),
             Kind::Password => String::new(),
             Kind::AddressMap => config.address_map.to_string(),
+            Kind::AllowedHosts => config.allowed_hosts.to_string(),
         }
     }
 
@@ -221,6 +225,11 @@ impl OptionRow {
             Kind::AddressMap => {
                 config.address_map = AddressMap::parse(value)
                     .map_err(|why| self.invalid(value, &format!("is not an address map: {why}")))?;
+            }
+            Kind::AllowedHosts => {
+                config.allowed_hosts = AllowedHosts::parse(value).map_err(|why| {
+                    self.invalid(value, &format!("is not a list of hosts: {why}"))
+                })?;
             }
         }
         Ok(())
@@ -442,6 +451,14 @@ static TABLE: &[OptionRow] = &[
         "",
         "Maps addresses as the cluster announces them to addresses that are reachable from here, behind \
          NAT or port forwarding. A pair with a port takes precedence over one without, which keeps the port.",
+    ),
+    OptionRow::new(
+        "allowed_hosts",
+        Kind::AllowedHosts,
+        "",
+        "The hosts that the cluster's map and its redirections may lead to: names, *.domain for all names \
+         below it, IP addresses and networks. No connection to another host is opened. Empty allows every \
+         host. Seeds and the targets of address_map are always allowed.",
     ),
     number!(max_reply_bytes: usize, 1024, u32::MAX as u64, "1073741824",
         "Maximum size of a reply. A longer one is an error, and its connection is closed.")

@@ -328,6 +328,7 @@ fn default_options_have_documented_values() {
         ("client_name", ""),
         ("cluster", "auto"),
         ("address_map", ""),
+        ("allowed_hosts", ""),
         ("max_reply_bytes", "1073741824"),
         ("max_reply_elements", "67108864"),
         ("max_reply_depth", "32"),
@@ -390,6 +391,12 @@ fn valid_option_values_are_accepted() {
             "10.0.0.1:7000=localhost:1,b=c",
         ),
         ("address_map", "", ""),
+        (
+            "allowed_hosts",
+            "*.Example.org,10.1.2.3/8,[::1]",
+            "*.example.org,10.0.0.0/8,::1",
+        ),
+        ("allowed_hosts", "", ""),
         ("max_reply_bytes", "1024", "1024"),
         ("max_reply_bytes", "4294967295", "4294967295"),
         ("max_reply_elements", "1", "1"),
@@ -518,6 +525,11 @@ fn invalid_option_values_are_rejected() {
             "not an address map: pair 1: it has no '='",
         ),
         ("address_map", "a=b,c=d:0", "pair 2: the port is not"),
+        (
+            "allowed_hosts",
+            "a,10.0.0.0/40",
+            "not a list of hosts: entry 2: the prefix length",
+        ),
         ("", "1", "option \"\" is unknown; see CONFIGURATION.md"),
         ("TIMEOUT_MS", "1", "did you mean `timeout_ms`?"),
         ("timeout-ms", "1", "did you mean `timeout_ms`?"),
@@ -741,5 +753,32 @@ fn arbitrary_url_bytes_never_panic() {
         if !formatted.is_empty() && row.kind() != "secret" {
             config.clone().set(row.name, &formatted).unwrap();
         }
+    }
+}
+
+#[test]
+fn seeds_and_mapped_addresses_are_always_allowed() {
+    let url =
+        "redis://seed.test:1?allowed_hosts=10.0.0.0/8,a.test&address_map=inner.test:5=outer.test";
+    let config = Config::from_url(url).unwrap();
+    for (address, expected) in [
+        ("seed.test:1", Ok(Admission::Allowed)),
+        ("10.9.9.9:7", Ok(Admission::Allowed)),
+        ("a.test:7", Ok(Admission::Allowed)),
+        ("inner.test:5", Ok(Admission::Allowed)),
+        ("inner.test:6", Ok(Admission::IfResolved)),
+        // The port belongs to the seed.
+        ("seed.test:2", Ok(Admission::IfResolved)),
+        (
+            "192.0.2.1:7",
+            Err("INVALID 192.0.2.1:7 is not in the option allowed_hosts".to_string()),
+        ),
+    ] {
+        let address = Address::parse(address).unwrap();
+        let found = config.admission(&address).map_err(|e| {
+            let end = e.message.find(", so").unwrap();
+            e.message[..end].to_string()
+        });
+        assert_eq!(found, expected, "{address}");
     }
 }

@@ -20,9 +20,13 @@ pub mod resolver;
 mod sys;
 mod wait;
 
-pub use conn::{Chunk, Connection, ConnectionKind, MemoryBudget, Tls, release_time};
+pub use conn::{
+    Chunk, Connection, ConnectionKind, MemoryBudget, ReportedIdentity, Tls, is_node_id,
+    release_time,
+};
 pub use node::{
-    FreshnessProof, Health, Link, NodeCounters, NodeLoad, NodeState, OffsetSample, ReplicaFreshness,
+    FreshnessProof, Health, Link, NodeCounters, NodeIdentity, NodeLoad, NodeState, OffsetSample,
+    ReplicaFreshness,
 };
 pub use peer::Peer;
 pub use pool::TryAcquire;

@@ -1,6 +1,6 @@
 //! One node as this client uses it: its address, its state and the connections to it.
 
-use super::conn::{Connection, ConnectionKind, Endpoint, MemoryBudget, Tls};
+use super::conn::{Connection, ConnectionKind, Endpoint, MemoryBudget, ReportedIdentity, Tls};
 use super::node::NodeState;
 use super::pool::{Connector, Pool, TryAcquire};
 use super::sys::DescriptorRegistry;
@@ -162,13 +162,17 @@ impl Peer {
         self.connector.open(kind, attempt)
     }
 
-    /// The same with commands sent on it. See [`Connector::open_with_commands`].
-    pub fn open_with_commands(
+    /// Opens a connection to ask for the topology. See [`Connector::open_for_discovery`].
+    pub fn open_for_discovery(
         &self,
-        kind: ConnectionKind,
         first: &[CommandBody<'_>],
         attempt: Attempt<'_>,
-    ) -> Result<Box<Connection>> {
-        self.connector.open_with_commands(kind, first, attempt)
+    ) -> Result<(Box<Connection>, ReportedIdentity)> {
+        self.connector.open_for_discovery(first, attempt)
+    }
+
+    /// The next connection resolves the host's name again. False if the host is an address.
+    pub fn resolve_again(&self) -> bool {
+        self.connector.resolve_again()
     }
 }

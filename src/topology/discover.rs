@@ -5,64 +5,130 @@
 
 use super::info::info;
 use super::parse::slots;
-use super::reconcile::{is_settled, reconcile};
+use super::slot_map::Topology;
+use super::survey::{Conclusion, Relation, Survey};
 use super::view::ClusterView;
-use crate::config::ClusterMode;
+use crate::address::Address;
+use crate::config::{ClusterMode, Config};
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
-use crate::net::{Call, ConnectionKind, Peer};
+use crate::net::{Call, ConnectionKind, Peer, ReportedIdentity};
 use crate::resp::{CommandBody, Kind};
 use std::sync::Arc;
 
+/// What a discovery is for.
+#[derive(Clone, Copy)]
+pub struct Discovery<'a> {
+    /// The number of views that suffice, if they agree.
+    pub wanted: usize,
+    pub config: &'a Config,
+    /// The topology that is replaced; empty for the first.
+    pub present: &'a Topology,
+}
+
 /// The result of a discovery.
 pub enum Discovered {
-    /// A cluster, in the view that [`reconcile`] has chosen.
+    /// A cluster, in the view that was chosen.
     Cluster(ClusterView),
+    /// Another cluster than that of the present topology.
+    NewCluster(ClusterView),
     /// A server that is not part of a cluster.
     Standalone(Arc<Peer>),
 }
 
-/// How many additional views are fetched at most, if views disagree.
-const MAX_ADDITIONAL_VIEWS: usize = 3;
+/// The answer of one node.
+enum Answer {
+    View(ClusterView, ReportedIdentity),
+    /// It has no cluster support.
+    Standalone,
+}
 
-/// Queries `peers` in order until `wanted` of them have returned a view, and chooses one view. If the
-/// views disagree, a few more are fetched.
+/// Queries `peers` in order until enough of them have returned a view, and decides what follows ([`Survey`]).
 ///
-/// If no peer returns a view, the error contains the reason of each.
+/// If that is nothing, the error contains the reason of each.
 pub fn discover(
     peers: &[Arc<Peer>],
-    wanted: usize,
-    mode: ClusterMode,
+    discovery: Discovery<'_>,
     call: &Call<'_>,
 ) -> Result<Discovered> {
-    let mut views = Vec::new();
+    let Discovery {
+        wanted,
+        config,
+        present,
+    } = discovery;
+    let known = present.known_ids();
+    let mut survey = Survey::new(&known);
+    let mut standalone = None;
     let mut errors: Vec<Error> = Vec::new();
-    let mut empty = None;
+    let mut asked = 0;
+    let mut failed = 0;
     for peer in peers {
-        if is_settled(&views, wanted) || views.len() >= wanted + MAX_ADDITIONAL_VIEWS {
-            break;
-        }
         let time = now();
-        if call.deadline.passed(time) {
+        if survey.is_settled(wanted) || call.deadline.passed(time) {
             break;
         }
-        match fetch_view(peer, mode, &call.with_start(time)) {
-            Ok(Discovered::Standalone(peer)) => return Ok(Discovered::Standalone(peer)),
-            Ok(Discovered::Cluster(view)) if view.shards.is_empty() => empty = Some(view),
-            Ok(Discovered::Cluster(view)) => views.push(view),
+        asked += 1;
+        let address = peer.address();
+        let mut answer = fetch_view(peer, config.cluster, &call.with_start(time));
+        if is_unexpected(&answer, &survey) && peer.resolve_again() {
+            answer = fetch_view(peer, config.cluster, &call.with_start(now()));
+        }
+        match answer {
+            Ok(Answer::Standalone) if config.cluster == ClusterMode::No || present.standalone => {
+                return Ok(Discovered::Standalone(peer.clone()));
+            }
+            Ok(Answer::Standalone) => {
+                survey.add_standalone();
+                errors.push(unused(address, "has no cluster support", &survey));
+                standalone.get_or_insert(peer);
+            }
+            Ok(Answer::View(view, identity)) => {
+                let is_seed = config.seeds.contains(address);
+                if survey.add_view(view, &identity, is_seed) == Relation::OtherCluster {
+                    errors.push(unused(address, "belongs to another cluster", &survey));
+                }
+            }
             Err(error) if matches!(error.code, Code::Interrupted | Code::Closed) => {
                 return Err(error);
             }
-            Err(error) => errors.push(error),
+            Err(error) => {
+                failed += 1;
+                errors.push(error);
+            }
         }
     }
-    if let Some(view) = reconcile(views) {
-        return Ok(Discovered::Cluster(view));
+    match (
+        survey.conclude(peers.len() - asked, failed, config.seeds.len()),
+        standalone,
+    ) {
+        (Conclusion::Cluster(view), _) => Ok(Discovered::Cluster(view)),
+        (Conclusion::NewCluster(view), _) => Ok(Discovered::NewCluster(view)),
+        (Conclusion::Standalone, Some(peer)) => Ok(Discovered::Standalone(peer.clone())),
+        _ => Err(combine_errors(peers.len(), &errors, call)),
     }
-    if let Some(view) = empty {
-        return Ok(Discovered::Cluster(view));
+}
+
+/// Whether a node is not one of the client's cluster, perhaps because its name belongs to another address by now.
+fn is_unexpected(answer: &Result<Answer>, survey: &Survey<'_>) -> bool {
+    match answer {
+        Ok(Answer::View(view, identity)) => {
+            survey.relation(view, identity) == Relation::OtherCluster
+        }
+        Ok(Answer::Standalone) => survey.knows_cluster(),
+        Err(_) => false,
     }
-    Err(combine_errors(peers.len(), &errors, call))
+}
+
+/// Why the answer of a node is not used: `problem` says what it is.
+fn unused(address: &Address, problem: &str, survey: &Survey<'_>) -> Error {
+    let reason = match survey.knows_cluster() {
+        false => "but not every host of the url has said so; name one host only to use it",
+        true => {
+            "so it does not replace the cluster that this client knows; a new client can use it"
+        }
+    };
+    let message = format_args!("{address} {problem}, {reason}");
+    Error::new(Code::Connect, message).at(address.to_string())
 }
 
 /// Combines the errors of the peers into one. An authentication error takes precedence.
@@ -101,25 +167,24 @@ fn combine_errors(peers: usize, errors: &[Error], call: &Call<'_>) -> Error {
 }
 
 /// Fetches the view of one node.
-fn fetch_view(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Discovered> {
+fn fetch_view(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Answer> {
     if mode == ClusterMode::No {
         peer.open(ConnectionKind::Primary, call.attempt_until(call.deadline))?;
-        return Ok(Discovered::Standalone(peer.clone()));
+        return Ok(Answer::Standalone);
     }
     let attempt = call.attempt_at(call.began);
     let commands = [
         CommandBody::Args(&[b"CLUSTER", b"SLOTS"]),
         CommandBody::Args(&[b"CLUSTER", b"INFO"]),
     ];
-    let opened = peer.open_with_commands(ConnectionKind::Primary, &commands, attempt);
-    // The caller's command was not sent, only these two.
-    let mut connection = opened.map_err(|e| e.sent(false))?;
+    let (mut connection, identity) = peer.open_for_discovery(&commands, attempt)?;
     let slots_reply = connection.reply(attempt)?;
     if slots_reply.view().kind() == Kind::Error {
         let text = slots_reply.view().text().unwrap_or_default();
         return handle_error_reply(peer, mode, &String::from_utf8_lossy(text));
     }
     let mut view = slots(slots_reply.view(), peer.address())?;
+    view.has_foreign_ids = has_foreign_ids(&view, &identity, peer.address());
     connection.check(call)?;
     // CLUSTER INFO is optional: without an epoch, the view is of unknown age.
     let info_reply = connection.reply(attempt)?;
@@ -128,14 +193,26 @@ fn fetch_view(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Di
     {
         view.epoch = info.current_epoch;
     }
-    Ok(Discovered::Cluster(view))
+    Ok(Answer::View(view, identity))
+}
+
+/// Whether the ids of a view are not those that the nodes report: the node that has sent it denies its own entry.
+fn has_foreign_ids(view: &ClusterView, identity: &ReportedIdentity, from: &Address) -> bool {
+    match identity {
+        ReportedIdentity::Unknown | ReportedIdentity::NotNow => false,
+        ReportedIdentity::NoCluster => true,
+        ReportedIdentity::Node(id) => {
+            view.nodes().all(|node| node.id != *id)
+                && view.nodes().any(|node| node.address == *from)
+        }
+    }
 }
 
 /// Handles an error reply to CLUSTER SLOTS.
-fn handle_error_reply(peer: &Arc<Peer>, mode: ClusterMode, reply: &str) -> Result<Discovered> {
+fn handle_error_reply(peer: &Arc<Peer>, mode: ClusterMode, reply: &str) -> Result<Answer> {
     if reply.contains("cluster support disabled") {
         if mode == ClusterMode::Auto {
-            return Ok(Discovered::Standalone(peer.clone()));
+            return Ok(Answer::Standalone);
         }
         return Err(Error::new(
             Code::Invalid,

@@ -3,6 +3,7 @@
 mod discover;
 mod info;
 mod key_slot;
+mod known_ids;
 mod parse;
 mod reconcile;
 mod redirect;
@@ -10,9 +11,10 @@ mod replication;
 mod self_report;
 mod slot_map;
 mod slot_set;
+mod survey;
 mod view;
 
-pub use discover::{Discovered, discover};
+pub use discover::{Discovered, Discovery, discover};
 pub use info::{InfoView, info};
 pub use key_slot::{SLOTS, key_slot};
 pub use parse::{shards, slots};

@@ -201,7 +201,7 @@ fn node_entry(
     };
     let node = address.map(|address| {
         let mut node = NodeView {
-            id: key.clone(),
+            id: key.as_str().into(),
             address,
             names: Vec::new(),
             zone: None,

@@ -29,9 +29,7 @@ pub fn reconcile(mut views: Vec<ClusterView>) -> Option<ClusterView> {
     if most(&views)? > 0 {
         views.retain(|view| view.slots() > 0);
     }
-    let related = relatives(&views)?;
-    let mut related = related.into_iter();
-    views.retain(|_| related.next().unwrap_or(false));
+    let mut views = largest_family(views);
     let newest = views.iter().map(|view| view.epoch).max()?;
     views.retain(|view| view.epoch == newest || view.epoch == 0);
     let slots = most(&views)?;
@@ -68,14 +66,22 @@ pub fn is_settled(views: &[ClusterView], wanted: usize) -> bool {
     views.len() >= wanted && most.is_some_and(|n| n >= wanted)
 }
 
-/// For each view, whether it is of the same cluster as most of them.
-fn relatives(views: &[ClusterView]) -> Option<Vec<bool>> {
-    let nodes: Vec<_> = views.iter().map(nodes).collect();
-    let related = |a: usize, b: usize| a == b || !nodes[a].is_disjoint(&nodes[b]);
-    let all = 0..views.len();
-    let count = |a: usize| all.clone().filter(|b| related(a, *b)).count();
-    let best = first_with_most(all.clone().map(count))?;
-    Some(all.map(|view| related(best, view)).collect())
+/// The views that are of the same cluster as most of them.
+pub fn largest_family(mut views: Vec<ClusterView>) -> Vec<ClusterView> {
+    let count = |a: &ClusterView| views.iter().filter(|b| are_related(a, b)).count();
+    if let Some(best) = first_with_most(views.iter().map(count)) {
+        let related: Vec<bool> = (views.iter())
+            .map(|view| are_related(&views[best], view))
+            .collect();
+        let mut related = related.into_iter();
+        views.retain(|_| related.next().unwrap_or(false));
+    }
+    views
+}
+
+/// Whether two views are of the same cluster: they have a node in common.
+pub fn are_related(a: &ClusterView, b: &ClusterView) -> bool {
+    std::ptr::eq(a, b) || !nodes(a).is_disjoint(&nodes(b))
 }
 
 /// The index of the largest count; of the first one if several are equal.
@@ -88,16 +94,14 @@ fn first_with_most(counts: impl Iterator<Item = usize>) -> Option<usize> {
 
 /// The ids of all nodes of a view.
 fn nodes(view: &ClusterView) -> HashSet<&str> {
-    let shards = view.shards.iter();
-    let nodes = shards.flat_map(|shard| shard.primary.iter().chain(&shard.replicas));
-    nodes.map(|node| node.id.as_str()).collect()
+    view.nodes().map(|node| &*node.id).collect()
 }
 
 /// The owner of each range of slots, in order.
 fn owners(view: &ClusterView) -> Vec<(u16, u16, Option<&str>)> {
     let mut owners = Vec::new();
     for shard in &view.shards {
-        let id = shard.primary.as_ref().map(|node| node.id.as_str());
+        let id = shard.primary.as_ref().map(|node| &*node.id);
         for (first, last) in &shard.ranges {
             owners.push((*first, *last, id));
         }

@@ -1,6 +1,7 @@
 //! An immutable snapshot of the cluster: which shard owns which slot.
 
 use super::key_slot::SLOTS;
+use super::known_ids::KnownIds;
 use super::view::{ClusterView, NodeView};
 use crate::address::Address;
 use crate::net::Peer;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 /// One server of the cluster.
 #[derive(Clone, Debug)]
 pub struct Node {
-    pub id: String,
+    pub id: Arc<str>,
     pub zone: Option<String>,
     pub peer: Arc<Peer>,
     /// Its index in [`Topology::nodes`].
@@ -33,6 +34,9 @@ impl Shard {
 
 const NO_OWNER: u16 = u16::MAX;
 
+/// How many nodes redirections add to the topology between two refreshes at most.
+const MAX_UNCONFIRMED_NODES: usize = 32;
+
 /// A snapshot of the cluster. It never changes, and is replaced by newer ones.
 #[derive(Clone, Debug)]
 pub struct Topology {
@@ -42,6 +46,11 @@ pub struct Topology {
     pub nodes: Vec<Arc<Node>>,
     /// One server without cluster support.
     pub standalone: bool,
+    /// The ids of the nodes are those that the nodes themselves report, so that a node that reports another one is
+    /// another node.
+    pub has_verified_ids: bool,
+    /// The number of nodes that no view contained: redirections have added them.
+    pub unconfirmed_nodes: usize,
     /// For each slot, the index of its shard, or [`NO_OWNER`].
     owners: Box<[u16]>,
 }
@@ -54,6 +63,8 @@ impl Topology {
             shards: Vec::new(),
             nodes: Vec::new(),
             standalone: false,
+            has_verified_ids: false,
+            unconfirmed_nodes: 0,
             owners: Box::default(),
         }
     }
@@ -79,13 +90,13 @@ impl Topology {
         topology
     }
 
-    /// The topology of a view; `peer` returns the peer of an address.
-    pub fn from_view(view: &ClusterView, peer: impl Fn(&Address) -> Arc<Peer>) -> Topology {
+    /// The topology of a view; `peer` returns the peer of a node.
+    pub fn from_view(view: &ClusterView, peer: impl Fn(&NodeView) -> Arc<Peer>) -> Topology {
         let mut topology = Topology::without_owners();
+        topology.has_verified_ids = !view.has_foreign_ids;
         for shard in &view.shards {
-            let mut add = |node: &NodeView| {
-                topology.add_node(node.id.clone(), node.zone.clone(), peer(&node.address))
-            };
+            let mut add =
+                |node: &NodeView| topology.add_node(node.id.clone(), node.zone.clone(), peer(node));
             let primary = shard.primary.as_ref().map(&mut add);
             let replicas = shard.replicas.iter().map(&mut add).collect();
             let number = topology.shards.len() as u16;
@@ -98,13 +109,13 @@ impl Topology {
     }
 
     /// The same topology with other peers.
-    pub fn with_peers(&self, peer: impl Fn(&Address) -> Arc<Peer>) -> Topology {
+    pub fn with_peers(&self, peer: impl Fn(&Node) -> Arc<Peer>) -> Topology {
         let nodes: Vec<Arc<Node>> = self
             .nodes
             .iter()
             .map(|node| {
                 Arc::new(Node {
-                    peer: peer(node.peer.address()),
+                    peer: peer(node),
                     ..Node::clone(node)
                 })
             })
@@ -120,16 +131,17 @@ impl Topology {
                     replicas: shard.replicas.iter().map(with_peer).collect(),
                 })
                 .collect(),
-            standalone: self.standalone,
             owners: self.owners.clone(),
             nodes: nodes.clone(),
+            ..*self
         }
     }
 
-    /// Whether two snapshots are equal, but for their version.
+    /// Whether a snapshot says nothing new over this one, but for its version.
     pub fn is_equivalent(&self, other: &Topology) -> bool {
         let same = |a: &Arc<Node>, b: &Arc<Node>| a.id == b.id && Arc::ptr_eq(&a.peer, &b.peer);
-        self.owners == other.owners
+        (self.has_verified_ids || !other.has_verified_ids)
+            && self.owners == other.owners
             && self.shards.len() == other.shards.len()
             && self.shards.iter().zip(&other.shards).all(|(a, b)| {
                 a.nodes().count() == b.nodes().count()
@@ -138,9 +150,14 @@ impl Topology {
             })
     }
 
-    fn add_node(&mut self, id: String, zone: Option<String>, peer: Arc<Peer>) -> Arc<Node> {
+    fn add_node(
+        &mut self,
+        id: impl Into<Arc<str>>,
+        zone: Option<String>,
+        peer: Arc<Peer>,
+    ) -> Arc<Node> {
         let node = Arc::new(Node {
-            id,
+            id: id.into(),
             zone,
             peer,
             index: self.nodes.len(),
@@ -177,6 +194,14 @@ impl Topology {
     /// Whether the shard with this index owns a slot.
     pub fn has_slots(&self, shard: usize) -> bool {
         self.owners.iter().any(|owner| usize::from(*owner) == shard)
+    }
+
+    /// The nodes that stand for the cluster: it is another cluster if none of their ids is in it.
+    pub fn known_ids(&self) -> KnownIds {
+        match self.standalone {
+            true => KnownIds::default(),
+            false => self.nodes.iter().map(|node| node.id.clone()).collect(),
+        }
     }
 
     /// The node with this address.
@@ -245,6 +270,9 @@ impl Topology {
     /// If the MOVED was outdated, or the replica has become the primary of another shard, the shard's
     /// next command receives a MOVED that restores the roles. A MOVED never removes a replica: the
     /// refresh after it corrects them.
+    ///
+    /// `None` also if the target is not in the topology, and [`MAX_UNCONFIRMED_NODES`] others already were not: then
+    /// only a refresh adds more.
     pub fn patched(
         &self,
         slot: u16,
@@ -255,6 +283,10 @@ impl Topology {
         let is_target = |node: &Arc<Node>| node.peer.address() == to;
         let has_primary = |shard: &Shard| shard.primary.as_ref().is_some_and(is_target);
         if self.shards.get(usize::from(owner)).is_some_and(has_primary) {
+            return None;
+        }
+        let is_full = self.unconfirmed_nodes >= MAX_UNCONFIRMED_NODES;
+        if is_full && !self.nodes.iter().any(is_target) {
             return None;
         }
         let mut next = self.clone();
@@ -271,7 +303,10 @@ impl Topology {
         } else {
             let node = match self.nodes.iter().find(|n| is_target(n)) {
                 Some(node) => node.clone(),
-                None => next.add_node(to.to_string(), None, peer()),
+                None => {
+                    next.unconfirmed_nodes += 1;
+                    next.add_node(to.to_string(), None, peer())
+                }
             };
             next.shards.push(Shard {
                 primary: Some(node),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::key_slot::SLOTS;
 use super::slot_set::SlotSet;
@@ -19,7 +20,7 @@ const MAX_NAMES: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeView {
     /// The node id, or "host:port" if the server gives no id (Redis < 4.0).
-    pub id: String,
+    pub id: Arc<str>,
     /// The address to connect to.
     pub address: Address,
     /// Its other addresses.
@@ -62,12 +63,20 @@ pub struct ClusterView {
     pub conflicts: usize,
     /// The first invalid part of the reply, which was skipped; for the log.
     pub defect: Option<String>,
+    /// The node reports another id in its handshake than the view has for its address, as a proxy may do. Set by the
+    /// caller.
+    pub has_foreign_ids: bool,
 }
 
 impl ClusterView {
     /// The number of slots that have an owner.
     pub fn slots(&self) -> usize {
         self.shards.iter().map(ShardView::slots).sum()
+    }
+
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeView> {
+        let shards = self.shards.iter();
+        shards.flat_map(|shard| shard.primary.iter().chain(&shard.replicas))
     }
 }
 
@@ -294,6 +303,7 @@ impl<'a> ViewBuilder<'a> {
                 epoch: 0,
                 conflicts: self.conflicts,
                 defect,
+                has_foreign_ids: false,
             }),
         }
     }

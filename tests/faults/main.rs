@@ -12,6 +12,7 @@ mod connection_loss;
 mod deadlines;
 mod early_send;
 mod failover;
+mod identity;
 mod interrupts;
 mod isolation;
 mod malformed_input;

@@ -162,7 +162,7 @@ fn unlinked_or_diverged_replica_serves_no_bounded_read() {
         .with("read_from", "replica")
         .with("max_staleness_ms", "10000");
     assert_eq!(run(&bounded, "GET k"), "primary");
-    let slots = fake.calls("CLUSTER");
+    let slots = fake.calls("CLUSTER SLOTS");
     run(&bounded, "GET k");
     assert!(
         slots >= 2,

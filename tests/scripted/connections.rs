@@ -11,7 +11,7 @@ use rediscluster::error::Code;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{Action, FakeCluster};
 
 #[test]
@@ -177,7 +177,8 @@ fn plain_client_at_tls_port_gets_a_hint() {
         client.error().map(|error| error.message.clone()).unwrap()
     };
     for action in actions {
-        let error = error_of("HELLO", action);
+        // It does so on every command.
+        let error = error_of("", action);
         assert!(
             error.contains("is it a TLS port? Then the URL begins with rediss://"),
             "{error}"
@@ -268,6 +269,218 @@ fn connection_closed_while_idle_costs_no_command() {
         assert_eq!(show(atomic(&client, &transaction).view()), "[7]");
         assert_eq!(fake.calls("EXEC"), executed);
         close_idle();
+    }
+}
+
+// ---- Handshakes that proxies and old servers refuse -------------------------------------------------
+
+/// Every node of the cluster answers some commands so.
+fn answers(fake: &FakeCluster, nodes: usize, answers: &'static [(&'static str, &'static str)]) {
+    for node in 0..nodes {
+        fake.on(node, move |_, command| {
+            let answer = answers.iter().find(|(name, _)| is_command(command, name));
+            answer.map(|(_, text)| match *text {
+                "" => Action::Close,
+                text => Action::send(text),
+            })
+        });
+    }
+}
+
+fn with_password(fake: &FakeCluster) -> String {
+    fake.url().replace("redis://", "redis://:secret@")
+}
+
+#[test]
+fn hello_refused_in_any_words_falls_back_to_resp2() {
+    for refusal in [
+        "-unsupported command 'hello'\r\n",
+        "-ERR unknown command 'hello'\r\n",
+        "-invalid request\r\n",
+        "-NOAUTH Authentication required.\r\n",
+        "-NOPERM no permission\r\n",
+    ] {
+        let fake = FakeCluster::new(2);
+        let refusals: &'static [_] = Box::leak(Box::new([("HELLO", refusal)]));
+        answers(&fake, 2, refusals);
+        let client = Arc::new(client(&with_password(&fake)));
+        assert_eq!(
+            run_all(&client, &["SET k v", "GET k"]),
+            ["OK", "v"],
+            "{refusal}"
+        );
+        assert_eq!(
+            fake.calls("AUTH"),
+            fake.calls("HELLO"),
+            "once for each connection"
+        );
+    }
+    // Without a password, NOAUTH is final.
+    let fake = FakeCluster::new(1);
+    answers(
+        &fake,
+        1,
+        &[("HELLO", "-NOAUTH Authentication required.\r\n")],
+    );
+    let client = Client::create(&fake.url());
+    assert_eq!(client.error().map(|e| e.code), Some(Code::Auth));
+}
+
+#[test]
+fn wrong_password_after_refused_hello_is_tried_once() {
+    for refusal in [
+        "-WRONGPASS invalid password\r\n",
+        "-ERR invalid password\r\n",
+    ] {
+        let fake = FakeCluster::new(1);
+        let refusals: &'static [_] = Box::leak(Box::new([
+            ("HELLO", "-unsupported command 'hello'\r\n"),
+            ("AUTH", refusal),
+        ]));
+        answers(&fake, 1, refusals);
+        let client = Client::create(&with_password(&fake));
+        let error = client.error().expect("the password is wrong");
+        assert_eq!(error.code, Code::Auth, "{error}");
+        assert_eq!(fake.calls("AUTH"), 1, "{refusal}");
+        let text = run(&client, "SET k v");
+        assert!(
+            text.contains("refused AUTH") && !text.contains("secret"),
+            "{text}"
+        );
+        assert!(fake.calls("AUTH") <= 2, "{refusal}");
+    }
+}
+
+#[test]
+fn proxy_that_closes_on_hello_is_used_with_resp2() {
+    let fake = FakeCluster::new(2);
+    answers(&fake, 2, &[("HELLO", "")]);
+    let client = Arc::new(client(&fake.url()));
+    for n in 0..4 {
+        for node in 0..2 {
+            let key = key_of(node, 2, n);
+            assert_eq!(run(&client, &format!("GET {key}")), "nil");
+            assert_eq!(run(&client, &format!("SET {key} v")), "OK");
+            fake.node(node).close_connections();
+        }
+    }
+    // One connection that was closed, and one that showed that this was no accident.
+    let each = [0, 1].map(|node| fake.node(node).calls("HELLO"));
+    assert_eq!(each, [2, 2], "and then never again");
+}
+
+#[test]
+fn proxy_that_closes_on_every_unknown_command_is_used() {
+    let fake = FakeCluster::new(1);
+    let closed = [
+        ("HELLO", ""),
+        ("CLIENT", ""),
+        ("CLUSTER", ""),
+        ("READONLY", ""),
+    ];
+    answers(&fake, 1, Box::leak(Box::new(closed)));
+    let client = client(&(with_password(&fake) + "?cluster=no"));
+    assert_eq!(run(&client, "SET k v"), "OK");
+    assert_eq!(run(&client.readonly(), "GET k"), "v");
+    assert_eq!(
+        fake.calls("READONLY"),
+        0,
+        "a replica behind it would redirect"
+    );
+}
+
+#[test]
+fn connection_closed_once_on_hello_keeps_resp3() {
+    let fake = FakeCluster::new(1);
+    let closed = AtomicBool::new(false);
+    fake.on(0, move |_, command| {
+        let closes = is_command(command, "HELLO") && !closed.swap(true, Ordering::SeqCst);
+        closes.then_some(Action::Close)
+    });
+    let client = client(&fake.url());
+    // A null, and not a bulk string of length -1, which only a peer that has said HELLO gets.
+    assert_eq!(run(&client, "GET k"), "nil");
+    fake.node(0).close_connections();
+    assert_eq!(run(&client, "GET k"), "nil");
+    let received = fake.node(0).received_text();
+    let greeted = received
+        .iter()
+        .filter(|c| c.iter().any(|c| c.starts_with("HELLO")));
+    let read = received.iter().filter(|c| c.iter().any(|c| c == "GET k"));
+    assert!(
+        read.clone().all(|c| c[0].starts_with("HELLO")),
+        "{received:?}"
+    );
+    assert!(greeted.count() >= read.count());
+}
+
+#[test]
+fn password_that_server_does_not_need_is_no_error() {
+    for (protocol, refusal) in [
+        (
+            "?protocol=2",
+            "-ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+             configuration is correct?\r\n",
+        ),
+        (
+            "?protocol=2",
+            "-ERR Client sent AUTH, but no password is set\r\n",
+        ),
+        ("", "-ERR Client sent AUTH, but no password is set\r\n"),
+    ] {
+        let fake = FakeCluster::new(2);
+        let refusals: &'static [_] = Box::leak(Box::new([
+            ("HELLO", "-ERR unknown command 'HELLO'\r\n"),
+            ("AUTH", refusal),
+        ]));
+        answers(&fake, 2, refusals);
+        let client = client(&(with_password(&fake) + protocol));
+        for node in 0..2 {
+            assert_eq!(run(&client, &format!("SET {} v", key_of(node, 2, 1))), "OK");
+        }
+    }
+}
+
+#[test]
+fn readonly_refused_without_replicas_serves_reads_at_once() {
+    for refusal in [
+        "-ERR unknown command 'READONLY'\r\n",
+        "-unsupported command 'readonly'\r\n",
+        "-ERR This instance has cluster support disabled\r\n",
+    ] {
+        let fake = FakeCluster::new(2);
+        fake.put("k", "v");
+        let refusals: &'static [_] = Box::leak(Box::new([("READONLY", refusal)]));
+        answers(&fake, 2, refusals);
+        let readonly = client(&fake.url()).readonly();
+        let began = Instant::now();
+        assert_eq!(run(&readonly, "GET k"), "v", "{refusal}");
+        assert!(
+            began.elapsed() < Duration::from_millis(500),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+}
+
+#[test]
+fn refused_client_name_is_reported_with_node_and_reason() {
+    let fake = FakeCluster::new(1);
+    answers(
+        &fake,
+        1,
+        &[("CLIENT SETNAME", "-ERR unknown command 'CLIENT'\r\n")],
+    );
+    let client = Client::create(&(fake.url() + "?client_name=me"));
+    let error = client.error().expect("the name was refused");
+    let node = format!("127.0.0.1:{}", fake.port(0));
+    for part in [
+        node.as_str(),
+        "refused CLIENT SETNAME",
+        "unknown command",
+        "client_name",
+    ] {
+        assert!(error.message.contains(part), "{part}: {error}");
     }
 }
 

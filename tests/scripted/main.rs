@@ -5,6 +5,7 @@ mod common;
 
 mod connections;
 mod fork;
+mod identity;
 mod long_lists;
 mod modules;
 mod partial_replies;

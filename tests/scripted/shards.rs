@@ -289,7 +289,7 @@ fn promoted_shard_named_by_moved_is_counted_once() {
                 return Some(Action::send(counts[node % 2]));
             }
             // Refreshes fail, so that the known topology stays.
-            is_command(command, "CLUSTER").then_some(Action::Close)
+            is_command(command, "CLUSTER SLOTS").then_some(Action::Close)
         });
     }
     // The second shard has a new primary and owns a slot of the first.
@@ -322,7 +322,7 @@ fn moved_to_replica_is_undone_by_next_redirection() {
             if node == 0 && is_command(command, "GET") {
                 return Some(Action::send(&old));
             }
-            is_command(command, "CLUSTER").then_some(Action::Close)
+            is_command(command, "CLUSTER SLOTS").then_some(Action::Close)
         });
     }
     // The slot moved to the second shard. Its old owner redirects to the replica, which was the primary before.

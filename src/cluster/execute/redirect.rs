@@ -19,6 +19,9 @@ impl ExecState<'_> {
         to: &Address,
         mut error: Error,
     ) {
+        if let Err(refused) = self.core.config.admission(to) {
+            return pending.fail(&refused);
+        }
         let peer = self.process.peer(to, &self.core.config);
         if !self.is_healthy_or_probed(&peer) {
             // The node is unhealthy, and the slot will probably move to another. This redirection is not followed, and so not

@@ -1,6 +1,7 @@
 //! The state that all handles of one cluster share, and how a forked child gets its own.
 
 use super::module_commands::ModuleCommands;
+use super::peer_table::PeerTable;
 use super::refresh_state::RefreshState;
 use super::scans::Scans;
 use super::scripts::{Scripts, may_have_script};
@@ -16,12 +17,11 @@ use crate::net::{DescriptorRegistry, MemoryBudget, Peer, Tls, Wakers, process_nu
 use crate::random;
 use crate::route::Classified;
 use crate::sync::{Condvar, Mutex, lock, try_lock};
-use crate::topology::Topology;
+use crate::topology::{ClusterView, NodeView, Topology};
 use arc_swap::ArcSwap;
 use once_cell::race::OnceBox;
-use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The shared state of one cluster.
 pub struct Core {
@@ -42,7 +42,7 @@ pub struct ProcessState {
     pub wakers: Wakers,
     tls: Option<Tls>,
     pub topology: ArcSwap<Topology>,
-    peers: Mutex<BTreeMap<Address, Arc<Peer>>>,
+    peers: Mutex<PeerTable>,
     descriptors: Arc<DescriptorRegistry>,
     memory: Arc<MemoryBudget>,
     pub refresh: Mutex<RefreshState>,
@@ -70,7 +70,7 @@ impl ProcessState {
             wakers: Wakers::default(),
             tls,
             topology: ArcSwap::from_pointee(Topology::empty()),
-            peers: Mutex::new(BTreeMap::new()),
+            peers: Mutex::default(),
             descriptors: Arc::default(),
             memory: MemoryBudget::new(config.max_memory_bytes),
             refresh: Mutex::default(),
@@ -90,35 +90,81 @@ impl ProcessState {
         self.number
     }
 
-    /// The only peer at an address.
+    /// The peer at an address, for a redirection or a seed.
     pub fn peer(&self, address: &Address, config: &Arc<Config>) -> Arc<Peer> {
-        lock(&self.peers)
-            .entry(address.clone())
-            .or_insert_with(|| {
-                Arc::new(Peer::new(
-                    address.clone(),
-                    config.clone(),
-                    self.tls.as_ref(),
-                    self.descriptors.clone(),
-                    self.memory.clone(),
-                ))
-            })
-            .clone()
+        let has_verified_ids = self.topology.load().has_verified_ids;
+        let create = || {
+            let peer = self.new_peer(address, config);
+            if has_verified_ids {
+                peer.identity.expect_cluster_node(None);
+            }
+            peer
+        };
+        // A peer that this one displaces is dropped after the lock.
+        let (peer, _displaced) = lock(&self.peers).find_or_add(address, create);
+        peer
     }
 
-    /// Drops the peers that are not in `topology`. Their connections are closed when the last call
-    /// on them ends. This includes a seed that has left the cluster: a later refresh connects to it again.
-    pub fn retain_peers_of(&self, topology: &Topology) {
-        let used: HashSet<*const Peer> = topology
-            .nodes
-            .iter()
-            .map(|n| Arc::as_ptr(&n.peer))
-            .collect();
-        lock(&self.peers).retain(|_, peer| used.contains(&Arc::as_ptr(peer)));
+    /// The peer of a node of a new view: the one at its address, unless that is known to be another node. It is not in
+    /// the table before [`ProcessState::set_topology`].
+    pub fn peer_of(&self, node: &NodeView, view: &ClusterView, config: &Arc<Config>) -> Arc<Peer> {
+        let is_same = |peer: &Arc<Peer>| view.has_foreign_ids || peer.identity.may_be(&node.id);
+        let at_address = lock(&self.peers).find(&node.address).cloned();
+        if let Some(peer) = at_address.filter(is_same) {
+            return peer;
+        }
+        // Two nodes of the topology may have the same address, one of which is gone.
+        let present = self.topology.load();
+        let same = present.nodes.iter().find(|other| {
+            other.id == node.id && other.peer.address() == &node.address && is_same(&other.peer)
+        });
+        same.map_or_else(|| self.new_peer(&node.address, config), |n| n.peer.clone())
+    }
+
+    fn new_peer(&self, address: &Address, config: &Arc<Config>) -> Arc<Peer> {
+        Arc::new(Peer::new(
+            address.clone(),
+            config.clone(),
+            self.tls.as_ref(),
+            self.descriptors.clone(),
+            self.memory.clone(),
+        ))
+    }
+
+    /// Makes the peers of a topology the only ones, and tells each which node it is. The connections of the others are
+    /// closed when the last call on them ends.
+    pub fn set_topology(&self, topology: Arc<Topology>) {
+        for node in &topology.nodes {
+            let identity = &node.peer.identity;
+            match (topology.standalone, topology.has_verified_ids) {
+                (true, _) => identity.expect_standalone(),
+                (false, true) => identity.expect_cluster_node(Some(&node.id)),
+                (false, false) => {}
+            }
+        }
+        for shard in &topology.shards {
+            let has_replicas = !shard.replicas.is_empty();
+            for node in shard.nodes() {
+                node.peer
+                    .has_replicas
+                    .store(has_replicas, Ordering::Relaxed);
+            }
+        }
+        // Dropped after the lock.
+        let _removed = lock(&self.peers).set_topology(&topology);
+        self.topology.store(topology);
+    }
+
+    /// Stores a topology that has a new node, to which a redirection has led.
+    pub fn set_patched_topology(&self, topology: Arc<Topology>, added: &Address) {
+        if let Some(node) = topology.node_at(added) {
+            lock(&self.peers).add_mapped(node.peer.clone());
+        }
+        self.topology.store(topology);
     }
 
     pub fn peers(&self) -> Vec<Arc<Peer>> {
-        lock(&self.peers).values().cloned().collect()
+        lock(&self.peers).all()
     }
 
     /// Remembers the body of a script that a command loads or runs.
@@ -136,8 +182,8 @@ impl ProcessState {
     fn of_child(parent: &ProcessState, number: i32, config: &Arc<Config>) -> ProcessState {
         let child = ProcessState::new(number, parent.tls.clone(), config);
         let topology = parent.topology.load_full();
-        child.topology.store(Arc::new(
-            topology.with_peers(|address| child.peer(address, config)),
+        child.set_topology(Arc::new(
+            topology.with_peers(|node| child.new_peer(node.peer.address(), config)),
         ));
         copy_unless_locked(&parent.scans, &child.scans);
         copy_unless_locked(&parent.scripts, &child.scripts);

@@ -2,6 +2,7 @@
 
 mod core;
 mod module_commands;
+mod peer_table;
 mod refresh;
 mod refresh_state;
 mod scans;

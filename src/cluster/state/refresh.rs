@@ -11,7 +11,7 @@ use crate::log;
 use crate::net::{Call, POLL_INTERVAL, Peer, PthreadCancelDisabled};
 use crate::sim_hooks::rng;
 use crate::sync::{lock, notify_all, wait};
-use crate::topology::{Discovered, Topology, discover};
+use crate::topology::{ClusterView, Discovered, Discovery, NodeView, Topology, discover};
 use rand::Rng;
 use rand::seq::SliceRandom;
 use std::sync::Arc;
@@ -118,15 +118,19 @@ impl Core {
         count(&self.stats.refreshes);
         let changed = match discovered {
             Ok(Discovered::Standalone(peer)) => {
-                Ok(self.adopt(process, Topology::of_standalone(peer), None))
+                Ok(self.adopt(process, Topology::of_standalone(peer), Epoch::Unknown))
             }
             Ok(Discovered::Cluster(view)) => {
-                if let Some(defect) = &view.defect {
-                    log::log(log::WARN, || format!("topology: {defect}"));
-                }
-                let topology =
-                    Topology::from_view(&view, |address| process.peer(address, &self.config));
-                Ok(self.adopt(process, topology, Some(view.epoch)))
+                let topology = self.topology_of(process, &view);
+                Ok(self.adopt(process, topology, Epoch::of(view.epoch)))
+            }
+            Ok(Discovered::NewCluster(view)) => {
+                log::log(log::WARN, || {
+                    "topology: no node of the cluster is left; the seeds lead to another one, which is used from now on"
+                        .to_string()
+                });
+                let topology = self.topology_of(process, &view);
+                Ok(self.adopt(process, topology, Epoch::OfNewCluster(view.epoch)))
             }
             Err(error) => {
                 count(&self.stats.refresh_failures);
@@ -138,6 +142,24 @@ impl Core {
         changed.map(drop)
     }
 
+    /// The topology of a view, without replicas that the option `allowed_hosts` refuses. A refused primary stays, so that
+    /// commands for its slots fail with the reason.
+    fn topology_of(&self, process: &ProcessState, view: &ClusterView) -> Topology {
+        if let Some(defect) = &view.defect {
+            log::log(log::WARN, || format!("topology: {defect}"));
+        }
+        let mut view = view.clone();
+        for shard in &mut view.shards {
+            let nodes = shard.primary.iter().chain(&shard.replicas);
+            for error in nodes.filter_map(|node| self.config.admission(&node.address).err()) {
+                log::log(log::WARN, || format!("topology: {error}"));
+            }
+            let is_admitted = |node: &NodeView| self.config.admission(&node.address).is_ok();
+            shard.replicas.retain(is_admitted);
+        }
+        Topology::from_view(&view, |node| process.peer_of(node, &view, &self.config))
+    }
+
     /// Collects `views` views. When the topology is known, an unresponsive node gets a shorter attempt
     /// timeout, unless every node fails so: a caller's command is waiting.
     fn discover_from(
@@ -147,17 +169,22 @@ impl Core {
         views: usize,
         call: &Call<'_>,
     ) -> Result<Discovered> {
-        let mode = self.config.cluster;
-        if process.topology.load().version > 0 {
+        let present = process.topology.load();
+        let discovery = Discovery {
+            wanted: views,
+            config: &self.config,
+            present: &present,
+        };
+        if present.version > 0 {
             let slowest = peers.iter().map(|peer| peer.handshake_ms()).max();
             let timeout_ms = (call.attempt_ms / 4).max(slowest.unwrap_or_default() * 4);
             let short_call = call.with_attempt_timeout(timeout_ms.min(call.attempt_ms));
-            match discover(peers, views, mode, &short_call) {
+            match discover(peers, discovery, &short_call) {
                 Err(error) if error.code == Code::Timeout => {}
                 discovered => return discovered,
             }
         }
-        discover(peers, views, mode, &call.with_start(now()))
+        discover(peers, discovery, &call.with_start(now()))
     }
 
     /// The nodes to ask, in order: healthy nodes in random order, then the seeds, then unhealthy nodes.
@@ -194,7 +221,7 @@ impl Core {
     }
 
     /// Replaces the topology unless the new one is older or the same; returns whether it changed.
-    fn adopt(&self, process: &ProcessState, topology: Topology, epoch: Option<u64>) -> bool {
+    fn adopt(&self, process: &ProcessState, topology: Topology, epoch: Epoch) -> bool {
         // Logged with no lock held: the logger may call the library.
         match self.try_adopt(process, topology, epoch) {
             Adoption::Outdated(epoch) => log::log(log::WARN, || {
@@ -219,27 +246,26 @@ impl Core {
         false
     }
 
-    fn try_adopt(
-        &self,
-        process: &ProcessState,
-        mut topology: Topology,
-        epoch: Option<u64>,
-    ) -> Adoption {
+    fn try_adopt(&self, process: &ProcessState, mut topology: Topology, epoch: Epoch) -> Adoption {
         let mut refresh = lock(&process.refresh);
-        if let Some(epoch) = epoch.filter(|e| *e > 0) {
-            if epoch < refresh.epoch && refresh.rejected_views < MAX_REJECTED_VIEWS {
+        match epoch {
+            Epoch::Unknown => {}
+            Epoch::Known(epoch)
+                if epoch < refresh.epoch && refresh.rejected_views < MAX_REJECTED_VIEWS =>
+            {
                 refresh.rejected_views += 1;
                 return Adoption::Outdated(epoch);
             }
-            refresh.epoch = epoch;
-            refresh.rejected_views = 0;
+            Epoch::Known(epoch) | Epoch::OfNewCluster(epoch) => {
+                refresh.epoch = epoch;
+                refresh.rejected_views = 0;
+            }
         }
         let present = process.topology.load();
         if present.version > 0 && present.is_equivalent(&topology) {
             return Adoption::Unchanged;
         }
         topology.version = present.version + 1;
-        process.retain_peers_of(&topology);
         // A new owner's replicas may lag behind it. A promoted replica has had the slot all the time.
         if present.version > 0 {
             process
@@ -247,12 +273,15 @@ impl Core {
                 .mark(topology.slots_of_new_shards(&present), now());
         }
         let topology = Arc::new(topology);
-        process.topology.store(topology.clone());
+        process.set_topology(topology.clone());
         Adoption::Changed(topology)
     }
 
     /// Assigns one slot to the node that a MOVED names.
     pub fn patch(&self, process: &ProcessState, slot: u16, to: &Address) {
+        if self.config.admission(to).is_err() {
+            return;
+        }
         // Serialized by the lock of refreshes, which is never held while waiting for a socket.
         let mut refresh = lock(&process.refresh);
         let present = process.topology.load();
@@ -264,7 +293,7 @@ impl Core {
             if (present.owner(slot)).is_some_and(|owner| !topology.has_slots(owner)) {
                 refresh.next_at = None;
             }
-            process.topology.store(Arc::new(topology));
+            process.set_patched_topology(Arc::new(topology), to);
         }
     }
 
@@ -318,6 +347,24 @@ fn applies_to_other_callers(error: &Error) -> bool {
         error.code,
         Code::Timeout | Code::Interrupted | Code::Closed | Code::Internal
     )
+}
+
+/// The epoch of a new view of the cluster.
+#[derive(Clone, Copy)]
+enum Epoch {
+    Unknown,
+    Known(u64),
+    /// That of another cluster: the epochs before it mean nothing.
+    OfNewCluster(u64),
+}
+
+impl Epoch {
+    fn of(number: u64) -> Epoch {
+        match number {
+            0 => Epoch::Unknown,
+            number => Epoch::Known(number),
+        }
+    }
 }
 
 /// The outcome of a new view of the cluster.

@@ -42,6 +42,8 @@ pub struct Connection {
     leased_values: usize,
     /// Whether push frames may arrive between replies: RESP3 was negotiated.
     pub pushes: bool,
+    /// The connection serves one user, and is dropped then.
+    pub is_single_use: bool,
     /// When the connection was last released.
     pub used: Time,
 }
@@ -63,6 +65,7 @@ impl Connection {
             values: ValueList::default(),
             leased_values: 0,
             pushes: false,
+            is_single_use: false,
             used: now(),
         }
     }
@@ -453,6 +456,7 @@ impl Connection {
         if (!self.input.is_empty() && !self.drop_pushes())
             || self.decoder.is_mid_reply()
             || !self.is_flushed()
+            || self.is_single_use
             || self.stream.has_buffered()
         {
             return false;

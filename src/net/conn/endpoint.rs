@@ -32,4 +32,9 @@ impl Endpoint {
             resolver: Resolver::default(),
         }
     }
+
+    /// The next connection resolves the host's name again. False if it has no name.
+    pub fn resolve_again(&self) -> bool {
+        self.resolver.forget()
+    }
 }

@@ -1,116 +1,200 @@
 //! The handshake: the commands that set up a new connection.
 //!
 //! HELLO with the credentials comes first. AUTH is sent only if the server does not support HELLO, and nothing is
-//! pipelined after it, because a server that refuses it may not answer pipelined commands (redis#15640). The connection
-//! fails if any command is refused, except an unknown CLIENT SETINFO.
+//! pipelined after it, because a server that refuses it may not answer pipelined commands (redis#15640). CLUSTER MYID
+//! shows which node has answered, at no round trip of its own. What follows a refusal is in `refusal`.
 
 use super::connection::Connection;
 use super::connection_kind::ConnectionKind;
+use super::refusal::{Consequence, RefusalContext, Step, consequence, refuses_every_command};
+use super::reported_identity::ReportedIdentity;
 use crate::config::{Config, Protocol};
 use crate::error::{Code, Error, Result};
 use crate::net::wait::Attempt;
-use crate::resp::{CommandBody, Kind, Reply};
+use crate::resp::{CommandBody, Kind, Reply, View};
 use std::borrow::Cow;
 
-/// Sets up a new connection. Returns the availability zone that the node names (Valkey 8 and later). The commands in
-/// `first` are sent with the last command of the handshake, to save a round trip, and the caller reads their replies.
-/// An error reports whether any of `first` may have run: a server that refuses one command runs those behind it.
-pub fn handshake(
-    connection: &mut Connection,
-    config: &Config,
-    kind: ConnectionKind,
-    first: &[CommandBody<'_>],
-    attempt: Attempt<'_>,
-) -> Result<Option<String>> {
-    let mut handshake = Handshake {
-        connection,
-        attempt,
-        size: usize::MAX,
-    };
-    let outcome = handshake.run(config, kind, first);
-    let sent = handshake.connection.written() > handshake.size;
-    outcome.map_err(|mut e| {
-        if let Some(password) = &config.password {
-            e.message = password.remove_from(&e.message);
-        }
-        let sent = sent && e.sent;
-        e.sent(sent)
-    })
+/// Which commands a handshake has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// HELLO, unless the option `protocol` is 2, and all others.
+    Hello,
+    /// The same without HELLO, on which the node closes connections.
+    NoHello,
+    /// Only what the options demand, for a proxy that may close connections on other commands, too.
+    Minimal,
 }
 
-/// A command of the handshake that has been sent.
-struct SentCommand {
-    name: &'static str,
-    /// Whether the connection fails if the server refuses the command.
-    is_required: bool,
+/// What a new connection is for.
+#[derive(Clone, Copy)]
+pub struct HandshakePlan<'a> {
+    pub config: &'a Config,
+    pub kind: ConnectionKind,
+    pub opening: Opening,
+    /// Whether CLUSTER MYID is sent.
+    pub asks_identity: bool,
+    /// Whether the node is of a shard that has replicas, which serve reads only after READONLY.
+    pub has_replicas: bool,
+    /// Commands of the caller, sent with the last command of the handshake to save a round trip. The caller reads their
+    /// replies.
+    pub first: &'a [CommandBody<'a>],
+}
+
+/// What a node says in the handshake.
+#[derive(Debug, Default)]
+pub struct Greeting {
+    /// Its availability zone (Valkey 8 and later).
+    pub zone: Option<String>,
+    pub identity: ReportedIdentity,
+    /// A refusal that the handshake has gone on without: for the log.
+    pub warning: Option<String>,
+}
+
+/// Why a handshake has failed.
+pub enum HandshakeError {
+    /// The node closed the connection instead of replying to HELLO, without saying why.
+    ClosedOnHello(Error),
+    Other(Error),
+}
+
+impl HandshakeError {
+    /// The same with another error.
+    pub fn map(self, change: impl FnOnce(Error) -> Error) -> HandshakeError {
+        match self {
+            HandshakeError::ClosedOnHello(error) => HandshakeError::ClosedOnHello(change(error)),
+            HandshakeError::Other(error) => HandshakeError::Other(change(error)),
+        }
+    }
+}
+
+impl HandshakePlan<'_> {
+    /// A message of the node, which may repeat what it was sent.
+    fn without_password(&self, message: &str) -> String {
+        match &self.config.password {
+            Some(password) => password.remove_from(message),
+            None => message.to_owned(),
+        }
+    }
+}
+
+impl From<Error> for HandshakeError {
+    fn from(error: Error) -> HandshakeError {
+        HandshakeError::Other(error)
+    }
+}
+
+/// Sets up a new connection. An error reports whether any of the first commands may have run: a server that refuses one
+/// command runs those behind it.
+pub fn handshake(
+    connection: &mut Connection,
+    plan: &HandshakePlan<'_>,
+    attempt: Attempt<'_>,
+) -> std::result::Result<Greeting, HandshakeError> {
+    let mut handshake = Handshake {
+        connection,
+        plan,
+        attempt,
+        size: usize::MAX,
+        mode: None,
+        greeting: Greeting::default(),
+    };
+    let outcome = handshake.run();
+    let sent = handshake.connection.written() > handshake.size;
+    let greeting = handshake.greeting;
+    outcome.map(|()| greeting).map_err(|error| {
+        error.map(|mut e| {
+            e.message = plan.without_password(&e.message);
+            let sent = sent && e.sent;
+            e.sent(sent)
+        })
+    })
 }
 
 struct Handshake<'a> {
     connection: &'a mut Connection,
+    plan: &'a HandshakePlan<'a>,
     attempt: Attempt<'a>,
     /// The number of bytes of the handshake; `usize::MAX` until all its commands have been pushed.
     size: usize,
+    /// The field `mode` of the reply to HELLO.
+    mode: Option<String>,
+    greeting: Greeting,
 }
 
 impl Handshake<'_> {
-    fn run(
-        &mut self,
-        config: &Config,
-        kind: ConnectionKind,
-        first: &[CommandBody<'_>],
-    ) -> Result<Option<String>> {
-        let password = config.password.as_ref().map(|p| p.reveal());
-        let user = config.user.as_deref().unwrap_or("default");
-        let mut resp3 = config.protocol == Protocol::Resp3;
-        let mut zone = None;
-        if resp3 {
-            let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
-            if let Some(password) = password {
-                hello.extend([b"AUTH".as_slice(), user.as_bytes(), password.as_bytes()]);
-            }
-            self.connection.push(&CommandBody::SecretArgs(&hello));
+    fn run(&mut self) -> std::result::Result<(), HandshakeError> {
+        let config = self.plan.config;
+        if self.plan.opening == Opening::Hello && config.protocol == Protocol::Resp3 {
+            self.push_hello();
             // With a password, the rest is sent after it has been accepted.
-            let sent = match password {
-                None => self.send_setup(config, kind, first),
+            let sent = match config.password {
+                None => self.send_setup(),
                 Some(_) => Vec::new(),
             };
-            let reply = self.reply()?;
-            if let Some(error) = refusal(&reply, "HELLO") {
-                // ERR: Redis before 6 does not support HELLO. NOPROTO: a proxy does not support the protocol version.
-                // NOPERM: the ACL does not grant it.
-                let is_unknown = ["ERR", "NOPROTO", "NOPERM"]
-                    .iter()
-                    .any(|word| error.message.split(' ').any(|w| w == *word));
-                if !is_unknown
-                    || error.message.contains("invalid password")
-                    || is_maxclients(&error.message)
-                {
-                    return Err(error);
-                }
-                resp3 = false;
-            } else {
-                self.connection.pushes = true;
-                let name = reply.view().find("availability_zone");
-                let name = name.and_then(|name| name.str());
-                zone = name.filter(|name| !name.is_empty()).map(str::to_string);
-            }
+            let is_accepted = self.read_hello()?;
             if !sent.is_empty() {
-                return self.read_setup_replies(&sent).map(|()| zone);
+                return Ok(self.read_setup_replies(&sent)?);
             }
-        }
-        if !resp3 && let Some(password) = password {
-            let mut auth: Vec<&[u8]> = vec![b"AUTH"];
-            // Redis before 6 has no users.
-            auth.extend(config.user.as_ref().map(|user| user.as_bytes()));
-            auth.push(password.as_bytes());
-            self.connection.push(&CommandBody::SecretArgs(&auth));
-            let reply = self.reply()?;
-            if let Some(error) = refusal(&reply, "AUTH") {
-                return Err(error);
+            if !is_accepted {
+                self.authenticate()?;
             }
+        } else {
+            self.authenticate()?;
         }
-        let sent = self.send_setup(config, kind, first);
-        self.read_setup_replies(&sent).map(|()| zone)
+        let sent = self.send_setup();
+        Ok(self.read_setup_replies(&sent)?)
+    }
+
+    fn push_hello(&mut self) {
+        let config = self.plan.config;
+        let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
+        if let Some(password) = &config.password {
+            let user = config.user.as_deref().unwrap_or("default");
+            hello.extend([
+                b"AUTH".as_slice(),
+                user.as_bytes(),
+                password.reveal().as_bytes(),
+            ]);
+        }
+        self.connection.push(&CommandBody::SecretArgs(&hello));
+    }
+
+    /// Reads the reply to HELLO. False if the connection uses RESP2 instead.
+    fn read_hello(&mut self) -> std::result::Result<bool, HandshakeError> {
+        let reply = self.reply().map_err(|error| match error.code {
+            Code::Io => HandshakeError::ClosedOnHello(error),
+            _ => HandshakeError::Other(error),
+        })?;
+        if let Some(message) = message(&reply) {
+            self.on_refusal(Step::Hello, &reply, &message)?;
+            return Ok(false);
+        }
+        self.connection.pushes = true;
+        let text = |name| {
+            let value = reply.view().find(name).and_then(|value| value.str());
+            value.filter(|text| !text.is_empty()).map(str::to_string)
+        };
+        self.greeting.zone = text("availability_zone");
+        self.mode = text("mode");
+        Ok(true)
+    }
+
+    /// Sends AUTH if there is a password.
+    fn authenticate(&mut self) -> Result<()> {
+        let config = self.plan.config;
+        let Some(password) = &config.password else {
+            return Ok(());
+        };
+        let mut auth: Vec<&[u8]> = vec![b"AUTH"];
+        // Redis before 6 has no users.
+        auth.extend(config.user.as_ref().map(|user| user.as_bytes()));
+        auth.push(password.reveal().as_bytes());
+        self.connection.push(&CommandBody::SecretArgs(&auth));
+        let reply = self.reply()?;
+        match message(&reply) {
+            Some(message) => self.on_refusal(Step::Auth, &reply, &message),
+            None => Ok(()),
+        }
     }
 
     /// The next reply. A server that closes the connection at once may have sent an error before, which can be received
@@ -131,36 +215,46 @@ impl Handshake<'_> {
         }
     }
 
-    /// Sends the commands after the authentication, and `first`.
-    fn send_setup(
-        &mut self,
-        config: &Config,
-        kind: ConnectionKind,
-        first: &[CommandBody<'_>],
-    ) -> Vec<SentCommand> {
-        let version = env!("CARGO_PKG_VERSION").as_bytes();
+    /// Sends the commands after the authentication, and the first commands of the caller.
+    fn send_setup(&mut self) -> Vec<Step> {
+        let HandshakePlan {
+            config,
+            kind,
+            opening,
+            asks_identity,
+            first,
+            ..
+        } = *self.plan;
         let mut sent = Vec::new();
-        let mut send = |args: &[&[u8]], name, is_required| {
+        let mut send = |step, args: &[&[u8]]| {
             self.connection.push(&CommandBody::Args(args));
-            sent.push(SentCommand { name, is_required });
+            sent.push(step);
         };
-        if kind.is_readonly() {
-            send(&[b"READONLY"], "READONLY", true);
+        if asks_identity {
+            send(Step::MyId, &[b"CLUSTER", b"MYID"]);
+        }
+        let is_minimal = opening == Opening::Minimal;
+        // Something that the node must reply to. All servers and proxies know PING.
+        if is_minimal {
+            send(Step::Ping, &[b"PING"]);
+        }
+        // Without READONLY, a replica redirects reads.
+        if kind.is_readonly() && !is_minimal {
+            send(Step::Readonly, &[b"READONLY"]);
         }
         if let Some(name) = &config.client_name {
-            let name = name.as_bytes();
-            send(&[b"CLIENT", b"SETNAME", name], "CLIENT SETNAME", true);
+            let args = [b"CLIENT".as_slice(), b"SETNAME", name.as_bytes()];
+            send(Step::SetName, &args);
         }
-        // Redis 7.2 and later, and Valkey. Shown by CLIENT LIST.
-        for (attribute, value) in [
-            (b"LIB-NAME".as_slice(), b"librediscluster".as_slice()),
-            (b"LIB-VER", version),
-        ] {
-            send(
-                &[b"CLIENT", b"SETINFO", attribute, value],
-                "CLIENT SETINFO",
-                false,
-            );
+        if !is_minimal {
+            // Redis 7.2 and later, and Valkey. Shown by CLIENT LIST.
+            let version = env!("CARGO_PKG_VERSION").as_bytes();
+            for (attribute, value) in [
+                (b"LIB-NAME".as_slice(), b"librediscluster".as_slice()),
+                (b"LIB-VER", version),
+            ] {
+                send(Step::SetInfo, &[b"CLIENT", b"SETINFO", attribute, value]);
+            }
         }
         self.size = self.connection.pushed();
         for body in first {
@@ -169,54 +263,76 @@ impl Handshake<'_> {
         sent
     }
 
-    fn read_setup_replies(&mut self, sent: &[SentCommand]) -> Result<()> {
-        for command in sent {
+    fn read_setup_replies(&mut self, sent: &[Step]) -> Result<()> {
+        for step in sent {
             let reply = self.reply()?;
-            let Some(message) = message(&reply) else {
-                continue;
-            };
-            let is_fatal =
-                command.is_required || code(&message) == Code::Auth || is_maxclients(&message);
-            // A server without cluster support refuses READONLY, and serves reads without it.
-            if is_fatal && !message.contains("cluster support disabled") {
-                return Err(refused(&reply, command.name, &message));
+            let message = message(&reply);
+            if *step == Step::MyId {
+                let id = match &message {
+                    Some(message) => Err(message.as_ref()),
+                    None => Ok(reply.view().str().unwrap_or_default()),
+                };
+                self.greeting.identity = ReportedIdentity::of(id, self.mode.as_deref());
+            }
+            match message {
+                Some(message) => self.on_refusal(*step, &reply, &message)?,
+                None => self.check_kind(*step, reply.view())?,
             }
         }
         Ok(())
     }
-}
 
-/// Whether the server has reached maxclients. It sends this error to any command and closes the connection.
-fn is_maxclients(message: &str) -> bool {
-    message.contains("max number of clients")
+    /// Fails if the reply is not of the kind that the command has: then it is the reply to another command.
+    fn check_kind(&self, step: Step, reply: View<'_>) -> Result<()> {
+        let is_text = reply.kind() == Kind::String;
+        let is_right = step == Step::MyId || reply.text() == Some(b"OK");
+        if reply.kind() == Kind::Status || (is_text && is_right) {
+            return Ok(());
+        }
+        let (node, name) = (self.connection.origin().name(), step.name());
+        let problem =
+            format_args!("{node} sent a reply to {name} on a new connection that is none");
+        Err(Error::new(Code::Protocol, problem).at(node))
+    }
+
+    /// Fails if the connection cannot go on after a refusal.
+    fn on_refusal(&mut self, step: Step, reply: &Reply, message: &str) -> Result<()> {
+        let context = RefusalContext {
+            has_password: self.plan.config.password.is_some(),
+            has_replicas: self.plan.has_replicas,
+        };
+        let node = || {
+            let origin = reply.origin_of(reply.root);
+            origin.map_or_else(String::new, |o| o.name().to_string())
+        };
+        match consequence(step, message, context) {
+            Consequence::UseResp2 | Consequence::Ignore => Ok(()),
+            Consequence::Warn => {
+                let name = step.name();
+                self.greeting.warning.get_or_insert_with(|| {
+                    let (node, message) = (node(), self.plan.without_password(message));
+                    format!("{node} refused {name}, and is used without it: {message}")
+                });
+                Ok(())
+            }
+            Consequence::Fail(code) => {
+                let (name, node) = (step.name(), node());
+                let option = match step {
+                    Step::SetName => " (option client_name)",
+                    _ => "",
+                };
+                let error =
+                    format_args!("{node} refused {name}{option} on a new connection: {message}");
+                Err(Error::new(code, error)
+                    .at(node)
+                    .sent(!refuses_every_command(message)))
+            }
+        }
+    }
 }
 
 /// The message of an error reply.
 fn message(reply: &Reply) -> Option<Cow<'_, str>> {
     let view = reply.view();
     (view.kind() == Kind::Error).then(|| String::from_utf8_lossy(view.text().unwrap_or_default()))
-}
-
-/// The error of a command that was refused.
-fn refusal(reply: &Reply, command: &str) -> Option<Error> {
-    message(reply).map(|message| refused(reply, command, &message))
-}
-
-fn refused(reply: &Reply, command: &str, message: &str) -> Error {
-    let node = reply.origin_of(reply.root).map(|o| o.name().to_string());
-    let node = node.unwrap_or_default();
-    let error = format_args!("{node} refused {command} on a new connection: {message}");
-    let refuses_all = message.starts_with("NOAUTH") || is_maxclients(message);
-    Error::new(code(message), error).at(node).sent(!refuses_all)
-}
-
-/// The code of an error in the handshake.
-fn code(message: &str) -> Code {
-    match message.split(' ').next().unwrap_or_default() {
-        "WRONGPASS" | "NOAUTH" | "NOPERM" => Code::Auth,
-        // Redis before 6: a wrong password, or one that is not required.
-        "ERR" if message.contains("invalid password") || message.contains("AUTH") => Code::Auth,
-        "LOADING" | "BUSY" | "MASTERDOWN" => Code::Server,
-        _ => Code::Connect,
-    }
 }

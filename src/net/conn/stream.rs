@@ -3,6 +3,7 @@
 use super::endpoint::Endpoint;
 use super::tls::{Tls, TlsSession};
 use crate::address::Address;
+use crate::config::Admission;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, Recv, RegisteredSocket};
@@ -31,14 +32,20 @@ impl Stream {
             resolver,
             ..
         } = endpoint;
+        let admission = config.admission(address)?;
         let Address { host, port } = config.address_map.apply(address);
         let mut last = Error::new(
             Code::Connect,
             format_args!("{address} does not resolve to an address"),
         );
-        let ips = resolver
+        let mut ips = resolver
             .resolve(&host, port, attempt)
             .map_err(|e| e.at(address.to_string()))?;
+        if admission == Admission::IfResolved {
+            ips.retain(|ip| config.allowed_hosts.has_ip(ip.ip()));
+            let problem = "resolves to no address in the option allowed_hosts";
+            last = Error::new(Code::Connect, format_args!("{address} {problem}"));
+        }
         for (tried, ip) in ips.iter().enumerate() {
             // Each address gets a share of the time, so that one that does not answer leaves time for the others.
             let began = now();

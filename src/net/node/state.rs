@@ -2,6 +2,7 @@
 
 use super::counters::NodeCounters;
 use super::health::Health;
+use super::identity::NodeIdentity;
 use super::load::NodeLoad;
 use super::replica_freshness::ReplicaFreshness;
 use crate::deadline::Time;
@@ -14,10 +15,13 @@ use std::time::Duration;
 /// The state of a node. It lives in the connector that opens connections to it.
 #[derive(Debug, Default)]
 pub struct NodeState {
+    pub identity: NodeIdentity,
     pub health: Health,
     pub load: NodeLoad,
     pub freshness: ReplicaFreshness,
     pub counters: NodeCounters,
+    /// Whether the node is of a shard that has replicas, according to the map.
+    pub has_replicas: AtomicBool,
     zone: ArcSwapOption<String>,
     /// The node has accepted MULTI from this client's user.
     accepts_multi: AtomicBool,

@@ -20,7 +20,8 @@ const SHORT_ATTEMPT: Duration = Duration::from_millis(50);
 pub(super) struct ConnectBackoff {
     /// Whether `failure` is set. Saves the lock in the common case.
     is_active: AtomicBool,
-    failure: Mutex<Option<Failure>>,
+    /// Boxed, because most nodes never fail.
+    failure: Mutex<Option<Box<Failure>>>,
     /// The time that connect and handshake took recently, in milliseconds.
     handshake_ms: AtomicU32,
 }
@@ -87,12 +88,12 @@ impl ConnectBackoff {
             _ => RETRY_AFTER,
         };
         let jitter = crate::sim_hooks::rng().random_range(1.0..1.2);
-        *lock(&self.failure) = Some(Failure {
+        *lock(&self.failure) = Some(Box::new(Failure {
             until: time.plus(pause.mul_f64(jitter)),
             pause,
             // `sent` is about the commands of that connect, and not about those of later callers.
             error: error.clone().sent(false),
-        });
+        }));
         self.is_active.store(true, Ordering::Release);
     }
 

@@ -1,16 +1,23 @@
 //! Opening connections to one node.
 
 use super::connect_backoff::ConnectBackoff;
+use super::hello_support::HelloSupport;
 use crate::address::Address;
-use crate::config::Config;
+use crate::config::{ClusterMode, Config};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
-use crate::net::conn::{Connection, ConnectionKind, Endpoint, MemoryBudget, Stream, handshake};
+use crate::log;
+use crate::net::conn::{
+    Connection, ConnectionKind, Endpoint, Greeting, HandshakeError, HandshakePlan, MemoryBudget,
+    Opening, ReportedIdentity, Stream, handshake,
+};
 use crate::net::node::NodeState;
 use crate::net::sys::PthreadCancelDisabled;
 use crate::net::wait::Attempt;
 use crate::resp::{CommandBody, Limits, Origin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// The shortest time that a caller waits for a connection that is opened beside others.
 const EXTRA_CONNECTION_MIN_MS: u64 = 60;
@@ -24,6 +31,26 @@ pub struct Connector {
     node: NodeState,
     /// For the kinds without and with READONLY, which a node may refuse by itself.
     backoffs: [ConnectBackoff; 2],
+    /// For a node that is not the one that the map names. The topology is still asked of it.
+    identity_backoff: ConnectBackoff,
+    hello: HelloSupport,
+    /// A refusal in a handshake has been logged.
+    has_warned: AtomicBool,
+}
+
+/// A connection that has been set up, and what the node said meanwhile.
+struct Opened {
+    connection: Box<Connection>,
+    greeting: Greeting,
+    took: Duration,
+}
+
+/// The use of a new connection.
+#[derive(Clone, Copy)]
+struct Purpose<'a> {
+    kind: ConnectionKind,
+    /// Commands to send with the handshake.
+    first: &'a [CommandBody<'a>],
 }
 
 impl Connector {
@@ -34,6 +61,9 @@ impl Connector {
             memory,
             node: NodeState::default(),
             backoffs: Default::default(),
+            identity_backoff: ConnectBackoff::default(),
+            hello: HelloSupport::default(),
+            has_warned: AtomicBool::new(false),
         }
     }
 
@@ -66,12 +96,14 @@ impl Connector {
 
     /// Whether a connect has failed so recently that no other is started.
     pub(super) fn is_backing_off(&self, kind: ConnectionKind) -> bool {
-        self.backoff(kind).is_backing_off(now())
+        let time = now();
+        self.backoff(kind).is_backing_off(time) || self.identity_backoff.is_backing_off(time)
     }
 
     /// The error of the last connect, if none has succeeded since.
     pub fn last_error(&self) -> Option<Error> {
-        self.backoffs.iter().find_map(ConnectBackoff::last_error)
+        let backoffs = std::iter::once(&self.identity_backoff).chain(&self.backoffs);
+        backoffs.into_iter().find_map(ConnectBackoff::last_error)
     }
 
     /// The time that connect and handshake took recently.
@@ -88,7 +120,8 @@ impl Connector {
     /// Opens a connection. During a backoff this fails at once with the error of the last connect, so that not every
     /// call of every thread connects to a node that refuses.
     pub fn open(&self, kind: ConnectionKind, attempt: Attempt<'_>) -> Result<Box<Connection>> {
-        let mut connection = self.open_with_commands(kind, &[], attempt)?;
+        let mut connection = self.open_verified(Purpose { kind, first: &[] }, attempt)?;
+        let is_single_use = std::mem::take(&mut connection.is_single_use);
         if !connection.reset_for_reuse(now()) {
             return Err(Error::new(
                 Code::Io,
@@ -99,6 +132,7 @@ impl Connector {
             )
             .at(self.origin.name()));
         }
+        connection.is_single_use = is_single_use;
         Ok(connection)
     }
 
@@ -113,24 +147,80 @@ impl Connector {
         attempt: Attempt<'_>,
     ) -> Result<Box<Connection>> {
         if attempt.call.early && !kind.is_readonly() {
-            return self.open_with_commands(kind, &[*body], attempt);
+            let first = &[*body];
+            return self.open_verified(Purpose { kind, first }, attempt);
         }
         let mut connection = self.open(kind, attempt)?;
         connection.push(body);
         Ok(connection)
     }
 
-    /// Opens a connection and sends `first` with the handshake. The caller reads the replies to `first`. An error
-    /// reports whether any of these commands may have run.
-    pub fn open_with_commands(
+    /// Opens a connection to learn the topology, and sends `first` with the handshake. The caller reads the replies to
+    /// `first`. The node may be another one than the map names: the map that it returns may say so, too.
+    pub fn open_for_discovery(
         &self,
-        kind: ConnectionKind,
         first: &[CommandBody<'_>],
         attempt: Attempt<'_>,
-    ) -> Result<Box<Connection>> {
-        let (backoff, began) = (self.backoff(kind), now());
+    ) -> Result<(Box<Connection>, ReportedIdentity)> {
+        let kind = ConnectionKind::Primary;
+        // The caller's command was not sent, only those of the discovery.
+        let opened = self.open_unverified(Purpose { kind, first }, attempt);
+        let opened = opened.map_err(|e| e.sent(false))?;
+        let identity = opened.greeting.identity.clone();
+        if self.verify(&identity).is_ok() {
+            self.record(kind, opened.took, opened.greeting.zone);
+        }
+        Ok((opened.connection, identity))
+    }
+
+    /// Opens a connection to the node that the map names at this address, and to no other. An error reports whether
+    /// any of the first commands may have run.
+    fn open_verified(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Box<Connection>> {
+        let began = now();
+        self.identity_backoff.try_start(began)?;
+        let Opened {
+            mut connection,
+            greeting,
+            took,
+        } = self.open_unverified(purpose, attempt)?;
+        if let Err(error) = self.verify(&greeting.identity) {
+            self.identity_backoff.on_failure(began, now(), &error);
+            // Reads that are sent early have reached the other node. Their replies are discarded.
+            return Err(error.sent(!purpose.first.is_empty()));
+        }
+        self.identity_backoff.on_success(began, now());
+        // Until it says which node it is, it serves one caller.
+        connection.is_single_use =
+            greeting.identity == ReportedIdentity::NotNow && self.node.identity.is_of_cluster();
+        self.record(purpose.kind, took, greeting.zone);
+        Ok(connection)
+    }
+
+    /// See [`Endpoint::resolve_again`].
+    pub fn resolve_again(&self) -> bool {
+        self.endpoint.resolve_again()
+    }
+
+    fn verify(&self, identity: &ReportedIdentity) -> Result<()> {
+        let outcome = self.node.identity.verify(identity, self.address());
+        if outcome.is_err() {
+            // The name may belong to another address by now.
+            self.resolve_again();
+        }
+        outcome
+    }
+
+    fn record(&self, kind: ConnectionKind, took: Duration, zone: Option<String>) {
+        self.node.record_connection(kind, now(), took, zone);
+    }
+
+    fn open_unverified(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
+        let (backoff, began) = (self.backoff(purpose.kind), now());
         backoff.try_start(began)?;
-        let opened = self.connect(kind, first, attempt);
+        let opened = self.connect(purpose, attempt).map_err(|e| {
+            let sent = e.sent && !purpose.first.is_empty();
+            e.sent(sent)
+        });
         match &opened {
             Ok(_) => backoff.on_success(began, now()),
             // Credentials that are refused for one kind are refused for the other.
@@ -144,15 +234,67 @@ impl Connector {
         opened
     }
 
-    fn connect(
-        &self,
-        kind: ConnectionKind,
-        first: &[CommandBody<'_>],
-        attempt: Attempt<'_>,
-    ) -> Result<Box<Connection>> {
+    /// Connects with HELLO, or without it to a node that closes connections on it.
+    fn connect(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
         let _cancel_disabled = PthreadCancelDisabled::begin();
+        let limit = Deadline::after(now(), self.endpoint.config.connect_timeout_ms);
+        let attempt = attempt.limited_to(limit);
+        let is_unknown = self.hello.is_unknown();
+        if !self.hello.sends_hello() {
+            return self.connect_without_hello(purpose, attempt);
+        }
+        match self.connect_once(purpose, Opening::Hello, attempt) {
+            Err(HandshakeError::ClosedOnHello(error)) => {
+                self.hello.on_close();
+                if !is_unknown {
+                    return Err(error);
+                }
+                let opened = self.connect_without_hello(purpose, attempt);
+                opened.map_err(|_| error)
+            }
+            Err(HandshakeError::Other(error)) => Err(error),
+            Ok(opened) => Ok(opened),
+        }
+    }
+
+    /// Connects without HELLO. The first time that this succeeds, HELLO is tried once more: the node, or what is behind
+    /// it, may just have been restarted.
+    fn connect_without_hello(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
+        // A node of a cluster is a server, and knows the other commands.
+        let opening = match self.node.identity.is_of_cluster() {
+            true => Opening::NoHello,
+            false => Opening::Minimal,
+        };
+        let is_certain = self.hello.is_certain();
+        match self.connect_once(purpose, opening, attempt) {
+            Ok(opened) if is_certain => Ok(opened),
+            Ok(opened) => match self.connect_once(purpose, Opening::Hello, attempt) {
+                Ok(opened) => Ok(opened),
+                Err(HandshakeError::ClosedOnHello(_)) => {
+                    self.hello.on_served_without();
+                    let node = self.origin.name();
+                    self.warn_once(|| {
+                        format!("{node} closes connections on HELLO, and is used with RESP2")
+                    });
+                    Ok(opened)
+                }
+                // Undecided. The next connection tries again.
+                Err(HandshakeError::Other(_)) => Ok(opened),
+            },
+            Err(HandshakeError::ClosedOnHello(error) | HandshakeError::Other(error)) => {
+                self.hello.on_failure_without();
+                Err(error)
+            }
+        }
+    }
+
+    fn connect_once(
+        &self,
+        purpose: Purpose<'_>,
+        opening: Opening,
+        attempt: Attempt<'_>,
+    ) -> std::result::Result<Opened, HandshakeError> {
         let config = &self.endpoint.config;
-        let attempt = attempt.limited_to(Deadline::after(now(), config.connect_timeout_ms));
         let stream = Stream::connect(&self.endpoint, attempt)?;
         let limits = Limits {
             bytes: config.max_reply_bytes,
@@ -162,36 +304,60 @@ impl Connector {
         let origin = self.origin.clone();
         let mut connection = Box::new(Connection::new(stream, origin, limits, &self.memory));
         let began = now();
-        let zone = self
-            .set_up(&mut connection, kind, first, attempt)
-            .map_err(|mut e| {
-                let is_closed_or_invalid = matches!(e.code, Code::Io | Code::Protocol);
-                if is_closed_or_invalid && connection.looks_like_tls_port() {
-                    e.message += " (is it a TLS port? Then the URL begins with rediss://)";
-                }
-                let sent = e.sent && !first.is_empty();
-                e.sent(sent)
+        let plan = HandshakePlan {
+            config,
+            kind: purpose.kind,
+            opening,
+            asks_identity: config.cluster != ClusterMode::No
+                && opening != Opening::Minimal
+                && !self.node.identity.is_standalone(),
+            has_replicas: self.node.has_replicas.load(Ordering::Relaxed),
+            first: purpose.first,
+        };
+        let greeting = self
+            .set_up(&mut connection, &plan, attempt)
+            .map_err(|error| {
+                error.map(|mut e| {
+                    let is_closed_or_invalid = matches!(e.code, Code::Io | Code::Protocol);
+                    if is_closed_or_invalid && connection.looks_like_tls_port() {
+                        e.message += " (is it a TLS port? Then the URL begins with rediss://)";
+                    }
+                    e
+                })
             })?;
-        let time = now();
-        self.node
-            .record_connection(kind, time, time.since(began), zone);
-        Ok(connection)
+        if opening == Opening::Hello {
+            self.hello.on_reply();
+        }
+        if let Some(warning) = &greeting.warning {
+            self.warn_once(|| warning.clone());
+        }
+        Ok(Opened {
+            connection,
+            greeting,
+            took: now().since(began),
+        })
     }
 
-    /// Makes the handshake. Returns the availability zone that the node names.
+    /// Makes the handshake.
     fn set_up(
         &self,
         connection: &mut Connection,
-        kind: ConnectionKind,
-        first: &[CommandBody<'_>],
+        plan: &HandshakePlan<'_>,
         attempt: Attempt<'_>,
-    ) -> Result<Option<String>> {
-        let zone = handshake(connection, &self.endpoint.config, kind, first, attempt)?;
-        if first.is_empty() {
+    ) -> std::result::Result<Greeting, HandshakeError> {
+        let greeting = handshake(connection, plan, attempt)?;
+        if plan.first.is_empty() {
             connection.finish_pushes(attempt)?;
         }
         // Before the caller sends more on the connection.
         connection.check(attempt.call)?;
-        Ok(zone)
+        Ok(greeting)
+    }
+
+    /// Logs a warning about the node, but not for each of its connections.
+    fn warn_once(&self, message: impl FnOnce() -> String) {
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            log::log(log::WARN, message);
+        }
     }
 }

@@ -20,6 +20,7 @@ mod connect_backoff;
 mod connector;
 mod contention;
 mod follower;
+mod hello_support;
 mod leader;
 mod state;
 mod yield_policy;

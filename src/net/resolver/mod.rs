@@ -85,6 +85,11 @@ impl Resolver {
         Ok(with_port(addresses))
     }
 
+    /// Forgets the cached addresses, which have led to another node. Whether there were any.
+    pub fn forget(&self) -> bool {
+        lock(&self.cache).take().is_some()
+    }
+
     /// Expires the cached addresses: none of them accepted a connection, so they may have changed.
     pub fn invalidate(&self) {
         if let Some(cached) = &mut *lock(&self.cache) {

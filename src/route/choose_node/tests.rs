@@ -21,7 +21,7 @@ fn shard(zones: &[&str]) -> Shard {
                 MemoryBudget::new(0),
             );
             Arc::new(Node {
-                id: index.to_string(),
+                id: index.to_string().into(),
                 zone: Some(zone.to_string()).filter(|zone| !zone.is_empty()),
                 peer: Arc::new(peer),
                 index,

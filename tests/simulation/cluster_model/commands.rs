@@ -49,8 +49,12 @@ fn session_command(session: &mut Session, name: &str, args: &[String], asking: b
     "+OK\r\n".to_string()
 }
 
-/// CLUSTER SLOTS and CLUSTER INFO.
+/// CLUSTER SLOTS, CLUSTER INFO and CLUSTER MYID.
 fn topology_request(state: &mut State, node: usize, id: usize, args: &[String]) -> String {
+    // Part of every handshake.
+    if args[1].eq_ignore_ascii_case("MYID") {
+        return bulk_string(&format!("{node:040}"));
+    }
     if let Some(session) = state.cluster.sessions.get_mut(&id) {
         session.had_topology_request = true;
         if session.had_command {

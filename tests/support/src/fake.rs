@@ -29,6 +29,8 @@ struct Shared {
 struct State {
     /// The node that serves each slot; the number of nodes if none does.
     owners: Vec<usize>,
+    /// The number from which the id of each node is made.
+    ids: Vec<usize>,
     /// The primary of each node that is a replica.
     primaries: Vec<Option<usize>>,
     data: HashMap<Vec<u8>, Vec<u8>>,
@@ -58,6 +60,7 @@ impl FakeCluster {
             ports: listeners.iter().map(|l| l.port()).collect(),
             state: Mutex::new(State {
                 owners: (0..slots).map(|slot| slot * primaries / slots).collect(),
+                ids: (1..=count).collect(),
                 primaries: (0..count)
                     .map(|n| (n >= primaries).then_some(n % primaries))
                     .collect(),
@@ -109,6 +112,11 @@ impl FakeCluster {
     /// Takes slots away from their owners.
     pub fn unassign(&self, slots: RangeInclusive<u16>) {
         self.assign(slots, self.nodes.len());
+    }
+
+    /// Gives a node another id, as CLUSTER RESET HARD does.
+    pub fn set_id(&self, node: usize, number: usize) {
+        lock(&self.shared.state).ids[node] = number;
     }
 
     /// Makes a replica the primary of its shard. The other nodes of the shard become its replicas.
@@ -166,9 +174,9 @@ impl FakeCluster {
         format!("redis://{}", self.seeds())
     }
 
-    /// The number of commands with this name at all nodes.
-    pub fn calls(&self, name: &str) -> usize {
-        self.nodes.iter().map(|node| node.calls(name)).sum()
+    /// The number of commands that begin with these words, at all nodes.
+    pub fn calls(&self, words: &str) -> usize {
+        self.nodes.iter().map(|node| node.calls(words)).sum()
     }
 
     /// Puts a value into the map that all nodes share.
@@ -183,9 +191,11 @@ impl FakeCluster {
     }
 }
 
-/// 40 hexadecimal digits that identify the node.
-fn id(node: usize) -> Vec<u8> {
-    bulk(format!("{:040x}", node + 1))
+impl State {
+    /// 40 hexadecimal digits that identify the node.
+    fn id(&self, node: usize) -> Vec<u8> {
+        bulk(format!("{:040x}", self.ids[node]))
+    }
 }
 
 fn int(n: impl std::fmt::Display) -> Vec<u8> {
@@ -216,7 +226,7 @@ impl Shared {
             b"ASKING" => return b"+OK\r\n".to_vec(),
             b"CLUSTER" => {
                 return match word(1).as_deref() {
-                    Some(b"MYID") => id(node),
+                    Some(b"MYID") => state.id(node),
                     Some(b"SLOTS") => self.slots(&state),
                     Some(b"SHARDS") => self.shards(&state, peer.resp3),
                     _ => b"-ERR unknown subcommand of CLUSTER\r\n".to_vec(),
@@ -306,7 +316,7 @@ impl Shared {
             array(&[
                 bulk("127.0.0.1"),
                 int(self.ports[node]),
-                id(node),
+                state.id(node),
                 array(&[]),
             ])
         };
@@ -327,7 +337,7 @@ impl Shared {
             let nodes = self.shard(state, primary).map(|node| {
                 let role = if node == primary { "master" } else { "replica" };
                 let fields = [
-                    ("id", id(node)),
+                    ("id", state.id(node)),
                     ("port", int(self.ports[node])),
                     ("ip", bulk("127.0.0.1")),
                     ("endpoint", bulk("127.0.0.1")),

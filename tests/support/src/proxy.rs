@@ -140,6 +140,9 @@ impl Drop for Proxy {
     }
 }
 
+/// How the reply to CLUSTER MYID begins, which is part of a handshake.
+const NODE_ID: &[u8] = b"$40\r\n";
+
 /// Forwards one direction until an end closes.
 fn carry(
     mut from: TcpStream,
@@ -161,7 +164,8 @@ fn carry(
             }
             // Not a part with several replies, such as those of a handshake: the doubled one would pass for the next
             // reply.
-            if dice.chance(chaos.doubles) && buffer[0] == b'$' {
+            let is_handshake = buffer[0] != b'$' || buffer.starts_with(NODE_ID);
+            if dice.chance(chaos.doubles) && !is_handshake {
                 twice = buffer[..n].repeat(2);
                 changes.fetch_add(1, Ordering::SeqCst);
             }

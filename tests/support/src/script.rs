@@ -261,15 +261,17 @@ impl Script {
         self.received().into_iter().map(show).collect()
     }
 
-    /// The number of commands with this name, on all connections.
-    pub fn calls(&self, name: &str) -> usize {
-        let commands = self.received().into_iter().flatten();
-        commands
-            .filter(|c| {
-                c.first()
-                    .is_some_and(|n| n.eq_ignore_ascii_case(name.as_bytes()))
+    /// The number of commands that begin with these words (`GET`, `CLUSTER SLOTS`), on all connections.
+    pub fn calls(&self, words: &str) -> usize {
+        let begins = |command: &Command| {
+            let mut args = command.iter();
+            words.split(' ').all(|word| {
+                let arg = args.next();
+                arg.is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
             })
-            .count()
+        };
+        let commands = self.received().into_iter().flatten();
+        commands.filter(begins).count()
     }
 
     /// The number of bytes received, on all connections.
@@ -752,7 +754,8 @@ fn greet(next: Option<&Line>, peer: &mut Peer) -> std::result::Result<Flow, Stri
             Step::Expect(want) => matches(want, &command),
             _ => false,
         });
-        match wire::handshake(&command).filter(|_| !wanted) {
+        let reply = wire::handshake(&command).or_else(|| wire::refused_identity(&command));
+        match reply.filter(|_| !wanted) {
             Some(reply) => {
                 peer.write(&reply);
             }

@@ -114,6 +114,17 @@ pub(crate) fn handshake(command: &[Vec<u8>]) -> Option<Vec<u8>> {
     }
 }
 
+/// The reply of a node without an id of its own to CLUSTER MYID, with which clients ask for it in the handshake.
+pub(crate) fn refused_identity(command: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let asks = |at: usize, word: &[u8]| {
+        command
+            .get(at)
+            .is_some_and(|w| w.eq_ignore_ascii_case(word))
+    };
+    (asks(0, b"CLUSTER") && asks(1, b"MYID"))
+        .then(|| b"-ERR unknown subcommand of CLUSTER\r\n".to_vec())
+}
+
 #[cfg(test)]
 mod tests {
     use super::take_command;

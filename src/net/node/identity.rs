@@ -1,0 +1,164 @@
+//! Which node the client's map names at an address, and whether it is the one that answers there.
+
+use crate::address::Address;
+use crate::error::{Code, Error, Result};
+use crate::net::conn::{ReportedIdentity, is_node_id};
+use crate::sync::{Mutex, lock};
+use std::sync::Arc;
+
+/// The identity of the node at one address.
+#[derive(Debug, Default)]
+pub struct NodeIdentity {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    expected: Expected,
+    /// The id that the node has reported while none was expected.
+    found: Option<Arc<str>>,
+}
+
+/// What the client's map says about an address.
+#[derive(Clone, Debug, Default)]
+enum Expected {
+    /// The address is not in the map, or the map has no ids to compare.
+    #[default]
+    Anything,
+    /// Some node of a cluster.
+    ClusterNode,
+    /// The node with this id.
+    Node(Arc<str>),
+    /// The only server of a client without a cluster.
+    Standalone,
+}
+
+impl NodeIdentity {
+    /// The map is that of a cluster. A node with an id that is no node id, as that of a proxy, is not compared.
+    pub fn expect_cluster_node(&self, id: Option<&Arc<str>>) {
+        let mut state = lock(&self.state);
+        state.expected = match (id, &state.expected) {
+            (Some(id), _) if is_node_id(id) => Expected::Node(id.clone()),
+            (_, Expected::Node(known)) => Expected::Node(known.clone()),
+            _ => Expected::ClusterNode,
+        };
+        if matches!(state.expected, Expected::Node(_)) {
+            state.found = None;
+        }
+    }
+
+    /// The map is this server, which is no cluster.
+    pub fn expect_standalone(&self) {
+        lock(&self.state).expected = Expected::Standalone;
+    }
+
+    /// Whether the node at this address may be the one with this id, as far as is known.
+    pub fn may_be(&self, id: &str) -> bool {
+        let state = lock(&self.state);
+        match (&state.expected, &state.found) {
+            (Expected::Node(known), _) => **known == *id || !is_node_id(id),
+            (Expected::Anything | Expected::ClusterNode, Some(found)) => {
+                **found == *id || !is_node_id(id)
+            }
+            (Expected::Anything | Expected::ClusterNode, None) => true,
+            (Expected::Standalone, _) => false,
+        }
+    }
+
+    /// Whether a node of a cluster is expected.
+    pub fn is_of_cluster(&self) -> bool {
+        let state = lock(&self.state);
+        matches!(state.expected, Expected::Node(_) | Expected::ClusterNode)
+    }
+
+    /// Whether nothing is to be learned from the node's id.
+    pub fn is_standalone(&self) -> bool {
+        matches!(lock(&self.state).expected, Expected::Standalone)
+    }
+
+    /// Checks what the node at `address` has reported against the map.
+    pub fn verify(&self, reported: &ReportedIdentity, address: &Address) -> Result<()> {
+        let mut state = lock(&self.state);
+        let (expected, found) = match (&state.expected, reported) {
+            (Expected::Node(id), ReportedIdentity::Node(found)) if id != found => {
+                (format!("node {id}"), format!("node {found}"))
+            }
+            (Expected::Node(id), ReportedIdentity::NoCluster) => (
+                format!("node {id}"),
+                "a server without cluster support".into(),
+            ),
+            (Expected::ClusterNode, ReportedIdentity::NoCluster) => (
+                "a node of this cluster".into(),
+                "a server without cluster support".into(),
+            ),
+            (Expected::Anything | Expected::ClusterNode, ReportedIdentity::Node(found)) => {
+                state.found = Some(found.clone());
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        drop(state);
+        let problem = format_args!(
+            "{address} is {found}, and not {expected} as the cluster's map says; it is not used"
+        );
+        Err(Error::new(Code::Connect, problem).at(address.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(digit: char) -> Arc<str> {
+        String::from_iter([digit; 40]).into()
+    }
+
+    #[test]
+    fn only_the_node_that_the_map_names_is_accepted() {
+        let address = Address::new("10.0.0.1", 7000).unwrap();
+        let (a, b) = (id('a'), id('b'));
+        let anything = NodeIdentity::default();
+        let cluster_node = NodeIdentity::default();
+        cluster_node.expect_cluster_node(None);
+        let proxy = NodeIdentity::default();
+        proxy.expect_cluster_node(Some(&"10.0.0.1:7000".into()));
+        let node_a = NodeIdentity::default();
+        node_a.expect_cluster_node(Some(&a));
+        // A map without ids does not make it forget.
+        node_a.expect_cluster_node(None);
+        let standalone = NodeIdentity::default();
+        standalone.expect_standalone();
+        let node = |id: &Arc<str>| ReportedIdentity::Node(id.clone());
+        let none = ReportedIdentity::NoCluster;
+        for (identity, reported, accepted) in [
+            (&anything, &none, true),
+            (&anything, &node(&b), true),
+            (&cluster_node, &node(&b), true),
+            (&cluster_node, &none, false),
+            (&cluster_node, &ReportedIdentity::Unknown, true),
+            (&proxy, &node(&b), true),
+            (&proxy, &none, false),
+            (&node_a, &node(&a), true),
+            (&node_a, &node(&b), false),
+            (&node_a, &none, false),
+            (&node_a, &ReportedIdentity::Unknown, true),
+            (&node_a, &ReportedIdentity::NotNow, true),
+            (&standalone, &none, true),
+            (&standalone, &node(&b), true),
+        ] {
+            let outcome = identity.verify(reported, &address);
+            assert_eq!(outcome.is_ok(), accepted, "{identity:?} {reported:?}");
+        }
+        let error = node_a.verify(&node(&b), &address).unwrap_err();
+        let text = format!(
+            "CONNECT 10.0.0.1:7000 is node {b}, and not node {a} as the cluster's map says; it is not used"
+        );
+        assert_eq!(error.message, text);
+        assert!(node_a.may_be(&a) && !node_a.may_be(&b) && node_a.may_be("10.0.0.1:7000"));
+        assert!(
+            anything.may_be(&b) && !anything.may_be(&a),
+            "it was found to be b"
+        );
+        assert!(!standalone.may_be(&a));
+    }
+}
