@@ -185,6 +185,23 @@ fn node_that_accepted_multi_is_not_probed_again() {
 }
 
 #[test]
+fn node_that_reports_missing_right_is_probed_again() {
+    let fake = FakeCluster::new(1);
+    queueing(&fake, 0, || Action::send("*1\r\n:1\r\n"));
+    let client = Arc::new(client(&fake.url()));
+    assert_eq!(show(atomic(&client, &["INCR a"]).view()), "[1]");
+    let answer = without_multi(NO_RIGHT);
+    fake.on(0, move |_, command| match () {
+        () if is_command(command, "GET") => Some(Action::send("-NOPERM not any more\r\n")),
+        () => answer(command),
+    });
+    assert_eq!(code(send(&client, "GET a").view()), Code::Auth);
+    let reply = atomic(&client, &["INCR a"]);
+    assert!(!is_sent(reply.view()), "{}", show(reply.view()));
+    assert_eq!(fake.calls("INCR"), 1);
+}
+
+#[test]
 fn transaction_that_ran_without_multi_is_not_repeated() {
     for multi in [
         NO_RIGHT,

@@ -214,6 +214,10 @@ impl ExecState<'_> {
     ) {
         let (peer, stats) = (destination.peer, &self.core.stats);
         let migrating = &self.process.migrating_slots;
+        if let RetryAction::Refused(Code::Auth) = action {
+            // The rights of the user may have changed, that to MULTI too.
+            peer.record_multi(false);
+        }
         match action {
             RetryAction::Deliver(_) | RetryAction::Refused(_) => peer.record_success(),
             RetryAction::Retry(plan) => {
