@@ -44,7 +44,7 @@ struct worker {
     pthread_t thread;
     rdc_client *mine, *pinned;
     rdc_client *volatile target; /* what the signal handler interrupts: also a handle that was closed */
-    int mine_ms, is_named;
+    int mine_ms, is_named, is_inherited; /* the last two: what was set on the pinned handle; it is the parent's */
     char pinned_tag[TAG], name[32];
     char out[16384];
     size_t len;
@@ -366,7 +366,7 @@ static void renew_pinned(struct worker *w) {
     rdc_close(w->pinned);
     tag(w, w->pinned_tag);
     w->pinned = rdc_pin(client, w->pinned_tag, RDC_NTS);
-    w->is_named = 0;
+    w->is_named = w->is_inherited = 0;
 }
 
 /* Sends a command on the pinned handle; an error is journalled. */
@@ -374,6 +374,9 @@ static rdc_reply *pinned_command(struct worker *w, size_t argc, const char *cons
     struct call call = begin(w, LIMIT_MS);
     rdc_reply *r = rdc_command(w->pinned, argc, argv, NULL);
     end(w, &call);
+    /* A child has no connection of its parent: the handle says what is lost with it. */
+    w->is_inherited &= rdc_reply_error(r) != RDC_OK;
+    call.is_calm &= !w->is_inherited;
     if (rdc_reply_error(r) || call.late)
         outcome(w, &call, "-", r);
     return r;
@@ -470,7 +473,7 @@ static void check_own_files(struct worker *w, const int own[OWN_FILES], const st
 static void run_child(struct worker *w, rdc_reply *inherited) {
     struct stat is;
     int own[OWN_FILES], reading = -1, is_daemon = (int)below(w, 2);
-    w->is_child = 1;
+    w->is_child = w->is_inherited = 1;
     if (is_daemon)
         for (int fd = 3; fd < 1024; fd++)
             close(fd);
