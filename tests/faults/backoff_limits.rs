@@ -86,6 +86,7 @@ fn refusing_nodes_get_ten_connects_per_second() {
         assert_eq!(run(&client, &format!("SET {} v", key_of(node, 3, 0))), "OK");
         // Connections are accepted and closed, so that every attempt is counted.
         fake.on(node, |_, _| Some(Action::Close));
+        fake.node(node).close_connections();
     }
     let attempts = |node: usize| fake.node(node).received_text().len();
     let resident = || {

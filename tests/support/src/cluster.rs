@@ -676,7 +676,20 @@ impl Cluster {
             })
         })?;
         self.wait_agreement()?;
-        self.wait_replicas_in_sync()
+        self.wait_replicas_in_sync()?;
+        // A replica that was restarted is missing until its offset has spread again.
+        let live = self.live();
+        let replicas = live.iter().filter(|p| self.replicates_slots(p));
+        let ids: Vec<_> = replicas.map(|p| self.id(p)).collect();
+        self.wait_named(&live, &ids)
+    }
+
+    /// Whether a node is the replica of a primary with slots.
+    fn replicates_slots(&self, process: &Arc<Process>) -> bool {
+        self.view(process).is_ok_and(|view| {
+            let primary = view.myself().and_then(|line| line.primary.as_deref());
+            primary.is_some_and(|id| view.has_slots(id))
+        })
     }
 
     /// How often a node has executed a command (`"get"`, `"cluster|slots"`) since
@@ -747,15 +760,15 @@ impl Cluster {
         })?;
         self.wait_agreement()?;
         self.wait_replicas_in_sync()?;
-        self.wait_named(&all)
+        self.wait_named(&self.live(), &all)
     }
 
-    /// Waits until CLUSTER SLOTS of every node names these nodes. Redis 7.0.15 omits a replica whose offset it
+    /// Waits until CLUSTER SLOTS of each of `nodes` names the nodes with these ids. Redis 7.0.15 omits a replica whose offset it
     /// believes to be 0: until its primary has replicated something, at least one of the pings that it sends every
     /// `repl-ping-replica-period`, and gossip has spread the offset.
-    fn wait_named(&self, ids: &[&str]) -> Result<()> {
+    fn wait_named(&self, nodes: &[&Arc<Process>], ids: &[&str]) -> Result<()> {
         self.wait("not all nodes are named in CLUSTER SLOTS", || {
-            self.nodes.iter().all(|(_, process)| {
+            nodes.iter().all(|process| {
                 let slots = self.ask(process, &["CLUSTER", "SLOTS"]);
                 slots.is_ok_and(|slots| ids.iter().all(|id| names(&slots, id)))
             })

@@ -63,6 +63,11 @@ impl View {
         Some(&line.id)
     }
 
+    /// Whether the node with this id owns any slot.
+    pub fn has_slots(&self, id: &str) -> bool {
+        self.0.iter().any(|l| l.id == id && !l.slots.is_empty())
+    }
+
     /// Whether this node is connected to that one and does not suspect it.
     pub fn is_well(&self, id: &str) -> bool {
         let bad = ["fail", "fail?", "handshake", "noaddr"];
