@@ -441,6 +441,9 @@ static void pinned_transaction(struct worker *w) {
         else
             outcome(w, &call, texts[i], rdc_reply_error(r) ? r : rdc_reply_at(r, i));
     }
+    /* A server leaves the transaction open when it refuses DISCARD. */
+    if (rdc_reply_error(r) == RDC_ERR_AUTH)
+        renew_pinned(w);
     rdc_reply_free(r);
 }
 

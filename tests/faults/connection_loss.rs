@@ -9,7 +9,7 @@ use rediscluster::error::Code;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::{Action, FakeCluster};
+use support::{Action, FakeCluster, slot_of};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -131,6 +131,49 @@ fn retried_write_reports_sent_whatever_retries_return() {
         });
         let got = way(&client, "SET k w");
         assert!(got.ends_with("(IO, sent)"), "{got}");
+    }
+}
+
+#[test]
+fn refused_retry_of_lost_write_reports_sent() {
+    let _serial = serial();
+    let key = key_of(0, 2, 1);
+    let slot = slot_of(key.as_bytes());
+    let loading = "LOADING Redis is loading the dataset in memory";
+    for (refusal, last) in [
+        ("NOPERM no permissions to run SET", ""),
+        (
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "",
+        ),
+        ("ERR unknown command 'SET', with args beginning with: ", ""),
+        // What comes after a redirection says nothing about the first attempt either.
+        ("MOVED", "NOPERM no permissions to run SET"),
+        ("MOVED", loading),
+    ] {
+        for way in [run, |client: &Client, words: &str| {
+            run_all(&Arc::new(client.with("timeout_ms", "300")), &[words])[0].clone()
+        }] {
+            let fake = FakeCluster::new(2);
+            let client = client(&(fake.url() + "?timeout_ms=300&retry_writes=yes"));
+            let reply = match refusal {
+                "MOVED" => format!("-MOVED {slot} 127.0.0.1:{}\r\n", fake.port(1)),
+                _ => format!("-{refusal}\r\n"),
+            };
+            let mut is_lost = false;
+            fake.on(0, move |_, command| {
+                is_command(command, "SET").then(|| match std::mem::replace(&mut is_lost, true) {
+                    false => Action::Close,
+                    true => Action::send(reply.clone()),
+                })
+            });
+            let reply = format!("-{last}\r\n");
+            fake.on(1, move |_, command| {
+                is_command(command, "SET").then(|| Action::send(reply.clone()))
+            });
+            let got = way(&client, &format!("SET {key} v"));
+            assert!(got.ends_with(", sent)"), "{refusal}, {last}: {got}");
+        }
     }
 }
 

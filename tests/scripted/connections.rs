@@ -65,6 +65,41 @@ fn connections_per_node_is_never_exceeded() {
 }
 
 #[test]
+fn timeout_of_extra_connection_starts_no_backoff() {
+    let fake = FakeCluster::new(1);
+    let silent = Arc::new(AtomicBool::new(false));
+    let busy = Arc::new(AtomicBool::new(false));
+    let (is_silent, is_busy) = (silent.clone(), busy.clone());
+    fake.on(0, move |_, command| match () {
+        () if is_command(command, "INCR") => {
+            is_busy.store(true, Ordering::SeqCst);
+            Some(Action::Nothing)
+        }
+        () if is_silent.load(Ordering::SeqCst) => Some(Action::Nothing),
+        () => None,
+    });
+    let client = Arc::new(client(
+        &(fake.url() + "?timeout_ms=3000&attempt_timeout_ms=3000"),
+    ));
+    let impatient = client.with("timeout_ms", "90");
+    let pinned = client.pin(b"k");
+    fake.put("k", "v");
+    assert_eq!(run(&client, "GET k"), "v");
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| run(&client, "INCR n"));
+        wait_for("the connection is busy", || busy.load(Ordering::SeqCst));
+        silent.store(true, Ordering::SeqCst);
+        // It tries a connection of its own for 60 ms, and then waits for the busy one.
+        let got = run(&impatient, "GET k");
+        assert!(got.contains("TIMEOUT"), "{got}");
+        silent.store(false, Ordering::SeqCst);
+        assert_eq!(run(&pinned, "GET k"), "v");
+        fake.node(0).close_connections();
+        waits.join().unwrap();
+    });
+}
+
+#[test]
 fn interrupted_connector_does_not_fail_waiting_threads() {
     for round in 0..6 {
         let fake = FakeCluster::new(1);

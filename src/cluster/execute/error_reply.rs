@@ -284,7 +284,7 @@ fn deliver(
     }
     let mut answer = pending.answer();
     answer.value.code = code as u8;
-    if matches!(action, RetryAction::Refused(_)) {
+    if matches!(action, RetryAction::Refused(_)) && !pending.command.may_have_run() {
         answer.value.flags &= !flag::SENT;
     }
     pending.complete(answer);

@@ -168,9 +168,9 @@ impl<'c> ExecState<'c> {
         if leaves_time_for_write(left, last_round, timeout) {
             return None;
         }
-        let has_not_run = |last: &Error| !last.sent;
         let mut writes = commands.iter().filter(|c| c.is_pending && !c.read);
-        (writes.any(|c| c.last().is_some_and(has_not_run))).then(|| self.timed_out())
+        let has_not_run = |c: &RoutedCommand<'_>| c.last().is_some() && !c.may_have_run();
+        writes.any(has_not_run).then(|| self.timed_out())
     }
 
     fn timed_out(&self) -> Error {

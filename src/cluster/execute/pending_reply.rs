@@ -77,6 +77,9 @@ impl<'r, 'a> PendingCommand<'r, 'a> {
     pub(super) fn fail(&mut self, error: &Error) {
         let mut answer = self.reply.get_or_insert_default().store_error(error);
         answer.value.flags |= flag::NODE_VALUE;
+        if self.command.may_have_run() {
+            answer.value.flags |= flag::SENT;
+        }
         self.complete(answer);
     }
 }

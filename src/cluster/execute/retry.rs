@@ -88,6 +88,7 @@ impl ExecState<'_> {
         self.refresh |= plan.refresh;
         let (cut_short, read) = (was_cut_short(&error, self.attempt_elapsed()), command.read);
         let retry_state = command.retry_state();
+        retry_state.may_have_run |= error.sent && !read;
         retry_state.redirect_target = None;
         retry_state.asking = false;
         // Servers close idle connections: the first loss of one says nothing about the node.

@@ -57,6 +57,8 @@ pub(super) struct RetryState {
     pub(super) primary_only: bool,
     /// The error of the last attempt.
     pub(super) last: Option<Error>,
+    /// It is a write, and an attempt before may have run it: so does every error say, whatever the next attempts return.
+    pub(super) may_have_run: bool,
     /// A replica's answer that lacks a key of a migrating slot, while the primary is asked for the key.
     pub(super) unverified: Option<NodeValue>,
     /// The primary cannot be asked: the unverified answer stands.
@@ -167,6 +169,12 @@ impl<'a> RoutedCommand<'a> {
         self.retry_state
             .as_ref()
             .and_then(|state| state.last.as_ref())
+    }
+
+    pub(super) fn may_have_run(&self) -> bool {
+        self.retry_state
+            .as_ref()
+            .is_some_and(|state| state.may_have_run)
     }
 
     pub(super) fn unverified(&self) -> Option<NodeValue> {

@@ -134,10 +134,10 @@ impl Pool {
     /// A connection for a batch that has waited long enough and has no leader yet. A permit to open one is counted as
     /// an open connection.
     pub(super) fn acquire_for_batch(&self, batch: &Arc<Batch>) -> Option<BatchConnection> {
-        let is_backing_off = self.connector.is_backing_off(self.kind);
+        let may_open_extra = self.connector.may_open_extra(self.kind);
         sim_yield_point!();
         let mut state = lock(&self.state);
-        let may_open = state.open < self.max_connections && (!is_backing_off || state.open == 0);
+        let may_open = state.open < self.max_connections && (may_open_extra || state.open == 0);
         if state.idle.is_empty() && !may_open {
             return None;
         }

@@ -4,7 +4,6 @@ use super::Pool;
 use super::batch::Batch;
 use super::follower::{EntryGuard, Follower};
 use super::leader::LeaderGuard;
-use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::conn::Connection;
 use crate::net::wait::Attempt;
@@ -87,9 +86,7 @@ impl Pool {
                 }
                 AcquireDecision::OpenExtra => {
                     let mut leader = LeaderGuard::new(self, None);
-                    let limit = self.connector.extra_connection_deadline(now());
-                    let attempt_to_open = attempt.limited_to(limit);
-                    match self.connector.open_with(self.kind, body, attempt_to_open) {
+                    match self.connector.open_extra(self.kind, Some(body), attempt) {
                         Ok(connection) => leader.connection = Some(connection),
                         // Not an error of the command, which shares the existing connections.
                         Err(_) => {
@@ -131,7 +128,7 @@ impl Pool {
         } else if state.open < UNCONTENDED_CONNECTIONS.min(self.max_connections)
             && !state.contention.is_contended()
             && state.open_batches.is_empty()
-            && !self.connector.is_backing_off(self.kind)
+            && self.connector.may_open_extra(self.kind)
         {
             state.open += 1;
             AcquireDecision::OpenExtra

@@ -4,7 +4,7 @@ use super::connect_backoff::ConnectBackoff;
 use super::hello_support::HelloSupport;
 use crate::address::Address;
 use crate::config::{ClusterMode, Config};
-use crate::deadline::{Deadline, Time, now};
+use crate::deadline::{Deadline, now};
 use crate::error::{Code, Error, Result};
 use crate::log;
 use crate::net::conn::{
@@ -33,6 +33,8 @@ pub struct Connector {
     backoffs: [ConnectBackoff; 2],
     /// For a node that is not the one that the map names. The topology is still asked of it.
     identity_backoff: ConnectBackoff,
+    /// For connections beside others: see [`Connector::open_extra`].
+    extra_backoff: ConnectBackoff,
     hello: HelloSupport,
     /// A refusal in a handshake has been logged.
     has_warned: AtomicBool,
@@ -51,6 +53,18 @@ struct Purpose<'a> {
     kind: ConnectionKind,
     /// Commands to send with the handshake.
     first: &'a [CommandBody<'a>],
+    /// It is opened beside others: see [`Connector::open_extra`].
+    is_extra: bool,
+}
+
+impl Purpose<'_> {
+    fn of(kind: ConnectionKind) -> Self {
+        Purpose {
+            kind,
+            first: &[],
+            is_extra: false,
+        }
+    }
 }
 
 impl Connector {
@@ -62,6 +76,7 @@ impl Connector {
             node: NodeState::default(),
             backoffs: Default::default(),
             identity_backoff: ConnectBackoff::default(),
+            extra_backoff: ConnectBackoff::default(),
             hello: HelloSupport::default(),
             has_warned: AtomicBool::new(false),
         }
@@ -100,6 +115,11 @@ impl Connector {
         self.backoff(kind).is_backing_off(time) || self.identity_backoff.is_backing_off(time)
     }
 
+    /// Whether a connection may be opened beside others.
+    pub(super) fn may_open_extra(&self, kind: ConnectionKind) -> bool {
+        !self.is_backing_off(kind) && !self.extra_backoff.is_backing_off(now())
+    }
+
     /// The error of the last connect, if none has succeeded since.
     pub fn last_error(&self) -> Option<Error> {
         let backoffs = std::iter::once(&self.identity_backoff).chain(&self.backoffs);
@@ -112,15 +132,35 @@ impl Connector {
         times.max().unwrap_or_default()
     }
 
-    /// The deadline for opening a connection beside others: the caller can wait for one of those instead.
-    pub(super) fn extra_connection_deadline(&self, time: Time) -> Deadline {
-        Deadline::after(time, EXTRA_CONNECTION_MIN_MS.max(self.handshake_ms() * 4))
-    }
-
     /// Opens a connection. During a backoff this fails at once with the error of the last connect, so that not every
     /// call of every thread connects to a node that refuses.
     pub fn open(&self, kind: ConnectionKind, attempt: Attempt<'_>) -> Result<Box<Connection>> {
-        let mut connection = self.open_verified(Purpose { kind, first: &[] }, attempt)?;
+        self.open_empty(Purpose::of(kind), attempt)
+    }
+
+    /// Opens a connection beside others, with a command on it if there is one. The caller can wait for one of the
+    /// others instead, so it waits for this one only a short time. A timeout then shows nothing about the node: it
+    /// delays the next connection beside others, and no connection that is needed.
+    pub(super) fn open_extra(
+        &self,
+        kind: ConnectionKind,
+        body: Option<&CommandBody<'_>>,
+        attempt: Attempt<'_>,
+    ) -> Result<Box<Connection>> {
+        let limit = EXTRA_CONNECTION_MIN_MS.max(self.handshake_ms() * 4);
+        let attempt = attempt.limited_to(Deadline::after(now(), limit));
+        let purpose = Purpose {
+            is_extra: true,
+            ..Purpose::of(kind)
+        };
+        match body {
+            Some(body) => self.open_for(purpose, body, attempt),
+            None => self.open_empty(purpose, attempt),
+        }
+    }
+
+    fn open_empty(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Box<Connection>> {
+        let mut connection = self.open_verified(purpose, attempt)?;
         let is_single_use = std::mem::take(&mut connection.is_single_use);
         if !connection.reset_for_reuse(now()) {
             return Err(Error::new(
@@ -146,11 +186,20 @@ impl Connector {
         body: &CommandBody<'_>,
         attempt: Attempt<'_>,
     ) -> Result<Box<Connection>> {
-        if attempt.call.early && !kind.is_readonly() {
+        self.open_for(Purpose::of(kind), body, attempt)
+    }
+
+    fn open_for(
+        &self,
+        purpose: Purpose<'_>,
+        body: &CommandBody<'_>,
+        attempt: Attempt<'_>,
+    ) -> Result<Box<Connection>> {
+        if attempt.call.early && !purpose.kind.is_readonly() {
             let first = &[*body];
-            return self.open_verified(Purpose { kind, first }, attempt);
+            return self.open_verified(Purpose { first, ..purpose }, attempt);
         }
-        let mut connection = self.open(kind, attempt)?;
+        let mut connection = self.open_empty(purpose, attempt)?;
         connection.push(body);
         Ok(connection)
     }
@@ -164,7 +213,11 @@ impl Connector {
     ) -> Result<(Box<Connection>, ReportedIdentity)> {
         let kind = ConnectionKind::Primary;
         // The caller's command was not sent, only those of the discovery.
-        let opened = self.open_unverified(Purpose { kind, first }, attempt);
+        let purpose = Purpose {
+            first,
+            ..Purpose::of(kind)
+        };
+        let opened = self.open_unverified(purpose, attempt);
         let opened = opened.map_err(|e| e.sent(false))?;
         let identity = opened.greeting.identity.clone();
         if self.verify(&identity).is_ok() {
@@ -222,7 +275,13 @@ impl Connector {
             e.sent(sent)
         });
         match &opened {
-            Ok(_) => backoff.on_success(began, now()),
+            Ok(_) => {
+                backoff.on_success(began, now());
+                self.extra_backoff.on_success(began, now());
+            }
+            Err(error) if purpose.is_extra && error.code == Code::Timeout => {
+                self.extra_backoff.on_failure(began, now(), error);
+            }
             // Credentials that are refused for one kind are refused for the other.
             Err(error) if error.code == Code::Auth => {
                 for backoff in &self.backoffs {

@@ -129,7 +129,7 @@ impl<'a> Follower<'a> {
             if self.has_waited
                 && let Some(acquired) = self.entry.pool.acquire_for_batch(batch)
             {
-                match self.connect(acquired, time) {
+                match self.connect(acquired) {
                     Some(connection) => return self.lead(connection),
                     None => {
                         self.has_waited = false;
@@ -175,7 +175,7 @@ impl<'a> Follower<'a> {
 
     /// The connection to lead the batch with: `Some(None)` means that the leader opens it. None if a connection beside
     /// others could not be opened.
-    fn connect(&self, acquired: BatchConnection, time: Time) -> Option<Option<Box<Connection>>> {
+    fn connect(&self, acquired: BatchConnection) -> Option<Option<Box<Connection>>> {
         let EntryGuard { pool, batch, .. } = self.entry;
         match acquired {
             BatchConnection::Idle(connection) => Some(Some(connection)),
@@ -186,10 +186,11 @@ impl<'a> Follower<'a> {
                     batch,
                     is_used: false,
                 };
-                let limit = pool.connector.extra_connection_deadline(time);
-                let attempt = self.attempt.limited_to(limit);
                 // The error is not one of the command: it waits for a connection that is only busy.
-                let connection = pool.connector.open(pool.kind, attempt).ok()?;
+                let connection = pool
+                    .connector
+                    .open_extra(pool.kind, None, self.attempt)
+                    .ok()?;
                 permit.is_used = true;
                 Some(Some(connection))
             }
