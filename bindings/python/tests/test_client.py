@@ -429,7 +429,7 @@ def test_introspection_returns_topology_stats_and_route(text):
 
 def test_auth_error_hides_password(url):
     with pytest.raises(redis.exceptions.RedisError) as raised:
-        RedisCluster(url=url, password="s3cret")
+        RedisCluster(url=url, username="nobody", password="s3cret")
     assert isinstance(raised.value, redis.exceptions.AuthenticationError)
     assert "s3cret" not in str(raised.value)
 
