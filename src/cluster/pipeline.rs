@@ -13,8 +13,8 @@ use crate::resp::{
     encode_with_prefix, flag, parse_command,
 };
 use crate::route::{
-    Access, BlockingTimeout, Classified, Flag, KeyGroups, Merge, Nodes, Route, RouteOptions, Row,
-    StateChange, classify, is_refused_by_transaction, merge, printable,
+    Access, BlockingTimeout, Classified, KeyGroups, Merge, Nodes, Route, RouteOptions, Row,
+    StateChange, classify, is_refused_by_transaction, marked, merge, printable,
 };
 use crate::topology::{Topology, key_slot};
 use std::sync::Arc;
@@ -85,15 +85,23 @@ impl QueuedCommand {
     /// Its encoded bytes, or those of a part of it, marked if they contain a password.
     #[inline]
     pub(super) fn body<'a>(&self, bytes: &'a [u8]) -> CommandBody<'a> {
-        match self.row {
-            Some(row) if row.flags.has(Flag::Secret) => CommandBody::SecretEncoded(bytes),
-            _ => CommandBody::Encoded(bytes),
-        }
+        marked(self.row, CommandBody::Encoded(bytes))
     }
 
     /// Decodes the arguments.
     pub(super) fn parse<'a>(&self, bytes: &'a [u8], args: &mut Vec<&'a [u8]>) -> Result<usize> {
         parse_command(&bytes[..self.end], self.begin, args)
+    }
+
+    /// Calls `f` with the command as it was appended; `None` if its bytes are not a command.
+    pub(super) fn with_classified<T>(
+        &self,
+        bytes: &[u8],
+        f: impl FnOnce(&Classified<'_>) -> T,
+    ) -> Option<T> {
+        let mut args = Vec::new();
+        self.parse(bytes, &mut args).ok()?;
+        Some(f(&classify(&args)))
     }
 }
 
@@ -504,19 +512,17 @@ impl Pipeline {
             if c.access == Access::Read {
                 return Ok(());
             }
-            let mut args = Vec::new();
-            // It has been parsed before.
-            let _ = c.parse(&self.bytes, &mut args);
-            let command = classify(&args);
-            match self.has_unknown_commands {
-                true => permit(core, config, &command),
-                false => Err(refused_write(core, &command.full_name())),
-            }
+            let permitted =
+                c.with_classified(&self.bytes, |command| match self.has_unknown_commands {
+                    true => permit(core, config, command),
+                    false => Err(refused_write(core, &command.full_name())),
+                });
+            permitted.unwrap_or_else(|| Err(refused_write(core, c.name())))
         };
         let first = self.queued.iter().position(|c| permitted(c).is_err())?;
-        let mut args = Vec::new();
-        let _ = self.queued[first].parse(&self.bytes, &mut args);
-        let first_name = classify(&args).full_name();
+        let first_name =
+            self.queued[first].with_classified(&self.bytes, |command| command.full_name());
+        let first_name = first_name.unwrap_or_default();
         let mut reply = Box::<Reply>::default();
         reply.node_values = Vec::with_capacity(self.queued.len());
         for command in &self.queued {
@@ -566,12 +572,11 @@ impl Pipeline {
         let view = reply.view();
         let is_refused = view.kind() == Kind::Error
             && !is_refused_by_transaction(view.text().unwrap_or_default());
-        let mut args = Vec::new();
-        if !is_refused || command.parse(&self.bytes, &mut args).is_err() {
-            return false;
-        }
-        let command = classify(&args);
-        command.state_change() != StateChange::Nothing && !command.state_effect().begins.is_empty()
+        let begins_state = |command: &Classified<'_>| {
+            command.state_change() != StateChange::Nothing
+                && !command.state_effect().begins.is_empty()
+        };
+        is_refused && command.with_classified(&self.bytes, begins_state) == Some(true)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::pipeline::{Pipeline, QueuedCommand, QueuedRoute};
 use crate::error::Error;
-use crate::route::{Access, classify};
+use crate::route::Access;
 
 /// The slot of the writes that have been passed.
 #[derive(Clone, Copy)]
@@ -36,12 +36,8 @@ impl Pipeline {
     pub(super) fn waiting_ms(&self) -> u64 {
         let waits = self.queued.iter().filter(|c| is_wait(c));
         waits.fold(0, |sum, command| {
-            let mut args = Vec::new();
-            let timeout = match command.parse(&self.bytes, &mut args) {
-                Ok(_) => classify(&args).blocking_timeout,
-                Err(_) => None,
-            };
-            sum.saturating_add(timeout.map_or(0, |timeout| timeout.as_millis()))
+            let timeout = command.with_classified(&self.bytes, |command| command.blocking_timeout);
+            sum.saturating_add(timeout.flatten().map_or(0, |timeout| timeout.as_millis()))
         })
     }
 

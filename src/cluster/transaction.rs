@@ -5,7 +5,7 @@ use crate::cluster::execute::{RoutedCommand, Target};
 use crate::cluster::state::count;
 use crate::error::{Code, Error, Result};
 use crate::resp::{CommandBody, CommandBuffer, Kind, NodeValue, Reply, View, flag};
-use crate::route::{Access, Row, Wording, classify, crossslot, is_refusal, table};
+use crate::route::{Access, Row, Wording, crossslot, is_refusal, table};
 
 /// Commands for several nodes whose answer from one node is complete. Others are refused in a transaction, which would
 /// count, list or change the keys of one shard. A script that one node knows is sent to the others when they need it.
@@ -155,11 +155,10 @@ impl Pipeline {
     }
 
     fn first_key(&self, number: usize) -> Vec<u8> {
-        let mut args = Vec::new();
-        if self.queued[number].parse(&self.bytes, &mut args).is_err() {
-            return Vec::new();
-        }
-        let at = classify(&args).first_key().unwrap_or(1);
-        args.get(at).map(|k| k.to_vec()).unwrap_or_default()
+        let key = self.queued[number].with_classified(&self.bytes, |command| {
+            let at = command.first_key().unwrap_or(1);
+            command.args.get(at).map(|key| key.to_vec())
+        });
+        key.flatten().unwrap_or_default()
     }
 }

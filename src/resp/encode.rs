@@ -71,6 +71,7 @@ impl CommandBody<'_> {
     }
 
     /// The same command, as one that contains a password.
+    #[inline]
     pub fn with_secret(self) -> Self {
         match self {
             CommandBody::Args(args) => CommandBody::SecretArgs(args),

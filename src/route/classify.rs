@@ -44,6 +44,15 @@ pub fn classify<'a>(args: &'a [&'a [u8]]) -> Classified<'a> {
     }
 }
 
+/// The bytes to send of a command with this row, marked if they contain a password.
+#[inline]
+pub fn marked<'b>(row: Option<&Row>, body: CommandBody<'b>) -> CommandBody<'b> {
+    match row {
+        Some(row) if row.flags.has(Flag::Secret) => body.with_secret(),
+        _ => body,
+    }
+}
+
 impl<'a> Classified<'a> {
     /// A command whose row is known at compile time, and whose arguments do not matter.
     pub fn of_row(row: &'static Row, access: Access) -> Classified<'a> {
@@ -79,13 +88,10 @@ impl<'a> Classified<'a> {
         }
     }
 
-    /// The bytes to send, marked if they contain a password.
+    /// See [`marked`].
     #[inline]
     pub fn marked<'b>(&self, body: CommandBody<'b>) -> CommandBody<'b> {
-        match self.row {
-            Some(row) if row.flags.has(Flag::Secret) => body.with_secret(),
-            _ => body,
-        }
+        marked(self.row, body)
     }
 
     #[inline]

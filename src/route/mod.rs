@@ -23,7 +23,7 @@ pub mod table;
 
 pub use access::{BlockingTimeout, access, allows_early_send, blocking_timeout};
 pub use choose_node::{Choice, SelectionCriteria, SkipReason, choose_node};
-pub use classify::{Classified, classify};
+pub use classify::{Classified, classify, marked};
 pub use command::{Access, Block, Flag, Flags, Request, Response, Row};
 pub use connection_state::{StateChange, StateEffect, StatePart, StateParts};
 pub use find::find;
