@@ -70,6 +70,7 @@ fn run(program: &Path, server: Found, seed: u64, time: Duration) -> Vec<Violatio
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| target.watch_replicas(&over));
+        scope.spawn(|| evidence::keep_discarded_files(target.cluster.dir(), nodes, &over));
         let _over = SetOnDrop(&over);
         break_under_load(program, &url, &folder, &target, (seed, time));
     });
