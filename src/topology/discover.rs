@@ -183,6 +183,9 @@ fn fetch_view(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<An
         let text = slots_reply.view().text().unwrap_or_default();
         return handle_error_reply(peer, mode, &String::from_utf8_lossy(text));
     }
+    if peer.address().is_unix() {
+        return Err(unix_cluster_node(peer.address()));
+    }
     let mut view = slots(slots_reply.view(), peer.address())?;
     view.has_foreign_ids = has_foreign_ids(&view, &identity, peer.address());
     connection.check(call)?;
@@ -194,6 +197,15 @@ fn fetch_view(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<An
         view.epoch = info.current_epoch;
     }
     Ok(Answer::View(view, identity))
+}
+
+/// The error of a cluster's node behind a unix socket: the socket leads to no other node.
+fn unix_cluster_node(path: &Address) -> Error {
+    let problem = format_args!(
+        "{path} is the socket of one node of a cluster, and the other nodes have other addresses; write \
+         redis://host:port of a node"
+    );
+    Error::new(Code::Invalid, problem).at(path.to_string())
 }
 
 /// Whether the ids of a view are not those that the nodes report: the node that has sent it denies its own entry.

@@ -21,3 +21,4 @@ mod shards;
 #[cfg(feature = "tls")]
 mod tls;
 mod transactions;
+mod unix_sockets;
