@@ -64,7 +64,7 @@ fn rendered() -> String {
          - `rdc_options_set(options, name, value)`;\n\
          - the query of a URL;\n\
          - `rdc_with(client, name, value)`, if the option is marked *per handle*. It returns a derived handle \
-         on the same\n  connections.\n\
+         on the same\n  connections; with another `database`, on connections of its own.\n\
          \n\
          An invalid value is an error when it is set. Numbers are decimal. Booleans are `yes` or `no` (also \
          `true` or `false`,\n`1` or `0`). An empty text means that the option is not set.\n\
@@ -85,8 +85,8 @@ fn rendered() -> String {
          unix://[user[:password]@]/path[?option=value[&option=value...]]\n\
          ```\n\
          \n\
-         - The scheme is {}. Those with an additional `s` at the end use TLS. `unix` is the\n  socket of one \
-         server on this machine.\n\
+         - The scheme is {}. Those with an\n  additional `s` at the end use TLS. \
+         `unix` is the socket of one server on this machine.\n\
          - The hosts are the seeds. They are tried until one replies. The default port is 6379. An IPv6 \
          address is written in\n  brackets, with its scope if it has one. A host that is listed twice \
          counts once.\n\
