@@ -193,6 +193,9 @@ extern "C" {
    one reachable host is enough. The scheme rediss means TLS; valkey and valkeys mean the
    same as redis and rediss. The options after the "?" are listed in CONFIGURATION.md.
 
+   "redis://h1:7000/3" selects database 3 on every connection. "unix:///path?database=3" is the
+   unix socket of one server that is no cluster (docs/databases.md).
+
    With TLS, the files that the options name are read once, in this call. Each node must
    prove with its certificate that it is the host that the client connects to.
 
@@ -212,7 +215,8 @@ const char *rdc_client_error(const rdc_client *client);
 
 /* Returns a derived handle: another handle on the same cluster, with one option changed. The
    option must be one that CONFIGURATION.md marks as per handle, such as timeout_ms,
-   read_from, readonly or retry_writes. Does no I/O. Never returns NULL: if the option or its
+   read_from, readonly, retry_writes or database; with another database, the new handle has
+   connections of its own. Does no I/O. Never returns NULL: if the option or its
    value is invalid, rdc_client_error() of the new handle returns the reason. Close it with
    rdc_close(), before or after the handle it was derived from. */
 rdc_client *rdc_with(const rdc_client *client, const char *option, const char *value);
@@ -229,7 +233,7 @@ rdc_client *rdc_readonly(const rdc_client *client);
    or retried. What was said on the connection is never lost in silence: when it breaks or the
    slot moves, commands fail with RDC_ERR_IO and rdc_reply_sent() 0 until RESET, or the like
    was said again. A lost transaction also ends with EXEC, DISCARD or UNWATCH. RESET gives the
-   state of a new connection. Close the handle with rdc_close(). */
+   state of a new connection, in the database of the handle. Close the handle with rdc_close(). */
 rdc_client *rdc_pin(const rdc_client *client, const char *key, size_t key_len);
 
 /* Ends the calls that other threads are making on this handle, within 10 ms: they return
@@ -290,8 +294,8 @@ rdc_reply *rdc_command(const rdc_client *client,
 rdc_reply *rdc_command_resp(const rdc_client *client, const char *resp, size_t len);
 
 /* As rdc_command(), to a chosen destination. One node: "slot:N", "key:K", "random", or
-   "host:port" for a node of the cluster (redirections are not followed). Several nodes:
-   "all", "primaries" or "replicas"; the reply is a MAP from "host:port" to the reply of that
+   "host:port" for a node of the cluster (redirections are not followed; with a unix socket, its
+   path). Several nodes: "all", "primaries" or "replicas"; the reply is a MAP from "host:port" to the reply of that
    node. */
 rdc_reply *rdc_command_to(const rdc_client *client,
                           const char *where,
@@ -443,8 +447,8 @@ const rdc_reply *rdc_reply_at(const rdc_reply *reply, size_t i);
    as arrays); NULL if the key is missing. The value belongs to the reply. */
 const rdc_reply *rdc_reply_find(const rdc_reply *map, const char *key);
 
-/* Returns "host:port" of the node that sent the reply, or that the error is about. NULL if
-   no node or several nodes sent it. Elements have a node only in the reply of a pipeline. The
+/* Returns "host:port" of the node that sent the reply, or that the error is about; of a unix
+   socket, its path. NULL if no node or several nodes sent it. Elements have a node only in the reply of a pipeline. The
    string belongs to the reply. */
 const char *rdc_reply_node(const rdc_reply *reply);
 
@@ -479,14 +483,14 @@ int32_t rdc_reply_free(rdc_reply *reply);
 
 /* Returns the known topology: an ARRAY of shards. Does no I/O. The caller frees the reply.
 
-   A shard is a map of "slots" (an array of [first, last]), "primary" (nil if unknown) and
-   "replicas". A node is a map of:
-     "address"      "host:port"
+   A shard is a map of "slots" (an array of [first, last]), "primary" (nil if unknown),
+   "replicas" and "database" (the number of the handle's database). A node is a map of:
+     "address"      "host:port", or the path of a unix socket
      "id"           the node id
      "zone"         its availability zone, or nil
      "health"       "healthy" or "unhealthy"
      "ejected_ms"   for how many more milliseconds reads avoid the node after failures
-     "connections"  the number of open connections
+     "connections"  the number of open connections, in all databases
      "reads"        reads for which the node was chosen among several
      "rtt_us"       smoothed round-trip time in microseconds; -1 if not measured
      "in_flight"    commands in flight, of handles that read from replicas
@@ -515,7 +519,7 @@ int32_t rdc_key_slot(const char *key, size_t len);
 /* Returns how a command would be routed, without sending it. Does no I/O. The caller frees
    the reply, which is a map of "command", "known" (0 for a command that is not in the
    library's table, such as a module's), "keys", "slots", "access" ("read" or "write"),
-   "read_from", "nodes" (the nodes that may get it), "others" (a map from every other node to
+   "database" (its number), "read_from", "nodes" (the nodes that may get it), "others" (a map from every other node to
    the reason why not), "policy" and, if the command would be rejected, "error". */
 rdc_reply *rdc_explain(const rdc_client *client,
                        size_t argc,

@@ -37,9 +37,9 @@ fn policy(config: &Config) -> ExecPolicy {
     let read_from = config.read_from();
     ExecPolicy {
         kind: if config.readonly || read_from != ReadFrom::Primary {
-            ConnectionKind::Replicas
+            ConnectionKind::replicas(config.database)
         } else {
-            ConnectionKind::Primary
+            ConnectionKind::primary(config.database)
         },
         read_from,
         retry_writes: config.retry_writes,
@@ -292,7 +292,8 @@ impl Client {
                 return Ok(self.context_of(core, process, call).run_one(routed()));
             };
             let attempt = call.attempt_at(call.began);
-            match primary.peer.call(ConnectionKind::Primary, &body, attempt) {
+            let kind = ConnectionKind::primary(self.policy.kind.database());
+            match primary.peer.call(kind, &body, attempt) {
                 Ok(mut reply) if reply.root.value.kind != Kind::Error => {
                     reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
                     if !read && core.session.is_on() {
@@ -399,7 +400,8 @@ impl Client {
 
     /// The topology of the cluster.
     pub fn topology(&self) -> Box<Reply> {
-        self.counted(|core| Ok(Box::new(introspect::topology(core.process()))))
+        let database = self.config.database;
+        self.counted(|core| Ok(Box::new(introspect::topology(core.process(), database))))
     }
 
     /// The counters.

@@ -74,6 +74,8 @@ pub fn explain(context: &ExecContext<'_>, args: &[&[u8]]) -> Reply {
         Access::Read => "read",
         Access::Write => "write",
     });
+    let database = context.policy.kind.database();
+    out.text("database").int(i64::from(database));
     out.text("read_from").text(context.policy.read_from.name());
     explanation.write_nodes(&mut out);
     out.text("policy").text(policy_name(&explanation.route));

@@ -239,7 +239,8 @@ impl PinnedConnection {
             ));
         };
         let peer = primary.peer.clone();
-        match peer.open(ConnectionKind::Primary, call.attempt_until(call.deadline)) {
+        let kind = ConnectionKind::primary(context.policy.kind.database());
+        match peer.open(kind, call.attempt_until(call.deadline)) {
             Ok(connection) => Ok(HeldConnection { peer, connection }),
             Err(error) => {
                 // Another node may own the slot by now; the caller's next try goes there.

@@ -47,6 +47,8 @@ pub struct Config {
     pub protocol: Protocol,
     pub user: Option<String>,
     pub password: Option<Secret>,
+    /// The number of the database that every connection of the handle selects.
+    pub database: u16,
     pub client_name: Option<String>,
     pub cluster: ClusterMode,
     pub zone: Option<String>,
@@ -70,6 +72,8 @@ pub struct Config {
     /// Whether the credentials came from the URL. Another URL then removes them: they are not for its
     /// nodes.
     credentials_of_url: bool,
+    /// Whether the database came from the path of the URL. Another URL then sets its own, or none.
+    database_of_url: bool,
 }
 
 impl Config {
@@ -91,6 +95,7 @@ impl Config {
             protocol: Protocol::Resp3,
             user: None,
             password: None,
+            database: 0,
             client_name: None,
             cluster: ClusterMode::Auto,
             zone: None,
@@ -112,6 +117,7 @@ impl Config {
             tls_server_name: None,
             tls_insecure_skip_verify: false,
             credentials_of_url: false,
+            database_of_url: false,
         };
         table::set_defaults(&mut config);
         config
@@ -150,10 +156,24 @@ impl Config {
 
     /// Checks that the configuration is complete and consistent.
     pub fn check(&self) -> Result<()> {
+        let is_unix = self.is_unix();
+        let has_tls_option = self.tls_ca_file.is_some()
+            || self.tls_cert_file.is_some()
+            || self.tls_server_name.is_some()
+            || self.tls_insecure_skip_verify;
         let defects = [
             (
                 self.seeds.is_empty(),
                 "no url is set; set it to the seed nodes, as redis://host:port",
+            ),
+            (
+                is_unix && self.cluster == ClusterMode::Yes,
+                "with cluster=yes the url cannot be a unix socket, which leads to one server only; write the nodes of \
+                 the cluster as redis://host:port",
+            ),
+            (
+                is_unix && has_tls_option,
+                "a tls_ option is set, but a unix socket has no TLS; remove the option",
             ),
             (
                 self.user.is_some() && self.password.is_none(),
@@ -176,11 +196,7 @@ impl Config {
                 "tls_cert_file and tls_key_file must be set together",
             ),
             (
-                !self.tls
-                    && (self.tls_ca_file.is_some()
-                        || self.tls_cert_file.is_some()
-                        || self.tls_server_name.is_some()
-                        || self.tls_insecure_skip_verify),
+                !self.tls && has_tls_option,
                 "a tls_ option is set, but the url does not use TLS; write rediss://",
             ),
         ];
@@ -188,6 +204,11 @@ impl Config {
             Some((_, message)) => Err(Error::invalid(message)),
             None => Ok(()),
         }
+    }
+
+    /// Whether the URL names a unix socket.
+    pub fn is_unix(&self) -> bool {
+        self.seeds.iter().any(Address::is_unix)
     }
 
     /// Which nodes serve reads: the option, or its default, which depends on `readonly`.

@@ -131,7 +131,7 @@ impl OptionRow {
     /// A description of the accepted values.
     pub fn range(&self) -> String {
         match &self.kind {
-            Kind::Url => "redis://host:port,...".to_owned(),
+            Kind::Url => "redis://host:port,... or unix:///path".to_owned(),
             Kind::Number { min, max, .. } => format!("{min} to {max}"),
             Kind::Flag { .. } => "yes, no".to_owned(),
             Kind::Enum { .. } => self.names().collect::<Vec<_>>().join(", "),
@@ -338,6 +338,27 @@ const READ_FROM: OptionRow = OptionRow::new(
      primary may return stale data. With readonly the default is any.",
 );
 
+/// The highest number of a database: the limit of the servers' own settings is higher, and nobody comes near it.
+pub(super) const MAX_DATABASE: u16 = 16_383;
+
+/// Set by name, it is not that of the URL's path any more.
+const DATABASE: OptionRow = OptionRow::new(
+    "database",
+    Kind::Number {
+        min: 0,
+        max: MAX_DATABASE as u64,
+        get: |config| config.database.into(),
+        set: |config, number| {
+            config.database = number as u16;
+            config.database_of_url = false;
+        },
+    },
+    "0",
+    "The number of the database, which every connection of the handle selects; also the path of the url, as in \
+     redis://host/3. Databases other than 0 need a server that is no cluster, or Valkey 9 with the setting \
+     cluster-databases.",
+);
+
 /// The options of this version.
 static TABLE: &[OptionRow] = &[
     OptionRow::new(
@@ -437,6 +458,7 @@ static TABLE: &[OptionRow] = &[
         "",
         "The password to authenticate with. It never appears in an error, a log message or a listing.",
     ),
+    DATABASE.per_handle(),
     text!(
         client_name,
         CLIENT_NAME,

@@ -38,6 +38,9 @@ fn failed_client(message: &str) -> *mut rdc_client {
 /// one reachable host is enough. The scheme rediss means TLS; valkey and valkeys mean the
 /// same as redis and rediss. The options after the "?" are listed in CONFIGURATION.md.
 ///
+/// "redis://h1:7000/3" selects database 3 on every connection. "unix:///path?database=3" is the
+/// unix socket of one server that is no cluster (docs/databases.md).
+///
 /// With TLS, the files that the options name are read once, in this call. Each node must
 /// prove with its certificate that it is the host that the client connects to.
 ///
@@ -110,7 +113,8 @@ fn derive(client: *const rdc_client, f: impl FnOnce(&Client) -> Result<Client>) 
 
 /// Returns a derived handle: another handle on the same cluster, with one option changed. The
 /// option must be one that CONFIGURATION.md marks as per handle, such as timeout_ms,
-/// read_from, readonly or retry_writes. Does no I/O. Never returns NULL: if the option or its
+/// read_from, readonly, retry_writes or database; with another database, the new handle has
+/// connections of its own. Does no I/O. Never returns NULL: if the option or its
 /// value is invalid, rdc_client_error() of the new handle returns the reason. Close it with
 /// rdc_close(), before or after the handle it was derived from.
 ///
@@ -147,7 +151,7 @@ pub unsafe extern "C" fn rdc_readonly(client: *const rdc_client) -> *mut rdc_cli
 /// or retried. What was said on the connection is never lost in silence: when it breaks or the
 /// slot moves, commands fail with RDC_ERR_IO and rdc_reply_sent() 0 until RESET, or the like
 /// was said again. A lost transaction also ends with EXEC, DISCARD or UNWATCH. RESET gives the
-/// state of a new connection. Close the handle with rdc_close().
+/// state of a new connection, in the database of the handle. Close the handle with rdc_close().
 ///
 /// # Safety
 /// Header rules 1 and 3.

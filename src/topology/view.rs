@@ -98,6 +98,7 @@ pub(super) fn resolve_address(
         Some(host) if !is_unspecified(host) => {
             Address::new(host, port).map_err(|_| "its host is neither a name nor an IP address")
         }
+        _ if from.is_unix() => Err("its host is unknown, and that of a unix socket as well"),
         _ => Ok(Address {
             host: from.host.clone(),
             port,

@@ -7,6 +7,7 @@ mod common;
 mod authentication;
 mod blocking;
 mod commands;
+mod databases;
 mod handles;
 mod modules;
 #[cfg(feature = "tls")]
@@ -21,3 +22,4 @@ mod shards;
 #[cfg(feature = "tls")]
 mod tls;
 mod transactions;
+mod unix_sockets;

@@ -192,7 +192,7 @@ impl NodeBatch {
         if done {
             // A node that cannot serve commands (LOADING) still answers INFO: a probe's reply does
             // not show that it is healthy.
-            if self.kind != ConnectionKind::FreshnessProbe {
+            if self.kind != ConnectionKind::FRESHNESS_PROBE {
                 self.peer.record_success();
             }
             if self.special && !self.transactions_ended(commands, reply) {
@@ -346,7 +346,7 @@ pub fn send_and_receive(
     // All threads take connections in the same order, so that no two of them wait for each other.
     batches.sort_by(|a, b| {
         let addresses = a.peer.address().cmp(b.peer.address());
-        addresses.then((a.kind as u8).cmp(&(b.kind as u8)))
+        addresses.then(a.kind.cmp(&b.kind))
     });
     if !try_acquire_all(batches, commands, reply, call) {
         let last = last_connect(batches, call);

@@ -6,7 +6,9 @@
 
 use super::connection::Connection;
 use super::connection_kind::ConnectionKind;
-use super::refusal::{Consequence, RefusalContext, Step, consequence, refuses_every_command};
+use super::refusal::{
+    Consequence, RefusalContext, Step, consequence, database_advice, refuses_every_command,
+};
 use super::reported_identity::ReportedIdentity;
 use crate::config::{Config, Protocol};
 use crate::error::{Code, Error, Result};
@@ -48,6 +50,8 @@ pub struct Greeting {
     pub identity: ReportedIdentity,
     /// A refusal that the handshake has gone on without: for the log.
     pub warning: Option<String>,
+    /// The node does not have the database, so that the connection is in another one: it must not be used.
+    pub refused_database: Option<Error>,
 }
 
 /// Why a handshake has failed.
@@ -242,6 +246,10 @@ impl Handshake<'_> {
         if kind.is_readonly() && !is_minimal {
             send(Step::Readonly, &[b"READONLY"]);
         }
+        let database = kind.database();
+        if database != 0 {
+            send(Step::Select, &[b"SELECT", database.to_string().as_bytes()]);
+        }
         if let Some(name) = &config.client_name {
             let args = [b"CLIENT".as_slice(), b"SETNAME", name.as_bytes()];
             send(Step::SetName, &args);
@@ -315,10 +323,21 @@ impl Handshake<'_> {
                 });
                 Ok(())
             }
+            Consequence::NoDatabase => {
+                let (name, node, database) = (step.name(), node(), self.plan.kind.database());
+                let advice = database_advice(message);
+                let problem = format_args!(
+                    "{node} refused {name} {database} (option database): {message}; {advice}"
+                );
+                let error = Error::new(Code::Invalid, problem).at(node);
+                self.greeting.refused_database = Some(error);
+                Ok(())
+            }
             Consequence::Fail(code) => {
                 let (name, node) = (step.name(), node());
                 let option = match step {
                     Step::SetName => " (option client_name)",
+                    Step::Select => " (option database)",
                     _ => "",
                 };
                 let error =

@@ -10,6 +10,7 @@ pub enum Step {
     Readonly,
     SetName,
     SetInfo,
+    Select,
     MyId,
     Ping,
 }
@@ -22,6 +23,7 @@ impl Step {
             Step::Readonly => "READONLY",
             Step::SetName => "CLIENT SETNAME",
             Step::SetInfo => "CLIENT SETINFO",
+            Step::Select => "SELECT",
             Step::MyId => "CLUSTER MYID",
             Step::Ping => "PING",
         }
@@ -47,6 +49,8 @@ pub enum Consequence {
     Ignore,
     /// The same, and the log says so once for each node.
     Warn,
+    /// The node does not have the database: the connection fails, and so does every other one to it.
+    NoDatabase,
 }
 
 /// Whether the node refuses every command on this connection, and not only the one that it replies to.
@@ -128,6 +132,8 @@ const ROWS: &[Row] = &[
     row(Step::Readonly, &[], Consequence::Fail(Code::Connect)),
     row(Step::SetName, NO_RIGHTS, Consequence::Fail(Code::Auth)),
     row(Step::SetName, &[], Consequence::Fail(Code::Connect)),
+    row(Step::Select, NO_RIGHTS, Consequence::Fail(Code::Auth)),
+    row(Step::Select, &[], Consequence::NoDatabase),
     row(Step::SetInfo, &["NOAUTH"], Consequence::Fail(Code::Auth)),
     row(Step::SetInfo, &[], Consequence::Ignore),
     row(Step::MyId, &["NOAUTH"], Consequence::Fail(Code::Auth)),
@@ -144,6 +150,26 @@ const EVERY_STEP: &[(&[&str], Code, bool)] = &[
     (&["DENIED"], Code::Connect, true),
     (&["LOADING", "BUSY", "MASTERDOWN"], Code::Server, false),
 ];
+
+/// What to do about a database that a node refuses with this message.
+pub fn database_advice(message: &str) -> &'static str {
+    let mut rows = DATABASE_ADVICE.iter();
+    let row = rows.find(|(words, _)| message.contains(words));
+    row.map_or(OTHER_DATABASE_ADVICE, |(_, advice)| advice)
+}
+
+const DATABASE_ADVICE: &[(&str, &str)] = &[
+    (
+        "not allowed in cluster mode",
+        "only a cluster of Valkey 9 or later has several databases (its setting cluster-databases); use database 0",
+    ),
+    (
+        "out of range",
+        "use a lower number, or raise the server's setting databases, of a cluster's nodes cluster-databases",
+    ),
+];
+/// Of a proxy, mostly.
+const OTHER_DATABASE_ADVICE: &str = "use database 0, or a server that has several";
 
 /// What follows if a node refuses a command of the handshake with this message.
 pub fn consequence(step: Step, message: &str, context: RefusalContext) -> Consequence {
@@ -169,7 +195,7 @@ pub fn consequence(step: Step, message: &str, context: RefusalContext) -> Conseq
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Consequence::{Fail, Ignore, UseResp2, Warn};
+    use Consequence::{Fail, Ignore, NoDatabase, UseResp2, Warn};
 
     #[test]
     fn refusals_of_servers_and_proxies_have_their_consequence() {
@@ -278,6 +304,27 @@ mod tests {
                 none,
                 Fail(Code::Connect),
             ),
+            (
+                Step::Select,
+                "ERR SELECT is not allowed in cluster mode",
+                node,
+                NoDatabase,
+            ),
+            (
+                Step::Select,
+                "ERR DB index is out of range",
+                password,
+                NoDatabase,
+            ),
+            (
+                Step::Select,
+                "ERR unknown command 'SELECT'",
+                none,
+                NoDatabase,
+            ),
+            (Step::Select, "NOPERM no rights", password, Fail(Code::Auth)),
+            (Step::Select, "NOAUTH", none, Fail(Code::Auth)),
+            (Step::Select, "BUSY", node, Fail(Code::Server)),
             (Step::SetInfo, "NOPERM no rights", none, Ignore),
             (
                 Step::SetInfo,

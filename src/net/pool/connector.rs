@@ -1,6 +1,7 @@
 //! Opening connections to one node.
 
 use super::connect_backoff::ConnectBackoff;
+use super::database_backoff::DatabaseBackoffs;
 use super::hello_support::HelloSupport;
 use crate::address::Address;
 use crate::config::{ClusterMode, Config};
@@ -33,6 +34,8 @@ pub struct Connector {
     backoffs: [ConnectBackoff; 2],
     /// For a node that is not the one that the map names. The topology is still asked of it.
     identity_backoff: ConnectBackoff,
+    /// For databases that the node refuses.
+    database_backoffs: DatabaseBackoffs,
     /// For connections beside others: see [`Connector::open_extra`].
     extra_backoff: ConnectBackoff,
     hello: HelloSupport,
@@ -76,6 +79,7 @@ impl Connector {
             node: NodeState::default(),
             backoffs: Default::default(),
             identity_backoff: ConnectBackoff::default(),
+            database_backoffs: DatabaseBackoffs::default(),
             extra_backoff: ConnectBackoff::default(),
             hello: HelloSupport::default(),
             has_warned: AtomicBool::new(false),
@@ -112,7 +116,9 @@ impl Connector {
     /// Whether a connect has failed so recently that no other is started.
     pub(super) fn is_backing_off(&self, kind: ConnectionKind) -> bool {
         let time = now();
-        self.backoff(kind).is_backing_off(time) || self.identity_backoff.is_backing_off(time)
+        self.backoff(kind).is_backing_off(time)
+            || self.identity_backoff.is_backing_off(time)
+            || self.database_backoffs.is_backing_off(kind.database(), time)
     }
 
     /// Whether a connection may be opened beside others.
@@ -177,7 +183,7 @@ impl Connector {
     }
 
     /// Opens a connection with a command on it. A command that may be sent early ([`Call::early`]) is sent with the
-    /// handshake, unless the handshake contains READONLY: a node that refuses READONLY must not serve the read.
+    /// handshake, if the kind of the connection allows it.
     ///
     /// [`Call::early`]: crate::net::Call::early
     pub(super) fn open_with(
@@ -195,7 +201,7 @@ impl Connector {
         body: &CommandBody<'_>,
         attempt: Attempt<'_>,
     ) -> Result<Box<Connection>> {
-        if attempt.call.early && !purpose.kind.is_readonly() {
+        if attempt.call.early && purpose.kind.allows_early_send() {
             let first = &[*body];
             return self.open_verified(Purpose { first, ..purpose }, attempt);
         }
@@ -205,13 +211,15 @@ impl Connector {
     }
 
     /// Opens a connection to learn the topology, and sends `first` with the handshake. The caller reads the replies to
-    /// `first`. The node may be another one than the map names: the map that it returns may say so, too.
+    /// `first`. The node may be another one than the map names: the map that it returns may say so, too. `database` is
+    /// selected to learn whether the node has it.
     pub fn open_for_discovery(
         &self,
+        database: u16,
         first: &[CommandBody<'_>],
         attempt: Attempt<'_>,
     ) -> Result<(Box<Connection>, ReportedIdentity)> {
-        let kind = ConnectionKind::Primary;
+        let kind = ConnectionKind::primary(database);
         // The caller's command was not sent, only those of the discovery.
         let purpose = Purpose {
             first,
@@ -269,6 +277,8 @@ impl Connector {
 
     fn open_unverified(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
         let (backoff, began) = (self.backoff(purpose.kind), now());
+        let database = purpose.kind.database();
+        self.database_backoffs.try_start(database, began)?;
         backoff.try_start(began)?;
         let opened = self.connect(purpose, attempt).map_err(|e| {
             let sent = e.sent && !purpose.first.is_empty();
@@ -290,7 +300,18 @@ impl Connector {
             }
             Err(error) => backoff.on_failure(began, now(), error),
         }
-        opened
+        let mut opened = opened?;
+        match opened.greeting.refused_database.take() {
+            None => self.database_backoffs.on_success(database),
+            Some(error) => {
+                // Which databases another node has does not matter.
+                self.verify(&opened.greeting.identity)?;
+                self.database_backoffs
+                    .on_refusal(database, began, now(), &error);
+                return Err(error);
+            }
+        }
+        Ok(opened)
     }
 
     /// Connects with HELLO, or without it to a node that closes connections on it.

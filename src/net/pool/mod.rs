@@ -1,4 +1,4 @@
-//! The connection pool: the connections of one kind to one node, and how threads share them.
+//! The connection pool: the connections of one kind, in one database, to one node, and how threads share them.
 //!
 //! A thread that finds an idle connection uses it alone. A thread that finds all connections busy joins the open batch:
 //! its command is appended to the batch's bytes, and the thread sleeps as a follower. A thread that is done with a
@@ -19,6 +19,7 @@ mod call;
 mod connect_backoff;
 mod connector;
 mod contention;
+mod database_backoff;
 mod follower;
 mod hello_support;
 mod leader;

@@ -10,7 +10,7 @@ use crate::resp::{CommandBody, Reply};
 use crate::simulation::simulator::node_address;
 use std::sync::Arc;
 
-const KIND: ConnectionKind = ConnectionKind::Primary;
+const KIND: ConnectionKind = ConnectionKind::primary(0);
 
 /// A key that node 0 serves.
 const KEY: &str = "{b}1";
