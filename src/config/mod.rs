@@ -5,6 +5,7 @@
 
 mod address_map;
 mod allowed_hosts;
+mod credentials;
 mod enum_option;
 mod secret;
 mod suggest;
@@ -13,6 +14,7 @@ mod url;
 
 pub use address_map::{AddressMap, HostPort};
 pub use allowed_hosts::{Admission, AllowedHosts};
+pub use credentials::Credentials;
 pub use enum_option::{ClusterMode, NilPolicy, Protocol, ReadFrom};
 pub use secret::Secret;
 pub use table::{OptionRow, options};
@@ -47,6 +49,8 @@ pub struct Config {
     pub protocol: Protocol,
     pub user: Option<String>,
     pub password: Option<Secret>,
+    pub user_file: Option<String>,
+    pub password_file: Option<String>,
     pub client_name: Option<String>,
     pub cluster: ClusterMode,
     pub zone: Option<String>,
@@ -91,6 +95,8 @@ impl Config {
             protocol: Protocol::Resp3,
             user: None,
             password: None,
+            user_file: None,
+            password_file: None,
             client_name: None,
             cluster: ClusterMode::Auto,
             zone: None,
@@ -156,8 +162,18 @@ impl Config {
                 "no url is set; set it to the seed nodes, as redis://host:port",
             ),
             (
-                self.user.is_some() && self.password.is_none(),
-                "user is set without a password; a user with nopass accepts any password",
+                (self.user.is_some() || self.user_file.is_some())
+                    && self.password.is_none()
+                    && self.password_file.is_none(),
+                credentials::USER_ALONE,
+            ),
+            (
+                self.password.is_some() && self.password_file.is_some(),
+                "password and password_file are both set; set one of them",
+            ),
+            (
+                self.user.is_some() && self.user_file.is_some(),
+                "user and user_file are both set; set one of them",
             ),
             (
                 self.cluster == ClusterMode::No && self.seeds.len() > 1,
@@ -187,6 +203,14 @@ impl Config {
         match defects.iter().find(|(applies, _)| *applies) {
             Some((_, message)) => Err(Error::invalid(message)),
             None => Ok(()),
+        }
+    }
+
+    /// The options `user` and `password`, without what files contain.
+    pub fn credentials(&self) -> Credentials {
+        Credentials {
+            user: self.user.clone(),
+            password: self.password.clone(),
         }
     }
 

@@ -31,7 +31,7 @@ pub use connector::Connector;
 use state::State;
 use yield_policy::YieldPolicy;
 
-use crate::net::conn::ConnectionKind;
+use crate::net::conn::{ConnectionKind, Security};
 use crate::sync::{Condvar, Mutex, lock};
 use std::sync::Arc;
 
@@ -40,6 +40,8 @@ pub struct Pool {
     kind: ConnectionKind,
     max_connections: usize,
     connector: Arc<Connector>,
+    /// That of the connector. Each command looks at the number of its credentials.
+    security: Arc<Security>,
     state: Mutex<State>,
     /// Notified when a connection, or the permit to open one, becomes free.
     freed: Condvar,
@@ -51,6 +53,7 @@ impl Pool {
         Pool {
             kind,
             max_connections,
+            security: connector.security().clone(),
             connector,
             state: Mutex::new(State::default()),
             freed: Condvar::new(),
