@@ -43,10 +43,10 @@ impl Pool {
         sim_yield_point!();
         let idle = lock(&self.state).try_checkout();
         if let Some(connection) = idle {
-            let leader = LeaderGuard::new(self, Some(connection));
-            if !leader.has_current_credentials() {
-                return self.reauthenticate_and_call(leader, body, attempt);
+            if !self.has_current_credentials(&connection) {
+                return self.reauthenticate_and_call(connection, body, attempt);
             }
+            let leader = LeaderGuard::new(self, Some(connection));
             if !leader.was_closed_while_idle(attempt.call) {
                 return leader.run_single(Some(body), attempt);
             }
@@ -58,10 +58,11 @@ impl Pool {
     #[cold]
     fn reauthenticate_and_call(
         &self,
-        mut leader: LeaderGuard<'_>,
+        connection: Box<Connection>,
         body: &CommandBody<'_>,
         attempt: Attempt<'_>,
     ) -> Result<Box<Reply>> {
+        let mut leader = LeaderGuard::new(self, Some(connection));
         match leader.reauthenticate(attempt)? {
             true => leader.run_single(Some(body), attempt),
             false => {

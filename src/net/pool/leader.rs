@@ -54,14 +54,6 @@ impl<'a> LeaderGuard<'a> {
         }
     }
 
-    /// Whether the connection has the current credentials, or its node has refused them.
-    #[inline]
-    pub(super) fn has_current_credentials(&self) -> bool {
-        let number = self.pool.security.credentials.number();
-        let connection = self.connection.as_ref();
-        connection.is_none_or(|c| c.credentials == number)
-    }
-
     /// Sends changed credentials on the idle connection, alone. False if the connection is lost, so that the caller needs
     /// another one. An error ends the caller's attempt.
     #[cold]
@@ -77,7 +69,8 @@ impl<'a> LeaderGuard<'a> {
 
     /// Whether the idle connection can be used. Changed credentials are sent first. An error ends the caller's attempt.
     pub(super) fn is_usable(&mut self, attempt: Attempt<'_>) -> Result<bool> {
-        match self.has_current_credentials() {
+        let connection = self.connection.as_ref();
+        match connection.is_none_or(|c| self.pool.has_current_credentials(c)) {
             true => Ok(!self.was_closed_while_idle(attempt.call)),
             false => self.reauthenticate(attempt),
         }
@@ -336,7 +329,7 @@ impl<'a> LeaderGuard<'a> {
     ) {
         let waits = state.batch_in_flight_soon_done();
         let is_contended = state.contention.is_contended();
-        let is_current = self.pool.connector.has_current_credentials(&connection);
+        let is_current = self.pool.has_current_credentials(&connection);
         match state.next_batch().filter(|_| !waits) {
             Some(next) => {
                 next.led = true;
@@ -503,11 +496,13 @@ impl Pool {
                 }
                 leader.batch = Some((batch.clone(), 0..0));
                 // One look for all commands of the batch, which may be writes.
-                let connection = leader.connection.as_ref();
-                if connection.is_none_or(|c| c.was_closed_while_idle()) {
-                    leader.open_for_batch(member, attempt)?;
-                } else if !leader.has_current_credentials() {
-                    leader.reauthenticate_for_batch(member, attempt)?;
+                match &leader.connection {
+                    Some(idle) if !idle.was_closed_while_idle() => {
+                        if !self.has_current_credentials(idle) {
+                            leader.reauthenticate_for_batch(member, attempt)?;
+                        }
+                    }
+                    _ => leader.open_for_batch(member, attempt)?,
                 }
                 leader.seal_and_collect(batch)
             }

@@ -31,7 +31,7 @@ pub use connector::Connector;
 use state::State;
 use yield_policy::YieldPolicy;
 
-use crate::net::conn::{ConnectionKind, Security};
+use crate::net::conn::{Connection, ConnectionKind, Security};
 use crate::sync::{Condvar, Mutex, lock};
 use std::sync::Arc;
 
@@ -65,6 +65,12 @@ impl Pool {
     #[cfg(test)]
     pub fn force_contended(&self) {
         lock(&self.state).force_contended();
+    }
+
+    /// Whether the connection has the current credentials, or the node has refused them.
+    #[inline]
+    fn has_current_credentials(&self, connection: &Connection) -> bool {
+        connection.credentials == self.security.credentials.number()
     }
 
     /// The number of open connections.
