@@ -6,6 +6,8 @@ mod common;
 
 mod authentication;
 mod blocking;
+#[cfg(feature = "tls")]
+mod certificates;
 mod commands;
 mod credentials;
 mod handles;
