@@ -55,7 +55,7 @@ func ExampleClient_SetCredentials() {
 		log.Fatal(err)
 	}
 	defer rc.Close()
-	go keepTokenFresh(ctx, rc, "app", makeToken)
+	go keepTokenFresh(ctx, rc, "default", makeToken)
 	<-made
 	fmt.Println(rc.Set(ctx, "token:go", "v"))
 	// Output: <nil>

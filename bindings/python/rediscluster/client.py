@@ -24,6 +24,7 @@ from ._commands import (
 )
 from ._native import ffi, lib
 from .exceptions import (
+    InvalidError,
     RedisClusterException,
     SlotNotCoveredError,
     WatchError,
