@@ -196,8 +196,8 @@ extern "C" {
    "redis://h1:7000/3" selects database 3 on every connection. "unix:///path?database=3" is the
    unix socket of one server that is no cluster (docs/databases.md).
 
-   With TLS, the files that the options name are read once, in this call. Each node must
-   prove with its certificate that it is the host that the client connects to.
+   The files that the options name are read in this call, and again when they change. With
+   TLS, each node must prove with its certificate that it is the host that the client connects to.
 
    Takes at most timeout_ms (default 5000 ms). Never returns NULL: if connecting fails,
    rdc_client_error() returns the reason, and every command on the client returns the same
@@ -235,6 +235,20 @@ rdc_client *rdc_readonly(const rdc_client *client);
    was said again. A lost transaction also ends with EXEC, DISCARD or UNWATCH. RESET gives the
    state of a new connection, in the database of the handle. Close the handle with rdc_close(). */
 rdc_client *rdc_pin(const rdc_client *client, const char *key, size_t key_len);
+
+/* Replaces the credentials on all handles of the cluster: derived, read-only and pinned ones,
+   in all threads. user is NULL or "" for the default user; password is NULL or "" to send
+   none. Does no I/O. Connections that are opened from now on use the new credentials. A
+   connection that is open sends AUTH by itself when it is next idle, before its next command.
+   What is running goes on. A server that refuses the new credentials keeps the open
+   connections with the user that they have; the log and rdc_stats() say so. A pinned handle
+   keeps its user if the caller has sent AUTH on it, and until its transaction ends.
+   Connections that are open keep their user if password is NULL. Files of the options
+   user_file and password_file are not read any more. A child that is forked later has the new
+   credentials. Any thread may call it. Returns RDC_OK, or RDC_ERR_INVALID: the handle is NULL
+   or closed or could not be created, a text is not UTF-8 or longer than 64 KiB, the user
+   contains a control character, or there is a user and no password. Then nothing changes. */
+int32_t rdc_set_credentials(const rdc_client *client, const char *user, const char *password);
 
 /* Ends the calls that other threads are making on this handle, within 10 ms: they return
    RDC_ERR_INTERRUPTED. Later calls and other handles are not affected. Any thread may call

@@ -9,7 +9,7 @@ use super::pinned_connection::PinnedConnection;
 use crate::cluster::execute::{ExecPolicy, RoutedCommand, Target};
 use crate::cluster::reads::ReadConsistency;
 use crate::cluster::state::{Core, ProcessState, VIEWS_PER_REFRESH, count};
-use crate::config::{Config, ReadFrom};
+use crate::config::{Config, Credentials, ReadFrom};
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::{Call, CancelFlag, ConnectionKind};
@@ -144,6 +144,16 @@ impl Client {
         let mut client = Client::of(core, self.config.clone());
         client.pin = Some(PinnedConnection::new(key_slot(key)));
         client
+    }
+
+    /// Replaces the credentials of all handles of the cluster. See [`CredentialStore`](crate::net::CredentialStore).
+    pub fn set_credentials(&self, user: &str, password: &str) -> Result<()> {
+        let Some(core) = &self.core else {
+            return Err(Error::invalid("the client could not be created"));
+        };
+        let credentials = Credentials::new(user, password)?;
+        core.process().security.credentials.set(credentials);
+        Ok(())
     }
 
     /// Ends the running calls of this handle. Async-signal-safe.

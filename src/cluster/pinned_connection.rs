@@ -76,6 +76,7 @@ impl PinnedConnection {
             return self.reset(context, &mut guard);
         }
         guard.check_idle(&context.call);
+        guard.reauthenticate(&context.call)?;
         guard.check_not_lost(command)?;
         if guard.kept.held.is_none() {
             guard.kept.held = Some(self.open(context)?);

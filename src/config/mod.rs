@@ -5,6 +5,7 @@
 
 mod address_map;
 mod allowed_hosts;
+mod credentials;
 mod enum_option;
 mod secret;
 mod suggest;
@@ -13,6 +14,7 @@ mod url;
 
 pub use address_map::{AddressMap, HostPort};
 pub use allowed_hosts::{Admission, AllowedHosts};
+pub use credentials::Credentials;
 pub use enum_option::{ClusterMode, NilPolicy, Protocol, ReadFrom};
 pub use secret::Secret;
 pub use table::{OptionRow, options};
@@ -49,6 +51,8 @@ pub struct Config {
     pub password: Option<Secret>,
     /// The number of the database that every connection of the handle selects.
     pub database: u16,
+    pub user_file: Option<String>,
+    pub password_file: Option<String>,
     pub client_name: Option<String>,
     pub cluster: ClusterMode,
     pub zone: Option<String>,
@@ -96,6 +100,8 @@ impl Config {
             user: None,
             password: None,
             database: 0,
+            user_file: None,
+            password_file: None,
             client_name: None,
             cluster: ClusterMode::Auto,
             zone: None,
@@ -176,8 +182,18 @@ impl Config {
                 "a tls_ option is set, but a unix socket has no TLS; remove the option",
             ),
             (
-                self.user.is_some() && self.password.is_none(),
-                "user is set without a password; a user with nopass accepts any password",
+                (self.user.is_some() || self.user_file.is_some())
+                    && self.password.is_none()
+                    && self.password_file.is_none(),
+                credentials::USER_ALONE,
+            ),
+            (
+                self.password.is_some() && self.password_file.is_some(),
+                "password and password_file are both set; set one of them",
+            ),
+            (
+                self.user.is_some() && self.user_file.is_some(),
+                "user and user_file are both set; set one of them",
             ),
             (
                 self.cluster == ClusterMode::No && self.seeds.len() > 1,
@@ -209,6 +225,14 @@ impl Config {
     /// Whether the URL names a unix socket.
     pub fn is_unix(&self) -> bool {
         self.seeds.iter().any(Address::is_unix)
+    }
+
+    /// The options `user` and `password`, without what files contain.
+    pub fn credentials(&self) -> Credentials {
+        Credentials {
+            user: self.user.clone(),
+            password: self.password.clone(),
+        }
     }
 
     /// Which nodes serve reads: the option, or its default, which depends on `readonly`.

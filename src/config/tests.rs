@@ -415,6 +415,12 @@ fn second_url_replaces_first() {
         .unwrap();
     config.set("url", "redis://d").unwrap();
     assert_eq!((config.user.as_deref(), password(&config)), (None, ""));
+    config
+        .set("url", "redis://c?user_file=/u&password_file=/p")
+        .unwrap();
+    config.check().unwrap();
+    config.set("url", "redis://d").unwrap();
+    assert_eq!((&config.user_file, &config.password_file), (&None, &None));
     // ... but credentials set by name are, before or after it.
     config.set("password", "by name").unwrap();
     config.set("url", "redis://bob@e").unwrap();
@@ -451,6 +457,8 @@ fn default_options_have_documented_values() {
         ("user", ""),
         ("password", ""),
         ("database", "0"),
+        ("user_file", ""),
+        ("password_file", ""),
         ("client_name", ""),
         ("cluster", "auto"),
         ("address_map", ""),
@@ -781,6 +789,25 @@ fn conflicting_options_are_rejected() {
         (
             |c| c.user = Some("bob".into()),
             "user is set without a password",
+        ),
+        (
+            |c| c.user_file = Some("/u".into()),
+            "user is set without a password",
+        ),
+        (
+            |c| {
+                c.password = Some(Secret::new("p"));
+                c.password_file = Some("/p".into());
+            },
+            "password and password_file are both set",
+        ),
+        (
+            |c| {
+                c.password = Some(Secret::new("p"));
+                c.user = Some("u".into());
+                c.user_file = Some("/u".into());
+            },
+            "user and user_file are both set",
         ),
         (
             |c| {

@@ -97,6 +97,8 @@ pub(super) fn set_url(config: &mut Config, url: &str) -> Result<()> {
     if std::mem::take(&mut next.credentials_of_url) {
         next.user = None;
         next.password = None;
+        next.user_file = None;
+        next.password_file = None;
     }
     let mut credentials = userinfo.is_some();
     if let Some(userinfo) = userinfo {
@@ -277,7 +279,7 @@ fn set_options(config: &mut Config, query: &str, start: usize) -> Result<bool> {
         let part = format!("option {name}");
         let value = percent_decode(value, position + name.len() + 1, &part)?;
         row.set(config, &value)?;
-        has_password |= row.is_secret();
+        has_password |= row.gives_password;
         position += option.len() + 1;
     }
     Ok(has_password)

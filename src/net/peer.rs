@@ -1,6 +1,6 @@
 //! One node as this client uses it: its address, its state and the connections to it.
 
-use super::conn::{Connection, ConnectionKind, Endpoint, MemoryBudget, ReportedIdentity, Tls};
+use super::conn::{Connection, ConnectionKind, Endpoint, MemoryBudget, ReportedIdentity, Security};
 use super::node::NodeState;
 use super::pool::{Connector, Pool, TryAcquire};
 use super::sys::DescriptorRegistry;
@@ -57,11 +57,11 @@ impl Peer {
     pub fn new(
         address: Address,
         config: Arc<Config>,
-        tls: Option<&Tls>,
+        security: Arc<Security>,
         descriptors: Arc<DescriptorRegistry>,
         memory: Arc<MemoryBudget>,
     ) -> Peer {
-        let endpoint = Endpoint::new(address, config, tls, descriptors);
+        let endpoint = Endpoint::new(address, config, security, descriptors);
         Peer {
             connector: Arc::new(Connector::new(endpoint, memory)),
             pools: OnceBox::new(),
@@ -152,6 +152,20 @@ impl Peer {
     /// The same without waiting.
     pub fn try_acquire(&self, kind: ConnectionKind, call: &Call<'_>) -> TryAcquire {
         self.pool(kind).try_acquire(call)
+    }
+
+    /// Whether the connection has the current credentials, or its node has refused them.
+    pub fn has_current_credentials(&self, connection: &Connection) -> bool {
+        self.connector.has_current_credentials(connection)
+    }
+
+    /// Sends changed credentials on an open connection. See [`Connector::reauthenticate`].
+    pub fn reauthenticate(
+        &self,
+        connection: &mut Connection,
+        attempt: Attempt<'_>,
+    ) -> Result<bool> {
+        self.connector.reauthenticate(connection, attempt)
     }
 
     /// Takes back a connection from [`Peer::acquire`]; drops it if anything is in flight on it.

@@ -6,7 +6,10 @@ mod common;
 
 mod authentication;
 mod blocking;
+#[cfg(feature = "tls")]
+mod certificates;
 mod commands;
+mod credentials;
 mod databases;
 mod handles;
 mod modules;

@@ -4,6 +4,7 @@
 mod common;
 
 mod connections;
+mod credentials;
 mod databases;
 mod fork;
 mod identity;

@@ -1,12 +1,14 @@
-//! What follows if a node refuses a command of the handshake. One table, no I/O.
+//! What follows if a node refuses a command of the handshake, or AUTH after it. One table, no I/O.
 
-use crate::error::Code;
+use crate::error::{Code, Error};
 
 /// A command of the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Hello,
     Auth,
+    /// AUTH on an open connection, after the credentials have changed.
+    AuthAgain,
     Readonly,
     SetName,
     SetInfo,
@@ -19,7 +21,7 @@ impl Step {
     pub fn name(self) -> &'static str {
         match self {
             Step::Hello => "HELLO",
-            Step::Auth => "AUTH",
+            Step::Auth | Step::AuthAgain => "AUTH",
             Step::Readonly => "READONLY",
             Step::SetName => "CLIENT SETNAME",
             Step::SetInfo => "CLIENT SETINFO",
@@ -51,6 +53,8 @@ pub enum Consequence {
     Warn,
     /// The node does not have the database: the connection fails, and so does every other one to it.
     NoDatabase,
+    /// The connection keeps the user that it has.
+    KeepUser,
 }
 
 /// Whether the node refuses every command on this connection, and not only the one that it replies to.
@@ -58,6 +62,11 @@ pub fn refuses_every_command(message: &str) -> bool {
     let is_of = |words: &[&str]| words.iter().any(|text| message.contains(text));
     let mut rows = EVERY_STEP.iter();
     message.starts_with("NOAUTH") || rows.any(|(words, _, every)| *every && is_of(words))
+}
+
+/// Whether a connection has failed because of its credentials, and not because its user lacks a permission.
+pub fn are_credentials_refused(error: &Error) -> bool {
+    error.code == Code::Auth && !error.message.contains("NOPERM")
 }
 
 /// A row of the table.
@@ -116,6 +125,8 @@ const ROWS: &[Row] = &[
     row(Step::Hello, &[], Consequence::UseResp2),
     row(Step::Auth, NO_PASSWORD_NEEDED, Consequence::Warn),
     row(Step::Auth, &[], Consequence::Fail(Code::Auth)),
+    // Whatever the reason: a working connection is better than none.
+    row(Step::AuthAgain, &[], Consequence::KeepUser),
     row(
         Step::Readonly,
         &["cluster support disabled"],
@@ -195,7 +206,7 @@ pub fn consequence(step: Step, message: &str, context: RefusalContext) -> Conseq
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Consequence::{Fail, Ignore, NoDatabase, UseResp2, Warn};
+    use Consequence::{Fail, Ignore, KeepUser, NoDatabase, UseResp2, Warn};
 
     #[test]
     fn refusals_of_servers_and_proxies_have_their_consequence() {
@@ -282,6 +293,24 @@ mod tests {
                 "ERR wrong number of arguments for 'auth' command",
                 password,
                 Fail(Code::Auth),
+            ),
+            (
+                Step::AuthAgain,
+                "WRONGPASS invalid username-password pair",
+                password,
+                KeepUser,
+            ),
+            (
+                Step::AuthAgain,
+                "ERR unknown command 'AUTH'",
+                password,
+                KeepUser,
+            ),
+            (
+                Step::AuthAgain,
+                "BUSY Redis is busy running a script",
+                password,
+                Fail(Code::Server),
             ),
             (
                 Step::Readonly,

@@ -1,7 +1,7 @@
 //! A stream of bytes to a node: TCP, with or without TLS, or a unix socket.
 
 use super::endpoint::Endpoint;
-use super::tls::{Tls, TlsSession};
+use super::tls::TlsSession;
 use crate::address::Address;
 use crate::config::Admission;
 use crate::deadline::{Deadline, now};
@@ -32,7 +32,6 @@ impl Stream {
         let Endpoint {
             address,
             config,
-            tls,
             resolver,
             ..
         } = endpoint;
@@ -59,8 +58,9 @@ impl Stream {
             let share = attempt.share(began, (ips.len() - tried) as u32);
             match Stream::connect_ip(*ip, endpoint, share) {
                 Ok(mut stream) => {
-                    if let Some(tls) = tls {
-                        stream.start_tls(tls, &host, address, attempt)?;
+                    if let Some(tls) = &endpoint.security.tls {
+                        let session = tls.begin(&endpoint.sessions, &host);
+                        stream.start_tls(session, address, attempt)?;
                     }
                     return Ok(stream);
                 }
@@ -156,8 +156,7 @@ impl Stream {
     /// Establishes a TLS session. The certificate must be valid for `host`.
     fn start_tls(
         &mut self,
-        tls: &Tls,
-        host: &str,
+        session: Result<Box<TlsSession>>,
         node: &Address,
         attempt: Attempt<'_>,
     ) -> Result<()> {
@@ -165,7 +164,7 @@ impl Stream {
             Error::new(code, format_args!("{node} {problem}")).at(node.to_string())
         };
         let began = now();
-        let mut session = tls.begin(host).map_err(|e| e.at(node.to_string()))?;
+        let mut session = session.map_err(|e| e.at(node.to_string()))?;
         loop {
             match session.handshake(self.fd()) {
                 Ok(true) => break,
@@ -306,6 +305,7 @@ fn unix_error(path: &Address, error: &io::Error) -> Error {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::net::conn::Security;
     use crate::net::wait::{Call, CancelFlag, Wakers};
     use std::net::TcpListener;
     use std::sync::Arc;
@@ -316,7 +316,9 @@ mod tests {
         let began = now();
         let call = Call::new(began, 0, 0, &cancel_flag, &wakers);
         let address = Address::new("127.0.0.1", port).unwrap();
-        let endpoint = Endpoint::new(address, Arc::new(Config::new()), None, Arc::default());
+        let config = Arc::new(Config::new());
+        let security = Security::new(&config, Arc::default()).unwrap();
+        let endpoint = Endpoint::new(address, config, security, Arc::default());
         let attempt = call.attempt_until(Deadline::after(began, 0));
         Stream::connect(&endpoint, attempt).unwrap_err()
     }

@@ -1,8 +1,8 @@
 //! How often a database that a node refuses is selected.
 
-use super::connect_backoff::ConnectBackoff;
+use super::connect_backoff::{ConnectBackoff, FailedConnect};
 use crate::deadline::Time;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::sync::{Mutex, lock};
 use once_cell::race::OnceBox;
 use std::collections::BTreeMap;
@@ -16,13 +16,13 @@ pub(super) struct DatabaseBackoffs {
 
 impl DatabaseBackoffs {
     /// See [`ConnectBackoff::try_start`].
-    pub(super) fn try_start(&self, database: u16, time: Time) -> Result<()> {
+    pub(super) fn try_start(&self, database: u16, time: Time, credentials: u32) -> Result<()> {
         let Some(refused) = self.refused.get() else {
             return Ok(());
         };
         let refused = lock(refused);
         let backoff = refused.get(&database);
-        backoff.map_or(Ok(()), |backoff| backoff.try_start(time))
+        backoff.map_or(Ok(()), |backoff| backoff.try_start(time, credentials))
     }
 
     /// See [`ConnectBackoff::is_backing_off`].
@@ -40,13 +40,13 @@ impl DatabaseBackoffs {
     }
 
     /// The node has refused the database.
-    pub(super) fn on_refusal(&self, database: u16, began: Time, time: Time, error: &Error) {
+    pub(super) fn on_refusal(&self, database: u16, time: Time, failed: FailedConnect<'_>) {
         let refused = self.refused.get_or_init(Box::default);
         let mut refused = lock(refused);
         refused
             .entry(database)
             .or_default()
-            .on_failure(began, time, error);
+            .on_failure(time, failed);
     }
 }
 
@@ -54,22 +54,22 @@ impl DatabaseBackoffs {
 mod tests {
     use super::*;
     use crate::deadline::now;
-    use crate::error::Code;
+    use crate::error::{Code, Error};
     use std::time::Duration;
 
     #[test]
     fn refused_database_delays_no_other_one() {
         let (backoffs, time) = (DatabaseBackoffs::default(), now());
         let error = Error::new(Code::Invalid, "out of range");
-        backoffs.on_refusal(3, time, time, &error);
-        assert!(backoffs.try_start(3, time).is_err() && backoffs.is_backing_off(3, time));
-        assert!(backoffs.try_start(0, time).is_ok() && !backoffs.is_backing_off(4, time));
+        backoffs.on_refusal(3, time, FailedConnect::new(time, 0, &error));
+        assert!(backoffs.try_start(3, time, 0).is_err() && backoffs.is_backing_off(3, time));
+        assert!(backoffs.try_start(0, time, 0).is_ok() && !backoffs.is_backing_off(4, time));
         let later = time.plus(Duration::from_millis(121));
         assert!(
-            backoffs.try_start(3, later).is_ok(),
+            backoffs.try_start(3, later, 0).is_ok(),
             "one caller tries again"
         );
         backoffs.on_success(3);
-        assert!(backoffs.try_start(3, later).is_ok());
+        assert!(backoffs.try_start(3, later, 0).is_ok());
     }
 }

@@ -32,7 +32,7 @@ pub use connector::Connector;
 use state::State;
 use yield_policy::YieldPolicy;
 
-use crate::net::conn::ConnectionKind;
+use crate::net::conn::{Connection, ConnectionKind, Security};
 use crate::sync::{Condvar, Mutex, lock};
 use std::sync::Arc;
 
@@ -41,6 +41,8 @@ pub struct Pool {
     kind: ConnectionKind,
     max_connections: usize,
     connector: Arc<Connector>,
+    /// That of the connector. Each command looks at the number of its credentials.
+    security: Arc<Security>,
     state: Mutex<State>,
     /// Notified when a connection, or the permit to open one, becomes free.
     freed: Condvar,
@@ -52,6 +54,7 @@ impl Pool {
         Pool {
             kind,
             max_connections,
+            security: connector.security().clone(),
             connector,
             state: Mutex::new(State::default()),
             freed: Condvar::new(),
@@ -63,6 +66,12 @@ impl Pool {
     #[cfg(test)]
     pub fn force_contended(&self) {
         lock(&self.state).force_contended();
+    }
+
+    /// Whether the connection has the current credentials, or the node has refused them.
+    #[inline]
+    fn has_current_credentials(&self, connection: &Connection) -> bool {
+        connection.credentials == self.security.credentials.number()
     }
 
     /// The number of open connections.
