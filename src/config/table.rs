@@ -444,7 +444,7 @@ static TABLE: &[OptionRow] = &[
     ),
     enum_option!(cluster: ClusterMode, "auto",
         "Whether the nodes of the url form a cluster: auto asks them; yes fails if they do not; no uses \
-         the one node for all slots."),
+         them as one server with its replicas, or as a proxy, and sends no command for clusters."),
     OptionRow::new(
         "address_map",
         Kind::AddressMap,

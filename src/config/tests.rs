@@ -656,20 +656,6 @@ fn conflicting_options_are_rejected() {
             "user is set without a password",
         ),
         (
-            |c| {
-                c.cluster = ClusterMode::No;
-                c.seeds.push(Address::new("g", 1).unwrap());
-            },
-            "it contains several",
-        ),
-        (
-            |c| {
-                c.cluster = ClusterMode::No;
-                c.read_from_option = Some(ReadFrom::Replica);
-            },
-            "read_from cannot be replica",
-        ),
-        (
             |c| c.read_from_option = Some(ReadFrom::Zone),
             "requires the option zone",
         ),

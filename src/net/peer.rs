@@ -1,6 +1,6 @@
 //! One node as this client uses it: its address, its state and the connections to it.
 
-use super::conn::{Connection, ConnectionKind, Endpoint, MemoryBudget, ReportedIdentity, Tls};
+use super::conn::{Connection, ConnectionKind, Endpoint, Greeting, MemoryBudget, Tls};
 use super::node::NodeState;
 use super::pool::{Connector, Pool, TryAcquire};
 use super::sys::DescriptorRegistry;
@@ -167,7 +167,7 @@ impl Peer {
         &self,
         first: &[CommandBody<'_>],
         attempt: Attempt<'_>,
-    ) -> Result<(Box<Connection>, ReportedIdentity)> {
+    ) -> Result<(Box<Connection>, Greeting)> {
         self.connector.open_for_discovery(first, attempt)
     }
 

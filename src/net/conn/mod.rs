@@ -9,6 +9,7 @@ mod recv_buffer;
 mod refusal;
 mod release_time;
 mod reported_identity;
+mod reported_role;
 mod stream;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
@@ -21,5 +22,6 @@ pub use memory_budget::MemoryBudget;
 pub use recv_buffer::Chunk;
 pub use release_time::release_time;
 pub use reported_identity::{ReportedIdentity, is_node_id};
+pub use reported_role::ReportedRole;
 pub use stream::Stream;
 pub use tls::Tls;
