@@ -296,7 +296,9 @@ void rdc_options_free(rdc_options *options);
    that changes the state of one node (SHUTDOWN, CLUSTER RESET ...) returns RDC_ERR_INVALID:
    rdc_command_to() selects the node. WAIT and WAITAOF return RDC_ERR_INVALID: they are for
    pipelines and pinned handles. SCAN iterates over the whole cluster, with cursors of the
-   library. docs/commands.md has the details. */
+   library. docs/commands.md has the details. A server without cluster support has all keys:
+   it takes every command whole, and none is refused because of its slots or because it is
+   for one node (docs/standalone.md). */
 rdc_reply *rdc_command(const rdc_client *client,
                        size_t argc,
                        const char *const *argv,
@@ -413,9 +415,9 @@ size_t rdc_pipeline_len(const rdc_pipeline *pipeline);
 rdc_reply *rdc_pipeline_execute(rdc_pipeline *pipeline);
 
 /* As rdc_pipeline_execute(), inside MULTI and EXEC: either all commands run, with no other
-   command between them, or none. All keys must be in one slot (use {hash tags}). Otherwise
-   the reply is RDC_ERR_CROSSSLOT, and nothing is sent. Without a key, the transaction runs
-   at any primary. If the server rejects the transaction, the reply is its ERROR.
+   command between them, or none. On a cluster, all keys must be in one slot (use {hash
+   tags}). Otherwise the reply is RDC_ERR_CROSSSLOT, and nothing is sent. Without a key, the
+   transaction runs at any primary. If the server rejects the transaction, the reply is its ERROR.
 
    The user needs the right to MULTI. Each node is asked for it once, before the first
    transaction. If a node refuses MULTI later, its commands run one by one: the reply is an
@@ -532,8 +534,9 @@ int32_t rdc_key_slot(const char *key, size_t len);
 
 /* Returns how a command would be routed, without sending it. Does no I/O. The caller frees
    the reply, which is a map of "command", "known" (0 for a command that is not in the
-   library's table, such as a module's), "keys", "slots", "access" ("read" or "write"),
-   "database" (its number), "read_from", "nodes" (the nodes that may get it), "others" (a map from every other node to
+   library's table, such as a module's), "keys", "slots" (empty for a server without cluster
+   support), "access" ("read" or "write"), "database" (its number),
+   "read_from", "nodes" (the nodes that may get it), "others" (a map from every other node to
    the reason why not), "policy" and, if the command would be rejected, "error". */
 rdc_reply *rdc_explain(const rdc_client *client,
                        size_t argc,

@@ -16,7 +16,7 @@ use crate::net::{Call, CancelFlag, ConnectionKind};
 use crate::resp::{CommandBody, EncodedPrefix, Kind, Reply, Value, flag, parse_command};
 use crate::route::{Access, Classified, Row, allows_early_send, classify};
 use crate::sim_hooks::sim_panic_point;
-use crate::topology::key_slot;
+use crate::topology::{KeySpace, key_slot};
 use std::sync::Arc;
 
 /// A handle of a cluster. Derived handles with other options share its topology and connections.
@@ -91,6 +91,7 @@ impl Client {
     fn of(core: Arc<Core>, config: Arc<Config>) -> Client {
         let consistency = ReadConsistency::of(&config);
         if let Some(consistency) = &consistency {
+            core.note_replica_reads();
             if consistency.read_your_writes {
                 core.session.keep_writes();
             }
@@ -184,6 +185,14 @@ impl Client {
                 "the client has neither a cluster nor an error",
             )),
         }
+    }
+
+    /// How the present topology divides keys into slots.
+    pub(super) fn key_space(&self) -> KeySpace {
+        let core = self.core.as_ref();
+        core.map_or_else(KeySpace::default, |core| {
+            core.process().topology.load().key_space()
+        })
     }
 
     /// A call that begins now. `blocking_ms` is how long the command asks the server to block.
@@ -287,16 +296,17 @@ impl Client {
                 let command = Classified::of_row(row, access);
                 return self.run_pinned(&self.context(core), pin, &command, &body);
             }
-            let (slot, read) = (key_slot(key), access == Access::Read);
             let process = core.process();
+            let topology = process.topology.load();
+            let (slot, read) = (topology.key_space().slot(key), access == Access::Read);
             let call = self.call(process, 0).early(allows_early_send(row));
             let call = call.of_command(row.name).repeatable(read);
             let routed = || RoutedCommand::new(body, row.name, Target::Slot(slot), read);
             if read && self.policy.read_from != ReadFrom::Primary {
+                drop(topology);
                 return Ok(self.context_of(core, process, call).run_one(routed()));
             }
             // The first attempt mostly succeeds and is made here; an execution does the rest.
-            let topology = process.topology.load();
             let primary = topology.shard(slot).and_then(|s| s.primary.as_ref());
             let Some(primary) = primary.filter(|p| p.peer.health.is_healthy()) else {
                 return Ok(self.context_of(core, process, call).run_one(routed()));
@@ -322,6 +332,7 @@ impl Client {
     /// Records what the primary of a slot has answered or executed.
     #[cold]
     fn record_session(&self, core: &Core, slot: u16, access: Access) {
+        let slot = self.key_space().of_hash_slot(slot);
         let session = &core.session;
         if access == Access::Write {
             session.wrote(Some(slot));

@@ -8,6 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::Call;
 use crate::resp::{NodeValue, Reply};
 use crate::route::{Access, Classified, RouteOptions};
+use crate::topology::KeySpace;
 
 /// The cluster, the options of the handle, and the call.
 #[derive(Clone, Copy)]
@@ -29,8 +30,14 @@ impl<'a> ExecContext<'a> {
         self
     }
 
+    /// How the present topology divides keys into slots.
+    pub fn key_space(&self) -> KeySpace {
+        self.process.topology.load().key_space()
+    }
+
     pub fn route_options(&self) -> RouteOptions {
         RouteOptions {
+            key_space: self.key_space(),
             split_writes: self.config.split_writes,
         }
     }

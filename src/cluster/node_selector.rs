@@ -6,7 +6,7 @@ use crate::cluster::execute::Target;
 use crate::error::{Error, Result};
 use crate::net::Peer;
 use crate::route::{Classified, Nodes};
-use crate::topology::{SLOTS, Topology, key_slot};
+use crate::topology::{SLOTS, Topology};
 use std::sync::Arc;
 
 pub enum SelectedNodes {
@@ -21,12 +21,14 @@ pub fn select_nodes(selector: &str, topology: &Topology) -> Result<SelectedNodes
     let several = |peers| Ok(SelectedNodes::Several(peers));
     match selector.split_once(':') {
         Some(("slot", slot)) => match slot.parse::<u16>() {
-            Ok(slot) if usize::from(slot) < SLOTS => one(Target::Slot(slot)),
+            Ok(slot) if usize::from(slot) < SLOTS => {
+                one(Target::Slot(topology.key_space().of_hash_slot(slot)))
+            }
             _ => Err(Error::invalid(format_args!(
                 "{selector} is not a valid slot: slots are 0 to 16383"
             ))),
         },
-        Some(("key", key)) => one(Target::Slot(key_slot(key.as_bytes()))),
+        Some(("key", key)) => one(Target::Slot(topology.key_space().slot(key.as_bytes()))),
         None if selector == "random" => one(Target::Anywhere),
         None if selector == "all" => several(peers(topology, Nodes::All)),
         None if selector == "primaries" => several(peers(topology, Nodes::Primaries)),
@@ -44,16 +46,9 @@ pub fn select_nodes(selector: &str, topology: &Topology) -> Result<SelectedNodes
     }
 }
 
-/// Refuses a command that is only for a node that the caller selects, unless there is only one.
-pub fn check_selected(command: &Classified<'_>, topology: &Topology) -> Result<()> {
-    match topology.standalone {
-        true => Ok(()),
-        false => Err(not_selected(command)),
-    }
-}
-
+/// The error of a command that is only for a node that the caller selects.
 #[cold]
-fn not_selected(command: &Classified<'_>) -> Error {
+pub fn not_selected(command: &Classified<'_>) -> Error {
     Error::invalid(format_args!(
         "{} concerns one node, and none is selected: use rdc_command_to() with host:port, slot:N or key:K, or with all, \
          primaries or replicas",

@@ -18,6 +18,7 @@ use crate::route::{
 };
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub struct PinnedConnection {
     slot: u16,
@@ -184,6 +185,10 @@ impl PinnedConnection {
                 }
             }
             RetryAction::Retry(plan) => {
+                if plan.demoted {
+                    let in_doubt = &context.process.is_primary_in_doubt;
+                    in_doubt.store(true, Ordering::Relaxed);
+                }
                 if plan.refresh {
                     let call = &context.call;
                     context.core.refresh_if_due(context.process, call);

@@ -4,7 +4,7 @@ use super::client::{Client, empty_command};
 use super::context::{ExecContext, is_permitted, refused_write};
 use super::fan_out::targets;
 use super::module_commands;
-use super::node_selector::check_selected;
+use super::node_selector::not_selected;
 use crate::cluster::execute::{RoutedCommand, Target};
 use crate::cluster::state::{Core, count};
 use crate::error::{Code, Error, Result};
@@ -16,7 +16,7 @@ use crate::route::{
     Access, BlockingTimeout, Classified, KeyGroups, Merge, Nodes, Route, RouteOptions, Row,
     StateChange, classify, is_refused_by_transaction, marked, merge, printable,
 };
-use crate::topology::{Topology, key_slot};
+use crate::topology::{KeySpace, Topology};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub struct Pipeline {
     is_simple: bool,
     /// The table does not describe every command.
     pub(super) has_unknown_commands: bool,
+    /// The key space that the commands were routed for.
+    key_space: KeySpace,
 }
 
 #[derive(Clone, Copy)]
@@ -108,6 +110,7 @@ impl QueuedCommand {
 impl Pipeline {
     pub fn new(client: Arc<Client>) -> Pipeline {
         Pipeline {
+            key_space: client.key_space(),
             client,
             bytes: CommandBuffer::default(),
             queued: Vec::new(),
@@ -132,6 +135,7 @@ impl Pipeline {
         self.queued.clear();
         self.is_simple = true;
         self.has_unknown_commands = false;
+        self.key_space = self.client.key_space();
         self.bytes.clear(MAX_KEPT_BYTES);
     }
 
@@ -141,13 +145,8 @@ impl Pipeline {
         let command = classify(args);
         self.has_unknown_commands |= command.row.is_none();
         let route = self.route(&command);
-        // The error message of an invalid command shows its name and its first key.
-        let kept_args = match (&route, command.row.and_then(Row::fixed_first_key)) {
-            (Ok(_), _) => args.len(),
-            (Err(_), Some(key)) => args.len().min(key + 1),
-            (Err(_), None) => args.len().min(2),
-        };
-        let body = command.marked(CommandBody::Args(&args[..kept_args]));
+        // An invalid command is kept, too: see `reroute`.
+        let body = command.marked(CommandBody::Args(args));
         self.bytes.push(&body);
         let end = self.bytes.len();
         let route = match route {
@@ -220,19 +219,43 @@ impl Pipeline {
             )));
         }
         let options = RouteOptions {
+            key_space: self.key_space,
             split_writes: self.client.config.split_writes,
         };
         let Some(route) = command.route(options)? else {
             // A server is asked for the route when the pipeline is executed.
-            return Ok(module_commands::guess(command.args));
+            return Ok(module_commands::guess(command.args, self.key_space));
         };
         if let Some(core) = &self.client.core {
             core.process().note_script(command);
-            if matches!(route, Route::Selected) {
-                check_selected(command, &core.process().topology.load())?;
+        }
+        match route {
+            Route::Selected => Err(not_selected(command)),
+            route => Ok(route),
+        }
+    }
+
+    /// Routes the commands again if the key space is not the one that they were queued for: the topology was not known
+    /// then, or a cluster has taken the place of a server.
+    pub(super) fn reroute(&mut self) {
+        let key_space = self.client.key_space();
+        if self.key_space == key_space {
+            return;
+        }
+        let queued = std::mem::take(&mut self.queued);
+        let errors = std::mem::take(&mut self.errors);
+        let bytes = std::mem::take(&mut self.bytes);
+        self.clear();
+        self.key_space = key_space;
+        let mut args = Vec::new();
+        for command in &queued {
+            match (command.parse(&bytes, &mut args), command.route) {
+                // What could not be parsed when it was appended.
+                (Err(_), QueuedRoute::Invalid(at)) => self.fail(errors[at as usize].clone()),
+                (Err(error), _) => self.fail(error),
+                (Ok(_), _) => self.command(&args),
             }
         }
-        Ok(route)
     }
 
     /// Queues a command with one key whose row is known at compile time. `prefix` is its encoded
@@ -253,7 +276,7 @@ impl Pipeline {
         self.queued.push(QueuedCommand {
             row: Some(row),
             access,
-            route: QueuedRoute::Slot(key_slot(key)),
+            route: QueuedRoute::Slot(self.key_space.slot(key)),
             begin,
             end: self.bytes.len(),
         });
@@ -302,6 +325,7 @@ impl Pipeline {
     fn try_execute(&mut self) -> Result<Box<Reply>> {
         let client = self.client.clone();
         let core = client.ready()?;
+        self.reroute();
         count(&core.stats.pipelines);
         let commands = &core.stats.commands;
         commands.fetch_add(self.queued.len() as u64, Ordering::Relaxed);

@@ -27,6 +27,7 @@ impl Pipeline {
     fn try_execute_atomic(&mut self) -> Result<Box<Reply>> {
         let client = self.client.clone();
         let core = client.ready()?;
+        self.reroute();
         count(&core.stats.pipelines);
         if client.is_pinned() {
             return Err(Error::invalid(

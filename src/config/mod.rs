@@ -196,14 +196,6 @@ impl Config {
                 "user and user_file are both set; set one of them",
             ),
             (
-                self.cluster == ClusterMode::No && self.seeds.len() > 1,
-                "with cluster=no the url must contain one host, but it contains several",
-            ),
-            (
-                self.cluster == ClusterMode::No && self.read_from_option == Some(ReadFrom::Replica),
-                "with cluster=no no replicas are known, so read_from cannot be replica",
-            ),
-            (
                 self.read_from() == ReadFrom::Zone && self.zone.is_none(),
                 "read_from=zone requires the option zone",
             ),

@@ -465,13 +465,13 @@ static TABLE: &[OptionRow] = &[
         "The password to authenticate with. It never appears in an error, a log message or a listing.",
     )
     .gives_password(),
+    DATABASE.per_handle(),
     text!(
         user_file,
         PRINTABLE,
         "File that contains the user, instead of the option user. Read when the client is created, and again \
          when the file changes (see docs/credentials.md)."
     ),
-    DATABASE.per_handle(),
     text!(
         password_file,
         PRINTABLE,
@@ -486,7 +486,7 @@ static TABLE: &[OptionRow] = &[
     ),
     enum_option!(cluster: ClusterMode, "auto",
         "Whether the nodes of the url form a cluster: auto asks them; yes fails if they do not; no uses \
-         the one node for all slots."),
+         them as one server with its replicas, or as a proxy, and sends no command for clusters."),
     OptionRow::new(
         "address_map",
         Kind::AddressMap,

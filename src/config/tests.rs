@@ -810,20 +810,6 @@ fn conflicting_options_are_rejected() {
             "user and user_file are both set",
         ),
         (
-            |c| {
-                c.cluster = ClusterMode::No;
-                c.seeds.push(Address::new("g", 1).unwrap());
-            },
-            "it contains several",
-        ),
-        (
-            |c| {
-                c.cluster = ClusterMode::No;
-                c.read_from_option = Some(ReadFrom::Replica);
-            },
-            "read_from cannot be replica",
-        ),
-        (
             |c| c.read_from_option = Some(ReadFrom::Zone),
             "requires the option zone",
         ),

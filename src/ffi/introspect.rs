@@ -79,8 +79,9 @@ pub unsafe extern "C" fn rdc_key_slot(key: *const c_char, len: usize) -> i32 {
 
 /// Returns how a command would be routed, without sending it. Does no I/O. The caller frees
 /// the reply, which is a map of "command", "known" (0 for a command that is not in the
-/// library's table, such as a module's), "keys", "slots", "access" ("read" or "write"),
-/// "database" (its number), "read_from", "nodes" (the nodes that may get it), "others" (a map from every other node to
+/// library's table, such as a module's), "keys", "slots" (empty for a server without cluster
+/// support), "access" ("read" or "write"), "database" (its number),
+/// "read_from", "nodes" (the nodes that may get it), "others" (a map from every other node to
 /// the reason why not), "policy" and, if the command would be rejected, "error".
 ///
 /// # Safety

@@ -374,9 +374,9 @@ pub unsafe extern "C" fn rdc_pipeline_execute(pipeline: *mut rdc_pipeline) -> *m
 }
 
 /// As rdc_pipeline_execute(), inside MULTI and EXEC: either all commands run, with no other
-/// command between them, or none. All keys must be in one slot (use {hash tags}). Otherwise
-/// the reply is RDC_ERR_CROSSSLOT, and nothing is sent. Without a key, the transaction runs
-/// at any primary. If the server rejects the transaction, the reply is its ERROR.
+/// command between them, or none. On a cluster, all keys must be in one slot (use {hash
+/// tags}). Otherwise the reply is RDC_ERR_CROSSSLOT, and nothing is sent. Without a key, the
+/// transaction runs at any primary. If the server rejects the transaction, the reply is its ERROR.
 ///
 /// The user needs the right to MULTI. Each node is asked for it once, before the first
 /// transaction. If a node refuses MULTI later, its commands run one by one: the reply is an

@@ -1,6 +1,6 @@
 //! One node as this client uses it: its address, its state and the connections to it.
 
-use super::conn::{Connection, ConnectionKind, Endpoint, MemoryBudget, ReportedIdentity, Security};
+use super::conn::{Connection, ConnectionKind, Endpoint, Greeting, MemoryBudget, Security};
 use super::node::NodeState;
 use super::pool::{Connector, Pool, TryAcquire};
 use super::sys::DescriptorRegistry;
@@ -210,7 +210,7 @@ impl Peer {
         database: u16,
         first: &[CommandBody<'_>],
         attempt: Attempt<'_>,
-    ) -> Result<(Box<Connection>, ReportedIdentity)> {
+    ) -> Result<(Box<Connection>, Greeting)> {
         self.connector.open_for_discovery(database, first, attempt)
     }
 

@@ -22,6 +22,7 @@ mod resolver;
 mod scan;
 mod scripts;
 mod shards;
+mod standalone;
 #[cfg(feature = "tls")]
 mod tls;
 mod transactions;

@@ -19,6 +19,7 @@ mod routing;
 mod scripts;
 mod secrets;
 mod shards;
+mod standalone;
 mod threads;
 mod transactions;
 mod wait_callback;

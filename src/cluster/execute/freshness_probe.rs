@@ -232,7 +232,10 @@ fn query_replication(peers: &[Arc<Peer>], call: &Call<'_>) -> Vec<Result<Replica
             let batch = batches.iter().find(|b| Arc::ptr_eq(&b.peer, peer));
             match batch.and_then(|batch| batch.error.clone()) {
                 Some(error) => Err(error),
-                None => replication(View::new(&reply, reply.node_values[number].value)),
+                None => {
+                    let value = reply.node_values[number].value;
+                    replication(View::new(&reply, value), peer.address())
+                }
             }
         })
         .collect()

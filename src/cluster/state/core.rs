@@ -13,21 +13,25 @@ use crate::config::Config;
 use crate::deadline::{Deadline, now};
 use crate::error::Result;
 use crate::log;
-use crate::net::{DescriptorRegistry, MemoryBudget, Peer, Security, Wakers, process_number};
+use crate::net::{
+    DescriptorRegistry, ExpectedRole, MemoryBudget, Peer, Security, Wakers, process_number,
+};
 use crate::random;
 use crate::route::Classified;
 use crate::sync::{Condvar, Mutex, lock, try_lock};
-use crate::topology::{ClusterView, NodeView, Topology};
+use crate::topology::{ClusterView, Node, NodeView, Topology};
 use arc_swap::ArcSwap;
 use once_cell::race::OnceBox;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The shared state of one cluster.
 pub struct Core {
     pub config: Arc<Config>,
     pub stats: Stats,
     pub session: Session,
+    /// Whether a handle reads from replicas, so that those of a server without cluster support are needed.
+    pub(super) reads_replicas: AtomicBool,
     /// The state of the process that created the client. The state of a forked child is linked to its parent's.
     process: Box<ProcessState>,
 }
@@ -52,6 +56,8 @@ pub struct ProcessState {
     /// When a handle that reads from replicas refreshes the topology next, in the same unit. New replicas
     /// and changed roles cause no error that such a handle would see.
     pub refresh_replicas_at: AtomicU64,
+    /// The primary of a topology without cluster has refused a write as a replica: the next refresh asks for the roles.
+    pub is_primary_in_doubt: AtomicBool,
     pub migrating_slots: MigratingSlots,
     /// Notified at the end of a refresh; used with the lock `refresh`.
     pub refreshed: Condvar,
@@ -76,6 +82,7 @@ impl ProcessState {
             refresh: Mutex::default(),
             find_replicas_at: AtomicU64::new(0),
             refresh_replicas_at: AtomicU64::new(0),
+            is_primary_in_doubt: AtomicBool::new(false),
             migrating_slots: MigratingSlots::default(),
             refreshed: Condvar::new(),
             scans: Mutex::default(),
@@ -134,14 +141,7 @@ impl ProcessState {
     /// Makes the peers of a topology the only ones, and tells each which node it is. The connections of the others are
     /// closed when the last call on them ends.
     pub fn set_topology(&self, topology: Arc<Topology>) {
-        for node in &topology.nodes {
-            let identity = &node.peer.identity;
-            match (topology.standalone, topology.has_verified_ids) {
-                (true, _) => identity.expect_standalone(),
-                (false, true) => identity.expect_cluster_node(Some(&node.id)),
-                (false, false) => {}
-            }
-        }
+        set_identities(&topology);
         for shard in &topology.shards {
             let has_replicas = !shard.replicas.is_empty();
             for node in shard.nodes() {
@@ -192,6 +192,21 @@ impl ProcessState {
     }
 }
 
+/// Tells the peers of a topology which node each of them is.
+fn set_identities(topology: &Topology) {
+    if topology.standalone {
+        let expect = |node: &Arc<Node>, role| node.peer.identity.expect_standalone(role);
+        for shard in &topology.shards {
+            (shard.primary.iter()).for_each(|node| expect(node, ExpectedRole::Primary));
+            (shard.replicas.iter()).for_each(|node| expect(node, ExpectedRole::Replica));
+        }
+    } else if topology.has_verified_ids {
+        for node in &topology.nodes {
+            node.peer.identity.expect_cluster_node(Some(&node.id));
+        }
+    }
+}
+
 fn copy_unless_locked<T: Clone>(from: &Mutex<T>, to: &Mutex<T>) {
     if let Some(table) = try_lock(from) {
         *lock(to) = table.clone();
@@ -215,9 +230,20 @@ impl Core {
         Ok(Core {
             stats,
             session: Session::default(),
+            reads_replicas: AtomicBool::new(false),
             process: Box::new(process),
             config,
         })
+    }
+
+    /// A handle reads from replicas. Those of a server without cluster support are not known yet: the handle's next read
+    /// finds them.
+    pub fn note_replica_reads(&self) {
+        if !self.reads_replicas.swap(true, Ordering::Relaxed)
+            && self.process().topology.load().standalone
+        {
+            self.process().find_replicas_at.store(0, Ordering::Relaxed);
+        }
     }
 
     /// The state of this process.

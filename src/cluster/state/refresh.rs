@@ -11,7 +11,9 @@ use crate::log;
 use crate::net::{Call, POLL_INTERVAL, Peer, PthreadCancelDisabled};
 use crate::sim_hooks::rng;
 use crate::sync::{lock, notify_all, wait};
-use crate::topology::{ClusterView, Discovered, Discovery, NodeView, Topology, discover};
+use crate::topology::{
+    ClusterView, Discovered, Discovery, NodeView, RoleQuery, StandaloneView, Topology, discover,
+};
 use rand::Rng;
 use rand::seq::SliceRandom;
 use std::sync::Arc;
@@ -117,8 +119,10 @@ impl Core {
         let discovered = self.discover_from(process, &peers, views, &call.with_start(began));
         count(&self.stats.refreshes);
         let changed = match discovered {
-            Ok(Discovered::Standalone(peer)) => {
-                Ok(self.adopt(process, Topology::of_standalone(peer), Epoch::Unknown))
+            Ok(Discovered::Standalone(view)) => {
+                process.is_primary_in_doubt.store(false, Ordering::Relaxed);
+                let topology = self.topology_of_standalone(process, view);
+                Ok(self.adopt(process, topology, Epoch::Unknown))
             }
             Ok(Discovered::Cluster(view)) => {
                 let topology = self.topology_of(process, &view);
@@ -160,6 +164,33 @@ impl Core {
         Topology::from_view(&view, |node| process.peer_of(node, &view, &self.config))
     }
 
+    /// The topology of a server without cluster support; the option `allowed_hosts` applies as in
+    /// [`Core::topology_of`].
+    fn topology_of_standalone(&self, process: &ProcessState, view: StandaloneView) -> Topology {
+        let nodes = std::iter::once(&view.primary).chain(&view.replicas);
+        for error in nodes.filter_map(|node| self.config.admission(node).err()) {
+            log::log(log::WARN, || format!("topology: {error}"));
+        }
+        let replicas = view.replicas.iter();
+        let admitted = replicas.filter(|replica| self.config.admission(replica).is_ok());
+        let replicas = admitted.map(|replica| process.peer(replica, &self.config));
+        Topology::of_standalone(
+            process.peer(&view.primary, &self.config),
+            replicas.collect(),
+        )
+    }
+
+    /// What a server without cluster support is asked for its role.
+    fn role_query(&self, process: &ProcessState, present: &Topology) -> RoleQuery {
+        let is_needed = self.reads_replicas.load(Ordering::Relaxed)
+            || process.is_primary_in_doubt.load(Ordering::Relaxed)
+            || (present.standalone && present.nodes.len() > 1);
+        match is_needed {
+            true => RoleQuery::Always,
+            false => RoleQuery::IfReplica,
+        }
+    }
+
     /// Collects `views` views. When the topology is known, an unresponsive node gets a shorter attempt
     /// timeout, unless every node fails so: a caller's command is waiting.
     fn discover_from(
@@ -174,6 +205,8 @@ impl Core {
             wanted: views,
             config: &self.config,
             present: &present,
+            role_query: self.role_query(process, &present),
+            peer_at: &|address| process.peer(address, &self.config),
         };
         if present.version > 0 {
             let slowest = peers.iter().map(|peer| peer.handshake_ms()).max();
@@ -188,11 +221,14 @@ impl Core {
     }
 
     /// The nodes to ask, in order: healthy nodes in random order, then the seeds, then unhealthy nodes.
-    /// So a node that causes a refresh is rarely the one that answers it.
+    /// So a node that causes a refresh is rarely the one that answers it. Without a cluster, only the primary
+    /// knows its replicas: it is the first.
     fn refresh_order(&self, process: &ProcessState, time: Time) -> Vec<Arc<Peer>> {
         let topology = process.topology.load();
         let mut known: Vec<Arc<Peer>> = topology.nodes.iter().map(|n| n.peer.clone()).collect();
-        known.shuffle(&mut rng());
+        if !topology.standalone {
+            known.shuffle(&mut rng());
+        }
         let (mut order, unhealthy): (Vec<_>, Vec<_>) =
             known.into_iter().partition(|p| p.health.is_healthy());
         let mut add = |peers: &mut dyn Iterator<Item = Arc<Peer>>| {
@@ -313,7 +349,8 @@ impl Core {
 
 /// Stores the result of a refresh and when the next ones may begin.
 fn schedule_next(process: &ProcessState, began: Time, changed: &Result<bool>) {
-    let without_replicas = process.topology.load().has_shard_without_replicas();
+    let topology = process.topology.load_full();
+    let without_replicas = topology.has_shard_without_replicas();
     let mut refresh = lock(&process.refresh);
     refresh.without_replicas = match without_replicas {
         true => refresh.without_replicas + 1,
@@ -321,13 +358,13 @@ fn schedule_next(process: &ProcessState, began: Time, changed: &Result<bool>) {
     };
     let doublings = refresh.without_replicas.clamp(1, 10) - 1;
     let search_after_ms = (MIN_REPLICA_SEARCH_MS << doublings).min(MAX_REPLICA_SEARCH_MS);
-    process
-        .find_replicas_at
-        .store(now().millis() + search_after_ms, Ordering::Relaxed);
     let refresh_after_ms = rng().random_range(REPLICA_REFRESH_MS..REPLICA_REFRESH_MS * 3 / 2);
-    process
-        .refresh_replicas_at
-        .store(now().millis() + refresh_after_ms, Ordering::Relaxed);
+    let time_after = |ms| match topology.hides_replicas() {
+        true => u64::MAX,
+        false => now().millis() + ms,
+    };
+    (process.find_replicas_at).store(time_after(search_after_ms), Ordering::Relaxed);
+    (process.refresh_replicas_at).store(time_after(refresh_after_ms), Ordering::Relaxed);
     refresh.without_change = match changed {
         Ok(true) => 0,
         _ => refresh.without_change.saturating_add(1),

@@ -10,7 +10,8 @@ use super::refusal::{
     Consequence, RefusalContext, Step, consequence, database_advice, refuses_every_command,
 };
 use super::reported_identity::ReportedIdentity;
-use crate::config::{Config, Credentials, Protocol};
+use super::reported_role::ReportedRole;
+use crate::config::{ClusterMode, Config, Credentials, Protocol};
 use crate::error::{Code, Error, Result};
 use crate::net::wait::Attempt;
 use crate::resp::{CommandBody, Kind, Reply, View};
@@ -34,8 +35,8 @@ pub struct HandshakePlan<'a> {
     pub credentials: &'a Credentials,
     pub kind: ConnectionKind,
     pub opening: Opening,
-    /// Whether CLUSTER MYID is sent.
-    pub asks_identity: bool,
+    /// Whether the node is no cluster, so that it need not know commands for clusters.
+    pub is_standalone: bool,
     /// Whether the node is of a shard that has replicas, which serve reads only after READONLY.
     pub has_replicas: bool,
     /// Commands of the caller, sent with the last command of the handshake to save a round trip. The caller reads their
@@ -49,6 +50,9 @@ pub struct Greeting {
     /// Its availability zone (Valkey 8 and later).
     pub zone: Option<String>,
     pub identity: ReportedIdentity,
+    pub role: ReportedRole,
+    /// It has refused HELLO, and serves the connection without it.
+    pub refused_hello: bool,
     /// A refusal that the handshake has gone on without: for the log.
     pub warning: Option<String>,
     /// The node does not have the database, so that the connection is in another one: it must not be used.
@@ -128,16 +132,15 @@ struct Handshake<'a> {
 
 impl Handshake<'_> {
     fn run(&mut self) -> std::result::Result<(), HandshakeError> {
-        let config = self.plan.config;
-        if self.plan.opening == Opening::Hello && config.protocol == Protocol::Resp3 {
+        if self.sends_hello() {
             self.push_hello();
             // With a password, the rest is sent after it has been accepted.
             let sent = match self.plan.credentials.password {
-                None => self.send_setup(),
-                Some(_) => Vec::new(),
+                None => Some(self.send_setup()),
+                Some(_) => None,
             };
             let is_accepted = self.read_hello()?;
-            if !sent.is_empty() {
+            if let Some(sent) = sent {
                 return Ok(self.read_setup_replies(&sent)?);
             }
             if !is_accepted {
@@ -148,6 +151,10 @@ impl Handshake<'_> {
         }
         let sent = self.send_setup();
         Ok(self.read_setup_replies(&sent)?)
+    }
+
+    fn sends_hello(&self) -> bool {
+        self.plan.opening == Opening::Hello && self.plan.config.protocol == Protocol::Resp3
     }
 
     fn push_hello(&mut self) {
@@ -172,6 +179,7 @@ impl Handshake<'_> {
         })?;
         if let Some(message) = message(&reply) {
             self.on_refusal(Step::Hello, &reply, &message)?;
+            self.greeting.refused_hello = true;
             return Ok(false);
         }
         self.connection.pushes = true;
@@ -180,6 +188,7 @@ impl Handshake<'_> {
             value.filter(|text| !text.is_empty()).map(str::to_string)
         };
         self.greeting.zone = text("availability_zone");
+        self.greeting.role = ReportedRole::of(text("role").as_deref());
         self.mode = text("mode");
         Ok(true)
     }
@@ -220,25 +229,28 @@ impl Handshake<'_> {
             config,
             kind,
             opening,
-            asks_identity,
+            is_standalone,
             first,
             ..
         } = *self.plan;
+        let is_minimal = opening == Opening::Minimal;
+        let is_unanswered = !self.sends_hello() && config.password.is_none();
         let mut sent = Vec::new();
         let mut send = |step, args: &[&[u8]]| {
             self.connection.push(&CommandBody::Args(args));
             sent.push(step);
         };
-        if asks_identity {
+        if !is_standalone && !is_minimal {
             send(Step::MyId, &[b"CLUSTER", b"MYID"]);
         }
-        let is_minimal = opening == Opening::Minimal;
+        // With the option cluster=no, the node may be a proxy.
+        let is_behind_proxy = config.cluster == ClusterMode::No;
         // Something that the node must reply to. All servers and proxies know PING.
-        if is_minimal {
+        if is_minimal || (is_behind_proxy && is_unanswered) {
             send(Step::Ping, &[b"PING"]);
         }
-        // Without READONLY, a replica redirects reads.
-        if kind.is_readonly() && !is_minimal {
+        // Without READONLY, a replica of a cluster redirects reads.
+        if kind.is_readonly() && !is_standalone && !is_minimal {
             send(Step::Readonly, &[b"READONLY"]);
         }
         let database = kind.database();
@@ -249,7 +261,7 @@ impl Handshake<'_> {
             let args = [b"CLIENT".as_slice(), b"SETNAME", name.as_bytes()];
             send(Step::SetName, &args);
         }
-        if !is_minimal {
+        if !is_minimal && !is_behind_proxy {
             // Redis 7.2 and later, and Valkey. Shown by CLIENT LIST.
             let version = env!("CARGO_PKG_VERSION").as_bytes();
             for (attribute, value) in [
@@ -303,6 +315,7 @@ impl Handshake<'_> {
         let context = RefusalContext {
             has_password: self.plan.credentials.password.is_some(),
             has_replicas: self.plan.has_replicas,
+            cluster: self.plan.config.cluster,
         };
         let node = || {
             let origin = reply.origin_of(reply.root);

@@ -6,7 +6,7 @@
 use super::connection::Connection;
 use super::handshake::{message, push_auth};
 use super::refusal::{Consequence, RefusalContext, Step, consequence};
-use crate::config::Credentials;
+use crate::config::{ClusterMode, Credentials};
 use crate::error::{Code, Error, Result};
 use crate::net::wait::Attempt;
 
@@ -68,7 +68,9 @@ fn refused(
 ) -> Result<Reauthentication> {
     let context = RefusalContext {
         has_password: true,
+        // Both concern other steps.
         has_replicas: false,
+        cluster: ClusterMode::Auto,
     };
     let text = match &credentials.password {
         Some(password) => password.remove_from(message),

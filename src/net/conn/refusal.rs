@@ -1,5 +1,6 @@
 //! What follows if a node refuses a command of the handshake, or AUTH after it. One table, no I/O.
 
+use crate::config::ClusterMode;
 use crate::error::{Code, Error};
 
 /// A command of the handshake.
@@ -38,6 +39,8 @@ pub struct RefusalContext {
     pub has_password: bool,
     /// The node is of a shard that has replicas, according to the map.
     pub has_replicas: bool,
+    /// The option `cluster`: with `no`, the node may be a proxy.
+    pub cluster: ClusterMode,
 }
 
 /// What follows a refusal.
@@ -142,6 +145,13 @@ const ROWS: &[Row] = &[
     ),
     row(Step::Readonly, &[], Consequence::Fail(Code::Connect)),
     row(Step::SetName, NO_RIGHTS, Consequence::Fail(Code::Auth)),
+    // A proxy. Its servers would not show the name anyway.
+    row_if(
+        Step::SetName,
+        |context| context.cluster == ClusterMode::No,
+        &[],
+        Consequence::Warn,
+    ),
     row(Step::SetName, &[], Consequence::Fail(Code::Connect)),
     row(Step::Select, NO_RIGHTS, Consequence::Fail(Code::Auth)),
     row(Step::Select, &[], Consequence::NoDatabase),
@@ -213,6 +223,11 @@ mod tests {
         let none = RefusalContext {
             has_password: false,
             has_replicas: false,
+            cluster: ClusterMode::Auto,
+        };
+        let proxy = RefusalContext {
+            cluster: ClusterMode::No,
+            ..none
         };
         let password = RefusalContext {
             has_password: true,
@@ -354,6 +369,8 @@ mod tests {
             (Step::Select, "NOPERM no rights", password, Fail(Code::Auth)),
             (Step::Select, "NOAUTH", none, Fail(Code::Auth)),
             (Step::Select, "BUSY", node, Fail(Code::Server)),
+            (Step::SetName, "unsupported command 'client'", proxy, Warn),
+            (Step::SetName, "NOPERM no rights", proxy, Fail(Code::Auth)),
             (Step::SetInfo, "NOPERM no rights", none, Ignore),
             (
                 Step::SetInfo,

@@ -230,7 +230,7 @@ impl Connector {
         database: u16,
         first: &[CommandBody<'_>],
         attempt: Attempt<'_>,
-    ) -> Result<(Box<Connection>, ReportedIdentity)> {
+    ) -> Result<(Box<Connection>, Greeting)> {
         let kind = ConnectionKind::primary(database);
         // The caller's command was not sent, only those of the discovery.
         let purpose = Purpose {
@@ -239,11 +239,10 @@ impl Connector {
         };
         let opened = self.open_unverified(purpose, attempt);
         let opened = opened.map_err(|e| e.sent(false))?;
-        let identity = opened.greeting.identity.clone();
-        if self.verify(&identity).is_ok() {
-            self.record(kind, opened.took, opened.greeting.zone);
+        if self.verify_identity(&opened.greeting).is_ok() {
+            self.record(kind, opened.took, opened.greeting.zone.clone());
         }
-        Ok((opened.connection, identity))
+        Ok((opened.connection, opened.greeting))
     }
 
     /// Opens a connection to the node that the map names at this address, and to no other. An error reports whether
@@ -257,7 +256,7 @@ impl Connector {
             greeting,
             took,
         } = self.open_unverified(purpose, attempt)?;
-        if let Err(error) = self.verify(&greeting.identity) {
+        if let Err(error) = self.verify(&greeting, purpose.kind) {
             let failed = FailedConnect::new(began, self.credentials().number(), &error);
             self.identity_backoff.on_failure(now(), failed);
             // Reads that are sent early have reached the other node. Their replies are discarded.
@@ -276,13 +275,27 @@ impl Connector {
         self.endpoint.resolve_again()
     }
 
-    fn verify(&self, identity: &ReportedIdentity) -> Result<()> {
-        let outcome = self.node.identity.verify(identity, self.address());
-        if outcome.is_err() {
-            // The name may belong to another address by now.
+    /// Whether the node is the one that the map names, and has the role that its commands need.
+    fn verify(&self, greeting: &Greeting, kind: ConnectionKind) -> Result<()> {
+        self.verify_identity(greeting)?;
+        if self.node.hides_primary.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let identity = &self.node.identity;
+        self.resolve_again_unless(identity.verify_role(greeting.role, kind, self.address()))
+    }
+
+    fn verify_identity(&self, greeting: &Greeting) -> Result<()> {
+        let identity = &self.node.identity;
+        self.resolve_again_unless(identity.verify(&greeting.identity, self.address()))
+    }
+
+    /// Another node than expected has answered: the name may belong to another address by now.
+    fn resolve_again_unless(&self, verified: Result<()>) -> Result<()> {
+        if verified.is_err() {
             self.resolve_again();
         }
-        outcome
+        verified
     }
 
     fn record(&self, kind: ConnectionKind, took: Duration, zone: Option<String>) {
@@ -323,7 +336,7 @@ impl Connector {
             None => self.database_backoffs.on_success(database),
             Some(error) => {
                 // Which databases another node has does not matter.
-                self.verify(&opened.greeting.identity)?;
+                self.verify_identity(&opened.greeting)?;
                 let failed = FailedConnect::new(began, number, &error);
                 self.database_backoffs.on_refusal(database, now(), failed);
                 return Err(error);
@@ -467,6 +480,14 @@ impl Connector {
         attempt: Attempt<'_>,
     ) -> Result<Opened> {
         let is_unknown = self.hello.is_unknown();
+        if self.hello.is_refused() {
+            let opened = self.connect_once(credentials, purpose, Opening::NoHello, attempt);
+            return opened.map_err(|failure| {
+                self.hello.on_failed_connect();
+                let (HandshakeError::ClosedOnHello(error) | HandshakeError::Other(error)) = failure;
+                error
+            });
+        }
         if !self.hello.sends_hello() {
             return self.connect_without_hello(credentials, purpose, attempt);
         }
@@ -542,9 +563,7 @@ impl Connector {
             credentials,
             kind: purpose.kind,
             opening,
-            asks_identity: config.cluster != ClusterMode::No
-                && opening != Opening::Minimal
-                && !self.node.identity.is_standalone(),
+            is_standalone: config.cluster == ClusterMode::No || self.node.identity.is_standalone(),
             has_replicas: self.node.has_replicas.load(Ordering::Relaxed),
             first: purpose.first,
         };
@@ -559,8 +578,10 @@ impl Connector {
                     e
                 })
             })?;
-        if opening == Opening::Hello {
-            self.hello.on_reply();
+        match (opening, greeting.refused_hello) {
+            (Opening::Hello, true) => self.hello.on_refusal(),
+            (Opening::Hello, false) => self.hello.on_reply(),
+            (Opening::NoHello | Opening::Minimal, _) => {}
         }
         if let Some(warning) = &greeting.warning {
             self.warn_once(|| warning.clone());
