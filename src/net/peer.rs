@@ -171,6 +171,16 @@ impl Peer {
         self.connector.open_for_discovery(first, attempt)
     }
 
+    /// See [`Connector::address_of`].
+    pub fn address_of(&self, connection: &Connection) -> Address {
+        self.connector.address_of(connection)
+    }
+
+    /// See [`Connector::try_other_address`].
+    pub fn try_other_address(&self) -> bool {
+        self.connector.try_other_address()
+    }
+
     /// The next connection resolves the host's name again. False if the host is an address.
     pub fn resolve_again(&self) -> bool {
         self.connector.resolve_again()

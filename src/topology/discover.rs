@@ -73,6 +73,9 @@ pub fn discover(
         if is_unexpected(&answer, &survey) && peer.resolve_again() {
             answer = fetch_view(peer, config.cluster, &call.with_start(now()));
         }
+        while is_useless(&answer) && peer.try_other_address() && !call.deadline.passed(now()) {
+            answer = fetch_view(peer, config.cluster, &call.with_start(now()));
+        }
         match answer {
             Ok(Answer::Standalone) if config.cluster == ClusterMode::No || present.standalone => {
                 return Ok(Discovered::Standalone(peer.clone()));
@@ -116,6 +119,19 @@ fn is_unexpected(answer: &Result<Answer>, survey: &Survey<'_>) -> bool {
         }
         Ok(Answer::Standalone) => survey.knows_cluster(),
         Err(_) => false,
+    }
+}
+
+/// Whether a node did not answer, or is not part of a cluster yet. Of a name with several addresses, another may be a
+/// node that knows the cluster.
+fn is_useless(answer: &Result<Answer>) -> bool {
+    match answer {
+        Ok(Answer::View(view, _)) => view.shards.is_empty(),
+        Ok(Answer::Standalone) => false,
+        Err(error) => !matches!(
+            error.code,
+            Code::Auth | Code::Tls | Code::Invalid | Code::Interrupted | Code::Closed
+        ),
     }
 }
 
@@ -183,8 +199,9 @@ fn fetch_view(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<An
         let text = slots_reply.view().text().unwrap_or_default();
         return handle_error_reply(peer, mode, &String::from_utf8_lossy(text));
     }
-    let mut view = slots(slots_reply.view(), peer.address())?;
-    view.has_foreign_ids = has_foreign_ids(&view, &identity, peer.address());
+    let from = peer.address_of(&connection);
+    let mut view = slots(slots_reply.view(), &from)?;
+    view.has_foreign_ids = has_foreign_ids(&view, &identity, &from);
     connection.check(call)?;
     // CLUSTER INFO is optional: without an epoch, the view is of unknown age.
     let info_reply = connection.reply(attempt)?;

@@ -4,6 +4,7 @@
 mod common;
 
 mod connections;
+mod endpoints;
 mod fork;
 mod identity;
 mod long_lists;

@@ -293,11 +293,44 @@ impl Connector {
         opened
     }
 
-    /// Connects with HELLO, or without it to a node that closes connections on it.
+    /// Connects to an address of the node. If what is behind an address accepts the connection and then does not serve
+    /// it, the others of the name are tried.
     fn connect(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
         let _cancel_disabled = PthreadCancelDisabled::begin();
         let limit = Deadline::after(now(), self.endpoint.config.connect_timeout_ms);
         let attempt = attempt.limited_to(limit);
+        loop {
+            match self.connect_to_one(purpose, attempt) {
+                // A refusal of the credentials or a wrong certificate is an answer.
+                Err(error)
+                    if matches!(
+                        error.code,
+                        Code::Io | Code::Connect | Code::Timeout | Code::Protocol
+                    ) && self.try_other_address()
+                        && !attempt.until.passed(now()) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The node at the address that was connected to last is not usable: others are tried first for a while. Whether
+    /// the name has one that has not failed.
+    pub fn try_other_address(&self) -> bool {
+        self.endpoint.avoid_connected()
+    }
+
+    /// The address of the node that answers on a connection: its IP address if the name may stand for several nodes.
+    pub fn address_of(&self, connection: &Connection) -> Address {
+        let Address { host, port } = self.address();
+        let ip = self.endpoint.is_ambiguous().then(|| connection.remote_ip());
+        let host = ip
+            .flatten()
+            .map_or_else(|| host.clone(), |ip| ip.to_string());
+        Address { host, port: *port }
+    }
+
+    /// Connects with HELLO, or without it to a node that closes connections on it.
+    fn connect_to_one(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
         let is_unknown = self.hello.is_unknown();
         if !self.hello.sends_hello() {
             return self.connect_without_hello(purpose, attempt);
@@ -363,6 +396,11 @@ impl Connector {
         let origin = self.origin.clone();
         let mut connection = Box::new(Connection::new(stream, origin, limits, &self.memory));
         let began = now();
+        let attempt = match self.endpoint.has_other_address() {
+            // Some time is left for the other addresses.
+            true => attempt.share(began, 2),
+            false => attempt,
+        };
         let plan = HandshakePlan {
             config,
             kind: purpose.kind,
