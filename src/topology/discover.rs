@@ -14,6 +14,7 @@ use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::{Call, ConnectionKind, Peer, ReportedIdentity};
 use crate::resp::{CommandBody, Kind};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What a discovery is for.
@@ -24,6 +25,8 @@ pub struct Discovery<'a> {
     pub config: &'a Config,
     /// The topology that is replaced; empty for the first.
     pub present: &'a Topology,
+    /// The peer at an address.
+    pub peer_at: &'a dyn Fn(&Address) -> Arc<Peer>,
 }
 
 /// The result of a discovery.
@@ -55,26 +58,35 @@ pub fn discover(
         wanted,
         config,
         present,
+        peer_at,
     } = discovery;
     let known = present.known_ids();
     let mut survey = Survey::new(&known);
     let mut standalone = None;
     let mut errors: Vec<Error> = Vec::new();
-    let mut asked = 0;
+    let mut asked = Vec::new();
     let mut failed = 0;
-    for peer in peers {
-        let time = now();
-        if survey.is_settled(wanted) || call.deadline.passed(time) {
-            break;
-        }
-        asked += 1;
+    let mut queue: VecDeque<Arc<Peer>> = peers.iter().cloned().collect();
+    while !survey.is_settled(wanted)
+        && !call.deadline.passed(now())
+        && let Some(peer) = queue.pop_front()
+    {
         let address = peer.address();
-        let mut answer = fetch_view(peer, config.cluster, &call.with_start(time));
-        if is_unexpected(&answer, &survey) && peer.resolve_again() {
-            answer = fetch_view(peer, config.cluster, &call.with_start(now()));
-        }
-        while is_useless(&answer) && peer.try_other_address() && !call.deadline.passed(now()) {
-            answer = fetch_view(peer, config.cluster, &call.with_start(now()));
+        asked.push(address.clone());
+        let answer = ask(&peer, config.cluster, &survey, call);
+        // If a node did not answer, those that a view names are asked before the others: the addresses of all may have
+        // changed, and each of the old ones would cost an attempt.
+        if let Ok(Answer::View(view, _)) = &answer
+            && failed > 0
+        {
+            let named = view.nodes().map(|node| &node.address);
+            let is_new =
+                |address: &&Address| !asked.contains(address) && config.admission(address).is_ok();
+            for address in named.filter(is_new).take(wanted) {
+                let queued = queue.iter().position(|peer| peer.address() == address);
+                let peer = queued.and_then(|at| queue.remove(at));
+                queue.push_front(peer.unwrap_or_else(|| peer_at(address)));
+            }
         }
         match answer {
             Ok(Answer::Standalone) if config.cluster == ClusterMode::No || present.standalone => {
@@ -83,7 +95,7 @@ pub fn discover(
             Ok(Answer::Standalone) => {
                 survey.add_standalone();
                 errors.push(unused(address, "has no cluster support", &survey));
-                standalone.get_or_insert(peer);
+                standalone.get_or_insert(peer.clone());
             }
             Ok(Answer::View(view, identity)) => {
                 let is_seed = config.seeds.contains(address);
@@ -101,13 +113,34 @@ pub fn discover(
         }
     }
     match (
-        survey.conclude(peers.len() - asked, failed, config.seeds.len()),
+        survey.conclude(queue.len(), failed, config.seeds.len()),
         standalone,
     ) {
         (Conclusion::Cluster(view), _) => Ok(Discovered::Cluster(view)),
         (Conclusion::NewCluster(view), _) => Ok(Discovered::NewCluster(view)),
-        (Conclusion::Standalone, Some(peer)) => Ok(Discovered::Standalone(peer.clone())),
+        (Conclusion::Standalone, Some(peer)) => Ok(Discovered::Standalone(peer)),
         _ => Err(combine_errors(peers.len(), &errors, call)),
+    }
+}
+
+/// Fetches the view of a node. A name may lead to several nodes, and to other ones by now.
+fn ask(
+    peer: &Arc<Peer>,
+    mode: ClusterMode,
+    survey: &Survey<'_>,
+    call: &Call<'_>,
+) -> Result<Answer> {
+    let fetch = || fetch_view(peer, mode, &call.with_start(now()));
+    let mut answer = fetch();
+    while (is_useless(&answer) || is_unexpected(&answer, survey))
+        && peer.try_other_address()
+        && !call.deadline.passed(now())
+    {
+        answer = fetch();
+    }
+    match is_unexpected(&answer, survey) && peer.resolve_again() {
+        true => fetch(),
+        false => answer,
     }
 }
 

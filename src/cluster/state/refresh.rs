@@ -174,6 +174,7 @@ impl Core {
             wanted: views,
             config: &self.config,
             present: &present,
+            peer_at: &|address| process.peer(address, &self.config),
         };
         if present.version > 0 {
             let slowest = peers.iter().map(|peer| peer.handshake_ms()).max();

@@ -256,8 +256,8 @@ impl Connector {
 
     fn verify(&self, identity: &ReportedIdentity) -> Result<()> {
         let outcome = self.node.identity.verify(identity, self.address());
-        if outcome.is_err() {
-            // The name may belong to another address by now.
+        // The name may have the address of another node too, or belong to other addresses by now.
+        if outcome.is_err() && !self.try_other_address() {
             self.resolve_again();
         }
         outcome
