@@ -169,6 +169,10 @@ public:
     }
     Client readonly() const noexcept { return Client(rdc_readonly(raw())); }
     Client pin(std::string_view key) const noexcept { return Client(rdc_pin(raw(), key.data(), key.size())); }
+    // New credentials for all clients on these connections. False if they are invalid.
+    bool set_credentials(const std::string &user, const std::string &password) const noexcept {
+        return rdc_set_credentials(raw(), user.c_str(), password.c_str()) == RDC_OK;
+    }
     Pipeline pipeline() const noexcept { return Pipeline(rdc_pipeline_new(raw())); }
 
     // Runs any command: command("HSET", "user:1", "name", name).

@@ -133,6 +133,30 @@ func (c *Client) With(name, value string) (*Client, error) {
 	return newClient(nativeWith(c.handle, cName, cValue))
 }
 
+// SetCredentials replaces the user and the password on all clients of the same cluster, and does no
+// I/O. The user is "" for the default user. Connections that are opened from now on use the new
+// credentials. An open one is authenticated again when it is idle, before its next command. If a
+// server refuses them, its open connections keep their user. The error is [ErrInvalid] or
+// [ErrClosed], and then nothing has changed. See docs/credentials.md.
+func (c *Client) SetCredentials(user, password string) error {
+	cUser, err := appendCString(nil, "the user", user)
+	if err != nil {
+		return err
+	}
+	cPassword, err := appendCString(nil, "the password", password)
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.isClosed():
+		return &Error{Code: ErrClosed, Message: "CLOSED the client was closed"}
+	case !nativeSetCredentials(c.handle, cUser, cPassword):
+		return invalid("the credentials are not valid: at most 64 KiB of UTF-8, a user without control characters, and a password for a user")
+	default:
+		return nil
+	}
+}
+
 // Close closes the client: calls in progress and later calls fail with [ErrClosed]. A second Close
 // does nothing. The error is always nil.
 func (c *Client) Close() error {

@@ -294,6 +294,29 @@ func TestErrorsHaveCodeMessageAndNode(t *testing.T) {
 	fails(t, err, rediscluster.ErrInvalid)
 }
 
+func TestSetCredentialsAreUsedByOpenConnections(t *testing.T) {
+	rc := connect(t)
+	must(t, rc.Set(bg, "credentials:go", "v"))
+	_, err := rc.Do(bg, "ACL", "SETUSER", "go-user", "on", ">secret", "~*", "+@all")
+	must(t, err)
+	must(t, rc.SetCredentials("go-user", "secret"))
+	for n := 0; n < 2; n++ {
+		who, err := rc.Do(bg, "ACL", "WHOAMI")
+		must(t, err)
+		if text, _ := who.Text(); text != "go-user" {
+			t.Fatalf("the user is %v", who)
+		}
+	}
+	// Refused: the open connections keep their user.
+	must(t, rc.SetCredentials("go-user", "wrong"))
+	must(t, rc.Set(bg, "credentials:go", "v"))
+	fails(t, rc.SetCredentials("go\nuser", "secret"), rediscluster.ErrInvalid)
+	fails(t, rc.SetCredentials("go\x00user", "secret"), rediscluster.ErrInvalid)
+	fails(t, rc.SetCredentials("go-user", ""), rediscluster.ErrInvalid)
+	must(t, rc.Close())
+	fails(t, rc.SetCredentials("go-user", "secret"), rediscluster.ErrClosed)
+}
+
 func TestClosedClientReturnsErrClosed(t *testing.T) {
 	rc := connect(t)
 	derived, err := rc.With("timeout_ms", "1000")

@@ -9,7 +9,7 @@ use super::pinned_connection::PinnedConnection;
 use crate::cluster::execute::{ExecPolicy, RoutedCommand, Target};
 use crate::cluster::reads::ReadConsistency;
 use crate::cluster::state::{Core, ProcessState, VIEWS_PER_REFRESH, count};
-use crate::config::{Config, ReadFrom};
+use crate::config::{Config, Credentials, ReadFrom};
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::{Call, CancelFlag, ConnectionKind};
@@ -37,9 +37,9 @@ fn policy(config: &Config) -> ExecPolicy {
     let read_from = config.read_from();
     ExecPolicy {
         kind: if config.readonly || read_from != ReadFrom::Primary {
-            ConnectionKind::Replicas
+            ConnectionKind::replicas(config.database)
         } else {
-            ConnectionKind::Primary
+            ConnectionKind::primary(config.database)
         },
         read_from,
         retry_writes: config.retry_writes,
@@ -144,6 +144,16 @@ impl Client {
         let mut client = Client::of(core, self.config.clone());
         client.pin = Some(PinnedConnection::new(key_slot(key)));
         client
+    }
+
+    /// Replaces the credentials of all handles of the cluster. See [`CredentialStore`](crate::net::CredentialStore).
+    pub fn set_credentials(&self, user: &str, password: &str) -> Result<()> {
+        let Some(core) = &self.core else {
+            return Err(Error::invalid("the client could not be created"));
+        };
+        let credentials = Credentials::new(user, password)?;
+        core.process().security.credentials.set(credentials);
+        Ok(())
     }
 
     /// Ends the running calls of this handle. Async-signal-safe.
@@ -292,7 +302,8 @@ impl Client {
                 return Ok(self.context_of(core, process, call).run_one(routed()));
             };
             let attempt = call.attempt_at(call.began);
-            match primary.peer.call(ConnectionKind::Primary, &body, attempt) {
+            let kind = ConnectionKind::primary(self.policy.kind.database());
+            match primary.peer.call(kind, &body, attempt) {
                 Ok(mut reply) if reply.root.value.kind != Kind::Error => {
                     reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
                     if !read && core.session.is_on() {
@@ -399,7 +410,8 @@ impl Client {
 
     /// The topology of the cluster.
     pub fn topology(&self) -> Box<Reply> {
-        self.counted(|core| Ok(Box::new(introspect::topology(core.process()))))
+        let database = self.config.database;
+        self.counted(|core| Ok(Box::new(introspect::topology(core.process(), database))))
     }
 
     /// The counters.

@@ -1,6 +1,6 @@
 //! Explains how a command would be executed, without executing it.
 
-use super::context::ExecContext;
+use super::context::{ExecContext, is_permitted, is_permitted_as};
 use super::fan_out::peers;
 use super::module_commands;
 use super::node_selector::check_selected;
@@ -25,7 +25,7 @@ struct Explanation<'a> {
 pub fn explain(context: &ExecContext<'_>, args: &[&[u8]]) -> Reply {
     let command = classify(args);
     let topology = context.process.topology.load();
-    let permitted = context.permit(&command);
+    let permitted = is_permitted(context.config, &command);
     let mut positions = Vec::new();
     let route = command
         .key_positions(&mut positions)
@@ -42,8 +42,8 @@ pub fn explain(context: &ExecContext<'_>, args: &[&[u8]]) -> Reply {
         }
         None => {
             let (route, access, keys) = module_commands::route_offline(context.core, args);
-            let route =
-                route.and_then(|route| context.permit_described(&command, access).map(|()| route));
+            let permitted = is_permitted_as(context.config, &command, access);
+            let route = route.and_then(|route| permitted.map(|()| route));
             (route, access, keys)
         }
     };
@@ -74,6 +74,8 @@ pub fn explain(context: &ExecContext<'_>, args: &[&[u8]]) -> Reply {
         Access::Read => "read",
         Access::Write => "write",
     });
+    let database = context.policy.kind.database();
+    out.text("database").int(i64::from(database));
     out.text("read_from").text(context.policy.read_from.name());
     explanation.write_nodes(&mut out);
     out.text("policy").text(policy_name(&explanation.route));

@@ -8,8 +8,8 @@ use crate::topology::{Node, Shard};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// An array of shards.
-pub fn topology(process: &ProcessState) -> Reply {
+/// An array of shards, for a handle of this database.
+pub fn topology(process: &ProcessState, database: u16) -> Reply {
     let topology = process.topology.load();
     let ranges = topology.ranges();
     let mut out = Builder::new();
@@ -35,7 +35,8 @@ pub fn topology(process: &ProcessState) -> Reply {
         }
         let at = out.depth() - shard.replicas.len();
         out.aggregate(Kind::Array, at);
-        let at = out.depth() - 6;
+        out.text("database").int(i64::from(database));
+        let at = out.depth() - 8;
         out.aggregate(Kind::Map, at);
     }
     out.aggregate(Kind::Array, 0);

@@ -15,7 +15,7 @@ pub enum SelectedNodes {
     Several(Vec<Arc<Peer>>),
 }
 
-/// Reads "host:port", "slot:N", "key:K", "random", "all", "primaries" or "replicas".
+/// Reads "host:port", the path of a unix socket, "slot:N", "key:K", "random", "all", "primaries" or "replicas".
 pub fn select_nodes(selector: &str, topology: &Topology) -> Result<SelectedNodes> {
     let one = |target| Ok(SelectedNodes::One(target));
     let several = |peers| Ok(SelectedNodes::Several(peers));
@@ -35,8 +35,8 @@ pub fn select_nodes(selector: &str, topology: &Topology) -> Result<SelectedNodes
             several(replicas.map(|node| node.peer.clone()).collect())
         }
         _ => {
-            let address = Address::parse(selector).ok();
-            match address.and_then(|address| topology.node_at(&address)) {
+            let address = Address::parse(selector).or_else(|_| Address::unix(selector));
+            match address.ok().and_then(|address| topology.node_at(&address)) {
                 Some(node) => one(Target::Peer(node.peer.clone())),
                 None => Err(unknown_selector(selector, topology)),
             }

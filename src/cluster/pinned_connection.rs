@@ -76,6 +76,7 @@ impl PinnedConnection {
             return self.reset(context, &mut guard);
         }
         guard.check_idle(&context.call);
+        guard.reauthenticate(&context.call)?;
         guard.check_not_lost(command)?;
         if guard.kept.held.is_none() {
             guard.kept.held = Some(self.open(context)?);
@@ -239,7 +240,8 @@ impl PinnedConnection {
             ));
         };
         let peer = primary.peer.clone();
-        match peer.open(ConnectionKind::Primary, call.attempt_until(call.deadline)) {
+        let kind = ConnectionKind::primary(context.policy.kind.database());
+        match peer.open(kind, call.attempt_until(call.deadline)) {
             Ok(connection) => Ok(HeldConnection { peer, connection }),
             Err(error) => {
                 // Another node may own the slot by now; the caller's next try goes there.

@@ -1,7 +1,7 @@
 //! A pipeline: commands that are sent together.
 
 use super::client::{Client, empty_command};
-use super::context::{ExecContext, permit, refused_write};
+use super::context::{ExecContext, is_permitted, refused_write};
 use super::fan_out::targets;
 use super::module_commands;
 use super::node_selector::check_selected;
@@ -514,10 +514,10 @@ impl Pipeline {
             }
             let permitted =
                 c.with_classified(&self.bytes, |command| match self.has_unknown_commands {
-                    true => permit(core, config, command),
-                    false => Err(refused_write(core, &command.full_name())),
+                    true => is_permitted(config, command),
+                    false => Err(refused_write(&command.full_name())),
                 });
-            permitted.unwrap_or_else(|| Err(refused_write(core, c.name())))
+            permitted.unwrap_or_else(|| Err(refused_write(c.name())))
         };
         let first = self.queued.iter().position(|c| permitted(c).is_err())?;
         let first_name =
@@ -527,7 +527,10 @@ impl Pipeline {
         reply.node_values = Vec::with_capacity(self.queued.len());
         for command in &self.queued {
             let error = match permitted(command) {
-                Err(error) => error,
+                Err(error) => {
+                    count(&core.stats.refused_writes);
+                    error
+                }
                 Ok(()) => Error::new(
                     Code::ReadOnly,
                     format_args!(

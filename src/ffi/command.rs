@@ -69,8 +69,8 @@ pub unsafe extern "C" fn rdc_command_resp(
 }
 
 /// As rdc_command(), to a chosen destination. One node: "slot:N", "key:K", "random", or
-/// "host:port" for a node of the cluster (redirections are not followed). Several nodes:
-/// "all", "primaries" or "replicas"; the reply is a MAP from "host:port" to the reply of that
+/// "host:port" for a node of the cluster (redirections are not followed; with a unix socket, its
+/// path). Several nodes: "all", "primaries" or "replicas"; the reply is a MAP from "host:port" to the reply of that
 /// node.
 ///
 /// # Safety

@@ -21,8 +21,8 @@ mod sys;
 mod wait;
 
 pub use conn::{
-    Chunk, Connection, ConnectionKind, MemoryBudget, ReportedIdentity, Tls, is_node_id,
-    release_time,
+    Chunk, Connection, ConnectionKind, CredentialCounters, CredentialStore, MemoryBudget,
+    ReportedIdentity, Security, is_node_id, release_time,
 };
 pub use node::{
     FreshnessProof, Health, Link, NodeCounters, NodeIdentity, NodeLoad, NodeState, OffsetSample,

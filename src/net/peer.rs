@@ -1,6 +1,6 @@
 //! One node as this client uses it: its address, its state and the connections to it.
 
-use super::conn::{Connection, ConnectionKind, Endpoint, MemoryBudget, ReportedIdentity, Tls};
+use super::conn::{Connection, ConnectionKind, Endpoint, MemoryBudget, ReportedIdentity, Security};
 use super::node::NodeState;
 use super::pool::{Connector, Pool, TryAcquire};
 use super::sys::DescriptorRegistry;
@@ -21,8 +21,27 @@ use std::sync::Arc;
 pub struct Peer {
     /// Also holds the state of the node, so that it is stored once.
     connector: Arc<Connector>,
-    /// One for each [`ConnectionKind`], created on first use: in a large cluster most nodes need one or none.
-    pools: [OnceBox<Pool>; 5],
+    /// The pools of the database that was used first. In a large cluster, most nodes are never used.
+    pools: OnceBox<DatabasePools>,
+}
+
+/// The pools of one database: one for each use of a connection, created when it is needed.
+#[derive(Debug)]
+struct DatabasePools {
+    database: u16,
+    pools: [OnceBox<Pool>; ConnectionKind::USAGES],
+    /// Those of the database that was used next.
+    next: OnceBox<DatabasePools>,
+}
+
+impl DatabasePools {
+    fn new(database: u16) -> Box<DatabasePools> {
+        Box::new(DatabasePools {
+            database,
+            pools: Default::default(),
+            next: OnceBox::new(),
+        })
+    }
 }
 
 impl Deref for Peer {
@@ -38,14 +57,14 @@ impl Peer {
     pub fn new(
         address: Address,
         config: Arc<Config>,
-        tls: Option<&Tls>,
+        security: Arc<Security>,
         descriptors: Arc<DescriptorRegistry>,
         memory: Arc<MemoryBudget>,
     ) -> Peer {
-        let endpoint = Endpoint::new(address, config, tls, descriptors);
+        let endpoint = Endpoint::new(address, config, security, descriptors);
         Peer {
             connector: Arc::new(Connector::new(endpoint, memory)),
-            pools: Default::default(),
+            pools: OnceBox::new(),
         }
     }
 
@@ -59,29 +78,37 @@ impl Peer {
 
     #[inline]
     fn pool(&self, kind: ConnectionKind) -> &Pool {
-        let at = match kind {
-            ConnectionKind::Primary => 0,
-            ConnectionKind::Replicas => 1,
-            ConnectionKind::Blocking => 2,
-            ConnectionKind::BlockingReplicas => 3,
-            ConnectionKind::FreshnessProbe => 4,
-        };
-        match self.pools[at].get() {
-            Some(pool) => pool,
-            None => self.create_pool(at, kind),
+        let mut link = &self.pools;
+        while let Some(of_database) = link.get() {
+            if of_database.database == kind.database() {
+                if let Some(pool) = of_database.pools[kind.usage()].get() {
+                    return pool;
+                }
+                break;
+            }
+            link = &of_database.next;
         }
+        self.create_pool(link, kind)
     }
 
-    /// Of threads that create the same pool, all use the first one stored.
+    /// Creates a pool, in the list that begins at `link`. Of threads that create the same one, all use the first that is
+    /// stored.
     #[cold]
-    fn create_pool(&self, at: usize, kind: ConnectionKind) -> &Pool {
-        let max = match kind {
-            // Unlimited: a blocking command never waits for another one to end.
-            ConnectionKind::Blocking | ConnectionKind::BlockingReplicas => usize::MAX,
-            ConnectionKind::FreshnessProbe => 1,
-            _ => self.connector.config().connections_per_node,
+    fn create_pool<'a>(
+        &'a self,
+        mut link: &'a OnceBox<DatabasePools>,
+        kind: ConnectionKind,
+    ) -> &'a Pool {
+        let of_database = loop {
+            let of_database = link.get_or_init(|| DatabasePools::new(kind.database()));
+            if of_database.database == kind.database() {
+                break of_database;
+            }
+            link = &of_database.next;
         };
-        self.pools[at].get_or_init(|| Box::new(Pool::new(kind, max, self.connector.clone())))
+        let max = kind.max_connections(self.connector.config().connections_per_node);
+        of_database.pools[kind.usage()]
+            .get_or_init(|| Box::new(Pool::new(kind, max, self.connector.clone())))
     }
 
     /// The node has answered.
@@ -92,9 +119,10 @@ impl Peer {
         }
     }
 
-    /// The number of open connections.
+    /// The number of open connections, in all databases.
     pub fn connections(&self) -> usize {
-        let pools = self.pools.iter().filter_map(OnceBox::get);
+        let databases = std::iter::successors(self.pools.get(), |of| of.next.get());
+        let pools = databases.flat_map(|of| of.pools.iter().filter_map(OnceBox::get));
         pools.map(Pool::open).sum()
     }
 
@@ -124,6 +152,20 @@ impl Peer {
     /// The same without waiting.
     pub fn try_acquire(&self, kind: ConnectionKind, call: &Call<'_>) -> TryAcquire {
         self.pool(kind).try_acquire(call)
+    }
+
+    /// Whether the connection has the current credentials, or its node has refused them.
+    pub fn has_current_credentials(&self, connection: &Connection) -> bool {
+        self.connector.has_current_credentials(connection)
+    }
+
+    /// Sends changed credentials on an open connection. See [`Connector::reauthenticate`].
+    pub fn reauthenticate(
+        &self,
+        connection: &mut Connection,
+        attempt: Attempt<'_>,
+    ) -> Result<bool> {
+        self.connector.reauthenticate(connection, attempt)
     }
 
     /// Takes back a connection from [`Peer::acquire`]; drops it if anything is in flight on it.
@@ -165,10 +207,11 @@ impl Peer {
     /// Opens a connection to ask for the topology. See [`Connector::open_for_discovery`].
     pub fn open_for_discovery(
         &self,
+        database: u16,
         first: &[CommandBody<'_>],
         attempt: Attempt<'_>,
     ) -> Result<(Box<Connection>, ReportedIdentity)> {
-        self.connector.open_for_discovery(first, attempt)
+        self.connector.open_for_discovery(database, first, attempt)
     }
 
     /// See [`Connector::address_of`].

@@ -29,6 +29,16 @@ pub struct Discovery<'a> {
     pub peer_at: &'a dyn Fn(&Address) -> Arc<Peer>,
 }
 
+impl Discovery<'_> {
+    /// The database to select. The first discovery finds out whether it is there; the topology is that of all databases.
+    fn database(&self) -> u16 {
+        match self.present.version {
+            0 => self.config.database,
+            _ => 0,
+        }
+    }
+}
+
 /// The result of a discovery.
 pub enum Discovered {
     /// A cluster, in the view that was chosen.
@@ -73,7 +83,7 @@ pub fn discover(
     {
         let address = peer.address();
         asked.push(address.clone());
-        let answer = ask(&peer, config.cluster, &survey, call);
+        let answer = ask(&peer, discovery, &survey, call);
         // If a node did not answer, those that a view names are asked before the others: the addresses of all may have
         // changed, and each of the old ones would cost an attempt.
         if let Ok(Answer::View(view, _)) = &answer
@@ -119,18 +129,25 @@ pub fn discover(
         (Conclusion::Cluster(view), _) => Ok(Discovered::Cluster(view)),
         (Conclusion::NewCluster(view), _) => Ok(Discovered::NewCluster(view)),
         (Conclusion::Standalone, Some(peer)) => Ok(Discovered::Standalone(peer)),
-        _ => Err(combine_errors(peers.len(), &errors, call)),
+        _ => {
+            // Waiting does not cure an option that does not fit the nodes.
+            let invalid = errors.iter().find(|e| e.code == Code::Invalid);
+            match invalid.filter(|_| present.version == 0) {
+                Some(error) => Err(error.clone()),
+                None => Err(combine_errors(peers.len(), &errors, call)),
+            }
+        }
     }
 }
 
 /// Fetches the view of a node. A name may lead to several nodes, and to other ones by now.
 fn ask(
     peer: &Arc<Peer>,
-    mode: ClusterMode,
+    discovery: Discovery<'_>,
     survey: &Survey<'_>,
     call: &Call<'_>,
 ) -> Result<Answer> {
-    let fetch = || fetch_view(peer, mode, &call.with_start(now()));
+    let fetch = || fetch_view(peer, discovery, &call.with_start(now()));
     let mut answer = fetch();
     while (is_useless(&answer) || is_unexpected(&answer, survey))
         && peer.try_other_address()
@@ -216,9 +233,11 @@ fn combine_errors(peers: usize, errors: &[Error], call: &Call<'_>) -> Error {
 }
 
 /// Fetches the view of one node.
-fn fetch_view(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Answer> {
+fn fetch_view(peer: &Arc<Peer>, discovery: Discovery<'_>, call: &Call<'_>) -> Result<Answer> {
+    let (mode, database) = (discovery.config.cluster, discovery.database());
     if mode == ClusterMode::No {
-        peer.open(ConnectionKind::Primary, call.attempt_until(call.deadline))?;
+        let kind = ConnectionKind::primary(database);
+        peer.open(kind, call.attempt_until(call.deadline))?;
         return Ok(Answer::Standalone);
     }
     let attempt = call.attempt_at(call.began);
@@ -226,11 +245,14 @@ fn fetch_view(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<An
         CommandBody::Args(&[b"CLUSTER", b"SLOTS"]),
         CommandBody::Args(&[b"CLUSTER", b"INFO"]),
     ];
-    let (mut connection, identity) = peer.open_for_discovery(&commands, attempt)?;
+    let (mut connection, identity) = peer.open_for_discovery(database, &commands, attempt)?;
     let slots_reply = connection.reply(attempt)?;
     if slots_reply.view().kind() == Kind::Error {
         let text = slots_reply.view().text().unwrap_or_default();
         return handle_error_reply(peer, mode, &String::from_utf8_lossy(text));
+    }
+    if peer.address().is_unix() {
+        return Err(unix_cluster_node(peer.address()));
     }
     let from = peer.address_of(&connection);
     let mut view = slots(slots_reply.view(), &from)?;
@@ -244,6 +266,15 @@ fn fetch_view(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<An
         view.epoch = info.current_epoch;
     }
     Ok(Answer::View(view, identity))
+}
+
+/// The error of a cluster's node behind a unix socket: the socket leads to no other node.
+fn unix_cluster_node(path: &Address) -> Error {
+    let problem = format_args!(
+        "{path} is the socket of one node of a cluster, and the other nodes have other addresses; write \
+         redis://host:port of a node"
+    );
+    Error::new(Code::Invalid, problem).at(path.to_string())
 }
 
 /// Whether the ids of a view are not those that the nodes report: the node that has sent it denies its own entry.

@@ -97,6 +97,7 @@ pub(super) fn resolve_address(
         Some("?") => Err("its hostname is unknown (\"?\")"),
         Some(host) if !is_unspecified(host) => Address::new(without_brackets(host), port)
             .map_err(|_| "its host is neither a name nor an IP address"),
+        _ if from.is_unix() => Err("its host is unknown, and that of a unix socket as well"),
         _ => Ok(Address {
             host: from.host.clone(),
             port,

@@ -6,7 +6,12 @@ mod common;
 
 mod authentication;
 mod blocking;
+#[cfg(feature = "tls")]
+mod certificates;
 mod commands;
+mod credentials;
+mod databases;
+#[cfg(feature = "tls")]
 mod endpoints;
 mod handles;
 mod modules;
@@ -22,3 +27,4 @@ mod shards;
 #[cfg(feature = "tls")]
 mod tls;
 mod transactions;
+mod unix_sockets;

@@ -433,7 +433,7 @@ fn unusable_tls_files_are_named_at_creation() {
             format!("tls_ca_file={binary}"),
             "tls_ca_file",
             &binary,
-            "is not a PEM file",
+            "is not UTF-8 text",
         ),
         (
             format!("tls_ca_file={no_certificate}"),

@@ -4,6 +4,8 @@
 mod common;
 
 mod connections;
+mod credentials;
+mod databases;
 mod endpoints;
 mod fork;
 mod identity;

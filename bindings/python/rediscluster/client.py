@@ -26,6 +26,7 @@ from ._commands import (
 from ._native import ffi, lib
 from .exceptions import (
     DataError,
+    InvalidError,
     RedisClusterException,
     SlotNotCoveredError,
     WatchError,
@@ -164,6 +165,18 @@ class RedisCluster(Commands):
         for name, value in options.items():
             derived._attach(lib.rdc_with(derived._handle, name.encode(), _options.text(value)))
         return derived
+
+    def set_credentials(self, username: str | None, password: str | None) -> None:
+        """Replaces the credentials of all clients of the cluster, without I/O. Connections that are
+        opened from now on use them. An open one is authenticated again when it is idle, before its
+        next command. If a server refuses them, its open connections keep their user. Raises
+        InvalidError, and then nothing has changed. See docs/credentials.md."""
+        texts = [(text or "").encode() for text in (username, password)]
+        if any(b"\0" in text for text in texts) or lib.rdc_set_credentials(self._handle, *texts):
+            raise InvalidError(
+                "INVALID the credentials are not valid: at most 64 KiB without NUL, a user without "
+                "control characters, and a password for a user; or the client was closed"
+            )
 
     def close(self) -> None:
         """Ends the calls in progress in other threads. They and all later calls raise."""

@@ -149,6 +149,18 @@ class ClientTest < ClusterTest
     rc&.close
   end
 
+  def test_open_connections_use_new_credentials
+    @rc.call("ACL", "SETUSER", "rb-user", "reset", "on", ">secret", "~*", "&*", "+@all")
+    @rc.set(key, "v")
+    @rc.set_credentials("rb-user", "secret")
+    assert_equal "v", @rc.get(@name)
+    @rc.set_credentials("rb-user", "wrong")
+    assert_equal "v", @rc.get(@name)
+    assert_raises(RedisCluster::InvalidError) { @rc.set_credentials("rb-user", nil) }
+    assert_raises(RedisCluster::InvalidError) { @rc.set_credentials("a\nb", "p") }
+    @rc.set_credentials(nil, nil)
+  end
+
   def test_introspection_returns_topology_stats_and_route
     assert_equal 12_182, RedisCluster.slot("foo")
     assert_equal RedisCluster.slot("{foo}bar"), RedisCluster.slot("foo")

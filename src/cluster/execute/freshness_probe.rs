@@ -217,7 +217,7 @@ fn query_replication(peers: &[Arc<Peer>], call: &Call<'_>) -> Vec<Result<Replica
         .iter()
         .enumerate()
         .map(|(number, peer)| {
-            let mut batch = NodeBatch::new(peer.clone(), ConnectionKind::FreshnessProbe, 1);
+            let mut batch = NodeBatch::new(peer.clone(), ConnectionKind::FRESHNESS_PROBE, 1);
             batch.add(number as u32, false);
             batch
         })

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::deadline::{Deadline, now};
 use crate::error::Result;
 use crate::log;
-use crate::net::{DescriptorRegistry, MemoryBudget, Peer, Tls, Wakers, process_number};
+use crate::net::{DescriptorRegistry, MemoryBudget, Peer, Security, Wakers, process_number};
 use crate::random;
 use crate::route::Classified;
 use crate::sync::{Condvar, Mutex, lock, try_lock};
@@ -40,7 +40,7 @@ pub struct Core {
 pub struct ProcessState {
     number: i32,
     pub wakers: Wakers,
-    tls: Option<Tls>,
+    pub security: Arc<Security>,
     pub topology: ArcSwap<Topology>,
     peers: Mutex<PeerTable>,
     descriptors: Arc<DescriptorRegistry>,
@@ -64,11 +64,11 @@ pub struct ProcessState {
 }
 
 impl ProcessState {
-    fn new(number: i32, tls: Option<Tls>, config: &Config) -> ProcessState {
+    fn new(number: i32, security: Arc<Security>, config: &Config) -> ProcessState {
         ProcessState {
             number,
             wakers: Wakers::default(),
-            tls,
+            security,
             topology: ArcSwap::from_pointee(Topology::empty()),
             peers: Mutex::default(),
             descriptors: Arc::default(),
@@ -125,7 +125,7 @@ impl ProcessState {
         Arc::new(Peer::new(
             address.clone(),
             config.clone(),
-            self.tls.as_ref(),
+            self.security.clone(),
             self.descriptors.clone(),
             self.memory.clone(),
         ))
@@ -180,7 +180,7 @@ impl ProcessState {
     /// The state of a forked child: the parent's topology with peers of its own, and copies of the
     /// tables. A table that was locked at the fork cannot be copied and begins empty.
     fn of_child(parent: &ProcessState, number: i32, config: &Arc<Config>) -> ProcessState {
-        let child = ProcessState::new(number, parent.tls.clone(), config);
+        let child = ProcessState::new(number, parent.security.of_child(), config);
         let topology = parent.topology.load_full();
         child.set_topology(Arc::new(
             topology.with_peers(|node| child.new_peer(node.peer.address(), config)),
@@ -209,13 +209,14 @@ impl Drop for ProcessState {
 impl Core {
     /// Reads the files that the options name.
     pub fn new(config: Config) -> Result<Core> {
-        let tls = Tls::load(&config)?;
-        let process = ProcessState::new(process_number(), tls, &config);
+        let (config, stats) = (Arc::new(config), Stats::default());
+        let security = Security::new(&config, stats.credentials.clone())?;
+        let process = ProcessState::new(process_number(), security, &config);
         Ok(Core {
-            stats: Stats::default(),
+            stats,
             session: Session::default(),
             process: Box::new(process),
-            config: Arc::new(config),
+            config,
         })
     }
 

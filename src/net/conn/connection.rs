@@ -45,6 +45,8 @@ pub struct Connection {
     pub pushes: bool,
     /// The connection serves one user, and is dropped then.
     pub is_single_use: bool,
+    /// The number of the credentials that the connection has, or that its node has refused (see `CredentialStore`).
+    pub credentials: u32,
     /// When the connection was last released.
     pub used: Time,
 }
@@ -67,6 +69,7 @@ impl Connection {
             leased_values: 0,
             pushes: false,
             is_single_use: false,
+            credentials: 0,
             used: now(),
         }
     }

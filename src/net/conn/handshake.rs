@@ -6,9 +6,11 @@
 
 use super::connection::Connection;
 use super::connection_kind::ConnectionKind;
-use super::refusal::{Consequence, RefusalContext, Step, consequence, refuses_every_command};
+use super::refusal::{
+    Consequence, RefusalContext, Step, consequence, database_advice, refuses_every_command,
+};
 use super::reported_identity::ReportedIdentity;
-use crate::config::{Config, Protocol};
+use crate::config::{Config, Credentials, Protocol};
 use crate::error::{Code, Error, Result};
 use crate::net::wait::Attempt;
 use crate::resp::{CommandBody, Kind, Reply, View};
@@ -29,6 +31,7 @@ pub enum Opening {
 #[derive(Clone, Copy)]
 pub struct HandshakePlan<'a> {
     pub config: &'a Config,
+    pub credentials: &'a Credentials,
     pub kind: ConnectionKind,
     pub opening: Opening,
     /// Whether CLUSTER MYID is sent.
@@ -48,6 +51,8 @@ pub struct Greeting {
     pub identity: ReportedIdentity,
     /// A refusal that the handshake has gone on without: for the log.
     pub warning: Option<String>,
+    /// The node does not have the database, so that the connection is in another one: it must not be used.
+    pub refused_database: Option<Error>,
 }
 
 /// Why a handshake has failed.
@@ -70,7 +75,7 @@ impl HandshakeError {
 impl HandshakePlan<'_> {
     /// A message of the node, which may repeat what it was sent.
     fn without_password(&self, message: &str) -> String {
-        match &self.config.password {
+        match &self.credentials.password {
             Some(password) => password.remove_from(message),
             None => message.to_owned(),
         }
@@ -127,7 +132,7 @@ impl Handshake<'_> {
         if self.plan.opening == Opening::Hello && config.protocol == Protocol::Resp3 {
             self.push_hello();
             // With a password, the rest is sent after it has been accepted.
-            let sent = match config.password {
+            let sent = match self.plan.credentials.password {
                 None => self.send_setup(),
                 Some(_) => Vec::new(),
             };
@@ -146,10 +151,10 @@ impl Handshake<'_> {
     }
 
     fn push_hello(&mut self) {
-        let config = self.plan.config;
+        let credentials = self.plan.credentials;
         let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
-        if let Some(password) = &config.password {
-            let user = config.user.as_deref().unwrap_or("default");
+        if let Some(password) = &credentials.password {
+            let user = credentials.user.as_deref().unwrap_or("default");
             hello.extend([
                 b"AUTH".as_slice(),
                 user.as_bytes(),
@@ -181,15 +186,9 @@ impl Handshake<'_> {
 
     /// Sends AUTH if there is a password.
     fn authenticate(&mut self) -> Result<()> {
-        let config = self.plan.config;
-        let Some(password) = &config.password else {
+        if !push_auth(self.connection, self.plan.credentials) {
             return Ok(());
-        };
-        let mut auth: Vec<&[u8]> = vec![b"AUTH"];
-        // Redis before 6 has no users.
-        auth.extend(config.user.as_ref().map(|user| user.as_bytes()));
-        auth.push(password.reveal().as_bytes());
-        self.connection.push(&CommandBody::SecretArgs(&auth));
+        }
         let reply = self.reply()?;
         match message(&reply) {
             Some(message) => self.on_refusal(Step::Auth, &reply, &message),
@@ -241,6 +240,10 @@ impl Handshake<'_> {
         // Without READONLY, a replica redirects reads.
         if kind.is_readonly() && !is_minimal {
             send(Step::Readonly, &[b"READONLY"]);
+        }
+        let database = kind.database();
+        if database != 0 {
+            send(Step::Select, &[b"SELECT", database.to_string().as_bytes()]);
         }
         if let Some(name) = &config.client_name {
             let args = [b"CLIENT".as_slice(), b"SETNAME", name.as_bytes()];
@@ -298,7 +301,7 @@ impl Handshake<'_> {
     /// Fails if the connection cannot go on after a refusal.
     fn on_refusal(&mut self, step: Step, reply: &Reply, message: &str) -> Result<()> {
         let context = RefusalContext {
-            has_password: self.plan.config.password.is_some(),
+            has_password: self.plan.credentials.password.is_some(),
             has_replicas: self.plan.has_replicas,
         };
         let node = || {
@@ -306,7 +309,7 @@ impl Handshake<'_> {
             origin.map_or_else(String::new, |o| o.name().to_string())
         };
         match consequence(step, message, context) {
-            Consequence::UseResp2 | Consequence::Ignore => Ok(()),
+            Consequence::UseResp2 | Consequence::Ignore | Consequence::KeepUser => Ok(()),
             Consequence::Warn => {
                 let name = step.name();
                 self.greeting.warning.get_or_insert_with(|| {
@@ -315,10 +318,21 @@ impl Handshake<'_> {
                 });
                 Ok(())
             }
+            Consequence::NoDatabase => {
+                let (name, node, database) = (step.name(), node(), self.plan.kind.database());
+                let advice = database_advice(message);
+                let problem = format_args!(
+                    "{node} refused {name} {database} (option database): {message}; {advice}"
+                );
+                let error = Error::new(Code::Invalid, problem).at(node);
+                self.greeting.refused_database = Some(error);
+                Ok(())
+            }
             Consequence::Fail(code) => {
                 let (name, node) = (step.name(), node());
                 let option = match step {
                     Step::SetName => " (option client_name)",
+                    Step::Select => " (option database)",
                     _ => "",
                 };
                 let error =
@@ -331,8 +345,21 @@ impl Handshake<'_> {
     }
 }
 
+/// Pushes AUTH. False if there is no password.
+pub(super) fn push_auth(connection: &mut Connection, credentials: &Credentials) -> bool {
+    let Some(password) = &credentials.password else {
+        return false;
+    };
+    let mut auth: Vec<&[u8]> = vec![b"AUTH"];
+    // Redis before 6 has no users.
+    auth.extend(credentials.user.as_ref().map(|user| user.as_bytes()));
+    auth.push(password.reveal().as_bytes());
+    connection.push(&CommandBody::SecretArgs(&auth));
+    true
+}
+
 /// The message of an error reply.
-fn message(reply: &Reply) -> Option<Cow<'_, str>> {
+pub(super) fn message(reply: &Reply) -> Option<Cow<'_, str>> {
     let view = reply.view();
     (view.kind() == Kind::Error).then(|| String::from_utf8_lossy(view.text().unwrap_or_default()))
 }

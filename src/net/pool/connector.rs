@@ -1,22 +1,24 @@
 //! Opening connections to one node.
 
-use super::connect_backoff::ConnectBackoff;
+use super::connect_backoff::{ConnectBackoff, FailedConnect};
+use super::database_backoff::DatabaseBackoffs;
 use super::hello_support::HelloSupport;
 use crate::address::Address;
-use crate::config::{ClusterMode, Config};
+use crate::config::{ClusterMode, Config, Credentials};
 use crate::deadline::{Deadline, now};
 use crate::error::{Code, Error, Result};
 use crate::log;
 use crate::net::conn::{
-    Connection, ConnectionKind, Endpoint, Greeting, HandshakeError, HandshakePlan, MemoryBudget,
-    Opening, ReportedIdentity, Stream, handshake,
+    Connection, ConnectionKind, CredentialStore, CredentialVersion, Endpoint, FIRST_CREDENTIALS,
+    Greeting, HandshakeError, HandshakePlan, MemoryBudget, Opening, Reauthentication,
+    ReportedIdentity, Security, Stream, are_credentials_refused, handshake, reauthenticate,
 };
 use crate::net::node::NodeState;
 use crate::net::sys::PthreadCancelDisabled;
 use crate::net::wait::Attempt;
 use crate::resp::{CommandBody, Limits, Origin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// The shortest time that a caller waits for a connection that is opened beside others.
@@ -33,11 +35,15 @@ pub struct Connector {
     backoffs: [ConnectBackoff; 2],
     /// For a node that is not the one that the map names. The topology is still asked of it.
     identity_backoff: ConnectBackoff,
+    /// For databases that the node refuses.
+    database_backoffs: DatabaseBackoffs,
     /// For connections beside others: see [`Connector::open_extra`].
     extra_backoff: ConnectBackoff,
     hello: HelloSupport,
     /// A refusal in a handshake has been logged.
     has_warned: AtomicBool,
+    /// The number of the credentials that the node has refused; 0 if none.
+    refused: AtomicU32,
 }
 
 /// A connection that has been set up, and what the node said meanwhile.
@@ -76,9 +82,11 @@ impl Connector {
             node: NodeState::default(),
             backoffs: Default::default(),
             identity_backoff: ConnectBackoff::default(),
+            database_backoffs: DatabaseBackoffs::default(),
             extra_backoff: ConnectBackoff::default(),
             hello: HelloSupport::default(),
             has_warned: AtomicBool::new(false),
+            refused: AtomicU32::new(0),
         }
     }
 
@@ -88,6 +96,14 @@ impl Connector {
 
     pub fn config(&self) -> &Config {
         &self.endpoint.config
+    }
+
+    pub(super) fn security(&self) -> &Arc<Security> {
+        &self.endpoint.security
+    }
+
+    fn credentials(&self) -> &CredentialStore {
+        &self.endpoint.security.credentials
     }
 
     pub fn origin(&self) -> &Arc<Origin> {
@@ -112,7 +128,9 @@ impl Connector {
     /// Whether a connect has failed so recently that no other is started.
     pub(super) fn is_backing_off(&self, kind: ConnectionKind) -> bool {
         let time = now();
-        self.backoff(kind).is_backing_off(time) || self.identity_backoff.is_backing_off(time)
+        self.backoff(kind).is_backing_off(time)
+            || self.identity_backoff.is_backing_off(time)
+            || self.database_backoffs.is_backing_off(kind.database(), time)
     }
 
     /// Whether a connection may be opened beside others.
@@ -177,7 +195,7 @@ impl Connector {
     }
 
     /// Opens a connection with a command on it. A command that may be sent early ([`Call::early`]) is sent with the
-    /// handshake, unless the handshake contains READONLY: a node that refuses READONLY must not serve the read.
+    /// handshake, if the kind of the connection allows it.
     ///
     /// [`Call::early`]: crate::net::Call::early
     pub(super) fn open_with(
@@ -195,7 +213,7 @@ impl Connector {
         body: &CommandBody<'_>,
         attempt: Attempt<'_>,
     ) -> Result<Box<Connection>> {
-        if attempt.call.early && !purpose.kind.is_readonly() {
+        if attempt.call.early && purpose.kind.allows_early_send() {
             let first = &[*body];
             return self.open_verified(Purpose { first, ..purpose }, attempt);
         }
@@ -205,13 +223,15 @@ impl Connector {
     }
 
     /// Opens a connection to learn the topology, and sends `first` with the handshake. The caller reads the replies to
-    /// `first`. The node may be another one than the map names: the map that it returns may say so, too.
+    /// `first`. The node may be another one than the map names: the map that it returns may say so, too. `database` is
+    /// selected to learn whether the node has it.
     pub fn open_for_discovery(
         &self,
+        database: u16,
         first: &[CommandBody<'_>],
         attempt: Attempt<'_>,
     ) -> Result<(Box<Connection>, ReportedIdentity)> {
-        let kind = ConnectionKind::Primary;
+        let kind = ConnectionKind::primary(database);
         // The caller's command was not sent, only those of the discovery.
         let purpose = Purpose {
             first,
@@ -230,14 +250,16 @@ impl Connector {
     /// any of the first commands may have run.
     fn open_verified(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Box<Connection>> {
         let began = now();
-        self.identity_backoff.try_start(began)?;
+        self.identity_backoff
+            .try_start(began, self.credentials().number())?;
         let Opened {
             mut connection,
             greeting,
             took,
         } = self.open_unverified(purpose, attempt)?;
         if let Err(error) = self.verify(&greeting.identity) {
-            self.identity_backoff.on_failure(began, now(), &error);
+            let failed = FailedConnect::new(began, self.credentials().number(), &error);
+            self.identity_backoff.on_failure(now(), failed);
             // Reads that are sent early have reached the other node. Their replies are discarded.
             return Err(error.sent(!purpose.first.is_empty()));
         }
@@ -268,8 +290,14 @@ impl Connector {
     }
 
     fn open_unverified(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
+        let credentials = self.credentials();
+        credentials.read_changed_files();
         let (backoff, began) = (self.backoff(purpose.kind), now());
-        backoff.try_start(began)?;
+        let database = purpose.kind.database();
+        let number = credentials.number();
+        self.database_backoffs.try_start(database, began, number)?;
+        backoff.try_start(began, number)?;
+        let failed = |error| FailedConnect::new(began, number, error);
         let opened = self.connect(purpose, attempt).map_err(|e| {
             let sent = e.sent && !purpose.first.is_empty();
             e.sent(sent)
@@ -280,17 +308,28 @@ impl Connector {
                 self.extra_backoff.on_success(began, now());
             }
             Err(error) if purpose.is_extra && error.code == Code::Timeout => {
-                self.extra_backoff.on_failure(began, now(), error);
+                self.extra_backoff.on_failure(now(), failed(error));
             }
             // Credentials that are refused for one kind are refused for the other.
             Err(error) if error.code == Code::Auth => {
                 for backoff in &self.backoffs {
-                    backoff.on_failure(began, now(), error);
+                    backoff.on_failure(now(), failed(error));
                 }
             }
-            Err(error) => backoff.on_failure(began, now(), error),
+            Err(error) => backoff.on_failure(now(), failed(error)),
         }
-        opened
+        let mut opened = opened?;
+        match opened.greeting.refused_database.take() {
+            None => self.database_backoffs.on_success(database),
+            Some(error) => {
+                // Which databases another node has does not matter.
+                self.verify(&opened.greeting.identity)?;
+                let failed = FailedConnect::new(began, number, &error);
+                self.database_backoffs.on_refusal(database, now(), failed);
+                return Err(error);
+            }
+        }
+        Ok(opened)
     }
 
     /// Connects to an address of the node. If what is behind an address accepts the connection and then does not serve
@@ -329,19 +368,148 @@ impl Connector {
         Address { host, port: *port }
     }
 
-    /// Connects with HELLO, or without it to a node that closes connections on it.
+    /// Connects to one address with the current credentials. If these are from a file and are refused, the file is read
+    /// again, and the last credentials that worked are tried.
     fn connect_to_one(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
+        let store = self.credentials();
+        let known = store.known();
+        let is_refused = self.refused.load(Ordering::Relaxed) == known.current.number;
+        let (first, second) = match &known.previous {
+            Some(previous) if is_refused => (previous, Some(&known.current)),
+            previous => (&known.current, previous.as_ref()),
+        };
+        let error = match self.connect_with(first, purpose, attempt) {
+            Err(error) if are_credentials_refused(&error) => error,
+            outcome => return outcome,
+        };
+        store.read_files_now();
+        let renewed = store.known();
+        let next = match renewed.current.number == known.current.number {
+            true => second,
+            false => Some(&renewed.current),
+        };
+        match next {
+            Some(next) => {
+                let opened = self.connect_with(next, purpose, attempt);
+                opened.map_err(|_| error)
+            }
+            None => Err(error),
+        }
+    }
+
+    /// Connects with these credentials, and records whether the node accepts them.
+    fn connect_with(
+        &self,
+        version: &CredentialVersion,
+        purpose: Purpose<'_>,
+        attempt: Attempt<'_>,
+    ) -> Result<Opened> {
+        let mut outcome = self.connect_by_hello(&version.credentials, purpose, attempt);
+        match &mut outcome {
+            Ok(opened) => {
+                self.record_accepted(version);
+                // The credentials that the node has refused would be refused on this connection, too.
+                let refused = self.refused.load(Ordering::Relaxed);
+                opened.connection.credentials = version.number.max(refused);
+            }
+            Err(error) if are_credentials_refused(error) => {
+                self.record_refused(version, &error.message);
+            }
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    fn record_accepted(&self, version: &CredentialVersion) {
+        self.credentials().record_accepted(version.number);
+        if self.refused.load(Ordering::Relaxed) == version.number {
+            self.refused.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The log says once for each node that it refuses changed credentials.
+    fn record_refused(&self, version: &CredentialVersion, message: &str) {
+        if version.number == FIRST_CREDENTIALS {
+            return;
+        }
+        let counters = &self.credentials().counters;
+        counters.refused.fetch_add(1, Ordering::Relaxed);
+        let before = self.refused.fetch_max(version.number, Ordering::Relaxed);
+        if before < version.number {
+            let node = self.origin.name();
+            log::log(log::WARN, || {
+                format!(
+                    "{node} refuses the changed credentials, and open connections keep their user: {message}"
+                )
+            });
+        }
+    }
+
+    /// Whether the connection has the current credentials, or the node has refused them.
+    #[inline]
+    pub fn has_current_credentials(&self, connection: &Connection) -> bool {
+        connection.credentials == self.credentials().number()
+    }
+
+    /// Sends changed credentials on an open connection on which nothing is in flight. If the node refuses them, the
+    /// connection keeps the user that it has. False if the connection is lost. An error ends the caller's attempt, and the
+    /// connection must be dropped then, too.
+    #[cold]
+    pub fn reauthenticate(
+        &self,
+        connection: &mut Connection,
+        attempt: Attempt<'_>,
+    ) -> Result<bool> {
+        let _cancel_disabled = PthreadCancelDisabled::begin();
+        let known = self.credentials().known();
+        let version = &known.current;
+        if self.refused.load(Ordering::Relaxed) == version.number {
+            connection.credentials = version.number;
+            return Ok(true);
+        }
+        let outcome = match reauthenticate(connection, &version.credentials, attempt) {
+            Ok(outcome) => outcome,
+            // The call ends, or the node does not answer.
+            Err(error)
+                if matches!(error.code, Code::Timeout | Code::Interrupted | Code::Closed) =>
+            {
+                return Err(error);
+            }
+            // The node has closed the connection. Nobody's command is lost with it.
+            Err(_) => return Ok(false),
+        };
+        match outcome {
+            Reauthentication::Accepted => {
+                self.record_accepted(version);
+                let counters = &self.credentials().counters;
+                counters.accepted.fetch_add(1, Ordering::Relaxed);
+            }
+            Reauthentication::NothingToSend => {}
+            Reauthentication::Refused(message) => self.record_refused(version, &message),
+            Reauthentication::NotNow => return Ok(true),
+        }
+        connection.credentials = version.number;
+        Ok(true)
+    }
+
+    /// Connects with HELLO, or without it to a node that closes connections on it.
+    fn connect_by_hello(
+        &self,
+        credentials: &Credentials,
+        purpose: Purpose<'_>,
+        attempt: Attempt<'_>,
+    ) -> Result<Opened> {
         let is_unknown = self.hello.is_unknown();
         if !self.hello.sends_hello() {
-            return self.connect_without_hello(purpose, attempt);
+            return self.connect_without_hello(credentials, purpose, attempt);
         }
-        match self.connect_once(purpose, Opening::Hello, attempt) {
+        match self.connect_once(credentials, purpose, Opening::Hello, attempt) {
             Err(HandshakeError::ClosedOnHello(error)) => {
                 self.hello.on_close();
                 if !is_unknown {
                     return Err(error);
                 }
-                let opened = self.connect_without_hello(purpose, attempt);
+                let opened = self.connect_without_hello(credentials, purpose, attempt);
                 opened.map_err(|_| error)
             }
             Err(HandshakeError::Other(error)) => Err(error),
@@ -351,16 +519,21 @@ impl Connector {
 
     /// Connects without HELLO. The first time that this succeeds, HELLO is tried once more: the node, or what is behind
     /// it, may just have been restarted.
-    fn connect_without_hello(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
+    fn connect_without_hello(
+        &self,
+        credentials: &Credentials,
+        purpose: Purpose<'_>,
+        attempt: Attempt<'_>,
+    ) -> Result<Opened> {
         // A node of a cluster is a server, and knows the other commands.
         let opening = match self.node.identity.is_of_cluster() {
             true => Opening::NoHello,
             false => Opening::Minimal,
         };
         let is_certain = self.hello.is_certain();
-        match self.connect_once(purpose, opening, attempt) {
+        match self.connect_once(credentials, purpose, opening, attempt) {
             Ok(opened) if is_certain => Ok(opened),
-            Ok(opened) => match self.connect_once(purpose, Opening::Hello, attempt) {
+            Ok(opened) => match self.connect_once(credentials, purpose, Opening::Hello, attempt) {
                 Ok(opened) => Ok(opened),
                 Err(HandshakeError::ClosedOnHello(_)) => {
                     self.hello.on_served_without();
@@ -382,6 +555,7 @@ impl Connector {
 
     fn connect_once(
         &self,
+        credentials: &Credentials,
         purpose: Purpose<'_>,
         opening: Opening,
         attempt: Attempt<'_>,
@@ -403,6 +577,7 @@ impl Connector {
         };
         let plan = HandshakePlan {
             config,
+            credentials,
             kind: purpose.kind,
             opening,
             asks_identity: config.cluster != ClusterMode::No

@@ -3,7 +3,7 @@
 use super::*;
 use crate::address::Address;
 use crate::config::Config;
-use crate::net::{MemoryBudget, Peer};
+use crate::net::{MemoryBudget, Peer, Security};
 use std::collections::BTreeMap;
 
 /// A shard whose first node is the primary; each with its zone.
@@ -13,10 +13,12 @@ fn shard(zones: &[&str]) -> Shard {
         .enumerate()
         .map(|(index, zone)| {
             let address = Address::new("10.0.0.1", 7000 + index as u16).unwrap();
+            let config = Arc::new(Config::new());
+            let security = Security::new(&config, Arc::default()).unwrap();
             let peer = Peer::new(
                 address,
-                Arc::new(Config::new()),
-                None,
+                config,
+                security,
                 Arc::default(),
                 MemoryBudget::new(0),
             );

@@ -5,12 +5,14 @@ use crate::address::Address;
 use crate::config::Config;
 use crate::deadline::now;
 use crate::error::Result;
-use crate::net::{Call, CancelFlag, ConnectionKind, MemoryBudget, Peer, TryAcquire, Wakers};
+use crate::net::{
+    Call, CancelFlag, ConnectionKind, MemoryBudget, Peer, Security, TryAcquire, Wakers,
+};
 use crate::resp::{CommandBody, Reply};
 use crate::simulation::simulator::node_address;
 use std::sync::Arc;
 
-const KIND: ConnectionKind = ConnectionKind::Primary;
+const KIND: ConnectionKind = ConnectionKind::primary(0);
 
 /// A key that node 0 serves.
 const KEY: &str = "{b}1";
@@ -29,11 +31,13 @@ impl PoolUnderTest {
             .set("connections_per_node", &connections.to_string())
             .expect("a valid number");
         let address = Address::parse(&node_address(0).to_string()).expect("a valid address");
+        let config = Arc::new(config);
+        let security = Security::new(&config, Arc::default()).expect("no files");
         PoolUnderTest {
             peer: Peer::new(
                 address,
-                Arc::new(config),
-                None,
+                config,
+                security,
                 Arc::default(),
                 MemoryBudget::new(0),
             ),

@@ -93,6 +93,18 @@ class RedisCluster
     raise InvalidError.new(message, code: "INVALID")
   end
 
+  # Replaces the credentials of all clients of the cluster, without network I/O. Connections that are opened from now on
+  # use them. An open one is authenticated again when it is idle, before its next command. If a server refuses them, its
+  # open connections keep their user. Raises InvalidError, and then nothing has changed. See docs/credentials.md.
+  def set_credentials(user, password)
+    return if Native.rdc_set_credentials(@handle, user, password).zero?
+
+    raise InvalidError.new(
+      "INVALID the credentials are not valid: at most 64 KiB of UTF-8, a user without control characters, and a " \
+      "password for a user; or the client was closed", code: "INVALID"
+    )
+  end
+
   # Closes this client. Calls in progress in other threads, and later calls, raise ClosedError.
   def close
     Native.rdc_close(@handle)
