@@ -77,9 +77,14 @@ impl Address {
             .rsplit_once(':')
             .ok_or_else(|| Error::invalid("the address has no port; write host:port"))?;
         let port = parse_port(port).ok_or_else(|| Error::invalid(BAD_PORT))?;
-        let unbracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-        Ok((unbracketed.unwrap_or(host), port))
+        Ok((without_brackets(host), port))
     }
+}
+
+/// A host without the brackets that an IPv6 address may have.
+pub(crate) fn without_brackets(host: &str) -> &str {
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    bare.filter(|bare| bare.contains(':')).unwrap_or(host)
 }
 
 impl fmt::Display for Address {

@@ -49,9 +49,18 @@ func WithTimeout(d time.Duration) Option {
 	return Option{"timeout_ms", fmt.Sprint(d.Milliseconds())}
 }
 
+// WithDatabase selects a numbered database: of a single server, or of a cluster of Valkey 9. It
+// overrides the number in the URL.
+func WithDatabase(number int) Option {
+	return Option{"database", fmt.Sprint(number)}
+}
+
 // New connects to the cluster at a URL such as
 // "redis://user:pass@h1:7000,h2:7001?read_from=replica&timeout_ms=500". The hosts are seeds: one
 // reachable host is enough. New takes timeout_ms at most.
+//
+// The same client is one of a single server: "redis://localhost/3" for its database 3, and
+// "unix:///run/redis.sock" for its unix socket.
 func New(url string, opts ...Option) (*Client, error) {
 	if loaded, compiled := nativeVersion(); loaded < compiled {
 		return nil, &Error{Code: ErrInternal, Message: fmt.Sprintf(

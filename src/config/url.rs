@@ -78,10 +78,8 @@ pub(super) fn set_url(config: &mut Config, url: &str) -> Result<()> {
         ));
     }
 
-    let (path, query) = match url[end..].split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (&url[end..], None),
-    };
+    let rest = &url[end..];
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
 
     let mut next = config.clone();
     next.tls = transport == Transport::Tls;
@@ -104,7 +102,7 @@ pub(super) fn set_url(config: &mut Config, url: &str) -> Result<()> {
     if let Some(userinfo) = userinfo {
         set_credentials(&mut next, userinfo, start)?;
     }
-    if let Some(query) = query.filter(|query| !query.is_empty()) {
+    if !query.is_empty() {
         credentials |= set_options(&mut next, query, end + path.len() + 1)?;
     }
     next.credentials_of_url = credentials;

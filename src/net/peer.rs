@@ -78,27 +78,20 @@ impl Peer {
 
     #[inline]
     fn pool(&self, kind: ConnectionKind) -> &Pool {
-        let mut link = &self.pools;
-        while let Some(of_database) = link.get() {
-            if of_database.database == kind.database() {
-                if let Some(pool) = of_database.pools[kind.usage()].get() {
-                    return pool;
-                }
-                break;
-            }
-            link = &of_database.next;
+        if let Some(first) = self.pools.get()
+            && first.database == kind.database()
+            && let Some(pool) = first.pools[kind.usage()].get()
+        {
+            return pool;
         }
-        self.create_pool(link, kind)
+        self.other_pool(kind)
     }
 
-    /// Creates a pool, in the list that begins at `link`. Of threads that create the same one, all use the first that is
-    /// stored.
+    /// A pool of another database than the first one, or a new pool. Of threads that create the same one, all use the
+    /// first that is stored.
     #[cold]
-    fn create_pool<'a>(
-        &'a self,
-        mut link: &'a OnceBox<DatabasePools>,
-        kind: ConnectionKind,
-    ) -> &'a Pool {
+    fn other_pool(&self, kind: ConnectionKind) -> &Pool {
+        let mut link = &self.pools;
         let of_database = loop {
             let of_database = link.get_or_init(|| DatabasePools::new(kind.database()));
             if of_database.database == kind.database() {
@@ -212,6 +205,16 @@ impl Peer {
         attempt: Attempt<'_>,
     ) -> Result<(Box<Connection>, Greeting)> {
         self.connector.open_for_discovery(database, first, attempt)
+    }
+
+    /// See [`Connector::address_of`].
+    pub fn address_of(&self, connection: &Connection) -> Address {
+        self.connector.address_of(connection)
+    }
+
+    /// See [`Connector::try_other_address`].
+    pub fn try_other_address(&self) -> bool {
+        self.connector.try_other_address()
     }
 
     /// The next connection resolves the host's name again. False if the host is an address.

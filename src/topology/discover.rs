@@ -17,6 +17,7 @@ use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::{Attempt, Call, Connection, Peer, ReportedIdentity, ReportedRole};
 use crate::resp::{CommandBody, Kind};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -85,28 +86,28 @@ pub fn discover(
     call: &Call<'_>,
 ) -> Result<Discovered> {
     let known = discovery.present.known_ids();
-    let mut inquiry = Inquiry::new(discovery, &known);
-    for peer in peers {
-        if inquiry.is_settled() || call.deadline.passed(now()) {
-            break;
-        }
-        inquiry.ask(peer, call)?;
+    let mut inquiry = Inquiry::new(peers, discovery, &known);
+    while !inquiry.is_settled()
+        && !call.deadline.passed(now())
+        && let Some(peer) = inquiry.queue.pop_front()
+    {
+        inquiry.ask(&peer, call)?;
     }
-    let (asked, failed) = (inquiry.asked.len(), inquiry.failed);
+    let failed = inquiry.failed;
     inquiry.ask_named_primaries(call)?;
-    inquiry
-        .conclude(peers.len() - asked, failed)
-        .map_err(|errors| {
-            // Waiting does not cure an option that does not fit the nodes.
-            let invalid = errors.iter().find(|e| e.code == Code::Invalid);
-            let first = invalid.filter(|_| discovery.present.version == 0);
-            first.map_or_else(|| combine_errors(peers.len(), &errors, call), Error::clone)
-        })
+    inquiry.conclude(failed).map_err(|errors| {
+        // Waiting does not cure an option that does not fit the nodes.
+        let invalid = errors.iter().find(|e| e.code == Code::Invalid);
+        let first = invalid.filter(|_| discovery.present.version == 0);
+        first.map_or_else(|| combine_errors(peers.len(), &errors, call), Error::clone)
+    })
 }
 
 /// The nodes that were asked so far, and what they have said.
 struct Inquiry<'a> {
     discovery: Discovery<'a>,
+    /// The nodes to ask.
+    queue: VecDeque<Arc<Peer>>,
     survey: Survey<'a>,
     group: ReplicationGroup,
     asked: Vec<Address>,
@@ -115,9 +116,10 @@ struct Inquiry<'a> {
 }
 
 impl<'a> Inquiry<'a> {
-    fn new(discovery: Discovery<'a>, known: &'a KnownIds) -> Inquiry<'a> {
+    fn new(peers: &[Arc<Peer>], discovery: Discovery<'a>, known: &'a KnownIds) -> Inquiry<'a> {
         Inquiry {
             discovery,
+            queue: peers.iter().cloned().collect(),
             survey: Survey::new(known),
             group: ReplicationGroup::default(),
             asked: Vec::new(),
@@ -141,9 +143,9 @@ impl<'a> Inquiry<'a> {
     fn ask(&mut self, peer: &Arc<Peer>, call: &Call<'_>) -> Result<()> {
         let address = peer.address();
         self.asked.push(address.clone());
-        let mut answer = fetch_view(peer, &self.discovery, &call.with_start(now()));
-        if self.is_unexpected(&answer) && peer.resolve_again() {
-            answer = fetch_view(peer, &self.discovery, &call.with_start(now()));
+        let answer = self.fetch(peer, call);
+        if let Ok(Answer::View(view, _)) = &answer {
+            self.prefer_named(view);
         }
         match answer {
             Ok(Answer::Standalone(role)) => {
@@ -168,6 +170,45 @@ impl<'a> Inquiry<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Fetches the view of a node. A name may lead to several nodes, and to other ones by now.
+    fn fetch(&self, peer: &Arc<Peer>, call: &Call<'_>) -> Result<Answer> {
+        let fetch = || fetch_view(peer, &self.discovery, &call.with_start(now()));
+        let mut answer = fetch();
+        while (is_useless(&answer) || self.is_unexpected(&answer))
+            && peer.try_other_address()
+            && !call.deadline.passed(now())
+        {
+            answer = fetch();
+        }
+        match self.is_unexpected(&answer) && peer.resolve_again() {
+            true => fetch(),
+            false => answer,
+        }
+    }
+
+    /// If a node did not answer, those that a view names are asked before the others: the addresses of all may have
+    /// changed, and each of the old ones would cost an attempt.
+    fn prefer_named(&mut self, view: &ClusterView) {
+        if self.failed == 0 {
+            return;
+        }
+        let Discovery {
+            wanted,
+            config,
+            peer_at,
+            ..
+        } = self.discovery;
+        let named = view.nodes().map(|node| &node.address);
+        let is_new =
+            |address: &&Address| !self.asked.contains(address) && config.admission(address).is_ok();
+        for address in named.filter(is_new).take(wanted) {
+            let queued = self.queue.iter().position(|peer| peer.address() == address);
+            let peer = queued.and_then(|at| self.queue.remove(at));
+            self.queue
+                .push_front(peer.unwrap_or_else(|| peer_at(address)));
+        }
     }
 
     /// If only replicas have answered, asks the primaries that they name.
@@ -202,16 +243,12 @@ impl<'a> Inquiry<'a> {
         }
     }
 
-    /// What follows, if `unasked` nodes were not asked and `failed` gave no answer; or why nothing does.
-    fn conclude(
-        self,
-        unasked: usize,
-        failed: usize,
-    ) -> std::result::Result<Discovered, Vec<Error>> {
+    /// What follows, if `failed` nodes gave no answer; or why nothing does.
+    fn conclude(self, failed: usize) -> std::result::Result<Discovered, Vec<Error>> {
         let accepts_one_server = self.accepts_one_server();
         let seeds = self.discovery.config.seeds.len();
         match (
-            self.survey.conclude(unasked, failed, seeds),
+            self.survey.conclude(self.queue.len(), failed, seeds),
             self.group.view(),
         ) {
             (Conclusion::Cluster(view), _) => Ok(Discovered::Cluster(view)),
@@ -222,6 +259,19 @@ impl<'a> Inquiry<'a> {
             }
             _ => Err(self.errors),
         }
+    }
+}
+
+/// Whether a node did not answer, or is not part of a cluster yet. Of a name with several addresses, another may be a
+/// node that knows the cluster.
+fn is_useless(answer: &Result<Answer>) -> bool {
+    match answer {
+        Ok(Answer::View(view, _)) => view.shards.is_empty(),
+        Ok(Answer::Standalone(_)) => false,
+        Err(error) => !matches!(
+            error.code,
+            Code::Auth | Code::Tls | Code::Invalid | Code::Interrupted | Code::Closed
+        ),
     }
 }
 
@@ -301,8 +351,9 @@ fn fetch_view(peer: &Arc<Peer>, discovery: &Discovery<'_>, call: &Call<'_>) -> R
         return Err(unix_cluster_node(peer.address()));
     }
     let identity = greeting.identity;
-    let mut view = slots(slots_reply.view(), peer.address())?;
-    view.has_foreign_ids = has_foreign_ids(&view, &identity, peer.address());
+    let from = peer.address_of(&connection);
+    let mut view = slots(slots_reply.view(), &from)?;
+    view.has_foreign_ids = has_foreign_ids(&view, &identity, &from);
     // CLUSTER INFO is optional: without an epoch, the view is of unknown age.
     let info_reply = info_reply?;
     if info_reply.view().kind() != Kind::Error

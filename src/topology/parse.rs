@@ -193,6 +193,15 @@ fn node_entry(
     metadata: Option<View<'_>>,
     from: &Address,
 ) -> NodeEntry {
+    let host = match (host, metadata) {
+        // Until a node has a hostname, its IP address is the only way to it.
+        (Some("?"), Some(metadata)) => metadata
+            .find("ip")
+            .and_then(View::str)
+            .filter(|ip| !is_unspecified(ip))
+            .or(host),
+        _ => host,
+    };
     let address = resolve_address(host, port, from);
     let key = match (id, &address) {
         (Some(id), _) => id.to_string(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::key_slot::SLOTS;
 use super::slot_set::SlotSet;
-use crate::address::Address;
+use crate::address::{Address, without_brackets};
 use crate::error::{Code, Error, Result};
 
 /// Maximum number of nodes in a cluster, as in the cluster specification.
@@ -95,9 +95,8 @@ pub(super) fn resolve_address(
     match host {
         // Redis >= 7.0 with `cluster-preferred-endpoint-type hostname`, of a node without a hostname.
         Some("?") => Err("its hostname is unknown (\"?\")"),
-        Some(host) if !is_unspecified(host) => {
-            Address::new(host, port).map_err(|_| "its host is neither a name nor an IP address")
-        }
+        Some(host) if !is_unspecified(host) => Address::new(without_brackets(host), port)
+            .map_err(|_| "its host is neither a name nor an IP address"),
         _ if from.is_unix() => Err("its host is unknown, and that of a unix socket as well"),
         _ => Ok(Address {
             host: from.host.clone(),
@@ -108,7 +107,10 @@ pub(super) fn resolve_address(
 
 /// Whether a host is empty or an unspecified IP address.
 pub(super) fn is_unspecified(host: &str) -> bool {
-    host.is_empty() || host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified())
+    host.is_empty()
+        || without_brackets(host)
+            .parse()
+            .is_ok_and(|ip: IpAddr| ip.is_unspecified())
 }
 
 /// The reply that a view is made of, for error messages.

@@ -11,6 +11,8 @@ mod certificates;
 mod commands;
 mod credentials;
 mod databases;
+#[cfg(feature = "tls")]
+mod endpoints;
 mod handles;
 mod modules;
 #[cfg(feature = "tls")]

@@ -4,11 +4,11 @@
 //! not run; the unit tests of the resolver in src/net/resolver remain.
 
 use crate::common::serial::serial;
+use crate::common::system_files::{may_replace_files, run_with_files};
 use crate::common::{client, is_command, run, run_all, show, timed};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use std::net::UdpSocket;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -39,36 +39,6 @@ fn name_server(socket: UdpSocket, asked: Arc<AtomicUsize>) {
         }
         socket.send_to(&answer, from).unwrap();
     }
-}
-
-fn may_replace_files() -> bool {
-    let may = Command::new("unshare").args(["-m", "true"]).status();
-    may.is_ok_and(|status| status.success())
-}
-
-/// Runs a test of this program again with these system files; the child gets the ports.
-fn run_with_files(name: &str, resolv: &str, hosts: &str, ports: &str) {
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let files = [("resolv.conf", resolv), ("hosts", hosts)].map(|(file, text)| {
-        let file = folder.join(format!("{name}-{file}"));
-        std::fs::write(&file, text).unwrap();
-        file
-    });
-    let script =
-        "mount --bind $1 /etc/resolv.conf && mount --bind $2 /etc/hosts && shift 2 && exec \"$@\"";
-    let output = Command::new("unshare")
-        .args(["-m", "sh", "-c", script, "sh"])
-        .args(files)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env("RDC_TEST_PORTS", ports)
-        .output()
-        .unwrap();
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stdout}\n{stderr}");
-    assert!(stdout.contains("1 passed"), "{stdout}");
-    print!("{stdout}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use support::{Action, Chaos, Cluster, Failover, Proxy, Script, Server};
 
-static PKI: LazyLock<Pki> = LazyLock::new(Pki::new);
+pub static PKI: LazyLock<Pki> = LazyLock::new(Pki::new);
 
 /// A new server with this certificate.
 fn server(pair: &Pair) -> Server {

@@ -6,6 +6,7 @@ mod common;
 mod connections;
 mod credentials;
 mod databases;
+mod endpoints;
 mod fork;
 mod identity;
 mod long_lists;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,7 @@ from ._commands import (
 )
 from ._native import ffi, lib
 from .exceptions import (
+    DataError,
     InvalidError,
     RedisClusterException,
     SlotNotCoveredError,
@@ -37,10 +39,11 @@ Self = TypeVar("Self", bound="RedisCluster")
 
 
 class RedisCluster(Commands):
-    """A Redis or Valkey Cluster, for any number of threads at once.
+    """A Redis or Valkey Cluster or a single server, for any number of threads at once.
 
     The cluster is given by ``host`` and ``port``, by ``startup_nodes`` (dicts with "host" and
-    "port", ClusterNodes, or "host:port"), or by ``url``; one reachable node is enough. Times are in
+    "port", ClusterNodes, or "host:port"), or by ``url``; one reachable node is enough. A single
+    server may be given by ``unix_socket_path``. ``db`` is the number of the database. Times are in
     seconds: ``timeout`` for a whole call, ``socket_timeout`` for the reply of one node,
     ``socket_connect_timeout`` for a new connection. ``readonly_mode`` distributes reads over
     primaries and replicas and refuses commands that are not reads; ``read_from_replicas`` only
@@ -85,21 +88,21 @@ class RedisCluster(Commands):
         protocol: int = 2,
         host_port_remap: Iterable[Mapping[str, Any]] | None = None,
         address_remap: Callable[[tuple[str, int]], tuple[str, int]] | None = None,
+        db: int | str | None = None,
+        unix_socket_path: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
-        if options.pop("db", None):
-            raise RedisClusterException(
-                "db is not supported: a cluster has one database; remove the argument"
-            )
         given = list(startup_nodes or ())
         if per_node is None:
             arguments = {
                 "readonly_mode": readonly_mode, "host_port_remap": host_port_remap, **options,
             }  # fmt: skip
             per_node = self._is_per_node or _options.is_for_redis_py_cluster(given, arguments)
-        url, tls = _options.tls(url or _options.url_of(given, host, port), options)
+        url = url or _options.url_of(given, host, port, unix_socket_path)
+        url, tls = _options.tls(url, options)
         chosen: dict[str, Any] = {
             "url": url,
+            "database": _options.database(url, db),
             "user": username,
             "password": _options.password_of(url, username, password),
             "timeout_ms": _options.milliseconds(timeout),
@@ -138,8 +141,8 @@ class RedisCluster(Commands):
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> RedisCluster:
-        """From a URL like "redis://user:pass@host:7000,host:7001?timeout_ms=500": see
-        CONFIGURATION.md."""
+        """From a URL like "redis://user:pass@host:7000,host:7001/3?timeout_ms=500" or
+        "unix:///run/redis.sock?db=3": see CONFIGURATION.md."""
         return cls(url=url, **kwargs)
 
     def _attach(self, handle: Any) -> None:
@@ -330,6 +333,13 @@ class RedisCluster(Commands):
                     if watch_delay:
                         time.sleep(watch_delay)
 
+    def select(self, index: int, **_: Any) -> Any:
+        """Raises DataError: other threads use the same connections."""
+        raise DataError(
+            f"select() would change the database of every thread: pass db={index} to the "
+            f"constructor, or use with_options(database={index})"
+        )
+
     def mset_nonatomic(self, mapping: Mapping[Any, Any]) -> list[bool]:
         """One SET per pair, in one pipeline."""
         with self.pipeline() as pipe:
@@ -487,6 +497,12 @@ def _connect(chosen: dict[str, Any]) -> Any:
 
 
 def _node(node: Mapping[str, Any], role: str) -> ClusterNode:
-    host, _, port = node["address"].rpartition(":")
+    address = node["address"]
     make: Any = ClusterNode
+    if address.startswith("/"):
+        # The path of a unix socket, which has no port.
+        described = make(address, 0, role)
+        described.name = address
+        return cast(ClusterNode, described)
+    host, _, port = address.rpartition(":")
     return cast(ClusterNode, make(host, int(port), role))

@@ -220,9 +220,13 @@ impl Core {
         discover(peers, discovery, &call.with_start(now()))
     }
 
-    /// The nodes to ask, in order: healthy nodes in random order, then the seeds, then unhealthy nodes.
-    /// So a node that causes a refresh is rarely the one that answers it. Without a cluster, only the primary
-    /// knows its replicas: it is the first.
+    /// The nodes to ask, in order: healthy nodes in random order, among them the seeds, then unhealthy nodes. So a node
+    /// that causes a refresh is rarely the one that answers it.
+    ///
+    /// Enough nodes for a refresh come before the seeds. If these do not answer, every second node is a seed: if the
+    /// addresses of all nodes have changed, only the names of the seeds lead to the cluster.
+    ///
+    /// Without a cluster, only the primary knows its replicas: it is the first.
     fn refresh_order(&self, process: &ProcessState, time: Time) -> Vec<Arc<Peer>> {
         let topology = process.topology.load();
         let mut known: Vec<Arc<Peer>> = topology.nodes.iter().map(|n| n.peer.clone()).collect();
@@ -231,20 +235,22 @@ impl Core {
         }
         let (mut order, unhealthy): (Vec<_>, Vec<_>) =
             known.into_iter().partition(|p| p.health.is_healthy());
-        let mut add = |peers: &mut dyn Iterator<Item = Arc<Peer>>| {
-            for peer in peers {
-                if !order.iter().any(|p| Arc::ptr_eq(p, &peer)) {
-                    order.push(peer);
-                }
-            }
-        };
         let mut seeds: Vec<Address> = self.config.seeds.clone();
         // The first refresh asks the seeds in the caller's order.
         if topology.version > 0 {
             seeds.shuffle(&mut rng());
         }
-        add(&mut seeds.iter().map(|seed| process.peer(seed, &self.config)));
-        add(&mut unhealthy.into_iter());
+        let seeds = seeds.iter().map(|seed| process.peer(seed, &self.config));
+        let is_known = |peer: &Arc<Peer>| topology.nodes.iter().any(|n| Arc::ptr_eq(&n.peer, peer));
+        let seeds: Vec<_> = seeds.filter(|peer| !is_known(peer)).collect();
+        let rest = order.split_off(order.len().min(VIEWS_PER_REFRESH));
+        let mut rest = rest.into_iter();
+        for seed in seeds {
+            order.push(seed);
+            order.extend(rest.next());
+        }
+        order.extend(rest);
+        order.extend(unhealthy);
         if topology.version > 0 {
             order.sort_by_key(|p| !p.health.is_healthy() && !p.health.is_probe_due(time));
         }

@@ -17,6 +17,7 @@ use crate::resp::{
 };
 use crate::sim_hooks::sim_panic_point;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -75,6 +76,11 @@ impl Connection {
 
     pub fn fd(&self) -> RawFd {
         self.stream.fd()
+    }
+
+    /// The IP address of the node.
+    pub fn remote_ip(&self) -> Option<IpAddr> {
+        self.stream.remote_ip()
     }
 
     pub fn origin(&self) -> &Arc<Origin> {

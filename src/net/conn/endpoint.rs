@@ -40,4 +40,22 @@ impl Endpoint {
     pub fn resolve_again(&self) -> bool {
         self.resolver.forget()
     }
+
+    /// See [`Resolver::avoid_connected`].
+    pub fn avoid_connected(&self) -> bool {
+        self.resolver.avoid_connected()
+    }
+
+    /// See [`Resolver::has_other`].
+    pub fn has_other_address(&self) -> bool {
+        self.resolver.has_other()
+    }
+
+    /// Whether the address may stand for several nodes, because its name has several addresses. With TLS it stands for
+    /// the one whose certificate has the name.
+    pub fn is_ambiguous(&self) -> bool {
+        self.security.tls.is_none()
+            && self.resolver.has_several()
+            && self.config.address_map.apply(&self.address) == self.address
+    }
 }

@@ -10,7 +10,7 @@ use crate::net::sys::{self, Recv, RegisteredSocket};
 use crate::net::wait::{Attempt, RECV_TIMEOUT_MS};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::time::Duration;
@@ -58,7 +58,13 @@ impl Stream {
             let share = attempt.share(began, (ips.len() - tried) as u32);
             match Stream::connect_ip(*ip, endpoint, share) {
                 Ok(mut stream) => {
+                    resolver.record_connection(ip.ip());
                     if let Some(tls) = &endpoint.security.tls {
+                        let attempt = match resolver.has_other() {
+                            // Some time is left for the other addresses.
+                            true => attempt.share(now(), 2),
+                            false => attempt,
+                        };
                         let session = tls.begin(&endpoint.sessions, &host);
                         stream.start_tls(session, address, attempt)?;
                     }
@@ -75,6 +81,11 @@ impl Stream {
                         ),
                     );
                 }
+            }
+            resolver.record_failure(ip.ip());
+            if ips.len() > 1 {
+                let (ip, of) = (ip.ip(), ips.len());
+                last.message += &format!(" (at {ip}, the last of its {of} addresses)");
             }
         }
         resolver.invalidate();
@@ -198,6 +209,12 @@ impl Stream {
 
     pub fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+
+    /// The IP address at the other end.
+    pub fn remote_ip(&self) -> Option<IpAddr> {
+        let address = self.socket.peer_addr().ok()?;
+        address.as_socket().map(|address| address.ip())
     }
 
     /// Whether the stream has no TLS.

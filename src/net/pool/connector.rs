@@ -282,17 +282,18 @@ impl Connector {
             return Ok(());
         }
         let identity = &self.node.identity;
-        self.resolve_again_unless(identity.verify_role(greeting.role, kind, self.address()))
+        self.try_other_unless(identity.verify_role(greeting.role, kind, self.address()))
     }
 
     fn verify_identity(&self, greeting: &Greeting) -> Result<()> {
         let identity = &self.node.identity;
-        self.resolve_again_unless(identity.verify(&greeting.identity, self.address()))
+        self.try_other_unless(identity.verify(&greeting.identity, self.address()))
     }
 
-    /// Another node than expected has answered: the name may belong to another address by now.
-    fn resolve_again_unless(&self, verified: Result<()>) -> Result<()> {
-        if verified.is_err() {
+    /// Another node than expected has answered: the name may have the address of another node too, or belong to other
+    /// addresses by now.
+    fn try_other_unless(&self, verified: Result<()>) -> Result<()> {
+        if verified.is_err() && !self.try_other_address() {
             self.resolve_again();
         }
         verified
@@ -345,12 +346,45 @@ impl Connector {
         Ok(opened)
     }
 
-    /// Connects with the current credentials. If these are from a file and are refused, the file is read again, and the
-    /// last credentials that worked are tried.
+    /// Connects to an address of the node. If what is behind an address accepts the connection and then does not serve
+    /// it, the others of the name are tried.
     fn connect(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
         let _cancel_disabled = PthreadCancelDisabled::begin();
         let limit = Deadline::after(now(), self.endpoint.config.connect_timeout_ms);
         let attempt = attempt.limited_to(limit);
+        loop {
+            match self.connect_to_one(purpose, attempt) {
+                // A refusal of the credentials or a wrong certificate is an answer.
+                Err(error)
+                    if matches!(
+                        error.code,
+                        Code::Io | Code::Connect | Code::Timeout | Code::Protocol
+                    ) && self.try_other_address()
+                        && !attempt.until.passed(now()) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The node at the address that was connected to last is not usable: others are tried first for a while. Whether
+    /// the name has one that has not failed.
+    pub fn try_other_address(&self) -> bool {
+        self.endpoint.avoid_connected()
+    }
+
+    /// The address of the node that answers on a connection: its IP address if the name may stand for several nodes.
+    pub fn address_of(&self, connection: &Connection) -> Address {
+        let Address { host, port } = self.address();
+        let ip = self.endpoint.is_ambiguous().then(|| connection.remote_ip());
+        let host = ip
+            .flatten()
+            .map_or_else(|| host.clone(), |ip| ip.to_string());
+        Address { host, port: *port }
+    }
+
+    /// Connects to one address with the current credentials. If these are from a file and are refused, the file is read
+    /// again, and the last credentials that worked are tried.
+    fn connect_to_one(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
         let store = self.credentials();
         let known = store.known();
         let is_refused = self.refused.load(Ordering::Relaxed) == known.current.number;
@@ -558,6 +592,11 @@ impl Connector {
         let origin = self.origin.clone();
         let mut connection = Box::new(Connection::new(stream, origin, limits, &self.memory));
         let began = now();
+        let attempt = match self.endpoint.has_other_address() {
+            // Some time is left for the other addresses.
+            true => attempt.share(began, 2),
+            false => attempt,
+        };
         let plan = HandshakePlan {
             config,
             credentials,

@@ -197,7 +197,7 @@ fn wait_recovered(target: &Target) {
     settle();
     cluster.wait_healthy().unwrap();
     // A primary that was asked for a manual failover, which a later fault has interrupted, holds writes back for 5 s.
-    let accepts_writes = |tag: &&str| {
+    let accepts_writes = |tag: &str| {
         let key = format!("recovered:{{{tag}}}");
         let port = cluster.primary_of(slot_of(tag.as_bytes()));
         let reply = port.and_then(|port| cluster.command(port, &["SET", &key, ""]));
@@ -206,7 +206,7 @@ fn wait_recovered(target: &Target) {
     let mut tags: Vec<&str> = MOVING.iter().chain(&STAYING).copied().collect();
     let are_accepted = wait_until(
         || {
-            tags.retain(|tag| !accepts_writes(&tag));
+            tags.retain(|tag| !accepts_writes(tag));
             tags.is_empty()
         },
         Duration::from_secs(30),
