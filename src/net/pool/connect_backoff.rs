@@ -66,6 +66,18 @@ impl ConnectBackoff {
         failure.as_ref().map(|failure| failure.error.clone())
     }
 
+    /// Ends the backoff if it began because the credentials were refused.
+    pub(super) fn forget_refused_credentials(&self) {
+        if !self.is_active.load(Ordering::Acquire) {
+            return;
+        }
+        let mut failure = lock(&self.failure);
+        if failure.as_ref().is_some_and(|f| f.error.code == Code::Auth) {
+            *failure = None;
+            self.is_active.store(false, Ordering::Release);
+        }
+    }
+
     pub(super) fn on_success(&self, began: Time, time: Time) {
         let ms = time.since(began).as_millis().min(60_000) as u32;
         // A slowly decaying maximum: one fast handshake shows little.
@@ -129,6 +141,17 @@ mod tests {
         assert_eq!(backoff.handshake_ms(), 9);
         backoff.on_failure(time, time, &Error::new(Code::Auth, "WRONGPASS"));
         assert!(backoff.try_start(later(990)).is_err() && backoff.try_start(later(1210)).is_ok());
+    }
+
+    #[test]
+    fn accepted_credentials_end_only_backoff_of_refused_ones() {
+        let (backoff, time) = (ConnectBackoff::default(), now());
+        for (code, is_ended) in [(Code::Auth, true), (Code::Connect, false)] {
+            backoff.on_failure(time, time, &Error::new(code, "no"));
+            backoff.forget_refused_credentials();
+            assert_eq!(backoff.try_start(time).is_ok(), is_ended, "{code:?}");
+            assert_eq!(backoff.last_error().is_none(), is_ended, "{code:?}");
+        }
     }
 
     #[test]
