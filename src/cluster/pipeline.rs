@@ -35,7 +35,9 @@ pub struct Pipeline {
     /// The errors of invalid commands.
     pub(super) errors: Vec<Error>,
     /// Every command is valid and goes to one node.
-    is_simple: bool,
+    pub(super) is_simple: bool,
+    /// Whether the client had connected when the first command was queued.
+    pub(super) has_routes: bool,
     /// The table does not describe every command.
     pub(super) has_unknown_commands: bool,
 }
@@ -62,6 +64,8 @@ pub(super) enum QueuedRoute {
     Wait(Option<u16>),
     /// An index of [`Pipeline::split_commands`].
     Split(u32),
+    /// None yet: the client was not connected when the command was queued.
+    Deferred,
     /// The command is answered with an error: an index of [`Pipeline::errors`].
     Invalid(u32),
 }
@@ -108,6 +112,7 @@ impl QueuedCommand {
 impl Pipeline {
     pub fn new(client: Arc<Client>) -> Pipeline {
         Pipeline {
+            has_routes: client.is_connected(),
             client,
             bytes: CommandBuffer::default(),
             queued: Vec::new(),
@@ -132,11 +137,15 @@ impl Pipeline {
         self.queued.clear();
         self.is_simple = true;
         self.has_unknown_commands = false;
+        self.has_routes = self.client.is_connected();
         self.bytes.clear(MAX_KEPT_BYTES);
     }
 
     /// Queues a command. An invalid command is answered with an error at its position.
     pub fn command(&mut self, args: &[&[u8]]) {
+        if !self.has_routes && !args.is_empty() && !self.client.is_pinned() {
+            return self.defer(args);
+        }
         let begin = self.bytes.len();
         let command = classify(args);
         self.has_unknown_commands |= command.row.is_none();
@@ -311,14 +320,16 @@ impl Pipeline {
         if client.is_pinned() {
             return Ok(self.execute_one_by_one(core));
         }
+        let spent = self.connect(core)?;
         let waiting_ms = match self.is_simple {
             true => 0,
             false => self.waiting_ms(),
         };
-        let context = match waiting_ms {
+        let mut context = match waiting_ms {
             0 => client.context(core),
             waiting_ms => client.blocking_context(core, waiting_ms),
         };
+        context.call = context.call.shortened(spent);
         if let Some(refused) = self.route_unknown_commands(&context) {
             return Ok(refused);
         }
@@ -378,7 +389,10 @@ impl Pipeline {
         for command in &self.queued {
             let body = &self.bytes[command.begin..command.end];
             match command.route {
-                QueuedRoute::Slot(_) | QueuedRoute::Primary(_) | QueuedRoute::AnyNode => {
+                QueuedRoute::Slot(_)
+                | QueuedRoute::Primary(_)
+                | QueuedRoute::AnyNode
+                | QueuedRoute::Deferred => {
                     commands.push(self.single(command));
                 }
                 QueuedRoute::Wait(slot) => {

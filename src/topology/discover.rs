@@ -224,8 +224,14 @@ fn handle_error_reply(peer: &Arc<Peer>, mode: ClusterMode, reply: &str) -> Resul
     }
     let code = match reply.split(' ').next() {
         Some("NOAUTH" | "NOPERM" | "WRONGPASS") => Code::Auth,
+        // It does not know the command, and will not. A state of the server, such as LOADING, has a word of its own.
+        Some("ERR") => Code::Invalid,
         _ => Code::Connect,
     };
-    let message = format_args!("{} rejected CLUSTER SLOTS: {reply}", peer.address());
+    let hint = match code {
+        Code::Invalid => "; set cluster=no if it is a proxy",
+        _ => "",
+    };
+    let message = format_args!("{} rejected CLUSTER SLOTS: {reply}{hint}", peer.address());
     Err(Error::new(code, message).at(peer.address().to_string()))
 }

@@ -7,6 +7,7 @@ mod common;
 mod authentication;
 mod blocking;
 mod commands;
+mod connecting;
 mod handles;
 mod modules;
 #[cfg(feature = "tls")]

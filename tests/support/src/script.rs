@@ -203,11 +203,16 @@ pub struct Script {
 impl Script {
     /// Binds a free port of 127.0.0.1.
     pub fn listen() -> Listener {
-        let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| {
-            let port = listener.local_addr()?.port();
-            Ok(Listener { listener, port })
-        });
-        bound.unwrap_or_else(|e| panic!("no port for a scripted node: {e}"))
+        let bound = TcpListener::bind("127.0.0.1:0");
+        Script::listen_on(bound.unwrap_or_else(|e| panic!("no port for a scripted node: {e}")))
+    }
+
+    /// The port of this listener, which may have refused connections until now.
+    pub fn listen_on(listener: TcpListener) -> Listener {
+        let address = listener.local_addr();
+        let port = address.unwrap_or_else(|e| panic!("a scripted node without a port: {e}"));
+        let port = port.port();
+        Listener { listener, port }
     }
 
     /// [`Listener::play`] on a free port.
