@@ -199,18 +199,25 @@ extern "C" {
    The files that the options name are read in this call, and again when they change. With
    TLS, each node must prove with its certificate that it is the host that the client connects to.
 
-   Takes at most timeout_ms (default 5000 ms). Never returns NULL: if connecting fails,
-   rdc_client_error() returns the reason, and every command on the client returns the same
-   error. Close the client with rdc_close() in both cases. */
+   Waits at most timeout_ms (default 5000 ms), also for a cluster that is not ready yet: a
+   refused connection, an unknown name, a node that loads its data, no slots. Does not wait
+   where waiting does not help, such as for a wrong password. With lazy=yes, sends nothing and
+   waits for nothing.
+
+   Never returns NULL. If the client did not connect, rdc_client_error() returns the reason,
+   and each later call tries again within its own timeout. An invalid URL, option or file is
+   final: every call returns that error. Close the client with rdc_close() in all cases. */
 rdc_client *rdc_create(const char *url);
 
 /* As rdc_create(), with options instead of a URL. The options are copied: the caller may
    change or free them afterwards. */
 rdc_client *rdc_create_with(const rdc_options *options);
 
-/* Returns why the client could not connect, as one line that begins with the name of the
-   error code; NULL if it connected. The result never changes, and lives as long as the
-   client. For a closed client, a static text says that it was closed. Does no I/O. */
+/* Returns why the client did not connect when it was created, as one line that begins with
+   the name of the error code; NULL if it connected then, is lazy, or is a derived handle
+   without an error of its own. The result never changes, also when the client connects later:
+   the entry "connected" of rdc_stats() says whether it is connected now. The text lives as
+   long as the client. For a closed client, a static text says that it was closed. Does no I/O. */
 const char *rdc_client_error(const rdc_client *client);
 
 /* Returns a derived handle: another handle on the same cluster, with one option changed. The
@@ -411,6 +418,8 @@ size_t rdc_pipeline_len(const rdc_pipeline *pipeline);
    On a read-only client, a pipeline that contains a write is not sent: every element is
    RDC_ERR_READONLY.
 
+   If the client is not connected and cannot connect, the reply is one ERROR.
+
    Takes at most timeout_ms. Empties the pipeline in any case. The caller frees the reply. */
 rdc_reply *rdc_pipeline_execute(rdc_pipeline *pipeline);
 
@@ -497,7 +506,8 @@ int32_t rdc_reply_free(rdc_reply *reply);
 
 /* ---- Introspection --------------------------------------------------------------------------- */
 
-/* Returns the known topology: an ARRAY of shards. Does no I/O. The caller frees the reply.
+/* Returns the known topology: an ARRAY of shards, empty before the client has connected. Does
+   no I/O. The caller frees the reply.
 
    A shard is a map of "slots" (an array of [first, last]), "primary" (nil if unknown),
    "replicas" and "database" (the number of the handle's database). A node is a map of:

@@ -158,7 +158,7 @@ public:
     explicit Client(const std::string &url) noexcept : Client(rdc_create(url.c_str())) {}
     explicit Client(const Options &options) noexcept : Client(rdc_create_with(options.raw())) {}
 
-    // False if it could not connect; error_text() is the reason.
+    // False if it did not connect when it was created; error_text() is the reason. A later call may connect.
     explicit operator bool() const noexcept { return rdc_client_error(raw()) == nullptr; }
     std::string error_text() const { return *this ? std::string() : rdc_client_error(raw()); }
 

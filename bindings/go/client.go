@@ -99,15 +99,12 @@ func appendCString(buf []byte, what, text string) ([]byte, error) {
 func newClient(h handle) (*Client, error) {
 	c := &Client{handle: h}
 	c.batcher.client = c
-	if !nativeHasError(h) {
+	message := nativeError(h)
+	if message == "" {
 		return c, nil
 	}
-	defer c.Close()
-	cmd := newCommand()
-	defer cmd.free()
-	// A handle with an error returns that error for every command.
-	cmd.buf = appendText(appendText(appendHeader(cmd.buf, '*', 2), "GET"), "")
-	return nil, cmd.execute(h).Err()
+	c.Close()
+	return nil, creationError(message)
 }
 
 // Readonly returns another client on the same cluster. It reads from a random node among a slot's

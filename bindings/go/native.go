@@ -166,8 +166,8 @@ static uintptr_t rdcgo_readonly(uintptr_t client) {
 	return (uintptr_t)rdc_readonly((const rdc_client *)client);
 }
 
-static int rdcgo_has_error(uintptr_t client) {
-	return rdc_client_error((const rdc_client *)client) != NULL;
+static const char *rdcgo_error(uintptr_t client) {
+	return rdc_client_error((const rdc_client *)client);
 }
 
 static void rdcgo_close(uintptr_t client) {
@@ -250,7 +250,7 @@ func nativeSetCredentials(client handle, user, password []byte) bool {
 
 func nativeDerive(client handle) handle   { return C.rdcgo_derive(client) }
 func nativeReadonly(client handle) handle { return C.rdcgo_readonly(client) }
-func nativeHasError(client handle) bool   { return C.rdcgo_has_error(client) != 0 }
+func nativeError(client handle) string    { return C.GoString(C.rdcgo_error(client)) }
 func nativeClose(client handle)           { C.rdcgo_close(client) }
 
 func nativeCommand(client handle, resp []byte, out *out) {

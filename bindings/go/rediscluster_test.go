@@ -272,10 +272,19 @@ func TestErrorsHaveCodeMessageAndNode(t *testing.T) {
 	_, err = rc.Do(bg, "SUNION", "a", "b")
 	same(t, fails(t, err, rediscluster.ErrCrossSlot).Sent, false)
 
-	_, err = rediscluster.New("redis://127.0.0.1:1")
+	_, err = rediscluster.New("redis://127.0.0.1:1?timeout_ms=300")
 	if e := fails(t, err, rediscluster.ErrConnect); e.Sent || !strings.HasPrefix(e.Message, "CONNECT ") {
 		t.Fatalf("%+v", e)
 	}
+	// A lazy client connects in its first call.
+	lazy, err := rediscluster.New("redis://127.0.0.1:1?timeout_ms=300&lazy=yes")
+	must(t, err)
+	fails(t, lazy.Set(bg, "errors", "text"), rediscluster.ErrConnect)
+	lazy.Close()
+	lazy, err = rediscluster.New(os.Getenv("RDC_URL"), rediscluster.WithOption("lazy", "yes"))
+	must(t, err)
+	must(t, lazy.Set(bg, "errors", "text"))
+	lazy.Close()
 	for _, url := range []string{"", "http://127.0.0.1", "redis://127.0.0.1:1\x00"} {
 		_, err = rediscluster.New(url)
 		fails(t, err, rediscluster.ErrInvalid)

@@ -21,14 +21,14 @@ use std::sync::Arc;
 
 /// A handle of a cluster. Derived handles with other options share its topology and connections.
 pub struct Client {
-    /// `None` if the client could not be created.
+    /// `None` if the client can never connect: an option is invalid.
     pub(super) core: Option<Arc<Core>>,
     pub(super) config: Arc<Config>,
     policy: ExecPolicy,
     /// `Some` if the handle reads from replicas.
     consistency: Option<ReadConsistency>,
     cancel_flag: CancelFlag,
-    /// Why the client could not be created or connect.
+    /// Why the client could not be created, or did not connect then.
     error: Option<Error>,
     pin: Option<PinnedConnection>,
 }
@@ -58,7 +58,7 @@ impl Client {
         }
     }
 
-    /// Connects with these options.
+    /// Connects with these options, or with `lazy` leaves that to the first call.
     pub fn create_with(config: Config) -> Client {
         if let Err(error) = config.check() {
             return Client::failed(error);
@@ -68,9 +68,11 @@ impl Client {
             Err(error) => return Client::failed(error),
         };
         let mut client = Client::of(core.clone(), core.config.clone());
-        let call = client.call(core.process(), 0);
-        let connected = core.connect(&call);
-        client.error = connected.err();
+        if !core.config.lazy {
+            let process = core.process();
+            let call = client.call(process, 0);
+            client.error = core.connect(process, &call).err();
+        }
         client
     }
 
@@ -110,7 +112,7 @@ impl Client {
         }
     }
 
-    /// Why the client could not be created or connect.
+    /// Why the client could not be created, or did not connect then. It may have connected since.
     pub fn error(&self) -> Option<&Error> {
         self.error.as_ref()
     }
@@ -173,13 +175,13 @@ impl Client {
         }
     }
 
-    /// The shared state, unless the handle is closed or could not be created.
+    /// The shared state, unless the handle is closed or could not be created. The client may not be connected.
     #[inline]
     pub(super) fn ready(&self) -> Result<&Arc<Core>> {
-        match (&self.error, &self.core) {
-            (None, Some(core)) if !self.cancel_flag.is_closed() => Ok(core),
-            (None, Some(_)) => Err(Error::new(Code::Closed, "the client handle was closed")),
-            (Some(error), _) => Err(error.clone()),
+        match (&self.core, &self.error) {
+            (Some(core), _) if !self.cancel_flag.is_closed() => Ok(core),
+            (Some(_), _) => Err(Error::new(Code::Closed, "the client handle was closed")),
+            (None, Some(error)) => Err(error.clone()),
             (None, None) => Err(Error::new(
                 Code::Internal,
                 "the client has neither a cluster nor an error",
@@ -193,6 +195,15 @@ impl Client {
         core.map_or_else(KeySpace::default, |core| {
             core.process().topology.load().key_space()
         })
+    }
+
+    /// The same; `None` if the client has not connected. One that can never connect has the default.
+    pub(super) fn connected_key_space(&self) -> Option<KeySpace> {
+        let Some(core) = &self.core else {
+            return Some(KeySpace::default());
+        };
+        let topology = core.process().topology.load();
+        (topology.version > 0).then(|| topology.key_space())
     }
 
     /// A call that begins now. `blocking_ms` is how long the command asks the server to block.
@@ -294,7 +305,9 @@ impl Client {
             let body = CommandBody::Named(prefix, rest);
             if let Some(pin) = &self.pin {
                 let command = Classified::of_row(row, access);
-                return self.run_pinned(&self.context(core), pin, &command, &body);
+                let mut context = self.context(core);
+                context.connect()?;
+                return self.run_pinned(&context, pin, &command, &body);
             }
             let process = core.process();
             let topology = process.topology.load();
@@ -304,12 +317,12 @@ impl Client {
             let routed = || RoutedCommand::new(body, row.name, Target::Slot(slot), read);
             if read && self.policy.read_from != ReadFrom::Primary {
                 drop(topology);
-                return Ok(self.context_of(core, process, call).run_one(routed()));
+                return run_connected(self.context_of(core, process, call), routed());
             }
             // The first attempt mostly succeeds and is made here; an execution does the rest.
             let primary = topology.shard(slot).and_then(|s| s.primary.as_ref());
             let Some(primary) = primary.filter(|p| p.peer.health.is_healthy()) else {
-                return Ok(self.context_of(core, process, call).run_one(routed()));
+                return run_connected(self.context_of(core, process, call), routed());
             };
             let attempt = call.attempt_at(call.began);
             let kind = ConnectionKind::primary(self.policy.kind.database());
@@ -368,7 +381,8 @@ impl Client {
         let command = classify(args);
         permit(core, &self.config, &command)?;
         let body = command.marked(body);
-        let context = self.context_for(core, &command);
+        let mut context = self.context_for(core, &command);
+        context.connect()?;
         match &self.pin {
             Some(pin) => {
                 module_commands::permit(&context, &command)?;
@@ -405,7 +419,9 @@ impl Client {
             let command = classify(args);
             permit(core, &self.config, &command)?;
             command.check()?;
-            dispatch_to(&self.context_for(core, &command), &command, selector)
+            let mut context = self.context_for(core, &command);
+            context.connect()?;
+            dispatch_to(&context, &command, selector)
         })
     }
 
@@ -435,6 +451,10 @@ impl Client {
         self.counted(|core| {
             let process = core.process();
             let call = self.call(process, 0);
+            if !process.has_topology() {
+                // Perhaps in an attempt that began before this call.
+                core.connect(process, &call)?;
+            }
             core.refresh_now(process, &call, VIEWS_PER_REFRESH)?;
             Ok(Box::new(Reply::of(Value::ok())))
         })
@@ -443,6 +463,12 @@ impl Client {
     pub(super) fn is_pinned(&self) -> bool {
         self.pin.is_some()
     }
+}
+
+/// Executes one command, after connecting if the client is not connected yet.
+fn run_connected(mut context: ExecContext<'_>, command: RoutedCommand<'_>) -> Result<Box<Reply>> {
+    context.connect()?;
+    Ok(context.run_one(command))
 }
 
 #[cold]

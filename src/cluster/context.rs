@@ -4,6 +4,7 @@ use crate::cluster::execute::{ExecPolicy, Execution, RoutedCommand};
 use crate::cluster::reads::ReadConsistency;
 use crate::cluster::state::{Core, ProcessState, count};
 use crate::config::{Config, ReadFrom};
+use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::Call;
 use crate::resp::{NodeValue, Reply};
@@ -24,6 +25,23 @@ pub struct ExecContext<'a> {
 }
 
 impl<'a> ExecContext<'a> {
+    /// Connects, if the client is not connected yet.
+    #[inline]
+    pub fn connect(&mut self) -> Result<()> {
+        match self.process.has_topology() {
+            true => Ok(()),
+            false => self.connect_now(),
+        }
+    }
+
+    #[cold]
+    fn connect_now(&mut self) -> Result<()> {
+        self.core.connect(self.process, &self.call)?;
+        // The time for the reply of a node runs from here on.
+        self.call = self.call.with_start(now());
+        Ok(())
+    }
+
     /// The same with reads from primaries only.
     pub fn reading_from_primaries(mut self) -> ExecContext<'a> {
         self.policy.read_from = ReadFrom::Primary;

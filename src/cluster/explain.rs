@@ -79,14 +79,23 @@ pub fn explain(context: &ExecContext<'_>, args: &[&[u8]]) -> Reply {
     out.text("read_from").text(context.policy.read_from.name());
     explanation.write_nodes(&mut out);
     out.text("policy").text(policy_name(&explanation));
-    let unserved = slots.iter().find(|s| topology.shard(**s).is_none());
-    let unserved =
-        unserved.map(|slot| Error::new(Code::Down, format_args!("no node serves slot {slot}")));
+    let unserved = unserved(&topology, &slots);
     if let Some(error) = explanation.route.err().or(unserved) {
         out.text("error").text(&error.message);
     }
     out.aggregate(Kind::Map, 0);
     out.finish()
+}
+
+/// Why no node can serve the slots.
+fn unserved(topology: &Topology, slots: &[u16]) -> Option<Error> {
+    if topology.version == 0 {
+        let message = "the client is not connected yet: the next command connects";
+        return Some(Error::new(Code::Connect, message));
+    }
+    let slot = slots.iter().find(|s| topology.shard(**s).is_none())?;
+    let message = format_args!("no node serves slot {slot}");
+    Some(Error::new(Code::Down, message))
 }
 
 /// The hash slots of the keys; none at a server without cluster support.

@@ -93,6 +93,15 @@ fn health(peer: &Peer) -> &'static str {
     }
 }
 
+/// Whether the client has connected and some node has not failed since, as far as calls have shown.
+fn is_connected(process: &ProcessState) -> bool {
+    let topology = process.topology.load();
+    topology
+        .nodes
+        .iter()
+        .any(|node| node.peer.health.is_healthy() && node.peer.last_connect_error().is_none())
+}
+
 /// A map of the counters, with a map of the nodes in it.
 pub fn stats(core: &Core) -> Reply {
     let process = core.process();
@@ -101,6 +110,7 @@ pub fn stats(core: &Core) -> Reply {
         out.text(name)
             .int(counter(&core.stats).load(Ordering::Relaxed) as i64);
     }
+    out.text("connected").int(i64::from(is_connected(process)));
     out.text("topology_version")
         .int(process.topology.load().version as i64);
     out.text("nodes");

@@ -35,11 +35,11 @@ pub struct Pipeline {
     /// The errors of invalid commands.
     pub(super) errors: Vec<Error>,
     /// Every command is valid and goes to one node.
-    is_simple: bool,
+    pub(super) is_simple: bool,
     /// The table does not describe every command.
     pub(super) has_unknown_commands: bool,
-    /// The key space that the commands were routed for.
-    key_space: KeySpace,
+    /// The key space that the commands were routed for; `None` if the client had not connected.
+    pub(super) key_space: Option<KeySpace>,
 }
 
 #[derive(Clone, Copy)]
@@ -64,6 +64,8 @@ pub(super) enum QueuedRoute {
     Wait(Option<u16>),
     /// An index of [`Pipeline::split_commands`].
     Split(u32),
+    /// None yet: the client was not connected when the command was queued.
+    Deferred,
     /// The command is answered with an error: an index of [`Pipeline::errors`].
     Invalid(u32),
 }
@@ -110,7 +112,7 @@ impl QueuedCommand {
 impl Pipeline {
     pub fn new(client: Arc<Client>) -> Pipeline {
         Pipeline {
-            key_space: client.key_space(),
+            key_space: client.connected_key_space(),
             client,
             bytes: CommandBuffer::default(),
             queued: Vec::new(),
@@ -135,12 +137,15 @@ impl Pipeline {
         self.queued.clear();
         self.is_simple = true;
         self.has_unknown_commands = false;
-        self.key_space = self.client.key_space();
+        self.key_space = self.client.connected_key_space();
         self.bytes.clear(MAX_KEPT_BYTES);
     }
 
     /// Queues a command. An invalid command is answered with an error at its position.
     pub fn command(&mut self, args: &[&[u8]]) {
+        if self.key_space.is_none() && !args.is_empty() && !self.client.is_pinned() {
+            return self.defer(args);
+        }
         let begin = self.bytes.len();
         let command = classify(args);
         self.has_unknown_commands |= command.row.is_none();
@@ -219,12 +224,12 @@ impl Pipeline {
             )));
         }
         let options = RouteOptions {
-            key_space: self.key_space,
+            key_space: self.key_space.unwrap_or_default(),
             split_writes: self.client.config.split_writes,
         };
         let Some(route) = command.route(options)? else {
             // A server is asked for the route when the pipeline is executed.
-            return Ok(module_commands::guess(command.args, self.key_space));
+            return Ok(module_commands::guess(command.args, options.key_space));
         };
         if let Some(core) = &self.client.core {
             core.process().note_script(command);
@@ -232,29 +237,6 @@ impl Pipeline {
         match route {
             Route::Selected => Err(not_selected(command)),
             route => Ok(route),
-        }
-    }
-
-    /// Routes the commands again if the key space is not the one that they were queued for: the topology was not known
-    /// then, or a cluster has taken the place of a server.
-    pub(super) fn reroute(&mut self) {
-        let key_space = self.client.key_space();
-        if self.key_space == key_space {
-            return;
-        }
-        let queued = std::mem::take(&mut self.queued);
-        let errors = std::mem::take(&mut self.errors);
-        let bytes = std::mem::take(&mut self.bytes);
-        self.clear();
-        self.key_space = key_space;
-        let mut args = Vec::new();
-        for command in &queued {
-            match (command.parse(&bytes, &mut args), command.route) {
-                // What could not be parsed when it was appended.
-                (Err(_), QueuedRoute::Invalid(at)) => self.fail(errors[at as usize].clone()),
-                (Err(error), _) => self.fail(error),
-                (Ok(_), _) => self.command(&args),
-            }
         }
     }
 
@@ -276,7 +258,7 @@ impl Pipeline {
         self.queued.push(QueuedCommand {
             row: Some(row),
             access,
-            route: QueuedRoute::Slot(self.key_space.slot(key)),
+            route: QueuedRoute::Slot(self.key_space.unwrap_or_default().slot(key)),
             begin,
             end: self.bytes.len(),
         });
@@ -325,7 +307,6 @@ impl Pipeline {
     fn try_execute(&mut self) -> Result<Box<Reply>> {
         let client = self.client.clone();
         let core = client.ready()?;
-        self.reroute();
         count(&core.stats.pipelines);
         let commands = &core.stats.commands;
         commands.fetch_add(self.queued.len() as u64, Ordering::Relaxed);
@@ -335,14 +316,16 @@ impl Pipeline {
         if client.is_pinned() {
             return Ok(self.execute_one_by_one(core));
         }
+        let spent = self.connect(core)?;
         let waiting_ms = match self.is_simple {
             true => 0,
             false => self.waiting_ms(),
         };
-        let context = match waiting_ms {
+        let mut context = match waiting_ms {
             0 => client.context(core),
             waiting_ms => client.blocking_context(core, waiting_ms),
         };
+        context.call = context.call.shortened(spent);
         if let Some(refused) = self.route_unknown_commands(&context) {
             return Ok(refused);
         }
@@ -402,7 +385,10 @@ impl Pipeline {
         for command in &self.queued {
             let body = &self.bytes[command.begin..command.end];
             match command.route {
-                QueuedRoute::Slot(_) | QueuedRoute::Primary(_) | QueuedRoute::AnyNode => {
+                QueuedRoute::Slot(_)
+                | QueuedRoute::Primary(_)
+                | QueuedRoute::AnyNode
+                | QueuedRoute::Deferred => {
                     commands.push(self.single(command));
                 }
                 QueuedRoute::Wait(slot) => {

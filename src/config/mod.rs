@@ -38,6 +38,8 @@ pub struct Config {
     pub timeout_ms: u64,
     pub attempt_timeout_ms: u64,
     pub connect_timeout_ms: u64,
+    /// The first call connects, and not the creation.
+    pub lazy: bool,
     pub readonly: bool,
     /// The option if it was set. [`Config::read_from`] is the effective value.
     pub read_from_option: Option<ReadFrom>,
@@ -89,6 +91,7 @@ impl Config {
             timeout_ms: 0,
             attempt_timeout_ms: 0,
             connect_timeout_ms: 0,
+            lazy: false,
             readonly: false,
             read_from_option: None,
             max_redirects: 0,

@@ -387,6 +387,11 @@ static TABLE: &[OptionRow] = &[
          counts as unreachable.")
     .unit("ms"),
     flag!(
+        lazy,
+        "no",
+        "Creating a client sends nothing and waits for nothing: its first call connects."
+    ),
+    flag!(
         readonly,
         "no",
         "Refuse every command that is not a read before it is sent, and allow replicas to serve reads."

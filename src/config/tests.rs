@@ -441,6 +441,7 @@ fn default_options_have_documented_values() {
         ("timeout_ms", "5000"),
         ("attempt_timeout_ms", "1000"),
         ("connect_timeout_ms", "1000"),
+        ("lazy", "no"),
         ("readonly", "no"),
         ("read_from", "primary"),
         ("zone", ""),

@@ -44,9 +44,14 @@ fn failed_client(message: &str) -> *mut rdc_client {
 /// The files that the options name are read in this call, and again when they change. With
 /// TLS, each node must prove with its certificate that it is the host that the client connects to.
 ///
-/// Takes at most timeout_ms (default 5000 ms). Never returns NULL: if connecting fails,
-/// rdc_client_error() returns the reason, and every command on the client returns the same
-/// error. Close the client with rdc_close() in both cases.
+/// Waits at most timeout_ms (default 5000 ms), also for a cluster that is not ready yet: a
+/// refused connection, an unknown name, a node that loads its data, no slots. Does not wait
+/// where waiting does not help, such as for a wrong password. With lazy=yes, sends nothing and
+/// waits for nothing.
+///
+/// Never returns NULL. If the client did not connect, rdc_client_error() returns the reason,
+/// and each later call tries again within its own timeout. An invalid URL, option or file is
+/// final: every call returns that error. Close the client with rdc_close() in all cases.
 ///
 /// # Safety
 /// Header rule 3.
@@ -80,9 +85,11 @@ pub unsafe extern "C" fn rdc_create_with(options: *const rdc_options) -> *mut rd
     })
 }
 
-/// Returns why the client could not connect, as one line that begins with the name of the
-/// error code; NULL if it connected. The result never changes, and lives as long as the
-/// client. For a closed client, a static text says that it was closed. Does no I/O.
+/// Returns why the client did not connect when it was created, as one line that begins with
+/// the name of the error code; NULL if it connected then, is lazy, or is a derived handle
+/// without an error of its own. The result never changes, also when the client connects later:
+/// the entry "connected" of rdc_stats() says whether it is connected now. The text lives as
+/// long as the client. For a closed client, a static text says that it was closed. Does no I/O.
 ///
 /// # Safety
 /// Header rule 1.

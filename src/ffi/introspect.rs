@@ -11,7 +11,8 @@ use std::ffi::c_char;
 
 /// ## Introspection
 ///
-/// Returns the known topology: an ARRAY of shards. Does no I/O. The caller frees the reply.
+/// Returns the known topology: an ARRAY of shards, empty before the client has connected. Does
+/// no I/O. The caller frees the reply.
 ///
 /// A shard is a map of "slots" (an array of [first, last]), "primary" (nil if unknown),
 /// "replicas" and "database" (the number of the handle's database). A node is a map of:

@@ -363,6 +363,8 @@ unsafe fn execute(
 /// On a read-only client, a pipeline that contains a write is not sent: every element is
 /// RDC_ERR_READONLY.
 ///
+/// If the client is not connected and cannot connect, the reply is one ERROR.
+///
 /// Takes at most timeout_ms. Empties the pipeline in any case. The caller frees the reply.
 ///
 /// # Safety

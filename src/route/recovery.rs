@@ -180,6 +180,16 @@ pub fn action_for_failure(error: &Error, context: ErrorContext) -> RetryAction {
     }
 }
 
+/// Whether a client that could not connect for this reason may connect later, without a change of its options.
+pub fn may_pass(error: &Error) -> bool {
+    match error.code {
+        // The nodes are not there yet, or do not serve yet. A proxy without a server behind it closes connections. A
+        // handshake ends with an error of the server only if the server is busy: it loads its data, for example.
+        Code::Connect | Code::Io | Code::Timeout | Code::Down | Code::Server => true,
+        _ => false,
+    }
+}
+
 /// The least time for a write's last attempt.
 const MIN_WRITE_ATTEMPT: Duration = Duration::from_millis(5);
 

@@ -445,7 +445,9 @@ fn check_no_cluster(peer: &Arc<Peer>, mode: ClusterMode, reply: &str) -> Result<
     }
     let (code, advice) = match reply.split(' ').next() {
         Some("NOAUTH" | "NOPERM" | "WRONGPASS") => (Code::Auth, ""),
-        _ if reply.contains("command") => (Code::Connect, PROXY_ADVICE),
+        // It does not know the command, and will not. A state of the server, such as LOADING, has a word of its own.
+        Some("ERR") => (Code::Invalid, PROXY_ADVICE),
+        _ if reply.contains("command") => (Code::Invalid, PROXY_ADVICE),
         _ => (Code::Connect, ""),
     };
     let message = format_args!("{} rejected CLUSTER SLOTS: {reply}{advice}", peer.address());

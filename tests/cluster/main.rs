@@ -9,6 +9,7 @@ mod blocking;
 #[cfg(feature = "tls")]
 mod certificates;
 mod commands;
+mod connecting;
 mod credentials;
 mod databases;
 #[cfg(feature = "tls")]

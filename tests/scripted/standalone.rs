@@ -651,6 +651,6 @@ fn proxy_without_cluster_commands_is_named_with_the_option_for_it() {
     let node = Node::proxy(&["CLUSTER"]);
     let refused = Client::create(&node.url(""));
     let error = refused.error().unwrap();
-    assert_eq!(error.code, Code::Connect);
+    assert_eq!(error.code, Code::Invalid);
     assert!(error.message.contains("set cluster=no"), "{error}");
 }

@@ -386,13 +386,21 @@ class RedisCluster(Commands):
         data = _convert.argument(key, *self._encoding)
         return int(lib.rdc_key_slot(data, len(data)))
 
+    def _shards(self) -> Any:
+        """The shards. A client that has not connected yet connects, as redis-py does."""
+        shards = self.topology()
+        if not shards:
+            self.refresh()
+            shards = self.topology()
+        return shards
+
     def get_primaries(self) -> list[ClusterNode]:
         """The primaries, as redis-py describes them."""
-        return [_node(shard["primary"], "primary") for shard in self.topology() if shard["primary"]]
+        return [_node(shard["primary"], "primary") for shard in self._shards() if shard["primary"]]
 
     def get_replicas(self) -> list[ClusterNode]:
         """The replicas."""
-        return [_node(node, "replica") for shard in self.topology() for node in shard["replicas"]]
+        return [_node(node, "replica") for shard in self._shards() for node in shard["replicas"]]
 
     def get_nodes(self) -> list[ClusterNode]:
         """Primaries and replicas."""
@@ -437,7 +445,7 @@ class RedisCluster(Commands):
     def get_node_from_key(self, key: Any, replica: bool = False) -> ClusterNode | None:
         """The primary of a key's slot, or one of its replicas, or None if it has no replica."""
         slot = self.keyslot(key)
-        for shard in self.topology():
+        for shard in self._shards():
             if any(first <= slot <= last for first, last in shard["slots"]):
                 if replica:
                     return next((_node(node, "replica") for node in shard["replicas"]), None)
@@ -447,8 +455,9 @@ class RedisCluster(Commands):
 
     def get_nodes_from_slot(self, command: str, *args: Any) -> list[ClusterNode]:
         """The nodes that may get a command. ``args`` includes its name."""
+        nodes = self.get_nodes()
         names = self.explain(*args)["nodes"]
-        return [node for node in self.get_nodes() if node.name in names]
+        return [node for node in nodes if node.name in names]
 
     def determine_slot(self, *args: Any) -> int | None:
         """The slot of a command's keys; None without keys. Raises if there are several slots."""

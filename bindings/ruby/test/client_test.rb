@@ -42,6 +42,21 @@ class ClientTest < ClusterTest
     refute_match(/secret/, error.message)
   end
 
+  def test_creation_error_has_its_class_and_lazy_client_raises_in_its_first_call
+    nowhere = "redis://127.0.0.1:1"
+    error = assert_raises(RedisCluster::CannotConnectError) { RedisCluster.new(nowhere, timeout_ms: 300) }
+    refute error.sent?
+    lazy = RedisCluster.new(nowhere, timeout_ms: 300, lazy: true)
+    assert_equal 0, lazy.stats["connected"]
+    assert_raises(RedisCluster::CannotConnectError) { lazy.get("k") }
+    lazy.close
+    lazy = RedisCluster.new(URL, lazy: true)
+    assert_equal [], lazy.topology
+    lazy.set(key, "v")
+    assert_equal 1, lazy.stats["connected"]
+    lazy.close
+  end
+
   def test_readonly_reads_and_refuses_writes
     k = key
     readonly = @rc.readonly

@@ -92,6 +92,12 @@ impl ProcessState {
         }
     }
 
+    /// Whether the client has connected: a topology has been learned. It is replaced by others, and never forgotten.
+    #[inline]
+    pub fn has_topology(&self) -> bool {
+        self.topology.load().version > 0
+    }
+
     /// Its process number ([`process_number`]).
     pub fn number(&self) -> i32 {
         self.number

@@ -2,6 +2,7 @@
 //! meantime.
 
 use super::core::{Core, ProcessState};
+use super::refresh_state::RefreshState;
 use super::stats::count;
 use crate::address::Address;
 use crate::call_scope::{CallScope, ThreadMark};
@@ -10,7 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::log;
 use crate::net::{Call, POLL_INTERVAL, Peer, PthreadCancelDisabled};
 use crate::sim_hooks::rng;
-use crate::sync::{lock, notify_all, wait};
+use crate::sync::{MutexGuard, lock, notify_all, wait};
 use crate::topology::{
     ClusterView, Discovered, Discovery, NodeView, RoleQuery, StandaloneView, Topology, discover,
 };
@@ -27,8 +28,6 @@ const MAX_INTERVAL: Duration = Duration::from_millis(1000);
 
 /// The number of nodes whose view of the cluster a refresh collects, if there are that many.
 pub const VIEWS_PER_REFRESH: usize = 2;
-/// The same for the first refresh: one seed is enough.
-const VIEWS_TO_CONNECT: usize = 1;
 
 /// A shard without replicas may get some soon: Redis names a replica in CLUSTER SLOTS only once the
 /// replica has received data, which takes seconds in a cluster without writes (7.0.15: 9 s). A reader that
@@ -77,20 +76,7 @@ impl Core {
                     "a callback of a topology refresh cannot refresh the topology: the refresh ends when it returns",
                 ));
             }
-            call.check()?;
-            let left = call.deadline.left(now()).unwrap_or(POLL_INTERVAL);
-            if left.is_zero() {
-                return Err(Error::new(
-                    Code::Timeout,
-                    "the topology refresh of another thread did not end within timeout_ms",
-                ));
-            }
-            refresh = wait(
-                &process.refreshed,
-                &process.refresh,
-                refresh,
-                left.min(POLL_INTERVAL),
-            );
+            refresh = wait_for_refresh(process, call, refresh)?;
             // A refresh that began earlier may not have seen the change that the caller knows of.
             if refresh.last_began.is_some_and(|last| last >= began) {
                 match &refresh.last_error {
@@ -99,10 +85,6 @@ impl Core {
                     Some(_) => {}
                 }
             }
-            // The wait callback is called with no lock held.
-            drop(refresh);
-            call.check_cancelled()?;
-            refresh = lock(&process.refresh);
         }
         refresh.running = Some(thread);
         drop(refresh);
@@ -110,7 +92,12 @@ impl Core {
     }
 
     /// The refresh itself; the caller has set `running`.
-    fn refresh(&self, process: &ProcessState, call: &Call<'_>, views: usize) -> Result<()> {
+    pub(super) fn refresh(
+        &self,
+        process: &ProcessState,
+        call: &Call<'_>,
+        views: usize,
+    ) -> Result<()> {
         let _guard = RefreshGuard(process);
         let _uncancelled = PthreadCancelDisabled::begin();
         let _scope = CallScope::enter(call.deadline);
@@ -122,11 +109,11 @@ impl Core {
             Ok(Discovered::Standalone(view)) => {
                 process.is_primary_in_doubt.store(false, Ordering::Relaxed);
                 let topology = self.topology_of_standalone(process, view);
-                Ok(self.adopt(process, topology, Epoch::Unknown))
+                self.adopt(process, topology, Epoch::Unknown)
             }
             Ok(Discovered::Cluster(view)) => {
                 let topology = self.topology_of(process, &view);
-                Ok(self.adopt(process, topology, Epoch::of(view.epoch)))
+                self.adopt(process, topology, Epoch::of(view.epoch))
             }
             Ok(Discovered::NewCluster(view)) => {
                 log::log(log::WARN, || {
@@ -134,14 +121,14 @@ impl Core {
                         .to_string()
                 });
                 let topology = self.topology_of(process, &view);
-                Ok(self.adopt(process, topology, Epoch::OfNewCluster(view.epoch)))
+                self.adopt(process, topology, Epoch::OfNewCluster(view.epoch))
             }
-            Err(error) => {
-                count(&self.stats.refresh_failures);
-                log::log(log::WARN, || format!("topology refresh failed: {error}"));
-                Err(error)
-            }
+            Err(error) => Err(error),
         };
+        if let Err(error) = &changed {
+            count(&self.stats.refresh_failures);
+            log::log(log::WARN, || format!("topology refresh failed: {error}"));
+        }
         schedule_next(process, began, &changed);
         changed.map(drop)
     }
@@ -262,8 +249,15 @@ impl Core {
         process.refresh_replicas_at.store(0, Ordering::Relaxed);
     }
 
-    /// Replaces the topology unless the new one is older or the same; returns whether it changed.
-    fn adopt(&self, process: &ProcessState, topology: Topology, epoch: Epoch) -> bool {
+    /// Replaces the topology unless the new one is older or the same; returns whether it changed. The first topology
+    /// must have slots.
+    fn adopt(&self, process: &ProcessState, topology: Topology, epoch: Epoch) -> Result<bool> {
+        if !process.has_topology() && !topology.has_assigned_slots() {
+            return Err(Error::new(
+                Code::Down,
+                "the cluster serves no slots: it has not been set up",
+            ));
+        }
         // Logged with no lock held: the logger may call the library.
         match self.try_adopt(process, topology, epoch) {
             Adoption::Outdated(epoch) => log::log(log::WARN, || {
@@ -282,10 +276,10 @@ impl Core {
                         topology.assigned_slots()
                     )
                 });
-                return true;
+                return Ok(true);
             }
         }
-        false
+        Ok(false)
     }
 
     fn try_adopt(&self, process: &ProcessState, mut topology: Topology, epoch: Epoch) -> Adoption {
@@ -338,19 +332,28 @@ impl Core {
             process.set_patched_topology(Arc::new(topology), to);
         }
     }
+}
 
-    /// Learns the topology for the first time.
-    pub fn connect(&self, call: &Call<'_>) -> Result<()> {
-        let process = self.process();
-        self.refresh_now(process, call, VIEWS_TO_CONNECT)?;
-        if !process.topology.load().has_assigned_slots() {
-            return Err(crate::error::Error::new(
-                Code::Down,
-                "the cluster serves no slots: it has not been set up",
-            ));
-        }
-        Ok(())
+/// Waits until another thread's refresh may have ended.
+pub(super) fn wait_for_refresh<'p>(
+    process: &'p ProcessState,
+    call: &Call<'_>,
+    refresh: MutexGuard<'p, RefreshState>,
+) -> Result<MutexGuard<'p, RefreshState>> {
+    call.check()?;
+    let left = call.deadline.left(now()).unwrap_or(POLL_INTERVAL);
+    if left.is_zero() {
+        return Err(Error::new(
+            Code::Timeout,
+            "the topology refresh of another thread did not end within timeout_ms",
+        ));
     }
+    let left = left.min(POLL_INTERVAL);
+    let refresh = wait(&process.refreshed, &process.refresh, refresh, left);
+    // The wait callback is called with no lock held.
+    drop(refresh);
+    call.check_cancelled()?;
+    Ok(lock(&process.refresh))
 }
 
 /// Stores the result of a refresh and when the next ones may begin.

@@ -96,6 +96,18 @@ impl ConnectBackoff {
         failure.as_ref().map(|failure| failure.error.clone())
     }
 
+    /// Ends the backoff if it began because the credentials were refused.
+    pub(super) fn forget_refused_credentials(&self) {
+        if !self.is_active.load(Ordering::Acquire) {
+            return;
+        }
+        let mut failure = lock(&self.failure);
+        if failure.as_ref().is_some_and(|f| f.error.code == Code::Auth) {
+            *failure = None;
+            self.is_active.store(false, Ordering::Release);
+        }
+    }
+
     pub(super) fn on_success(&self, began: Time, time: Time) {
         let ms = time.since(began).as_millis().min(60_000) as u32;
         // A slowly decaying maximum: one fast handshake shows little.
@@ -178,6 +190,17 @@ mod tests {
             backoff.on_failure(time, FailedConnect::new(time, 1, &error));
             assert!(backoff.try_start(time, 1).is_err(), "{code:?}");
             assert_eq!(backoff.try_start(time, 2).is_err(), is_delayed, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn accepted_credentials_end_only_backoff_of_refused_ones() {
+        let (backoff, time) = (ConnectBackoff::default(), now());
+        for (code, is_ended) in [(Code::Auth, true), (Code::Connect, false)] {
+            backoff.on_failure(time, FailedConnect::new(time, 0, &Error::new(code, "no")));
+            backoff.forget_refused_credentials();
+            assert_eq!(backoff.try_start(time, 0).is_ok(), is_ended, "{code:?}");
+            assert_eq!(backoff.last_error().is_none(), is_ended, "{code:?}");
         }
     }
 

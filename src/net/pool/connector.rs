@@ -319,6 +319,10 @@ impl Connector {
         match &opened {
             Ok(_) => {
                 backoff.on_success(began, now());
+                // Credentials that are accepted for one kind are accepted for the other.
+                for backoff in &self.backoffs {
+                    backoff.forget_refused_credentials();
+                }
                 self.extra_backoff.on_success(began, now());
             }
             Err(error) if purpose.is_extra && error.code == Code::Timeout => {

@@ -219,6 +219,13 @@ impl Script {
         bound.unwrap_or_else(|e| panic!("no port for a scripted node: {e}"))
     }
 
+    /// The port of this listener, which may have refused connections until now.
+    pub fn listen_on(listener: TcpListener) -> Listener {
+        let address = listener.local_addr();
+        let address = address.unwrap_or_else(|e| panic!("a scripted node without a port: {e}"));
+        Listener { listener, address }
+    }
+
     /// [`Listener::play`] on a free port.
     pub fn play(script: &str) -> Script {
         Script::listen().play(script)

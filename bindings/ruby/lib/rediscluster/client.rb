@@ -167,11 +167,11 @@ class RedisCluster
     self.class.allocate.tap { |client| client.attach { yield handle } }
   end
 
-  # Attaches the handle that the block returns to this client. A handle with an error returns that error for every
-  # command.
+  # Attaches the handle that the block returns to this client, or raises the error of the handle.
   def attach
     WaitCallback.defer_interrupts { @handle = Native::Client.new(yield) }
-    call("PING") if Native.rdc_client_error(@handle)
+    message = Native.rdc_client_error(@handle)
+    raise Error.of_creation(message) if message
   end
 
   private
