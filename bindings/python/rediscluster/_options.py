@@ -249,9 +249,13 @@ def with_url_arguments(init: Init) -> Init:
     return cast(Init, wrapper)
 
 
-def password_of(url: str, username: str | None, password: str | None) -> str | None:
-    """The password, or any for a user that is given without one."""
+def password_of(
+    url: str, username: str | None, password: str | None, password_file: Any = None
+) -> str | None:
+    """The password, or any for a user that is given without one and without a file."""
     base, _, query = url.partition("?")
+    if password_file or "password_file=" in query:
+        return password or None
     credentials, at, _ = base.partition("://")[2].rpartition("@")
     user, _, in_url = credentials.partition(":") if at else ("", "", "")
     if password or in_url or "password=" in query or not (username or user):

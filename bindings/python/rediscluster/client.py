@@ -104,7 +104,9 @@ class RedisCluster(Commands):
             "url": url,
             "database": _options.database(url, db),
             "user": username,
-            "password": _options.password_of(url, username, password),
+            "password": _options.password_of(
+                url, username, password, options.get("password_file")
+            ),
             "timeout_ms": _options.milliseconds(timeout),
             "attempt_timeout_ms": _options.milliseconds(socket_timeout),
             "connect_timeout_ms": _options.milliseconds(socket_connect_timeout),

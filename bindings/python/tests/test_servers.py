@@ -102,12 +102,12 @@ def test_password_file_is_read_when_it_changes(server, tmp_path):
     file = tmp_path / "password"
     file.write_text("first\n")
     with RedisCluster.from_url(server) as admin:
-        admin.acl_setuser("rotated", enabled=True, passwords=["+first"], keys="*", commands=["+@all"])
+        admin.execute_command("ACL SETUSER", "rotated", "on", ">first", "~*", "+@all")
         try:
             rc = RedisCluster(host, port, username="rotated", password_file=str(file))
             with rc:
                 assert rc.set("k", "v")
-                admin.acl_setuser("rotated", passwords=["-first", "+second"])
+                admin.execute_command("ACL SETUSER", "rotated", "<first", ">second")
                 file.write_text("second\n")
                 admin.execute_command("CLIENT KILL USER rotated")
                 values: list[bytes] = []
