@@ -186,7 +186,7 @@ const DATABASE_ADVICE: &[(&str, &str)] = &[
     ),
     (
         "out of range",
-        "use a lower number, or raise the server's setting databases, of a cluster's nodes cluster-databases",
+        "use a lower number, or raise the server's setting databases (cluster-databases for the nodes of a cluster)",
     ),
 ];
 /// Of a proxy, mostly.
