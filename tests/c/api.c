@@ -512,6 +512,7 @@ static void credentials(const char *url) {
     check(rdc_set_credentials(c, "\xff", "p") == RDC_ERR_INVALID, "a user that is not UTF-8");
     check(rdc_set_credentials(c, "u", NULL) == RDC_ERR_INVALID, "a user without a password");
     check(rdc_set_credentials(c, "u", "") == RDC_ERR_INVALID, "a user with an empty password");
+    check(rdc_reply_free(rdc_set(c, "api:user", RDC_NTS, "v", 1)) == RDC_OK, "a connection is open");
     /* A server without this user refuses it, and the open connection goes on. */
     check(rdc_set_credentials(c, "nobody", "wrong") == RDC_OK, "valid credentials");
     check(rdc_reply_free(rdc_set(c, "api:user", RDC_NTS, "v", 1)) == RDC_OK, "an open connection keeps its user");
