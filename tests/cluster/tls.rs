@@ -594,7 +594,11 @@ fn stalled_tls_handshake_ends_by_deadline() {
         let (client, time) = timed(|| Client::create(&url));
         let error = client.error().unwrap();
         assert_eq!(error.code, Code::Timeout, "{what}: {error}");
-        assert!(error.message.contains("TLS handshake within 3"), "{error}");
+        let is_stated = ["within 29", "within 30"].map(|time| error.message.contains(time));
+        assert!(
+            error.message.contains("TLS handshake") && is_stated.contains(&true),
+            "{error}"
+        );
         assert!(time >= Duration::from_millis(290), "{what}: {time:?}");
         assert!(time < Duration::from_millis(600), "{what}: {time:?}");
         let url = tls_url(port, "&timeout_ms=200&connect_timeout_ms=10000");
