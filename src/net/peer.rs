@@ -1,7 +1,7 @@
 //! One node as this client uses it: its address, its state and the connections to it.
 
 use super::conn::{Connection, ConnectionKind, Endpoint, MemoryBudget, ReportedIdentity, Tls};
-use super::node::NodeState;
+use super::node::{NodeIdentity, NodeState};
 use super::pool::{Connector, Pool, TryAcquire};
 use super::sys::DescriptorRegistry;
 use super::wait::Attempt;
@@ -12,16 +12,38 @@ use crate::error::{Error, Result};
 use crate::log;
 use crate::net::wait::Call;
 use crate::resp::{CommandBody, Origin, Reply};
+use crate::sync::{Mutex, lock};
 use once_cell::race::OnceBox;
 use std::ops::Deref;
 use std::sync::Arc;
 
+/// What all peers of a process have in common.
+#[derive(Debug)]
+pub struct PeerContext {
+    pub config: Arc<Config>,
+    pub tls: Option<Tls>,
+    pub descriptors: Arc<DescriptorRegistry>,
+    pub memory: Arc<MemoryBudget>,
+}
+
 /// One node. Dereferences to its [`NodeState`].
+///
+/// A large cluster has thousands of peers, of which most are never used. So what only a used one needs is created on
+/// first use.
 #[derive(Debug)]
 pub struct Peer {
+    address: Address,
+    context: Arc<PeerContext>,
+    /// What is expected of the node, until the connector has it.
+    unused: Mutex<NodeIdentity>,
+    used: OnceBox<UsedPeer>,
+}
+
+#[derive(Debug)]
+struct UsedPeer {
     /// Also holds the state of the node, so that it is stored once.
     connector: Arc<Connector>,
-    /// One for each [`ConnectionKind`], created on first use: in a large cluster most nodes need one or none.
+    /// One for each [`ConnectionKind`], created on first use.
     pools: [OnceBox<Pool>; 5],
 }
 
@@ -30,58 +52,84 @@ impl Deref for Peer {
 
     #[inline]
     fn deref(&self) -> &NodeState {
-        self.connector.node()
+        self.connector().node()
     }
 }
 
 impl Peer {
-    pub fn new(
-        address: Address,
-        config: Arc<Config>,
-        tls: Option<&Tls>,
-        descriptors: Arc<DescriptorRegistry>,
-        memory: Arc<MemoryBudget>,
-    ) -> Peer {
-        let endpoint = Endpoint::new(address, config, tls, descriptors);
+    pub fn new(address: Address, context: Arc<PeerContext>) -> Peer {
         Peer {
-            connector: Arc::new(Connector::new(endpoint, memory)),
-            pools: Default::default(),
+            address,
+            context,
+            unused: Mutex::default(),
+            used: OnceBox::new(),
+        }
+    }
+
+    #[inline]
+    fn used(&self) -> &UsedPeer {
+        match self.used.get() {
+            Some(used) => used,
+            None => self.begin_use(),
+        }
+    }
+
+    #[cold]
+    fn begin_use(&self) -> &UsedPeer {
+        // The lock keeps the identity from changing until the connector has it.
+        let identity = lock(&self.unused);
+        self.used.get_or_init(|| {
+            let context = &*self.context;
+            let endpoint = Endpoint::new(
+                self.address.clone(),
+                context.config.clone(),
+                context.tls.as_ref(),
+                context.descriptors.clone(),
+            );
+            let memory = context.memory.clone();
+            let connector = Connector::new(endpoint, identity.clone(), memory);
+            Box::new(UsedPeer {
+                connector: Arc::new(connector),
+                pools: Default::default(),
+            })
+        })
+    }
+
+    #[inline]
+    fn connector(&self) -> &Arc<Connector> {
+        &self.used().connector
+    }
+
+    /// The state of the node, if the peer was ever used.
+    pub fn state_if_used(&self) -> Option<&NodeState> {
+        self.used.get().map(|used| used.connector.node())
+    }
+
+    /// Reads or changes what is expected of the node.
+    pub fn with_identity<R>(&self, f: impl FnOnce(&mut NodeIdentity) -> R) -> R {
+        let mut unused = lock(&self.unused);
+        match self.used.get() {
+            Some(used) => f(&mut used.connector.identity()),
+            None => f(&mut unused),
         }
     }
 
     pub fn address(&self) -> &Address {
-        self.connector.address()
+        &self.address
     }
 
     pub fn origin(&self) -> &Arc<Origin> {
-        self.connector.origin()
+        self.connector().origin()
     }
 
     #[inline]
     fn pool(&self, kind: ConnectionKind) -> &Pool {
-        let at = match kind {
-            ConnectionKind::Primary => 0,
-            ConnectionKind::Replicas => 1,
-            ConnectionKind::Blocking => 2,
-            ConnectionKind::BlockingReplicas => 3,
-            ConnectionKind::FreshnessProbe => 4,
-        };
-        match self.pools[at].get() {
-            Some(pool) => pool,
-            None => self.create_pool(at, kind),
-        }
+        self.used().pool(kind)
     }
 
-    /// Of threads that create the same pool, all use the first one stored.
-    #[cold]
-    fn create_pool(&self, at: usize, kind: ConnectionKind) -> &Pool {
-        let max = match kind {
-            // Unlimited: a blocking command never waits for another one to end.
-            ConnectionKind::Blocking | ConnectionKind::BlockingReplicas => usize::MAX,
-            ConnectionKind::FreshnessProbe => 1,
-            _ => self.connector.config().connections_per_node,
-        };
-        self.pools[at].get_or_init(|| Box::new(Pool::new(kind, max, self.connector.clone())))
+    /// Whether the node may be chosen. A peer that was never used is healthy.
+    pub fn is_healthy(&self) -> bool {
+        self.state_if_used().is_none_or(|s| s.health.is_healthy())
     }
 
     /// The node has answered.
@@ -94,7 +142,8 @@ impl Peer {
 
     /// The number of open connections.
     pub fn connections(&self) -> usize {
-        let pools = self.pools.iter().filter_map(OnceBox::get);
+        let used = self.used.get().into_iter();
+        let pools = used.flat_map(|used| used.pools.iter().filter_map(OnceBox::get));
         pools.map(Pool::open).sum()
     }
 
@@ -113,6 +162,19 @@ impl Peer {
         attempt: Attempt<'_>,
     ) -> Result<Box<Reply>> {
         self.pool(kind).call(body, attempt)
+    }
+
+    /// The same, unless the node is ejected.
+    #[inline]
+    pub fn call_if_healthy(
+        &self,
+        kind: ConnectionKind,
+        body: &CommandBody<'_>,
+        attempt: Attempt<'_>,
+    ) -> Option<Result<Box<Reply>>> {
+        let used = self.used();
+        let is_healthy = used.connector.node().health.is_healthy();
+        is_healthy.then(|| used.pool(kind).call(body, attempt))
     }
 
     /// A connection for the exclusive use of the caller. It counts towards the pool's limit. Give it back by
@@ -149,17 +211,18 @@ impl Peer {
 
     /// The time that connect and handshake took recently.
     pub fn handshake_ms(&self) -> u64 {
-        self.connector.handshake_ms()
+        let used = self.used.get();
+        used.map_or(0, |used| used.connector.handshake_ms())
     }
 
     /// The error of the last connect, if none has succeeded since.
     pub fn last_connect_error(&self) -> Option<Error> {
-        self.connector.last_error()
+        self.used.get()?.connector.last_error()
     }
 
     /// Opens a connection that no pool counts. See [`Connector::open`].
     pub fn open(&self, kind: ConnectionKind, attempt: Attempt<'_>) -> Result<Box<Connection>> {
-        self.connector.open(kind, attempt)
+        self.connector().open(kind, attempt)
     }
 
     /// Opens a connection to ask for the topology. See [`Connector::open_for_discovery`].
@@ -168,11 +231,41 @@ impl Peer {
         first: &[CommandBody<'_>],
         attempt: Attempt<'_>,
     ) -> Result<(Box<Connection>, ReportedIdentity)> {
-        self.connector.open_for_discovery(first, attempt)
+        self.connector().open_for_discovery(first, attempt)
     }
 
     /// The next connection resolves the host's name again. False if the host is an address.
     pub fn resolve_again(&self) -> bool {
-        self.connector.resolve_again()
+        let used = self.used.get();
+        used.is_some_and(|used| used.connector.resolve_again())
+    }
+}
+
+impl UsedPeer {
+    #[inline]
+    fn pool(&self, kind: ConnectionKind) -> &Pool {
+        let at = match kind {
+            ConnectionKind::Primary => 0,
+            ConnectionKind::Replicas => 1,
+            ConnectionKind::Blocking => 2,
+            ConnectionKind::BlockingReplicas => 3,
+            ConnectionKind::FreshnessProbe => 4,
+        };
+        match self.pools[at].get() {
+            Some(pool) => pool,
+            None => self.create_pool(at, kind),
+        }
+    }
+
+    /// Of threads that create the same pool, all use the first one stored.
+    #[cold]
+    fn create_pool(&self, at: usize, kind: ConnectionKind) -> &Pool {
+        let max = match kind {
+            // Unlimited: a blocking command never waits for another one to end.
+            ConnectionKind::Blocking | ConnectionKind::BlockingReplicas => usize::MAX,
+            ConnectionKind::FreshnessProbe => 1,
+            _ => self.connector.config().connections_per_node,
+        };
+        self.pools[at].get_or_init(|| Box::new(Pool::new(kind, max, self.connector.clone())))
     }
 }

@@ -13,8 +13,16 @@ use crate::config::{ClusterMode, Config};
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::{Call, ConnectionKind, Peer, ReportedIdentity};
-use crate::resp::{CommandBody, Kind};
+use crate::resp::{CommandBody, Kind, Reply};
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
+
+/// A later discovery ends after this many failures: a client of a large cluster that is down does not connect to
+/// thousands of nodes each time. The next one asks others. If a seed names another cluster, all nodes must be asked.
+const MAX_FAILURES: usize = 32;
+
+/// How many reasons the error of a discovery contains.
+const MAX_REASONS: usize = 8;
 
 /// What a discovery is for.
 #[derive(Clone, Copy)]
@@ -28,6 +36,8 @@ pub struct Discovery<'a> {
 
 /// The result of a discovery.
 pub enum Discovered {
+    /// The present topology is what it was, at this epoch.
+    Unchanged(u64),
     /// A cluster, in the view that was chosen.
     Cluster(ClusterView),
     /// Another cluster than that of the present topology.
@@ -39,6 +49,8 @@ pub enum Discovered {
 /// The answer of one node.
 enum Answer {
     View(ClusterView, ReportedIdentity),
+    /// Its view is the present topology, at this epoch.
+    Unchanged(u64),
     /// It has no cluster support.
     Standalone,
 }
@@ -57,21 +69,24 @@ pub fn discover(
         present,
     } = discovery;
     let known = present.known_ids();
-    let mut survey = Survey::new(&known);
+    let mut survey = Survey::new(present, &known);
     let mut standalone = None;
     let mut errors: Vec<Error> = Vec::new();
     let mut asked = 0;
     let mut failed = 0;
     for peer in peers {
         let time = now();
-        if survey.is_settled(wanted) || call.deadline.passed(time) {
+        if survey.is_settled(wanted)
+            || call.deadline.passed(time)
+            || (failed >= MAX_FAILURES && present.version > 0 && !survey.has_seen_other_cluster())
+        {
             break;
         }
         asked += 1;
         let address = peer.address();
-        let mut answer = fetch_view(peer, config.cluster, &call.with_start(time));
+        let mut answer = fetch_view(peer, discovery, &call.with_start(time));
         if is_unexpected(&answer, &survey) && peer.resolve_again() {
-            answer = fetch_view(peer, config.cluster, &call.with_start(now()));
+            answer = fetch_view(peer, discovery, &call.with_start(now()));
         }
         match answer {
             Ok(Answer::Standalone) if config.cluster == ClusterMode::No || present.standalone => {
@@ -82,6 +97,7 @@ pub fn discover(
                 errors.push(unused(address, "has no cluster support", &survey));
                 standalone.get_or_insert(peer);
             }
+            Ok(Answer::Unchanged(epoch)) => survey.add_unchanged(epoch),
             Ok(Answer::View(view, identity)) => {
                 let is_seed = config.seeds.contains(address);
                 if survey.add_view(view, &identity, is_seed) == Relation::OtherCluster {
@@ -101,6 +117,7 @@ pub fn discover(
         survey.conclude(peers.len() - asked, failed, config.seeds.len()),
         standalone,
     ) {
+        (Conclusion::Unchanged(epoch), _) => Ok(Discovered::Unchanged(epoch)),
         (Conclusion::Cluster(view), _) => Ok(Discovered::Cluster(view)),
         (Conclusion::NewCluster(view), _) => Ok(Discovered::NewCluster(view)),
         (Conclusion::Standalone, Some(peer)) => Ok(Discovered::Standalone(peer.clone())),
@@ -115,7 +132,7 @@ fn is_unexpected(answer: &Result<Answer>, survey: &Survey<'_>) -> bool {
             survey.relation(view, identity) == Relation::OtherCluster
         }
         Ok(Answer::Standalone) => survey.knows_cluster(),
-        Err(_) => false,
+        Ok(Answer::Unchanged(_)) | Err(_) => false,
     }
 }
 
@@ -150,6 +167,11 @@ fn combine_errors(peers: usize, errors: &[Error], call: &Call<'_>) -> Error {
         })
         .collect();
     messages.dedup();
+    if messages.len() > MAX_REASONS {
+        let more = messages.len() - MAX_REASONS;
+        messages.truncate(MAX_REASONS);
+        messages.push(format!("and {more} more nodes failed"));
+    }
     if late && errors.len() < peers {
         messages.push("the deadline passed before the other nodes were queried".to_string());
     }
@@ -167,7 +189,11 @@ fn combine_errors(peers: usize, errors: &[Error], call: &Call<'_>) -> Error {
 }
 
 /// Fetches the view of one node.
-fn fetch_view(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<Answer> {
+fn fetch_view(peer: &Arc<Peer>, discovery: Discovery<'_>, call: &Call<'_>) -> Result<Answer> {
+    let Discovery {
+        config, present, ..
+    } = discovery;
+    let mode = config.cluster;
     if mode == ClusterMode::No {
         peer.open(ConnectionKind::Primary, call.attempt_until(call.deadline))?;
         return Ok(Answer::Standalone);
@@ -183,17 +209,36 @@ fn fetch_view(peer: &Arc<Peer>, mode: ClusterMode, call: &Call<'_>) -> Result<An
         let text = slots_reply.view().text().unwrap_or_default();
         return handle_error_reply(peer, mode, &String::from_utf8_lossy(text));
     }
-    let mut view = slots(slots_reply.view(), peer.address())?;
-    view.has_foreign_ids = has_foreign_ids(&view, &identity, peer.address());
+    // A client that is closed before its first refresh needs none.
+    let fingerprint = (present.version > 0).then(|| fingerprint(&slots_reply));
+    let view = match fingerprint.is_some_and(|f| present.is_of_reply(f)) {
+        true => None,
+        false => Some(slots(slots_reply.view(), peer.address(), config.max_nodes)),
+    };
+    slots_reply.discard();
+    let view = view.transpose()?;
     connection.check(call)?;
     // CLUSTER INFO is optional: without an epoch, the view is of unknown age.
     let info_reply = connection.reply(attempt)?;
-    if info_reply.view().kind() != Kind::Error
-        && let Ok(info) = info(info_reply.view())
-    {
-        view.epoch = info.current_epoch;
-    }
+    let epoch = match info_reply.view().kind() {
+        Kind::Error => 0,
+        _ => info(info_reply.view()).map_or(0, |info| info.current_epoch),
+    };
+    let Some(mut view) = view else {
+        return Ok(Answer::Unchanged(epoch));
+    };
+    view.epoch = epoch;
+    view.has_foreign_ids = has_foreign_ids(&view, &identity, peer.address());
+    view.fingerprint = fingerprint.filter(|_| !view.has_relative_hosts);
     Ok(Answer::View(view, identity))
+}
+
+/// A hash of the bytes of a reply.
+fn fingerprint(reply: &Reply) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&reply.first);
+    hasher.write_usize(reply.view().len());
+    hasher.finish()
 }
 
 /// Whether the ids of a view are not those that the nodes report: the node that has sent it denies its own entry.

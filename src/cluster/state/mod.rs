@@ -2,7 +2,7 @@
 
 mod core;
 mod module_commands;
-mod peer_table;
+mod outside_peers;
 mod refresh;
 mod refresh_state;
 mod scans;

@@ -28,6 +28,9 @@ pub const VIEWS_PER_REFRESH: usize = 2;
 /// The same for the first refresh: one seed is enough.
 const VIEWS_TO_CONNECT: usize = 1;
 
+/// The number of healthy nodes that are asked before the seeds.
+const ASKED_BEFORE_SEEDS: usize = 8;
+
 /// A shard without replicas may get some soon: Redis names a replica in CLUSTER SLOTS only once the
 /// replica has received data, which takes seconds in a cluster without writes (7.0.15: 9 s). A reader that
 /// misses replicas refreshes again after this time, doubled each time.
@@ -113,24 +116,36 @@ impl Core {
         let _uncancelled = PthreadCancelDisabled::begin();
         let _scope = CallScope::enter(call.deadline);
         let began = now();
+        let present = process.topology.load_full();
+        let discovery = Discovery {
+            wanted: views,
+            config: &self.config,
+            present: &present,
+        };
         let peers = self.refresh_order(process, began);
-        let discovered = self.discover_from(process, &peers, views, &call.with_start(began));
+        let discovered = discover_from(&peers, discovery, &call.with_start(began));
         count(&self.stats.refreshes);
         let changed = match discovered {
             Ok(Discovered::Standalone(peer)) => {
                 Ok(self.adopt(process, Topology::of_standalone(peer), Epoch::Unknown))
             }
+            // Redirections may have changed it meanwhile.
+            Ok(Discovered::Unchanged(epoch)) => {
+                Ok(self.adopt(process, Topology::clone(&present), Epoch::of(epoch)))
+            }
             Ok(Discovered::Cluster(view)) => {
-                let topology = self.topology_of(process, &view);
-                Ok(self.adopt(process, topology, Epoch::of(view.epoch)))
+                let epoch = Epoch::of(view.epoch);
+                let topology = self.topology_of(process, view);
+                Ok(self.adopt(process, topology, epoch))
             }
             Ok(Discovered::NewCluster(view)) => {
                 log::log(log::WARN, || {
                     "topology: no node of the cluster is left; the seeds lead to another one, which is used from now on"
                         .to_string()
                 });
-                let topology = self.topology_of(process, &view);
-                Ok(self.adopt(process, topology, Epoch::OfNewCluster(view.epoch)))
+                let epoch = Epoch::OfNewCluster(view.epoch);
+                let topology = self.topology_of(process, view);
+                Ok(self.adopt(process, topology, epoch))
             }
             Err(error) => {
                 count(&self.stats.refresh_failures);
@@ -144,11 +159,10 @@ impl Core {
 
     /// The topology of a view, without replicas that the option `allowed_hosts` refuses. A refused primary stays, so that
     /// commands for its slots fail with the reason.
-    fn topology_of(&self, process: &ProcessState, view: &ClusterView) -> Topology {
+    fn topology_of(&self, process: &ProcessState, mut view: ClusterView) -> Topology {
         if let Some(defect) = &view.defect {
             log::log(log::WARN, || format!("topology: {defect}"));
         }
-        let mut view = view.clone();
         for shard in &mut view.shards {
             let nodes = shard.primary.iter().chain(&shard.replicas);
             for error in nodes.filter_map(|node| self.config.admission(&node.address).err()) {
@@ -157,60 +171,41 @@ impl Core {
             let is_admitted = |node: &NodeView| self.config.admission(&node.address).is_ok();
             shard.replicas.retain(is_admitted);
         }
-        Topology::from_view(&view, |node| process.peer_of(node, &view, &self.config))
-    }
-
-    /// Collects `views` views. When the topology is known, an unresponsive node gets a shorter attempt
-    /// timeout, unless every node fails so: a caller's command is waiting.
-    fn discover_from(
-        &self,
-        process: &ProcessState,
-        peers: &[Arc<Peer>],
-        views: usize,
-        call: &Call<'_>,
-    ) -> Result<Discovered> {
+        let has_foreign_ids = view.has_foreign_ids;
         let present = process.topology.load();
-        let discovery = Discovery {
-            wanted: views,
-            config: &self.config,
-            present: &present,
-        };
-        if present.version > 0 {
-            let slowest = peers.iter().map(|peer| peer.handshake_ms()).max();
-            let timeout_ms = (call.attempt_ms / 4).max(slowest.unwrap_or_default() * 4);
-            let short_call = call.with_attempt_timeout(timeout_ms.min(call.attempt_ms));
-            match discover(peers, discovery, &short_call) {
-                Err(error) if error.code == Code::Timeout => {}
-                discovered => return discovered,
-            }
-        }
-        discover(peers, discovery, &call.with_start(now()))
+        Topology::from_view(view, &present, |node| {
+            process.peer_of(node, has_foreign_ids)
+        })
     }
 
-    /// The nodes to ask, in order: healthy nodes in random order, then the seeds, then unhealthy nodes.
-    /// So a node that causes a refresh is rarely the one that answers it.
+    /// The nodes to ask, in order: some healthy nodes in random order, the seeds, the other healthy nodes, then unhealthy
+    /// ones. So a node that causes a refresh is rarely the one that answers it, and the seeds are reached while the
+    /// addresses of all nodes have changed.
     fn refresh_order(&self, process: &ProcessState, time: Time) -> Vec<Arc<Peer>> {
         let topology = process.topology.load();
         let mut known: Vec<Arc<Peer>> = topology.nodes.iter().map(|n| n.peer.clone()).collect();
         known.shuffle(&mut rng());
         let (mut order, unhealthy): (Vec<_>, Vec<_>) =
-            known.into_iter().partition(|p| p.health.is_healthy());
-        let mut add = |peers: &mut dyn Iterator<Item = Arc<Peer>>| {
-            for peer in peers {
-                if !order.iter().any(|p| Arc::ptr_eq(p, &peer)) {
-                    order.push(peer);
-                }
-            }
-        };
+            known.into_iter().partition(|p| p.is_healthy());
+        let later = order.split_off(order.len().min(ASKED_BEFORE_SEEDS));
         let mut seeds: Vec<Address> = self.config.seeds.clone();
         // The first refresh asks the seeds in the caller's order.
         if topology.version > 0 {
             seeds.shuffle(&mut rng());
         }
-        add(&mut seeds.iter().map(|seed| process.peer(seed, &self.config)));
-        add(&mut unhealthy.into_iter());
+        let has =
+            |peers: &[Arc<Peer>], peer: &Arc<Peer>| peers.iter().any(|p| Arc::ptr_eq(p, peer));
+        for seed in &seeds {
+            let peer = process.peer(seed);
+            if !has(&order, &peer) {
+                order.push(peer);
+            }
+        }
+        let others = later.into_iter().chain(unhealthy);
+        let others: Vec<_> = others.filter(|peer| !has(&order, peer)).collect();
+        order.extend(others);
         if topology.version > 0 {
-            order.sort_by_key(|p| !p.health.is_healthy() && !p.health.is_probe_due(time));
+            order.sort_by_key(|p| !p.is_healthy() && !p.health.is_probe_due(time));
         }
         order
     }
@@ -263,6 +258,9 @@ impl Core {
         }
         let present = process.topology.load();
         if present.version > 0 && present.is_equivalent(&topology) {
+            if let Some(confirmed) = present.confirmed_by(&topology) {
+                process.topology.store(Arc::new(confirmed));
+            }
             return Adoption::Unchanged;
         }
         topology.version = present.version + 1;
@@ -285,7 +283,7 @@ impl Core {
         // Serialized by the lock of refreshes, which is never held while waiting for a socket.
         let mut refresh = lock(&process.refresh);
         let present = process.topology.load();
-        let patched = present.patched(slot, to, || process.peer(to, &self.config));
+        let patched = present.patched(slot, to, || process.peer(to));
         if let Some(mut topology) = patched {
             topology.version = present.version + 1;
             // A node without slots may be about to leave the cluster, and no later error would show it:
@@ -309,6 +307,25 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// Collects views. When the topology is known, an unresponsive node gets a shorter attempt timeout, unless every node
+/// fails so: a caller's command is waiting.
+fn discover_from(
+    peers: &[Arc<Peer>],
+    discovery: Discovery<'_>,
+    call: &Call<'_>,
+) -> Result<Discovered> {
+    if discovery.present.version > 0 {
+        let slowest = peers.iter().map(|peer| peer.handshake_ms()).max();
+        let timeout_ms = (call.attempt_ms / 4).max(slowest.unwrap_or_default() * 4);
+        let short_call = call.with_attempt_timeout(timeout_ms.min(call.attempt_ms));
+        match discover(peers, discovery, &short_call) {
+            Err(error) if error.code == Code::Timeout => {}
+            discovered => return discovered,
+        }
+    }
+    discover(peers, discovery, &call.with_start(now()))
 }
 
 /// Stores the result of a refresh and when the next ones may begin.

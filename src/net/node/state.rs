@@ -7,6 +7,7 @@ use super::load::NodeLoad;
 use super::replica_freshness::ReplicaFreshness;
 use crate::deadline::Time;
 use crate::net::conn::ConnectionKind;
+use crate::sync::Mutex;
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,19 +16,24 @@ use std::time::Duration;
 /// The state of a node. It lives in the connector that opens connections to it.
 #[derive(Debug, Default)]
 pub struct NodeState {
-    pub identity: NodeIdentity,
+    pub identity: Mutex<NodeIdentity>,
     pub health: Health,
     pub load: NodeLoad,
     pub freshness: ReplicaFreshness,
     pub counters: NodeCounters,
-    /// Whether the node is of a shard that has replicas, according to the map.
-    pub has_replicas: AtomicBool,
     zone: ArcSwapOption<String>,
     /// The node has accepted MULTI from this client's user.
     accepts_multi: AtomicBool,
 }
 
 impl NodeState {
+    pub fn of(identity: NodeIdentity) -> NodeState {
+        NodeState {
+            identity: Mutex::new(identity),
+            ..NodeState::default()
+        }
+    }
+
     /// The availability zone that the node named in its last handshake, if any.
     pub fn zone(&self) -> Option<Arc<String>> {
         self.zone.load_full()

@@ -11,10 +11,11 @@ use crate::net::conn::{
     Connection, ConnectionKind, Endpoint, Greeting, HandshakeError, HandshakePlan, MemoryBudget,
     Opening, ReportedIdentity, Stream, handshake,
 };
-use crate::net::node::NodeState;
+use crate::net::node::{NodeIdentity, NodeState};
 use crate::net::sys::PthreadCancelDisabled;
 use crate::net::wait::Attempt;
 use crate::resp::{CommandBody, Limits, Origin};
+use crate::sync::{MutexGuard, lock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -68,12 +69,12 @@ impl Purpose<'_> {
 }
 
 impl Connector {
-    pub fn new(endpoint: Endpoint, memory: Arc<MemoryBudget>) -> Connector {
+    pub fn new(endpoint: Endpoint, identity: NodeIdentity, memory: Arc<MemoryBudget>) -> Connector {
         Connector {
             origin: Origin::new(&endpoint.address.to_string()),
             endpoint,
             memory,
-            node: NodeState::default(),
+            node: NodeState::of(identity),
             backoffs: Default::default(),
             identity_backoff: ConnectBackoff::default(),
             extra_backoff: ConnectBackoff::default(),
@@ -98,6 +99,11 @@ impl Connector {
     #[inline]
     pub fn node(&self) -> &NodeState {
         &self.node
+    }
+
+    /// What is expected of the node.
+    pub fn identity(&self) -> MutexGuard<'_, NodeIdentity> {
+        lock(&self.node.identity)
     }
 
     /// "host:port" of the node.
@@ -244,7 +250,7 @@ impl Connector {
         self.identity_backoff.on_success(began, now());
         // Until it says which node it is, it serves one caller.
         connection.is_single_use =
-            greeting.identity == ReportedIdentity::NotNow && self.node.identity.is_of_cluster();
+            greeting.identity == ReportedIdentity::NotNow && self.identity().is_of_cluster();
         self.record(purpose.kind, took, greeting.zone);
         Ok(connection)
     }
@@ -255,7 +261,7 @@ impl Connector {
     }
 
     fn verify(&self, identity: &ReportedIdentity) -> Result<()> {
-        let outcome = self.node.identity.verify(identity, self.address());
+        let outcome = self.identity().verify(identity, self.address());
         if outcome.is_err() {
             // The name may belong to another address by now.
             self.resolve_again();
@@ -320,7 +326,7 @@ impl Connector {
     /// it, may just have been restarted.
     fn connect_without_hello(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
         // A node of a cluster is a server, and knows the other commands.
-        let opening = match self.node.identity.is_of_cluster() {
+        let opening = match self.identity().is_of_cluster() {
             true => Opening::NoHello,
             false => Opening::Minimal,
         };
@@ -369,8 +375,8 @@ impl Connector {
             opening,
             asks_identity: config.cluster != ClusterMode::No
                 && opening != Opening::Minimal
-                && !self.node.identity.is_standalone(),
-            has_replicas: self.node.has_replicas.load(Ordering::Relaxed),
+                && !self.identity().is_standalone(),
+            has_replicas: self.identity().has_replicas,
             first: purpose.first,
         };
         let greeting = self

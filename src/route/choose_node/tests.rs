@@ -3,7 +3,7 @@
 use super::*;
 use crate::address::Address;
 use crate::config::Config;
-use crate::net::{MemoryBudget, Peer};
+use crate::net::{MemoryBudget, Peer, PeerContext};
 use std::collections::BTreeMap;
 
 /// A shard whose first node is the primary; each with its zone.
@@ -13,16 +13,16 @@ fn shard(zones: &[&str]) -> Shard {
         .enumerate()
         .map(|(index, zone)| {
             let address = Address::new("10.0.0.1", 7000 + index as u16).unwrap();
-            let peer = Peer::new(
-                address,
-                Arc::new(Config::new()),
-                None,
-                Arc::default(),
-                MemoryBudget::new(0),
-            );
+            let context = PeerContext {
+                config: Arc::new(Config::new()),
+                tls: None,
+                descriptors: Arc::default(),
+                memory: MemoryBudget::new(0),
+            };
+            let peer = Peer::new(address, Arc::new(context));
             Arc::new(Node {
                 id: index.to_string().into(),
-                zone: Some(zone.to_string()).filter(|zone| !zone.is_empty()),
+                zone: Some(Arc::new(zone.to_string())).filter(|zone| !zone.is_empty()),
                 peer: Arc::new(peer),
                 index,
             })

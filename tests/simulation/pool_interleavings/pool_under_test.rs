@@ -5,7 +5,9 @@ use crate::address::Address;
 use crate::config::Config;
 use crate::deadline::now;
 use crate::error::Result;
-use crate::net::{Call, CancelFlag, ConnectionKind, MemoryBudget, Peer, TryAcquire, Wakers};
+use crate::net::{
+    Call, CancelFlag, ConnectionKind, MemoryBudget, Peer, PeerContext, TryAcquire, Wakers,
+};
 use crate::resp::{CommandBody, Reply};
 use crate::simulation::simulator::node_address;
 use std::sync::Arc;
@@ -29,14 +31,14 @@ impl PoolUnderTest {
             .set("connections_per_node", &connections.to_string())
             .expect("a valid number");
         let address = Address::parse(&node_address(0).to_string()).expect("a valid address");
+        let context = PeerContext {
+            config: Arc::new(config),
+            tls: None,
+            descriptors: Arc::default(),
+            memory: MemoryBudget::new(0),
+        };
         PoolUnderTest {
-            peer: Peer::new(
-                address,
-                Arc::new(config),
-                None,
-                Arc::default(),
-                MemoryBudget::new(0),
-            ),
+            peer: Peer::new(address, Arc::new(context)),
             wakers: Wakers::default(),
             cancel_flags: (0..callers).map(|_| CancelFlag::default()).collect(),
         }
