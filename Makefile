@@ -93,6 +93,7 @@ test-examples: export RDC_CDEF := $(STAGE)/include/rediscluster.cdef.h
 test-examples: export RDC_SCRATCH := $(TARGET)/examples
 test-examples: setup-test stage
 	$(IN_CLUSTER) bindings/examples/run.sh
+	$(CARGO) run -q -p support --bin cluster -- places --servers $(TARGET)/venv/servers -- bindings/examples/anywhere.sh
 
 fuzz: ## run the coverage-guided fuzzer on each parser for FUZZ_SECONDS (60)
 	tools/fuzz.sh $(or $(FUZZ_SECONDS),60)

@@ -193,26 +193,37 @@ extern "C" {
    one reachable host is enough. The scheme rediss means TLS; valkey and valkeys mean the
    same as redis and rediss. The options after the "?" are listed in CONFIGURATION.md.
 
-   With TLS, the files that the options name are read once, in this call. Each node must
-   prove with its certificate that it is the host that the client connects to.
+   "redis://h1:7000/3" selects database 3 on every connection. "unix:///path?database=3" is the
+   unix socket of one server that is no cluster (docs/databases.md).
 
-   Takes at most timeout_ms (default 5000 ms). Never returns NULL: if connecting fails,
-   rdc_client_error() returns the reason, and every command on the client returns the same
-   error. Close the client with rdc_close() in both cases. */
+   The files that the options name are read in this call, and again when they change. With
+   TLS, each node must prove with its certificate that it is the host that the client connects to.
+
+   Waits at most timeout_ms (default 5000 ms), also for a cluster that is not ready yet: a
+   refused connection, an unknown name, a node that loads its data, no slots. Does not wait
+   where waiting does not help, such as for a wrong password. With lazy=yes, sends nothing and
+   waits for nothing.
+
+   Never returns NULL. If the client did not connect, rdc_client_error() returns the reason,
+   and each later call tries again within its own timeout. An invalid URL, option or file is
+   final: every call returns that error. Close the client with rdc_close() in all cases. */
 rdc_client *rdc_create(const char *url);
 
 /* As rdc_create(), with options instead of a URL. The options are copied: the caller may
    change or free them afterwards. */
 rdc_client *rdc_create_with(const rdc_options *options);
 
-/* Returns why the client could not connect, as one line that begins with the name of the
-   error code; NULL if it connected. The result never changes, and lives as long as the
-   client. For a closed client, a static text says that it was closed. Does no I/O. */
+/* Returns why the client did not connect when it was created, as one line that begins with
+   the name of the error code; NULL if it connected then, is lazy, or is a derived handle
+   without an error of its own. The result never changes, also when the client connects later:
+   the entry "connected" of rdc_stats() says whether it is connected now. The text lives as
+   long as the client. For a closed client, a static text says that it was closed. Does no I/O. */
 const char *rdc_client_error(const rdc_client *client);
 
 /* Returns a derived handle: another handle on the same cluster, with one option changed. The
    option must be one that CONFIGURATION.md marks as per handle, such as timeout_ms,
-   read_from, readonly or retry_writes. Does no I/O. Never returns NULL: if the option or its
+   read_from, readonly, retry_writes or database; with another database, the new handle has
+   connections of its own. Does no I/O. Never returns NULL: if the option or its
    value is invalid, rdc_client_error() of the new handle returns the reason. Close it with
    rdc_close(), before or after the handle it was derived from. */
 rdc_client *rdc_with(const rdc_client *client, const char *option, const char *value);
@@ -229,8 +240,22 @@ rdc_client *rdc_readonly(const rdc_client *client);
    or retried. What was said on the connection is never lost in silence: when it breaks or the
    slot moves, commands fail with RDC_ERR_IO and rdc_reply_sent() 0 until RESET, or the like
    was said again. A lost transaction also ends with EXEC, DISCARD or UNWATCH. RESET gives the
-   state of a new connection. Close the handle with rdc_close(). */
+   state of a new connection, in the database of the handle. Close the handle with rdc_close(). */
 rdc_client *rdc_pin(const rdc_client *client, const char *key, size_t key_len);
+
+/* Replaces the credentials on all handles of the cluster: derived, read-only and pinned ones,
+   in all threads. user is NULL or "" for the default user; password is NULL or "" to send
+   none. Does no I/O. Connections that are opened from now on use the new credentials. A
+   connection that is open sends AUTH by itself when it is next idle, before its next command.
+   What is running goes on. A server that refuses the new credentials keeps the open
+   connections with the user that they have; the log and rdc_stats() say so. A pinned handle
+   keeps its user if the caller has sent AUTH on it, and until its transaction ends.
+   Connections that are open keep their user if password is NULL. Files of the options
+   user_file and password_file are not read any more. A child that is forked later has the new
+   credentials. Any thread may call it. Returns RDC_OK, or RDC_ERR_INVALID: the handle is NULL
+   or closed or could not be created, a text is not UTF-8 or longer than 64 KiB, the user
+   contains a control character, or there is a user and no password. Then nothing changes. */
+int32_t rdc_set_credentials(const rdc_client *client, const char *user, const char *password);
 
 /* Ends the calls that other threads are making on this handle, within 10 ms: they return
    RDC_ERR_INTERRUPTED. Later calls and other handles are not affected. Any thread may call
@@ -278,7 +303,9 @@ void rdc_options_free(rdc_options *options);
    that changes the state of one node (SHUTDOWN, CLUSTER RESET ...) returns RDC_ERR_INVALID:
    rdc_command_to() selects the node. WAIT and WAITAOF return RDC_ERR_INVALID: they are for
    pipelines and pinned handles. SCAN iterates over the whole cluster, with cursors of the
-   library. docs/commands.md has the details. */
+   library. docs/commands.md has the details. A server without cluster support has all keys:
+   it takes every command whole, and none is refused because of its slots or because it is
+   for one node (docs/standalone.md). */
 rdc_reply *rdc_command(const rdc_client *client,
                        size_t argc,
                        const char *const *argv,
@@ -290,8 +317,8 @@ rdc_reply *rdc_command(const rdc_client *client,
 rdc_reply *rdc_command_resp(const rdc_client *client, const char *resp, size_t len);
 
 /* As rdc_command(), to a chosen destination. One node: "slot:N", "key:K", "random", or
-   "host:port" for a node of the cluster (redirections are not followed). Several nodes:
-   "all", "primaries" or "replicas"; the reply is a MAP from "host:port" to the reply of that
+   "host:port" for a node of the cluster (redirections are not followed; with a unix socket, its
+   path). Several nodes: "all", "primaries" or "replicas"; the reply is a MAP from "host:port" to the reply of that
    node. */
 rdc_reply *rdc_command_to(const rdc_client *client,
                           const char *where,
@@ -391,13 +418,15 @@ size_t rdc_pipeline_len(const rdc_pipeline *pipeline);
    On a read-only client, a pipeline that contains a write is not sent: every element is
    RDC_ERR_READONLY.
 
+   If the client is not connected and cannot connect, the reply is one ERROR.
+
    Takes at most timeout_ms. Empties the pipeline in any case. The caller frees the reply. */
 rdc_reply *rdc_pipeline_execute(rdc_pipeline *pipeline);
 
 /* As rdc_pipeline_execute(), inside MULTI and EXEC: either all commands run, with no other
-   command between them, or none. All keys must be in one slot (use {hash tags}). Otherwise
-   the reply is RDC_ERR_CROSSSLOT, and nothing is sent. Without a key, the transaction runs
-   at any primary. If the server rejects the transaction, the reply is its ERROR.
+   command between them, or none. On a cluster, all keys must be in one slot (use {hash
+   tags}). Otherwise the reply is RDC_ERR_CROSSSLOT, and nothing is sent. Without a key, the
+   transaction runs at any primary. If the server rejects the transaction, the reply is its ERROR.
 
    The user needs the right to MULTI. Each node is asked for it once, before the first
    transaction. If a node refuses MULTI later, its commands run one by one: the reply is an
@@ -443,8 +472,8 @@ const rdc_reply *rdc_reply_at(const rdc_reply *reply, size_t i);
    as arrays); NULL if the key is missing. The value belongs to the reply. */
 const rdc_reply *rdc_reply_find(const rdc_reply *map, const char *key);
 
-/* Returns "host:port" of the node that sent the reply, or that the error is about. NULL if
-   no node or several nodes sent it. Elements have a node only in the reply of a pipeline. The
+/* Returns "host:port" of the node that sent the reply, or that the error is about; of a unix
+   socket, its path. NULL if no node or several nodes sent it. Elements have a node only in the reply of a pipeline. The
    string belongs to the reply. */
 const char *rdc_reply_node(const rdc_reply *reply);
 
@@ -477,16 +506,17 @@ int32_t rdc_reply_free(rdc_reply *reply);
 
 /* ---- Introspection --------------------------------------------------------------------------- */
 
-/* Returns the known topology: an ARRAY of shards. Does no I/O. The caller frees the reply.
+/* Returns the known topology: an ARRAY of shards, empty before the client has connected. Does
+   no I/O. The caller frees the reply.
 
-   A shard is a map of "slots" (an array of [first, last]), "primary" (nil if unknown) and
-   "replicas". A node is a map of:
-     "address"      "host:port"
+   A shard is a map of "slots" (an array of [first, last]), "primary" (nil if unknown),
+   "replicas" and "database" (the number of the handle's database). A node is a map of:
+     "address"      "host:port", or the path of a unix socket
      "id"           the node id
      "zone"         its availability zone, or nil
      "health"       "healthy" or "unhealthy"
      "ejected_ms"   for how many more milliseconds reads avoid the node after failures
-     "connections"  the number of open connections
+     "connections"  the number of open connections, in all databases
      "reads"        reads for which the node was chosen among several
      "rtt_us"       smoothed round-trip time in microseconds; -1 if not measured
      "in_flight"    commands in flight, of handles that read from replicas
@@ -514,7 +544,8 @@ int32_t rdc_key_slot(const char *key, size_t len);
 
 /* Returns how a command would be routed, without sending it. Does no I/O. The caller frees
    the reply, which is a map of "command", "known" (0 for a command that is not in the
-   library's table, such as a module's), "keys", "slots", "access" ("read" or "write"),
+   library's table, such as a module's), "keys", "slots" (empty for a server without cluster
+   support), "access" ("read" or "write"), "database" (its number),
    "read_from", "nodes" (the nodes that may get it), "others" (a map from every other node to
    the reason why not), "policy" and, if the command would be rejected, "error". */
 rdc_reply *rdc_explain(const rdc_client *client,

@@ -158,7 +158,7 @@ public:
     explicit Client(const std::string &url) noexcept : Client(rdc_create(url.c_str())) {}
     explicit Client(const Options &options) noexcept : Client(rdc_create_with(options.raw())) {}
 
-    // False if it could not connect; error_text() is the reason.
+    // False if it did not connect when it was created; error_text() is the reason. A later call may connect.
     explicit operator bool() const noexcept { return rdc_client_error(raw()) == nullptr; }
     std::string error_text() const { return *this ? std::string() : rdc_client_error(raw()); }
 
@@ -169,6 +169,10 @@ public:
     }
     Client readonly() const noexcept { return Client(rdc_readonly(raw())); }
     Client pin(std::string_view key) const noexcept { return Client(rdc_pin(raw(), key.data(), key.size())); }
+    // New credentials for all clients on these connections. False if they are invalid.
+    bool set_credentials(const std::string &user, const std::string &password) const noexcept {
+        return rdc_set_credentials(raw(), user.c_str(), password.c_str()) == RDC_OK;
+    }
     Pipeline pipeline() const noexcept { return Pipeline(rdc_pipeline_new(raw())); }
 
     // Runs any command: command("HSET", "user:1", "name", name).

@@ -1,15 +1,17 @@
 //! The address of a node: a host and a port in canonical form, so that equal addresses compare
-//! equal.
+//! equal; or the path of a unix socket.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::net::SocketAddr;
+use std::path::Path;
 
 use crate::error::{Error, Result};
 
 /// Maximum length of a host name, in DNS and in the redirections of servers.
 const MAX_HOST: usize = 255;
 
-/// A host name or IP address, and a TCP port.
+/// A host name or IP address, and a TCP port. Or, in the field `host`, the path of a unix socket, which has no port.
 ///
 /// [`Address::new`] and [`Address::parse`] give the canonical form: names in lower case, IPv6
 /// addresses in their shortest form and without brackets.
@@ -29,6 +31,36 @@ impl Address {
         Ok(Address { host, port })
     }
 
+    /// The unix socket at an absolute path, or what is wrong with the path.
+    ///
+    /// Only a URL names one: no server announces a path, and none of the functions that parse what a server says
+    /// returns one.
+    pub fn unix(path: &str) -> std::result::Result<Address, &'static str> {
+        if !path.starts_with('/') {
+            return Err("the path of the socket is not absolute");
+        }
+        if path.len() == 1 {
+            return Err("the path of the socket is empty");
+        }
+        if path.chars().any(char::is_control) {
+            return Err("the path of the socket contains a control character");
+        }
+        if SocketAddr::from_pathname(Path::new(path)).is_err() {
+            return Err(
+                "the path of the socket is longer than the system allows (107 bytes on Linux)",
+            );
+        }
+        Ok(Address {
+            host: path.to_owned(),
+            port: 0,
+        })
+    }
+
+    /// Whether it is the path of a unix socket. No host begins with a slash.
+    pub fn is_unix(&self) -> bool {
+        self.host.starts_with('/')
+    }
+
     /// Parses `host:port`, `[v6]:port` and `v6:port`, as in `MOVED 1 ::1:7000`.
     pub fn parse(text: &str) -> Result<Address> {
         let (host, port) = Address::split(text)?;
@@ -45,14 +77,21 @@ impl Address {
             .rsplit_once(':')
             .ok_or_else(|| Error::invalid("the address has no port; write host:port"))?;
         let port = parse_port(port).ok_or_else(|| Error::invalid(BAD_PORT))?;
-        let unbracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-        Ok((unbracketed.unwrap_or(host), port))
+        Ok((without_brackets(host), port))
     }
+}
+
+/// A host without the brackets that an IPv6 address may have.
+pub(crate) fn without_brackets(host: &str) -> &str {
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    bare.filter(|bare| bare.contains(':')).unwrap_or(host)
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
+        if self.is_unix() {
+            f.write_str(&self.host)
+        } else if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
         } else {
             write!(f, "{}:{}", self.host, self.port)
@@ -178,6 +217,29 @@ mod tests {
         ] {
             let error = Address::parse(text).unwrap_err();
             assert!(error.message.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn unix_address_is_an_absolute_path_that_fits() {
+        let longest = format!("/{}", "a".repeat(106));
+        for path in ["/run/redis.sock", "/a:7000", "/a b", &longest] {
+            let address = Address::unix(path).unwrap();
+            assert!(address.is_unix() && address.port == 0);
+            assert_eq!(address.to_string(), path);
+        }
+        let too_long = format!("{longest}a");
+        for (path, why) in [
+            ("", "not absolute"),
+            ("run/redis.sock", "not absolute"),
+            ("/", "is empty"),
+            ("/a\nb", "a control character"),
+            (&too_long, "longer than the system allows"),
+        ] {
+            assert!(Address::unix(path).unwrap_err().contains(why), "{path}");
+        }
+        for text in ["/run/redis.sock", "/run/redis.sock:7000"] {
+            assert!(Address::parse(text).is_err(), "{text}");
         }
     }
 

@@ -71,6 +71,11 @@ impl Deadline {
         Deadline(now.0.saturating_add(ms.saturating_mul(1_000_000)))
     }
 
+    /// The deadline at `time`.
+    pub fn at(time: Time) -> Deadline {
+        Deadline(time.0)
+    }
+
     /// `us` microseconds from `now`.
     pub fn after_us(now: Time, us: u64) -> Deadline {
         Deadline(now.0.saturating_add(us.saturating_mul(1_000)))

@@ -5,7 +5,7 @@
 
 mod programs;
 
-use programs::{BUILT, ROOT, SONAME, compile, run, scratch, succeed};
+use programs::{BUILT, ROOT, SONAME, compile, run, run_with, scratch, succeed};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -62,6 +62,7 @@ mod examples {
         threads = "threads.c",
         errors = "errors.c",
         topology = "topology.c",
+        anywhere = "anywhere.c",
     );
 }
 
@@ -95,6 +96,25 @@ mod memory_tests {
     programs!(run_test_of_memory:
         callbacks_cannot_use_what_their_call_uses = "callbacks.c",
     );
+}
+
+#[test]
+fn one_program_runs_on_every_kind_of_server() {
+    let expected = fs::read_to_string(format!("{ROOT}/bindings/examples/anywhere.txt")).unwrap();
+    let servers = support::find::below(&BUILT.join("../../venv/servers"));
+    let valkey = servers
+        .iter()
+        .find(|s| s.kind == "valkey" && s.version.0 >= 9);
+    assert!(
+        valkey.is_some() || cfg!(not(target_arch = "x86_64")),
+        "Valkey 9 is missing: tools/setup.sh test"
+    );
+    let places = support::Places::start(valkey).unwrap();
+    let program = build("examples-c", "anywhere.c");
+    for (kind, url) in places.urls() {
+        let output = run_with(&program, &[], &[("RDC_URL", &url)]);
+        assert_eq!(output, expected, "{kind}: {url}");
+    }
 }
 
 #[test]

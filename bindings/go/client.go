@@ -49,9 +49,18 @@ func WithTimeout(d time.Duration) Option {
 	return Option{"timeout_ms", fmt.Sprint(d.Milliseconds())}
 }
 
+// WithDatabase selects a numbered database: of a single server, or of a cluster of Valkey 9. It
+// overrides the number in the URL.
+func WithDatabase(number int) Option {
+	return Option{"database", fmt.Sprint(number)}
+}
+
 // New connects to the cluster at a URL such as
 // "redis://user:pass@h1:7000,h2:7001?read_from=replica&timeout_ms=500". The hosts are seeds: one
 // reachable host is enough. New takes timeout_ms at most.
+//
+// The same client is one of a single server: "redis://localhost/3" for its database 3, and
+// "unix:///run/redis.sock" for its unix socket.
 func New(url string, opts ...Option) (*Client, error) {
 	if loaded, compiled := nativeVersion(); loaded < compiled {
 		return nil, &Error{Code: ErrInternal, Message: fmt.Sprintf(
@@ -90,15 +99,12 @@ func appendCString(buf []byte, what, text string) ([]byte, error) {
 func newClient(h handle) (*Client, error) {
 	c := &Client{handle: h}
 	c.batcher.client = c
-	if !nativeHasError(h) {
+	message := nativeError(h)
+	if message == "" {
 		return c, nil
 	}
-	defer c.Close()
-	cmd := newCommand()
-	defer cmd.free()
-	// A handle with an error returns that error for every command.
-	cmd.buf = appendText(appendText(appendHeader(cmd.buf, '*', 2), "GET"), "")
-	return nil, cmd.execute(h).Err()
+	c.Close()
+	return nil, creationError(message)
 }
 
 // Readonly returns another client on the same cluster. It reads from a random node among a slot's
@@ -122,6 +128,30 @@ func (c *Client) With(name, value string) (*Client, error) {
 		return nil, err
 	}
 	return newClient(nativeWith(c.handle, cName, cValue))
+}
+
+// SetCredentials replaces the user and the password on all clients of the same cluster, and does no
+// I/O. The user is "" for the default user. Connections that are opened from now on use the new
+// credentials. An open one is authenticated again when it is idle, before its next command. If a
+// server refuses them, its open connections keep their user. The error is [ErrInvalid] or
+// [ErrClosed], and then nothing has changed. See docs/credentials.md.
+func (c *Client) SetCredentials(user, password string) error {
+	cUser, err := appendCString(nil, "the user", user)
+	if err != nil {
+		return err
+	}
+	cPassword, err := appendCString(nil, "the password", password)
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.isClosed():
+		return &Error{Code: ErrClosed, Message: "CLOSED the client was closed"}
+	case !nativeSetCredentials(c.handle, cUser, cPassword):
+		return invalid("the credentials are not valid: at most 64 KiB of UTF-8, a user without control characters, and a password for a user")
+	default:
+		return nil
+	}
 }
 
 // Close closes the client: calls in progress and later calls fail with [ErrClosed]. A second Close

@@ -3,6 +3,7 @@ package rediscluster
 import (
 	"context"
 	"errors"
+	"strings"
 )
 
 // Nil is the error of a nil value: the key, field or element does not exist.
@@ -46,6 +47,19 @@ func (e *Error) Unwrap() error { return e.cause }
 
 func invalid(message string) *Error {
 	return &Error{Code: ErrInvalid, Message: "INVALID " + message}
+}
+
+// creationError is the error of a client that could not be created. The message begins with the name of its code.
+func creationError(message string) *Error {
+	name, _, _ := strings.Cut(message, " ")
+	for code := ErrServer; ; code++ {
+		switch nativeCodeName(code) {
+		case name:
+			return &Error{Code: code, Message: message}
+		case "UNKNOWN": // a code of a later library, or no code
+			return &Error{Code: ErrInternal, Message: message}
+		}
+	}
 }
 
 // contextError is the error of a call that was ended by its context.

@@ -148,6 +148,10 @@ static uintptr_t rdcgo_with(uintptr_t client, const char *name, const char *valu
 	return (uintptr_t)rdc_with((const rdc_client *)client, name, value);
 }
 
+static int rdcgo_set_credentials(uintptr_t client, const char *user, const char *password) {
+	return rdc_set_credentials((const rdc_client *)client, user, password) == RDC_OK;
+}
+
 // A derived handle with the same options: read_from is set to its current value.
 static uintptr_t rdcgo_derive(uintptr_t client) {
 	static const char *const get[] = {"GET", "x"};
@@ -162,8 +166,8 @@ static uintptr_t rdcgo_readonly(uintptr_t client) {
 	return (uintptr_t)rdc_readonly((const rdc_client *)client);
 }
 
-static int rdcgo_has_error(uintptr_t client) {
-	return rdc_client_error((const rdc_client *)client) != NULL;
+static const char *rdcgo_error(uintptr_t client) {
+	return rdc_client_error((const rdc_client *)client);
 }
 
 static void rdcgo_close(uintptr_t client) {
@@ -238,9 +242,15 @@ func nativeWith(client handle, name, value []byte) handle {
 	return C.rdcgo_with(client, (*C.char)(unsafe.Pointer(&name[0])), (*C.char)(unsafe.Pointer(&value[0])))
 }
 
+// nativeSetCredentials takes a NUL-terminated user and password; false if they are not valid.
+func nativeSetCredentials(client handle, user, password []byte) bool {
+	cUser, cPassword := (*C.char)(unsafe.Pointer(&user[0])), (*C.char)(unsafe.Pointer(&password[0]))
+	return C.rdcgo_set_credentials(client, cUser, cPassword) != 0
+}
+
 func nativeDerive(client handle) handle   { return C.rdcgo_derive(client) }
 func nativeReadonly(client handle) handle { return C.rdcgo_readonly(client) }
-func nativeHasError(client handle) bool   { return C.rdcgo_has_error(client) != 0 }
+func nativeError(client handle) string    { return C.GoString(C.rdcgo_error(client)) }
 func nativeClose(client handle)           { C.rdcgo_close(client) }
 
 func nativeCommand(client handle, resp []byte, out *out) {

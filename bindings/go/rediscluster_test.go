@@ -272,10 +272,19 @@ func TestErrorsHaveCodeMessageAndNode(t *testing.T) {
 	_, err = rc.Do(bg, "SUNION", "a", "b")
 	same(t, fails(t, err, rediscluster.ErrCrossSlot).Sent, false)
 
-	_, err = rediscluster.New("redis://127.0.0.1:1")
+	_, err = rediscluster.New("redis://127.0.0.1:1?timeout_ms=300")
 	if e := fails(t, err, rediscluster.ErrConnect); e.Sent || !strings.HasPrefix(e.Message, "CONNECT ") {
 		t.Fatalf("%+v", e)
 	}
+	// A lazy client connects in its first call.
+	lazy, err := rediscluster.New("redis://127.0.0.1:1?timeout_ms=300&lazy=yes")
+	must(t, err)
+	fails(t, lazy.Set(bg, "errors", "text"), rediscluster.ErrConnect)
+	lazy.Close()
+	lazy, err = rediscluster.New(os.Getenv("RDC_URL"), rediscluster.WithOption("lazy", "yes"))
+	must(t, err)
+	must(t, lazy.Set(bg, "errors", "text"))
+	lazy.Close()
 	for _, url := range []string{"", "http://127.0.0.1", "redis://127.0.0.1:1\x00"} {
 		_, err = rediscluster.New(url)
 		fails(t, err, rediscluster.ErrInvalid)
@@ -292,6 +301,29 @@ func TestErrorsHaveCodeMessageAndNode(t *testing.T) {
 	fails(t, err, rediscluster.ErrInvalid)
 	_, err = rc.With("timeout_ms\x00", "1")
 	fails(t, err, rediscluster.ErrInvalid)
+}
+
+func TestSetCredentialsAreUsedByOpenConnections(t *testing.T) {
+	rc := connect(t)
+	must(t, rc.Set(bg, "credentials:go", "v"))
+	_, err := rc.Do(bg, "ACL", "SETUSER", "go-user", "on", ">secret", "~*", "+@all")
+	must(t, err)
+	must(t, rc.SetCredentials("go-user", "secret"))
+	for n := 0; n < 2; n++ {
+		who, err := rc.Do(bg, "ACL", "WHOAMI")
+		must(t, err)
+		if text, _ := who.Text(); text != "go-user" {
+			t.Fatalf("the user is %v", who)
+		}
+	}
+	// Refused: the open connections keep their user.
+	must(t, rc.SetCredentials("go-user", "wrong"))
+	must(t, rc.Set(bg, "credentials:go", "v"))
+	fails(t, rc.SetCredentials("go\nuser", "secret"), rediscluster.ErrInvalid)
+	fails(t, rc.SetCredentials("go\x00user", "secret"), rediscluster.ErrInvalid)
+	fails(t, rc.SetCredentials("go-user", ""), rediscluster.ErrInvalid)
+	must(t, rc.Close())
+	fails(t, rc.SetCredentials("go-user", "secret"), rediscluster.ErrClosed)
 }
 
 func TestClosedClientReturnsErrClosed(t *testing.T) {

@@ -9,26 +9,26 @@ use super::pinned_connection::PinnedConnection;
 use crate::cluster::execute::{ExecPolicy, RoutedCommand, Target};
 use crate::cluster::reads::ReadConsistency;
 use crate::cluster::state::{Core, ProcessState, VIEWS_PER_REFRESH, count};
-use crate::config::{Config, ReadFrom};
+use crate::config::{Config, Credentials, ReadFrom};
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::{Call, CancelFlag, ConnectionKind, Peer};
 use crate::resp::{CommandBody, EncodedPrefix, Kind, Reply, Value, flag, parse_command};
 use crate::route::{Access, Classified, Row, allows_early_send, classify};
 use crate::sim_hooks::sim_panic_point;
-use crate::topology::key_slot;
+use crate::topology::{KeySpace, key_slot};
 use std::sync::Arc;
 
 /// A handle of a cluster. Derived handles with other options share its topology and connections.
 pub struct Client {
-    /// `None` if the client could not be created.
+    /// `None` if the client can never connect: an option is invalid.
     pub(super) core: Option<Arc<Core>>,
     pub(super) config: Arc<Config>,
     policy: ExecPolicy,
     /// `Some` if the handle reads from replicas.
     consistency: Option<ReadConsistency>,
     cancel_flag: CancelFlag,
-    /// Why the client could not be created or connect.
+    /// Why the client could not be created, or did not connect then.
     error: Option<Error>,
     pin: Option<PinnedConnection>,
 }
@@ -37,9 +37,9 @@ fn policy(config: &Config) -> ExecPolicy {
     let read_from = config.read_from();
     ExecPolicy {
         kind: if config.readonly || read_from != ReadFrom::Primary {
-            ConnectionKind::Replicas
+            ConnectionKind::replicas(config.database)
         } else {
-            ConnectionKind::Primary
+            ConnectionKind::primary(config.database)
         },
         read_from,
         retry_writes: config.retry_writes,
@@ -58,7 +58,7 @@ impl Client {
         }
     }
 
-    /// Connects with these options.
+    /// Connects with these options, or with `lazy` leaves that to the first call.
     pub fn create_with(config: Config) -> Client {
         if let Err(error) = config.check() {
             return Client::failed(error);
@@ -68,9 +68,11 @@ impl Client {
             Err(error) => return Client::failed(error),
         };
         let mut client = Client::of(core.clone(), core.config.clone());
-        let call = client.call(core.process(), 0);
-        let connected = core.connect(&call);
-        client.error = connected.err();
+        if !core.config.lazy {
+            let process = core.process();
+            let call = client.call(process, 0);
+            client.error = core.connect(process, &call).err();
+        }
         client
     }
 
@@ -91,6 +93,7 @@ impl Client {
     fn of(core: Arc<Core>, config: Arc<Config>) -> Client {
         let consistency = ReadConsistency::of(&config);
         if let Some(consistency) = &consistency {
+            core.note_replica_reads();
             if consistency.read_your_writes {
                 core.session.keep_writes();
             }
@@ -109,7 +112,7 @@ impl Client {
         }
     }
 
-    /// Why the client could not be created or connect.
+    /// Why the client could not be created, or did not connect then. It may have connected since.
     pub fn error(&self) -> Option<&Error> {
         self.error.as_ref()
     }
@@ -146,6 +149,16 @@ impl Client {
         client
     }
 
+    /// Replaces the credentials of all handles of the cluster. See [`CredentialStore`](crate::net::CredentialStore).
+    pub fn set_credentials(&self, user: &str, password: &str) -> Result<()> {
+        let Some(core) = &self.core else {
+            return Err(Error::invalid("the client could not be created"));
+        };
+        let credentials = Credentials::new(user, password)?;
+        core.process().security.credentials.set(credentials);
+        Ok(())
+    }
+
     /// Ends the running calls of this handle. Async-signal-safe.
     pub fn interrupt(&self) {
         self.cancel_flag.interrupt();
@@ -162,18 +175,35 @@ impl Client {
         }
     }
 
-    /// The shared state, unless the handle is closed or could not be created.
+    /// The shared state, unless the handle is closed or could not be created. The client may not be connected.
     #[inline]
     pub(super) fn ready(&self) -> Result<&Arc<Core>> {
-        match (&self.error, &self.core) {
-            (None, Some(core)) if !self.cancel_flag.is_closed() => Ok(core),
-            (None, Some(_)) => Err(Error::new(Code::Closed, "the client handle was closed")),
-            (Some(error), _) => Err(error.clone()),
+        match (&self.core, &self.error) {
+            (Some(core), _) if !self.cancel_flag.is_closed() => Ok(core),
+            (Some(_), _) => Err(Error::new(Code::Closed, "the client handle was closed")),
+            (None, Some(error)) => Err(error.clone()),
             (None, None) => Err(Error::new(
                 Code::Internal,
                 "the client has neither a cluster nor an error",
             )),
         }
+    }
+
+    /// How the present topology divides keys into slots.
+    pub(super) fn key_space(&self) -> KeySpace {
+        let core = self.core.as_ref();
+        core.map_or_else(KeySpace::default, |core| {
+            core.process().topology.load().key_space()
+        })
+    }
+
+    /// The same; `None` if the client has not connected. One that can never connect has the default.
+    pub(super) fn connected_key_space(&self) -> Option<KeySpace> {
+        let Some(core) = &self.core else {
+            return Some(KeySpace::default());
+        };
+        let topology = core.process().topology.load();
+        (topology.version > 0).then(|| topology.key_space())
     }
 
     /// A call that begins now. `blocking_ms` is how long the command asks the server to block.
@@ -275,24 +305,28 @@ impl Client {
             let body = CommandBody::Named(prefix, rest);
             if let Some(pin) = &self.pin {
                 let command = Classified::of_row(row, access);
-                return self.run_pinned(&self.context(core), pin, &command, &body);
+                let mut context = self.context(core);
+                context.connect()?;
+                return self.run_pinned(&context, pin, &command, &body);
             }
-            let (slot, read) = (key_slot(key), access == Access::Read);
             let process = core.process();
+            let topology = process.topology.load();
+            let (slot, read) = (topology.key_space().slot(key), access == Access::Read);
             let call = self.call(process, 0).early(allows_early_send(row));
             let call = call.of_command(row.name).repeatable(read);
             let routed = || RoutedCommand::new(body, row.name, Target::Slot(slot), read);
             if read && self.policy.read_from != ReadFrom::Primary {
-                return Ok(self.context_of(core, process, call).run_one(routed()));
+                drop(topology);
+                return run_connected(self.context_of(core, process, call), routed());
             }
             // The first attempt mostly succeeds and is made here; an execution does the rest.
-            let topology = process.topology.load();
             let primary = topology.shard(slot).and_then(|s| s.primary.as_ref());
             let attempt = call.attempt_at(call.began);
-            let call_at = |p| Peer::call_if_healthy(p, ConnectionKind::Primary, &body, attempt);
+            let kind = ConnectionKind::primary(self.policy.kind.database());
+            let call_at = |p| Peer::call_if_healthy(p, kind, &body, attempt);
             let Some((primary, outcome)) = primary.and_then(|p| Some((p, call_at(&p.peer)?)))
             else {
-                return Ok(self.context_of(core, process, call).run_one(routed()));
+                return run_connected(self.context_of(core, process, call), routed());
             };
             match outcome {
                 Ok(mut reply) if reply.root.value.kind != Kind::Error => {
@@ -313,6 +347,7 @@ impl Client {
     /// Records what the primary of a slot has answered or executed.
     #[cold]
     fn record_session(&self, core: &Core, slot: u16, access: Access) {
+        let slot = self.key_space().of_hash_slot(slot);
         let session = &core.session;
         if access == Access::Write {
             session.wrote(Some(slot));
@@ -348,7 +383,8 @@ impl Client {
         let command = classify(args);
         permit(core, &self.config, &command)?;
         let body = command.marked(body);
-        let context = self.context_for(core, &command);
+        let mut context = self.context_for(core, &command);
+        context.connect()?;
         match &self.pin {
             Some(pin) => {
                 module_commands::permit(&context, &command)?;
@@ -385,7 +421,9 @@ impl Client {
             let command = classify(args);
             permit(core, &self.config, &command)?;
             command.check()?;
-            dispatch_to(&self.context_for(core, &command), &command, selector)
+            let mut context = self.context_for(core, &command);
+            context.connect()?;
+            dispatch_to(&context, &command, selector)
         })
     }
 
@@ -401,7 +439,8 @@ impl Client {
 
     /// The topology of the cluster.
     pub fn topology(&self) -> Box<Reply> {
-        self.counted(|core| Ok(Box::new(introspect::topology(core.process()))))
+        let database = self.config.database;
+        self.counted(|core| Ok(Box::new(introspect::topology(core.process(), database))))
     }
 
     /// The counters.
@@ -414,6 +453,10 @@ impl Client {
         self.counted(|core| {
             let process = core.process();
             let call = self.call(process, 0);
+            if !process.has_topology() {
+                // Perhaps in an attempt that began before this call.
+                core.connect(process, &call)?;
+            }
             core.refresh_now(process, &call, VIEWS_PER_REFRESH)?;
             Ok(Box::new(Reply::of(Value::ok())))
         })
@@ -422,6 +465,12 @@ impl Client {
     pub(super) fn is_pinned(&self) -> bool {
         self.pin.is_some()
     }
+}
+
+/// Executes one command, after connecting if the client is not connected yet.
+fn run_connected(mut context: ExecContext<'_>, command: RoutedCommand<'_>) -> Result<Box<Reply>> {
+    context.connect()?;
+    Ok(context.run_one(command))
 }
 
 #[cold]

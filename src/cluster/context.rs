@@ -4,10 +4,12 @@ use crate::cluster::execute::{ExecPolicy, Execution, RoutedCommand};
 use crate::cluster::reads::ReadConsistency;
 use crate::cluster::state::{Core, ProcessState, count};
 use crate::config::{Config, ReadFrom};
+use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::Call;
 use crate::resp::{NodeValue, Reply};
 use crate::route::{Access, Classified, RouteOptions};
+use crate::topology::KeySpace;
 
 /// The cluster, the options of the handle, and the call.
 #[derive(Clone, Copy)]
@@ -23,14 +25,37 @@ pub struct ExecContext<'a> {
 }
 
 impl<'a> ExecContext<'a> {
+    /// Connects, if the client is not connected yet.
+    #[inline]
+    pub fn connect(&mut self) -> Result<()> {
+        match self.process.has_topology() {
+            true => Ok(()),
+            false => self.connect_now(),
+        }
+    }
+
+    #[cold]
+    fn connect_now(&mut self) -> Result<()> {
+        self.core.connect(self.process, &self.call)?;
+        // The time for the reply of a node runs from here on.
+        self.call = self.call.with_start(now());
+        Ok(())
+    }
+
     /// The same with reads from primaries only.
     pub fn reading_from_primaries(mut self) -> ExecContext<'a> {
         self.policy.read_from = ReadFrom::Primary;
         self
     }
 
+    /// How the present topology divides keys into slots.
+    pub fn key_space(&self) -> KeySpace {
+        self.process.topology.load().key_space()
+    }
+
     pub fn route_options(&self) -> RouteOptions {
         RouteOptions {
+            key_space: self.key_space(),
             split_writes: self.config.split_writes,
         }
     }
@@ -63,33 +88,39 @@ impl<'a> ExecContext<'a> {
         reply.unwrap_or_default()
     }
 
-    /// Refuses a command on a read-only handle, unless it is known to be a read.
-    pub fn permit(&self, command: &Classified<'_>) -> Result<()> {
-        permit(self.core, self.config, command)
-    }
-
-    /// The same for a command that the table does not describe, with a server's description.
+    /// [`is_permitted_as`], and counts the refusal.
     pub fn permit_described(&self, command: &Classified<'_>, access: Access) -> Result<()> {
-        match self.config.readonly && access == Access::Write {
-            true => Err(refused_write(self.core, &command.full_name())),
-            false => Ok(()),
-        }
+        counted(self.core, is_permitted_as(self.config, command, access))
     }
 }
 
-/// Refuses a command on a read-only handle, unless it is known to be a read or a server will be asked.
+/// [`is_permitted`], and counts the refusal.
 #[inline]
 pub fn permit(core: &Core, config: &Config, command: &Classified<'_>) -> Result<()> {
+    counted(core, is_permitted(config, command))
+}
+
+#[inline]
+fn counted(core: &Core, permitted: Result<()>) -> Result<()> {
+    if permitted.is_err() {
+        count(&core.stats.refused_writes);
+    }
+    permitted
+}
+
+/// Whether a handle executes a command: a read-only one refuses all that is not known to be a read. A server will be asked
+/// about commands of modules, if an option says so.
+#[inline]
+pub fn is_permitted(config: &Config, command: &Classified<'_>) -> Result<()> {
     if !config.readonly || command.access == Access::Read {
         return Ok(());
     }
     if command.row.is_some() {
-        return Err(refused_write(core, &command.full_name()));
+        return Err(refused_write(&command.full_name()));
     }
     if config.trust_module_flags {
         return Ok(());
     }
-    count(&core.stats.refused_writes);
     Err(Error::new(
         Code::ReadOnly,
         format_args!(
@@ -100,9 +131,16 @@ pub fn permit(core: &Core, config: &Config, command: &Classified<'_>) -> Result<
     ))
 }
 
+/// The same for a command that the table does not describe, with a server's description.
+pub fn is_permitted_as(config: &Config, command: &Classified<'_>, access: Access) -> Result<()> {
+    match config.readonly && access == Access::Write {
+        true => Err(refused_write(&command.full_name())),
+        false => Ok(()),
+    }
+}
+
 #[cold]
-pub fn refused_write(core: &Core, name: &str) -> Error {
-    count(&core.stats.refused_writes);
+pub fn refused_write(name: &str) -> Error {
     Error::new(
         Code::ReadOnly,
         format_args!(

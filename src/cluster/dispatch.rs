@@ -2,7 +2,7 @@
 
 use super::context::ExecContext;
 use super::fan_out::{fan_out, targets};
-use super::node_selector::{SelectedNodes, check_selected, select_nodes};
+use super::node_selector::{SelectedNodes, not_selected, select_nodes};
 use super::split::split;
 use super::{module_commands, scan};
 use crate::cluster::execute::{RoutedCommand, Target};
@@ -33,19 +33,11 @@ pub fn dispatch(
         Route::Slot(slot) => context.run_one(routed(Target::Slot(slot))),
         Route::Primary(slot) => context.run_one(routed(Target::Primary(slot))),
         Route::AnyNode => context.run_one(routed(Target::Anywhere)),
-        Route::Selected => {
-            check_selected(command, &context.process.topology.load())?;
-            context.run_one(routed(Target::Anywhere))
-        }
+        Route::Selected => return Err(not_selected(command)),
         Route::Writes => return Err(command.shared_connection()),
         Route::Scan => {
             // A cursor is valid only at the node that returned it, so replicas are not read.
-            let context = context.reading_from_primaries();
-            if context.process.topology.load().standalone {
-                context.run_one(routed(Target::Anywhere))
-            } else {
-                scan::scan(&context, command.args)?
-            }
+            scan::scan(&context.reading_from_primaries(), command.args)?
         }
         Route::FanOut(nodes, merge) => {
             let targets = targets(&context.process.topology.load(), nodes, merge)?;

@@ -1,16 +1,16 @@
 //! Explains how a command would be executed, without executing it.
 
-use super::context::ExecContext;
+use super::context::{ExecContext, is_permitted, is_permitted_as};
 use super::fan_out::peers;
 use super::module_commands;
-use super::node_selector::check_selected;
+use super::node_selector::not_selected;
 use crate::config::ReadFrom;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::Peer;
 use crate::resp::{Builder, Kind, Reply};
 use crate::route::{Access, Nodes, Route, classify};
-use crate::topology::{Node, Shard, Topology, key_slot};
+use crate::topology::{KeySpace, Node, Shard, Topology, key_slot};
 use std::sync::Arc;
 
 /// How one command would be executed.
@@ -25,7 +25,7 @@ struct Explanation<'a> {
 pub fn explain(context: &ExecContext<'_>, args: &[&[u8]]) -> Reply {
     let command = classify(args);
     let topology = context.process.topology.load();
-    let permitted = context.permit(&command);
+    let permitted = is_permitted(context.config, &command);
     let mut positions = Vec::new();
     let route = command
         .key_positions(&mut positions)
@@ -33,7 +33,7 @@ pub fn explain(context: &ExecContext<'_>, args: &[&[u8]]) -> Reply {
     let (route, access, keys) = match route.transpose() {
         Some(route) => {
             let route = route.and_then(|route| match route {
-                Route::Selected => check_selected(&command, &topology).map(|()| Route::AnyNode),
+                Route::Selected => Err(not_selected(&command)),
                 Route::Writes => Err(command.shared_connection()),
                 route => Ok(route),
             });
@@ -42,12 +42,12 @@ pub fn explain(context: &ExecContext<'_>, args: &[&[u8]]) -> Reply {
         }
         None => {
             let (route, access, keys) = module_commands::route_offline(context.core, args);
-            let route =
-                route.and_then(|route| context.permit_described(&command, access).map(|()| route));
+            let permitted = is_permitted_as(context.config, &command, access);
+            let route = route.and_then(|route| permitted.map(|()| route));
             (route, access, keys)
         }
     };
-    let slots = slots_of(&keys);
+    let slots = slots_of(&keys, topology.key_space());
     let explanation = Explanation {
         context,
         access,
@@ -74,12 +74,12 @@ pub fn explain(context: &ExecContext<'_>, args: &[&[u8]]) -> Reply {
         Access::Read => "read",
         Access::Write => "write",
     });
+    let database = context.policy.kind.database();
+    out.text("database").int(i64::from(database));
     out.text("read_from").text(context.policy.read_from.name());
     explanation.write_nodes(&mut out);
-    out.text("policy").text(policy_name(&explanation.route));
-    let unserved = slots.iter().find(|s| topology.shard(**s).is_none());
-    let unserved =
-        unserved.map(|slot| Error::new(Code::Down, format_args!("no node serves slot {slot}")));
+    out.text("policy").text(policy_name(&explanation));
+    let unserved = unserved(&topology, &slots);
     if let Some(error) = explanation.route.err().or(unserved) {
         out.text("error").text(&error.message);
     }
@@ -87,7 +87,22 @@ pub fn explain(context: &ExecContext<'_>, args: &[&[u8]]) -> Reply {
     out.finish()
 }
 
-fn slots_of(keys: &[Vec<u8>]) -> Vec<u16> {
+/// Why no node can serve the slots.
+fn unserved(topology: &Topology, slots: &[u16]) -> Option<Error> {
+    if topology.version == 0 {
+        let message = "the client is not connected yet: the next command connects";
+        return Some(Error::new(Code::Connect, message));
+    }
+    let slot = slots.iter().find(|s| topology.shard(**s).is_none())?;
+    let message = format_args!("no node serves slot {slot}");
+    Some(Error::new(Code::Down, message))
+}
+
+/// The hash slots of the keys; none at a server without cluster support.
+fn slots_of(keys: &[Vec<u8>], key_space: KeySpace) -> Vec<u16> {
+    if key_space == KeySpace::OneSlot {
+        return Vec::new();
+    }
     let mut slots: Vec<u16> = keys.iter().map(|key| key_slot(key)).collect();
     slots.sort_unstable();
     slots.dedup();
@@ -103,16 +118,18 @@ fn write_array<T>(out: &mut Builder, items: &[T], write: impl Fn(&mut Builder, &
 }
 
 /// The value of the field "policy".
-fn policy_name(route: &Result<Route>) -> &'static str {
-    match route {
-        Err(_) => "refused",
-        Ok(Route::Slot(_)) => "one slot",
-        Ok(Route::Primary(_)) => "one slot, at its primary",
-        Ok(Route::Scan) => "all primaries, one after another",
-        Ok(Route::AnyNode | Route::Selected | Route::Writes) => "any node",
-        Ok(Route::FanOut(Nodes::All, _)) => "all nodes",
-        Ok(Route::FanOut(Nodes::Primaries, _)) => "all primaries",
-        Ok(Route::Split(..)) => "split by slot",
+fn policy_name(explanation: &Explanation<'_>) -> &'static str {
+    match (&explanation.route, explanation.topology.key_space()) {
+        (Err(_), _) => "refused",
+        (Ok(Route::Slot(_)), KeySpace::HashSlots) => "one slot",
+        (Ok(Route::Slot(_)), KeySpace::OneSlot) => "one server",
+        (Ok(Route::Primary(_)), KeySpace::HashSlots) => "one slot, at its primary",
+        (Ok(Route::Primary(_)), KeySpace::OneSlot) => "one server, at the primary",
+        (Ok(Route::Scan), _) => "all primaries, one after another",
+        (Ok(Route::AnyNode | Route::Selected | Route::Writes), _) => "any node",
+        (Ok(Route::FanOut(Nodes::All, _)), _) => "all nodes",
+        (Ok(Route::FanOut(Nodes::Primaries, _)), _) => "all primaries",
+        (Ok(Route::Split(..)), _) => "split by slot",
     }
 }
 

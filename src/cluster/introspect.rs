@@ -8,8 +8,8 @@ use crate::topology::{Node, Shard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// An array of shards.
-pub fn topology(process: &ProcessState) -> Reply {
+/// An array of shards, for a handle of this database.
+pub fn topology(process: &ProcessState, database: u16) -> Reply {
     let topology = process.topology.load();
     let ranges = topology.ranges();
     let mut out = Builder::new();
@@ -35,7 +35,8 @@ pub fn topology(process: &ProcessState) -> Reply {
         }
         let at = out.depth() - shard.replicas.len();
         out.aggregate(Kind::Array, at);
-        let at = out.depth() - 6;
+        out.text("database").int(i64::from(database));
+        let at = out.depth() - 8;
         out.aggregate(Kind::Map, at);
     }
     out.aggregate(Kind::Array, 0);
@@ -95,6 +96,15 @@ fn health(peer: &Peer) -> &'static str {
     }
 }
 
+/// Whether the client has connected and some node has not failed since, as far as calls have shown.
+fn is_connected(process: &ProcessState) -> bool {
+    let topology = process.topology.load();
+    topology
+        .nodes
+        .iter()
+        .any(|node| node.peer.health.is_healthy() && node.peer.last_connect_error().is_none())
+}
+
 /// A map of the counters, with a map of the nodes in it.
 pub fn stats(core: &Core) -> Reply {
     let process = core.process();
@@ -103,6 +113,7 @@ pub fn stats(core: &Core) -> Reply {
         out.text(name)
             .int(counter(&core.stats).load(Ordering::Relaxed) as i64);
     }
+    out.text("connected").int(i64::from(is_connected(process)));
     out.text("topology_version")
         .int(process.topology.load().version as i64);
     out.text("nodes");

@@ -12,6 +12,7 @@ mod node_selector;
 mod pinned_connection;
 mod pinned_state;
 mod pipeline;
+mod pipeline_deferred;
 mod pipeline_waits;
 mod reads;
 mod scan;

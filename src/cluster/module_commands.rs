@@ -11,11 +11,12 @@ use crate::error::{Code, Result};
 use crate::resp::{CommandBody, Kind, Reply, View};
 use crate::route::{Access, Classified, Route, crossslot, printable};
 use crate::sync::lock;
-use crate::topology::key_slot;
+use crate::topology::KeySpace;
 
 /// The route of a command that the table does not describe, and whether the command writes.
 pub fn route(context: &ExecContext<'_>, args: &[&[u8]]) -> Result<(Route, Access)> {
     let name = args.first().copied().unwrap_or_default();
+    let key_space = context.key_space();
     let known = lock(&context.process.module_commands).get(name);
     let info = match known {
         Some(info) => info,
@@ -23,7 +24,7 @@ pub fn route(context: &ExecContext<'_>, args: &[&[u8]]) -> Result<(Route, Access
             let reply = query(context, &[b"COMMAND", b"INFO", name]);
             let Some(info) = parse_info(&reply) else {
                 // The server does not know the command, or did not answer: let it refuse the command itself.
-                return Ok((guess(args), Access::Write));
+                return Ok((guess(args, key_space), Access::Write));
             };
             lock(&context.process.module_commands).put(name, info);
             info
@@ -41,7 +42,7 @@ pub fn route(context: &ExecContext<'_>, args: &[&[u8]]) -> Result<(Route, Access
         }
         positions => keys_at(positions, args),
     };
-    Ok((route_of_keys(info, name, &keys, args)?, info.access))
+    Ok((route_of_keys(info, &keys, args, key_space)?, info.access))
 }
 
 /// Refuses a command that the table does not describe on a read-only handle, unless a server describes it as a read.
@@ -58,32 +59,41 @@ pub fn permit(context: &ExecContext<'_>, command: &Classified<'_>) -> Result<Acc
 /// The same as [`route`] without asking a server, and the keys: from the kept description, or a guess.
 pub fn route_offline(core: &Core, args: &[&[u8]]) -> (Result<Route>, Access, Vec<Vec<u8>>) {
     let name = args.first().copied().unwrap_or_default();
+    let key_space = core.process().topology.load().key_space();
     let info = lock(&core.process().module_commands).get(name);
     let Some(info) = info.filter(|info| info.keys != KeyPositions::Movable) else {
         let key = args.get(1).map(|key| key.to_vec());
-        return (Ok(guess(args)), Access::Write, key.into_iter().collect());
+        return (
+            Ok(guess(args, key_space)),
+            Access::Write,
+            key.into_iter().collect(),
+        );
     };
     let keys = keys_at(info.keys, args);
-    (route_of_keys(info, name, &keys, args), info.access, keys)
+    let route = route_of_keys(info, &keys, args, key_space);
+    (route, info.access, keys)
 }
 
 /// To the slot of all keys.
 fn route_of_keys(
     info: CommandInfo,
-    name: &[u8],
     keys: &[Vec<u8>],
     args: &[&[u8]],
+    key_space: KeySpace,
 ) -> Result<Route> {
     let Some(first) = keys.first() else {
         return Ok(match info.keys {
-            KeyPositions::Refused => guess(args),
-            _ => Route::AnyNode,
+            KeyPositions::Refused => guess(args, key_space),
+            _ => without_keys(key_space),
         });
     };
-    let slot = key_slot(first);
-    match keys.iter().find(|key| key_slot(key) != slot) {
+    let slot = key_space.slot(first);
+    match keys.iter().find(|key| key_space.slot(key) != slot) {
         None => Ok(Route::Slot(slot)),
-        Some(stray) => Err(crossslot(&printable(name), first, stray)),
+        Some(stray) => {
+            let name = args.first().copied().unwrap_or_default();
+            Err(crossslot(&printable(name), first, stray))
+        }
     }
 }
 
@@ -104,10 +114,18 @@ fn keys_at(positions: KeyPositions, args: &[&[u8]]) -> Vec<Vec<u8>> {
 
 /// The route of a command without a description: the first argument is mostly the key. If not, the
 /// server answers MOVED with the right slot.
-pub fn guess(args: &[&[u8]]) -> Route {
+pub fn guess(args: &[&[u8]], key_space: KeySpace) -> Route {
     match args.get(1) {
-        Some(key) => Route::Slot(key_slot(key)),
-        None => Route::AnyNode,
+        Some(key) => Route::Slot(key_space.slot(key)),
+        None => without_keys(key_space),
+    }
+}
+
+/// At one server, a command without keys keeps its place among the others of a pipeline, too.
+fn without_keys(key_space: KeySpace) -> Route {
+    match key_space {
+        KeySpace::HashSlots => Route::AnyNode,
+        KeySpace::OneSlot => Route::Slot(0),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::cluster::execute::Target;
 use crate::error::{Error, Result};
 use crate::net::Peer;
 use crate::route::{Classified, Nodes};
-use crate::topology::{SLOTS, Topology, key_slot};
+use crate::topology::{SLOTS, Topology};
 use std::sync::Arc;
 
 pub enum SelectedNodes {
@@ -15,18 +15,20 @@ pub enum SelectedNodes {
     Several(Vec<Arc<Peer>>),
 }
 
-/// Reads "host:port", "slot:N", "key:K", "random", "all", "primaries" or "replicas".
+/// Reads "host:port", the path of a unix socket, "slot:N", "key:K", "random", "all", "primaries" or "replicas".
 pub fn select_nodes(selector: &str, topology: &Topology) -> Result<SelectedNodes> {
     let one = |target| Ok(SelectedNodes::One(target));
     let several = |peers| Ok(SelectedNodes::Several(peers));
     match selector.split_once(':') {
         Some(("slot", slot)) => match slot.parse::<u16>() {
-            Ok(slot) if usize::from(slot) < SLOTS => one(Target::Slot(slot)),
+            Ok(slot) if usize::from(slot) < SLOTS => {
+                one(Target::Slot(topology.key_space().of_hash_slot(slot)))
+            }
             _ => Err(Error::invalid(format_args!(
                 "{selector} is not a valid slot: slots are 0 to 16383"
             ))),
         },
-        Some(("key", key)) => one(Target::Slot(key_slot(key.as_bytes()))),
+        Some(("key", key)) => one(Target::Slot(topology.key_space().slot(key.as_bytes()))),
         None if selector == "random" => one(Target::Anywhere),
         None if selector == "all" => several(peers(topology, Nodes::All)),
         None if selector == "primaries" => several(peers(topology, Nodes::Primaries)),
@@ -35,8 +37,8 @@ pub fn select_nodes(selector: &str, topology: &Topology) -> Result<SelectedNodes
             several(replicas.map(|node| node.peer.clone()).collect())
         }
         _ => {
-            let address = Address::parse(selector).ok();
-            match address.and_then(|address| topology.node_at(&address)) {
+            let address = Address::parse(selector).or_else(|_| Address::unix(selector));
+            match address.ok().and_then(|address| topology.node_at(&address)) {
                 Some(node) => one(Target::Peer(node.peer.clone())),
                 None => Err(unknown_selector(selector, topology)),
             }
@@ -44,16 +46,9 @@ pub fn select_nodes(selector: &str, topology: &Topology) -> Result<SelectedNodes
     }
 }
 
-/// Refuses a command that is only for a node that the caller selects, unless there is only one.
-pub fn check_selected(command: &Classified<'_>, topology: &Topology) -> Result<()> {
-    match topology.standalone {
-        true => Ok(()),
-        false => Err(not_selected(command)),
-    }
-}
-
+/// The error of a command that is only for a node that the caller selects.
 #[cold]
-fn not_selected(command: &Classified<'_>) -> Error {
+pub fn not_selected(command: &Classified<'_>) -> Error {
     Error::invalid(format_args!(
         "{} concerns one node, and none is selected: use rdc_command_to() with host:port, slot:N or key:K, or with all, \
          primaries or replicas",

@@ -18,6 +18,7 @@ use crate::route::{
 };
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub struct PinnedConnection {
     slot: u16,
@@ -76,6 +77,7 @@ impl PinnedConnection {
             return self.reset(context, &mut guard);
         }
         guard.check_idle(&context.call);
+        guard.reauthenticate(&context.call)?;
         guard.check_not_lost(command)?;
         if guard.kept.held.is_none() {
             guard.kept.held = Some(self.open(context)?);
@@ -183,6 +185,10 @@ impl PinnedConnection {
                 }
             }
             RetryAction::Retry(plan) => {
+                if plan.demoted {
+                    let in_doubt = &context.process.is_primary_in_doubt;
+                    in_doubt.store(true, Ordering::Relaxed);
+                }
                 if plan.refresh {
                     let call = &context.call;
                     context.core.refresh_if_due(context.process, call);
@@ -239,7 +245,8 @@ impl PinnedConnection {
             ));
         };
         let peer = primary.peer.clone();
-        match peer.open(ConnectionKind::Primary, call.attempt_until(call.deadline)) {
+        let kind = ConnectionKind::primary(context.policy.kind.database());
+        match peer.open(kind, call.attempt_until(call.deadline)) {
             Ok(connection) => Ok(HeldConnection { peer, connection }),
             Err(error) => {
                 // Another node may own the slot by now; the caller's next try goes there.

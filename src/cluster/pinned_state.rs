@@ -13,6 +13,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const TRANSACTION: StateParts = StateParts::of(StatePart::Transaction);
 const NEXT_COMMAND: StateParts = StateParts::of(StatePart::NextCommand);
 const REPLIES: StateParts = StateParts::of(StatePart::Replies);
+/// While one of these has begun, the connection is not authenticated again: the caller has chosen the user, AUTH would be
+/// queued or get no reply, or it would take the place of the next command.
+const KEEP_USER: StateParts = TRANSACTION
+    .with(NEXT_COMMAND)
+    .with(REPLIES)
+    .with(StateParts::of(StatePart::User));
 /// Only WAIT depends on it.
 const WRITES: StateParts = StateParts::of(StatePart::Writes);
 
@@ -133,6 +139,24 @@ impl<'a> CallGuard<'a> {
         if held.is_some_and(|held| !held.connection.is_open_after_idle(call)) {
             self.lose();
         }
+    }
+
+    /// Sends changed credentials, unless [`KEEP_USER`] forbids it.
+    pub(super) fn reauthenticate(&mut self, call: &Call<'_>) -> Result<()> {
+        let Some(held) = &mut self.kept.held else {
+            return Ok(());
+        };
+        if held.peer.has_current_credentials(&held.connection)
+            || self.shared.begun().meets(KEEP_USER)
+        {
+            return Ok(());
+        }
+        let attempt = call.attempt_at(call.began);
+        let is_usable = held.peer.reauthenticate(&mut held.connection, attempt);
+        if !matches!(is_usable, Ok(true)) {
+            self.lose();
+        }
+        is_usable.map(|_| ())
     }
 
     /// Closes the connection: everything that was begun on it is lost.

@@ -1,10 +1,10 @@
 //! A pipeline: commands that are sent together.
 
 use super::client::{Client, empty_command};
-use super::context::{ExecContext, permit, refused_write};
+use super::context::{ExecContext, is_permitted, refused_write};
 use super::fan_out::targets;
 use super::module_commands;
-use super::node_selector::check_selected;
+use super::node_selector::not_selected;
 use crate::cluster::execute::{RoutedCommand, Target};
 use crate::cluster::state::{Core, count};
 use crate::error::{Code, Error, Result};
@@ -16,7 +16,7 @@ use crate::route::{
     Access, BlockingTimeout, Classified, KeyGroups, Merge, Nodes, Route, RouteOptions, Row,
     StateChange, classify, is_refused_by_transaction, marked, merge, printable,
 };
-use crate::topology::{Topology, key_slot};
+use crate::topology::{KeySpace, Topology};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -35,9 +35,11 @@ pub struct Pipeline {
     /// The errors of invalid commands.
     pub(super) errors: Vec<Error>,
     /// Every command is valid and goes to one node.
-    is_simple: bool,
+    pub(super) is_simple: bool,
     /// The table does not describe every command.
     pub(super) has_unknown_commands: bool,
+    /// The key space that the commands were routed for; `None` if the client had not connected.
+    pub(super) key_space: Option<KeySpace>,
 }
 
 #[derive(Clone, Copy)]
@@ -62,6 +64,8 @@ pub(super) enum QueuedRoute {
     Wait(Option<u16>),
     /// An index of [`Pipeline::split_commands`].
     Split(u32),
+    /// None yet: the client was not connected when the command was queued.
+    Deferred,
     /// The command is answered with an error: an index of [`Pipeline::errors`].
     Invalid(u32),
 }
@@ -108,6 +112,7 @@ impl QueuedCommand {
 impl Pipeline {
     pub fn new(client: Arc<Client>) -> Pipeline {
         Pipeline {
+            key_space: client.connected_key_space(),
             client,
             bytes: CommandBuffer::default(),
             queued: Vec::new(),
@@ -132,22 +137,21 @@ impl Pipeline {
         self.queued.clear();
         self.is_simple = true;
         self.has_unknown_commands = false;
+        self.key_space = self.client.connected_key_space();
         self.bytes.clear(MAX_KEPT_BYTES);
     }
 
     /// Queues a command. An invalid command is answered with an error at its position.
     pub fn command(&mut self, args: &[&[u8]]) {
+        if self.key_space.is_none() && !args.is_empty() && !self.client.is_pinned() {
+            return self.defer(args);
+        }
         let begin = self.bytes.len();
         let command = classify(args);
         self.has_unknown_commands |= command.row.is_none();
         let route = self.route(&command);
-        // The error message of an invalid command shows its name and its first key.
-        let kept_args = match (&route, command.row.and_then(Row::fixed_first_key)) {
-            (Ok(_), _) => args.len(),
-            (Err(_), Some(key)) => args.len().min(key + 1),
-            (Err(_), None) => args.len().min(2),
-        };
-        let body = command.marked(CommandBody::Args(&args[..kept_args]));
+        // An invalid command is kept, too: see `reroute`.
+        let body = command.marked(CommandBody::Args(args));
         self.bytes.push(&body);
         let end = self.bytes.len();
         let route = match route {
@@ -220,19 +224,20 @@ impl Pipeline {
             )));
         }
         let options = RouteOptions {
+            key_space: self.key_space.unwrap_or_default(),
             split_writes: self.client.config.split_writes,
         };
         let Some(route) = command.route(options)? else {
             // A server is asked for the route when the pipeline is executed.
-            return Ok(module_commands::guess(command.args));
+            return Ok(module_commands::guess(command.args, options.key_space));
         };
         if let Some(core) = &self.client.core {
             core.process().note_script(command);
-            if matches!(route, Route::Selected) {
-                check_selected(command, &core.process().topology.load())?;
-            }
         }
-        Ok(route)
+        match route {
+            Route::Selected => Err(not_selected(command)),
+            route => Ok(route),
+        }
     }
 
     /// Queues a command with one key whose row is known at compile time. `prefix` is its encoded
@@ -253,7 +258,7 @@ impl Pipeline {
         self.queued.push(QueuedCommand {
             row: Some(row),
             access,
-            route: QueuedRoute::Slot(key_slot(key)),
+            route: QueuedRoute::Slot(self.key_space.unwrap_or_default().slot(key)),
             begin,
             end: self.bytes.len(),
         });
@@ -311,14 +316,16 @@ impl Pipeline {
         if client.is_pinned() {
             return Ok(self.execute_one_by_one(core));
         }
+        let spent = self.connect(core)?;
         let waiting_ms = match self.is_simple {
             true => 0,
             false => self.waiting_ms(),
         };
-        let context = match waiting_ms {
+        let mut context = match waiting_ms {
             0 => client.context(core),
             waiting_ms => client.blocking_context(core, waiting_ms),
         };
+        context.call = context.call.shortened(spent);
         if let Some(refused) = self.route_unknown_commands(&context) {
             return Ok(refused);
         }
@@ -378,7 +385,10 @@ impl Pipeline {
         for command in &self.queued {
             let body = &self.bytes[command.begin..command.end];
             match command.route {
-                QueuedRoute::Slot(_) | QueuedRoute::Primary(_) | QueuedRoute::AnyNode => {
+                QueuedRoute::Slot(_)
+                | QueuedRoute::Primary(_)
+                | QueuedRoute::AnyNode
+                | QueuedRoute::Deferred => {
                     commands.push(self.single(command));
                 }
                 QueuedRoute::Wait(slot) => {
@@ -514,10 +524,10 @@ impl Pipeline {
             }
             let permitted =
                 c.with_classified(&self.bytes, |command| match self.has_unknown_commands {
-                    true => permit(core, config, command),
-                    false => Err(refused_write(core, &command.full_name())),
+                    true => is_permitted(config, command),
+                    false => Err(refused_write(&command.full_name())),
                 });
-            permitted.unwrap_or_else(|| Err(refused_write(core, c.name())))
+            permitted.unwrap_or_else(|| Err(refused_write(c.name())))
         };
         let first = self.queued.iter().position(|c| permitted(c).is_err())?;
         let first_name =
@@ -527,7 +537,10 @@ impl Pipeline {
         reply.node_values = Vec::with_capacity(self.queued.len());
         for command in &self.queued {
             let error = match permitted(command) {
-                Err(error) => error,
+                Err(error) => {
+                    count(&core.stats.refused_writes);
+                    error
+                }
                 Ok(()) => Error::new(
                     Code::ReadOnly,
                     format_args!(

@@ -24,7 +24,8 @@ type PageReply = (Box<Reply>, NodeValue);
 pub fn scan(context: &ExecContext<'_>, args: &[&[u8]]) -> Result<Box<Reply>> {
     let cursor = parse_cursor(args)?;
     let process = context.process;
-    let progress = lock(&process.scans).get(cursor)?;
+    let database = context.policy.kind.database();
+    let progress = lock(&process.scans).get(cursor, database)?;
     let mut step = Step {
         context,
         options: args.get(2..).unwrap_or_default(),
@@ -42,7 +43,7 @@ pub fn scan(context: &ExecContext<'_>, args: &[&[u8]]) -> Result<Box<Reply>> {
         scans.remove(cursor);
         0
     } else {
-        scans.put(cursor, step.progress)
+        scans.put(cursor, database, step.progress)
     };
     drop(scans);
     let text = reply.store_text(Kind::String, next.to_string().as_bytes());

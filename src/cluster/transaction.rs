@@ -41,7 +41,9 @@ impl Pipeline {
             self.finish(&mut reply, core);
             return Ok(reply);
         }
-        let context = client.context(core);
+        let spent = self.connect(core)?;
+        let mut context = client.context(core);
+        context.call = context.call.shortened(spent);
         if let Some(refused) = self.route_unknown_commands(&context) {
             return Ok(refused);
         }
@@ -116,7 +118,7 @@ impl Pipeline {
                         ));
                     }
                 },
-                QueuedRoute::AnyNode => {}
+                QueuedRoute::AnyNode | QueuedRoute::Deferred => {}
                 QueuedRoute::Invalid(at) => {
                     let mut error = self.errors[at as usize].clone();
                     error.message = format!("{}{}", self.title(number), error.message);

@@ -58,7 +58,7 @@ option_enum! {
         Auto = "auto",
         /// They must be nodes of a cluster; otherwise connecting fails.
         Yes = "yes",
-        /// The seed is a standalone server, which owns all slots.
+        /// They are servers without cluster support, or proxies; nothing is asked that a proxy need not know.
         No = "no",
     }
 }

@@ -5,6 +5,7 @@
 
 mod address_map;
 mod allowed_hosts;
+mod credentials;
 mod enum_option;
 mod secret;
 mod suggest;
@@ -13,6 +14,7 @@ mod url;
 
 pub use address_map::{AddressMap, HostPort};
 pub use allowed_hosts::{Admission, AllowedHosts};
+pub use credentials::Credentials;
 pub use enum_option::{ClusterMode, NilPolicy, Protocol, ReadFrom};
 pub use secret::Secret;
 pub use table::{OptionRow, options};
@@ -36,6 +38,8 @@ pub struct Config {
     pub timeout_ms: u64,
     pub attempt_timeout_ms: u64,
     pub connect_timeout_ms: u64,
+    /// The first call connects, and not the creation.
+    pub lazy: bool,
     pub readonly: bool,
     /// The option if it was set. [`Config::read_from`] is the effective value.
     pub read_from_option: Option<ReadFrom>,
@@ -47,6 +51,10 @@ pub struct Config {
     pub protocol: Protocol,
     pub user: Option<String>,
     pub password: Option<Secret>,
+    /// The number of the database that every connection of the handle selects.
+    pub database: u16,
+    pub user_file: Option<String>,
+    pub password_file: Option<String>,
     pub client_name: Option<String>,
     pub cluster: ClusterMode,
     pub zone: Option<String>,
@@ -71,6 +79,8 @@ pub struct Config {
     /// Whether the credentials came from the URL. Another URL then removes them: they are not for its
     /// nodes.
     credentials_of_url: bool,
+    /// Whether the database came from the path of the URL. Another URL then sets its own, or none.
+    database_of_url: bool,
 }
 
 impl Config {
@@ -82,6 +92,7 @@ impl Config {
             timeout_ms: 0,
             attempt_timeout_ms: 0,
             connect_timeout_ms: 0,
+            lazy: false,
             readonly: false,
             read_from_option: None,
             max_redirects: 0,
@@ -92,6 +103,9 @@ impl Config {
             protocol: Protocol::Resp3,
             user: None,
             password: None,
+            database: 0,
+            user_file: None,
+            password_file: None,
             client_name: None,
             cluster: ClusterMode::Auto,
             zone: None,
@@ -114,6 +128,7 @@ impl Config {
             tls_server_name: None,
             tls_insecure_skip_verify: false,
             credentials_of_url: false,
+            database_of_url: false,
         };
         table::set_defaults(&mut config);
         config
@@ -152,22 +167,38 @@ impl Config {
 
     /// Checks that the configuration is complete and consistent.
     pub fn check(&self) -> Result<()> {
+        let is_unix = self.is_unix();
+        let has_tls_option = self.tls_ca_file.is_some()
+            || self.tls_cert_file.is_some()
+            || self.tls_server_name.is_some()
+            || self.tls_insecure_skip_verify;
         let defects = [
             (
                 self.seeds.is_empty(),
                 "no url is set; set it to the seed nodes, as redis://host:port",
             ),
             (
-                self.user.is_some() && self.password.is_none(),
-                "user is set without a password; a user with nopass accepts any password",
+                is_unix && self.cluster == ClusterMode::Yes,
+                "with cluster=yes the url cannot be a unix socket, which leads to one server only; write the nodes of \
+                 the cluster as redis://host:port",
             ),
             (
-                self.cluster == ClusterMode::No && self.seeds.len() > 1,
-                "with cluster=no the url must contain one host, but it contains several",
+                is_unix && has_tls_option,
+                "a tls_ option is set, but a unix socket has no TLS; remove the option",
             ),
             (
-                self.cluster == ClusterMode::No && self.read_from_option == Some(ReadFrom::Replica),
-                "with cluster=no no replicas are known, so read_from cannot be replica",
+                (self.user.is_some() || self.user_file.is_some())
+                    && self.password.is_none()
+                    && self.password_file.is_none(),
+                credentials::USER_ALONE,
+            ),
+            (
+                self.password.is_some() && self.password_file.is_some(),
+                "password and password_file are both set; set one of them",
+            ),
+            (
+                self.user.is_some() && self.user_file.is_some(),
+                "user and user_file are both set; set one of them",
             ),
             (
                 self.read_from() == ReadFrom::Zone && self.zone.is_none(),
@@ -178,17 +209,26 @@ impl Config {
                 "tls_cert_file and tls_key_file must be set together",
             ),
             (
-                !self.tls
-                    && (self.tls_ca_file.is_some()
-                        || self.tls_cert_file.is_some()
-                        || self.tls_server_name.is_some()
-                        || self.tls_insecure_skip_verify),
+                !self.tls && has_tls_option,
                 "a tls_ option is set, but the url does not use TLS; write rediss://",
             ),
         ];
         match defects.iter().find(|(applies, _)| *applies) {
             Some((_, message)) => Err(Error::invalid(message)),
             None => Ok(()),
+        }
+    }
+
+    /// Whether the URL names a unix socket.
+    pub fn is_unix(&self) -> bool {
+        self.seeds.iter().any(Address::is_unix)
+    }
+
+    /// The options `user` and `password`, without what files contain.
+    pub fn credentials(&self) -> Credentials {
+        Credentials {
+            user: self.user.clone(),
+            password: self.password.clone(),
         }
     }
 

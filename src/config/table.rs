@@ -15,6 +15,8 @@ pub struct OptionRow {
     pub unit: &'static str,
     /// Whether derived handles can change it (`rdc_with`).
     pub per_handle: bool,
+    /// Whether the value is a password or says where it is: it is only for the nodes of the url that contains it.
+    pub(super) gives_password: bool,
     /// The effect of the option, in one or two sentences.
     pub help: &'static str,
     default: &'static str,
@@ -85,6 +87,7 @@ impl OptionRow {
             name,
             unit: "",
             per_handle: false,
+            gives_password: false,
             help,
             default,
             kind,
@@ -105,8 +108,9 @@ impl OptionRow {
         matches!(self.kind, Kind::Url)
     }
 
-    pub(super) fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::Password)
+    const fn gives_password(mut self) -> OptionRow {
+        self.gives_password = true;
+        self
     }
 
     /// The name of the type.
@@ -131,7 +135,7 @@ impl OptionRow {
     /// A description of the accepted values.
     pub fn range(&self) -> String {
         match &self.kind {
-            Kind::Url => "redis://host:port,...".to_owned(),
+            Kind::Url => "redis://host:port,... or unix:///path".to_owned(),
             Kind::Number { min, max, .. } => format!("{min} to {max}"),
             Kind::Flag { .. } => "yes, no".to_owned(),
             Kind::Enum { .. } => self.names().collect::<Vec<_>>().join(", "),
@@ -220,7 +224,6 @@ impl OptionRow {
             }
             Kind::Password => {
                 config.password = Some(Secret::new(value)).filter(|_| !value.is_empty());
-                config.credentials_of_url = false;
             }
             Kind::AddressMap => {
                 config.address_map = AddressMap::parse(value)
@@ -231,6 +234,9 @@ impl OptionRow {
                     self.invalid(value, &format!("is not a list of hosts: {why}"))
                 })?;
             }
+        }
+        if self.gives_password {
+            config.credentials_of_url = false;
         }
         Ok(())
     }
@@ -338,6 +344,27 @@ const READ_FROM: OptionRow = OptionRow::new(
      primary may return stale data. With readonly the default is any.",
 );
 
+/// The highest number of a database: the limit of the servers' own settings is higher, and nobody comes near it.
+pub(super) const MAX_DATABASE: u16 = 16_383;
+
+/// Set by name, it is not that of the URL's path any more.
+const DATABASE: OptionRow = OptionRow::new(
+    "database",
+    Kind::Number {
+        min: 0,
+        max: MAX_DATABASE as u64,
+        get: |config| config.database.into(),
+        set: |config, number| {
+            config.database = number as u16;
+            config.database_of_url = false;
+        },
+    },
+    "0",
+    "The number of the database, which every connection of the handle selects; also the path of the url, as in \
+     redis://host/3. Databases other than 0 need a server that is no cluster, or Valkey 9 with the setting \
+     cluster-databases.",
+);
+
 /// The options of this version.
 static TABLE: &[OptionRow] = &[
     OptionRow::new(
@@ -359,6 +386,11 @@ static TABLE: &[OptionRow] = &[
         "Time limit for opening a connection, TLS and authentication included. After it, the node \
          counts as unreachable.")
     .unit("ms"),
+    flag!(
+        lazy,
+        "no",
+        "Creating a client sends nothing and waits for nothing: its first call connects."
+    ),
     flag!(
         readonly,
         "no",
@@ -436,7 +468,22 @@ static TABLE: &[OptionRow] = &[
         Kind::Password,
         "",
         "The password to authenticate with. It never appears in an error, a log message or a listing.",
+    )
+    .gives_password(),
+    DATABASE.per_handle(),
+    text!(
+        user_file,
+        PRINTABLE,
+        "File that contains the user, instead of the option user. Read when the client is created, and again \
+         when the file changes (see docs/credentials.md)."
     ),
+    text!(
+        password_file,
+        PRINTABLE,
+        "File that contains the password, instead of the option password. Read when the client is created, \
+         and again when the file changes (see docs/credentials.md)."
+    )
+    .gives_password(),
     text!(
         client_name,
         CLIENT_NAME,
@@ -444,7 +491,7 @@ static TABLE: &[OptionRow] = &[
     ),
     enum_option!(cluster: ClusterMode, "auto",
         "Whether the nodes of the url form a cluster: auto asks them; yes fails if they do not; no uses \
-         the one node for all slots."),
+         them as one server with its replicas, or as a proxy, and sends no command for clusters."),
     OptionRow::new(
         "address_map",
         Kind::AddressMap,

@@ -150,10 +150,50 @@ fn invalid_urls_are_rejected() {
         ("redis://[::g]:7000", "not an IPv6 address"),
         ("redis://[fe80::1%]:7000", "the scope"),
         ("redis://1.2.3:7000", "not an IPv4 address"),
-        ("redis://h/1", "only database 0"),
-        ("redis://h/00", "only database 0"),
-        ("redis://h/x", "the path must be empty, / or /0 (at byte 9)"),
+        (
+            "redis://h/x",
+            "the path must be empty, / or the number of a database, as in /3 (at byte 9)",
+        ),
         ("redis://h/0/", "the path must be empty"),
+        ("redis://h/-1", "the path must be empty"),
+        ("redis://h/+1", "the path must be empty"),
+        ("redis://h/1,g", "the path must be empty"),
+        (
+            "redis://h/16384",
+            "the number of the database is not in 0 to 16383 (at byte 9)",
+        ),
+        ("redis://h/99999999999", "the number of the database is not"),
+        (
+            "redis://h?database=16384",
+            "option database: \"16384\" is out of range (allowed: 0 to 16383)",
+        ),
+        ("redis://h?database=", "is not a decimal number"),
+        (
+            "unix://",
+            "the path of the socket is empty; write unix:///path (at byte 7)",
+        ),
+        ("unix:///", "the path of the socket is empty (at byte 7)"),
+        ("unix://?database=3", "the path of the socket is empty"),
+        (
+            "unix://run/redis.sock",
+            "a unix socket has no host, and its path begins with a slash; write unix:///path (at byte 7)",
+        ),
+        ("unix://bob:hunter2@h/p", "a unix socket has no host"),
+        ("unix://bob:hunter2/p", "a unix socket has no host"),
+        ("unix:///p@hunter2", "'@' is written %40"),
+        ("unix:///p#hunter2", "'#' is written %23"),
+        (
+            "unix:///p,127.0.0.1:7000",
+            "a unix url names one socket and no other host; a ',' of its path is written %2C (at byte 9)",
+        ),
+        ("redis://h,unix:///p", "the port is not"),
+        ("unix:///p%zz", "the path has a '%' without"),
+        ("unix:///p%00", "the path contains a NUL"),
+        (
+            "unix:///p%0a",
+            "the path of the socket contains a control character",
+        ),
+        ("unixs:///p", "did you mean unix://?"),
         ("redis://h#hunter2", "a '#fragment'"),
         ("redis://h?password=a#hunter2", "a '#fragment'"),
         ("redis://:hunter2#x@h", "'#' %23"),
@@ -263,6 +303,91 @@ fn tls_urls_are_parsed() {
 }
 
 #[test]
+fn database_of_url_is_parsed() {
+    for (url, database) in [
+        ("redis://h", 0),
+        ("redis://h/", 0),
+        ("redis://h/0", 0),
+        ("redis://h/00", 0),
+        ("redis://h/3", 3),
+        ("redis://a,b:7000/16383?timeout_ms=7", 16383),
+        ("redis://h?database=4", 4),
+        ("rediss://h/?database=4", 4),
+        // As with other options, the last one applies.
+        ("redis://h/3?database=4", 4),
+        ("unix:///run/redis.sock?database=5", 5),
+    ] {
+        let config = Config::from_url(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+        assert_eq!(config.database, database, "{url}");
+    }
+    // The path of one URL does not hold for another; an option does.
+    let mut config = Config::from_url("redis://h/3").unwrap();
+    config.set("url", "redis://g").unwrap();
+    assert_eq!(config.database, 0);
+    config.set("database", "4").unwrap();
+    config.set("url", "redis://h").unwrap();
+    assert_eq!(config.database, 4);
+    config.set("url", "redis://h/5").unwrap();
+    assert_eq!(config.database, 5);
+    config.set_per_handle("database", "6").unwrap();
+    assert_eq!(config.database, 6);
+}
+
+#[test]
+fn unix_urls_are_parsed() {
+    for (url, path, user, word, shown) in [
+        (
+            "unix:///run/redis.sock",
+            "/run/redis.sock",
+            "",
+            "",
+            "unix:///run/redis.sock",
+        ),
+        (
+            "UNIX://bob:hunter2@/Tmp/a:7000?timeout_ms=7",
+            "/Tmp/a:7000",
+            "bob",
+            "hunter2",
+            "unix:///Tmp/a:7000",
+        ),
+        ("unix://:hunter2@//a/", "//a/", "", "hunter2", "unix:////a/"),
+        (
+            "unix:///a%20b%2Cc%25%3F%C3%A9",
+            "/a b,c%?\u{e9}",
+            "",
+            "",
+            "unix:///a%20b%2Cc%25%3F%C3%A9",
+        ),
+    ] {
+        let config = Config::from_url(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+        assert!(config.is_unix() && !config.tls, "{url}");
+        assert_eq!(seeds(&config), path, "{url}");
+        assert_eq!(config.user.as_deref().unwrap_or(""), user, "{url}");
+        assert_eq!(password(&config), word, "{url}");
+        let row = options().iter().find(|row| row.is_url()).unwrap();
+        assert_eq!(config.value(row), shown, "{url}");
+        let again = Config::from_url(shown).unwrap();
+        assert_eq!(again.seeds, config.seeds, "{url}");
+    }
+    for (url, why) in [
+        (
+            "unix:///p?cluster=yes",
+            "with cluster=yes the url cannot be",
+        ),
+        (
+            "unix:///p?tls_ca_file=/ca.pem",
+            "a tls_ option is set, but a unix socket has no TLS",
+        ),
+    ] {
+        let error = Config::from_url(url).unwrap_err();
+        assert!(
+            error.code == Code::Invalid && error.message.contains(why),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn thousands_of_seeds_are_parsed() {
     let hosts: Vec<String> = (0..10_000).map(|i| format!("{}", 1 + i % 5000)).collect();
     let url = format!(
@@ -290,6 +415,12 @@ fn second_url_replaces_first() {
         .unwrap();
     config.set("url", "redis://d").unwrap();
     assert_eq!((config.user.as_deref(), password(&config)), (None, ""));
+    config
+        .set("url", "redis://c?user_file=/u&password_file=/p")
+        .unwrap();
+    config.check().unwrap();
+    config.set("url", "redis://d").unwrap();
+    assert_eq!((&config.user_file, &config.password_file), (&None, &None));
     // ... but credentials set by name are, before or after it.
     config.set("password", "by name").unwrap();
     config.set("url", "redis://bob@e").unwrap();
@@ -310,6 +441,7 @@ fn default_options_have_documented_values() {
         ("timeout_ms", "5000"),
         ("attempt_timeout_ms", "1000"),
         ("connect_timeout_ms", "1000"),
+        ("lazy", "no"),
         ("readonly", "no"),
         ("read_from", "primary"),
         ("zone", ""),
@@ -325,6 +457,9 @@ fn default_options_have_documented_values() {
         ("protocol", "3"),
         ("user", ""),
         ("password", ""),
+        ("database", "0"),
+        ("user_file", ""),
+        ("password_file", ""),
         ("client_name", ""),
         ("cluster", "auto"),
         ("address_map", ""),
@@ -596,7 +731,8 @@ fn only_per_handle_options_can_be_changed_later() {
             "max_redirects",
             "retry_writes",
             "split_writes",
-            "trust_module_flags"
+            "trust_module_flags",
+            "database"
         ]
     );
     let mut config = Config::from_url("redis://h").unwrap();
@@ -661,18 +797,23 @@ fn conflicting_options_are_rejected() {
             "user is set without a password",
         ),
         (
-            |c| {
-                c.cluster = ClusterMode::No;
-                c.seeds.push(Address::new("g", 1).unwrap());
-            },
-            "it contains several",
+            |c| c.user_file = Some("/u".into()),
+            "user is set without a password",
         ),
         (
             |c| {
-                c.cluster = ClusterMode::No;
-                c.read_from_option = Some(ReadFrom::Replica);
+                c.password = Some(Secret::new("p"));
+                c.password_file = Some("/p".into());
             },
-            "read_from cannot be replica",
+            "password and password_file are both set",
+        ),
+        (
+            |c| {
+                c.password = Some(Secret::new("p"));
+                c.user = Some("u".into());
+                c.user_file = Some("/u".into());
+            },
+            "user and user_file are both set",
         ),
         (
             |c| c.read_from_option = Some(ReadFrom::Zone),

@@ -1,7 +1,8 @@
-//! The option `url`, which has this form:
+//! The option `url`, which has one of these forms:
 //!
 //! ```text
-//! redis://[user[:password]@]host[:port][,host[:port]...][/0][?option=value&...]
+//! redis://[user[:password]@]host[:port][,host[:port]...][/database][?option=value&...]
+//! unix://[user[:password]@]/path/of/socket[?option=value&...]
 //! ```
 //!
 //! The parser is strict, so that a password is never sent to the wrong host: a misplaced '@', '/',
@@ -9,22 +10,32 @@
 
 use std::collections::HashSet;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use zeroize::Zeroizing;
 
 use super::address_map::split_host_port;
+use super::table::MAX_DATABASE;
 use super::{Config, Secret, quote, suggest, table};
 use crate::address::{Address, BAD_PORT, parse_port};
 use crate::error::{Error, Result};
 
 const DEFAULT_PORT: u16 = 6379;
 
-/// The schemes, and whether each means TLS.
-const SCHEMES: &[(&str, bool)] = &[
-    ("redis", false),
-    ("valkey", false),
-    ("rediss", true),
-    ("valkeys", true),
+/// How the servers of a URL are reached.
+#[derive(Clone, Copy, PartialEq)]
+enum Transport {
+    Tcp,
+    Tls,
+    UnixSocket,
+}
+
+/// The schemes. The first one of a transport is its name.
+const SCHEMES: &[(&str, Transport)] = &[
+    ("redis", Transport::Tcp),
+    ("valkey", Transport::Tcp),
+    ("rediss", Transport::Tls),
+    ("valkeys", Transport::Tls),
+    ("unix", Transport::UnixSocket),
 ];
 
 /// The schemes that a URL can have.
@@ -42,7 +53,7 @@ pub(super) fn set_url(config: &mut Config, url: &str) -> Result<()> {
     if let Some(position) = url.bytes().position(|b| b.is_ascii_control()) {
         return Err(error_at(position, "it contains a control character"));
     }
-    let (tls, start) = parse_scheme(url)?;
+    let (transport, start) = parse_scheme(url)?;
     let end = url[start..]
         .find(['/', '?', '#'])
         .map_or(url.len(), |i| start + i);
@@ -67,23 +78,31 @@ pub(super) fn set_url(config: &mut Config, url: &str) -> Result<()> {
         ));
     }
 
+    let rest = &url[end..];
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+
     let mut next = config.clone();
-    next.tls = tls;
-    next.seeds = parse_seeds(&url[hosts..end], hosts)?;
+    next.tls = transport == Transport::Tls;
+    if std::mem::take(&mut next.database_of_url) {
+        next.database = 0;
+    }
+    if transport == Transport::UnixSocket {
+        next.seeds = vec![parse_socket(&url[hosts..end], hosts, path)?];
+    } else {
+        next.seeds = parse_seeds(&url[hosts..end], hosts)?;
+        set_database(&mut next, path, end)?;
+    }
     if std::mem::take(&mut next.credentials_of_url) {
         next.user = None;
         next.password = None;
+        next.user_file = None;
+        next.password_file = None;
     }
     let mut credentials = userinfo.is_some();
     if let Some(userinfo) = userinfo {
         set_credentials(&mut next, userinfo, start)?;
     }
-    let (path, query) = match url[end..].split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (&url[end..], None),
-    };
-    check_path(path, end)?;
-    if let Some(query) = query.filter(|query| !query.is_empty()) {
+    if !query.is_empty() {
         credentials |= set_options(&mut next, query, end + path.len() + 1)?;
     }
     next.credentials_of_url = credentials;
@@ -109,32 +128,58 @@ fn set_credentials(config: &mut Config, userinfo: &str, start: usize) -> Result<
     Ok(())
 }
 
-fn check_path(path: &str, position: usize) -> Result<()> {
-    if matches!(path, "" | "/" | "/0") {
+/// Sets the database from the path. Without a number it is left unchanged. The error does not repeat the path.
+fn set_database(config: &mut Config, path: &str, position: usize) -> Result<()> {
+    let number = path.strip_prefix('/').unwrap_or(path);
+    if number.is_empty() {
         return Ok(());
     }
-    let is_number = path[1..].bytes().all(|b| b.is_ascii_digit());
-    Err(error_at(
-        position,
-        if is_number {
-            "a cluster has only database 0, so the path must be empty, / or /0"
-        } else {
-            "the path must be empty, / or /0"
-        },
-    ))
+    if !number.bytes().all(|b| b.is_ascii_digit()) {
+        let problem = "the path must be empty, / or the number of a database, as in /3";
+        return Err(error_at(position, problem));
+    }
+    let database = number.parse().ok().filter(|n| *n <= MAX_DATABASE);
+    config.database = database.ok_or_else(|| {
+        let problem = format_args!("the number of the database is not in 0 to {MAX_DATABASE}");
+        error_at(position, problem)
+    })?;
+    config.database_of_url = true;
+    Ok(())
 }
 
-/// Whether the scheme means TLS, and the offset after "://".
-fn parse_scheme(url: &str) -> Result<(bool, usize)> {
+/// Parses the path of a unix socket. `host` is what stands before it, at `start` of the URL.
+fn parse_socket(host: &str, start: usize, path: &str) -> Result<Address> {
+    if !host.is_empty() {
+        let problem =
+            "a unix socket has no host, and its path begins with a slash; write unix:///path";
+        return Err(error_at(start, problem));
+    }
+    if let Some(i) = path.find(',') {
+        let problem =
+            "a unix url names one socket and no other host; a ',' of its path is written %2C";
+        return Err(error_at(start + i, problem));
+    }
+    if path.is_empty() {
+        return Err(error_at(
+            start,
+            "the path of the socket is empty; write unix:///path",
+        ));
+    }
+    let path = percent_decode(path, start, "the path")?;
+    Address::unix(&path).map_err(|why| error_at(start, why))
+}
+
+/// The transport that the scheme names, and the offset after "://".
+fn parse_scheme(url: &str) -> Result<(Transport, usize)> {
     let Some((scheme, _)) = url.split_once("://") else {
         return Err(error_at(
             0,
             "it has no scheme; did you mean redis://host:port?",
         ));
     };
-    let is_given = |(name, _): &&(&str, bool)| scheme.eq_ignore_ascii_case(name);
-    if let Some((_, tls)) = SCHEMES.iter().find(is_given) {
-        return Ok((*tls, scheme.len() + "://".len()));
+    let is_given = |(name, _): &&(&str, Transport)| scheme.eq_ignore_ascii_case(name);
+    if let Some((_, transport)) = SCHEMES.iter().find(is_given) {
+        return Ok((*transport, scheme.len() + "://".len()));
     }
     let all: Vec<&str> = schemes().collect();
     let all = all.join(", ");
@@ -232,7 +277,7 @@ fn set_options(config: &mut Config, query: &str, start: usize) -> Result<bool> {
         let part = format!("option {name}");
         let value = percent_decode(value, position + name.len() + 1, &part)?;
         row.set(config, &value)?;
-        has_password |= row.is_secret();
+        has_password |= row.gives_password;
         position += option.len() + 1;
     }
     Ok(has_password)
@@ -267,14 +312,30 @@ fn percent_decode(text: &str, start: usize, part: &str) -> Result<Zeroizing<Stri
     Ok(Zeroizing::new(decoded.to_owned()))
 }
 
-/// The seeds as a URL, without credentials, which are separate options.
+/// The characters of a path that a URL gives another meaning.
+const NOT_IN_PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'%')
+    .add(b'?')
+    .add(b'#')
+    .add(b'@')
+    .add(b',');
+
+/// The seeds as a URL, without credentials and database, which are separate options.
 pub(super) fn format_url(config: &Config) -> String {
-    let Some((scheme, _)) = SCHEMES
-        .iter()
-        .find(|(_, tls)| *tls == config.tls && !config.seeds.is_empty())
-    else {
+    let transport = match config.tls {
+        true => Transport::Tls,
+        false if config.is_unix() => Transport::UnixSocket,
+        false => Transport::Tcp,
+    };
+    let mut schemes = SCHEMES.iter().filter(|_| !config.seeds.is_empty());
+    let Some((scheme, _)) = schemes.find(|(_, of)| *of == transport) else {
         return String::new();
     };
-    let seeds: Vec<String> = config.seeds.iter().map(Address::to_string).collect();
+    let text = |seed: &Address| match seed.is_unix() {
+        true => utf8_percent_encode(&seed.host, NOT_IN_PATH).to_string(),
+        false => seed.to_string(),
+    };
+    let seeds: Vec<String> = config.seeds.iter().map(text).collect();
     format!("{scheme}://{}", seeds.join(","))
 }

@@ -51,6 +51,18 @@ pub unsafe fn text_arg<'a>(pointer: *const c_char, name: &str) -> Result<&'a str
     std::str::from_utf8(bytes).map_err(|_| Error::invalid(format_args!("{name} is not UTF-8")))
 }
 
+/// The same; NULL is the empty text.
+///
+/// # Safety
+/// As [`text_arg`], except that `pointer` may be NULL.
+pub unsafe fn optional_text_arg<'a>(pointer: *const c_char, name: &str) -> Result<&'a str> {
+    match pointer.is_null() {
+        true => Ok(""),
+        // SAFETY: the same rule.
+        false => unsafe { text_arg(pointer, name) },
+    }
+}
+
 /// Up to this many arguments are listed on the stack.
 const STACK_ARGS: usize = 16;
 

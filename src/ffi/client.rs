@@ -1,6 +1,6 @@
 //! ## Connecting
 
-use super::args::{bytes_arg, text_arg};
+use super::args::{bytes_arg, optional_text_arg, text_arg};
 use super::panic_boundary::{
     catch_panic, catch_panic_without_pthread_cancel, panic_error, return_reply,
 };
@@ -38,12 +38,20 @@ fn failed_client(message: &str) -> *mut rdc_client {
 /// one reachable host is enough. The scheme rediss means TLS; valkey and valkeys mean the
 /// same as redis and rediss. The options after the "?" are listed in CONFIGURATION.md.
 ///
-/// With TLS, the files that the options name are read once, in this call. Each node must
-/// prove with its certificate that it is the host that the client connects to.
+/// "redis://h1:7000/3" selects database 3 on every connection. "unix:///path?database=3" is the
+/// unix socket of one server that is no cluster (docs/databases.md).
 ///
-/// Takes at most timeout_ms (default 5000 ms). Never returns NULL: if connecting fails,
-/// rdc_client_error() returns the reason, and every command on the client returns the same
-/// error. Close the client with rdc_close() in both cases.
+/// The files that the options name are read in this call, and again when they change. With
+/// TLS, each node must prove with its certificate that it is the host that the client connects to.
+///
+/// Waits at most timeout_ms (default 5000 ms), also for a cluster that is not ready yet: a
+/// refused connection, an unknown name, a node that loads its data, no slots. Does not wait
+/// where waiting does not help, such as for a wrong password. With lazy=yes, sends nothing and
+/// waits for nothing.
+///
+/// Never returns NULL. If the client did not connect, rdc_client_error() returns the reason,
+/// and each later call tries again within its own timeout. An invalid URL, option or file is
+/// final: every call returns that error. Close the client with rdc_close() in all cases.
 ///
 /// # Safety
 /// Header rule 3.
@@ -77,9 +85,11 @@ pub unsafe extern "C" fn rdc_create_with(options: *const rdc_options) -> *mut rd
     })
 }
 
-/// Returns why the client could not connect, as one line that begins with the name of the
-/// error code; NULL if it connected. The result never changes, and lives as long as the
-/// client. For a closed client, a static text says that it was closed. Does no I/O.
+/// Returns why the client did not connect when it was created, as one line that begins with
+/// the name of the error code; NULL if it connected then, is lazy, or is a derived handle
+/// without an error of its own. The result never changes, also when the client connects later:
+/// the entry "connected" of rdc_stats() says whether it is connected now. The text lives as
+/// long as the client. For a closed client, a static text says that it was closed. Does no I/O.
 ///
 /// # Safety
 /// Header rule 1.
@@ -110,7 +120,8 @@ fn derive(client: *const rdc_client, f: impl FnOnce(&Client) -> Result<Client>) 
 
 /// Returns a derived handle: another handle on the same cluster, with one option changed. The
 /// option must be one that CONFIGURATION.md marks as per handle, such as timeout_ms,
-/// read_from, readonly or retry_writes. Does no I/O. Never returns NULL: if the option or its
+/// read_from, readonly, retry_writes or database; with another database, the new handle has
+/// connections of its own. Does no I/O. Never returns NULL: if the option or its
 /// value is invalid, rdc_client_error() of the new handle returns the reason. Close it with
 /// rdc_close(), before or after the handle it was derived from.
 ///
@@ -147,7 +158,7 @@ pub unsafe extern "C" fn rdc_readonly(client: *const rdc_client) -> *mut rdc_cli
 /// or retried. What was said on the connection is never lost in silence: when it breaks or the
 /// slot moves, commands fail with RDC_ERR_IO and rdc_reply_sent() 0 until RESET, or the like
 /// was said again. A lost transaction also ends with EXEC, DISCARD or UNWATCH. RESET gives the
-/// state of a new connection. Close the handle with rdc_close().
+/// state of a new connection, in the database of the handle. Close the handle with rdc_close().
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -161,6 +172,45 @@ pub unsafe extern "C" fn rdc_pin(
         // SAFETY: header rule 3.
         Ok(client.pin(unsafe { bytes_arg(key, key_len, "key") }?))
     })
+}
+
+/// Replaces the credentials on all handles of the cluster: derived, read-only and pinned ones,
+/// in all threads. user is NULL or "" for the default user; password is NULL or "" to send
+/// none. Does no I/O. Connections that are opened from now on use the new credentials. A
+/// connection that is open sends AUTH by itself when it is next idle, before its next command.
+/// What is running goes on. A server that refuses the new credentials keeps the open
+/// connections with the user that they have; the log and rdc_stats() say so. A pinned handle
+/// keeps its user if the caller has sent AUTH on it, and until its transaction ends.
+/// Connections that are open keep their user if password is NULL. Files of the options
+/// user_file and password_file are not read any more. A child that is forked later has the new
+/// credentials. Any thread may call it. Returns RDC_OK, or RDC_ERR_INVALID: the handle is NULL
+/// or closed or could not be created, a text is not UTF-8 or longer than 64 KiB, the user
+/// contains a control character, or there is a user and no password. Then nothing changes.
+///
+/// # Safety
+/// Header rules 1 and 3.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rdc_set_credentials(
+    client: *const rdc_client,
+    user: *const c_char,
+    password: *const c_char,
+) -> i32 {
+    catch_panic_without_pthread_cancel(
+        |_| Code::Internal as i32,
+        || {
+            let changed = acquire(client).and_then(|handle| {
+                // SAFETY: header rule 3.
+                let user = unsafe { optional_text_arg(user, "user") }?;
+                // SAFETY: header rule 3.
+                let password = unsafe { optional_text_arg(password, "password") }?;
+                handle.client.set_credentials(user, password)
+            });
+            match changed {
+                Ok(()) => Code::Ok as i32,
+                Err(_) => Code::Invalid as i32,
+            }
+        },
+    )
 }
 
 /// Ends the calls that other threads are making on this handle, within 10 ms: they return

@@ -29,7 +29,9 @@ use std::ffi::c_char;
 /// that changes the state of one node (SHUTDOWN, CLUSTER RESET ...) returns RDC_ERR_INVALID:
 /// rdc_command_to() selects the node. WAIT and WAITAOF return RDC_ERR_INVALID: they are for
 /// pipelines and pinned handles. SCAN iterates over the whole cluster, with cursors of the
-/// library. docs/commands.md has the details.
+/// library. docs/commands.md has the details. A server without cluster support has all keys:
+/// it takes every command whole, and none is refused because of its slots or because it is
+/// for one node (docs/standalone.md).
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -69,8 +71,8 @@ pub unsafe extern "C" fn rdc_command_resp(
 }
 
 /// As rdc_command(), to a chosen destination. One node: "slot:N", "key:K", "random", or
-/// "host:port" for a node of the cluster (redirections are not followed). Several nodes:
-/// "all", "primaries" or "replicas"; the reply is a MAP from "host:port" to the reply of that
+/// "host:port" for a node of the cluster (redirections are not followed; with a unix socket, its
+/// path). Several nodes: "all", "primaries" or "replicas"; the reply is a MAP from "host:port" to the reply of that
 /// node.
 ///
 /// # Safety

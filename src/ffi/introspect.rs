@@ -11,16 +11,17 @@ use std::ffi::c_char;
 
 /// ## Introspection
 ///
-/// Returns the known topology: an ARRAY of shards. Does no I/O. The caller frees the reply.
+/// Returns the known topology: an ARRAY of shards, empty before the client has connected. Does
+/// no I/O. The caller frees the reply.
 ///
-/// A shard is a map of "slots" (an array of [first, last]), "primary" (nil if unknown) and
-/// "replicas". A node is a map of:
-///   "address"      "host:port"
+/// A shard is a map of "slots" (an array of [first, last]), "primary" (nil if unknown),
+/// "replicas" and "database" (the number of the handle's database). A node is a map of:
+///   "address"      "host:port", or the path of a unix socket
 ///   "id"           the node id
 ///   "zone"         its availability zone, or nil
 ///   "health"       "healthy" or "unhealthy"
 ///   "ejected_ms"   for how many more milliseconds reads avoid the node after failures
-///   "connections"  the number of open connections
+///   "connections"  the number of open connections, in all databases
 ///   "reads"        reads for which the node was chosen among several
 ///   "rtt_us"       smoothed round-trip time in microseconds; -1 if not measured
 ///   "in_flight"    commands in flight, of handles that read from replicas
@@ -79,7 +80,8 @@ pub unsafe extern "C" fn rdc_key_slot(key: *const c_char, len: usize) -> i32 {
 
 /// Returns how a command would be routed, without sending it. Does no I/O. The caller frees
 /// the reply, which is a map of "command", "known" (0 for a command that is not in the
-/// library's table, such as a module's), "keys", "slots", "access" ("read" or "write"),
+/// library's table, such as a module's), "keys", "slots" (empty for a server without cluster
+/// support), "access" ("read" or "write"), "database" (its number),
 /// "read_from", "nodes" (the nodes that may get it), "others" (a map from every other node to
 /// the reason why not), "policy" and, if the command would be rejected, "error".
 ///

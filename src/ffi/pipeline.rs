@@ -363,6 +363,8 @@ unsafe fn execute(
 /// On a read-only client, a pipeline that contains a write is not sent: every element is
 /// RDC_ERR_READONLY.
 ///
+/// If the client is not connected and cannot connect, the reply is one ERROR.
+///
 /// Takes at most timeout_ms. Empties the pipeline in any case. The caller frees the reply.
 ///
 /// # Safety
@@ -374,9 +376,9 @@ pub unsafe extern "C" fn rdc_pipeline_execute(pipeline: *mut rdc_pipeline) -> *m
 }
 
 /// As rdc_pipeline_execute(), inside MULTI and EXEC: either all commands run, with no other
-/// command between them, or none. All keys must be in one slot (use {hash tags}). Otherwise
-/// the reply is RDC_ERR_CROSSSLOT, and nothing is sent. Without a key, the transaction runs
-/// at any primary. If the server rejects the transaction, the reply is its ERROR.
+/// command between them, or none. On a cluster, all keys must be in one slot (use {hash
+/// tags}). Otherwise the reply is RDC_ERR_CROSSSLOT, and nothing is sent. Without a key, the
+/// transaction runs at any primary. If the server rejects the transaction, the reply is its ERROR.
 ///
 /// The user needs the right to MULTI. Each node is asked for it once, before the first
 /// transaction. If a node refuses MULTI later, its commands run one by one: the reply is an

@@ -138,8 +138,8 @@ pub unsafe extern "C" fn rdc_reply_find(
     }
 }
 
-/// Returns "host:port" of the node that sent the reply, or that the error is about. NULL if
-/// no node or several nodes sent it. Elements have a node only in the reply of a pipeline. The
+/// Returns "host:port" of the node that sent the reply, or that the error is about; of a unix
+/// socket, its path. NULL if no node or several nodes sent it. Elements have a node only in the reply of a pipeline. The
 /// string belongs to the reply.
 ///
 /// # Safety

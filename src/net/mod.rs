@@ -21,12 +21,12 @@ mod sys;
 mod wait;
 
 pub use conn::{
-    Chunk, Connection, ConnectionKind, MemoryBudget, ReportedIdentity, Tls, is_node_id,
-    release_time,
+    Chunk, Connection, ConnectionKind, CredentialCounters, CredentialStore, Greeting, MemoryBudget,
+    ReportedIdentity, ReportedRole, Security, is_node_id, release_time,
 };
 pub use node::{
-    FreshnessProof, Health, Link, NodeCounters, NodeIdentity, NodeLoad, NodeState, OffsetSample,
-    ReplicaFreshness,
+    ExpectedRole, FreshnessProof, Health, Link, NodeCounters, NodeIdentity, NodeLoad, NodeState,
+    OffsetSample, ReplicaFreshness,
 };
 pub use peer::{Peer, PeerContext};
 pub use pool::TryAcquire;

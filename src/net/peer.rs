@@ -1,6 +1,6 @@
 //! One node as this client uses it: its address, its state and the connections to it.
 
-use super::conn::{Connection, ConnectionKind, Endpoint, MemoryBudget, ReportedIdentity, Tls};
+use super::conn::{Connection, ConnectionKind, Endpoint, Greeting, MemoryBudget, Security};
 use super::node::{NodeIdentity, NodeState};
 use super::pool::{Connector, Pool, TryAcquire};
 use super::sys::DescriptorRegistry;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct PeerContext {
     pub config: Arc<Config>,
-    pub tls: Option<Tls>,
+    pub security: Arc<Security>,
     pub descriptors: Arc<DescriptorRegistry>,
     pub memory: Arc<MemoryBudget>,
 }
@@ -43,8 +43,27 @@ pub struct Peer {
 struct UsedPeer {
     /// Also holds the state of the node, so that it is stored once.
     connector: Arc<Connector>,
-    /// One for each [`ConnectionKind`], created on first use.
-    pools: [OnceBox<Pool>; 5],
+    /// The pools of the database that was used first. In a large cluster, most nodes are never used.
+    pools: OnceBox<DatabasePools>,
+}
+
+/// The pools of one database: one for each use of a connection, created when it is needed.
+#[derive(Debug)]
+struct DatabasePools {
+    database: u16,
+    pools: [OnceBox<Pool>; ConnectionKind::USAGES],
+    /// Those of the database that was used next.
+    next: OnceBox<DatabasePools>,
+}
+
+impl DatabasePools {
+    fn new(database: u16) -> Box<DatabasePools> {
+        Box::new(DatabasePools {
+            database,
+            pools: Default::default(),
+            next: OnceBox::new(),
+        })
+    }
 }
 
 impl Deref for Peer {
@@ -83,14 +102,14 @@ impl Peer {
             let endpoint = Endpoint::new(
                 self.address.clone(),
                 context.config.clone(),
-                context.tls.as_ref(),
+                context.security.clone(),
                 context.descriptors.clone(),
             );
             let memory = context.memory.clone();
             let connector = Connector::new(endpoint, identity.clone(), memory);
             Box::new(UsedPeer {
                 connector: Arc::new(connector),
-                pools: Default::default(),
+                pools: OnceBox::new(),
             })
         })
     }
@@ -140,10 +159,11 @@ impl Peer {
         }
     }
 
-    /// The number of open connections.
+    /// The number of open connections, in all databases.
     pub fn connections(&self) -> usize {
-        let used = self.used.get().into_iter();
-        let pools = used.flat_map(|used| used.pools.iter().filter_map(OnceBox::get));
+        let first = self.used.get().and_then(|used| used.pools.get());
+        let databases = std::iter::successors(first, |of| of.next.get());
+        let pools = databases.flat_map(|of| of.pools.iter().filter_map(OnceBox::get));
         pools.map(Pool::open).sum()
     }
 
@@ -188,6 +208,20 @@ impl Peer {
         self.pool(kind).try_acquire(call)
     }
 
+    /// Whether the connection has the current credentials, or its node has refused them.
+    pub fn has_current_credentials(&self, connection: &Connection) -> bool {
+        self.connector().has_current_credentials(connection)
+    }
+
+    /// Sends changed credentials on an open connection. See [`Connector::reauthenticate`].
+    pub fn reauthenticate(
+        &self,
+        connection: &mut Connection,
+        attempt: Attempt<'_>,
+    ) -> Result<bool> {
+        self.connector().reauthenticate(connection, attempt)
+    }
+
     /// Takes back a connection from [`Peer::acquire`]; drops it if anything is in flight on it.
     pub fn release(&self, kind: ConnectionKind, connection: Box<Connection>, used: Time) {
         self.pool(kind).release(connection, used);
@@ -228,10 +262,23 @@ impl Peer {
     /// Opens a connection to ask for the topology. See [`Connector::open_for_discovery`].
     pub fn open_for_discovery(
         &self,
+        database: u16,
         first: &[CommandBody<'_>],
         attempt: Attempt<'_>,
-    ) -> Result<(Box<Connection>, ReportedIdentity)> {
-        self.connector().open_for_discovery(first, attempt)
+    ) -> Result<(Box<Connection>, Greeting)> {
+        self.connector()
+            .open_for_discovery(database, first, attempt)
+    }
+
+    /// See [`Connector::address_of`].
+    pub fn address_of(&self, connection: &Connection) -> Address {
+        self.connector().address_of(connection)
+    }
+
+    /// See [`Connector::try_other_address`].
+    pub fn try_other_address(&self) -> bool {
+        let used = self.used.get();
+        used.is_some_and(|used| used.connector.try_other_address())
     }
 
     /// The next connection resolves the host's name again. False if the host is an address.
@@ -244,28 +291,29 @@ impl Peer {
 impl UsedPeer {
     #[inline]
     fn pool(&self, kind: ConnectionKind) -> &Pool {
-        let at = match kind {
-            ConnectionKind::Primary => 0,
-            ConnectionKind::Replicas => 1,
-            ConnectionKind::Blocking => 2,
-            ConnectionKind::BlockingReplicas => 3,
-            ConnectionKind::FreshnessProbe => 4,
-        };
-        match self.pools[at].get() {
-            Some(pool) => pool,
-            None => self.create_pool(at, kind),
+        if let Some(first) = self.pools.get()
+            && first.database == kind.database()
+            && let Some(pool) = first.pools[kind.usage()].get()
+        {
+            return pool;
         }
+        self.other_pool(kind)
     }
 
-    /// Of threads that create the same pool, all use the first one stored.
+    /// A pool of another database than the first one, or a new pool. Of threads that create the same one, all use the
+    /// first that is stored.
     #[cold]
-    fn create_pool(&self, at: usize, kind: ConnectionKind) -> &Pool {
-        let max = match kind {
-            // Unlimited: a blocking command never waits for another one to end.
-            ConnectionKind::Blocking | ConnectionKind::BlockingReplicas => usize::MAX,
-            ConnectionKind::FreshnessProbe => 1,
-            _ => self.connector.config().connections_per_node,
+    fn other_pool(&self, kind: ConnectionKind) -> &Pool {
+        let mut link = &self.pools;
+        let of_database = loop {
+            let of_database = link.get_or_init(|| DatabasePools::new(kind.database()));
+            if of_database.database == kind.database() {
+                break of_database;
+            }
+            link = &of_database.next;
         };
-        self.pools[at].get_or_init(|| Box::new(Pool::new(kind, max, self.connector.clone())))
+        let max = kind.max_connections(self.connector.config().connections_per_node);
+        of_database.pools[kind.usage()]
+            .get_or_init(|| Box::new(Pool::new(kind, max, self.connector.clone())))
     }
 }

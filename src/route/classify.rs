@@ -177,8 +177,8 @@ impl<'a> Classified<'a> {
                 "turns a connection into a stream, which this library cannot read"
             }
             (StateChange::Begins(StatePart::Database), _) => {
-                "changes the database of a connection, and this handle shares its connections: use a handle from \
-                 rdc_pin() for another database of a server that has several"
+                "changes the database of a connection, and this handle shares its connections: use the option database \
+                 (in rdc_with() for a handle of another database), or a handle from rdc_pin()"
             }
             (StateChange::Begins(StatePart::User) | StateChange::Hello, _) => {
                 "changes the user or the protocol of a connection, and this handle shares its connections: use the \

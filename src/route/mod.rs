@@ -34,7 +34,7 @@ pub use merge::{Merge, merge};
 pub use missing_key::may_be_missing_key;
 pub use recovery::{
     ErrorContext, RetryAction, RetryPlan, action_for_failure, action_for_reply, backoff_us,
-    leaves_time_for_write, redirect_backoff_us, was_cut_short,
+    leaves_time_for_write, may_pass, redirect_backoff_us, was_cut_short,
 };
 pub use refusal::{Wording, is_refusal, is_refused_by_transaction};
 pub use route::{Nodes, Route, RouteOptions, crossslot, printable, route};

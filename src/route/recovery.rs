@@ -55,6 +55,8 @@ pub struct RetryPlan {
     pub wait: bool,
     /// The node refused the command, so it has certainly not run.
     pub refused: bool,
+    /// The node was the primary and is a replica now.
+    pub demoted: bool,
 }
 
 /// The action after an error reply.
@@ -113,9 +115,10 @@ pub fn action_for_reply(text: &[u8], from: &Address, context: ErrorContext) -> R
             wait: !context.any_replica_ok,
             ..refused
         }),
-        // A demoted primary that does not answer MOVED yet.
+        // A demoted primary that does not answer MOVED yet, or never will: it has no cluster support.
         b"READONLY" if !context.node_chosen_by_caller => RetryAction::Retry(RetryPlan {
             refresh: true,
+            demoted: true,
             ..refused
         }),
         // EVALSHA of a script that the node does not have: nothing ran.
@@ -123,6 +126,7 @@ pub fn action_for_reply(text: &[u8], from: &Address, context: ErrorContext) -> R
         // The command was blocking when its node was demoted; it changed nothing.
         b"UNBLOCKED" => RetryAction::Retry(RetryPlan {
             refresh: true,
+            demoted: true,
             ..refused
         }),
         _ => RetryAction::Refused(code_of(error_code)),
@@ -173,6 +177,16 @@ pub fn action_for_failure(error: &Error, context: ErrorContext) -> RetryAction {
             wait: !context.any_replica_ok,
             ..RetryPlan::default()
         }),
+    }
+}
+
+/// Whether a client that could not connect for this reason may connect later, without a change of its options.
+pub fn may_pass(error: &Error) -> bool {
+    match error.code {
+        // The nodes are not there yet, or do not serve yet. A proxy without a server behind it closes connections. A
+        // handshake ends with an error of the server only if the server is busy: it loads its data, for example.
+        Code::Connect | Code::Io | Code::Timeout | Code::Down | Code::Server => true,
+        _ => false,
     }
 }
 

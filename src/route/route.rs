@@ -11,7 +11,7 @@ use super::keys::{check, each_key};
 use super::merge::{Merge, merge_of};
 use crate::error::{Code, Error, Result};
 use crate::sim_hooks::sim_panic_point;
-use crate::topology::{SLOTS, key_slot};
+use crate::topology::{KeySpace, SLOTS, key_slot};
 
 /// The nodes that receive a command without keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +41,10 @@ pub enum Route {
     Writes,
 }
 
-/// The options of a handle that affect routes.
+/// What routes depend on beside the command.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RouteOptions {
+    pub key_space: KeySpace,
     /// Split a command that is atomic on one server (MSET) when its keys are in several slots.
     pub split_writes: bool,
 }
@@ -54,19 +55,24 @@ pub fn route(row: &Row, args: &[&[u8]], options: RouteOptions) -> Result<Route> 
     check(row, args)?;
     let only_key = usize::from(row.only_key);
     if only_key != 0 {
-        return Ok(Route::Slot(key_slot(args[only_key])));
+        return Ok(Route::Slot(options.key_space.slot(args[only_key])));
     }
     route_by_keys(row, args, options)
 }
 
 fn route_by_keys(row: &Row, args: &[&[u8]], options: RouteOptions) -> Result<Route> {
     let keys = key_positions(row, args)?;
+    let key_space = options.key_space;
     let Some(first) = keys.first().copied() else {
-        return route_without_keys(row, args);
+        return match key_space {
+            KeySpace::HashSlots => route_without_keys(row, args),
+            KeySpace::OneSlot => Ok(route_to_one_server(row, args)),
+        };
     };
     let key = |at: u32| args[at as usize];
-    let slot = key_slot(key(first));
-    let Some(stray) = keys.iter().copied().find(|k| key_slot(key(*k)) != slot) else {
+    let slot = key_space.slot(key(first));
+    let is_stray = |at: &u32| key_space.slot(key(*at)) != slot;
+    let Some(stray) = keys.iter().copied().find(is_stray) else {
         return Ok(if row.flags.has(Flag::PrimaryOnly) {
             Route::Primary(slot)
         } else {
@@ -113,6 +119,16 @@ fn route_without_keys(row: &Row, args: &[&[u8]]) -> Result<Route> {
         (Request::SlotNumber, _) => Route::Primary(slot_number(row, args)?),
         _ => Route::AnyNode,
     })
+}
+
+/// The route of a command without keys if one server has all keys: to that server, and not to its replicas, as if it had
+/// none. A read that every node answers alike may go to a replica.
+fn route_to_one_server(row: &Row, args: &[&[u8]]) -> Route {
+    match (row.request, access(row, args)) {
+        (Request::Writes, _) => Route::Writes,
+        (Request::Default, Access::Read) => Route::AnyNode,
+        _ => Route::Primary(0),
+    }
 }
 
 /// The slot that argument 2 names.
@@ -176,8 +192,16 @@ mod tests {
     use crate::route::find;
 
     fn route_of(words: &str, split_writes: bool) -> Result<Route> {
+        let options = RouteOptions {
+            split_writes,
+            ..RouteOptions::default()
+        };
+        route_with(words, options)
+    }
+
+    fn route_with(words: &str, options: RouteOptions) -> Result<Route> {
         let args: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
-        route(find(&args).unwrap(), &args, RouteOptions { split_writes })
+        route(find(&args).unwrap(), &args, options)
     }
 
     #[test]
@@ -331,6 +355,61 @@ mod tests {
                 Code::Invalid,
                 "{words}"
             );
+        }
+    }
+
+    #[test]
+    fn one_server_takes_each_command_whole() {
+        for split_writes in [false, true] {
+            let options = RouteOptions {
+                key_space: KeySpace::OneSlot,
+                split_writes,
+            };
+            for (words, expected) in [
+                ("GET a", "Slot(0)"),
+                ("MGET a b", "Slot(0)"),
+                ("MSET a 1 b 2", "Slot(0)"),
+                ("MSETNX a 1 b 2", "Slot(0)"),
+                ("DEL a b", "Slot(0)"),
+                ("UNLINK a b", "Slot(0)"),
+                ("EXISTS a b", "Slot(0)"),
+                ("TOUCH a b", "Slot(0)"),
+                ("JSON.MGET a b $", "Slot(0)"),
+                ("JSON.MSET a $ 1 b $ 2", "Slot(0)"),
+                ("TS.MADD a 1 2 b 1 2", "Slot(0)"),
+                ("CMS.MERGE a 1 b", "Slot(0)"),
+                ("RENAME a b", "Slot(0)"),
+                ("SINTER a b", "Slot(0)"),
+                ("EVAL x 2 a b", "Slot(0)"),
+                ("BLPOP a b 0", "Slot(0)"),
+                ("XREAD STREAMS a b 0 0", "Slot(0)"),
+                ("HSCAN k 0", "Primary(0)"),
+                ("SCAN 0", "Primary(0)"),
+                ("KEYS *", "Primary(0)"),
+                ("DBSIZE", "Primary(0)"),
+                ("FLUSHALL", "Primary(0)"),
+                ("RANDOMKEY", "Primary(0)"),
+                ("INFO", "Primary(0)"),
+                ("CONFIG SET maxmemory 1", "Primary(0)"),
+                ("SCRIPT LOAD x", "Primary(0)"),
+                ("PUBSUB CHANNELS", "Primary(0)"),
+                ("PUBLISH c m", "Primary(0)"),
+                ("EVAL x 0", "Primary(0)"),
+                ("SHUTDOWN", "Primary(0)"),
+                ("SWAPDB 0 1", "Primary(0)"),
+                ("CLIENT KILL a:1", "Primary(0)"),
+                ("PING", "Primary(0)"),
+                ("ECHO x", "AnyNode"),
+                ("TIME", "AnyNode"),
+                ("WAIT 1 0", "Writes"),
+            ] {
+                let route = route_with(words, options).unwrap();
+                assert_eq!(format!("{route:?}"), expected, "{words}");
+            }
+            for words in ["MSET a", "RENAME a", "EVAL x 3 a b"] {
+                let error = route_with(words, options).unwrap_err();
+                assert_eq!(error.code, Code::Invalid, "{words}");
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 
 use super::info::error_reply;
 use super::key_slot::SLOTS;
-use super::view::{ClusterView, NodeEntry, Source, ViewBuilder, resolve_address};
+use super::view::{ClusterView, NodeEntry, Source, ViewBuilder, is_unspecified, resolve_address};
 use crate::address::Address;
 use crate::error::Result;
 use crate::resp::{Kind, View};
@@ -142,13 +142,14 @@ fn parse_slots_node<'a>(node: View<'a>, from: &Address) -> Option<NodeEntry<'a>>
         return None;
     }
     let (host, port) = (parse_host(node.at(0)?)?, node.at(1)?.int()?);
-    let id = node.at(2).and_then(parse_id);
+    let (id, metadata) = (node.at(2).and_then(parse_id), node.at(3));
+    let host = usable_host(host, metadata);
     Some(NodeEntry {
         key: key_of(id, host, port, from),
         value: node,
         host,
         port,
-        metadata: node.at(3),
+        metadata,
         online: true,
         offset: None,
     })
@@ -167,7 +168,10 @@ fn parse_shards_node<'a>(node: View<'a>, from: &Address, tls: bool) -> Option<No
         Some(endpoint) => parse_host(endpoint)?,
         None => return None,
     };
-    let id = node.find("id").and_then(parse_id);
+    let (id, host) = (
+        node.find("id").and_then(parse_id),
+        usable_host(host, Some(node)),
+    );
     let health = node.find("health").and_then(View::text);
     let offset = node.find("replication-offset").and_then(View::int);
     Some(NodeEntry {
@@ -193,6 +197,18 @@ fn parse_id<'a>(value: View<'a>) -> Option<&'a str> {
     value
         .str()
         .filter(|id| !id.is_empty() && id.len() <= MAX_ID)
+}
+
+/// The host to connect to, of the one that a node announces and its metadata.
+fn usable_host<'a>(host: Option<&'a str>, metadata: Option<View<'a>>) -> Option<&'a str> {
+    match (host, metadata) {
+        // Until a node has a hostname, its IP address is the only way to it.
+        (Some("?"), Some(metadata)) => {
+            let ip = metadata.find("ip").and_then(View::str);
+            ip.filter(|ip| !is_unspecified(ip)).or(host)
+        }
+        _ => host,
+    }
 }
 
 /// The identity of a node within a reply: its id, or its address if it has none.

@@ -63,6 +63,7 @@ mod tests {
             // Announced by a node that never learned its own address.
             ("MOVED 1 0.0.0.0:7001", false, 1, "10.0.0.9", 7001),
             ("MOVED 1 :::7001", false, 1, "10.0.0.9", 7001),
+            ("ASK 1 [::]:7001", true, 1, "10.0.0.9", 7001),
             ("moved 12 h:7001", false, 12, "h", 7001),
             ("ask 12 h:7001", true, 12, "h", 7001),
             ("MOVED 12 h:7001 and other words", false, 12, "h", 7001),

@@ -1,8 +1,13 @@
 //! INFO replication: the replication state of a node.
 
 use super::info::error_reply;
+use super::view::resolve_address;
+use crate::address::Address;
 use crate::error::{Code, Error, Result};
 use crate::resp::{Kind, View};
+
+/// Maximum number of replicas of a server. The limit bounds memory.
+const MAX_REPLICAS: usize = 256;
 
 /// The replication state of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,10 +20,15 @@ pub struct ReplicationView {
     /// How many bytes of the history it has executed. For a primary `master_repl_offset`, for a
     /// replica `slave_repl_offset` (not `slave_read_repl_offset`, which counts bytes received).
     pub offset: u64,
+    /// For a replica: the address of its primary, as it was given to the replica.
+    pub primary_address: Option<Address>,
+    /// For a primary: its replicas that have received its data, by the addresses that they announce
+    /// (`replica-announce-ip`, `replica-announce-port`).
+    pub replicas: Vec<Address>,
 }
 
-/// Parses the reply to INFO replication. Unknown lines are ignored.
-pub fn replication(reply: View<'_>) -> Result<ReplicationView> {
+/// Parses the reply of the node at `from` to INFO replication. Unknown lines are ignored.
+pub fn replication(reply: View<'_>, from: &Address) -> Result<ReplicationView> {
     if reply.kind() == Kind::Error {
         return Err(error_reply(reply));
     }
@@ -50,7 +60,38 @@ pub fn replication(reply: View<'_>) -> Result<ReplicationView> {
         history: field("master_replid").unwrap_or_default().to_string(),
         // A replica without data reports -1, or no offset.
         offset: offset.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+        primary_address: match (field("master_host"), number("master_port")) {
+            (Some(host), Some(port)) if !primary => resolve_address(Some(host), port, from).ok(),
+            _ => None,
+        },
+        replicas: match primary {
+            true => online_replicas(text, from),
+            false => Vec::new(),
+        },
     })
+}
+
+/// The addresses in lines such as `slave0:ip=10.0.0.2,port=6379,state=online,offset=98,lag=0`.
+fn online_replicas(text: &str, from: &Address) -> Vec<Address> {
+    let replicas = text.lines().filter_map(|line| {
+        let (name, fields) = line.split_once(':')?;
+        let number = name
+            .strip_prefix("slave")
+            .or(name.strip_prefix("replica"))?;
+        number.parse::<u32>().ok()?;
+        let field = |name: &str| {
+            let mut fields = fields.split(',').filter_map(|field| field.split_once('='));
+            fields
+                .find(|(n, _)| *n == name)
+                .map(|(_, value)| value.trim())
+        };
+        if field("state") != Some("online") {
+            return None;
+        }
+        let port = field("port")?.parse().ok()?;
+        resolve_address(field("ip"), port, from).ok()
+    });
+    replicas.take(MAX_REPLICAS).collect()
 }
 
 #[cfg(test)]
@@ -61,7 +102,11 @@ mod tests {
     fn parse(lines: &[&str]) -> Result<ReplicationView> {
         let text = lines.join("\r\n");
         let reply = decode(format!("${}\r\n{text}\r\n", text.len()));
-        replication(reply.view())
+        replication(reply.view(), &from())
+    }
+
+    fn from() -> Address {
+        Address::new("10.0.0.9", 7000).unwrap()
     }
 
     #[test]
@@ -81,11 +126,14 @@ mod tests {
             link_up: true,
             history: "aeaf5ba07a21b92c7b41c4b2263be7059be8b21a".to_string(),
             offset: 994,
+            primary_address: None,
+            replicas: vec![Address::new("127.0.0.1", 7003).unwrap()],
         };
         assert_eq!(primary.unwrap(), expected);
         let replica = [
             "role:slave",
             "master_host:127.0.0.1",
+            "master_port:7001",
             "master_link_status:up",
             "master_sync_in_progress:0",
             "slave_read_repl_offset:994",
@@ -97,12 +145,14 @@ mod tests {
         let behind = ReplicationView {
             primary: false,
             offset: 980,
+            primary_address: Some(Address::new("127.0.0.1", 7001).unwrap()),
+            replicas: Vec::new(),
             ..expected
         };
         assert_eq!(parse(&replica).unwrap(), behind);
         for (line, instead) in [
-            (2, "master_link_status:down"),
-            (3, "master_sync_in_progress:1"),
+            (3, "master_link_status:down"),
+            (4, "master_sync_in_progress:1"),
         ] {
             let mut cut_off = replica;
             cut_off[line] = instead;
@@ -117,13 +167,41 @@ mod tests {
     }
 
     #[test]
+    fn replicas_are_listed_by_their_announced_addresses() {
+        let primary = parse(&[
+            "role:master",
+            "connected_slaves:6",
+            "slave0:ip=10.0.0.2,port=6379,state=online,offset=98,lag=0",
+            "slave1:ip=redis-2.example,port=16379,state=online,offset=98,lag=1,type=replica",
+            // It has no data yet.
+            "slave2:ip=10.0.0.4,port=6379,state=wait_bgsave,offset=0,lag=0",
+            "slave3:ip=fd00::5,port=6379,state=online,offset=98,lag=0",
+            // Not announced: it is on the host of the primary.
+            "slave4:ip=,port=6380,state=online,offset=98,lag=0",
+            "slave5:ip=10.0.0.7,port=0,state=online,offset=98,lag=0",
+            "slave_read_only:1,port=1,state=online",
+        ]);
+        let replicas = primary.unwrap().replicas;
+        let shown: Vec<String> = replicas.iter().map(Address::to_string).collect();
+        assert_eq!(
+            shown,
+            [
+                "10.0.0.2:6379",
+                "redis-2.example:16379",
+                "[fd00::5]:6379",
+                "10.0.0.9:6380"
+            ]
+        );
+    }
+
+    #[test]
     fn info_without_offset_yields_no_freshness_proof() {
         for lines in [&["role:sentinel"][..], &[], &["master_repl_offset:5"]] {
             assert_eq!(parse(lines).unwrap_err().code, Code::Protocol, "{lines:?}");
         }
         let refused = decode("-NOPERM no rights for INFO\r\n");
         assert_eq!(
-            replication(refused.view()).unwrap_err().message,
+            replication(refused.view(), &from()).unwrap_err().message,
             "NOPERM no rights for INFO"
         );
     }

@@ -178,6 +178,16 @@ mod tests {
             view.other_slots,
             [(7, 9, "aa".into()), (11, 11, "aa".into())]
         );
+        // Brackets, and an IPv6 address without them.
+        for address in ["[fd00::1]:7001@17001,h", "fd00::1:7001@17001"] {
+            let nodes = format!(
+                "aa {address} master - 0 1 8 connected\n\
+                 bb 10.0.0.9:7000@17000 myself,master - 0 0 12 connected 5 [5->-aa]\n"
+            );
+            let view = parse_self_report(INFO, &nodes, &from()).unwrap();
+            let address = Address::new("fd00::1", 7001).unwrap();
+            assert_eq!(view.migrating_out[0].address, Some(address));
+        }
         // An address without a host is on the host of the node that sent the report.
         let alone = "bb :7000@1 myself,slave aa 0 0 3 connected\n";
         let view = parse_self_report(INFO, alone, &from()).unwrap();

@@ -1,6 +1,7 @@
 //! An immutable snapshot of the cluster: which shard owns which slot.
 
 use super::key_slot::SLOTS;
+use super::key_space::KeySpace;
 use super::known_ids::KnownIds;
 use super::node::Node;
 use super::node_index::NodeIndex;
@@ -8,6 +9,7 @@ use super::view::{ClusterView, NodeView, ShardView};
 use crate::address::Address;
 use crate::net::Peer;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A primary and its replicas.
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ pub struct Topology {
     by_address: Arc<NodeIndex>,
     pub shards: Arc<Vec<Shard>>,
     pub nodes: Arc<Vec<Arc<Node>>>,
-    /// One server without cluster support.
+    /// One server without cluster support, and its replicas.
     pub standalone: bool,
     /// The ids of the nodes are those that the nodes themselves report, so that a node that reports another one is
     /// another node.
@@ -85,20 +87,22 @@ impl Topology {
         }
     }
 
-    /// A standalone server, which owns all slots.
-    pub fn of_standalone(peer: Arc<Peer>) -> Topology {
-        let node = Node {
-            id: peer.address().to_string().into(),
-            zone: None,
-            peer,
-            index: 0,
-        };
+    /// A server without cluster support, which owns all slots, and its replicas.
+    pub fn of_standalone(primary: Arc<Peer>, replicas: Vec<Arc<Peer>>) -> Topology {
         let mut topology = Topology::without_owners();
-        let node = topology.add_node(node.into());
-        Arc::make_mut(&mut topology.shards).push(Shard {
-            primary: Some(node),
-            replicas: Vec::new(),
-        });
+        let mut add = |peer: Arc<Peer>| {
+            let (id, index) = (peer.address().to_string().into(), topology.nodes.len());
+            let zone = None;
+            topology.add_node(Arc::new(Node {
+                id,
+                zone,
+                peer,
+                index,
+            }))
+        };
+        let primary = Some(add(primary));
+        let replicas = replicas.into_iter().map(add).collect();
+        topology.shards = Arc::new(vec![Shard { primary, replicas }]);
         topology.owners.fill(0);
         topology.standalone = true;
         topology
@@ -174,6 +178,7 @@ impl Topology {
     /// Whether a snapshot says nothing new over this one, but for its version.
     pub fn is_equivalent(&self, other: &Topology) -> bool {
         (self.has_verified_ids || !other.has_verified_ids)
+            && self.standalone == other.standalone
             && self.owners == other.owners
             && (Arc::ptr_eq(&self.shards, &other.shards) || self.has_same_shards(other))
     }
@@ -230,6 +235,15 @@ impl Topology {
         Arc::make_mut(&mut self.nodes).push(node.clone());
         Arc::make_mut(&mut self.by_address).add(&node);
         node
+    }
+
+    /// How keys are divided into slots.
+    #[inline]
+    pub fn key_space(&self) -> KeySpace {
+        match self.standalone {
+            true => KeySpace::OneSlot,
+            false => KeySpace::HashSlots,
+        }
     }
 
     /// The shard that owns a slot.
@@ -294,6 +308,12 @@ impl Topology {
     /// Whether a shard has no replica.
     pub fn has_shard_without_replicas(&self) -> bool {
         self.shards.iter().any(|s| s.replicas.is_empty())
+    }
+
+    /// Whether no refresh can find replicas: the one server, perhaps a proxy, does not know INFO replication.
+    pub fn hides_replicas(&self) -> bool {
+        self.standalone
+            && (self.nodes.iter()).all(|node| node.peer.refuses_info.load(Ordering::Relaxed))
     }
 
     /// The slots whose primary belongs to another shard than in `before`. Slots without a primary are left out.
@@ -364,7 +384,8 @@ impl Topology {
     /// next command receives a MOVED that restores the roles. A MOVED never removes a replica: the
     /// refresh after it corrects them.
     ///
-    /// `None` also if the target is not in the topology, and [`MAX_UNCONFIRMED_NODES`] others already were not: then
+    /// `None` also for a server without cluster support: only a refresh shows that there is a cluster now. And `None` if
+    /// the target is not in the topology, and [`MAX_UNCONFIRMED_NODES`] others already were not: then
     /// only a refresh adds more.
     pub fn patched(
         &self,
@@ -372,6 +393,9 @@ impl Topology {
         to: &Address,
         peer: impl Fn() -> Arc<Peer>,
     ) -> Option<Topology> {
+        if self.standalone {
+            return None;
+        }
         let owner = *self.owners.get(usize::from(slot))?;
         let is_target = |node: &Arc<Node>| node.peer.address() == to;
         let has_primary = |shard: &Shard| shard.primary.as_ref().is_some_and(is_target);

@@ -112,6 +112,11 @@ impl<'a> Survey<'a> {
         }
     }
 
+    /// Whether a node has returned a view of the client's cluster, or of any if it knows none yet.
+    pub fn has_views(&self) -> bool {
+        !self.unchanged.is_empty() || !self.views.is_empty() || self.empty.is_some()
+    }
+
     /// Whether the client knows of a cluster.
     pub fn knows_cluster(&self) -> bool {
         !self.known.is_empty()

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::key_slot::SLOTS;
-use crate::address::Address;
+use crate::address::{Address, without_brackets};
 use crate::error::{Code, Error, Result};
 use crate::resp::View;
 
@@ -101,9 +101,9 @@ pub(super) fn resolve_address(
     match host {
         // Redis >= 7.0 with `cluster-preferred-endpoint-type hostname`, of a node without a hostname.
         Some("?") => Err("its hostname is unknown (\"?\")"),
-        Some(host) if !is_unspecified(host) => {
-            Address::new(host, port).map_err(|_| "its host is neither a name nor an IP address")
-        }
+        Some(host) if !is_unspecified(host) => Address::new(without_brackets(host), port)
+            .map_err(|_| "its host is neither a name nor an IP address"),
+        _ if from.is_unix() => Err("its host is unknown, and that of a unix socket as well"),
         _ => Ok(Address {
             host: from.host.clone(),
             port,
@@ -112,11 +112,13 @@ pub(super) fn resolve_address(
 }
 
 /// Whether a host is empty or an unspecified IP address.
-fn is_unspecified(host: &str) -> bool {
+pub(super) fn is_unspecified(host: &str) -> bool {
     // The first byte spares most hosts the parsing.
     host.is_empty()
-        || (host.starts_with(['0', ':'])
-            && host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified()))
+        || (host.starts_with(['0', ':', '['])
+            && without_brackets(host)
+                .parse()
+                .is_ok_and(|ip: IpAddr| ip.is_unspecified()))
 }
 
 /// The reply that a view is made of, for error messages.

@@ -497,6 +497,30 @@ static void logger(const rdc_client *c) {
     check(lines == before, "nothing is logged after the logger was removed");
 }
 
+static void credentials(const char *url) {
+    check(rdc_set_credentials(NULL, NULL, "p") == RDC_ERR_INVALID, "credentials of NULL");
+    rdc_client *c = rdc_create("redis://");
+    check(rdc_set_credentials(c, NULL, "p") == RDC_ERR_INVALID, "credentials of a client that has no cluster");
+    rdc_close(c);
+    check(rdc_set_credentials(c, NULL, "p") == RDC_ERR_INVALID, "credentials of a closed client");
+    c = rdc_create(url);
+    static char large[64 * 1024 + 2];
+    memset(large, 'p', sizeof large - 1);
+    check(rdc_set_credentials(c, NULL, large) == RDC_ERR_INVALID, "a password of more than 64 KiB");
+    check(rdc_set_credentials(c, large, "p") == RDC_ERR_INVALID, "a user of more than 64 KiB");
+    check(rdc_set_credentials(c, "a\nb", "p") == RDC_ERR_INVALID, "a user with a control character");
+    check(rdc_set_credentials(c, "\xff", "p") == RDC_ERR_INVALID, "a user that is not UTF-8");
+    check(rdc_set_credentials(c, "u", NULL) == RDC_ERR_INVALID, "a user without a password");
+    check(rdc_set_credentials(c, "u", "") == RDC_ERR_INVALID, "a user with an empty password");
+    /* A server without this user refuses it, and the open connection goes on. */
+    check(rdc_set_credentials(c, "nobody", "wrong") == RDC_OK, "valid credentials");
+    check(rdc_reply_free(rdc_set(c, "api:user", RDC_NTS, "v", 1)) == RDC_OK, "an open connection keeps its user");
+    check(rdc_set_credentials(c, NULL, NULL) == RDC_OK, "no credentials");
+    check(rdc_set_credentials(c, "", "") == RDC_OK, "no credentials as empty texts");
+    check(rdc_reply_free(rdc_set(c, "api:user", RDC_NTS, "v", 1)) == RDC_OK, "a connection without credentials");
+    rdc_close(c);
+}
+
 static void use_after_close(const char *url) {
     rdc_client *c = rdc_create(url);
     rdc_pipeline *p = rdc_pipeline_new(c);
@@ -547,6 +571,7 @@ int main(void) {
     introspection(client);
     logger(client);
     rdc_close(client);
+    credentials(url);
     use_after_close(url);
     return check_done();
 }

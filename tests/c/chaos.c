@@ -220,6 +220,9 @@ static void single(struct worker *w) {
 
 enum shape { PLAIN, ONE_SLOT_AND_WAIT, ATOMIC };
 
+/* The timeout of WAIT, which the limit of its call does not contain. */
+#define WAIT_MS "50"
+
 static void pipeline(struct worker *w, enum shape shape) {
     char texts[MOST][TOKEN], where[TAG], key[32];
     struct handle h = handle(w);
@@ -241,10 +244,10 @@ static void pipeline(struct worker *w, enum shape shape) {
         }
     }
     if (shape == ONE_SLOT_AND_WAIT) {
-        const char *argv[] = {"WAIT", "1", "50"};
+        const char *argv[] = {"WAIT", "1", WAIT_MS};
         rdc_pipeline_command(p, 3, argv, NULL);
     }
-    struct call call = begin(w, h.limit_ms);
+    struct call call = begin(w, h.limit_ms + (shape == ONE_SLOT_AND_WAIT ? atoi(WAIT_MS) : 0));
     rdc_reply *r = shape == ATOMIC ? rdc_pipeline_execute_atomic(p) : rdc_pipeline_execute(p);
     end(w, &call);
     int is_whole = rdc_reply_error(r) == RDC_OK;

@@ -167,7 +167,7 @@ int main(void) {
     check_error(reply, RDC_ERR_INTERRUPTED, "the waiting call ends");
     rdc_close(handle);
     interrupt_in_state(handle, "a closed handle");
-    rdc_client *failed = rdc_create("redis://127.0.0.1:1");
+    rdc_client *failed = rdc_create("redis://127.0.0.1:1?timeout_ms=100");
     interrupt_in_state(failed, "a handle that could not connect");
     rdc_close(failed);
 

@@ -6,7 +6,14 @@ mod common;
 
 mod authentication;
 mod blocking;
+#[cfg(feature = "tls")]
+mod certificates;
 mod commands;
+mod connecting;
+mod credentials;
+mod databases;
+#[cfg(feature = "tls")]
+mod endpoints;
 mod handles;
 mod modules;
 #[cfg(feature = "tls")]
@@ -18,6 +25,8 @@ mod resolver;
 mod scan;
 mod scripts;
 mod shards;
+mod standalone;
 #[cfg(feature = "tls")]
 mod tls;
 mod transactions;
+mod unix_sockets;

@@ -4,11 +4,11 @@
 //! not run; the unit tests of the resolver in src/net/resolver remain.
 
 use crate::common::serial::serial;
+use crate::common::system_files::{may_replace_files, run_with_files};
 use crate::common::{client, is_command, run, run_all, show, timed};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 use std::net::UdpSocket;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -39,36 +39,6 @@ fn name_server(socket: UdpSocket, asked: Arc<AtomicUsize>) {
         }
         socket.send_to(&answer, from).unwrap();
     }
-}
-
-fn may_replace_files() -> bool {
-    let may = Command::new("unshare").args(["-m", "true"]).status();
-    may.is_ok_and(|status| status.success())
-}
-
-/// Runs a test of this program again with these system files; the child gets the ports.
-fn run_with_files(name: &str, resolv: &str, hosts: &str, ports: &str) {
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let files = [("resolv.conf", resolv), ("hosts", hosts)].map(|(file, text)| {
-        let file = folder.join(format!("{name}-{file}"));
-        std::fs::write(&file, text).unwrap();
-        file
-    });
-    let script =
-        "mount --bind $1 /etc/resolv.conf && mount --bind $2 /etc/hosts && shift 2 && exec \"$@\"";
-    let output = Command::new("unshare")
-        .args(["-m", "sh", "-c", script, "sh"])
-        .args(files)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env("RDC_TEST_PORTS", ports)
-        .output()
-        .unwrap();
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stdout}\n{stderr}");
-    assert!(stdout.contains("1 passed"), "{stdout}");
-    print!("{stdout}");
 }
 
 #[test]
@@ -204,4 +174,60 @@ fn cluster_with_all_new_addresses_is_found_by_name() {
         let topology = show(client.topology().view());
         assert!(topology.contains(&format!("{host}:{port}")), "{topology}");
     }
+}
+
+const LATE_NAME: &str = "resolver::client_made_before_its_name_exists_lives";
+const LATE_SERVER: &str = "127.1.2.4";
+
+/// Denies late.test at first, then fails, and then answers.
+fn late_name_server(socket: UdpSocket) {
+    const QNAME: &[u8] = b"\x04late\x04test\0";
+    let (mut buffer, mut asked) = ([0; 512], 0);
+    while let Ok((size, from)) = socket.recv_from(&mut buffer) {
+        if !buffer[12..size].starts_with(QNAME) {
+            continue;
+        }
+        // The header and the question, without the OPT record.
+        let question = &buffer[..12 + QNAME.len() + 4];
+        let mut answer = question.to_vec();
+        (answer[2], answer[11]) = (answer[2] | 0x80, 0);
+        asked += 1;
+        let is_ipv4 = question[question.len() - 3] == 1;
+        match asked {
+            1..=4 => answer[3] = 3,
+            5..=8 => answer[3] = 2,
+            _ if is_ipv4 => {
+                answer[7] = 1;
+                answer.extend_from_slice(b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04\x7f\0\0\x01");
+            }
+            _ => {}
+        }
+        socket.send_to(&answer, from).unwrap();
+    }
+}
+
+#[test]
+fn client_made_before_its_name_exists_lives() {
+    let _serial = serial();
+    if let Ok(port) = std::env::var("RDC_TEST_PORTS") {
+        let url = format!("redis://late.test:{port}");
+        let early = Client::create(&(url.clone() + "?timeout_ms=50"));
+        let error = early.error().expect("the name is unknown").clone();
+        assert_eq!(error.code, Code::Connect, "{error}");
+        assert!(error.message.contains("late.test"), "{error}");
+        let created = client(&(url + "?timeout_ms=20000"));
+        assert_eq!(run(&created, "SET k v"), "OK");
+        assert_eq!(run(&early.with("timeout_ms", "20000"), "GET k"), "v");
+        assert_eq!(early.error(), Some(&error));
+        return;
+    }
+    let socket = UdpSocket::bind((LATE_SERVER, 53));
+    let (Ok(socket), true) = (socket, may_replace_files()) else {
+        println!("not run: it takes a root user to replace /etc/resolv.conf");
+        return;
+    };
+    std::thread::spawn(move || late_name_server(socket));
+    let fake = FakeCluster::new(1);
+    let resolv = format!("nameserver {LATE_SERVER}\noptions timeout:1\n");
+    run_with_files(LATE_NAME, &resolv, "", &fake.port(0).to_string());
 }

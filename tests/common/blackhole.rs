@@ -12,9 +12,15 @@ pub struct Blackhole {
 
 impl Blackhole {
     pub fn new() -> Blackhole {
+        Blackhole::at("127.0.0.1", 0)
+    }
+
+    /// At this address and port; 0 stands for a free one.
+    pub fn at(ip: &str, port: u16) -> Blackhole {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        listener.bind(&SockAddr::from(any)).unwrap();
+        listener.set_reuse_address(true).unwrap();
+        let address = SocketAddr::new(ip.parse().unwrap(), port);
+        listener.bind(&SockAddr::from(address)).unwrap();
         listener.listen(0).unwrap();
         let address = listener.local_addr().unwrap().as_socket().unwrap();
         let mut sockets = vec![listener];

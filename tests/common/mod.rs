@@ -8,6 +8,7 @@ pub mod process_info;
 pub mod proxies;
 pub mod serial;
 pub mod shared;
+pub mod system_files;
 
 use rediscluster::cluster::{Client, Pipeline};
 use rediscluster::error::Code;

@@ -121,7 +121,7 @@ pub fn topology(data: &[u8]) {
         }
     }
     let _ = info(view);
-    let _ = replication(view);
+    let _ = replication(view, &queried_node());
 }
 
 /// A redirection has a valid slot and address, or is no redirection.

@@ -9,6 +9,7 @@ mod observability;
 mod scale;
 mod selection;
 mod staleness;
+mod standalone;
 mod under_faults;
 mod unhealthy;
 

@@ -272,7 +272,7 @@ fn library_exports_exactly_the_header_functions() {
 }
 
 /// Released functions. The subscriber does not exist yet.
-const CONTRACT: &str = "rdc_create rdc_create_with rdc_client_error rdc_with rdc_readonly rdc_pin \
+const CONTRACT: &str = "rdc_create rdc_create_with rdc_client_error rdc_with rdc_readonly rdc_pin rdc_set_credentials \
     rdc_interrupt rdc_close rdc_options_new rdc_options_set rdc_options_list rdc_options_free \
     rdc_command rdc_command_resp rdc_command_to rdc_get rdc_set rdc_set_px rdc_del rdc_exists \
     rdc_incrby rdc_pexpire rdc_pipeline_new rdc_pipeline_command rdc_pipeline_resp \

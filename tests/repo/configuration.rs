@@ -36,6 +36,18 @@ const EXAMPLES: &[(&str, &str)] = &[
         "a cluster behind NAT",
     ),
     (
+        "redis://node1:7000/3",
+        "database 3; [docs/databases.md](docs/databases.md)",
+    ),
+    (
+        "unix:///run/redis/redis.sock?database=3",
+        "a server's unix socket, and database 3",
+    ),
+    (
+        "unix://app:p%40ss@/run/redis/redis.sock",
+        "the same with user and password",
+    ),
+    (
         "rediss://node1:7000?tls_ca_file=/etc/redis/ca.pem",
         "TLS; [docs/tls.md](docs/tls.md)",
     ),
@@ -52,7 +64,7 @@ fn rendered() -> String {
          - `rdc_options_set(options, name, value)`;\n\
          - the query of a URL;\n\
          - `rdc_with(client, name, value)`, if the option is marked *per handle*. It returns a derived handle \
-         on the same\n  connections.\n\
+         on the same\n  connections; with another `database`, on connections of its own.\n\
          \n\
          An invalid value is an error when it is set. Numbers are decimal. Booleans are `yes` or `no` (also \
          `true` or `false`,\n`1` or `0`). An empty text means that the option is not set.\n\
@@ -69,16 +81,20 @@ fn rendered() -> String {
         "\n## URLs\n\
          \n\
          ```text\n\
-         redis://[user[:password]@]host[:port][,host[:port]...][/0][?option=value[&option=value...]]\n\
+         redis://[user[:password]@]host[:port][,host[:port]...][/database][?option=value[&option=value...]]\n\
+         unix://[user[:password]@]/path[?option=value[&option=value...]]\n\
          ```\n\
          \n\
-         - The scheme is {}. Those with an additional `s` at the end use TLS.\n\
+         - The scheme is {}. Those with an\n  additional `s` at the end use TLS. \
+         `unix` is the socket of one server on this machine.\n\
          - The hosts are the seeds. They are tried until one replies. The default port is 6379. An IPv6 \
          address is written in\n  brackets, with its scope if it has one. A host that is listed twice \
          counts once.\n\
          - User and password are written once, before the first host, and apply to every node. In them, \
          `@` is written `%40`,\n  `/` `%2F`, `?` `%3F`, `#` `%23`, `%` `%25`, and a `:` in the user `%3A`.\n\
-         - The path is `/`, `/0` or empty: a cluster has only database 0.\n\
+         - The path is the number of the database, `/` or empty. With `unix`, it is the absolute path of the \
+         socket, in which\n  `?` is written `%3F`, `#` `%23`, `@` `%40`, `,` `%2C`, `%` `%25`; the database is an \
+         option of the query.\n\
          - The query sets options, in order. If an option is repeated, the last value applies. In a value, \
          `&` is written\n  `%26`, `#` `%23`, `@` `%40`, `%` `%25`; `+` means itself.\n\
          - A URL is at most 65536 bytes of UTF-8 without control characters.\n\

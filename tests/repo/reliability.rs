@@ -1,4 +1,4 @@
-//! The tests that README.md, RELIABILITY.md and docs/replica-reads.md name exist.
+//! The tests that README.md, RELIABILITY.md, docs/replica-reads.md and docs/endpoints.md name exist.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -48,6 +48,15 @@ fn is_test(text: &str, function: &str) -> bool {
         || text.lines().any(|line| line.trim().starts_with(&row))
 }
 
+/// The file and the name of a test: `file::test`. Not an IPv6 address, nor the page's own example.
+fn test_name(word: &str) -> Option<(&str, &str)> {
+    let (file, test) = word.split_once("::")?;
+    let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let is_test =
+        !file.is_empty() && is_name(file) && is_name(test) && (file, test) != ("file", "test");
+    (is_test && !test.is_empty()).then_some((file, test))
+}
+
 /// What a page names that does not exist, and the number of tests that it names.
 fn missing_in(page: &str) -> (Vec<String>, usize) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -59,11 +68,7 @@ fn missing_in(page: &str) -> (Vec<String>, usize) {
     }
     let mut seen = 0;
     let mut missing = Vec::new();
-    for (file, test) in page.split('`').filter_map(|word| word.split_once("::")) {
-        // The page's own example of a test name.
-        if (file, test) == ("file", "test") {
-            continue;
-        }
+    for (file, test) in page.split('`').filter_map(test_name) {
         seen += 1;
         let exists = files
             .iter()
@@ -131,6 +136,38 @@ fn tests_and_files_named_in_replica_page_exist() {
         .filter(|l| l.starts_with("| `") && !l.contains("enforced by"));
     for row in promises {
         assert!(row.contains("::"), "no test guards it: {row}");
+    }
+}
+
+/// Each row of its tables says what happens somewhere, or where that is documented.
+#[test]
+fn every_endpoint_has_an_existing_test() {
+    let (missing, seen) = missing_in("docs/endpoints.md");
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(seen > 40, "only {seen} tests are named");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/endpoints.md")).unwrap();
+    let (tested, documented) = page.split_once("## What is documented").unwrap();
+    let rows = |text: &str| -> Vec<Vec<String>> {
+        let rows = text.lines().filter(|line| line.starts_with("| "));
+        let rows = rows.map(|row| cells(row).into_iter().map(str::to_string).collect());
+        rows.collect()
+    };
+    let tested = rows(tested);
+    let headers = tested
+        .iter()
+        .filter(|row| row.last().unwrap() == "test")
+        .count();
+    for row in tested.iter().filter(|row| row.last().unwrap() != "test") {
+        let last = row.last().unwrap();
+        assert!(
+            names(last).filter_map(test_name).count() > 0,
+            "no test: {row:?}"
+        );
+    }
+    assert!(tested.len() > headers + 25, "only {} rows", tested.len());
+    for row in rows(documented).iter().skip(1) {
+        assert!(row[1].contains("](https://"), "no source: {row:?}");
     }
 }
 

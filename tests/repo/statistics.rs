@@ -27,8 +27,10 @@ fn rendered() -> String {
     }
     page.push_str(
         "\n\
-         The map has two more entries:\n\
+         The map has three more entries:\n\
          \n\
+         - `connected`: 1 if the client has connected and can reach a node, as far as its last calls have shown; 0\n\
+           before it has connected, and while no node can be reached;\n\
          - `topology_version`: the number of topology changes so far, single-slot patches included;\n\
          - `nodes`: a map from the `host:port` of each known node to a map with these fields:\n\
          \n\

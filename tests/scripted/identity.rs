@@ -150,7 +150,7 @@ fn standalone_server_is_used_if_all_seeds_are_standalone() {
     }
     // A node that cannot be asked may be one of a cluster.
     fake.stop(1);
-    let doubtful = Client::create(&fake.url());
+    let doubtful = Client::create(&(fake.url() + "?timeout_ms=300"));
     let error = doubtful.error().expect("not every seed has said so");
     assert!(
         error

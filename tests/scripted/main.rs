@@ -3,7 +3,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod connecting;
 mod connections;
+mod credentials;
+mod databases;
+mod endpoints;
 mod fork;
 mod identity;
 mod long_lists;
@@ -17,6 +21,7 @@ mod routing;
 mod scripts;
 mod secrets;
 mod shards;
+mod standalone;
 mod threads;
 mod transactions;
 mod wait_callback;

@@ -99,6 +99,11 @@ fn random_faults_violate_no_guarantee() {
 }
 
 #[test]
+fn lazy_clients_violate_no_guarantee() {
+    run_many(Scenario::with_lazy_client, 300, &[]);
+}
+
+#[test]
 fn panic_in_any_layer_fails_only_its_call() {
     run_many(Scenario::with_panic, 500, &[79468]);
 }

@@ -24,6 +24,7 @@ const char *rdc_client_error(const rdc_client *client);
 rdc_client *rdc_with(const rdc_client *client, const char *option, const char *value);
 rdc_client *rdc_readonly(const rdc_client *client);
 rdc_client *rdc_pin(const rdc_client *client, const char *key, size_t key_len);
+int32_t rdc_set_credentials(const rdc_client *client, const char *user, const char *password);
 void rdc_interrupt(const rdc_client *client);
 void rdc_close(rdc_client *client);
 rdc_options *rdc_options_new(void);

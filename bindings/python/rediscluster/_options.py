@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote_plus
 
 from .exceptions import DataError, RedisClusterException
 
@@ -123,15 +124,35 @@ def node_address(node: Any) -> str:
     return address(node.host, node.port)
 
 
-def url_of(startup_nodes: Iterable[Any], host: str | None, port: int | str | None) -> str:
+def url_of(
+    startup_nodes: Iterable[Any],
+    host: str | None,
+    port: int | str | None,
+    unix_socket_path: str | os.PathLike[str] | None = None,
+) -> str:
     nodes = [node_address(node) for node in startup_nodes]
+    if unix_socket_path is not None:
+        # redis-py ignores its host beside a socket. Its default port says nothing.
+        if nodes:
+            raise RedisClusterException(
+                "unix_socket_path names a single server: pass it without startup_nodes"
+            )
+        return "unix://" + quote(os.path.abspath(unix_socket_path))
     if host is not None:
         nodes.append(address(host, port))
     if not nodes:
         raise RedisClusterException(
-            "no node of the cluster is given: pass host, startup_nodes or url"
+            "no node of the cluster is given: pass host, startup_nodes, url or unix_socket_path"
         )
     return "redis://" + ",".join(nodes)
+
+
+def database(url: str, db: int | str | None) -> int | str | None:
+    """redis-py's db as the option database. As in redis-py, a number in the path of the URL
+    overrules it."""
+    scheme, _, rest = url.partition("?")[0].partition("://")
+    _, slash, path = rest.partition("/")
+    return None if slash and path and scheme != "unix" else db
 
 
 def address_map(remap: Iterable[Mapping[str, Any]] | None) -> str | None:
@@ -208,6 +229,10 @@ def split_url(url: str) -> tuple[str, dict[str, Any]]:
             arguments[name] = _URL_ARGUMENTS[name](unquote_plus(value))
         except ValueError:
             raise DataError(f"the url's {name} has a value of the wrong type") from None
+    if "db" in arguments and not base.startswith("unix:"):
+        # It overrules the number in the path.
+        scheme, separator, hosts = base.partition("://")
+        base = scheme + separator + hosts.partition("/")[0]
     return f"{base}?{'&'.join(rest)}" if rest else base, arguments
 
 
@@ -224,9 +249,13 @@ def with_url_arguments(init: Init) -> Init:
     return cast(Init, wrapper)
 
 
-def password_of(url: str, username: str | None, password: str | None) -> str | None:
-    """The password, or any for a user that is given without one."""
+def password_of(
+    url: str, username: str | None, password: str | None, password_file: Any = None
+) -> str | None:
+    """The password, or any for a user that is given without one and without a file."""
     base, _, query = url.partition("?")
+    if password_file or "password_file=" in query:
+        return password or None
     credentials, at, _ = base.partition("://")[2].rpartition("@")
     user, _, in_url = credentials.partition(":") if at else ("", "", "")
     if password or in_url or "password=" in query or not (username or user):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,8 @@ from ._commands import (
 )
 from ._native import ffi, lib
 from .exceptions import (
+    DataError,
+    InvalidError,
     RedisClusterException,
     SlotNotCoveredError,
     WatchError,
@@ -36,10 +39,11 @@ Self = TypeVar("Self", bound="RedisCluster")
 
 
 class RedisCluster(Commands):
-    """A Redis or Valkey Cluster, for any number of threads at once.
+    """A Redis or Valkey Cluster or a single server, for any number of threads at once.
 
     The cluster is given by ``host`` and ``port``, by ``startup_nodes`` (dicts with "host" and
-    "port", ClusterNodes, or "host:port"), or by ``url``; one reachable node is enough. Times are in
+    "port", ClusterNodes, or "host:port"), or by ``url``; one reachable node is enough. A single
+    server may be given by ``unix_socket_path``. ``db`` is the number of the database. Times are in
     seconds: ``timeout`` for a whole call, ``socket_timeout`` for the reply of one node,
     ``socket_connect_timeout`` for a new connection. ``readonly_mode`` distributes reads over
     primaries and replicas and refuses commands that are not reads; ``read_from_replicas`` only
@@ -84,23 +88,25 @@ class RedisCluster(Commands):
         protocol: int = 2,
         host_port_remap: Iterable[Mapping[str, Any]] | None = None,
         address_remap: Callable[[tuple[str, int]], tuple[str, int]] | None = None,
+        db: int | str | None = None,
+        unix_socket_path: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
-        if options.pop("db", None):
-            raise RedisClusterException(
-                "db is not supported: a cluster has one database; remove the argument"
-            )
         given = list(startup_nodes or ())
         if per_node is None:
             arguments = {
                 "readonly_mode": readonly_mode, "host_port_remap": host_port_remap, **options,
             }  # fmt: skip
             per_node = self._is_per_node or _options.is_for_redis_py_cluster(given, arguments)
-        url, tls = _options.tls(url or _options.url_of(given, host, port), options)
+        url = url or _options.url_of(given, host, port, unix_socket_path)
+        url, tls = _options.tls(url, options)
         chosen: dict[str, Any] = {
             "url": url,
+            "database": _options.database(url, db),
             "user": username,
-            "password": _options.password_of(url, username, password),
+            "password": _options.password_of(
+                url, username, password, options.get("password_file")
+            ),
             "timeout_ms": _options.milliseconds(timeout),
             "attempt_timeout_ms": _options.milliseconds(socket_timeout),
             "connect_timeout_ms": _options.milliseconds(socket_connect_timeout),
@@ -137,8 +143,8 @@ class RedisCluster(Commands):
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> RedisCluster:
-        """From a URL like "redis://user:pass@host:7000,host:7001?timeout_ms=500": see
-        CONFIGURATION.md."""
+        """From a URL like "redis://user:pass@host:7000,host:7001/3?timeout_ms=500" or
+        "unix:///run/redis.sock?db=3": see CONFIGURATION.md."""
         return cls(url=url, **kwargs)
 
     def _attach(self, handle: Any) -> None:
@@ -161,6 +167,18 @@ class RedisCluster(Commands):
         for name, value in options.items():
             derived._attach(lib.rdc_with(derived._handle, name.encode(), _options.text(value)))
         return derived
+
+    def set_credentials(self, username: str | None, password: str | None) -> None:
+        """Replaces the credentials of all clients of the cluster, without I/O. Connections that are
+        opened from now on use them. An open one is authenticated again when it is idle, before its
+        next command. If a server refuses them, its open connections keep their user. Raises
+        InvalidError, and then nothing has changed. See docs/credentials.md."""
+        texts = [(text or "").encode() for text in (username, password)]
+        if any(b"\0" in text for text in texts) or lib.rdc_set_credentials(self._handle, *texts):
+            raise InvalidError(
+                "INVALID the credentials are not valid: at most 64 KiB without NUL, a user without "
+                "control characters, and a password for a user; or the client was closed"
+            )
 
     def close(self) -> None:
         """Ends the calls in progress in other threads. They and all later calls raise."""
@@ -317,6 +335,13 @@ class RedisCluster(Commands):
                     if watch_delay:
                         time.sleep(watch_delay)
 
+    def select(self, index: int, **_: Any) -> Any:
+        """Raises DataError: other threads use the same connections."""
+        raise DataError(
+            f"select() would change the database of every thread: pass db={index} to the "
+            f"constructor, or use with_options(database={index})"
+        )
+
     def mset_nonatomic(self, mapping: Mapping[Any, Any]) -> list[bool]:
         """One SET per pair, in one pipeline."""
         with self.pipeline() as pipe:
@@ -363,13 +388,21 @@ class RedisCluster(Commands):
         data = _convert.argument(key, *self._encoding)
         return int(lib.rdc_key_slot(data, len(data)))
 
+    def _shards(self) -> Any:
+        """The shards. A client that has not connected yet connects, as redis-py does."""
+        shards = self.topology()
+        if not shards:
+            self.refresh()
+            shards = self.topology()
+        return shards
+
     def get_primaries(self) -> list[ClusterNode]:
         """The primaries, as redis-py describes them."""
-        return [_node(shard["primary"], "primary") for shard in self.topology() if shard["primary"]]
+        return [_node(shard["primary"], "primary") for shard in self._shards() if shard["primary"]]
 
     def get_replicas(self) -> list[ClusterNode]:
         """The replicas."""
-        return [_node(node, "replica") for shard in self.topology() for node in shard["replicas"]]
+        return [_node(node, "replica") for shard in self._shards() for node in shard["replicas"]]
 
     def get_nodes(self) -> list[ClusterNode]:
         """Primaries and replicas."""
@@ -414,7 +447,7 @@ class RedisCluster(Commands):
     def get_node_from_key(self, key: Any, replica: bool = False) -> ClusterNode | None:
         """The primary of a key's slot, or one of its replicas, or None if it has no replica."""
         slot = self.keyslot(key)
-        for shard in self.topology():
+        for shard in self._shards():
             if any(first <= slot <= last for first, last in shard["slots"]):
                 if replica:
                     return next((_node(node, "replica") for node in shard["replicas"]), None)
@@ -424,8 +457,9 @@ class RedisCluster(Commands):
 
     def get_nodes_from_slot(self, command: str, *args: Any) -> list[ClusterNode]:
         """The nodes that may get a command. ``args`` includes its name."""
+        nodes = self.get_nodes()
         names = self.explain(*args)["nodes"]
-        return [node for node in self.get_nodes() if node.name in names]
+        return [node for node in nodes if node.name in names]
 
     def determine_slot(self, *args: Any) -> int | None:
         """The slot of a command's keys; None without keys. Raises if there are several slots."""
@@ -474,6 +508,12 @@ def _connect(chosen: dict[str, Any]) -> Any:
 
 
 def _node(node: Mapping[str, Any], role: str) -> ClusterNode:
-    host, _, port = node["address"].rpartition(":")
+    address = node["address"]
     make: Any = ClusterNode
+    if address.startswith("/"):
+        # The path of a unix socket, which has no port.
+        described = make(address, 0, role)
+        described.name = address
+        return cast(ClusterNode, described)
+    host, _, port = address.rpartition(":")
     return cast(ClusterNode, make(host, int(port), role))

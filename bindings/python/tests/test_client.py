@@ -42,6 +42,26 @@ def test_constructor_accepts_every_form_of_nodes(url):
             assert rc.get("absent") is None
 
 
+def test_lazy_client_connects_in_its_first_call(url):
+    with RedisCluster("127.0.0.1", 1, lazy=True, timeout=0.3) as nowhere:
+        assert nowhere.stats()["connected"] == 0
+        with pytest.raises(redis.exceptions.ConnectionError):
+            nowhere.get("key")
+        with pytest.raises(redis.exceptions.ConnectionError):
+            nowhere.get_nodes()
+    for first in (
+        lambda rc: rc.set("lazy", 1),
+        lambda rc: rc.get_random_node(),
+        lambda rc: rc.get_node_from_key("lazy"),
+        lambda rc: rc.get_nodes_from_slot("GET", "GET", "lazy")[0],
+        lambda rc: rc.pipeline().get("lazy").execute() == [b"1"],
+    ):
+        with RedisCluster.from_url(url, lazy=True) as rc:
+            assert rc.topology() == []
+            assert first(rc)
+            assert rc.stats()["connected"] == 1
+
+
 def test_constructor_without_node_raises():
     with pytest.raises(redis.exceptions.RedisClusterException, match="startup_nodes"):
         RedisCluster()
@@ -49,7 +69,7 @@ def test_constructor_without_node_raises():
 
 def test_unreachable_cluster_raises_redis_py_classes_with_code():
     with pytest.raises(redis.exceptions.RedisClusterException) as raised:
-        RedisCluster("127.0.0.1", 1)
+        RedisCluster("127.0.0.1", 1, timeout=0.3)
     assert isinstance(raised.value, redis.exceptions.ConnectionError)
     assert raised.value.code == "CONNECT"
     assert raised.value.sent is False

@@ -82,8 +82,10 @@ def test_password_of_url_is_kept():
         ("redis://app@h?password=pw", None, None),
         ("redis://h?client_name=a@b", None, None),
         ("redis://h", None, ""),
+        ("redis://app@h?password_file=/run/secret", None, None),
     ):
         assert _options.password_of(url, username, password) is None, url
+    assert _options.password_of("redis://h", "app", None, "/run/secret") is None
     assert _options.password_of("redis://h", "app", "pw") == "pw"
     assert _options.password_of("redis://app@h", None, None) == "nopass"
 

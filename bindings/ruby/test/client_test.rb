@@ -42,6 +42,21 @@ class ClientTest < ClusterTest
     refute_match(/secret/, error.message)
   end
 
+  def test_creation_error_has_its_class_and_lazy_client_raises_in_its_first_call
+    nowhere = "redis://127.0.0.1:1"
+    error = assert_raises(RedisCluster::CannotConnectError) { RedisCluster.new(nowhere, timeout_ms: 300) }
+    refute error.sent?
+    lazy = RedisCluster.new(nowhere, timeout_ms: 300, lazy: true)
+    assert_equal 0, lazy.stats["connected"]
+    assert_raises(RedisCluster::CannotConnectError) { lazy.get("k") }
+    lazy.close
+    lazy = RedisCluster.new(URL, lazy: true)
+    assert_equal [], lazy.topology
+    lazy.set(key, "v")
+    assert_equal 1, lazy.stats["connected"]
+    lazy.close
+  end
+
   def test_readonly_reads_and_refuses_writes
     k = key
     readonly = @rc.readonly
@@ -147,6 +162,18 @@ class ClientTest < ClusterTest
     assert_equal %i[@handle], rc.instance_variables
   ensure
     rc&.close
+  end
+
+  def test_open_connections_use_new_credentials
+    @rc.call("ACL", "SETUSER", "rb-user", "reset", "on", ">secret", "~*", "&*", "+@all")
+    @rc.set(key, "v")
+    @rc.set_credentials("rb-user", "secret")
+    assert_equal "v", @rc.get(@name)
+    @rc.set_credentials("rb-user", "wrong")
+    assert_equal "v", @rc.get(@name)
+    assert_raises(RedisCluster::InvalidError) { @rc.set_credentials("rb-user", nil) }
+    assert_raises(RedisCluster::InvalidError) { @rc.set_credentials("a\nb", "p") }
+    @rc.set_credentials(nil, nil)
   end
 
   def test_introspection_returns_topology_stats_and_route

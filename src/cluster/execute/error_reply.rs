@@ -7,12 +7,14 @@ use super::pending_reply::PendingCommand;
 use super::prelude_replies::{PreludeReplies, Verdict};
 use super::routed_command::{RoutedCommand, Target};
 use crate::cluster::state::count;
+use crate::config::ClusterMode;
 use crate::deadline::now;
 use crate::error::{Code, Error, ErrorFields};
 use crate::resp::{Value, View, flag};
 use crate::route::{RetryAction, action_for_reply};
 use crate::sync::lock;
 use crate::topology::Topology;
+use std::sync::atomic::Ordering;
 
 /// An error reply of a server.
 struct ErrorReply {
@@ -219,7 +221,11 @@ impl ExecState<'_> {
             peer.record_multi(false);
         }
         match action {
-            RetryAction::Deliver(_) | RetryAction::Refused(_) => peer.record_success(),
+            RetryAction::Deliver(code) | RetryAction::Refused(code) => {
+                peer.record_success();
+                // A cluster has taken the place of the server.
+                self.topology_outdated |= *code == Code::CrossSlot && self.follows_cluster();
+            }
             RetryAction::Retry(plan) => {
                 let is_down = reply.retry_code() == Code::Down;
                 count(match is_down {
@@ -233,6 +239,10 @@ impl ExecState<'_> {
                 // Otherwise the cause is the state of the cluster, not the node.
                 if !plan.eject {
                     peer.record_success();
+                }
+                if plan.demoted {
+                    let in_doubt = &self.process.is_primary_in_doubt;
+                    in_doubt.store(true, Ordering::Relaxed);
                 }
             }
             RetryAction::ResendScript => {
@@ -254,6 +264,11 @@ impl ExecState<'_> {
                 migrating.mark(command.slot(), now());
             }
         }
+    }
+
+    /// Whether the topology is a server that is no cluster, and a refresh would find that it has become one.
+    fn follows_cluster(&self) -> bool {
+        self.core.config.cluster == ClusterMode::Auto && self.process.topology.load().standalone
     }
 
     /// Replaces the digest in a command by the script itself; false if the script is not known.

@@ -217,7 +217,7 @@ fn query_replication(peers: &[Arc<Peer>], call: &Call<'_>) -> Vec<Result<Replica
         .iter()
         .enumerate()
         .map(|(number, peer)| {
-            let mut batch = NodeBatch::new(peer.clone(), ConnectionKind::FreshnessProbe, 1);
+            let mut batch = NodeBatch::new(peer.clone(), ConnectionKind::FRESHNESS_PROBE, 1);
             batch.add(number as u32, false);
             batch
         })
@@ -232,7 +232,10 @@ fn query_replication(peers: &[Arc<Peer>], call: &Call<'_>) -> Vec<Result<Replica
             let batch = batches.iter().find(|b| Arc::ptr_eq(&b.peer, peer));
             match batch.and_then(|batch| batch.error.clone()) {
                 Some(error) => Err(error),
-                None => replication(View::new(&reply, reply.node_values[number].value)),
+                None => {
+                    let value = reply.node_values[number].value;
+                    replication(View::new(&reply, value), peer.address())
+                }
             }
         })
         .collect()

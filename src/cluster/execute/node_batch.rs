@@ -8,8 +8,8 @@ use super::routed_command::RoutedCommand;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::{
-    Call, Chunk, Connection, ConnectionKind, OUT, Peer, PollFd, Recv, TryAcquire, interest,
-    release_time,
+    Attempt, Call, Chunk, Connection, ConnectionKind, OUT, Peer, PollFd, Recv, TryAcquire,
+    interest, release_time,
 };
 use crate::resp::{CommandBody, Kind, NodeValue, Reply, Value, View, flag};
 use std::collections::HashMap;
@@ -110,6 +110,24 @@ impl NodeBatch {
         self.connection.is_none()
     }
 
+    /// Whether there is a connection that can be used at once.
+    fn has_current_credentials(&self) -> bool {
+        let connection = self.connection.as_ref();
+        connection.is_some_and(|c| self.peer.has_current_credentials(c))
+    }
+
+    /// Sends changed credentials on the connection, alone, or opens one if there is none or it is lost.
+    fn connect(&mut self, attempt: Attempt<'_>) -> Result<()> {
+        if let Some(mut connection) = self.connection.take()
+            && self.peer.reauthenticate(&mut connection, attempt)?
+        {
+            self.connection = Some(connection);
+            return Ok(());
+        }
+        self.connection = Some(self.peer.open(self.kind, attempt)?);
+        Ok(())
+    }
+
     /// Writes the commands into the connection's output buffer.
     fn encode(&mut self, commands: &[RoutedCommand<'_>], reply: &mut Reply) {
         if self.special {
@@ -192,7 +210,7 @@ impl NodeBatch {
         if done {
             // A node that cannot serve commands (LOADING) still answers INFO: a probe's reply does
             // not show that it is healthy.
-            if self.kind != ConnectionKind::FreshnessProbe {
+            if self.kind != ConnectionKind::FRESHNESS_PROBE {
                 self.peer.record_success();
             }
             if self.special && !self.transactions_ended(commands, reply) {
@@ -346,7 +364,7 @@ pub fn send_and_receive(
     // All threads take connections in the same order, so that no two of them wait for each other.
     batches.sort_by(|a, b| {
         let addresses = a.peer.address().cmp(b.peer.address());
-        addresses.then((a.kind as u8).cmp(&(b.kind as u8)))
+        addresses.then(a.kind.cmp(&b.kind))
     });
     if !try_acquire_all(batches, commands, reply, call) {
         let last = last_connect(batches, call);
@@ -422,7 +440,7 @@ fn try_acquire_all(
     let last = last_connect(batches, call);
     let mut unconnected: Vec<&mut NodeBatch> = Vec::with_capacity(batches.len());
     for batch in batches.iter_mut() {
-        if batch.connection.is_some() {
+        if batch.has_current_credentials() {
             batch.start(commands, reply);
         } else {
             unconnected.push(batch);
@@ -439,11 +457,8 @@ fn try_acquire_all(
         }
         let until = call.attempt_deadline(time).min(last).share(time, to_open);
         to_open -= 1;
-        match batch.peer.open(batch.kind, call.attempt_until(until)) {
-            Ok(connection) => {
-                batch.connection = Some(connection);
-                batch.start(commands, reply);
-            }
+        match batch.connect(call.attempt_until(until)) {
+            Ok(()) => batch.start(commands, reply),
             Err(error) => batch.fail(error, commands, reply),
         }
     }

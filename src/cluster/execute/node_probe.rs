@@ -34,7 +34,9 @@ impl ExecState<'_> {
         let attempt = (self.call)
             .attempt_until(self.call.deadline)
             .limited_to(Deadline::after(time, most));
-        let is_up = peer.open(self.policy.kind, attempt).is_ok();
+        // A node without this handle's database is up for others.
+        let kind = self.policy.kind.without_database();
+        let is_up = peer.open(kind, attempt).is_ok();
         if is_up {
             self.probing.set(std::ptr::from_ref(peer).addr());
         } else {

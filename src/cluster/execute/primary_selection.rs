@@ -37,6 +37,9 @@ impl ExecState<'_> {
     ///
     /// The primary itself is tried whenever a probe is due. The replicas are tried in turn, also those
     /// that were ejected: the primary that failed before this one may be its successor.
+    ///
+    /// A server without cluster support has no stand-in: its replicas would serve reads as well, with data that may be
+    /// stale. Only a refresh shows which of them has been promoted.
     #[cold]
     pub(super) fn route_around_failed_primary<'t>(
         &self,
@@ -44,6 +47,9 @@ impl ExecState<'_> {
         primary: &'t Arc<Peer>,
     ) -> Destination<'t> {
         let (time, kind) = (now(), self.policy.kind.at_primary());
+        if primary.with_identity(|identity| identity.is_standalone()) {
+            return Destination::of_peer(primary, kind);
+        }
         let is_candidate = |peer: &Peer| peer.health.is_healthy() || peer.health.is_probe_due(time);
         // Without another candidate a probe would decide nothing.
         if !shard.replicas.iter().any(|n| is_candidate(&n.peer)) {

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::deadline::{Deadline, now};
 use crate::error::Result;
 use crate::log;
-use crate::net::{MemoryBudget, Peer, PeerContext, Tls, Wakers, process_number};
+use crate::net::{ExpectedRole, MemoryBudget, Peer, PeerContext, Security, Wakers, process_number};
 use crate::random;
 use crate::route::Classified;
 use crate::sync::{Condvar, Mutex, lock, try_lock};
@@ -21,13 +21,15 @@ use crate::topology::{NodeView, Topology};
 use arc_swap::ArcSwap;
 use once_cell::race::OnceBox;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The shared state of one cluster.
 pub struct Core {
     pub config: Arc<Config>,
     pub stats: Stats,
     pub session: Session,
+    /// Whether a handle reads from replicas, so that those of a server without cluster support are needed.
+    pub(super) reads_replicas: AtomicBool,
     /// The state of the process that created the client. The state of a forked child is linked to its parent's.
     process: Box<ProcessState>,
 }
@@ -40,6 +42,7 @@ pub struct Core {
 pub struct ProcessState {
     number: i32,
     pub wakers: Wakers,
+    pub security: Arc<Security>,
     pub topology: ArcSwap<Topology>,
     /// Its lock is held while the topology changes.
     outside_peers: Mutex<OutsidePeers>,
@@ -51,6 +54,8 @@ pub struct ProcessState {
     /// When a handle that reads from replicas refreshes the topology next, in the same unit. New replicas
     /// and changed roles cause no error that such a handle would see.
     pub refresh_replicas_at: AtomicU64,
+    /// The primary of a topology without cluster has refused a write as a replica: the next refresh asks for the roles.
+    pub is_primary_in_doubt: AtomicBool,
     pub migrating_slots: MigratingSlots,
     /// Notified at the end of a refresh; used with the lock `refresh`.
     pub refreshed: Condvar,
@@ -63,21 +68,23 @@ pub struct ProcessState {
 }
 
 impl ProcessState {
-    fn new(number: i32, tls: Option<Tls>, config: &Arc<Config>) -> ProcessState {
+    fn new(number: i32, security: Arc<Security>, config: &Arc<Config>) -> ProcessState {
         ProcessState {
             number,
             wakers: Wakers::default(),
+            security: security.clone(),
             topology: ArcSwap::from_pointee(Topology::empty()),
             outside_peers: Mutex::default(),
             peer_context: Arc::new(PeerContext {
                 config: config.clone(),
-                tls,
+                security,
                 descriptors: Arc::default(),
                 memory: MemoryBudget::new(config.max_memory_bytes),
             }),
             refresh: Mutex::default(),
             find_replicas_at: AtomicU64::new(0),
             refresh_replicas_at: AtomicU64::new(0),
+            is_primary_in_doubt: AtomicBool::new(false),
             migrating_slots: MigratingSlots::default(),
             refreshed: Condvar::new(),
             scans: Mutex::default(),
@@ -85,6 +92,12 @@ impl ProcessState {
             module_commands: Mutex::default(),
             child: OnceBox::new(),
         }
+    }
+
+    /// Whether the client has connected: a topology has been learned. It is replaced by others, and never forgotten.
+    #[inline]
+    pub fn has_topology(&self) -> bool {
+        self.topology.load().version > 0
     }
 
     /// Its process number ([`process_number`]).
@@ -140,19 +153,7 @@ impl ProcessState {
     /// Makes the peers of a topology the only ones, and tells each which node it is. The connections of the others are
     /// closed when the last call on them ends.
     pub fn set_topology(&self, topology: Arc<Topology>) {
-        for shard in topology.shards.iter() {
-            let has_replicas = !shard.replicas.is_empty();
-            for node in shard.nodes() {
-                node.peer.with_identity(|identity| {
-                    identity.has_replicas = has_replicas;
-                    match (topology.standalone, topology.has_verified_ids) {
-                        (true, _) => identity.expect_standalone(),
-                        (false, true) => identity.expect_cluster_node(Some(&node.id)),
-                        (false, false) => {}
-                    }
-                });
-            }
-        }
+        set_identities(&topology);
         // Dropped after the lock.
         let _replaced = {
             let mut outside = lock(&self.outside_peers);
@@ -196,7 +197,7 @@ impl ProcessState {
     /// The state of a forked child: the parent's topology with peers of its own, and copies of the
     /// tables. A table that was locked at the fork cannot be copied and begins empty.
     fn of_child(parent: &ProcessState, number: i32, config: &Arc<Config>) -> ProcessState {
-        let child = ProcessState::new(number, parent.peer_context.tls.clone(), config);
+        let child = ProcessState::new(number, parent.security.of_child(), config);
         let topology = parent.topology.load_full();
         child.set_topology(Arc::new(
             topology.with_peers(|node| child.new_peer(node.peer.address().clone())),
@@ -205,6 +206,31 @@ impl ProcessState {
         copy_unless_locked(&parent.scripts, &child.scripts);
         copy_unless_locked(&parent.module_commands, &child.module_commands);
         child
+    }
+}
+
+/// Tells the peers of a topology which node each of them is.
+fn set_identities(topology: &Topology) {
+    for shard in topology.shards.iter() {
+        let has_replicas = !shard.replicas.is_empty();
+        let primary = shard
+            .primary
+            .iter()
+            .map(|node| (node, ExpectedRole::Primary));
+        let replicas = shard
+            .replicas
+            .iter()
+            .map(|node| (node, ExpectedRole::Replica));
+        for (node, role) in primary.chain(replicas) {
+            node.peer.with_identity(|identity| {
+                identity.has_replicas = has_replicas;
+                match (topology.standalone, topology.has_verified_ids) {
+                    (true, _) => identity.expect_standalone(role),
+                    (false, true) => identity.expect_cluster_node(Some(&node.id)),
+                    (false, false) => {}
+                }
+            });
+        }
     }
 }
 
@@ -225,15 +251,26 @@ impl Drop for ProcessState {
 impl Core {
     /// Reads the files that the options name.
     pub fn new(config: Config) -> Result<Core> {
-        let tls = Tls::load(&config)?;
-        let config = Arc::new(config);
-        let process = ProcessState::new(process_number(), tls, &config);
+        let (config, stats) = (Arc::new(config), Stats::default());
+        let security = Security::new(&config, stats.credentials.clone())?;
+        let process = ProcessState::new(process_number(), security, &config);
         Ok(Core {
-            stats: Stats::default(),
+            stats,
             session: Session::default(),
+            reads_replicas: AtomicBool::new(false),
             process: Box::new(process),
             config,
         })
+    }
+
+    /// A handle reads from replicas. Those of a server without cluster support are not known yet: the handle's next read
+    /// finds them.
+    pub fn note_replica_reads(&self) {
+        if !self.reads_replicas.swap(true, Ordering::Relaxed)
+            && self.process().topology.load().standalone
+        {
+            self.process().find_replicas_at.store(0, Ordering::Relaxed);
+        }
     }
 
     /// The state of this process.

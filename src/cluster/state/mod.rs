@@ -1,5 +1,6 @@
 //! The state that all handles of one cluster share.
 
+mod connect;
 mod core;
 mod module_commands;
 mod outside_peers;

@@ -2,6 +2,7 @@
 //! meantime.
 
 use super::core::{Core, ProcessState};
+use super::refresh_state::RefreshState;
 use super::stats::count;
 use crate::address::Address;
 use crate::call_scope::{CallScope, ThreadMark};
@@ -10,8 +11,10 @@ use crate::error::{Code, Error, Result};
 use crate::log;
 use crate::net::{Call, POLL_INTERVAL, Peer, PthreadCancelDisabled};
 use crate::sim_hooks::rng;
-use crate::sync::{lock, notify_all, wait};
-use crate::topology::{ClusterView, Discovered, Discovery, NodeView, Topology, discover};
+use crate::sync::{MutexGuard, lock, notify_all, wait};
+use crate::topology::{
+    ClusterView, Discovered, Discovery, NodeView, RoleQuery, StandaloneView, Topology, discover,
+};
 use rand::Rng;
 use rand::seq::SliceRandom;
 use std::sync::Arc;
@@ -25,11 +28,6 @@ const MAX_INTERVAL: Duration = Duration::from_millis(1000);
 
 /// The number of nodes whose view of the cluster a refresh collects, if there are that many.
 pub const VIEWS_PER_REFRESH: usize = 2;
-/// The same for the first refresh: one seed is enough.
-const VIEWS_TO_CONNECT: usize = 1;
-
-/// The number of healthy nodes that are asked before the seeds.
-const ASKED_BEFORE_SEEDS: usize = 8;
 
 /// A shard without replicas may get some soon: Redis names a replica in CLUSTER SLOTS only once the
 /// replica has received data, which takes seconds in a cluster without writes (7.0.15: 9 s). A reader that
@@ -78,20 +76,7 @@ impl Core {
                     "a callback of a topology refresh cannot refresh the topology: the refresh ends when it returns",
                 ));
             }
-            call.check()?;
-            let left = call.deadline.left(now()).unwrap_or(POLL_INTERVAL);
-            if left.is_zero() {
-                return Err(Error::new(
-                    Code::Timeout,
-                    "the topology refresh of another thread did not end within timeout_ms",
-                ));
-            }
-            refresh = wait(
-                &process.refreshed,
-                &process.refresh,
-                refresh,
-                left.min(POLL_INTERVAL),
-            );
+            refresh = wait_for_refresh(process, call, refresh)?;
             // A refresh that began earlier may not have seen the change that the caller knows of.
             if refresh.last_began.is_some_and(|last| last >= began) {
                 match &refresh.last_error {
@@ -100,10 +85,6 @@ impl Core {
                     Some(_) => {}
                 }
             }
-            // The wait callback is called with no lock held.
-            drop(refresh);
-            call.check_cancelled()?;
-            refresh = lock(&process.refresh);
         }
         refresh.running = Some(thread);
         drop(refresh);
@@ -111,7 +92,12 @@ impl Core {
     }
 
     /// The refresh itself; the caller has set `running`.
-    fn refresh(&self, process: &ProcessState, call: &Call<'_>, views: usize) -> Result<()> {
+    pub(super) fn refresh(
+        &self,
+        process: &ProcessState,
+        call: &Call<'_>,
+        views: usize,
+    ) -> Result<()> {
         let _guard = RefreshGuard(process);
         let _uncancelled = PthreadCancelDisabled::begin();
         let _scope = CallScope::enter(call.deadline);
@@ -121,22 +107,26 @@ impl Core {
             wanted: views,
             config: &self.config,
             present: &present,
+            role_query: self.role_query(process, &present),
+            peer_at: &|address| process.peer(address),
         };
         let peers = self.refresh_order(process, began);
         let discovered = discover_from(&peers, discovery, &call.with_start(began));
         count(&self.stats.refreshes);
         let changed = match discovered {
-            Ok(Discovered::Standalone(peer)) => {
-                Ok(self.adopt(process, Topology::of_standalone(peer), Epoch::Unknown))
+            Ok(Discovered::Standalone(view)) => {
+                process.is_primary_in_doubt.store(false, Ordering::Relaxed);
+                let topology = self.topology_of_standalone(process, view);
+                self.adopt(process, topology, Epoch::Unknown)
             }
             // Redirections may have changed it meanwhile.
             Ok(Discovered::Unchanged(epoch)) => {
-                Ok(self.adopt(process, Topology::clone(&present), Epoch::of(epoch)))
+                self.adopt(process, Topology::clone(&present), Epoch::of(epoch))
             }
             Ok(Discovered::Cluster(view)) => {
                 let epoch = Epoch::of(view.epoch);
                 let topology = self.topology_of(process, view);
-                Ok(self.adopt(process, topology, epoch))
+                self.adopt(process, topology, epoch)
             }
             Ok(Discovered::NewCluster(view)) => {
                 log::log(log::WARN, || {
@@ -145,14 +135,14 @@ impl Core {
                 });
                 let epoch = Epoch::OfNewCluster(view.epoch);
                 let topology = self.topology_of(process, view);
-                Ok(self.adopt(process, topology, epoch))
+                self.adopt(process, topology, epoch)
             }
-            Err(error) => {
-                count(&self.stats.refresh_failures);
-                log::log(log::WARN, || format!("topology refresh failed: {error}"));
-                Err(error)
-            }
+            Err(error) => Err(error),
         };
+        if let Err(error) = &changed {
+            count(&self.stats.refresh_failures);
+            log::log(log::WARN, || format!("topology refresh failed: {error}"));
+        }
         schedule_next(process, began, &changed);
         changed.map(drop)
     }
@@ -178,32 +168,61 @@ impl Core {
         })
     }
 
-    /// The nodes to ask, in order: some healthy nodes in random order, the seeds, the other healthy nodes, then unhealthy
-    /// ones. So a node that causes a refresh is rarely the one that answers it, and the seeds are reached while the
-    /// addresses of all nodes have changed.
+    /// The topology of a server without cluster support; the option `allowed_hosts` applies as in
+    /// [`Core::topology_of`].
+    fn topology_of_standalone(&self, process: &ProcessState, view: StandaloneView) -> Topology {
+        let nodes = std::iter::once(&view.primary).chain(&view.replicas);
+        for error in nodes.filter_map(|node| self.config.admission(node).err()) {
+            log::log(log::WARN, || format!("topology: {error}"));
+        }
+        let replicas = view.replicas.iter();
+        let admitted = replicas.filter(|replica| self.config.admission(replica).is_ok());
+        let replicas = admitted.map(|replica| process.peer(replica));
+        Topology::of_standalone(process.peer(&view.primary), replicas.collect())
+    }
+
+    /// What a server without cluster support is asked for its role.
+    fn role_query(&self, process: &ProcessState, present: &Topology) -> RoleQuery {
+        let is_needed = self.reads_replicas.load(Ordering::Relaxed)
+            || process.is_primary_in_doubt.load(Ordering::Relaxed)
+            || (present.standalone && present.nodes.len() > 1);
+        match is_needed {
+            true => RoleQuery::Always,
+            false => RoleQuery::IfReplica,
+        }
+    }
+
+    /// The nodes to ask, in order: healthy nodes in random order, among them the seeds, then unhealthy nodes. So a node
+    /// that causes a refresh is rarely the one that answers it.
+    ///
+    /// Enough nodes for a refresh come before the seeds. If these do not answer, every second node is a seed: if the
+    /// addresses of all nodes have changed, only the names of the seeds lead to the cluster.
+    ///
+    /// Without a cluster, only the primary knows its replicas: it is the first.
     fn refresh_order(&self, process: &ProcessState, time: Time) -> Vec<Arc<Peer>> {
         let topology = process.topology.load();
         let mut known: Vec<Arc<Peer>> = topology.nodes.iter().map(|n| n.peer.clone()).collect();
-        known.shuffle(&mut rng());
+        if !topology.standalone {
+            known.shuffle(&mut rng());
+        }
         let (mut order, unhealthy): (Vec<_>, Vec<_>) =
             known.into_iter().partition(|p| p.is_healthy());
-        let later = order.split_off(order.len().min(ASKED_BEFORE_SEEDS));
         let mut seeds: Vec<Address> = self.config.seeds.clone();
         // The first refresh asks the seeds in the caller's order.
         if topology.version > 0 {
             seeds.shuffle(&mut rng());
         }
-        let has =
-            |peers: &[Arc<Peer>], peer: &Arc<Peer>| peers.iter().any(|p| Arc::ptr_eq(p, peer));
-        for seed in &seeds {
-            let peer = process.peer(seed);
-            if !has(&order, &peer) {
-                order.push(peer);
-            }
+        let seeds = seeds.iter().map(|seed| process.peer(seed));
+        let is_known = |peer: &Arc<Peer>| topology.nodes.iter().any(|n| Arc::ptr_eq(&n.peer, peer));
+        let seeds: Vec<_> = seeds.filter(|peer| !is_known(peer)).collect();
+        let rest = order.split_off(order.len().min(VIEWS_PER_REFRESH));
+        let mut rest = rest.into_iter();
+        for seed in seeds {
+            order.push(seed);
+            order.extend(rest.next());
         }
-        let others = later.into_iter().chain(unhealthy);
-        let others: Vec<_> = others.filter(|peer| !has(&order, peer)).collect();
-        order.extend(others);
+        order.extend(rest);
+        order.extend(unhealthy);
         if topology.version > 0 {
             order.sort_by_key(|p| !p.is_healthy() && !p.health.is_probe_due(time));
         }
@@ -215,8 +234,15 @@ impl Core {
         process.refresh_replicas_at.store(0, Ordering::Relaxed);
     }
 
-    /// Replaces the topology unless the new one is older or the same; returns whether it changed.
-    fn adopt(&self, process: &ProcessState, topology: Topology, epoch: Epoch) -> bool {
+    /// Replaces the topology unless the new one is older or the same; returns whether it changed. The first topology
+    /// must have slots.
+    fn adopt(&self, process: &ProcessState, topology: Topology, epoch: Epoch) -> Result<bool> {
+        if !process.has_topology() && !topology.has_assigned_slots() {
+            return Err(Error::new(
+                Code::Down,
+                "the cluster serves no slots: it has not been set up",
+            ));
+        }
         // Logged with no lock held: the logger may call the library.
         match self.try_adopt(process, topology, epoch) {
             Adoption::Outdated(epoch) => log::log(log::WARN, || {
@@ -235,10 +261,10 @@ impl Core {
                         topology.assigned_slots()
                     )
                 });
-                return true;
+                return Ok(true);
             }
         }
-        false
+        Ok(false)
     }
 
     fn try_adopt(&self, process: &ProcessState, mut topology: Topology, epoch: Epoch) -> Adoption {
@@ -294,19 +320,28 @@ impl Core {
             process.set_patched_topology(Arc::new(topology), to);
         }
     }
+}
 
-    /// Learns the topology for the first time.
-    pub fn connect(&self, call: &Call<'_>) -> Result<()> {
-        let process = self.process();
-        self.refresh_now(process, call, VIEWS_TO_CONNECT)?;
-        if !process.topology.load().has_assigned_slots() {
-            return Err(crate::error::Error::new(
-                Code::Down,
-                "the cluster serves no slots: it has not been set up",
-            ));
-        }
-        Ok(())
+/// Waits until another thread's refresh may have ended.
+pub(super) fn wait_for_refresh<'p>(
+    process: &'p ProcessState,
+    call: &Call<'_>,
+    refresh: MutexGuard<'p, RefreshState>,
+) -> Result<MutexGuard<'p, RefreshState>> {
+    call.check()?;
+    let left = call.deadline.left(now()).unwrap_or(POLL_INTERVAL);
+    if left.is_zero() {
+        return Err(Error::new(
+            Code::Timeout,
+            "the topology refresh of another thread did not end within timeout_ms",
+        ));
     }
+    let left = left.min(POLL_INTERVAL);
+    let refresh = wait(&process.refreshed, &process.refresh, refresh, left);
+    // The wait callback is called with no lock held.
+    drop(refresh);
+    call.check_cancelled()?;
+    Ok(lock(&process.refresh))
 }
 
 /// Collects views. When the topology is known, an unresponsive node gets a shorter attempt timeout, unless every node
@@ -330,7 +365,8 @@ fn discover_from(
 
 /// Stores the result of a refresh and when the next ones may begin.
 fn schedule_next(process: &ProcessState, began: Time, changed: &Result<bool>) {
-    let without_replicas = process.topology.load().has_shard_without_replicas();
+    let topology = process.topology.load_full();
+    let without_replicas = topology.has_shard_without_replicas();
     let mut refresh = lock(&process.refresh);
     refresh.without_replicas = match without_replicas {
         true => refresh.without_replicas + 1,
@@ -338,13 +374,13 @@ fn schedule_next(process: &ProcessState, began: Time, changed: &Result<bool>) {
     };
     let doublings = refresh.without_replicas.clamp(1, 10) - 1;
     let search_after_ms = (MIN_REPLICA_SEARCH_MS << doublings).min(MAX_REPLICA_SEARCH_MS);
-    process
-        .find_replicas_at
-        .store(now().millis() + search_after_ms, Ordering::Relaxed);
     let refresh_after_ms = rng().random_range(REPLICA_REFRESH_MS..REPLICA_REFRESH_MS * 3 / 2);
-    process
-        .refresh_replicas_at
-        .store(now().millis() + refresh_after_ms, Ordering::Relaxed);
+    let time_after = |ms| match topology.hides_replicas() {
+        true => u64::MAX,
+        false => now().millis() + ms,
+    };
+    (process.find_replicas_at).store(time_after(search_after_ms), Ordering::Relaxed);
+    (process.refresh_replicas_at).store(time_after(refresh_after_ms), Ordering::Relaxed);
     refresh.without_change = match changed {
         Ok(true) => 0,
         _ => refresh.without_change.saturating_add(1),

@@ -3,6 +3,8 @@
 //! The cursor that a caller gets is the number of its scan and of the scan's step. The progress of the
 //! scan (the slots that have been seen) does not fit into a cursor, so it is kept here. The progress
 //! before the last step is kept too, so that a caller may ask for a page a second time.
+//!
+//! The servers' cursors of one database mean nothing in another.
 
 use crate::error::{Error, Result};
 use crate::route::Scan;
@@ -22,6 +24,7 @@ pub struct Scans {
 
 #[derive(Clone, Debug)]
 struct RunningScan {
+    database: u16,
     step: u32,
     current: Scan,
     /// The progress before the last step.
@@ -30,13 +33,18 @@ struct RunningScan {
 }
 
 impl Scans {
-    /// The progress of the scan that a cursor names.
-    pub fn get(&self, cursor: u64) -> Result<Scan> {
+    /// The progress of the scan that a cursor names, which must be of this database.
+    pub fn get(&self, cursor: u64, database: u16) -> Result<Scan> {
         if cursor == 0 {
             return Ok(Scan::default());
         }
         let (number, step) = decode_cursor(cursor);
         match self.running.get(&number) {
+            Some(scan) if scan.database != database => Err(Error::invalid(format_args!(
+                "the SCAN cursor {cursor} is of database {}, and this handle uses database {database}: continue with the \
+                 handle that began the scan",
+                scan.database
+            ))),
             Some(scan) if scan.step == step => Ok(scan.current.clone()),
             Some(scan) if scan.step.wrapping_sub(1) == step => Ok(scan.previous.clone()),
             _ => Err(Error::invalid(format_args!(
@@ -46,8 +54,8 @@ impl Scans {
         }
     }
 
-    /// Stores the progress after the step that began with `cursor`; returns the next cursor.
-    pub fn put(&mut self, cursor: u64, progress: Scan) -> u64 {
+    /// Stores the progress in this database after the step that began with `cursor`; returns the next cursor.
+    pub fn put(&mut self, cursor: u64, database: u16, progress: Scan) -> u64 {
         self.clock += 1;
         let (mut number, step) = decode_cursor(cursor);
         if cursor == 0 {
@@ -59,6 +67,7 @@ impl Scans {
         }
         let last_used = self.clock;
         let scan = self.running.entry(number).or_insert_with(|| RunningScan {
+            database,
             step,
             current: Scan::default(),
             previous: Scan::default(),
@@ -101,33 +110,35 @@ mod tests {
     #[test]
     fn cursor_is_repeatable_until_scan_advances() {
         let mut scans = Scans::default();
-        let first = scans.put(0, Scan::default());
-        let second = scans.put(first, Scan::default());
-        assert!(scans.get(first).is_ok() && scans.get(second).is_ok());
-        assert_eq!(scans.put(first, Scan::default()), second);
-        let third = scans.put(second, Scan::default());
-        assert!(scans.get(first).is_err() && scans.get(second).is_ok());
+        let first = scans.put(0, 0, Scan::default());
+        let second = scans.put(first, 0, Scan::default());
+        assert!(scans.get(first, 0).is_ok() && scans.get(second, 0).is_ok());
+        assert_eq!(scans.put(first, 0, Scan::default()), second);
+        let third = scans.put(second, 0, Scan::default());
+        assert!(scans.get(first, 0).is_err() && scans.get(second, 0).is_ok());
         assert!(
             [first, second, third]
                 .iter()
                 .all(|c| *c > 0 && *c < 1 << 63)
         );
+        let error = scans.get(third, 3).unwrap_err();
+        assert!(error.message.contains("is of database 0"), "{error}");
         scans.remove(third);
-        assert!(scans.get(third).is_err() && scans.get(second).is_err());
+        assert!(scans.get(third, 0).is_err() && scans.get(second, 0).is_err());
     }
 
     #[test]
     fn least_recently_used_scan_is_evicted_first() {
         let mut scans = Scans::default();
         let cursors: Vec<u64> = (0..MAX_SCANS)
-            .map(|_| scans.put(0, Scan::default()))
+            .map(|_| scans.put(0, 0, Scan::default()))
             .collect();
-        let used = scans.put(cursors[0], Scan::default());
-        let new = scans.put(0, Scan::default());
+        let used = scans.put(cursors[0], 0, Scan::default());
+        let new = scans.put(0, 0, Scan::default());
         assert_eq!(scans.running.len(), MAX_SCANS);
-        assert!(scans.get(used).is_ok() && scans.get(new).is_ok());
-        let error = scans.get(cursors[1]).unwrap_err();
+        assert!(scans.get(used, 0).is_ok() && scans.get(new, 0).is_ok());
+        let error = scans.get(cursors[1], 0).unwrap_err();
         assert!(error.message.contains("begin again with 0"), "{error}");
-        assert!(scans.get(cursors[2]).is_ok());
+        assert!(scans.get(cursors[2], 0).is_ok());
     }
 }

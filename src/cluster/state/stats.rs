@@ -1,5 +1,7 @@
 //! The counters of `rdc_stats`.
 
+use crate::net::CredentialCounters;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The counters of a cluster, shared by all its handles.
@@ -28,6 +30,8 @@ pub struct Stats {
     pub lag_probe_failures: AtomicU64,
     pub refreshes: AtomicU64,
     pub refresh_failures: AtomicU64,
+    /// Counted by the connections.
+    pub credentials: Arc<CredentialCounters>,
 }
 
 /// The name of a counter, the counter, and one sentence of documentation.
@@ -133,6 +137,16 @@ pub const COUNTERS: &[CounterRow] = &[
         "refresh_failures",
         |s| &s.refresh_failures,
         "Topology refreshes that failed because no node returned a usable topology.",
+    ),
+    (
+        "reauthentications",
+        |s| &s.credentials.accepted,
+        "Open connections that were authenticated again after the credentials had changed.",
+    ),
+    (
+        "credentials_refused",
+        |s| &s.credentials.refused,
+        "Times a node refused credentials that had changed. Its open connections keep the user that they have.",
     ),
 ];
 

@@ -17,6 +17,7 @@ use crate::resp::{
 };
 use crate::sim_hooks::sim_panic_point;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -44,6 +45,8 @@ pub struct Connection {
     pub pushes: bool,
     /// The connection serves one user, and is dropped then.
     pub is_single_use: bool,
+    /// The number of the credentials that the connection has, or that its node has refused (see `CredentialStore`).
+    pub credentials: u32,
     /// When the connection was last released.
     pub used: Time,
 }
@@ -66,12 +69,18 @@ impl Connection {
             leased_values: 0,
             pushes: false,
             is_single_use: false,
+            credentials: 0,
             used: now(),
         }
     }
 
     pub fn fd(&self) -> RawFd {
         self.stream.fd()
+    }
+
+    /// The IP address of the node.
+    pub fn remote_ip(&self) -> Option<IpAddr> {
+        self.stream.remote_ip()
     }
 
     pub fn origin(&self) -> &Arc<Origin> {

@@ -1,6 +1,7 @@
 //! The address of a node, and how a stream to it is opened.
 
-use super::tls::Tls;
+use super::security::Security;
+use super::tls::TlsSessions;
 use crate::address::Address;
 use crate::config::Config;
 use crate::net::resolver::Resolver;
@@ -12,7 +13,8 @@ use std::sync::Arc;
 pub struct Endpoint {
     pub address: Address,
     pub config: Arc<Config>,
-    pub(super) tls: Option<Tls>,
+    pub security: Arc<Security>,
+    pub(super) sessions: TlsSessions,
     pub(super) descriptors: Arc<DescriptorRegistry>,
     pub(super) resolver: Resolver,
 }
@@ -21,13 +23,14 @@ impl Endpoint {
     pub fn new(
         address: Address,
         config: Arc<Config>,
-        tls: Option<&Tls>,
+        security: Arc<Security>,
         descriptors: Arc<DescriptorRegistry>,
     ) -> Endpoint {
         Endpoint {
             address,
             config,
-            tls: tls.map(Tls::for_node),
+            security,
+            sessions: TlsSessions::default(),
             descriptors,
             resolver: Resolver::default(),
         }
@@ -36,5 +39,23 @@ impl Endpoint {
     /// The next connection resolves the host's name again. False if it has no name.
     pub fn resolve_again(&self) -> bool {
         self.resolver.forget()
+    }
+
+    /// See [`Resolver::avoid_connected`].
+    pub fn avoid_connected(&self) -> bool {
+        self.resolver.avoid_connected()
+    }
+
+    /// See [`Resolver::has_other`].
+    pub fn has_other_address(&self) -> bool {
+        self.resolver.has_other()
+    }
+
+    /// Whether the address may stand for several nodes, because its name has several addresses. With TLS it stands for
+    /// the one whose certificate has the name.
+    pub fn is_ambiguous(&self) -> bool {
+        self.security.tls.is_none()
+            && self.resolver.has_several()
+            && self.config.address_map.apply(&self.address) == self.address
     }
 }

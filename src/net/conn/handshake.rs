@@ -6,9 +6,12 @@
 
 use super::connection::Connection;
 use super::connection_kind::ConnectionKind;
-use super::refusal::{Consequence, RefusalContext, Step, consequence, refuses_every_command};
+use super::refusal::{
+    Consequence, RefusalContext, Step, consequence, database_advice, refuses_every_command,
+};
 use super::reported_identity::ReportedIdentity;
-use crate::config::{Config, Protocol};
+use super::reported_role::ReportedRole;
+use crate::config::{ClusterMode, Config, Credentials, Protocol};
 use crate::error::{Code, Error, Result};
 use crate::net::wait::Attempt;
 use crate::resp::{CommandBody, Kind, Reply, View};
@@ -29,10 +32,11 @@ pub enum Opening {
 #[derive(Clone, Copy)]
 pub struct HandshakePlan<'a> {
     pub config: &'a Config,
+    pub credentials: &'a Credentials,
     pub kind: ConnectionKind,
     pub opening: Opening,
-    /// Whether CLUSTER MYID is sent.
-    pub asks_identity: bool,
+    /// Whether the node is no cluster, so that it need not know commands for clusters.
+    pub is_standalone: bool,
     /// Whether the node is of a shard that has replicas, which serve reads only after READONLY.
     pub has_replicas: bool,
     /// Commands of the caller, sent with the last command of the handshake to save a round trip. The caller reads their
@@ -46,8 +50,13 @@ pub struct Greeting {
     /// Its availability zone (Valkey 8 and later).
     pub zone: Option<String>,
     pub identity: ReportedIdentity,
+    pub role: ReportedRole,
+    /// It has refused HELLO, and serves the connection without it.
+    pub refused_hello: bool,
     /// A refusal that the handshake has gone on without: for the log.
     pub warning: Option<String>,
+    /// The node does not have the database, so that the connection is in another one: it must not be used.
+    pub refused_database: Option<Error>,
 }
 
 /// Why a handshake has failed.
@@ -70,7 +79,7 @@ impl HandshakeError {
 impl HandshakePlan<'_> {
     /// A message of the node, which may repeat what it was sent.
     fn without_password(&self, message: &str) -> String {
-        match &self.config.password {
+        match &self.credentials.password {
             Some(password) => password.remove_from(message),
             None => message.to_owned(),
         }
@@ -123,16 +132,15 @@ struct Handshake<'a> {
 
 impl Handshake<'_> {
     fn run(&mut self) -> std::result::Result<(), HandshakeError> {
-        let config = self.plan.config;
-        if self.plan.opening == Opening::Hello && config.protocol == Protocol::Resp3 {
+        if self.sends_hello() {
             self.push_hello();
             // With a password, the rest is sent after it has been accepted.
-            let sent = match config.password {
-                None => self.send_setup(),
-                Some(_) => Vec::new(),
+            let sent = match self.plan.credentials.password {
+                None => Some(self.send_setup()),
+                Some(_) => None,
             };
             let is_accepted = self.read_hello()?;
-            if !sent.is_empty() {
+            if let Some(sent) = sent {
                 return Ok(self.read_setup_replies(&sent)?);
             }
             if !is_accepted {
@@ -145,11 +153,15 @@ impl Handshake<'_> {
         Ok(self.read_setup_replies(&sent)?)
     }
 
+    fn sends_hello(&self) -> bool {
+        self.plan.opening == Opening::Hello && self.plan.config.protocol == Protocol::Resp3
+    }
+
     fn push_hello(&mut self) {
-        let config = self.plan.config;
+        let credentials = self.plan.credentials;
         let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
-        if let Some(password) = &config.password {
-            let user = config.user.as_deref().unwrap_or("default");
+        if let Some(password) = &credentials.password {
+            let user = credentials.user.as_deref().unwrap_or("default");
             hello.extend([
                 b"AUTH".as_slice(),
                 user.as_bytes(),
@@ -167,6 +179,7 @@ impl Handshake<'_> {
         })?;
         if let Some(message) = message(&reply) {
             self.on_refusal(Step::Hello, &reply, &message)?;
+            self.greeting.refused_hello = true;
             return Ok(false);
         }
         self.connection.pushes = true;
@@ -175,21 +188,16 @@ impl Handshake<'_> {
             value.filter(|text| !text.is_empty()).map(str::to_string)
         };
         self.greeting.zone = text("availability_zone");
+        self.greeting.role = ReportedRole::of(text("role").as_deref());
         self.mode = text("mode");
         Ok(true)
     }
 
     /// Sends AUTH if there is a password.
     fn authenticate(&mut self) -> Result<()> {
-        let config = self.plan.config;
-        let Some(password) = &config.password else {
+        if !push_auth(self.connection, self.plan.credentials) {
             return Ok(());
-        };
-        let mut auth: Vec<&[u8]> = vec![b"AUTH"];
-        // Redis before 6 has no users.
-        auth.extend(config.user.as_ref().map(|user| user.as_bytes()));
-        auth.push(password.reveal().as_bytes());
-        self.connection.push(&CommandBody::SecretArgs(&auth));
+        }
         let reply = self.reply()?;
         match message(&reply) {
             Some(message) => self.on_refusal(Step::Auth, &reply, &message),
@@ -221,32 +229,39 @@ impl Handshake<'_> {
             config,
             kind,
             opening,
-            asks_identity,
+            is_standalone,
             first,
             ..
         } = *self.plan;
+        let is_minimal = opening == Opening::Minimal;
+        let is_unanswered = !self.sends_hello() && config.password.is_none();
         let mut sent = Vec::new();
         let mut send = |step, args: &[&[u8]]| {
             self.connection.push(&CommandBody::Args(args));
             sent.push(step);
         };
-        if asks_identity {
+        if !is_standalone && !is_minimal {
             send(Step::MyId, &[b"CLUSTER", b"MYID"]);
         }
-        let is_minimal = opening == Opening::Minimal;
+        // With the option cluster=no, the node may be a proxy.
+        let is_behind_proxy = config.cluster == ClusterMode::No;
         // Something that the node must reply to. All servers and proxies know PING.
-        if is_minimal {
+        if is_minimal || (is_behind_proxy && is_unanswered) {
             send(Step::Ping, &[b"PING"]);
         }
-        // Without READONLY, a replica redirects reads.
-        if kind.is_readonly() && !is_minimal {
+        // Without READONLY, a replica of a cluster redirects reads.
+        if kind.is_readonly() && !is_standalone && !is_minimal {
             send(Step::Readonly, &[b"READONLY"]);
+        }
+        let database = kind.database();
+        if database != 0 {
+            send(Step::Select, &[b"SELECT", database.to_string().as_bytes()]);
         }
         if let Some(name) = &config.client_name {
             let args = [b"CLIENT".as_slice(), b"SETNAME", name.as_bytes()];
             send(Step::SetName, &args);
         }
-        if !is_minimal {
+        if !is_minimal && !is_behind_proxy {
             // Redis 7.2 and later, and Valkey. Shown by CLIENT LIST.
             let version = env!("CARGO_PKG_VERSION").as_bytes();
             for (attribute, value) in [
@@ -298,15 +313,16 @@ impl Handshake<'_> {
     /// Fails if the connection cannot go on after a refusal.
     fn on_refusal(&mut self, step: Step, reply: &Reply, message: &str) -> Result<()> {
         let context = RefusalContext {
-            has_password: self.plan.config.password.is_some(),
+            has_password: self.plan.credentials.password.is_some(),
             has_replicas: self.plan.has_replicas,
+            cluster: self.plan.config.cluster,
         };
         let node = || {
             let origin = reply.origin_of(reply.root);
             origin.map_or_else(String::new, |o| o.name().to_string())
         };
         match consequence(step, message, context) {
-            Consequence::UseResp2 | Consequence::Ignore => Ok(()),
+            Consequence::UseResp2 | Consequence::Ignore | Consequence::KeepUser => Ok(()),
             Consequence::Warn => {
                 let name = step.name();
                 self.greeting.warning.get_or_insert_with(|| {
@@ -315,10 +331,21 @@ impl Handshake<'_> {
                 });
                 Ok(())
             }
+            Consequence::NoDatabase => {
+                let (name, node, database) = (step.name(), node(), self.plan.kind.database());
+                let advice = database_advice(message);
+                let problem = format_args!(
+                    "{node} refused {name} {database} (option database): {message}; {advice}"
+                );
+                let error = Error::new(Code::Invalid, problem).at(node);
+                self.greeting.refused_database = Some(error);
+                Ok(())
+            }
             Consequence::Fail(code) => {
                 let (name, node) = (step.name(), node());
                 let option = match step {
                     Step::SetName => " (option client_name)",
+                    Step::Select => " (option database)",
                     _ => "",
                 };
                 let error =
@@ -331,8 +358,21 @@ impl Handshake<'_> {
     }
 }
 
+/// Pushes AUTH. False if there is no password.
+pub(super) fn push_auth(connection: &mut Connection, credentials: &Credentials) -> bool {
+    let Some(password) = &credentials.password else {
+        return false;
+    };
+    let mut auth: Vec<&[u8]> = vec![b"AUTH"];
+    // Redis before 6 has no users.
+    auth.extend(credentials.user.as_ref().map(|user| user.as_bytes()));
+    auth.push(password.reveal().as_bytes());
+    connection.push(&CommandBody::SecretArgs(&auth));
+    true
+}
+
 /// The message of an error reply.
-fn message(reply: &Reply) -> Option<Cow<'_, str>> {
+pub(super) fn message(reply: &Reply) -> Option<Cow<'_, str>> {
     let view = reply.view();
     (view.kind() == Kind::Error).then(|| String::from_utf8_lossy(view.text().unwrap_or_default()))
 }

@@ -5,12 +5,16 @@ use crate::error::{Error, Result};
 use crate::net::sys::Recv;
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Tls {}
 
+#[derive(Debug, Default)]
+pub struct TlsSessions;
+
 impl Tls {
-    pub fn load(config: &Config) -> Result<Option<Tls>> {
+    pub fn load(config: &Arc<Config>) -> Result<Option<Tls>> {
         if config.tls {
             return Err(Error::invalid(
                 "the url enables TLS, but this library was built without TLS support",
@@ -19,11 +23,11 @@ impl Tls {
         Ok(None)
     }
 
-    pub fn for_node(&self) -> Tls {
+    pub fn of_child(&self) -> Tls {
         match *self {}
     }
 
-    pub fn begin(&self, _: &str) -> Result<Box<TlsSession>> {
+    pub fn begin(&self, _: &TlsSessions, _: &str) -> Result<Box<TlsSession>> {
         match *self {}
     }
 }

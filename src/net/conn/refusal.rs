@@ -1,15 +1,19 @@
-//! What follows if a node refuses a command of the handshake. One table, no I/O.
+//! What follows if a node refuses a command of the handshake, or AUTH after it. One table, no I/O.
 
-use crate::error::Code;
+use crate::config::ClusterMode;
+use crate::error::{Code, Error};
 
 /// A command of the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Hello,
     Auth,
+    /// AUTH on an open connection, after the credentials have changed.
+    AuthAgain,
     Readonly,
     SetName,
     SetInfo,
+    Select,
     MyId,
     Ping,
 }
@@ -18,10 +22,11 @@ impl Step {
     pub fn name(self) -> &'static str {
         match self {
             Step::Hello => "HELLO",
-            Step::Auth => "AUTH",
+            Step::Auth | Step::AuthAgain => "AUTH",
             Step::Readonly => "READONLY",
             Step::SetName => "CLIENT SETNAME",
             Step::SetInfo => "CLIENT SETINFO",
+            Step::Select => "SELECT",
             Step::MyId => "CLUSTER MYID",
             Step::Ping => "PING",
         }
@@ -34,6 +39,8 @@ pub struct RefusalContext {
     pub has_password: bool,
     /// The node is of a shard that has replicas, according to the map.
     pub has_replicas: bool,
+    /// The option `cluster`: with `no`, the node may be a proxy.
+    pub cluster: ClusterMode,
 }
 
 /// What follows a refusal.
@@ -47,6 +54,10 @@ pub enum Consequence {
     Ignore,
     /// The same, and the log says so once for each node.
     Warn,
+    /// The node does not have the database: the connection fails, and so does every other one to it.
+    NoDatabase,
+    /// The connection keeps the user that it has.
+    KeepUser,
 }
 
 /// Whether the node refuses every command on this connection, and not only the one that it replies to.
@@ -54,6 +65,11 @@ pub fn refuses_every_command(message: &str) -> bool {
     let is_of = |words: &[&str]| words.iter().any(|text| message.contains(text));
     let mut rows = EVERY_STEP.iter();
     message.starts_with("NOAUTH") || rows.any(|(words, _, every)| *every && is_of(words))
+}
+
+/// Whether a connection has failed because of its credentials, and not because its user lacks a permission.
+pub fn are_credentials_refused(error: &Error) -> bool {
+    error.code == Code::Auth && !error.message.contains("NOPERM")
 }
 
 /// A row of the table.
@@ -112,6 +128,8 @@ const ROWS: &[Row] = &[
     row(Step::Hello, &[], Consequence::UseResp2),
     row(Step::Auth, NO_PASSWORD_NEEDED, Consequence::Warn),
     row(Step::Auth, &[], Consequence::Fail(Code::Auth)),
+    // Whatever the reason: a working connection is better than none.
+    row(Step::AuthAgain, &[], Consequence::KeepUser),
     row(
         Step::Readonly,
         &["cluster support disabled"],
@@ -127,7 +145,16 @@ const ROWS: &[Row] = &[
     ),
     row(Step::Readonly, &[], Consequence::Fail(Code::Connect)),
     row(Step::SetName, NO_RIGHTS, Consequence::Fail(Code::Auth)),
+    // A proxy. Its servers would not show the name anyway.
+    row_if(
+        Step::SetName,
+        |context| context.cluster == ClusterMode::No,
+        &[],
+        Consequence::Warn,
+    ),
     row(Step::SetName, &[], Consequence::Fail(Code::Connect)),
+    row(Step::Select, NO_RIGHTS, Consequence::Fail(Code::Auth)),
+    row(Step::Select, &[], Consequence::NoDatabase),
     row(Step::SetInfo, &["NOAUTH"], Consequence::Fail(Code::Auth)),
     row(Step::SetInfo, &[], Consequence::Ignore),
     row(Step::MyId, &["NOAUTH"], Consequence::Fail(Code::Auth)),
@@ -144,6 +171,26 @@ const EVERY_STEP: &[(&[&str], Code, bool)] = &[
     (&["DENIED"], Code::Connect, true),
     (&["LOADING", "BUSY", "MASTERDOWN"], Code::Server, false),
 ];
+
+/// What to do about a database that a node refuses with this message.
+pub fn database_advice(message: &str) -> &'static str {
+    let mut rows = DATABASE_ADVICE.iter();
+    let row = rows.find(|(words, _)| message.contains(words));
+    row.map_or(OTHER_DATABASE_ADVICE, |(_, advice)| advice)
+}
+
+const DATABASE_ADVICE: &[(&str, &str)] = &[
+    (
+        "not allowed in cluster mode",
+        "only a cluster of Valkey 9 or later has several databases (its setting cluster-databases); use database 0",
+    ),
+    (
+        "out of range",
+        "use a lower number, or raise the server's setting databases, of a cluster's nodes cluster-databases",
+    ),
+];
+/// Of a proxy, mostly.
+const OTHER_DATABASE_ADVICE: &str = "use database 0, or a server that has several";
 
 /// What follows if a node refuses a command of the handshake with this message.
 pub fn consequence(step: Step, message: &str, context: RefusalContext) -> Consequence {
@@ -169,13 +216,18 @@ pub fn consequence(step: Step, message: &str, context: RefusalContext) -> Conseq
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Consequence::{Fail, Ignore, UseResp2, Warn};
+    use Consequence::{Fail, Ignore, KeepUser, NoDatabase, UseResp2, Warn};
 
     #[test]
     fn refusals_of_servers_and_proxies_have_their_consequence() {
         let none = RefusalContext {
             has_password: false,
             has_replicas: false,
+            cluster: ClusterMode::Auto,
+        };
+        let proxy = RefusalContext {
+            cluster: ClusterMode::No,
+            ..none
         };
         let password = RefusalContext {
             has_password: true,
@@ -258,6 +310,24 @@ mod tests {
                 Fail(Code::Auth),
             ),
             (
+                Step::AuthAgain,
+                "WRONGPASS invalid username-password pair",
+                password,
+                KeepUser,
+            ),
+            (
+                Step::AuthAgain,
+                "ERR unknown command 'AUTH'",
+                password,
+                KeepUser,
+            ),
+            (
+                Step::AuthAgain,
+                "BUSY Redis is busy running a script",
+                password,
+                Fail(Code::Server),
+            ),
+            (
                 Step::Readonly,
                 "ERR This instance has cluster support disabled",
                 none,
@@ -278,6 +348,29 @@ mod tests {
                 none,
                 Fail(Code::Connect),
             ),
+            (
+                Step::Select,
+                "ERR SELECT is not allowed in cluster mode",
+                node,
+                NoDatabase,
+            ),
+            (
+                Step::Select,
+                "ERR DB index is out of range",
+                password,
+                NoDatabase,
+            ),
+            (
+                Step::Select,
+                "ERR unknown command 'SELECT'",
+                none,
+                NoDatabase,
+            ),
+            (Step::Select, "NOPERM no rights", password, Fail(Code::Auth)),
+            (Step::Select, "NOAUTH", none, Fail(Code::Auth)),
+            (Step::Select, "BUSY", node, Fail(Code::Server)),
+            (Step::SetName, "unsupported command 'client'", proxy, Warn),
+            (Step::SetName, "NOPERM no rights", proxy, Fail(Code::Auth)),
             (Step::SetInfo, "NOPERM no rights", none, Ignore),
             (
                 Step::SetInfo,

@@ -1,20 +1,24 @@
-//! A stream of bytes to a node: TCP, with or without TLS.
+//! A stream of bytes to a node: TCP, with or without TLS, or a unix socket.
 
 use super::endpoint::Endpoint;
-use super::tls::{Tls, TlsSession};
+use super::tls::TlsSession;
 use crate::address::Address;
 use crate::config::Admission;
-use crate::deadline::now;
+use crate::deadline::{Deadline, now};
 use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, Recv, RegisteredSocket};
 use crate::net::wait::{Attempt, RECV_TIMEOUT_MS};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
 use std::time::Duration;
 
-/// A TCP connection, with or without TLS.
+/// The time between two attempts to connect to a unix socket whose backlog is full. No event says when it is not.
+const BACKLOG_RETRY_MS: u64 = 5;
+
+/// A connection by TCP, with or without TLS, or to a unix socket.
 #[derive(Debug)]
 pub struct Stream {
     socket: RegisteredSocket,
@@ -28,10 +32,12 @@ impl Stream {
         let Endpoint {
             address,
             config,
-            tls,
             resolver,
             ..
         } = endpoint;
+        if address.is_unix() {
+            return Stream::connect_unix(endpoint, attempt);
+        }
         let admission = config.admission(address)?;
         let Address { host, port } = config.address_map.apply(address);
         let mut last = Error::new(
@@ -52,8 +58,15 @@ impl Stream {
             let share = attempt.share(began, (ips.len() - tried) as u32);
             match Stream::connect_ip(*ip, endpoint, share) {
                 Ok(mut stream) => {
-                    if let Some(tls) = tls {
-                        stream.start_tls(tls, &host, address, attempt)?;
+                    resolver.record_connection(ip.ip());
+                    if let Some(tls) = &endpoint.security.tls {
+                        let attempt = match resolver.has_other() {
+                            // Some time is left for the other addresses.
+                            true => attempt.share(now(), 2),
+                            false => attempt,
+                        };
+                        let session = tls.begin(&endpoint.sessions, &host);
+                        stream.start_tls(session, address, attempt)?;
                     }
                     return Ok(stream);
                 }
@@ -68,6 +81,11 @@ impl Stream {
                         ),
                     );
                 }
+            }
+            resolver.record_failure(ip.ip());
+            if ips.len() > 1 {
+                let (ip, of) = (ip.ip(), ips.len());
+                last.message += &format!(" (at {ip}, the last of its {of} addresses)");
             }
         }
         resolver.invalidate();
@@ -112,7 +130,35 @@ impl Stream {
                     .with_retries(3),
             )?;
         }
-        // Now a receive may block, for the receive timeout. A send never does: see `sys::send`.
+        Ok(Stream::connected(socket)?)
+    }
+
+    /// Connects to a unix socket. Unlike that of TCP, such a connect ends at once.
+    fn connect_unix(endpoint: &Endpoint, attempt: Attempt<'_>) -> Result<Stream> {
+        let (address, began) = (&endpoint.address, now());
+        let fail = |error: io::Error| unix_error(address, &error).at(address.to_string());
+        let kind = Type::STREAM.nonblocking();
+        let socket = Socket::new(Domain::UNIX, kind, None).map_err(fail)?;
+        let socket = endpoint.descriptors.register(socket);
+        loop {
+            match sys::connect_unix(&socket, &address.host) {
+                Ok(()) => return Stream::connected(socket).map_err(fail),
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
+                Err(error) => return Err(fail(error)),
+            }
+            let time = now();
+            if attempt.until.passed(time) {
+                let ms = time.since(began).as_millis();
+                let problem = format_args!("{address} did not accept a connection within {ms} ms");
+                return Err(Error::new(Code::Timeout, problem).at(address.to_string()));
+            }
+            let retry = Deadline::after(time, BACKLOG_RETRY_MS);
+            attempt.call.sleep(retry.min(attempt.until))?;
+        }
+    }
+
+    /// From now on a receive may block, for the receive timeout. A send never does: see `sys::send`.
+    fn connected(socket: RegisteredSocket) -> io::Result<Stream> {
         sys::set_blocking(socket.as_raw_fd())?;
         sys::set_receive_timeout(socket.as_raw_fd(), Duration::from_millis(RECV_TIMEOUT_MS))?;
         Ok(Stream { socket, tls: None })
@@ -121,8 +167,7 @@ impl Stream {
     /// Establishes a TLS session. The certificate must be valid for `host`.
     fn start_tls(
         &mut self,
-        tls: &Tls,
-        host: &str,
+        session: Result<Box<TlsSession>>,
         node: &Address,
         attempt: Attempt<'_>,
     ) -> Result<()> {
@@ -130,7 +175,7 @@ impl Stream {
             Error::new(code, format_args!("{node} {problem}")).at(node.to_string())
         };
         let began = now();
-        let mut session = tls.begin(host).map_err(|e| e.at(node.to_string()))?;
+        let mut session = session.map_err(|e| e.at(node.to_string()))?;
         loop {
             match session.handshake(self.fd()) {
                 Ok(true) => break,
@@ -166,7 +211,13 @@ impl Stream {
         self.socket.as_raw_fd()
     }
 
-    /// Whether the stream is TCP without TLS.
+    /// The IP address at the other end.
+    pub fn remote_ip(&self) -> Option<IpAddr> {
+        let address = self.socket.peer_addr().ok()?;
+        address.as_socket().map(|address| address.ip())
+    }
+
+    /// Whether the stream has no TLS.
     #[inline]
     pub fn is_plain(&self) -> bool {
         self.tls.is_none()
@@ -243,11 +294,35 @@ fn connect_error(node: &Address, error: &io::Error) -> Error {
     Error::new(Code::Connect, message)
 }
 
+fn unix_error(path: &Address, error: &io::Error) -> Error {
+    let is_socket = || {
+        let file = std::fs::metadata(&path.host);
+        file.is_ok_and(|file| file.file_type().is_socket())
+    };
+    let message = match error.raw_os_error() {
+        Some(libc::ENOENT) => format!(
+            "{path} does not exist; is the server running, and does its setting unixsocket name this path?"
+        ),
+        Some(libc::ECONNREFUSED) if is_socket() => {
+            format!("{path} refused the connection; no server listens on this socket, so start it")
+        }
+        Some(libc::ECONNREFUSED) => format!(
+            "{path} is not a socket; write the path that the server's setting unixsocket names"
+        ),
+        Some(libc::EACCES) => format!(
+            "{path} may not be used by this process; it needs write permission for the socket (the server's setting \
+             unixsocketperm) and access to its directories"
+        ),
+        _ => return connect_error(path, error),
+    };
+    Error::new(Code::Connect, message)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::deadline::Deadline;
+    use crate::net::conn::Security;
     use crate::net::wait::{Call, CancelFlag, Wakers};
     use std::net::TcpListener;
     use std::sync::Arc;
@@ -258,7 +333,9 @@ mod tests {
         let began = now();
         let call = Call::new(began, 0, 0, &cancel_flag, &wakers);
         let address = Address::new("127.0.0.1", port).unwrap();
-        let endpoint = Endpoint::new(address, Arc::new(Config::new()), None, Arc::default());
+        let config = Arc::new(Config::new());
+        let security = Security::new(&config, Arc::default()).unwrap();
+        let endpoint = Endpoint::new(address, config, security, Arc::default());
         let attempt = call.attempt_until(Deadline::after(began, 0));
         Stream::connect(&endpoint, attempt).unwrap_err()
     }

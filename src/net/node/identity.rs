@@ -2,7 +2,7 @@
 
 use crate::address::Address;
 use crate::error::{Code, Error, Result};
-use crate::net::conn::{ReportedIdentity, is_node_id};
+use crate::net::conn::{ConnectionKind, ReportedIdentity, ReportedRole, is_node_id};
 use std::sync::Arc;
 
 /// The identity of the node at one address.
@@ -25,8 +25,15 @@ enum Expected {
     ClusterNode,
     /// The node with a known id.
     Node,
-    /// The only server of a client without a cluster.
-    Standalone,
+    /// The server of a client without a cluster, or a replica of that server.
+    Standalone(ExpectedRole),
+}
+
+/// The role of a server without cluster support, according to the map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpectedRole {
+    Primary,
+    Replica,
 }
 
 impl NodeIdentity {
@@ -42,15 +49,15 @@ impl NodeIdentity {
         }
     }
 
-    /// The map is this server, which is no cluster.
-    pub fn expect_standalone(&mut self) {
-        self.expected = Expected::Standalone;
+    /// The map is this server, which is no cluster, and its replicas; or it is one of these.
+    pub fn expect_standalone(&mut self, role: ExpectedRole) {
+        self.expected = Expected::Standalone(role);
     }
 
     /// Whether the node at this address may be the one with this id, as far as is known.
     pub fn may_be(&self, id: &str) -> bool {
         let is_same = |known: &Arc<str>| **known == *id || !is_node_id(id);
-        self.expected != Expected::Standalone && self.id.as_ref().is_none_or(is_same)
+        !self.is_standalone() && self.id.as_ref().is_none_or(is_same)
     }
 
     /// Whether a node of a cluster is expected.
@@ -60,7 +67,27 @@ impl NodeIdentity {
 
     /// Whether nothing is to be learned from the node's id.
     pub fn is_standalone(&self) -> bool {
-        self.expected == Expected::Standalone
+        matches!(self.expected, Expected::Standalone(_))
+    }
+
+    /// Checks the role of the node at `address` on a new connection for commands that only a primary may serve. A
+    /// replica without cluster support does not redirect them: it would serve reads with its own data.
+    pub fn verify_role(
+        &self,
+        reported: ReportedRole,
+        kind: ConnectionKind,
+        address: &Address,
+    ) -> Result<()> {
+        let is_demoted = self.expected == Expected::Standalone(ExpectedRole::Primary)
+            && reported == ReportedRole::Replica
+            && kind.at_primary() == kind
+            && kind != ConnectionKind::FRESHNESS_PROBE;
+        if !is_demoted {
+            return Ok(());
+        }
+        let problem =
+            format_args!("{address} is a replica now, and not the primary; it gets no command");
+        Err(Error::new(Code::Connect, problem).at(address.to_string()))
     }
 
     /// Checks what the node at `address` has reported against the map.
@@ -113,7 +140,7 @@ mod tests {
         // A map without ids does not make it forget.
         node_a.expect_cluster_node(None);
         let mut standalone = NodeIdentity::default();
-        standalone.expect_standalone();
+        standalone.expect_standalone(ExpectedRole::Primary);
         let node = |id: &Arc<str>| ReportedIdentity::Node(id.clone());
         let none = ReportedIdentity::NoCluster;
         for (identity, reported, accepted) in [
@@ -148,5 +175,34 @@ mod tests {
             "it was found to be b"
         );
         assert!(!standalone.may_be(&a));
+    }
+
+    #[test]
+    fn demoted_server_is_not_used_as_the_primary() {
+        use ReportedRole::{Replica, Unknown};
+        let address = Address::new("10.0.0.1", 7000).unwrap();
+        let (on_primary, on_replicas) = (ConnectionKind::primary(0), ConnectionKind::replicas(0));
+        let probe = ConnectionKind::FRESHNESS_PROBE;
+        let [mut primary, mut replica, mut node] = [(); 3].map(|()| NodeIdentity::default());
+        primary.expect_standalone(ExpectedRole::Primary);
+        replica.expect_standalone(ExpectedRole::Replica);
+        node.expect_cluster_node(None);
+        for (identity, reported, kind, accepted) in [
+            (&primary, ReportedRole::Primary, on_primary, true),
+            (&primary, Unknown, on_primary, true),
+            (&primary, Replica, on_primary, false),
+            (&primary, Replica, on_primary.blocking(), false),
+            (&primary, Replica, on_replicas, true),
+            (&primary, Replica, probe, true),
+            (&replica, Replica, on_primary, true),
+            (&node, Replica, on_primary, true),
+        ] {
+            let outcome = identity.verify_role(reported, kind, &address);
+            assert_eq!(
+                outcome.is_ok(),
+                accepted,
+                "{identity:?} {reported:?} {kind:?}"
+            );
+        }
     }
 }

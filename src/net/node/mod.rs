@@ -9,7 +9,7 @@ mod state;
 
 pub use counters::NodeCounters;
 pub use health::Health;
-pub use identity::NodeIdentity;
+pub use identity::{ExpectedRole, NodeIdentity};
 pub use load::NodeLoad;
 pub use replica_freshness::{FreshnessProof, Link, OffsetSample, ReplicaFreshness};
 pub use state::NodeState;

@@ -21,6 +21,10 @@ pub struct NodeState {
     pub load: NodeLoad,
     pub freshness: ReplicaFreshness,
     pub counters: NodeCounters,
+    /// The node, perhaps a proxy, does not know INFO replication.
+    pub refuses_info: AtomicBool,
+    /// It is a replica without cluster support that does not name its primary, and is used in its place.
+    pub hides_primary: AtomicBool,
     zone: ArcSwapOption<String>,
     /// The node has accepted MULTI from this client's user.
     accepts_multi: AtomicBool,

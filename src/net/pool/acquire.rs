@@ -15,6 +15,7 @@ use std::sync::Arc;
 /// The outcome of [`Pool::try_acquire`].
 #[derive(Debug)]
 pub enum TryAcquire {
+    /// See [`Peer::has_current_credentials`](crate::net::Peer::has_current_credentials).
     Idle(Box<Connection>),
     /// The permit to open a connection, which the pool counts as open from now on.
     MayOpen,
@@ -40,7 +41,7 @@ impl Pool {
             let mut leader = LeaderGuard::new(self, idle);
             if leader.connection.is_none() {
                 leader.connection = Some(self.connector.open(self.kind, attempt)?);
-            } else if leader.was_closed_while_idle(attempt.call) {
+            } else if !leader.is_usable(attempt)? {
                 continue;
             }
             if let Some(connection) = leader.into_connection() {

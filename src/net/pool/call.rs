@@ -43,12 +43,33 @@ impl Pool {
         sim_yield_point!();
         let idle = lock(&self.state).try_checkout();
         if let Some(connection) = idle {
+            if !self.has_current_credentials(&connection) {
+                return self.reauthenticate_and_call(connection, body, attempt);
+            }
             let leader = LeaderGuard::new(self, Some(connection));
             if !leader.was_closed_while_idle(attempt.call) {
                 return leader.run_single(Some(body), attempt);
             }
         }
         self.join(body, attempt)
+    }
+
+    /// Sends changed credentials on an idle connection, and then the command.
+    #[cold]
+    fn reauthenticate_and_call(
+        &self,
+        connection: Box<Connection>,
+        body: &CommandBody<'_>,
+        attempt: Attempt<'_>,
+    ) -> Result<Box<Reply>> {
+        let mut leader = LeaderGuard::new(self, Some(connection));
+        match leader.reauthenticate(attempt)? {
+            true => leader.run_single(Some(body), attempt),
+            false => {
+                drop(leader);
+                self.join(body, attempt)
+            }
+        }
     }
 
     #[cold]
@@ -72,8 +93,8 @@ impl Pool {
             sim_yield_point!();
             match self.decide(body) {
                 AcquireDecision::Alone(connection) => {
-                    let leader = LeaderGuard::new(self, Some(connection));
-                    if leader.was_closed_while_idle(attempt.call) {
+                    let mut leader = LeaderGuard::new(self, Some(connection));
+                    if !leader.is_usable(attempt)? {
                         continue;
                     }
                     return leader.run_single(Some(body), attempt);

@@ -2,6 +2,7 @@
 
 use crate::deadline::Time;
 use crate::error::{Code, Error, Result};
+use crate::net::conn::are_credentials_refused;
 use crate::sync::{Mutex, lock};
 use rand::Rng;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -26,22 +27,51 @@ pub(super) struct ConnectBackoff {
     handshake_ms: AtomicU32,
 }
 
+/// A connect that has failed.
+#[derive(Clone, Copy)]
+pub(super) struct FailedConnect<'a> {
+    began: Time,
+    /// The number of the credentials that were current when it began.
+    credentials: u32,
+    error: &'a Error,
+}
+
+impl<'a> FailedConnect<'a> {
+    pub(super) fn new(began: Time, credentials: u32, error: &'a Error) -> FailedConnect<'a> {
+        FailedConnect {
+            began,
+            credentials,
+            error,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Failure {
     /// When the next connect may start.
     until: Time,
     pause: Duration,
+    credentials: u32,
     error: Error,
+}
+
+impl Failure {
+    /// Whether the node has refused credentials that are not the current ones.
+    fn is_outdated(&self, credentials: u32) -> bool {
+        self.credentials != credentials && self.error.code == Code::Auth
+    }
 }
 
 impl ConnectBackoff {
     /// Asks whether a connect may start. During the backoff this fails with the error of the last connect. After it, one
-    /// caller may start, and the others still get that error until the outcome is known.
-    pub(super) fn try_start(&self, time: Time) -> Result<()> {
+    /// caller may start, and the others still get that error until the outcome is known. Refused credentials do not
+    /// delay the ones that replace them, whose number is `credentials`.
+    pub(super) fn try_start(&self, time: Time, credentials: u32) -> Result<()> {
         if !self.is_active.load(Ordering::Acquire) {
             return Ok(());
         }
         match &mut *lock(&self.failure) {
+            Some(failure) if failure.is_outdated(credentials) => Ok(()),
             Some(failure) if time < failure.until => Err(failure.error.clone()),
             Some(failure) => {
                 failure.until = time.plus(failure.pause);
@@ -66,6 +96,18 @@ impl ConnectBackoff {
         failure.as_ref().map(|failure| failure.error.clone())
     }
 
+    /// Ends the backoff if it began because the credentials were refused.
+    pub(super) fn forget_refused_credentials(&self) {
+        if !self.is_active.load(Ordering::Acquire) {
+            return;
+        }
+        let mut failure = lock(&self.failure);
+        if failure.as_ref().is_some_and(|f| f.error.code == Code::Auth) {
+            *failure = None;
+            self.is_active.store(false, Ordering::Release);
+        }
+    }
+
     pub(super) fn on_success(&self, began: Time, time: Time) {
         let ms = time.since(began).as_millis().min(60_000) as u32;
         // A slowly decaying maximum: one fast handshake shows little.
@@ -78,12 +120,17 @@ impl ConnectBackoff {
         }
     }
 
-    pub(super) fn on_failure(&self, began: Time, time: Time, error: &Error) {
+    pub(super) fn on_failure(&self, time: Time, failed: FailedConnect<'_>) {
+        let FailedConnect {
+            began,
+            credentials,
+            error,
+        } = failed;
         let pause = match error.code {
             Code::Interrupted | Code::Closed | Code::Internal => return,
             Code::Timeout if time.since(began) < SHORT_ATTEMPT => return,
             // A missing permission of the user concerns only the connections that need it.
-            Code::Auth if error.message.contains("NOPERM") => return,
+            Code::Auth if !are_credentials_refused(error) => return,
             Code::Auth => AUTH_RETRY_AFTER,
             _ => RETRY_AFTER,
         };
@@ -91,6 +138,7 @@ impl ConnectBackoff {
         *lock(&self.failure) = Some(Box::new(Failure {
             until: time.plus(pause.mul_f64(jitter)),
             pause,
+            credentials,
             // `sent` is about the commands of that connect, and not about those of later callers.
             error: error.clone().sent(false),
         }));
@@ -111,24 +159,49 @@ mod tests {
     fn connect_backoff_admits_one_caller_and_shares_its_error() {
         let (backoff, time) = (ConnectBackoff::default(), now());
         let later = |ms| time.plus(Duration::from_millis(ms));
-        assert!(backoff.try_start(time).is_ok());
+        assert!(backoff.try_start(time, 1).is_ok());
         let refused = Error::new(Code::Connect, "refused").sent(true);
-        backoff.on_failure(time, time, &refused);
-        let error = backoff.try_start(later(99)).unwrap_err();
+        backoff.on_failure(time, FailedConnect::new(time, 1, &refused));
+        let error = backoff.try_start(later(99), 1).unwrap_err();
         assert!(error.code == Code::Connect && !error.sent, "{error}");
         assert!(
-            backoff.try_start(later(120)).is_ok(),
+            backoff.try_start(later(120), 1).is_ok(),
             "one caller may start"
         );
         assert!(
-            backoff.try_start(later(121)).is_err(),
+            backoff.try_start(later(121), 1).is_err(),
             "the others get the error"
         );
         backoff.on_success(later(121), later(130));
-        assert!(backoff.try_start(later(131)).is_ok());
+        assert!(backoff.try_start(later(131), 1).is_ok());
         assert_eq!(backoff.handshake_ms(), 9);
-        backoff.on_failure(time, time, &Error::new(Code::Auth, "WRONGPASS"));
-        assert!(backoff.try_start(later(990)).is_err() && backoff.try_start(later(1210)).is_ok());
+        let refused = Error::new(Code::Auth, "WRONGPASS");
+        backoff.on_failure(time, FailedConnect::new(time, 1, &refused));
+        assert!(
+            backoff.try_start(later(990), 1).is_err() && backoff.try_start(later(1210), 1).is_ok()
+        );
+    }
+
+    #[test]
+    fn refused_credentials_do_not_delay_their_replacement() {
+        let (backoff, time) = (ConnectBackoff::default(), now());
+        for (code, is_delayed) in [(Code::Auth, false), (Code::Connect, true)] {
+            let error = Error::new(code, "WRONGPASS");
+            backoff.on_failure(time, FailedConnect::new(time, 1, &error));
+            assert!(backoff.try_start(time, 1).is_err(), "{code:?}");
+            assert_eq!(backoff.try_start(time, 2).is_err(), is_delayed, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn accepted_credentials_end_only_backoff_of_refused_ones() {
+        let (backoff, time) = (ConnectBackoff::default(), now());
+        for (code, is_ended) in [(Code::Auth, true), (Code::Connect, false)] {
+            backoff.on_failure(time, FailedConnect::new(time, 0, &Error::new(code, "no")));
+            backoff.forget_refused_credentials();
+            assert_eq!(backoff.try_start(time, 0).is_ok(), is_ended, "{code:?}");
+            assert_eq!(backoff.last_error().is_none(), is_ended, "{code:?}");
+        }
     }
 
     #[test]
@@ -136,8 +209,9 @@ mod tests {
         let (backoff, time) = (ConnectBackoff::default(), now());
         for (code, ms) in [(Code::Timeout, 49), (Code::Interrupted, 500)] {
             let end = time.plus(Duration::from_millis(ms));
-            backoff.on_failure(time, end, &Error::new(code, "over"));
-            assert!(backoff.try_start(end).is_ok(), "{code:?}");
+            let error = Error::new(code, "over");
+            backoff.on_failure(end, FailedConnect::new(time, 1, &error));
+            assert!(backoff.try_start(end, 1).is_ok(), "{code:?}");
         }
     }
 }

@@ -1,15 +1,17 @@
 //! Opening connections to one node.
 
-use super::connect_backoff::ConnectBackoff;
+use super::connect_backoff::{ConnectBackoff, FailedConnect};
+use super::database_backoff::DatabaseBackoffs;
 use super::hello_support::HelloSupport;
 use crate::address::Address;
-use crate::config::{ClusterMode, Config};
+use crate::config::{ClusterMode, Config, Credentials};
 use crate::deadline::{Deadline, now};
 use crate::error::{Code, Error, Result};
 use crate::log;
 use crate::net::conn::{
-    Connection, ConnectionKind, Endpoint, Greeting, HandshakeError, HandshakePlan, MemoryBudget,
-    Opening, ReportedIdentity, Stream, handshake,
+    Connection, ConnectionKind, CredentialStore, CredentialVersion, Endpoint, FIRST_CREDENTIALS,
+    Greeting, HandshakeError, HandshakePlan, MemoryBudget, Opening, Reauthentication,
+    ReportedIdentity, Security, Stream, are_credentials_refused, handshake, reauthenticate,
 };
 use crate::net::node::{NodeIdentity, NodeState};
 use crate::net::sys::PthreadCancelDisabled;
@@ -17,7 +19,7 @@ use crate::net::wait::Attempt;
 use crate::resp::{CommandBody, Limits, Origin};
 use crate::sync::{MutexGuard, lock};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// The shortest time that a caller waits for a connection that is opened beside others.
@@ -34,11 +36,15 @@ pub struct Connector {
     backoffs: [ConnectBackoff; 2],
     /// For a node that is not the one that the map names. The topology is still asked of it.
     identity_backoff: ConnectBackoff,
+    /// For databases that the node refuses.
+    database_backoffs: DatabaseBackoffs,
     /// For connections beside others: see [`Connector::open_extra`].
     extra_backoff: ConnectBackoff,
     hello: HelloSupport,
     /// A refusal in a handshake has been logged.
     has_warned: AtomicBool,
+    /// The number of the credentials that the node has refused; 0 if none.
+    refused: AtomicU32,
 }
 
 /// A connection that has been set up, and what the node said meanwhile.
@@ -77,9 +83,11 @@ impl Connector {
             node: NodeState::of(identity),
             backoffs: Default::default(),
             identity_backoff: ConnectBackoff::default(),
+            database_backoffs: DatabaseBackoffs::default(),
             extra_backoff: ConnectBackoff::default(),
             hello: HelloSupport::default(),
             has_warned: AtomicBool::new(false),
+            refused: AtomicU32::new(0),
         }
     }
 
@@ -89,6 +97,14 @@ impl Connector {
 
     pub fn config(&self) -> &Config {
         &self.endpoint.config
+    }
+
+    pub(super) fn security(&self) -> &Arc<Security> {
+        &self.endpoint.security
+    }
+
+    fn credentials(&self) -> &CredentialStore {
+        &self.endpoint.security.credentials
     }
 
     pub fn origin(&self) -> &Arc<Origin> {
@@ -118,7 +134,9 @@ impl Connector {
     /// Whether a connect has failed so recently that no other is started.
     pub(super) fn is_backing_off(&self, kind: ConnectionKind) -> bool {
         let time = now();
-        self.backoff(kind).is_backing_off(time) || self.identity_backoff.is_backing_off(time)
+        self.backoff(kind).is_backing_off(time)
+            || self.identity_backoff.is_backing_off(time)
+            || self.database_backoffs.is_backing_off(kind.database(), time)
     }
 
     /// Whether a connection may be opened beside others.
@@ -183,7 +201,7 @@ impl Connector {
     }
 
     /// Opens a connection with a command on it. A command that may be sent early ([`Call::early`]) is sent with the
-    /// handshake, unless the handshake contains READONLY: a node that refuses READONLY must not serve the read.
+    /// handshake, if the kind of the connection allows it.
     ///
     /// [`Call::early`]: crate::net::Call::early
     pub(super) fn open_with(
@@ -201,7 +219,7 @@ impl Connector {
         body: &CommandBody<'_>,
         attempt: Attempt<'_>,
     ) -> Result<Box<Connection>> {
-        if attempt.call.early && !purpose.kind.is_readonly() {
+        if attempt.call.early && purpose.kind.allows_early_send() {
             let first = &[*body];
             return self.open_verified(Purpose { first, ..purpose }, attempt);
         }
@@ -211,13 +229,15 @@ impl Connector {
     }
 
     /// Opens a connection to learn the topology, and sends `first` with the handshake. The caller reads the replies to
-    /// `first`. The node may be another one than the map names: the map that it returns may say so, too.
+    /// `first`. The node may be another one than the map names: the map that it returns may say so, too. `database` is
+    /// selected to learn whether the node has it.
     pub fn open_for_discovery(
         &self,
+        database: u16,
         first: &[CommandBody<'_>],
         attempt: Attempt<'_>,
-    ) -> Result<(Box<Connection>, ReportedIdentity)> {
-        let kind = ConnectionKind::Primary;
+    ) -> Result<(Box<Connection>, Greeting)> {
+        let kind = ConnectionKind::primary(database);
         // The caller's command was not sent, only those of the discovery.
         let purpose = Purpose {
             first,
@@ -225,25 +245,26 @@ impl Connector {
         };
         let opened = self.open_unverified(purpose, attempt);
         let opened = opened.map_err(|e| e.sent(false))?;
-        let identity = opened.greeting.identity.clone();
-        if self.verify(&identity).is_ok() {
-            self.record(kind, opened.took, opened.greeting.zone);
+        if self.verify_identity(&opened.greeting).is_ok() {
+            self.record(kind, opened.took, opened.greeting.zone.clone());
         }
-        Ok((opened.connection, identity))
+        Ok((opened.connection, opened.greeting))
     }
 
     /// Opens a connection to the node that the map names at this address, and to no other. An error reports whether
     /// any of the first commands may have run.
     fn open_verified(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Box<Connection>> {
         let began = now();
-        self.identity_backoff.try_start(began)?;
+        self.identity_backoff
+            .try_start(began, self.credentials().number())?;
         let Opened {
             mut connection,
             greeting,
             took,
         } = self.open_unverified(purpose, attempt)?;
-        if let Err(error) = self.verify(&greeting.identity) {
-            self.identity_backoff.on_failure(began, now(), &error);
+        if let Err(error) = self.verify(&greeting, purpose.kind) {
+            let failed = FailedConnect::new(began, self.credentials().number(), &error);
+            self.identity_backoff.on_failure(now(), failed);
             // Reads that are sent early have reached the other node. Their replies are discarded.
             return Err(error.sent(!purpose.first.is_empty()));
         }
@@ -260,13 +281,30 @@ impl Connector {
         self.endpoint.resolve_again()
     }
 
-    fn verify(&self, identity: &ReportedIdentity) -> Result<()> {
-        let outcome = self.identity().verify(identity, self.address());
-        if outcome.is_err() {
-            // The name may belong to another address by now.
+    /// Whether the node is the one that the map names, and has the role that its commands need.
+    fn verify(&self, greeting: &Greeting, kind: ConnectionKind) -> Result<()> {
+        self.verify_identity(greeting)?;
+        if self.node.hides_primary.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let verified = self
+            .identity()
+            .verify_role(greeting.role, kind, self.address());
+        self.try_other_unless(verified)
+    }
+
+    fn verify_identity(&self, greeting: &Greeting) -> Result<()> {
+        let verified = self.identity().verify(&greeting.identity, self.address());
+        self.try_other_unless(verified)
+    }
+
+    /// Another node than expected has answered: the name may have the address of another node too, or belong to other
+    /// addresses by now.
+    fn try_other_unless(&self, verified: Result<()>) -> Result<()> {
+        if verified.is_err() && !self.try_other_address() {
             self.resolve_again();
         }
-        outcome
+        verified
     }
 
     fn record(&self, kind: ConnectionKind, took: Duration, zone: Option<String>) {
@@ -274,8 +312,14 @@ impl Connector {
     }
 
     fn open_unverified(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
+        let credentials = self.credentials();
+        credentials.read_changed_files();
         let (backoff, began) = (self.backoff(purpose.kind), now());
-        backoff.try_start(began)?;
+        let database = purpose.kind.database();
+        let number = credentials.number();
+        self.database_backoffs.try_start(database, began, number)?;
+        backoff.try_start(began, number)?;
+        let failed = |error| FailedConnect::new(began, number, error);
         let opened = self.connect(purpose, attempt).map_err(|e| {
             let sent = e.sent && !purpose.first.is_empty();
             e.sent(sent)
@@ -283,38 +327,223 @@ impl Connector {
         match &opened {
             Ok(_) => {
                 backoff.on_success(began, now());
+                // Credentials that are accepted for one kind are accepted for the other.
+                for backoff in &self.backoffs {
+                    backoff.forget_refused_credentials();
+                }
                 self.extra_backoff.on_success(began, now());
             }
             Err(error) if purpose.is_extra && error.code == Code::Timeout => {
-                self.extra_backoff.on_failure(began, now(), error);
+                self.extra_backoff.on_failure(now(), failed(error));
             }
             // Credentials that are refused for one kind are refused for the other.
             Err(error) if error.code == Code::Auth => {
                 for backoff in &self.backoffs {
-                    backoff.on_failure(began, now(), error);
+                    backoff.on_failure(now(), failed(error));
                 }
             }
-            Err(error) => backoff.on_failure(began, now(), error),
+            Err(error) => backoff.on_failure(now(), failed(error)),
         }
-        opened
+        let mut opened = opened?;
+        match opened.greeting.refused_database.take() {
+            None => self.database_backoffs.on_success(database),
+            Some(error) => {
+                // Which databases another node has does not matter.
+                self.verify_identity(&opened.greeting)?;
+                let failed = FailedConnect::new(began, number, &error);
+                self.database_backoffs.on_refusal(database, now(), failed);
+                return Err(error);
+            }
+        }
+        Ok(opened)
     }
 
-    /// Connects with HELLO, or without it to a node that closes connections on it.
+    /// Connects to an address of the node. If what is behind an address accepts the connection and then does not serve
+    /// it, the others of the name are tried.
     fn connect(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
         let _cancel_disabled = PthreadCancelDisabled::begin();
         let limit = Deadline::after(now(), self.endpoint.config.connect_timeout_ms);
         let attempt = attempt.limited_to(limit);
-        let is_unknown = self.hello.is_unknown();
-        if !self.hello.sends_hello() {
-            return self.connect_without_hello(purpose, attempt);
+        loop {
+            match self.connect_to_one(purpose, attempt) {
+                // A refusal of the credentials or a wrong certificate is an answer.
+                Err(error)
+                    if matches!(
+                        error.code,
+                        Code::Io | Code::Connect | Code::Timeout | Code::Protocol
+                    ) && self.try_other_address()
+                        && !attempt.until.passed(now()) => {}
+                outcome => return outcome,
+            }
         }
-        match self.connect_once(purpose, Opening::Hello, attempt) {
+    }
+
+    /// The node at the address that was connected to last is not usable: others are tried first for a while. Whether
+    /// the name has one that has not failed.
+    pub fn try_other_address(&self) -> bool {
+        self.endpoint.avoid_connected()
+    }
+
+    /// The address of the node that answers on a connection: its IP address if the name may stand for several nodes.
+    pub fn address_of(&self, connection: &Connection) -> Address {
+        let Address { host, port } = self.address();
+        let ip = self.endpoint.is_ambiguous().then(|| connection.remote_ip());
+        let host = ip
+            .flatten()
+            .map_or_else(|| host.clone(), |ip| ip.to_string());
+        Address { host, port: *port }
+    }
+
+    /// Connects to one address with the current credentials. If these are from a file and are refused, the file is read
+    /// again, and the last credentials that worked are tried.
+    fn connect_to_one(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
+        let store = self.credentials();
+        let known = store.known();
+        let is_refused = self.refused.load(Ordering::Relaxed) == known.current.number;
+        let (first, second) = match &known.previous {
+            Some(previous) if is_refused => (previous, Some(&known.current)),
+            previous => (&known.current, previous.as_ref()),
+        };
+        let error = match self.connect_with(first, purpose, attempt) {
+            Err(error) if are_credentials_refused(&error) => error,
+            outcome => return outcome,
+        };
+        store.read_files_now();
+        let renewed = store.known();
+        let next = match renewed.current.number == known.current.number {
+            true => second,
+            false => Some(&renewed.current),
+        };
+        match next {
+            Some(next) => {
+                let opened = self.connect_with(next, purpose, attempt);
+                opened.map_err(|_| error)
+            }
+            None => Err(error),
+        }
+    }
+
+    /// Connects with these credentials, and records whether the node accepts them.
+    fn connect_with(
+        &self,
+        version: &CredentialVersion,
+        purpose: Purpose<'_>,
+        attempt: Attempt<'_>,
+    ) -> Result<Opened> {
+        let mut outcome = self.connect_by_hello(&version.credentials, purpose, attempt);
+        match &mut outcome {
+            Ok(opened) => {
+                self.record_accepted(version);
+                // The credentials that the node has refused would be refused on this connection, too.
+                let refused = self.refused.load(Ordering::Relaxed);
+                opened.connection.credentials = version.number.max(refused);
+            }
+            Err(error) if are_credentials_refused(error) => {
+                self.record_refused(version, &error.message);
+            }
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    fn record_accepted(&self, version: &CredentialVersion) {
+        self.credentials().record_accepted(version.number);
+        if self.refused.load(Ordering::Relaxed) == version.number {
+            self.refused.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The log says once for each node that it refuses changed credentials.
+    fn record_refused(&self, version: &CredentialVersion, message: &str) {
+        if version.number == FIRST_CREDENTIALS {
+            return;
+        }
+        let counters = &self.credentials().counters;
+        counters.refused.fetch_add(1, Ordering::Relaxed);
+        let before = self.refused.fetch_max(version.number, Ordering::Relaxed);
+        if before < version.number {
+            let node = self.origin.name();
+            log::log(log::WARN, || {
+                format!(
+                    "{node} refuses the changed credentials, and open connections keep their user: {message}"
+                )
+            });
+        }
+    }
+
+    /// Whether the connection has the current credentials, or the node has refused them.
+    #[inline]
+    pub fn has_current_credentials(&self, connection: &Connection) -> bool {
+        connection.credentials == self.credentials().number()
+    }
+
+    /// Sends changed credentials on an open connection on which nothing is in flight. If the node refuses them, the
+    /// connection keeps the user that it has. False if the connection is lost. An error ends the caller's attempt, and the
+    /// connection must be dropped then, too.
+    #[cold]
+    pub fn reauthenticate(
+        &self,
+        connection: &mut Connection,
+        attempt: Attempt<'_>,
+    ) -> Result<bool> {
+        let _cancel_disabled = PthreadCancelDisabled::begin();
+        let known = self.credentials().known();
+        let version = &known.current;
+        if self.refused.load(Ordering::Relaxed) == version.number {
+            connection.credentials = version.number;
+            return Ok(true);
+        }
+        let outcome = match reauthenticate(connection, &version.credentials, attempt) {
+            Ok(outcome) => outcome,
+            // The call ends, or the node does not answer.
+            Err(error)
+                if matches!(error.code, Code::Timeout | Code::Interrupted | Code::Closed) =>
+            {
+                return Err(error);
+            }
+            // The node has closed the connection. Nobody's command is lost with it.
+            Err(_) => return Ok(false),
+        };
+        match outcome {
+            Reauthentication::Accepted => {
+                self.record_accepted(version);
+                let counters = &self.credentials().counters;
+                counters.accepted.fetch_add(1, Ordering::Relaxed);
+            }
+            Reauthentication::NothingToSend => {}
+            Reauthentication::Refused(message) => self.record_refused(version, &message),
+            Reauthentication::NotNow => return Ok(true),
+        }
+        connection.credentials = version.number;
+        Ok(true)
+    }
+
+    /// Connects with HELLO, or without it to a node that closes connections on it.
+    fn connect_by_hello(
+        &self,
+        credentials: &Credentials,
+        purpose: Purpose<'_>,
+        attempt: Attempt<'_>,
+    ) -> Result<Opened> {
+        let is_unknown = self.hello.is_unknown();
+        if self.hello.is_refused() {
+            let opened = self.connect_once(credentials, purpose, Opening::NoHello, attempt);
+            return opened.map_err(|failure| {
+                self.hello.on_failed_connect();
+                let (HandshakeError::ClosedOnHello(error) | HandshakeError::Other(error)) = failure;
+                error
+            });
+        }
+        if !self.hello.sends_hello() {
+            return self.connect_without_hello(credentials, purpose, attempt);
+        }
+        match self.connect_once(credentials, purpose, Opening::Hello, attempt) {
             Err(HandshakeError::ClosedOnHello(error)) => {
                 self.hello.on_close();
                 if !is_unknown {
                     return Err(error);
                 }
-                let opened = self.connect_without_hello(purpose, attempt);
+                let opened = self.connect_without_hello(credentials, purpose, attempt);
                 opened.map_err(|_| error)
             }
             Err(HandshakeError::Other(error)) => Err(error),
@@ -324,16 +553,21 @@ impl Connector {
 
     /// Connects without HELLO. The first time that this succeeds, HELLO is tried once more: the node, or what is behind
     /// it, may just have been restarted.
-    fn connect_without_hello(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
+    fn connect_without_hello(
+        &self,
+        credentials: &Credentials,
+        purpose: Purpose<'_>,
+        attempt: Attempt<'_>,
+    ) -> Result<Opened> {
         // A node of a cluster is a server, and knows the other commands.
         let opening = match self.identity().is_of_cluster() {
             true => Opening::NoHello,
             false => Opening::Minimal,
         };
         let is_certain = self.hello.is_certain();
-        match self.connect_once(purpose, opening, attempt) {
+        match self.connect_once(credentials, purpose, opening, attempt) {
             Ok(opened) if is_certain => Ok(opened),
-            Ok(opened) => match self.connect_once(purpose, Opening::Hello, attempt) {
+            Ok(opened) => match self.connect_once(credentials, purpose, Opening::Hello, attempt) {
                 Ok(opened) => Ok(opened),
                 Err(HandshakeError::ClosedOnHello(_)) => {
                     self.hello.on_served_without();
@@ -355,6 +589,7 @@ impl Connector {
 
     fn connect_once(
         &self,
+        credentials: &Credentials,
         purpose: Purpose<'_>,
         opening: Opening,
         attempt: Attempt<'_>,
@@ -369,13 +604,17 @@ impl Connector {
         let origin = self.origin.clone();
         let mut connection = Box::new(Connection::new(stream, origin, limits, &self.memory));
         let began = now();
+        let attempt = match self.endpoint.has_other_address() {
+            // Some time is left for the other addresses.
+            true => attempt.share(began, 2),
+            false => attempt,
+        };
         let plan = HandshakePlan {
             config,
+            credentials,
             kind: purpose.kind,
             opening,
-            asks_identity: config.cluster != ClusterMode::No
-                && opening != Opening::Minimal
-                && !self.identity().is_standalone(),
+            is_standalone: config.cluster == ClusterMode::No || self.identity().is_standalone(),
             has_replicas: self.identity().has_replicas,
             first: purpose.first,
         };
@@ -390,8 +629,10 @@ impl Connector {
                     e
                 })
             })?;
-        if opening == Opening::Hello {
-            self.hello.on_reply();
+        match (opening, greeting.refused_hello) {
+            (Opening::Hello, true) => self.hello.on_refusal(),
+            (Opening::Hello, false) => self.hello.on_reply(),
+            (Opening::NoHello | Opening::Minimal, _) => {}
         }
         if let Some(warning) = &greeting.warning {
             self.warn_once(|| warning.clone());

@@ -1,4 +1,5 @@
-//! Whether a node replies to HELLO. Some proxies close a connection on which they get a command that they do not know.
+//! Whether a node supports HELLO. Some proxies refuse it, and some close a connection on which they get a command that
+//! they do not know.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -15,6 +16,8 @@ const CLOSES: u8 = 2;
 /// The node has closed connections with and without HELLO. The next one is tried with it, or without it.
 const NEXT_WITH: u8 = 3;
 const NEXT_WITHOUT: u8 = 4;
+/// The node refuses HELLO. Until a connect fails, the same server or proxy is there, and no other one has to be asked.
+const REFUSES: u8 = 5;
 
 impl HelloSupport {
     fn state(&self) -> u8 {
@@ -27,7 +30,7 @@ impl HelloSupport {
 
     /// Whether the next connection is tried with HELLO.
     pub(super) fn sends_hello(&self) -> bool {
-        !matches!(self.state(), CLOSES | NEXT_WITHOUT)
+        !matches!(self.state(), CLOSES | NEXT_WITHOUT | REFUSES)
     }
 
     /// Whether a connection that was closed on HELLO is tried again without it at once. That happens once, so that a
@@ -45,6 +48,23 @@ impl HelloSupport {
     pub(super) fn on_reply(&self) {
         if self.state() != REPLIES {
             self.set(REPLIES);
+        }
+    }
+
+    /// The node has refused HELLO, and served the connection without it.
+    pub(super) fn on_refusal(&self) {
+        self.set(REFUSES);
+    }
+
+    /// Whether the node refuses HELLO, and needs to be asked nothing else.
+    pub(super) fn is_refused(&self) -> bool {
+        self.state() == REFUSES
+    }
+
+    /// A connect has failed. Another server may be there next time.
+    pub(super) fn on_failed_connect(&self) {
+        if self.is_refused() {
+            self.set(UNKNOWN);
         }
     }
 

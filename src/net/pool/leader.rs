@@ -54,6 +54,28 @@ impl<'a> LeaderGuard<'a> {
         }
     }
 
+    /// Sends changed credentials on the idle connection, alone. False if the connection is lost, so that the caller needs
+    /// another one. An error ends the caller's attempt.
+    #[cold]
+    pub(super) fn reauthenticate(&mut self, attempt: Attempt<'_>) -> Result<bool> {
+        let Some(connection) = &mut self.connection else {
+            return Ok(false);
+        };
+        if connection.was_closed_while_idle() {
+            return Ok(false);
+        }
+        self.pool.connector.reauthenticate(connection, attempt)
+    }
+
+    /// Whether the idle connection can be used. Changed credentials are sent first. An error ends the caller's attempt.
+    pub(super) fn is_usable(&mut self, attempt: Attempt<'_>) -> Result<bool> {
+        let connection = self.connection.as_ref();
+        match connection.is_none_or(|c| self.pool.has_current_credentials(c)) {
+            true => Ok(!self.was_closed_while_idle(attempt.call)),
+            false => self.reauthenticate(attempt),
+        }
+    }
+
     /// See [`was_closed_while_idle`].
     #[inline]
     pub(super) fn was_closed_while_idle(&self, call: &Call<'_>) -> bool {
@@ -92,24 +114,40 @@ impl<'a> LeaderGuard<'a> {
                 self.connection = Some(connection);
                 Ok(())
             }
+            Err(error) => Err(self.fail_unsent(own, attempt, error)),
+        }
+    }
+
+    /// Sends changed credentials before the batch, or opens a connection if that fails.
+    #[cold]
+    fn reauthenticate_for_batch(&mut self, own: usize, attempt: Attempt<'_>) -> Result<()> {
+        match self.reauthenticate(attempt) {
+            Ok(true) => Ok(()),
+            Ok(false) => self.open_for_batch(own, attempt),
             Err(error) => {
-                let leaves = matches!(error.code, Code::Interrupted | Code::Closed)
-                    || attempt.until.passed(now());
-                if leaves {
-                    if let Some((batch, _)) = &self.batch {
-                        // The others are woken when this guard is dropped.
-                        batch.abandon(own);
-                    }
-                } else if let Some((batch, _)) = self.batch.take() {
-                    let progress = self.seal_and_collect(&batch);
-                    for member in 0..progress.ends.len() {
-                        batch.set_result(member, Err(error.clone()));
-                    }
-                    batch.complete();
-                }
-                Err(error)
+                self.connection = None;
+                Err(self.fail_unsent(own, attempt, error))
             }
         }
+    }
+
+    /// The batch has no connection, because of `error`.
+    fn fail_unsent(&mut self, own: usize, attempt: Attempt<'_>, error: Error) -> Error {
+        let leaves =
+            matches!(error.code, Code::Interrupted | Code::Closed) || attempt.until.passed(now());
+        if leaves {
+            if let Some((batch, _)) = &self.batch {
+                // The others are woken when this guard is dropped.
+                batch.abandon(own);
+            }
+        } else if let Some((batch, _)) = self.batch.take() {
+            let progress = self.seal_and_collect(&batch);
+            for member in 0..progress.ends.len() {
+                batch.set_result(member, Err(error.clone()));
+            }
+            batch.complete();
+        }
+        error
     }
 
     /// Closes the batch for further members and moves its commands to the connection, without those of members that
@@ -291,11 +329,12 @@ impl<'a> LeaderGuard<'a> {
     ) {
         let waits = state.batch_in_flight_soon_done();
         let is_contended = state.contention.is_contended();
+        let is_current = self.pool.has_current_credentials(&connection);
         match state.next_batch().filter(|_| !waits) {
             Some(next) => {
                 next.led = true;
                 let batch = next.batch.clone();
-                if is_contended && next.ends.len() >= EARLY_SEND_COMMANDS {
+                if is_contended && is_current && next.ends.len() >= EARLY_SEND_COMMANDS {
                     drop(state);
                     if connection.was_closed_while_idle() {
                         return self.drop_closed(&batch, connection);
@@ -457,9 +496,13 @@ impl Pool {
                 }
                 leader.batch = Some((batch.clone(), 0..0));
                 // One look for all commands of the batch, which may be writes.
-                let connection = leader.connection.as_ref();
-                if connection.is_none_or(|c| c.was_closed_while_idle()) {
-                    leader.open_for_batch(member, attempt)?;
+                match &leader.connection {
+                    Some(idle) if !idle.was_closed_while_idle() => {
+                        if !self.has_current_credentials(idle) {
+                            leader.reauthenticate_for_batch(member, attempt)?;
+                        }
+                    }
+                    _ => leader.open_for_batch(member, attempt)?,
                 }
                 leader.seal_and_collect(batch)
             }

@@ -1,4 +1,4 @@
-//! The connection pool: the connections of one kind to one node, and how threads share them.
+//! The connection pool: the connections of one kind, in one database, to one node, and how threads share them.
 //!
 //! A thread that finds an idle connection uses it alone. A thread that finds all connections busy joins the open batch:
 //! its command is appended to the batch's bytes, and the thread sleeps as a follower. A thread that is done with a
@@ -19,6 +19,7 @@ mod call;
 mod connect_backoff;
 mod connector;
 mod contention;
+mod database_backoff;
 mod follower;
 mod hello_support;
 mod leader;
@@ -31,7 +32,7 @@ pub use connector::Connector;
 use state::State;
 use yield_policy::YieldPolicy;
 
-use crate::net::conn::ConnectionKind;
+use crate::net::conn::{Connection, ConnectionKind, Security};
 use crate::sync::{Condvar, Mutex, lock};
 use std::sync::Arc;
 
@@ -40,6 +41,8 @@ pub struct Pool {
     kind: ConnectionKind,
     max_connections: usize,
     connector: Arc<Connector>,
+    /// That of the connector. Each command looks at the number of its credentials.
+    security: Arc<Security>,
     state: Mutex<State>,
     /// Notified when a connection, or the permit to open one, becomes free.
     freed: Condvar,
@@ -51,6 +54,7 @@ impl Pool {
         Pool {
             kind,
             max_connections,
+            security: connector.security().clone(),
             connector,
             state: Mutex::new(State::default()),
             freed: Condvar::new(),
@@ -62,6 +66,12 @@ impl Pool {
     #[cfg(test)]
     pub fn force_contended(&self) {
         lock(&self.state).force_contended();
+    }
+
+    /// Whether the connection has the current credentials, or the node has refused them.
+    #[inline]
+    fn has_current_credentials(&self, connection: &Connection) -> bool {
+        connection.credentials == self.security.credentials.number()
     }
 
     /// The number of open connections.

@@ -30,6 +30,9 @@ const MAX_TTL: Duration = Duration::from_secs(60);
 /// How long expired addresses stay in use after a failed lookup.
 const STALE_TTL: Duration = Duration::from_secs(5);
 
+/// How long an address that has failed is tried after the others of its name.
+const FAILURE_TTL: Duration = Duration::from_secs(10);
+
 /// The result of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Lookup {
@@ -40,13 +43,43 @@ struct Lookup {
 /// Resolves the name of one node and caches its addresses.
 #[derive(Debug, Default)]
 pub struct Resolver {
-    cache: Mutex<Option<CachedAddresses>>,
+    /// Boxed, because most nodes have no name.
+    cache: Mutex<Option<Box<CachedAddresses>>>,
 }
 
 #[derive(Clone, Debug)]
 struct CachedAddresses {
     addresses: Vec<IpAddr>,
     expires: Time,
+    /// The addresses that have failed, and when. They outlive a lookup.
+    failed: Vec<(IpAddr, Time)>,
+    /// The last address that accepted a connection.
+    connected: Option<IpAddr>,
+}
+
+impl CachedAddresses {
+    /// When an address failed, if it has recently.
+    fn failed_at(&self, ip: IpAddr, time: Time) -> Option<Time> {
+        let failure = self.failed.iter().find(|(failed, _)| *failed == ip);
+        let at = failure.map(|(_, at)| *at)?;
+        (time < at.plus(FAILURE_TTL)).then_some(at)
+    }
+
+    /// The addresses in the order in which they are tried: first those that have not failed, then the one whose
+    /// failure is the longest ago.
+    fn in_order(&self, port: u16, time: Time) -> Vec<SocketAddr> {
+        let mut ips = self.addresses.clone();
+        ips.sort_by_key(|ip| self.failed_at(*ip, time));
+        ips.into_iter()
+            .map(|ip| SocketAddr::new(ip, port))
+            .collect()
+    }
+
+    fn record_failure(&mut self, ip: IpAddr, time: Time) {
+        self.failed
+            .retain(|(failed, at)| *failed != ip && time < at.plus(FAILURE_TTL));
+        self.failed.push((ip, time));
+    }
 }
 
 impl Resolver {
@@ -62,12 +95,8 @@ impl Resolver {
         }
         let time = now();
         let cached = lock(&self.cache).clone();
-        let with_port = |addresses: Vec<IpAddr>| {
-            let ips = addresses.into_iter();
-            ips.map(|ip| SocketAddr::new(ip, port)).collect()
-        };
         let (attempt, expired) = match cached {
-            Some(cached) if time < cached.expires => return Ok(with_port(cached.addresses)),
+            Some(cached) if time < cached.expires => return Ok(cached.in_order(port, time)),
             Some(cached) => (attempt.share(time, 2), Some(cached.addresses)),
             None => (attempt, None),
         };
@@ -77,12 +106,70 @@ impl Resolver {
             (Err(_), Some(expired)) => (expired, STALE_TTL),
             (Err(e), None) => return Err(e),
         };
-        let expires = now().plus(ttl);
-        *lock(&self.cache) = Some(CachedAddresses {
-            addresses: addresses.clone(),
-            expires,
-        });
-        Ok(with_port(addresses))
+        let time = now();
+        let mut cache = lock(&self.cache);
+        let before = cache.take().map(|before| *before);
+        let cached = CachedAddresses {
+            addresses,
+            expires: time.plus(ttl),
+            connected: before.as_ref().and_then(|before| before.connected),
+            failed: before.map(|before| before.failed).unwrap_or_default(),
+        };
+        let addresses = cached.in_order(port, time);
+        *cache = Some(Box::new(cached));
+        Ok(addresses)
+    }
+
+    /// An address has accepted a connection.
+    pub fn record_connection(&self, ip: IpAddr) {
+        if let Some(cached) = &mut *lock(&self.cache) {
+            cached.connected = Some(ip);
+            cached.failed.retain(|(failed, _)| *failed != ip);
+        }
+    }
+
+    /// An address has not accepted a connection.
+    pub fn record_failure(&self, ip: IpAddr) {
+        if let Some(cached) = &mut *lock(&self.cache) {
+            cached.record_failure(ip, now());
+        }
+    }
+
+    /// The node at the last address that accepted a connection is not usable. Whether the name has another address that
+    /// has not failed recently.
+    pub fn avoid_connected(&self) -> bool {
+        let time = now();
+        let mut cache = lock(&self.cache);
+        let Some(cached) = &mut *cache else {
+            return false;
+        };
+        let Some(ip) = cached.connected.take() else {
+            return false;
+        };
+        cached.record_failure(ip, time);
+        let mut others = cached.addresses.iter();
+        others.any(|ip| cached.failed_at(*ip, time).is_none())
+    }
+
+    /// Whether the name has an address that has not failed recently, besides the one that was connected to last.
+    pub fn has_other(&self) -> bool {
+        let time = now();
+        let cache = lock(&self.cache);
+        cache.as_ref().is_some_and(|cached| {
+            let is_other = |ip: &&IpAddr| cached.connected != Some(**ip);
+            let mut others = cached.addresses.iter().filter(is_other);
+            others.any(|ip| cached.failed_at(*ip, time).is_none())
+        })
+    }
+
+    /// Whether the name has several addresses of one family, which may be different nodes. One of each family belongs
+    /// to the same node.
+    pub fn has_several(&self) -> bool {
+        let cache = lock(&self.cache);
+        cache.as_ref().is_some_and(|cached| {
+            let v4 = cached.addresses.iter().filter(|ip| ip.is_ipv4()).count();
+            v4 > 1 || cached.addresses.len() - v4 > 1
+        })
     }
 
     /// Forgets the cached addresses, which have led to another node. Whether there were any.
@@ -160,6 +247,46 @@ mod tests {
         ] {
             assert_eq!(is_numeric(host), numeric, "{host}");
         }
+    }
+
+    #[test]
+    fn failed_addresses_are_tried_last_and_oldest_failure_first() {
+        let (a, b, c) = ("10.0.0.1", "10.0.0.2", "10.0.0.3");
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let time = now();
+        let resolver = Resolver::default();
+        assert!(!resolver.avoid_connected() && !resolver.has_several());
+        *lock(&resolver.cache) = Some(Box::new(CachedAddresses {
+            addresses: vec![ip(a), ip(b), ip(c)],
+            expires: time.plus(MAX_TTL),
+            failed: Vec::new(),
+            connected: None,
+        }));
+        let order = |time| {
+            let cache = lock(&resolver.cache);
+            let addresses = cache.as_ref().unwrap().in_order(1, time);
+            addresses
+                .iter()
+                .map(|address| address.ip().to_string())
+                .collect::<Vec<_>>()
+        };
+        assert!(resolver.has_several());
+        resolver.record_failure(ip(a));
+        resolver.record_connection(ip(b));
+        assert_eq!(order(time), [b, c, a]);
+        assert!(resolver.avoid_connected(), "{c} is left");
+        assert!(!resolver.avoid_connected(), "nothing is connected");
+        assert_eq!(order(time), [c, a, b]);
+        resolver.record_connection(ip(c));
+        assert!(!resolver.avoid_connected(), "all have failed");
+        assert_eq!(order(time), [a, b, c]);
+        resolver.record_connection(ip(c));
+        assert_eq!(order(time), [c, a, b]);
+        assert_eq!(
+            order(now().plus(FAILURE_TTL)),
+            [a, b, c],
+            "failures are forgotten"
+        );
     }
 
     #[test]

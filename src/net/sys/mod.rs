@@ -26,6 +26,6 @@ pub use poll::{IN, OUT, PollFd, interest, poll};
 pub use pthread_cancel::PthreadCancelDisabled;
 pub use resolve::resolve;
 pub use socket::{
-    Recv, close, connect, connect_result, is_readable, recv, send, set_blocking,
+    Recv, close, connect, connect_result, connect_unix, is_readable, recv, send, set_blocking,
     set_receive_timeout,
 };

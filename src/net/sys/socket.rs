@@ -20,6 +20,11 @@ pub fn connect(socket: &Socket, to: SocketAddr) -> io::Result<()> {
     socket.connect(&SockAddr::from(to))
 }
 
+/// Connects a non-blocking socket to a unix socket. Fails with EAGAIN while the backlog is full.
+pub fn connect_unix(socket: &Socket, path: &str) -> io::Result<()> {
+    socket.connect(&SockAddr::unix(path)?)
+}
+
 /// The outcome of a connect that has ended.
 pub fn connect_result(socket: &Socket) -> io::Result<()> {
     #[cfg(test)]

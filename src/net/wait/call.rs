@@ -73,6 +73,12 @@ impl<'a> Call<'a> {
         Call { deadline, ..self }
     }
 
+    /// The same call with a deadline that is earlier by this time.
+    #[inline]
+    pub fn shortened(self, by: Duration) -> Call<'a> {
+        self.with_deadline(self.deadline.earlier(by))
+    }
+
     /// The same call with another attempt timeout.
     pub fn with_attempt_timeout(self, attempt_ms: u64) -> Call<'a> {
         Call { attempt_ms, ..self }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::address::Address;
 use crate::config::Config;
-use crate::net::{MemoryBudget, Peer, PeerContext};
+use crate::net::{MemoryBudget, Peer, PeerContext, Security};
 use std::collections::BTreeMap;
 
 /// A shard whose first node is the primary; each with its zone.
@@ -13,9 +13,10 @@ fn shard(zones: &[&str]) -> Shard {
         .enumerate()
         .map(|(index, zone)| {
             let address = Address::new("10.0.0.1", 7000 + index as u16).unwrap();
+            let config = Arc::new(Config::new());
             let context = PeerContext {
-                config: Arc::new(Config::new()),
-                tls: None,
+                security: Security::new(&config, Arc::default()).unwrap(),
+                config,
                 descriptors: Arc::default(),
                 memory: MemoryBudget::new(0),
             };

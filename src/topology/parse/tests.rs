@@ -205,6 +205,16 @@ fn cluster_slots_variants_are_parsed() {
             "0-0: a@10.0.0.1:1 < b@[2001:db8::1]:2 < c@[fe80::1%eth0]:3 < d@node.example:4",
         ),
         (
+            "IPv6 in brackets",
+            "[ [ 0 0 [ [2001:DB8::0:1] 1 a { ip [fd00::1] } ] [ [fe80::1%eth0] 2 b ] [ [::] 3 c ] ] ]",
+            "0-0: a@[2001:db8::1]:1=[fd00::1]:1 < b@[fe80::1%eth0]:2 < c@10.0.0.9:3",
+        ),
+        (
+            "unset hostnames of nodes that announce their IP addresses too",
+            "[ [ 0 0 [ ? 1 a { ip 10.0.0.1 } ] [ ? 2 b { hostname '' ip 10.0.0.2 } ] ] ]",
+            "0-0: a@10.0.0.1:1 < b@10.0.0.2:2",
+        ),
+        (
             "additional names, and unset ones",
             "[ [ 0 0 [ n.example 1 a { ip 10.0.0.1 hostname n.example } ] [ nil 2 b { hostname '' ip 10.0.0.2 } ] [ 10.0.0.3 3 c { hostname ? x [ y ] ip nil } ] [ 10.0.0.4 4 d { ip 0.0.0.0 hostname a/b } ] ] ]",
             "0-0: a@n.example:1=10.0.0.1:1 < b@10.0.0.9:2=10.0.0.2:2 < c@10.0.0.3:3 < d@10.0.0.4:4",
@@ -308,6 +318,13 @@ fn unusable_nodes_are_left_out() {
         // The slots are known to be served by a shard whose primary is not reachable.
         ("[ [ 0 5 [ ? 1 a ] [ h 2 b ] ] ]", "0-5: none < b@h:2"),
         ("[ [ 0 5 [ h 1 a ] [ ? 2 b ] ] ]", "0-5: a@h:1"),
+        ("[ [ 0 5 [ h 1 a ] [ ? 2 b { ip '' } ] ] ]", "0-5: a@h:1"),
+        (
+            "[ [ 0 5 [ h 1 a ] [ ? 2 b { ip 0.0.0.0 } ] ] ]",
+            "0-5: a@h:1",
+        ),
+        ("[ [ 0 5 [ h 1 a ] [ ? 2 b { ip ? } ] ] ]", "0-5: a@h:1"),
+        ("[ [ 0 5 [ h 1 a ] [ [h] 2 b ] ] ]", "0-5: a@h:1"),
         ("[ [ 0 5 [ h 1 a ] [ h 0 b ] ] ]", "0-5: a@h:1"),
         ("[ [ 0 5 [ h 1 a ] nil [ h 3 c ] ] ]", "0-5: a@h:1 < c@h:3"),
         // Another entry may complete one.

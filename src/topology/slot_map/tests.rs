@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Config;
-use crate::net::{MemoryBudget, PeerContext};
+use crate::net::{MemoryBudget, PeerContext, Security};
 
 fn id(number: usize) -> Arc<str> {
     format!("{number:040x}").into()
@@ -40,9 +40,10 @@ fn view(shards: usize) -> ClusterView {
 }
 
 fn peer(node: NodeView) -> Arc<Peer> {
+    let config = Arc::new(Config::new());
     let context = PeerContext {
-        config: Arc::new(Config::new()),
-        tls: None,
+        security: Security::new(&config, Arc::default()).unwrap(),
+        config,
         descriptors: Arc::default(),
         memory: MemoryBudget::new(0),
     };

@@ -5,7 +5,35 @@
 //! on whatever nodes, and copies of one execution (a replica, a full synchronization, a moved key) look the same.
 
 use std::collections::{BTreeSet, HashMap};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How often [`keep_discarded_files`] looks for new files.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// After a full synchronization a server rewrites its append-only file, and appends to a temporary one meanwhile. If it
+/// has to synchronize again before that ends, or is killed, it removes the temporary file: the only one with the commands
+/// that it has executed as a primary in between. So this keeps a second link to each such file.
+pub fn keep_discarded_files(dir: &Path, nodes: usize, until: &AtomicBool) {
+    let mut kept = 0;
+    let mut last = vec![0; nodes];
+    while !until.load(Ordering::SeqCst) {
+        for (node, last) in last.iter_mut().enumerate() {
+            let files = dir.join(format!("node{node}/appendonlydir"));
+            let temporary = files.join("temp-appendonly.aof.incr");
+            let inode = std::fs::metadata(&temporary).map_or(0, |file| file.ino());
+            if inode != 0 && inode != *last {
+                kept += 1;
+                // It may just have been renamed.
+                let link = std::fs::hard_link(&temporary, files.join(format!("kept-{kept}.aof")));
+                *last = link.map_or(*last, |()| inode);
+            }
+        }
+        std::thread::sleep(LOOK);
+    }
+}
 
 /// The executions of one token.
 #[derive(Debug, Default)]

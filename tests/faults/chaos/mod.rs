@@ -70,6 +70,7 @@ fn run(program: &Path, server: Found, seed: u64, time: Duration) -> Vec<Violatio
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| target.watch_replicas(&over));
+        scope.spawn(|| evidence::keep_discarded_files(target.cluster.dir(), nodes, &over));
         let _over = SetOnDrop(&over);
         break_under_load(program, &url, &folder, &target, (seed, time));
     });
@@ -174,20 +175,43 @@ fn start(server: Found, seed: u64) -> (Cluster, Vec<Proxy>, String) {
     (cluster, proxies, url)
 }
 
-/// Repairs what interrupted faults have left, and waits until the cluster is whole.
+/// Repairs what interrupted faults have left, and waits until the cluster is whole and accepts writes.
 fn wait_recovered(target: &Target) {
     let cluster = &target.cluster;
     target.restore_permissions(&cluster.ports());
-    // A node takes no notice of the new owner of a slot that it is importing.
+    // A node takes no notice of the new owner of a slot that it is importing, and what a node has begun to import may be
+    // known only after it has heard of that owner.
     let settle = || {
         for tag in MOVING {
             target.settle(slot_of(tag.as_bytes()));
         }
     };
-    settle();
-    cluster.wait_agreement().unwrap();
+    let is_settled = wait_until(
+        || {
+            settle();
+            cluster.agrees()
+        },
+        Duration::from_secs(30),
+    );
+    assert!(is_settled, "the nodes do not agree");
     settle();
     cluster.wait_healthy().unwrap();
+    // A primary that was asked for a manual failover, which a later fault has interrupted, holds writes back for 5 s.
+    let accepts_writes = |tag: &str| {
+        let key = format!("recovered:{{{tag}}}");
+        let port = cluster.primary_of(slot_of(tag.as_bytes()));
+        let reply = port.and_then(|port| cluster.command(port, &["SET", &key, ""]));
+        reply.is_ok_and(|reply| !reply.is_error())
+    };
+    let mut tags: Vec<&str> = MOVING.iter().chain(&STAYING).copied().collect();
+    let are_accepted = wait_until(
+        || {
+            tags.retain(|tag| !accepts_writes(tag));
+            tags.is_empty()
+        },
+        Duration::from_secs(30),
+    );
+    assert!(are_accepted, "writes are not accepted: {tags:?}");
 }
 
 /// The tokens of all streams, at the owners of their slots.

@@ -6,13 +6,13 @@ use crate::config::Config;
 use crate::deadline::now;
 use crate::error::Result;
 use crate::net::{
-    Call, CancelFlag, ConnectionKind, MemoryBudget, Peer, PeerContext, TryAcquire, Wakers,
+    Call, CancelFlag, ConnectionKind, MemoryBudget, Peer, PeerContext, Security, TryAcquire, Wakers,
 };
 use crate::resp::{CommandBody, Reply};
 use crate::simulation::simulator::node_address;
 use std::sync::Arc;
 
-const KIND: ConnectionKind = ConnectionKind::Primary;
+const KIND: ConnectionKind = ConnectionKind::primary(0);
 
 /// A key that node 0 serves.
 const KEY: &str = "{b}1";
@@ -31,9 +31,10 @@ impl PoolUnderTest {
             .set("connections_per_node", &connections.to_string())
             .expect("a valid number");
         let address = Address::parse(&node_address(0).to_string()).expect("a valid address");
+        let config = Arc::new(config);
         let context = PeerContext {
-            config: Arc::new(config),
-            tls: None,
+            security: Security::new(&config, Arc::default()).expect("no files"),
+            config,
             descriptors: Arc::default(),
             memory: MemoryBudget::new(0),
         };

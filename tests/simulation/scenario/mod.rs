@@ -77,6 +77,13 @@ impl Scenario {
         scenario
     }
 
+    /// The same faults from the first call on, which has to connect.
+    pub fn with_lazy_client(seed: u64) -> Scenario {
+        let mut scenario = Scenario::with_faults(seed);
+        scenario.options.push(("lazy", "yes".to_string()));
+        scenario
+    }
+
     fn without_faults(seed: u64, rng: &mut SeededRng) -> Scenario {
         let options = vec![
             ("timeout_ms", CALL_TIMEOUT_MS.to_string()),

@@ -650,18 +650,21 @@ impl Cluster {
     /// Waits until all live nodes report the cluster as ok and agree on the owner of every slot and on the primary of
     /// every live node.
     pub fn wait_agreement(&self) -> Result<()> {
-        self.wait("the nodes do not agree", || {
-            let mut first: Option<Vec<String>> = None;
-            let live = self.live();
-            let ids: Vec<_> = live.iter().map(|p| self.id(p).to_string()).collect();
-            live.iter().all(|process| {
-                let Ok(view) = self.view(process) else {
-                    return false;
-                };
-                let sound = info_of(process, "cluster_state").is_some_and(|s| s == "ok");
-                let map = view.map(&ids);
-                sound && *first.get_or_insert_with(|| map.clone()) == map
-            })
+        self.wait("the nodes do not agree", || self.agrees())
+    }
+
+    /// Whether all live nodes have the same map, and serve it.
+    pub fn agrees(&self) -> bool {
+        let mut first: Option<Vec<String>> = None;
+        let live = self.live();
+        let ids: Vec<_> = live.iter().map(|p| self.id(p).to_string()).collect();
+        live.iter().all(|process| {
+            let Ok(view) = self.view(process) else {
+                return false;
+            };
+            let sound = info_of(process, "cluster_state").is_some_and(|s| s == "ok");
+            let map = view.map(&ids);
+            sound && *first.get_or_insert_with(|| map.clone()) == map
         })
     }
 

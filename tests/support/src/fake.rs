@@ -1,10 +1,11 @@
 //! A cluster of scripted nodes, which can give replies that no real cluster gives.
 
 use crate::process::lock;
-use crate::script::{Action, Script};
+use crate::script::{Action, Listener, Script};
 use crate::slot::{SLOTS, slot_of};
 use crate::wire::{Command, array, bulk, handshake, map};
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +22,7 @@ pub struct FakeCluster {
 }
 
 struct Shared {
-    ports: Vec<u16>,
+    addresses: Vec<SocketAddr>,
     state: Mutex<State>,
     overrides: Vec<Mutex<Option<Override>>>,
 }
@@ -31,6 +32,10 @@ struct State {
     owners: Vec<usize>,
     /// The number from which the id of each node is made.
     ids: Vec<usize>,
+    /// The host and the port that each node announces; `None` stands for a null.
+    announced: Vec<(Option<String>, u16)>,
+    /// The additional names of each node: `[("hostname", "h")]`.
+    metadata: Vec<Vec<(String, String)>>,
     /// The primary of each node that is a replica.
     primaries: Vec<Option<usize>>,
     data: HashMap<Vec<u8>, Vec<u8>>,
@@ -54,13 +59,45 @@ impl FakeCluster {
     /// Primaries 0, 1, 2, ... and then their replicas in turn: with 3 primaries, nodes 3 and 6 are replicas of node 0.
     pub fn with_replicas(primaries: usize, replicas: usize) -> FakeCluster {
         let count = primaries * (1 + replicas);
-        let listeners: Vec<_> = (0..count).map(|_| Script::listen()).collect();
+        let listeners = (0..count).map(|_| Script::listen()).collect();
+        FakeCluster::on_listeners(listeners, primaries)
+    }
+
+    /// One primary at each address, all on the same port; 0 stands for a free one.
+    pub fn on_one_port(port: u16, ips: &[&str]) -> FakeCluster {
+        let ips: Vec<IpAddr> = ips.iter().map(|ip| ip.parse().unwrap()).collect();
+        for _ in 0..100 {
+            let first = Listener::bind(ips[0], port).unwrap();
+            let port = first.port();
+            let others = ips[1..].iter().map(|ip| Listener::bind(*ip, port).ok());
+            let listeners: Option<Vec<_>> = std::iter::once(Some(first)).chain(others).collect();
+            if let Some(listeners) = listeners {
+                return FakeCluster::on_listeners(listeners, ips.len());
+            }
+        }
+        panic!("no port is free on all of {ips:?}");
+    }
+
+    /// This many primaries at one address.
+    pub fn at(ip: &str, primaries: usize) -> FakeCluster {
+        let ip = ip.parse().unwrap();
+        let listeners = (0..primaries).map(|_| Listener::bind(ip, 0).unwrap());
+        FakeCluster::on_listeners(listeners.collect(), primaries)
+    }
+
+    fn on_listeners(listeners: Vec<Listener>, primaries: usize) -> FakeCluster {
+        let count = listeners.len();
         let slots = usize::from(SLOTS);
+        let addresses: Vec<_> = listeners.iter().map(Listener::address).collect();
+        let announced = addresses
+            .iter()
+            .map(|a| (Some(a.ip().to_string()), a.port()));
         let shared = Arc::new(Shared {
-            ports: listeners.iter().map(|l| l.port()).collect(),
             state: Mutex::new(State {
                 owners: (0..slots).map(|slot| slot * primaries / slots).collect(),
                 ids: (1..=count).collect(),
+                announced: announced.collect(),
+                metadata: vec![Vec::new(); count],
                 primaries: (0..count)
                     .map(|n| (n >= primaries).then_some(n % primaries))
                     .collect(),
@@ -68,6 +105,7 @@ impl FakeCluster {
                 peers: HashMap::new(),
             }),
             overrides: (0..count).map(|_| Mutex::new(None)).collect(),
+            addresses,
         });
         let nodes = listeners.into_iter().enumerate().map(|(node, listener)| {
             let shared = shared.clone();
@@ -119,6 +157,24 @@ impl FakeCluster {
         lock(&self.shared.state).ids[node] = number;
     }
 
+    /// Makes a node announce this host, or null, and this port.
+    pub fn announce(&self, node: usize, host: Option<&str>, port: u16) {
+        let mut state = lock(&self.shared.state);
+        state.announced[node] = (host.map(str::to_string), port);
+    }
+
+    /// The host and the port that a node announces.
+    pub fn announced(&self, node: usize) -> (String, u16) {
+        let (host, port) = lock(&self.shared.state).announced[node].clone();
+        (host.unwrap_or_default(), port)
+    }
+
+    /// The additional names of a node in CLUSTER SLOTS: `[("hostname", "h")]`.
+    pub fn set_metadata(&self, node: usize, names: &[(&str, &str)]) {
+        let names = names.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+        lock(&self.shared.state).metadata[node] = names.collect();
+    }
+
     /// Makes a replica the primary of its shard. The other nodes of the shard become its replicas.
     pub fn promote(&self, replica: usize) {
         let mut state = lock(&self.shared.state);
@@ -160,7 +216,7 @@ impl FakeCluster {
 
     /// The port of a node.
     pub fn port(&self, node: usize) -> u16 {
-        self.shared.ports[node]
+        self.shared.addresses[node].port()
     }
 
     /// `127.0.0.1:7000,127.0.0.1:7001,...`
@@ -256,8 +312,11 @@ impl Shared {
         let owner = state.owners[usize::from(slot)];
         let copies = state.primaries[node] == Some(owner) && peer.readonly && read;
         if owner != node && !copies && !asked {
-            return match self.ports.get(owner) {
-                Some(port) => format!("-MOVED {slot} 127.0.0.1:{port}\r\n").into_bytes(),
+            return match state.announced.get(owner) {
+                Some((host, port)) => {
+                    let host = host.as_deref().unwrap_or_default();
+                    format!("-MOVED {slot} {host}:{port}\r\n").into_bytes()
+                }
                 None => b"-CLUSTERDOWN Hash slot not served\r\n".to_vec(),
             };
         }
@@ -300,7 +359,7 @@ impl Shared {
                 _ => ranges.push((slot, slot, owner)),
             }
         }
-        ranges.retain(|&(_, _, owner)| owner < self.ports.len());
+        ranges.retain(|&(_, _, owner)| owner < self.addresses.len());
         ranges
     }
 
@@ -313,12 +372,11 @@ impl Shared {
 
     fn slots(&self, state: &State) -> Vec<u8> {
         let entry = |node: usize| {
-            array(&[
-                bulk("127.0.0.1"),
-                int(self.ports[node]),
-                state.id(node),
-                array(&[]),
-            ])
+            let (host, port) = &state.announced[node];
+            let host = host.as_ref().map_or(b"$-1\r\n".to_vec(), bulk);
+            let metadata = state.metadata[node].iter();
+            let metadata: Vec<_> = metadata.flat_map(|(k, v)| [bulk(k), bulk(v)]).collect();
+            array(&[host, int(port), state.id(node), array(&metadata)])
         };
         let range = |&(first, last, owner): &(usize, usize, usize)| {
             let mut items = vec![int(first), int(last)];
@@ -330,17 +388,20 @@ impl Shared {
 
     fn shards(&self, state: &State, resp3: bool) -> Vec<u8> {
         let ranges = self.ranges(state);
-        let primaries = (0..self.ports.len()).filter(|&n| state.primaries[n].is_none());
+        let primaries = (0..self.addresses.len()).filter(|&n| state.primaries[n].is_none());
         let shards = primaries.map(|primary| {
             let own = ranges.iter().filter(|(_, _, owner)| *owner == primary);
             let slots: Vec<_> = own.flat_map(|&(a, b, _)| [int(a), int(b)]).collect();
             let nodes = self.shard(state, primary).map(|node| {
                 let role = if node == primary { "master" } else { "replica" };
+                let ip = self.addresses[node].ip().to_string();
+                let (host, port) = &state.announced[node];
+                let endpoint = host.as_ref().map_or(b"$-1\r\n".to_vec(), bulk);
                 let fields = [
                     ("id", state.id(node)),
-                    ("port", int(self.ports[node])),
-                    ("ip", bulk("127.0.0.1")),
-                    ("endpoint", bulk("127.0.0.1")),
+                    ("port", int(port)),
+                    ("ip", bulk(ip)),
+                    ("endpoint", endpoint),
                     ("role", bulk(role)),
                     ("replication-offset", int(0)),
                     ("health", bulk("online")),

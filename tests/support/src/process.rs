@@ -233,9 +233,10 @@ impl Process {
             .and_then(|()| fs::write(dir.join("server.conf"), config))
             .map_err(|e| Error::new(format!("{}: {e}", dir.display())))?;
         let socket = dir.join(SOCKET);
+        let line = format!("\nunixsocket {}\n", socket.display());
         Ok(Process {
             host: host.to_string(),
-            socket: config.contains("\nunixsocket ").then_some(socket),
+            socket: config.contains(&line).then_some(socket),
             port,
             bus,
             tls,

@@ -25,7 +25,7 @@ use crate::error::{Error, Result, fail};
 use crate::wire::{self, Command};
 use crate::words;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread::JoinHandle;
@@ -67,24 +67,36 @@ impl Action {
 #[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
-    port: u16,
+    address: SocketAddr,
 }
 
 impl Listener {
-    /// Its port on 127.0.0.1.
+    /// Binds an address; port 0 stands for a free one.
+    pub fn bind(ip: IpAddr, port: u16) -> io::Result<Listener> {
+        let listener = TcpListener::bind((ip, port))?;
+        let address = listener.local_addr()?;
+        Ok(Listener { listener, address })
+    }
+
+    /// Its port.
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
+    }
+
+    /// Its address and port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Plays one script on every connection. Panics on an invalid line.
     pub fn play(self, script: &str) -> Script {
-        let lines = Arc::new(parse(script, self.port).unwrap_or_else(|e| panic!("script: {e}")));
+        let lines = Arc::new(parse(script, self.port()).unwrap_or_else(|e| panic!("script: {e}")));
         self.run(None, move |_, peer| perform(&lines, peer))
     }
 
     /// Plays the first script on the first connection, and so on; the number of connections must match.
     pub fn play_each(self, scripts: &[&str]) -> Script {
-        let parsed = scripts.iter().map(|s| parse(s, self.port));
+        let parsed = scripts.iter().map(|s| parse(s, self.port()));
         let scripts: Vec<_> = parsed
             .map(|s| s.unwrap_or_else(|e| panic!("script: {e}")))
             .collect();
@@ -158,7 +170,7 @@ impl Listener {
             }
         });
         Script {
-            port: self.port,
+            address: self.address,
             shared,
             accept: Some(accept),
             judged: false,
@@ -194,7 +206,7 @@ struct Connection {
 /// panics then.
 #[derive(Debug)]
 pub struct Script {
-    port: u16,
+    address: SocketAddr,
     shared: Arc<Shared>,
     accept: Option<JoinHandle<()>>,
     judged: bool,
@@ -203,11 +215,15 @@ pub struct Script {
 impl Script {
     /// Binds a free port of 127.0.0.1.
     pub fn listen() -> Listener {
-        let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| {
-            let port = listener.local_addr()?.port();
-            Ok(Listener { listener, port })
-        });
+        let bound = Listener::bind(Ipv4Addr::LOCALHOST.into(), 0);
         bound.unwrap_or_else(|e| panic!("no port for a scripted node: {e}"))
+    }
+
+    /// The port of this listener, which may have refused connections until now.
+    pub fn listen_on(listener: TcpListener) -> Listener {
+        let address = listener.local_addr();
+        let address = address.unwrap_or_else(|e| panic!("a scripted node without a port: {e}"));
+        Listener { listener, address }
     }
 
     /// [`Listener::play`] on a free port.
@@ -225,14 +241,14 @@ impl Script {
         Script::listen().serve(answer)
     }
 
-    /// Its port on 127.0.0.1.
+    /// Its port.
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
     }
 
     /// `127.0.0.1:7000`
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address.to_string()
     }
 
     /// `redis://127.0.0.1:7000`
@@ -304,7 +320,7 @@ impl Script {
         self.shared.changed.notify_all();
         if let Some(accept) = self.accept.take() {
             // The thread waits in accept; if this connect fails, it is awake already.
-            let _ = TcpStream::connect(("127.0.0.1", self.port));
+            let _ = TcpStream::connect(self.address);
             let _ = accept.join();
         }
         self.close_connections();

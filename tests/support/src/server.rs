@@ -159,11 +159,15 @@ pub(crate) fn url_login(login: &Option<Login>) -> String {
     }
 }
 
+/// The name of the folder of a single server.
+const SERVER: &str = "server";
+
 /// The configuration of a server. See [`Server::builder`].
 #[derive(Clone, Debug, Default)]
 pub struct ServerBuilder {
     launch: Launch,
     port: Option<u16>,
+    has_socket: bool,
 }
 
 impl ServerBuilder {
@@ -176,6 +180,12 @@ impl ServerBuilder {
     /// Adds a line to the configuration. With `requirepass` the server is administered with that password.
     pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.launch.options.push((name.into(), value.into()));
+        self
+    }
+
+    /// It also listens at a unix socket. See [`Server::socket`].
+    pub fn unix_socket(mut self) -> Self {
+        self.has_socket = true;
         self
     }
 
@@ -214,9 +224,14 @@ impl ServerBuilder {
                 None => Port::free(false)?.0,
             };
             let home = Home::new()?;
+            let socket = home.path.join(SERVER).join(SOCKET);
+            let extra = match self.has_socket {
+                true => format!("unixsocket {}\n", socket.display()),
+                false => String::new(),
+            };
             let process = self
                 .launch
-                .process(&home, &found, "server", (0, port), None, "")?;
+                .process(&home, &found, SERVER, (0, port), None, &extra)?;
             home.add(process.clone());
             process.start()?;
             match process.wait_ready(Instant::now() + Duration::from_secs(10)) {
@@ -254,6 +269,11 @@ impl Server {
     /// Its TLS port, if it was built with TLS.
     pub fn tls_port(&self) -> Option<u16> {
         self.process.tls.as_ref().map(|port| port.number)
+    }
+
+    /// The path of its socket, if it was built with one.
+    pub fn socket(&self) -> PathBuf {
+        self.home.path.join(SERVER).join(SOCKET)
     }
 
     /// `127.0.0.1:7000`

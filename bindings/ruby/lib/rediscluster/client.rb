@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# A client of a Redis or Valkey cluster. It may be used by any number of threads at once, and after a fork by the
+# A client of a Redis or Valkey cluster, or of a single server. It may be used by any number of threads at once, and after a fork by the
 # parent and the child. Every call that waits for a server ends within the option timeout_ms.
 class RedisCluster
   include Commands
@@ -8,15 +8,18 @@ class RedisCluster
 
   # RedisCluster.new("redis://127.0.0.1:7000", readonly: true)
   # RedisCluster.new(nodes: ["127.0.0.1:7000", { host: "127.0.0.1", port: 7001 }], password: "secret")
+  # RedisCluster.new(url: "redis://127.0.0.1", db: 3)
+  # RedisCluster.new(path: "/run/redis.sock")
   #
   # The options are those of CONFIGURATION.md. Raises InvalidError if an option is wrong, and CannotConnectError if no
   # node can be reached.
-  def initialize(url = nil, nodes: nil, **options)
+  def initialize(url = nil, nodes: nil, path: nil, db: nil, **options)
     url ||= Convert.url(nodes) if nodes
+    url ||= Convert.socket_url(path) if path
     native = Native.rdc_options_new
     begin
       # Errors of options are reported by rdc_create_with.
-      { url: url, **options }.each do |name, value|
+      { url: url, database: db, **options }.each do |name, value|
         Native.rdc_options_set(native, name.to_s, Convert.option(value)) unless value.nil?
       end
       attach { Native.waiting.rdc_create_with(native) }
@@ -83,6 +86,25 @@ class RedisCluster
     block ? pinned.close_after(&block) : pinned
   end
 
+  # Raises InvalidError: other threads use the same connections. `with(database: 3)` is a client of another database.
+  def select(database)
+    message = "select would change the database of every thread: pass db: #{database} to new, " \
+              "or use with(database: #{database})"
+    raise InvalidError.new(message, code: "INVALID")
+  end
+
+  # Replaces the credentials of all clients of the cluster, without network I/O. Connections that are opened from now on
+  # use them. An open one is authenticated again when it is idle, before its next command. If a server refuses them, its
+  # open connections keep their user. Raises InvalidError, and then nothing has changed. See docs/credentials.md.
+  def set_credentials(user, password)
+    return if Native.rdc_set_credentials(@handle, user, password).zero?
+
+    raise InvalidError.new(
+      "INVALID the credentials are not valid: at most 64 KiB of UTF-8, a user without control characters, and a " \
+      "password for a user; or the client was closed", code: "INVALID"
+    )
+  end
+
   # Closes this client. Calls in progress in other threads, and later calls, raise ClosedError.
   def close
     Native.rdc_close(@handle)
@@ -145,11 +167,11 @@ class RedisCluster
     self.class.allocate.tap { |client| client.attach { yield handle } }
   end
 
-  # Attaches the handle that the block returns to this client. A handle with an error returns that error for every
-  # command.
+  # Attaches the handle that the block returns to this client, or raises the error of the handle.
   def attach
     WaitCallback.defer_interrupts { @handle = Native::Client.new(yield) }
-    call("PING") if Native.rdc_client_error(@handle)
+    message = Native.rdc_client_error(@handle)
+    raise Error.of_creation(message) if message
   end
 
   private

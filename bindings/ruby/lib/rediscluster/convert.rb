@@ -153,6 +153,11 @@ class RedisCluster
       "redis://#{names.join(",")}"
     end
 
+    # The URL of a unix socket. Characters that mean something else in a URL are encoded.
+    def socket_url(path)
+      "unix://#{File.expand_path(path).b.gsub(%r{[^\w.~/-]}n) { |byte| format("%%%02X", byte.ord) }}"
+    end
+
     # An option's value as text.
     def option(value)
       case value

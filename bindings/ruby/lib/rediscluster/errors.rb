@@ -79,6 +79,13 @@ class RedisCluster
     # The prefix of the message of an error in a pipeline, which names the command.
     PIPELINE_PREFIX = /\ACommand # \d+ \(.*?\) of pipeline: /m
 
+    # The exception for a client that could not be created. The message begins with the name of its code.
+    def self.of_creation(message)
+      code = message[/\A\S+/]
+      kind = CLASSES.find { |number, _| Native.rdc_error_name(number) == code }&.last || Error
+      kind.new(message, code: code)
+    end
+
     # The exception for an error reply.
     def self.from(reply, message)
       number = Native.rdc_reply_error(reply)

@@ -37,6 +37,7 @@ class RedisCluster
       rdc_client_error: [[:pointer], :string],
       rdc_with: [%i[pointer string string], :pointer],
       rdc_pin: [%i[pointer buffer_in size_t], :pointer],
+      rdc_set_credentials: [%i[pointer string string], :int32],
       rdc_close: [[:pointer], :void],
       rdc_pipeline_new: [[:pointer], :pointer],
       rdc_pipeline_resp: [%i[pointer buffer_in size_t], :void],

@@ -18,7 +18,9 @@ pub(super) fn error_message(error: &rustls::Error) -> String {
             CertificateError::UnknownIssuer => {
                 certificate("no trusted authority has signed (see tls_ca_file)")
             }
-            CertificateError::NotValidForName => certificate("is valid for another name only"),
+            CertificateError::NotValidForName => {
+                certificate("is valid for another name only (see tls_server_name)")
+            }
             CertificateError::NotValidForNameContext {
                 expected,
                 presented,
@@ -31,6 +33,7 @@ pub(super) fn error_message(error: &rustls::Error) -> String {
                         let _ = write!(problem, "{:.200}", names.join(", "));
                     }
                 }
+                problem += " (see tls_server_name)";
                 certificate(&problem)
             }
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {

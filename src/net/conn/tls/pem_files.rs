@@ -2,45 +2,19 @@
 
 use crate::config::{Config, Secret};
 use crate::error::{Error, Result};
+use crate::net::conn::text_file::{bad_file, read_text};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{InconsistentKeys, RootCertStore};
-use std::fs::File;
-use std::io::{self, Read};
 use zeroize::Zeroize;
 
 /// The largest file that is read.
-const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+const MAX_FILE_KIB: u64 = 16 * 1024;
 
-/// The error of an unusable file. It never contains the content, which may be a key.
-fn bad_file(option: &str, path: &str, problem: impl std::fmt::Display) -> Error {
-    Error::invalid(format_args!("option {option}: {path:?} {problem}"))
-}
-
-/// Reads a file of PEM text.
 fn read(option: &str, path: &str) -> Result<Secret> {
-    let bad = |why: &dyn std::fmt::Display| bad_file(option, path, why);
-    let cannot = |e: io::Error| bad(&format_args!("cannot be read: {e}"));
-    // Opening a pipe could block for ever.
-    let metadata = std::fs::metadata(path).map_err(cannot)?;
-    if !metadata.is_file() {
-        return Err(bad(&"is not a regular file"));
-    }
-    if metadata.len() > MAX_FILE_BYTES {
-        return Err(bad(&"is larger than 16 MiB"));
-    }
-    let mut text = String::with_capacity(metadata.len() as usize + 1);
-    let read = File::open(path).and_then(|f| f.take(MAX_FILE_BYTES).read_to_string(&mut text));
-    let text = Secret::from(text);
-    match read {
-        Ok(_) => Ok(text),
-        Err(e) if e.kind() == io::ErrorKind::InvalidData => {
-            Err(bad(&"is not a PEM file: it is not text"))
-        }
-        Err(e) => Err(cannot(e)),
-    }
+    read_text(option, path, MAX_FILE_KIB)
 }
 
 /// Reads the certificates of a PEM file.

@@ -5,10 +5,11 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex};
-use support::{Cluster, ClusterBuilder, Error, Result, control, find};
+use support::{Cluster, ClusterBuilder, Error, Places, Result, Server, control, find};
 
 const HELP: &str = "\
 cluster run [OPTIONS] -- CMD ARGS...   start a cluster, run CMD, stop all nodes; exits with the status of CMD
+cluster places [--servers DIR] -- CMD   start one server of each kind, run CMD with their URLs in RDC_PLACES
 cluster start [OPTIONS]                start a cluster, print its URL, keep it until Ctrl-C
 cluster ctl COMMAND...                 inspect and break the cluster of `cluster run`
 cluster servers                        the servers that were found
@@ -26,7 +27,10 @@ CMD's ENVIRONMENT
   RDC_URL       redis://127.0.0.1:7000,127.0.0.1:7001,...
   RDC_SEEDS     127.0.0.1:7000,127.0.0.1:7001,...
   RDC_CONTROL   Unix socket: accepts one command per line, replies with lines; the last is `ok` or `error ...`
+  RDC_SINGLE_URL, RDC_SINGLE_SOCKET
+                a single server without cluster mode, and the path of its Unix socket
   RDC_CLUSTER   this program, for `\"$RDC_CLUSTER\" ctl ...`
+  RDC_PLACES    only with `places`: a line for each server, its kind and its URL
 
 RDC_SERVER chooses the server to run (a path, or a name in PATH).
 ";
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         [_, flag, ..] if help(&flag) => show(HELP),
         ["run", ref rest @ ..] => run(rest),
         ["start", ref rest @ ..] => start(rest),
+        ["places", ref rest @ ..] => places(rest),
         ["ctl", ref rest @ ..] => ctl(rest),
         ["servers"] => servers(),
         [word, ..] => Err(Error::new(format!("no command {word}; see cluster --help"))),
@@ -125,6 +130,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
     let turn = Turn::default();
     turn.clone().listen(signals);
     let cluster = Arc::new(builder.start()?);
+    let single = Server::builder().unix_socket().start()?;
     let socket = control::serve(&cluster)?;
     if let Some(signal) = turn.caught() {
         return Ok(ExitCode::from(128 + signal as u8));
@@ -134,10 +140,56 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         .args(&command[1..])
         .env("RDC_URL", cluster.url())
         .env("RDC_SEEDS", cluster.seeds())
-        .env("RDC_CONTROL", socket);
+        .env("RDC_CONTROL", socket)
+        .env("RDC_SINGLE_URL", single.url())
+        .env("RDC_SINGLE_SOCKET", single.socket());
     if let Ok(me) = std::env::current_exe() {
         child.env("RDC_CLUSTER", me);
     }
+    run_child(child, &turn, || {
+        cluster.end();
+        single.end();
+    })
+}
+
+fn places(words: &[&str]) -> Result<ExitCode> {
+    let (folder, rest) = match words {
+        ["--servers", folder, rest @ ..] => (Some(path(folder)?), rest),
+        rest => (None, rest),
+    };
+    let command = match rest {
+        ["--", command @ ..] if !command.is_empty() => command,
+        _ => {
+            return Err(Error::new(
+                "places wants -- and a command; see cluster --help",
+            ));
+        }
+    };
+    let found = folder.map_or_else(find::servers, |folder| find::below(&folder));
+    let has_databases = |found: &&find::Found| found.kind == "valkey" && found.version.0 >= 9;
+    let valkey = found
+        .iter()
+        .filter(has_databases)
+        .max_by_key(|found| found.version);
+    if valkey.is_none() {
+        eprintln!("cluster: without Valkey 9 there is no cluster with several databases");
+    }
+    let signals = Signals::block();
+    let turn = Turn::default();
+    turn.clone().listen(signals);
+    let places = Places::start(valkey)?;
+    let urls = places.urls().into_iter();
+    let lines: Vec<String> = urls.map(|(kind, url)| format!("{kind} {url}")).collect();
+    let mut child = Command::new(command[0]);
+    child
+        .args(&command[1..])
+        .env("RDC_PLACES", lines.join("\n"));
+    run_child(child, &turn, || places.end())
+}
+
+/// Runs a command until it ends; then stops the servers.
+fn run_child(mut child: Command, turn: &Turn, stop: impl FnOnce()) -> Result<ExitCode> {
+    let name = child.get_program().to_string_lossy().into_owned();
     // SAFETY: only async-signal-safe calls between fork and exec. The main thread forks, so that the signal comes when
     // the tool ends.
     unsafe {
@@ -149,13 +201,13 @@ fn run(words: &[&str]) -> Result<ExitCode> {
     }
     let mut child = child
         .spawn()
-        .map_err(|e| Error::new(format!("{}: {e}", command[0])))?;
+        .map_err(|e| Error::new(format!("{name}: {e}")))?;
     turn.forward_to(child.id());
     wait_unreaped(child.id());
     turn.forget();
     let status = child.wait();
-    cluster.end();
-    let status = status.map_err(|e| Error::new(format!("{}: {e}", command[0])))?;
+    stop();
+    let status = status.map_err(|e| Error::new(format!("{name}: {e}")))?;
     Ok(match (status.code(), status.signal()) {
         (Some(code), _) => ExitCode::from(code as u8),
         (None, signal) => ExitCode::from(128 + signal.unwrap_or(0) as u8),
