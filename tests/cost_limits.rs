@@ -319,49 +319,129 @@ fn command_cost_does_not_depend_on_cluster_size() {
     });
 }
 
-/// A client of a large cluster keeps little for a node that it has sent nothing to.
-#[test]
-fn client_of_thousand_nodes_stays_within_limits() {
-    let fake = FakeCluster::new(1);
-    let (port, mut default) = (fake.port(0), fake.default_answer(0));
-    // 500 shards of two nodes, of which only one exists. No command is sent to the others.
-    let address = |node: u32| match node {
-        0 => format!("$9\r\n127.0.0.1\r\n:{port}\r\n"),
-        _ => {
-            let host = format!("10.20.{}.{}", node / 250, node % 250 + 1);
-            format!("${}\r\n{host}\r\n:6379\r\n", host.len())
-        }
+/// The reply to CLUSTER SLOTS of a cluster with this many nodes: shards of two, of which one shard may have had a
+/// failover. Node 0 is at `port` of this machine.
+fn large_slots(nodes: u32, port: u16, host: fn(u32) -> String, failed_over: bool) -> Vec<u8> {
+    let node = |node: u32| {
+        let (host, port) = match node {
+            0 => ("127.0.0.1".to_string(), port),
+            _ => (host(node), port),
+        };
+        let len = host.len();
+        format!("*4\r\n${len}\r\n{host}\r\n:{port}\r\n$40\r\n{node:040x}\r\n*0\r\n")
     };
-    let node = |node: u32| format!("*4\r\n{}$40\r\n{node:040x}\r\n*0\r\n", address(node));
+    let shards = nodes / 2;
     let shard = |shard: u32| {
-        let (first, last) = (shard * 16384 / 500, (shard + 1) * 16384 / 500 - 1);
-        let nodes = node(2 * shard) + &node(2 * shard + 1);
-        format!("*4\r\n:{first}\r\n:{last}\r\n{nodes}")
+        let (first, last) = (shard * 16384 / shards, (shard + 1) * 16384 / shards - 1);
+        let (mut primary, mut replica) = (2 * shard, 2 * shard + 1);
+        if failed_over && shard == 1 {
+            std::mem::swap(&mut primary, &mut replica);
+        }
+        format!(
+            "*4\r\n:{first}\r\n:{last}\r\n{}{}",
+            node(primary),
+            node(replica)
+        )
     };
-    let slots = format!("*500\r\n{}", (0..500).map(shard).collect::<String>());
+    let shards_text: String = (0..shards).map(shard).collect();
+    format!("*{shards}\r\n{shards_text}").into_bytes()
+}
+
+/// A node of a large cluster. It replies to CLUSTER SLOTS with each of `replies` twice in turn: a refresh asks two nodes.
+fn large_cluster(replies: impl Fn(u16) -> Vec<Vec<u8>>) -> FakeCluster {
+    let fake = FakeCluster::new(1);
+    let (mut default, replies) = (fake.default_answer(0), replies(fake.port(0)));
+    let mut asked = 0;
     fake.on(0, move |connection, command| {
         let is_slots = command
             .get(1)
             .is_some_and(|word| word.eq_ignore_ascii_case(b"slots"));
-        Some(Action::Send(match is_slots {
-            true => slots.clone().into_bytes(),
-            false => default(connection, command),
-        }))
+        if !is_slots {
+            return Some(Action::Send(default(connection, command)));
+        }
+        asked += 1;
+        Some(Action::Send(replies[asked / 2 % replies.len()].clone()))
     });
+    fake
+}
+
+/// A host that does not exist.
+fn remote(node: u32) -> String {
+    format!("10.20.{}.{}", node / 250, node % 250 + 1)
+}
+
+/// A name of this machine: all nodes are one.
+fn local(node: u32) -> String {
+    format!("node-{node}.localhost")
+}
+
+/// A client of a large cluster keeps little for a node that it has sent nothing to, and creation costs little for each.
+#[test]
+fn client_of_thousand_nodes_stays_within_limits() {
     with_bench(|bench| {
-        let bench = bench.with(&fake);
-        let name = "create with 1,000 nodes, instructions";
+        for (nodes, most_instructions, most_kilobytes) in
+            [(1_000, 8_000_000.0, 400.0), (2_000, 16_000_000.0, 750.0)]
+        {
+            let fake = large_cluster(|port| vec![large_slots(nodes, port, remote, false)]);
+            let bench = bench.with(&fake);
+            let name = format!("create with {nodes} nodes, instructions");
+            let workload = "connect_and_close";
+            measure(
+                &bench,
+                &name,
+                instructions,
+                workload,
+                [1, 3],
+                1,
+                most_instructions,
+            );
+            let name = format!("client of {nodes} nodes, KiB resident");
+            measure(
+                &bench,
+                &name,
+                kilobytes,
+                "connect_only",
+                [5, 25],
+                1,
+                most_kilobytes,
+            );
+        }
+    });
+}
+
+/// A refresh costs what changed, beyond the decoding of two replies.
+#[test]
+fn refresh_of_thousand_nodes_stays_within_limits() {
+    with_bench(|bench| {
+        let same = large_cluster(|port| vec![large_slots(1_000, port, local, false)]);
+        let name = "refresh of 1,000 nodes without a change, instructions";
+        let bench_same = bench.with(&same);
         measure(
-            &bench,
+            &bench_same,
             name,
             instructions,
-            "connect_and_close",
-            [1, 3],
+            "refresh",
+            [3, 13],
             1,
-            20_000_000.0,
+            6_000_000.0,
         );
-        let name = "client of 1,000 nodes, KiB resident";
-        measure(&bench, name, kilobytes, "connect_only", [5, 25], 1, 1_250.0);
+        let other = |port| {
+            [false, true]
+                .map(|it| large_slots(1_000, port, local, it))
+                .into()
+        };
+        let changing = large_cluster(other);
+        let name = "refresh of 1,000 nodes after a failover, instructions";
+        let bench_changing = bench.with(&changing);
+        measure(
+            &bench_changing,
+            name,
+            instructions,
+            "refresh",
+            [3, 13],
+            1,
+            18_000_000.0,
+        );
     });
 }
 

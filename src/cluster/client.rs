@@ -12,7 +12,7 @@ use crate::cluster::state::{Core, ProcessState, VIEWS_PER_REFRESH, count};
 use crate::config::{Config, Credentials, ReadFrom};
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
-use crate::net::{Call, CancelFlag, ConnectionKind};
+use crate::net::{Call, CancelFlag, ConnectionKind, Peer};
 use crate::resp::{CommandBody, EncodedPrefix, Kind, Reply, Value, flag, parse_command};
 use crate::route::{Access, Classified, Row, allows_early_send, classify};
 use crate::sim_hooks::sim_panic_point;
@@ -321,12 +321,14 @@ impl Client {
             }
             // The first attempt mostly succeeds and is made here; an execution does the rest.
             let primary = topology.shard(slot).and_then(|s| s.primary.as_ref());
-            let Some(primary) = primary.filter(|p| p.peer.health.is_healthy()) else {
-                return run_connected(self.context_of(core, process, call), routed());
-            };
             let attempt = call.attempt_at(call.began);
             let kind = ConnectionKind::primary(self.policy.kind.database());
-            match primary.peer.call(kind, &body, attempt) {
+            let call_at = |p| Peer::call_if_healthy(p, kind, &body, attempt);
+            let Some((primary, outcome)) = primary.and_then(|p| Some((p, call_at(&p.peer)?)))
+            else {
+                return run_connected(self.context_of(core, process, call), routed());
+            };
+            match outcome {
                 Ok(mut reply) if reply.root.value.kind != Kind::Error => {
                     reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
                     if !read && core.session.is_on() {

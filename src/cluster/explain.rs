@@ -140,7 +140,7 @@ impl Explanation<'_> {
         let mut others = Vec::new();
         if let Ok(route) = &self.route {
             let candidates = self.candidates(route);
-            for node in &self.topology.nodes {
+            for node in self.topology.nodes.iter() {
                 let address = node.peer.address().to_string();
                 match self.why_not(node, route, &candidates) {
                     None => addresses.push(address),

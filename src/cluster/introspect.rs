@@ -2,11 +2,11 @@
 
 use crate::cluster::state::{COUNTERS, Core, ProcessState};
 use crate::deadline::now;
-use crate::net::{Link, Peer};
+use crate::net::{Link, NodeCounters, NodeState, Peer};
 use crate::resp::{Builder, Kind, Reply};
 use crate::topology::{Node, Shard};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An array of shards, for a handle of this database.
 pub fn topology(process: &ProcessState, database: u16) -> Reply {
@@ -51,34 +51,37 @@ fn node(out: &mut Builder, node: &Arc<Node>, shard: Option<&Shard>) {
     out.text("address").text(peer.address().to_string());
     out.text("id").text(&*node.id);
     out.text("zone");
-    match (&node.zone, peer.zone()) {
-        (Some(zone), _) => out.text(zone),
+    match (&node.zone, peer.state_if_used().and_then(NodeState::zone)) {
+        (Some(zone), _) => out.text(zone.as_str()),
         (None, Some(zone)) => out.text(zone.as_str()),
         (None, None) => out.nil(),
     };
+    let state = peer.state_if_used();
     out.text("health").text(health(peer));
-    let ejected_ms = peer
-        .health
-        .ejected_for(time)
-        .map_or(0, |d| d.as_millis() as i64);
-    out.text("ejected_ms").int(ejected_ms);
+    let ejected_for = state.and_then(|state| state.health.ejected_for(time));
+    out.text("ejected_ms")
+        .int(ejected_for.map_or(0, |d| d.as_millis() as i64));
     out.text("connections").int(peer.connections() as i64);
-    let reads = peer.counters.reads.load(Ordering::Relaxed);
+    let reads = state.map_or(0, |state| state.counters.reads.load(Ordering::Relaxed));
     out.text("reads").int(reads as i64);
-    let rtt_us = peer.load.rtt().map_or(-1, |d| d.as_micros() as i64);
-    out.text("rtt_us").int(rtt_us);
-    out.text("in_flight").int(i64::from(peer.load.in_flight()));
+    let rtt = state.and_then(|state| state.load.rtt());
+    out.text("rtt_us")
+        .int(rtt.map_or(-1, |d| d.as_micros() as i64));
+    let in_flight = state.map_or(0, |state| state.load.in_flight());
+    out.text("in_flight").int(i64::from(in_flight));
     if let Some(shard) = shard {
-        let freshness = &peer.freshness;
-        out.text("link").text(match freshness.link() {
+        let freshness = state.map(|state| &state.freshness);
+        let link = freshness.map_or(Link::Unknown, |freshness| freshness.link());
+        out.text("link").text(match link {
             Link::Unknown => "unknown",
             Link::Up => "up",
             Link::Down => "down",
         });
-        out.text("lag_bytes")
-            .int(freshness.lag_bytes().unwrap_or(-1));
-        let primary = shard.primary.as_ref();
-        let fresh_as_of = primary.and_then(|p| freshness.fresh_as_of(p.peer.origin()));
+        let lag_bytes = freshness.and_then(|freshness| freshness.lag_bytes());
+        out.text("lag_bytes").int(lag_bytes.unwrap_or(-1));
+        let primary = shard.primary.as_ref().map(|node| &node.peer);
+        let fresh_as_of = (freshness.zip(primary))
+            .and_then(|(freshness, primary)| freshness.fresh_as_of(primary.origin()));
         let lag_ms = fresh_as_of.map_or(-1, |since| time.since(since).as_millis() as i64);
         out.text("lag_ms").int(lag_ms);
     }
@@ -86,7 +89,7 @@ fn node(out: &mut Builder, node: &Arc<Node>, shard: Option<&Shard>) {
 }
 
 fn health(peer: &Peer) -> &'static str {
-    if peer.health.is_healthy() {
+    if peer.is_healthy() {
         "healthy"
     } else {
         "unhealthy"
@@ -118,14 +121,14 @@ pub fn stats(core: &Core) -> Reply {
     for peer in process.peers() {
         out.text(peer.address().to_string());
         let at = out.depth();
-        let counters = &peer.counters;
+        let counters = peer.state_if_used().map(|state| &state.counters);
+        let count = |counter: fn(&NodeCounters) -> &AtomicU64| {
+            counters.map_or(0, |c| counter(c).load(Ordering::Relaxed) as i64)
+        };
         out.text("connections").int(peer.connections() as i64);
-        out.text("connects")
-            .int(counters.connects.load(Ordering::Relaxed) as i64);
-        out.text("failures")
-            .int(counters.errors.load(Ordering::Relaxed) as i64);
-        out.text("reads")
-            .int(counters.reads.load(Ordering::Relaxed) as i64);
+        out.text("connects").int(count(|c| &c.connects));
+        out.text("failures").int(count(|c| &c.errors));
+        out.text("reads").int(count(|c| &c.reads));
         out.text("health").text(health(&peer));
         out.aggregate(Kind::Map, at);
     }

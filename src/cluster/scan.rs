@@ -227,7 +227,7 @@ impl Step<'_> {
                 let topology = process.topology.load();
                 let node = topology.nodes.iter().find(|node| *node.id == **id);
                 let peer = node.map(|node| node.peer.clone());
-                let at = |address| process.peer(address, &self.context.core.config);
+                let at = |address| process.peer(address);
                 let peer = peer.or_else(|| address.as_ref().map(at));
                 peer.map(Target::Peer).ok_or(id)
             }
@@ -239,13 +239,13 @@ impl Step<'_> {
         let process = self.context.process;
         let walk = self.progress.walk()?;
         let topology = process.topology.load();
-        if let Some(slot) = topology.first_slot_of(&walk.node) {
+        let address = Address::parse(&walk.node).ok()?;
+        if let Some(slot) = topology.first_slot_of(&address) {
             return Some(Target::Primary(slot));
         }
         // A node that the topology does not have yet may just be receiving its first slot.
-        let address = Address::parse(&walk.node).ok()?;
         let is_known = topology.node_at(&address).is_some();
-        (!is_known).then(|| Target::Peer(process.peer(&address, &self.context.core.config)))
+        (!is_known).then(|| Target::Peer(process.peer(&address)))
     }
 
     /// The next page of the node that is being walked.

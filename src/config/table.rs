@@ -514,6 +514,8 @@ static TABLE: &[OptionRow] = &[
         "Maximum number of elements in a reply. More are an error, and the connection is closed."),
     number!(max_reply_depth: usize, 1, 1000, "32",
         "Maximum nesting depth of a reply. A deeper one is an error, and its connection is closed."),
+    number!(max_nodes: usize, 1, 1 << 20, "16384",
+        "Maximum number of nodes in the topology that a node reports. More are an error."),
     number!(max_memory_bytes: usize, 0, 1 << 50, "4294967296",
         "Maximum memory of all replies being received, over all threads and pipelines of a client and its \
          derived handles. A reply that exceeds it is an error, and its connection is closed. 0 sets no bound.")

@@ -28,7 +28,7 @@ pub use node::{
     ExpectedRole, FreshnessProof, Health, Link, NodeCounters, NodeIdentity, NodeLoad, NodeState,
     OffsetSample, ReplicaFreshness,
 };
-pub use peer::Peer;
+pub use peer::{Peer, PeerContext};
 pub use pool::TryAcquire;
 pub use sys::{
     DescriptorRegistry, OUT, PollFd, PthreadCancelDisabled, Recv, interest, process_number,

@@ -64,6 +64,11 @@ impl Drop for Reply {
 }
 
 impl Reply {
+    /// Frees the reply. Its buffers are not kept for reuse: no other large reply of the node is expected.
+    pub fn discard(mut self) {
+        self.origin = None;
+    }
+
     /// A reply of one value that has no text in a chunk.
     pub fn of(value: Value) -> Reply {
         let mut reply = Reply::default();

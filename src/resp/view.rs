@@ -55,6 +55,15 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Whether two values of one reply say the same.
+    pub fn is_same(self, other: View<'_>) -> bool {
+        self.kind() == other.kind()
+            && self.len() == other.len()
+            && self.text() == other.text()
+            && (self.kind().has_text() || !self.is_empty() || self.value.data == other.value.data)
+            && (self.elements().zip(other.elements())).all(|(a, b)| a.is_same(b))
+    }
+
     /// The number of elements.
     pub fn len(self) -> usize {
         if self.value.kind.has_elements() {

@@ -16,8 +16,9 @@ use crate::config::{ClusterMode, Config};
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::{Attempt, Call, Connection, Peer, ReportedIdentity, ReportedRole};
-use crate::resp::{CommandBody, Kind};
+use crate::resp::{CommandBody, Kind, Reply};
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -35,6 +36,13 @@ pub enum RoleQuery {
     /// A handle reads from replicas, or the primary that is known is none any more.
     Always,
 }
+
+/// A later discovery ends after this many failures: a client of a large cluster that is down does not connect to
+/// thousands of nodes each time. The next one asks others. If a seed names another cluster, all nodes must be asked.
+const MAX_FAILURES: usize = 32;
+
+/// How many reasons the error of a discovery contains.
+const MAX_REASONS: usize = 8;
 
 /// What a discovery is for.
 #[derive(Clone, Copy)]
@@ -61,6 +69,8 @@ impl Discovery<'_> {
 
 /// The result of a discovery.
 pub enum Discovered {
+    /// The present topology is what it was, at this epoch.
+    Unchanged(u64),
     /// A cluster, in the view that was chosen.
     Cluster(ClusterView),
     /// Another cluster than that of the present topology.
@@ -72,6 +82,8 @@ pub enum Discovered {
 /// The answer of one node.
 enum Answer {
     View(ClusterView, ReportedIdentity),
+    /// Its view is the present topology, at this epoch.
+    Unchanged(u64),
     /// It has no cluster support.
     Standalone(ServerRole),
 }
@@ -88,6 +100,7 @@ pub fn discover(
     let known = discovery.present.known_ids();
     let mut inquiry = Inquiry::new(peers, discovery, &known);
     while !inquiry.is_settled()
+        && !inquiry.has_failed_often()
         && !call.deadline.passed(now())
         && let Some(peer) = inquiry.queue.pop_front()
     {
@@ -120,7 +133,7 @@ impl<'a> Inquiry<'a> {
         Inquiry {
             discovery,
             queue: peers.iter().cloned().collect(),
-            survey: Survey::new(known),
+            survey: Survey::new(discovery.present, known),
             group: ReplicationGroup::default(),
             asked: Vec::new(),
             failed: 0,
@@ -139,6 +152,13 @@ impl<'a> Inquiry<'a> {
         self.survey.is_settled(self.discovery.wanted) || (has_server && !self.survey.has_views())
     }
 
+    /// Whether so many nodes have failed that this discovery ends ([`MAX_FAILURES`]).
+    fn has_failed_often(&self) -> bool {
+        self.failed >= MAX_FAILURES
+            && self.discovery.present.version > 0
+            && !self.survey.has_seen_other_cluster()
+    }
+
     /// Asks a node. Only the end of the call is an error.
     fn ask(&mut self, peer: &Arc<Peer>, call: &Call<'_>) -> Result<()> {
         let address = peer.address();
@@ -154,6 +174,7 @@ impl<'a> Inquiry<'a> {
                     .push(unused(address, "has no cluster support", &self.survey));
                 self.group.add(address, role);
             }
+            Ok(Answer::Unchanged(epoch)) => self.survey.add_unchanged(epoch),
             Ok(Answer::View(view, identity)) => {
                 let is_seed = self.discovery.config.seeds.contains(address);
                 if self.survey.add_view(view, &identity, is_seed) == Relation::OtherCluster {
@@ -239,7 +260,7 @@ impl<'a> Inquiry<'a> {
                 self.discovery.present.version > 0
             }
             Ok(Answer::Standalone(_)) => self.survey.knows_cluster(),
-            Err(_) => false,
+            Ok(Answer::Unchanged(_)) | Err(_) => false,
         }
     }
 
@@ -251,6 +272,7 @@ impl<'a> Inquiry<'a> {
             self.survey.conclude(self.queue.len(), failed, seeds),
             self.group.view(),
         ) {
+            (Conclusion::Unchanged(epoch), _) => Ok(Discovered::Unchanged(epoch)),
             (Conclusion::Cluster(view), _) => Ok(Discovered::Cluster(view)),
             (Conclusion::NewCluster(view), _) => Ok(Discovered::NewCluster(view)),
             (Conclusion::Standalone, Some(view)) => Ok(Discovered::Standalone(view)),
@@ -267,7 +289,7 @@ impl<'a> Inquiry<'a> {
 fn is_useless(answer: &Result<Answer>) -> bool {
     match answer {
         Ok(Answer::View(view, _)) => view.shards.is_empty(),
-        Ok(Answer::Standalone(_)) => false,
+        Ok(Answer::Standalone(_) | Answer::Unchanged(_)) => false,
         Err(error) => !matches!(
             error.code,
             Code::Auth | Code::Tls | Code::Invalid | Code::Interrupted | Code::Closed
@@ -306,6 +328,11 @@ fn combine_errors(peers: usize, errors: &[Error], call: &Call<'_>) -> Error {
         })
         .collect();
     messages.dedup();
+    if messages.len() > MAX_REASONS {
+        let more = messages.len() - MAX_REASONS;
+        messages.truncate(MAX_REASONS);
+        messages.push(format!("and {more} more nodes failed"));
+    }
     if late && errors.len() < peers {
         messages.push("the deadline passed before the other nodes were queried".to_string());
     }
@@ -350,18 +377,37 @@ fn fetch_view(peer: &Arc<Peer>, discovery: &Discovery<'_>, call: &Call<'_>) -> R
     if peer.address().is_unix() {
         return Err(unix_cluster_node(peer.address()));
     }
-    let identity = greeting.identity;
-    let from = peer.address_of(&connection);
-    let mut view = slots(slots_reply.view(), &from)?;
-    view.has_foreign_ids = has_foreign_ids(&view, &identity, &from);
+    let (identity, from) = (greeting.identity, peer.address_of(&connection));
+    let (config, present) = (discovery.config, discovery.present);
+    // A client that is closed before its first refresh needs none.
+    let fingerprint = (present.version > 0).then(|| fingerprint(&slots_reply));
+    let view = match fingerprint.is_some_and(|f| present.is_of_reply(f)) {
+        true => None,
+        false => Some(slots(slots_reply.view(), &from, config.max_nodes)),
+    };
+    slots_reply.discard();
+    let view = view.transpose()?;
     // CLUSTER INFO is optional: without an epoch, the view is of unknown age.
     let info_reply = info_reply?;
-    if info_reply.view().kind() != Kind::Error
-        && let Ok(info) = info(info_reply.view())
-    {
-        view.epoch = info.current_epoch;
-    }
+    let epoch = match info_reply.view().kind() {
+        Kind::Error => 0,
+        _ => info(info_reply.view()).map_or(0, |info| info.current_epoch),
+    };
+    let Some(mut view) = view else {
+        return Ok(Answer::Unchanged(epoch));
+    };
+    view.epoch = epoch;
+    view.has_foreign_ids = has_foreign_ids(&view, &identity, &from);
+    view.fingerprint = fingerprint.filter(|_| !view.has_relative_hosts);
     Ok(Answer::View(view, identity))
+}
+
+/// A hash of the bytes of a reply.
+fn fingerprint(reply: &Reply) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&reply.first);
+    hasher.write_usize(reply.view().len());
+    hasher.finish()
 }
 
 /// The error of a cluster's node behind a unix socket: the socket leads to no other node.

@@ -6,28 +6,27 @@
 
 use super::info::error_reply;
 use super::key_slot::SLOTS;
-use super::view::{
-    ClusterView, NodeEntry, NodeView, Source, ViewBuilder, add_name, is_unspecified,
-    resolve_address,
-};
+use super::view::{ClusterView, NodeEntry, Source, ViewBuilder, is_unspecified, resolve_address};
 use crate::address::Address;
 use crate::error::Result;
 use crate::resp::{Kind, View};
+use std::borrow::Cow;
 
 /// Maximum length of a node id. Servers use 40 bytes.
 const MAX_ID: usize = 255;
 
 /// Parses the reply of the node at `from` to CLUSTER SLOTS. The reply is empty if no slots are
-/// assigned.
+/// assigned. More than `max_nodes` nodes are an error.
 ///
 /// An entry is `[first, last, primary, replica ...]`. A node is `[host, port, id, metadata]`: with an
 /// id since Redis 4.0, and with metadata, a map, since 7.0.
-pub fn slots(reply: View<'_>, from: &Address) -> Result<ClusterView> {
+pub fn slots(reply: View<'_>, from: &Address, max_nodes: usize) -> Result<ClusterView> {
     let source = Source {
         command: "CLUSTER SLOTS",
         node: from,
     };
-    let mut builder = ViewBuilder::new(source);
+    let mut builder = ViewBuilder::new(source, reply.len(), max_nodes);
+    let mut replicas = Vec::new();
     for (i, entry) in entries(reply, source)?.enumerate() {
         let range = entry.at(0).zip(entry.at(1)).and_then(parse_range);
         let primary = entry.at(2).and_then(|node| parse_slots_node(node, from));
@@ -41,14 +40,13 @@ pub fn slots(reply: View<'_>, from: &Address) -> Result<ClusterView> {
             builder.record_defect(i, why);
             continue;
         };
-        let mut replicas = Vec::with_capacity(entry.len() - 3);
         for node in entry.elements().skip(3) {
             match parse_slots_node(node, from) {
                 Some(node) => replicas.push(node),
                 None => builder.record_defect(i, "a replica is not an array of a host and a port"),
             }
         }
-        builder.add_shard(i, &[range], Some(primary), replicas)?;
+        builder.add_shard(i, &[range], Some(primary), &mut replicas)?;
     }
     builder.finish()
 }
@@ -58,12 +56,12 @@ pub fn slots(reply: View<'_>, from: &Address) -> Result<ClusterView> {
 ///
 /// A shard is a map of `slots` (first and last slot of each range, in one array) and `nodes` (maps).
 /// In RESP2, maps are flat arrays.
-pub fn shards(reply: View<'_>, from: &Address, tls: bool) -> Result<ClusterView> {
+pub fn shards(reply: View<'_>, from: &Address, tls: bool, max_nodes: usize) -> Result<ClusterView> {
     let source = Source {
         command: "CLUSTER SHARDS",
         node: from,
     };
-    let mut builder = ViewBuilder::new(source);
+    let mut builder = ViewBuilder::new(source, reply.len(), max_nodes);
     for (i, shard) in entries(reply, source)?.enumerate() {
         let (Some(slots), Some(nodes)) = (find_array(shard, "slots"), find_array(shard, "nodes"))
         else {
@@ -84,7 +82,7 @@ pub fn shards(reply: View<'_>, from: &Address, tls: bool) -> Result<ClusterView>
                 None => builder.record_defect(i, "one of its slot ranges is not within 0 to 16383"),
             }
         }
-        let mut primary: Option<NodeEntry> = None;
+        let mut primary: Option<NodeEntry<'_>> = None;
         let mut replicas = Vec::new();
         for node in nodes.elements() {
             let parsed = parse_shards_node(node, from, tls);
@@ -94,7 +92,7 @@ pub fn shards(reply: View<'_>, from: &Address, tls: bool) -> Result<ClusterView>
                     // rejoins (Redis >= 7.0). The one that is online has the slots.
                     if primary
                         .as_ref()
-                        .is_none_or(|p| !is_online(p) && is_online(&node))
+                        .is_none_or(|p| !is_online(p, from) && is_online(&node, from))
                     {
                         primary = Some(node);
                     }
@@ -103,13 +101,13 @@ pub fn shards(reply: View<'_>, from: &Address, tls: bool) -> Result<ClusterView>
                 _ => builder.record_defect(i, "a node is not a map with a role, a host and a port"),
             }
         }
-        builder.add_shard(i, &ranges, primary, replicas)?;
+        builder.add_shard(i, &ranges, primary, &mut replicas)?;
     }
     builder.finish()
 }
 
-fn is_online(entry: &NodeEntry) -> bool {
-    entry.node.as_ref().is_ok_and(|node| node.online)
+fn is_online(entry: &NodeEntry<'_>, from: &Address) -> bool {
+    entry.online && resolve_address(entry.host, entry.port, from).is_ok()
 }
 
 /// The entries of a reply.
@@ -139,17 +137,26 @@ fn parse_range((first, last): (View<'_>, View<'_>)) -> Option<(u16, u16)> {
 }
 
 /// Parses a node of CLUSTER SLOTS. `None` if it does not have the form of a node.
-fn parse_slots_node(node: View<'_>, from: &Address) -> Option<NodeEntry> {
+fn parse_slots_node<'a>(node: View<'a>, from: &Address) -> Option<NodeEntry<'a>> {
     if node.kind() != Kind::Array {
         return None;
     }
     let (host, port) = (parse_host(node.at(0)?)?, node.at(1)?.int()?);
-    let id = node.at(2).and_then(parse_id);
-    Some(node_entry(id, host, port, node.at(3), from))
+    let (id, metadata) = (node.at(2).and_then(parse_id), node.at(3));
+    let host = usable_host(host, metadata);
+    Some(NodeEntry {
+        key: key_of(id, host, port, from),
+        value: node,
+        host,
+        port,
+        metadata,
+        online: true,
+        offset: None,
+    })
 }
 
 /// Parses a node of CLUSTER SHARDS. `None` if it does not have the form of a node.
-fn parse_shards_node(node: View<'_>, from: &Address, tls: bool) -> Option<NodeEntry> {
+fn parse_shards_node<'a>(node: View<'a>, from: &Address, tls: bool) -> Option<NodeEntry<'a>> {
     // Without `tls-port`, a TLS proxy in front of the server may listen on the announced port.
     let port = match tls {
         true => node.find("tls-port").or_else(|| node.find("port")),
@@ -161,15 +168,21 @@ fn parse_shards_node(node: View<'_>, from: &Address, tls: bool) -> Option<NodeEn
         Some(endpoint) => parse_host(endpoint)?,
         None => return None,
     };
-    let id = node.find("id").and_then(parse_id);
-    let mut entry = node_entry(id, host, port, Some(node), from);
-    if let Ok(view) = &mut entry.node {
-        let health = node.find("health").and_then(View::text);
-        view.online = health.is_none_or(|health| health == b"online");
-        let offset = node.find("replication-offset").and_then(View::int);
-        view.offset = offset.and_then(|offset| u64::try_from(offset).ok());
-    }
-    Some(entry)
+    let (id, host) = (
+        node.find("id").and_then(parse_id),
+        usable_host(host, Some(node)),
+    );
+    let health = node.find("health").and_then(View::text);
+    let offset = node.find("replication-offset").and_then(View::int);
+    Some(NodeEntry {
+        key: key_of(id, host, port, from),
+        value: node,
+        host,
+        port,
+        metadata: Some(node),
+        online: health.is_none_or(|health| health == b"online"),
+        offset: offset.and_then(|offset| u64::try_from(offset).ok()),
+    })
 }
 
 /// Parses a host: a text, or null for the host of the node that sent the reply.
@@ -186,53 +199,25 @@ fn parse_id<'a>(value: View<'a>) -> Option<&'a str> {
         .filter(|id| !id.is_empty() && id.len() <= MAX_ID)
 }
 
-fn node_entry(
-    id: Option<&str>,
-    host: Option<&str>,
-    port: i64,
-    metadata: Option<View<'_>>,
-    from: &Address,
-) -> NodeEntry {
-    let host = match (host, metadata) {
+/// The host to connect to, of the one that a node announces and its metadata.
+fn usable_host<'a>(host: Option<&'a str>, metadata: Option<View<'a>>) -> Option<&'a str> {
+    match (host, metadata) {
         // Until a node has a hostname, its IP address is the only way to it.
-        (Some("?"), Some(metadata)) => metadata
-            .find("ip")
-            .and_then(View::str)
-            .filter(|ip| !is_unspecified(ip))
-            .or(host),
-        _ => host,
-    };
-    let address = resolve_address(host, port, from);
-    let key = match (id, &address) {
-        (Some(id), _) => id.to_string(),
-        (None, Ok(address)) => address.to_string(),
-        (None, Err(_)) => format!("{}:{port}", host.unwrap_or_default()),
-    };
-    let node = address.map(|address| {
-        let mut node = NodeView {
-            id: key.as_str().into(),
-            address,
-            names: Vec::new(),
-            zone: None,
-            online: true,
-            offset: None,
-        };
-        if let Some(metadata) = metadata {
-            let text = |key| metadata.find(key).and_then(View::str);
-            for host in ["ip", "hostname"].into_iter().filter_map(text) {
-                // Unset names are "" or "?". An invalid additional name is ignored.
-                if !is_unspecified(host)
-                    && let Ok(name) = resolve_address(Some(host), port, from)
-                {
-                    add_name(&mut node, name);
-                }
-            }
-            let zone = text("availability-zone").filter(|zone| !zone.is_empty());
-            node.zone = zone.map(str::to_string);
+        (Some("?"), Some(metadata)) => {
+            let ip = metadata.find("ip").and_then(View::str);
+            ip.filter(|ip| !is_unspecified(ip)).or(host)
         }
-        node
-    });
-    NodeEntry { key, node }
+        _ => host,
+    }
+}
+
+/// The identity of a node within a reply: its id, or its address if it has none.
+fn key_of<'a>(id: Option<&'a str>, host: Option<&str>, port: i64, from: &Address) -> Cow<'a, str> {
+    match id.ok_or_else(|| resolve_address(host, port, from)) {
+        Ok(id) => id.into(),
+        Err(Ok(address)) => address.to_string().into(),
+        Err(Err(_)) => format!("{}:{port}", host.unwrap_or_default()).into(),
+    }
 }
 
 #[cfg(test)]

@@ -3,21 +3,13 @@
 use super::key_slot::SLOTS;
 use super::key_space::KeySpace;
 use super::known_ids::KnownIds;
-use super::view::{ClusterView, NodeView};
+use super::node::Node;
+use super::node_index::NodeIndex;
+use super::view::{ClusterView, NodeView, ShardView};
 use crate::address::Address;
 use crate::net::Peer;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// One server of the cluster.
-#[derive(Clone, Debug)]
-pub struct Node {
-    pub id: Arc<str>,
-    pub zone: Option<String>,
-    pub peer: Arc<Peer>,
-    /// Its index in [`Topology::nodes`].
-    pub index: usize,
-}
 
 /// A primary and its replicas.
 #[derive(Clone, Debug)]
@@ -39,13 +31,16 @@ const NO_OWNER: u16 = u16::MAX;
 /// How many nodes redirections add to the topology between two refreshes at most.
 const MAX_UNCONFIRMED_NODES: usize = 32;
 
-/// A snapshot of the cluster. It never changes, and is replaced by newer ones.
+/// A snapshot of the cluster. It never changes, and is replaced by newer ones, which share what has not changed.
 #[derive(Clone, Debug)]
 pub struct Topology {
     /// Increases with each snapshot.
     pub version: u64,
-    pub shards: Vec<Shard>,
-    pub nodes: Vec<Arc<Node>>,
+    /// The nodes by their addresses. Of several at one address, the first. It precedes the lists, which so drop the nodes
+    /// in their order: the index has none.
+    by_address: Arc<NodeIndex>,
+    pub shards: Arc<Vec<Shard>>,
+    pub nodes: Arc<Vec<Arc<Node>>>,
     /// One server without cluster support, and its replicas.
     pub standalone: bool,
     /// The ids of the nodes are those that the nodes themselves report, so that a node that reports another one is
@@ -53,6 +48,8 @@ pub struct Topology {
     pub has_verified_ids: bool,
     /// The number of nodes that no view contained: redirections have added them.
     pub unconfirmed_nodes: usize,
+    /// The [`ClusterView::fingerprint`] of the view, unless a redirection has changed the topology since.
+    fingerprint: Option<u64>,
     /// For each slot, the index of its shard, or [`NO_OWNER`].
     owners: Box<[u16]>,
 }
@@ -62,11 +59,13 @@ impl Topology {
     pub fn empty() -> Topology {
         Topology {
             version: 0,
-            shards: Vec::new(),
-            nodes: Vec::new(),
+            shards: Arc::default(),
+            nodes: Arc::default(),
+            by_address: Arc::default(),
             standalone: false,
             has_verified_ids: false,
             unconfirmed_nodes: 0,
+            fingerprint: None,
             owners: Box::default(),
         }
     }
@@ -79,92 +78,162 @@ impl Topology {
         }
     }
 
+    /// The same, with memory for this many nodes.
+    fn with_capacity(nodes: usize) -> Topology {
+        Topology {
+            nodes: Arc::new(Vec::with_capacity(nodes)),
+            by_address: Arc::new(NodeIndex::with_capacity(nodes)),
+            ..Topology::without_owners()
+        }
+    }
+
     /// A server without cluster support, which owns all slots, and its replicas.
     pub fn of_standalone(primary: Arc<Peer>, replicas: Vec<Arc<Peer>>) -> Topology {
         let mut topology = Topology::without_owners();
-        let mut add = |peer: Arc<Peer>| topology.add_node(peer.address().to_string(), None, peer);
+        let mut add = |peer: Arc<Peer>| {
+            let (id, index) = (peer.address().to_string().into(), topology.nodes.len());
+            let zone = None;
+            topology.add_node(Arc::new(Node {
+                id,
+                zone,
+                peer,
+                index,
+            }))
+        };
         let primary = Some(add(primary));
         let replicas = replicas.into_iter().map(add).collect();
-        topology.shards.push(Shard { primary, replicas });
+        topology.shards = Arc::new(vec![Shard { primary, replicas }]);
         topology.owners.fill(0);
         topology.standalone = true;
         topology
     }
 
-    /// The topology of a view; `peer` returns the peer of a node.
-    pub fn from_view(view: &ClusterView, peer: impl Fn(&NodeView) -> Arc<Peer>) -> Topology {
-        let mut topology = Topology::without_owners();
+    /// The topology of a view; `peer` returns the peer of a node. The nodes of the topology `before` that have not
+    /// changed are shared.
+    pub fn from_view(
+        view: ClusterView,
+        before: &Topology,
+        peer: impl Fn(NodeView) -> Arc<Peer>,
+    ) -> Topology {
+        let mut topology = Topology::with_capacity(view.nodes().count());
         topology.has_verified_ids = !view.has_foreign_ids;
-        for shard in &view.shards {
-            let mut add =
-                |node: &NodeView| topology.add_node(node.id.clone(), node.zone.clone(), peer(node));
-            let primary = shard.primary.as_ref().map(&mut add);
-            let replicas = shard.replicas.iter().map(&mut add).collect();
-            let number = topology.shards.len() as u16;
-            topology.shards.push(Shard { primary, replicas });
-            for (first, last) in &shard.ranges {
-                topology.owners[usize::from(*first)..=usize::from(*last)].fill(number);
+        topology.fingerprint = view.fingerprint;
+        let has_same_ids = before.has_verified_ids == topology.has_verified_ids;
+        let node_of = |node: NodeView, index: usize| {
+            let is_same = |known: &Arc<Node>| {
+                has_same_ids
+                    && known.id == node.id
+                    && *known.peer.address() == node.address
+                    && known.zone.as_deref() == node.zone.as_ref()
+            };
+            match before.nodes.get(index).filter(|known| is_same(known)) {
+                Some(known) => known.clone(),
+                None => Arc::new(Node {
+                    id: node.id.clone(),
+                    zone: node.zone.clone().map(Arc::new),
+                    peer: peer(node),
+                    index,
+                }),
+            }
+        };
+        let mut shards = Vec::with_capacity(view.shards.len());
+        for shard in view.shards {
+            let mut add = |node| topology.add_node(node_of(node, topology.nodes.len()));
+            let primary = shard.primary.map(&mut add);
+            // Collecting would keep the memory of the views for the few bytes of their nodes.
+            let mut replicas = Vec::with_capacity(shard.replicas.len());
+            replicas.extend(shard.replicas.into_iter().map(&mut add));
+            let number = shards.len() as u16;
+            shards.push(Shard { primary, replicas });
+            for (first, last) in shard.ranges {
+                topology.owners[usize::from(first)..=usize::from(last)].fill(number);
             }
         }
+        topology.shards = Arc::new(shards);
         topology
     }
 
     /// The same topology with other peers.
     pub fn with_peers(&self, peer: impl Fn(&Node) -> Arc<Peer>) -> Topology {
-        let nodes: Vec<Arc<Node>> = self
-            .nodes
-            .iter()
-            .map(|node| {
-                Arc::new(Node {
-                    peer: peer(node),
-                    ..Node::clone(node)
-                })
-            })
-            .collect();
-        let with_peer = |node: &Arc<Node>| nodes[node.index].clone();
-        Topology {
-            version: self.version,
-            shards: self
-                .shards
-                .iter()
-                .map(|shard| Shard {
-                    primary: shard.primary.as_ref().map(with_peer),
-                    replicas: shard.replicas.iter().map(with_peer).collect(),
-                })
-                .collect(),
-            owners: self.owners.clone(),
-            nodes: nodes.clone(),
-            ..*self
+        let mut topology = Topology {
+            nodes: Arc::default(),
+            by_address: Arc::default(),
+            ..self.clone()
+        };
+        for node in self.nodes.iter() {
+            topology.add_node(Arc::new(Node {
+                peer: peer(node),
+                ..Node::clone(node)
+            }));
         }
+        let with_peer = |node: &Arc<Node>| topology.nodes[node.index].clone();
+        let shards = self.shards.iter().map(|shard| Shard {
+            primary: shard.primary.as_ref().map(with_peer),
+            replicas: shard.replicas.iter().map(with_peer).collect(),
+        });
+        topology.shards = Arc::new(shards.collect());
+        topology
     }
 
     /// Whether a snapshot says nothing new over this one, but for its version.
     pub fn is_equivalent(&self, other: &Topology) -> bool {
-        let same = |a: &Arc<Node>, b: &Arc<Node>| a.id == b.id && Arc::ptr_eq(&a.peer, &b.peer);
         (self.has_verified_ids || !other.has_verified_ids)
             && self.standalone == other.standalone
             && self.owners == other.owners
-            && self.shards.len() == other.shards.len()
-            && self.shards.iter().zip(&other.shards).all(|(a, b)| {
+            && (Arc::ptr_eq(&self.shards, &other.shards) || self.has_same_shards(other))
+    }
+
+    fn has_same_shards(&self, other: &Topology) -> bool {
+        let same = |a: &Arc<Node>, b: &Arc<Node>| a.id == b.id && Arc::ptr_eq(&a.peer, &b.peer);
+        self.shards.len() == other.shards.len()
+            && self.shards.iter().zip(other.shards.iter()).all(|(a, b)| {
                 a.nodes().count() == b.nodes().count()
                     && a.primary.is_some() == b.primary.is_some()
                     && a.nodes().zip(b.nodes()).all(|(a, b)| same(a, b))
             })
     }
 
-    fn add_node(
-        &mut self,
-        id: impl Into<Arc<str>>,
-        zone: Option<String>,
-        peer: Arc<Peer>,
-    ) -> Arc<Node> {
-        let node = Arc::new(Node {
-            id: id.into(),
-            zone,
-            peer,
-            index: self.nodes.len(),
+    /// Whether a reply with this fingerprint, of a node of the cluster, describes this topology.
+    pub fn is_of_reply(&self, fingerprint: u64) -> bool {
+        self.has_verified_ids && self.fingerprint == Some(fingerprint)
+    }
+
+    /// This topology, confirmed by an equivalent one from a later reply. `None` if that reply is known.
+    pub fn confirmed_by(&self, later: &Topology) -> Option<Topology> {
+        (later.fingerprint.is_some() && later.fingerprint != self.fingerprint).then(|| Topology {
+            fingerprint: later.fingerprint,
+            ..self.clone()
+        })
+    }
+
+    /// The view of a node that knows this topology.
+    pub fn view(&self, epoch: u64) -> ClusterView {
+        let node = |node: &Arc<Node>| NodeView {
+            id: node.id.clone(),
+            address: node.peer.address().clone(),
+            names: Vec::new(),
+            zone: node.zone.as_deref().cloned(),
+            online: true,
+            offset: None,
+        };
+        let shards = self.shards.iter().zip(self.ranges());
+        let shards = shards.map(|(shard, ranges)| ShardView {
+            ranges,
+            primary: shard.primary.as_ref().map(node),
+            replicas: shard.replicas.iter().map(node).collect(),
         });
-        self.nodes.push(node.clone());
+        ClusterView {
+            shards: shards.collect(),
+            epoch,
+            has_foreign_ids: !self.has_verified_ids,
+            fingerprint: self.fingerprint,
+            ..ClusterView::default()
+        }
+    }
+
+    fn add_node(&mut self, node: Arc<Node>) -> Arc<Node> {
+        Arc::make_mut(&mut self.nodes).push(node.clone());
+        Arc::make_mut(&mut self.by_address).add(&node);
         node
     }
 
@@ -184,15 +253,18 @@ impl Topology {
         self.shards.get(usize::from(owner))
     }
 
-    /// The first slot of the primary with this name ("host:port").
-    pub fn first_slot_of(&self, name: &str) -> Option<u16> {
-        let has_name = |shard: &Shard| {
-            let primary = shard.primary.as_ref();
-            primary.is_some_and(|node| node.peer.origin().name() == name)
-        };
-        let shard = self.shards.iter().position(has_name)? as u16;
+    /// The first slot of the primary at this address.
+    pub fn first_slot_of(&self, address: &Address) -> Option<u16> {
+        let shard = self.shard_of_primary(self.node_at(address)?)? as u16;
         let slot = self.owners.iter().position(|owner| *owner == shard)?;
         Some(slot as u16)
+    }
+
+    /// The index of the shard with this primary.
+    fn shard_of_primary(&self, node: &Arc<Node>) -> Option<usize> {
+        let is_primary =
+            |shard: &Shard| shard.primary.as_ref().is_some_and(|p| Arc::ptr_eq(p, node));
+        self.shards.iter().position(is_primary)
     }
 
     /// The index in [`Topology::shards`] of the shard that owns a slot.
@@ -204,20 +276,33 @@ impl Topology {
 
     /// Whether the shard with this index owns a slot.
     pub fn has_slots(&self, shard: usize) -> bool {
-        self.owners.iter().any(|owner| usize::from(*owner) == shard)
+        self.owners.contains(&(shard as u16))
     }
 
     /// The nodes that stand for the cluster: it is another cluster if none of their ids is in it.
     pub fn known_ids(&self) -> KnownIds {
         match self.standalone {
             true => KnownIds::default(),
-            false => self.nodes.iter().map(|node| node.id.clone()).collect(),
+            false => KnownIds::of(self.nodes.clone()),
         }
     }
 
-    /// The node with this address.
+    /// The node with this address; the first one of several.
     pub fn node_at(&self, address: &Address) -> Option<&Arc<Node>> {
-        self.nodes.iter().find(|n| n.peer.address() == address)
+        self.by_address.get(address)
+    }
+
+    /// The node with this id and address.
+    pub fn node_with(&self, id: &str, address: &Address) -> Option<&Arc<Node>> {
+        let first = self.node_at(address)?;
+        if *first.id == *id {
+            return Some(first);
+        }
+        let is_it = |node: &&Arc<Node>| *node.id == *id && node.peer.address() == address;
+        match self.by_address.len() == self.nodes.len() {
+            true => None,
+            false => self.nodes.iter().find(is_it),
+        }
     }
 
     /// Whether a shard has no replica.
@@ -236,9 +321,20 @@ impl Topology {
         &'t self,
         before: &'t Topology,
     ) -> impl Iterator<Item = u16> + 't {
+        let is_new = |slot: u16| {
+            let primary = self.shard(slot).and_then(|s| s.primary.as_ref());
+            primary.is_some_and(|new| !before.is_in_shard_of(slot, new.peer.address()))
+        };
+        // Most slots have the same owners as the slot before them.
+        let mut last = None;
         (0..SLOTS as u16).filter(move |slot| {
-            let primary = self.shard(*slot).and_then(|s| s.primary.as_ref());
-            primary.is_some_and(|new| !before.is_in_shard_of(*slot, new.peer.address()))
+            let owners = (self.owner(*slot), before.owner(*slot));
+            let is_new = match last {
+                Some((of, is_new)) if of == owners => is_new,
+                _ => is_new(*slot),
+            };
+            last = Some((owners, is_new));
+            is_new
         })
     }
 
@@ -306,36 +402,53 @@ impl Topology {
         if self.shards.get(usize::from(owner)).is_some_and(has_primary) {
             return None;
         }
-        let is_full = self.unconfirmed_nodes >= MAX_UNCONFIRMED_NODES;
-        if is_full && !self.nodes.iter().any(is_target) {
+        let target = self.node_at(to).cloned();
+        if target.is_none() && self.unconfirmed_nodes >= MAX_UNCONFIRMED_NODES {
             return None;
         }
         let mut next = self.clone();
-        let find_replica = |shard: &Shard| shard.replicas.iter().position(is_target);
-        let index = if let Some(index) = self.shards.iter().position(has_primary) {
-            index
-        } else if let Some((index, replica)) =
-            (self.shards.iter().enumerate()).find_map(|(i, shard)| Some((i, find_replica(shard)?)))
-        {
-            let shard = &mut next.shards[index];
-            let promoted = shard.replicas.remove(replica);
-            shard.replicas.extend(shard.primary.replace(promoted));
-            index
-        } else {
-            let node = match self.nodes.iter().find(|n| is_target(n)) {
-                Some(node) => node.clone(),
-                None => {
-                    next.unconfirmed_nodes += 1;
-                    next.add_node(to.to_string(), None, peer())
-                }
-            };
-            next.shards.push(Shard {
-                primary: Some(node),
-                replicas: Vec::new(),
-            });
-            next.shards.len() - 1
+        next.fingerprint = None;
+        let target = target.unwrap_or_else(|| {
+            next.unconfirmed_nodes += 1;
+            next.add_node(Arc::new(Node {
+                id: to.to_string().into(),
+                zone: None,
+                peer: peer(),
+                index: self.nodes.len(),
+            }))
+        });
+        let index = match self.shard_of_primary(&target) {
+            Some(index) => index,
+            None => next.promote(target),
         };
         next.owners[usize::from(slot)] = index as u16;
         Some(next)
     }
+
+    /// Makes a replica the primary of its shard, and any other node that of a new one. Returns the shard's index.
+    fn promote(&mut self, node: Arc<Node>) -> usize {
+        let shards = Arc::make_mut(&mut self.shards);
+        let is_node = |replica: &Arc<Node>| Arc::ptr_eq(replica, &node);
+        let find_replica = |shard: &Shard| shard.replicas.iter().position(is_node);
+        let found =
+            (shards.iter().enumerate()).find_map(|(i, shard)| Some((i, find_replica(shard)?)));
+        match found {
+            Some((index, replica)) => {
+                let shard = &mut shards[index];
+                let promoted = shard.replicas.remove(replica);
+                shard.replicas.extend(shard.primary.replace(promoted));
+                index
+            }
+            None => {
+                shards.push(Shard {
+                    primary: Some(node),
+                    replicas: Vec::new(),
+                });
+                shards.len() - 1
+            }
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //!
 //! | the nodes said | the topology is |
 //! |---|---|
+//! | that nothing has changed: each node | unchanged |
 //! | views of the client's cluster | the one that [`reconcile`] chooses of those with the most known ids and their relatives |
 //! | views of one other cluster, by more than half of the seeds, and all nodes were asked | that view: the cluster was created anew |
 //! | views of other clusters | unchanged |
@@ -14,6 +15,7 @@
 
 use super::known_ids::KnownIds;
 use super::reconcile::{are_related, is_settled, largest_family, reconcile};
+use super::slot_map::Topology;
 use super::view::ClusterView;
 use crate::net::ReportedIdentity;
 
@@ -22,7 +24,10 @@ const MAX_ADDITIONAL_VIEWS: usize = 3;
 
 /// The views and refusals of the nodes that were asked so far.
 pub struct Survey<'a> {
+    present: &'a Topology,
     known: &'a KnownIds,
+    /// The epochs of nodes whose view is the present topology, while there is no other view to compare them with.
+    unchanged: Vec<u64>,
     /// Views of the client's cluster, or of any if it knows none yet.
     views: Vec<ClusterView>,
     /// The same cluster without slots.
@@ -43,6 +48,8 @@ pub enum Relation {
 /// What follows from a survey.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Conclusion {
+    /// The topology is what it was, at this epoch.
+    Unchanged(u64),
     Cluster(ClusterView),
     /// Another cluster has taken the place of the one that the client knows.
     NewCluster(ClusterView),
@@ -53,9 +60,11 @@ pub enum Conclusion {
 }
 
 impl<'a> Survey<'a> {
-    pub fn new(known: &'a KnownIds) -> Survey<'a> {
+    pub fn new(present: &'a Topology, known: &'a KnownIds) -> Survey<'a> {
         Survey {
+            present,
             known,
+            unchanged: Vec::new(),
             views: Vec::new(),
             empty: None,
             foreign_seed_views: Vec::new(),
@@ -67,7 +76,7 @@ impl<'a> Survey<'a> {
     pub fn relation(&self, view: &ClusterView, identity: &ReportedIdentity) -> Relation {
         let is_known_node =
             matches!(identity, ReportedIdentity::Node(id) if self.known.contains(id));
-        match self.known.is_empty() || is_known_node || self.known.count_in(view) > 0 {
+        match self.known.is_empty() || is_known_node || self.known.is_any_in(view) {
             true => Relation::SameCluster,
             false => Relation::OtherCluster,
         }
@@ -83,21 +92,39 @@ impl<'a> Survey<'a> {
         let relation = self.relation(&view, identity);
         match (relation, view.shards.is_empty()) {
             (Relation::SameCluster, true) => self.empty = Some(view),
-            (Relation::SameCluster, false) => self.views.push(view),
+            (Relation::SameCluster, false) => {
+                let unchanged = self.unchanged.drain(..);
+                self.views
+                    .extend(unchanged.map(|epoch| self.present.view(epoch)));
+                self.views.push(view);
+            }
             (Relation::OtherCluster, false) if is_seed => self.foreign_seed_views.push(view),
             (Relation::OtherCluster, _) => {}
         }
         relation
     }
 
+    /// Adds a node whose view is the present topology.
+    pub fn add_unchanged(&mut self, epoch: u64) {
+        match self.views.is_empty() {
+            true => self.unchanged.push(epoch),
+            false => self.views.push(self.present.view(epoch)),
+        }
+    }
+
     /// Whether a node has returned a view of the client's cluster, or of any if it knows none yet.
     pub fn has_views(&self) -> bool {
-        !self.views.is_empty() || self.empty.is_some()
+        !self.unchanged.is_empty() || !self.views.is_empty() || self.empty.is_some()
     }
 
     /// Whether the client knows of a cluster.
     pub fn knows_cluster(&self) -> bool {
         !self.known.is_empty()
+    }
+
+    /// Whether a seed is of another cluster, which takes the place of the client's if no node of that is left.
+    pub fn has_seen_other_cluster(&self) -> bool {
+        !self.foreign_seed_views.is_empty()
     }
 
     /// A node has no cluster support.
@@ -107,12 +134,17 @@ impl<'a> Survey<'a> {
 
     /// Whether no more nodes have to be asked.
     pub fn is_settled(&self, wanted: usize) -> bool {
-        is_settled(&self.views, wanted) || self.views.len() >= wanted + MAX_ADDITIONAL_VIEWS
+        self.unchanged.len() >= wanted
+            || is_settled(&self.views, wanted)
+            || self.views.len() >= wanted + MAX_ADDITIONAL_VIEWS
     }
 
     /// What follows, if `unasked` of the nodes were not asked, `failed` gave no answer, and the client has `seeds`
     /// seeds.
     pub fn conclude(mut self, unasked: usize, failed: usize, seeds: usize) -> Conclusion {
+        if let Some(epoch) = self.unchanged.iter().max() {
+            return Conclusion::Unchanged(*epoch);
+        }
         self.retain_family();
         if let Some(view) = reconcile(self.views) {
             return Conclusion::Cluster(view);
@@ -171,7 +203,8 @@ mod tests {
 
     fn conclude(known: &[&str], said: &[Said], others: (usize, usize, usize)) -> Conclusion {
         let known: KnownIds = known.iter().map(|id| (*id).into()).collect();
-        let mut survey = Survey::new(&known);
+        let present = Topology::empty();
+        let mut survey = Survey::new(&present, &known);
         for (view, id, is_seed) in said {
             match *view {
                 "standalone" => survey.add_standalone(),
@@ -183,6 +216,28 @@ mod tests {
         }
         let (unasked, failed, seeds) = others;
         survey.conclude(unasked, failed, seeds)
+    }
+
+    #[test]
+    fn unchanged_views_count_beside_others() {
+        let present = Topology::empty();
+        let known: KnownIds = ["a".into(), "c".into()].into_iter().collect();
+        let mut survey = Survey::new(&present, &known);
+        survey.add_unchanged(5);
+        assert!(survey.is_settled(1) && !survey.is_settled(2));
+        survey.add_unchanged(6);
+        assert!(survey.is_settled(2));
+        assert_eq!(survey.conclude(9, 0, 1), Conclusion::Unchanged(6));
+        let mut survey = Survey::new(&present, &known);
+        survey.add_unchanged(5);
+        let newer = || ClusterView {
+            epoch: 6,
+            ..slots_view(LATER)
+        };
+        survey.add_view(newer(), &ReportedIdentity::Unknown, false);
+        survey.add_unchanged(5);
+        assert_eq!((survey.unchanged.len(), survey.views.len()), (0, 3));
+        assert_eq!(survey.conclude(9, 0, 1), Conclusion::Cluster(newer()));
     }
 
     #[test]

@@ -1,20 +1,22 @@
 //! One node's view of its cluster, and how a reply becomes such a view.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::key_slot::SLOTS;
-use super::slot_set::SlotSet;
 use crate::address::{Address, without_brackets};
 use crate::error::{Code, Error, Result};
-
-/// Maximum number of nodes in a cluster, as in the cluster specification.
-const MAX_NODES: usize = 1000;
+use crate::resp::View;
 
 /// Maximum number of addresses of a node. A node has a few; the limit bounds memory.
 const MAX_NAMES: usize = 16;
+
+/// The number of nodes that memory is reserved for, before they are read.
+const MAX_RESERVED_NODES: usize = 4096;
 
 /// A node as a reply describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +68,10 @@ pub struct ClusterView {
     /// The node reports another id in its handshake than the view has for its address, as a proxy may do. Set by the
     /// caller.
     pub has_foreign_ids: bool,
+    /// A hash of the reply, set by the caller. Two views with one fingerprint are the same.
+    pub fingerprint: Option<u64>,
+    /// The reply leaves out a host, which stands for that of the node that sent it.
+    pub has_relative_hosts: bool,
 }
 
 impl ClusterView {
@@ -107,10 +113,12 @@ pub(super) fn resolve_address(
 
 /// Whether a host is empty or an unspecified IP address.
 pub(super) fn is_unspecified(host: &str) -> bool {
+    // The first byte spares most hosts the parsing.
     host.is_empty()
-        || without_brackets(host)
-            .parse()
-            .is_ok_and(|ip: IpAddr| ip.is_unspecified())
+        || (host.starts_with(['0', ':', '['])
+            && without_brackets(host)
+                .parse()
+                .is_ok_and(|ip: IpAddr| ip.is_unspecified()))
 }
 
 /// The reply that a view is made of, for error messages.
@@ -128,23 +136,77 @@ impl Source<'_> {
         Error::new(Code::Protocol, format_args!("{command} of {node} {why}"))
     }
 
+    /// The reply has more nodes than the option `max_nodes` allows.
+    fn too_many_nodes(self, limit: usize) -> Error {
+        self.error(format_args!(
+            "lists more than {limit} nodes, the limit of the option max_nodes; set it higher for a larger cluster"
+        ))
+    }
+
     /// The reply is larger than that of any real cluster.
     pub fn too_many(self, of: &str, limit: usize) -> Error {
         self.error(format_args!("lists more than {limit} {of}"))
     }
 }
 
-/// A node in an entry of a reply.
-pub(super) struct NodeEntry {
+/// A node in an entry of a reply. Its view is made only if no equal entry precedes it: a node is in as many entries as
+/// its shard has ranges of slots.
+pub(super) struct NodeEntry<'a> {
     /// The identity of the node within the reply.
-    pub key: String,
-    /// The node, or why it is unusable.
-    pub node: std::result::Result<NodeView, &'static str>,
+    pub key: Cow<'a, str>,
+    /// The value that describes the node.
+    pub value: View<'a>,
+    pub host: Option<&'a str>,
+    pub port: i64,
+    /// A map with more of its names.
+    pub metadata: Option<View<'a>>,
+    pub online: bool,
+    pub offset: Option<u64>,
+}
+
+impl NodeEntry<'_> {
+    /// The node, or why it is unusable. `from` is the node that sent the reply.
+    pub fn view(&self, from: &Address) -> std::result::Result<NodeView, &'static str> {
+        let mut node = NodeView {
+            id: Arc::from(&*self.key),
+            address: resolve_address(self.host, self.port, from)?,
+            names: Vec::new(),
+            zone: None,
+            online: self.online,
+            offset: self.offset,
+        };
+        if let Some(metadata) = self.metadata.filter(|map| !map.is_empty()) {
+            let text = |key| metadata.find(key).and_then(View::str);
+            for host in ["ip", "hostname"].into_iter().filter_map(text) {
+                // Unset names are "" or "?". An invalid additional name is ignored.
+                if !is_unspecified(host)
+                    && let Ok(name) = resolve_address(Some(host), self.port, from)
+                {
+                    add_name(&mut node, name);
+                }
+            }
+            let zone = text("availability-zone").filter(|zone| !zone.is_empty());
+            node.zone = zone.map(str::to_string);
+        }
+        Ok(node)
+    }
+}
+
+/// A node that is being assembled.
+struct NodeDraft<'a> {
+    /// `None` while it is unusable.
+    view: Option<NodeView>,
+    /// What the last entry says about it.
+    value: View<'a>,
+    is_primary: bool,
+    is_replica: bool,
+    /// The shard that it identifies.
+    shard: Option<usize>,
 }
 
 /// A shard that is being assembled. Nodes are indices into [`ViewBuilder::nodes`].
+#[derive(Default)]
 struct ShardDraft {
-    slots: SlotSet,
     primary: Option<usize>,
     replicas: Vec<usize>,
 }
@@ -152,31 +214,38 @@ struct ShardDraft {
 /// Assembles the entries of a reply into a [`ClusterView`].
 pub(super) struct ViewBuilder<'a> {
     source: Source<'a>,
-    /// Nodes in the order of their appearance; `None` for unusable ones.
-    nodes: Vec<Option<NodeView>>,
-    by_key: HashMap<String, usize>,
+    max_nodes: usize,
+    /// Nodes in the order of their appearance.
+    nodes: Vec<NodeDraft<'a>>,
+    by_key: HashMap<Cow<'a, str>, usize>,
     drafts: Vec<ShardDraft>,
-    /// Maps the node that identifies a shard to the shard's draft.
-    draft_of_node: HashMap<usize, usize>,
-    /// The slots that have an owner.
-    assigned: SlotSet,
+    /// For each slot, one more than the index of its shard; 0 without one. There are no more shards than slots.
+    owners: Vec<u16>,
     ranges: usize,
     conflicts: usize,
     defect: Option<String>,
+    has_relative_hosts: bool,
+    /// Reused by each entry.
+    usable_replicas: Vec<usize>,
 }
 
 impl<'a> ViewBuilder<'a> {
-    pub fn new(source: Source<'a>) -> ViewBuilder<'a> {
+    /// For a reply of this many entries.
+    pub fn new(source: Source<'a>, entries: usize, max_nodes: usize) -> ViewBuilder<'a> {
+        // Most entries are a shard of two nodes. Those of a shard with many ranges are not.
+        let nodes = (2 * entries).min(max_nodes).min(MAX_RESERVED_NODES);
         ViewBuilder {
             source,
-            nodes: Vec::new(),
-            by_key: HashMap::new(),
+            max_nodes,
+            nodes: Vec::with_capacity(nodes),
+            by_key: HashMap::with_capacity(nodes),
             drafts: Vec::new(),
-            draft_of_node: HashMap::new(),
-            assigned: SlotSet::new(),
+            owners: vec![0; SLOTS],
             ranges: 0,
             conflicts: 0,
             defect: None,
+            has_relative_hosts: false,
+            usable_replicas: Vec::new(),
         }
     }
 
@@ -186,13 +255,13 @@ impl<'a> ViewBuilder<'a> {
             .get_or_insert_with(|| format!("entry {entry}: {why}"));
     }
 
-    /// Adds a shard, or adds to a shard that an earlier entry has begun. `ranges` must be valid.
+    /// Adds a shard, or adds to a shard that an earlier entry has begun. `ranges` must be valid; `replicas` is emptied.
     pub fn add_shard(
         &mut self,
         entry: usize,
         ranges: &[(u16, u16)],
-        primary: Option<NodeEntry>,
-        replicas: Vec<NodeEntry>,
+        primary: Option<NodeEntry<'a>>,
+        replicas: &mut Vec<NodeEntry<'a>>,
     ) -> Result<()> {
         self.ranges += ranges.len();
         if self.ranges > SLOTS {
@@ -202,14 +271,15 @@ impl<'a> ViewBuilder<'a> {
             Some(node) => Some(self.add_node(entry, "primary", node)?),
             None => None,
         };
-        let mut usable_replicas = Vec::with_capacity(replicas.len());
-        for node in replicas {
+        let mut usable_replicas = std::mem::take(&mut self.usable_replicas);
+        usable_replicas.clear();
+        for node in replicas.drain(..) {
             let node = self.add_node(entry, "replica", node)?;
-            if self.nodes[node].is_some() {
+            if self.nodes[node].view.is_some() {
                 usable_replicas.push(node);
             }
         }
-        let usable_primary = primary.filter(|node| self.nodes[*node].is_some());
+        let usable_primary = primary.filter(|node| self.nodes[*node].view.is_some());
         // The primary identifies the shard, even if it is unusable.
         let Some(identity) = primary.or(usable_replicas.first().copied()) else {
             self.record_defect(entry, "it contains no node");
@@ -219,51 +289,75 @@ impl<'a> ViewBuilder<'a> {
             // `add_node` has recorded why. Another entry with a usable node may claim these slots.
             return Ok(());
         }
-        let at = *self.draft_of_node.entry(identity).or_insert_with(|| {
-            self.drafts.push(ShardDraft {
-                slots: SlotSet::new(),
-                primary: None,
-                replicas: Vec::new(),
-            });
-            self.drafts.len() - 1
+        let drafts = &mut self.drafts;
+        let at = *self.nodes[identity].shard.get_or_insert_with(|| {
+            drafts.push(ShardDraft::default());
+            drafts.len() - 1
         });
-        let draft = &mut self.drafts[at];
-        draft.primary = draft.primary.or(usable_primary);
-        for node in usable_replicas {
-            if !draft.replicas.contains(&node) {
+        let draft = &mut drafts[at];
+        if let (None, Some(primary)) = (draft.primary, usable_primary) {
+            draft.primary = usable_primary;
+            self.nodes[primary].is_primary = true;
+        }
+        for node in usable_replicas.drain(..) {
+            // A node is a replica in one shard: the first role in the reply counts.
+            if !std::mem::replace(&mut self.nodes[node].is_replica, true) {
                 draft.replicas.push(node);
             }
         }
-        for (first, last) in ranges {
-            for (word, mask) in SlotSet::masks(*first, *last) {
-                let (assigned, own) = (&mut self.assigned.0[word], &mut draft.slots.0[word]);
-                let conflicting = mask & *assigned & !*own;
-                if conflicting != 0 {
-                    self.conflicts += conflicting.count_ones() as usize;
-                }
-                *own |= mask & !*assigned;
-                *assigned |= mask;
-            }
+        self.usable_replicas = usable_replicas;
+        for range in ranges {
+            self.assign(*range, at as u16 + 1);
         }
         Ok(())
     }
 
-    /// Adds a node, or merges it with an earlier entry of the same node. Returns its index.
-    fn add_node(&mut self, entry: usize, role: &str, node: NodeEntry) -> Result<usize> {
-        let at = match self.by_key.get(&node.key) {
-            Some(at) => *at,
-            None if self.nodes.len() == MAX_NODES => {
-                return Err(self.source.too_many("nodes", MAX_NODES));
+    /// Assigns the slots of a range that have no owner yet.
+    fn assign(&mut self, (first, last): (u16, u16), shard: u16) {
+        let owners = &mut self.owners[usize::from(first)..=usize::from(last)];
+        // The usual case is checked first, because a loop without branches is much faster.
+        if owners.iter().fold(0, |all, owner| all | owner) == 0 {
+            owners.fill(shard);
+            return;
+        }
+        for owner in owners {
+            match *owner {
+                0 => *owner = shard,
+                other => self.conflicts += usize::from(other != shard),
             }
-            None => {
-                self.nodes.push(None);
-                self.by_key.insert(node.key, self.nodes.len() - 1);
-                self.nodes.len() - 1
+        }
+    }
+
+    /// Adds a node, or merges it with an earlier entry of the same node. Returns its index.
+    fn add_node(&mut self, entry: usize, role: &str, node: NodeEntry<'a>) -> Result<usize> {
+        let is_full = self.nodes.len() == self.max_nodes;
+        let at = match self.by_key.entry(node.key.clone()) {
+            Entry::Occupied(known) => {
+                let at = *known.get();
+                if self.nodes[at].value.is_same(node.value) {
+                    return Ok(at);
+                }
+                at
+            }
+            Entry::Vacant(_) if is_full => return Err(self.source.too_many_nodes(self.max_nodes)),
+            Entry::Vacant(new) => {
+                self.nodes.push(NodeDraft {
+                    view: None,
+                    value: node.value,
+                    is_primary: false,
+                    is_replica: false,
+                    shard: None,
+                });
+                *new.insert(self.nodes.len() - 1)
             }
         };
-        match (node.node, &mut self.nodes[at]) {
-            (Ok(node), Some(known)) => merge_nodes(known, node),
-            (Ok(node), unusable) => *unusable = Some(node),
+        let view = node.view(self.source.node);
+        self.has_relative_hosts |= node.host.is_none_or(is_unspecified);
+        let draft = &mut self.nodes[at];
+        draft.value = node.value;
+        match (view, &mut draft.view) {
+            (Ok(view), Some(known)) => merge_nodes(known, view),
+            (Ok(view), unusable) => *unusable = Some(view),
             (Err(why), _) => self.record_defect(entry, format!("the {role} is unusable: {why}")),
         }
         Ok(at)
@@ -271,27 +365,21 @@ impl<'a> ViewBuilder<'a> {
 
     /// The view, or an error if no node is usable.
     pub fn finish(mut self) -> Result<ClusterView> {
-        // A node has one role in one shard. A primary of one shard is not a replica of another, and
-        // the first role in the reply counts.
-        let mut has_role = vec![false; self.nodes.len()];
-        for primary in self.drafts.iter().filter_map(|d| d.primary) {
-            has_role[primary] = true;
-        }
+        let mut ranges = self.ranges_of_drafts();
         let mut shards = Vec::with_capacity(self.drafts.len());
-        for mut draft in self.drafts {
-            draft
-                .replicas
-                .retain(|node| !std::mem::replace(&mut has_role[*node], true));
-            let primary = draft.primary.and_then(|node| self.nodes[node].take());
-            let nodes = &mut self.nodes;
-            let replicas: Vec<_> = draft
-                .replicas
-                .iter()
-                .filter_map(|node| nodes[*node].take())
-                .collect();
+        for (draft, ranges) in self.drafts.iter().zip(&mut ranges) {
+            let primary = draft.primary.and_then(|node| self.nodes[node].view.take());
+            let mut replicas = Vec::with_capacity(draft.replicas.len());
+            for node in &draft.replicas {
+                // A primary of one shard is not a replica of another.
+                let node = &mut self.nodes[*node];
+                replicas.extend(node.view.take_if(|_| !node.is_primary));
+            }
+            // Nodes list replicas in different orders. In one order, equal views lead to equal topologies.
+            replicas.sort_unstable_by(|a, b| a.id.cmp(&b.id));
             if primary.is_some() || !replicas.is_empty() {
                 shards.push(ShardView {
-                    ranges: draft.slots.runs(),
+                    ranges: std::mem::take(ranges),
                     primary,
                     replicas,
                 });
@@ -307,8 +395,24 @@ impl<'a> ViewBuilder<'a> {
                 conflicts: self.conflicts,
                 defect,
                 has_foreign_ids: false,
+                fingerprint: None,
+                has_relative_hosts: self.has_relative_hosts,
             }),
         }
+    }
+
+    /// First and last slot of each run of slots of each shard, in order.
+    fn ranges_of_drafts(&self) -> Vec<Vec<(u16, u16)>> {
+        let mut ranges = vec![Vec::new(); self.drafts.len()];
+        let mut first = 0;
+        for run in self.owners.chunk_by(|a, b| a == b) {
+            let next = first + run.len();
+            if run[0] != 0 {
+                ranges[usize::from(run[0]) - 1].push((first as u16, next as u16 - 1));
+            }
+            first = next;
+        }
+        ranges
     }
 }
 
@@ -323,7 +427,7 @@ fn merge_nodes(known: &mut NodeView, other: NodeView) {
 }
 
 /// Adds another address of a node, unless it is known.
-pub(super) fn add_name(node: &mut NodeView, name: Address) {
+fn add_name(node: &mut NodeView, name: Address) {
     if name != node.address && !node.names.contains(&name) && node.names.len() < MAX_NAMES {
         node.names.push(name);
     }

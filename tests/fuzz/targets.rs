@@ -112,11 +112,11 @@ pub fn topology(data: &[u8]) {
         return;
     };
     let view = View::new(&reply, value);
-    if let Ok(view) = slots(view, &queried_node()) {
+    if let Ok(view) = slots(view, &queried_node(), 1000) {
         check_view(&view);
     }
     for tls in [false, true] {
-        if let Ok(view) = shards(view, &queried_node(), tls) {
+        if let Ok(view) = shards(view, &queried_node(), tls, 1000) {
             check_view(&view);
         }
     }

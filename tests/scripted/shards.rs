@@ -408,3 +408,33 @@ fn repeated_ping_to_silent_node_times_out() {
         assert_eq!(code(reply.view()), Code::Timeout, "{text}");
     }
 }
+
+// ---- Large clusters ------------------------------------------------------------------------------
+
+#[test]
+fn more_nodes_than_max_nodes_is_an_error_that_names_the_option() {
+    let fake = FakeCluster::with_replicas(3, 1);
+    let enough = client(&format!("{}?max_nodes=6", fake.url()));
+    assert_eq!(run(&enough, "SET k v"), "OK");
+    let refused = Client::create(&format!("{}?max_nodes=5", fake.url()));
+    let error = refused.error().expect("there are six nodes").to_string();
+    assert!(
+        error.contains("lists more than 5 nodes, the limit of the option max_nodes"),
+        "{error}"
+    );
+}
+
+/// The error of a refresh names a few of the nodes that failed, however many there are.
+#[test]
+fn refresh_of_dead_large_cluster_asks_few_nodes() {
+    let mut fake = FakeCluster::new(100);
+    let client = client(&format!("redis://{}", fake.node(0).address()));
+    for node in 0..100 {
+        fake.stop(node);
+    }
+    let error = client.refresh();
+    assert_eq!(code(error.view()), Code::Connect);
+    let text = show(error.view());
+    assert!(text.contains("and 24 more nodes failed"), "{text}");
+    assert!(text.len() < 1500, "{text}");
+}

@@ -9,6 +9,8 @@
 //! - Commands of one slot in a pipeline executed in order, and each observed those before it.
 //! - A read-only client never wrote. Topology requests and commands never shared a connection. The
 //!   rate of topology requests stayed bounded. When all faults had ended, every call succeeded.
+//! - While all nodes of a large cluster are restarted one after the other, the rates of connects and topology requests
+//!   and the number of connections stay bounded.
 //! - No thread waited while it held a lock, and no connection was leaked.
 //!
 //! `SIMULATION_SEED=7 cargo test --lib simulation -- --nocapture` runs one scenario of each kind and
@@ -17,6 +19,7 @@
 
 mod cluster_model;
 mod pool_interleavings;
+mod rolling_restart;
 mod scenario;
 mod simulator;
 

@@ -84,9 +84,9 @@ impl ExecState<'_> {
         let healthy: Vec<&&Shard> = shards
             .iter()
             .filter(|s| {
-                s.primary.as_ref().is_some_and(|p| {
-                    p.peer.health.is_healthy() && !self.excluded.contains(&p.index)
-                })
+                s.primary
+                    .as_ref()
+                    .is_some_and(|p| p.peer.is_healthy() && !self.excluded.contains(&p.index))
             })
             .collect();
         let random: usize = rng().random_range(0..usize::MAX);

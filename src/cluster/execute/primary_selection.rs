@@ -47,7 +47,7 @@ impl ExecState<'_> {
         primary: &'t Arc<Peer>,
     ) -> Destination<'t> {
         let (time, kind) = (now(), self.policy.kind.at_primary());
-        if primary.identity.is_standalone() {
+        if primary.with_identity(|identity| identity.is_standalone()) {
             return Destination::of_peer(primary, kind);
         }
         let is_candidate = |peer: &Peer| peer.health.is_healthy() || peer.health.is_probe_due(time);

@@ -22,7 +22,7 @@ impl ExecState<'_> {
         if let Err(refused) = self.core.config.admission(to) {
             return pending.fail(&refused);
         }
-        let peer = self.process.peer(to, &self.core.config);
+        let peer = self.process.peer(to);
         if !self.is_healthy_or_probed(&peer) {
             // The node is unhealthy, and the slot will probably move to another. This redirection is not followed, and so not
             // counted.

@@ -1,7 +1,7 @@
 //! The state that all handles of one cluster share, and how a forked child gets its own.
 
 use super::module_commands::ModuleCommands;
-use super::peer_table::PeerTable;
+use super::outside_peers::OutsidePeers;
 use super::refresh_state::RefreshState;
 use super::scans::Scans;
 use super::scripts::{Scripts, may_have_script};
@@ -13,13 +13,11 @@ use crate::config::Config;
 use crate::deadline::{Deadline, now};
 use crate::error::Result;
 use crate::log;
-use crate::net::{
-    DescriptorRegistry, ExpectedRole, MemoryBudget, Peer, Security, Wakers, process_number,
-};
+use crate::net::{ExpectedRole, MemoryBudget, Peer, PeerContext, Security, Wakers, process_number};
 use crate::random;
 use crate::route::Classified;
 use crate::sync::{Condvar, Mutex, lock, try_lock};
-use crate::topology::{ClusterView, Node, NodeView, Topology};
+use crate::topology::{NodeView, Topology};
 use arc_swap::ArcSwap;
 use once_cell::race::OnceBox;
 use std::sync::Arc;
@@ -46,9 +44,9 @@ pub struct ProcessState {
     pub wakers: Wakers,
     pub security: Arc<Security>,
     pub topology: ArcSwap<Topology>,
-    peers: Mutex<PeerTable>,
-    descriptors: Arc<DescriptorRegistry>,
-    memory: Arc<MemoryBudget>,
+    /// Its lock is held while the topology changes.
+    outside_peers: Mutex<OutsidePeers>,
+    peer_context: Arc<PeerContext>,
     pub refresh: Mutex<RefreshState>,
     /// When a read that finds a shard without replicas may refresh the topology, in
     /// [`Time::millis`](crate::deadline::Time::millis).
@@ -70,15 +68,19 @@ pub struct ProcessState {
 }
 
 impl ProcessState {
-    fn new(number: i32, security: Arc<Security>, config: &Config) -> ProcessState {
+    fn new(number: i32, security: Arc<Security>, config: &Arc<Config>) -> ProcessState {
         ProcessState {
             number,
             wakers: Wakers::default(),
-            security,
+            security: security.clone(),
             topology: ArcSwap::from_pointee(Topology::empty()),
-            peers: Mutex::default(),
-            descriptors: Arc::default(),
-            memory: MemoryBudget::new(config.max_memory_bytes),
+            outside_peers: Mutex::default(),
+            peer_context: Arc::new(PeerContext {
+                config: config.clone(),
+                security,
+                descriptors: Arc::default(),
+                memory: MemoryBudget::new(config.max_memory_bytes),
+            }),
             refresh: Mutex::default(),
             find_replicas_at: AtomicU64::new(0),
             refresh_replicas_at: AtomicU64::new(0),
@@ -104,73 +106,82 @@ impl ProcessState {
     }
 
     /// The peer at an address, for a redirection or a seed.
-    pub fn peer(&self, address: &Address, config: &Arc<Config>) -> Arc<Peer> {
-        let has_verified_ids = self.topology.load().has_verified_ids;
-        let create = || {
-            let peer = self.new_peer(address, config);
-            if has_verified_ids {
-                peer.identity.expect_cluster_node(None);
+    pub fn peer(&self, address: &Address) -> Arc<Peer> {
+        let mut outside = lock(&self.outside_peers);
+        let topology = self.topology.load();
+        if let Some(node) = topology.node_at(address) {
+            return node.peer.clone();
+        }
+        let (peer, displaced) = outside.find_or_add(address, || {
+            let peer = self.new_peer(address.clone());
+            if topology.has_verified_ids {
+                peer.with_identity(|identity| identity.expect_cluster_node(None));
             }
             peer
-        };
-        // A peer that this one displaces is dropped after the lock.
-        let (peer, _displaced) = lock(&self.peers).find_or_add(address, create);
+        });
+        drop(outside);
+        drop(displaced);
         peer
     }
 
     /// The peer of a node of a new view: the one at its address, unless that is known to be another node. It is not in
-    /// the table before [`ProcessState::set_topology`].
-    pub fn peer_of(&self, node: &NodeView, view: &ClusterView, config: &Arc<Config>) -> Arc<Peer> {
-        let is_same = |peer: &Arc<Peer>| view.has_foreign_ids || peer.identity.may_be(&node.id);
-        let at_address = lock(&self.peers).find(&node.address).cloned();
+    /// the topology before [`ProcessState::set_topology`].
+    pub fn peer_of(&self, node: NodeView, has_foreign_ids: bool) -> Arc<Peer> {
+        let is_same = |peer: &Arc<Peer>| {
+            has_foreign_ids || peer.with_identity(|identity| identity.may_be(&node.id))
+        };
+        let present = self.topology.load();
+        let at_address = match present.node_at(&node.address) {
+            Some(known) => Some(known.peer.clone()),
+            None => lock(&self.outside_peers).find(&node.address).cloned(),
+        };
         if let Some(peer) = at_address.filter(is_same) {
             return peer;
         }
         // Two nodes of the topology may have the same address, one of which is gone.
-        let present = self.topology.load();
-        let same = present.nodes.iter().find(|other| {
-            other.id == node.id && other.peer.address() == &node.address && is_same(&other.peer)
-        });
-        same.map_or_else(|| self.new_peer(&node.address, config), |n| n.peer.clone())
+        let same = present.node_with(&node.id, &node.address);
+        match same.filter(|known| is_same(&known.peer)) {
+            Some(known) => known.peer.clone(),
+            None => self.new_peer(node.address),
+        }
     }
 
-    fn new_peer(&self, address: &Address, config: &Arc<Config>) -> Arc<Peer> {
-        Arc::new(Peer::new(
-            address.clone(),
-            config.clone(),
-            self.security.clone(),
-            self.descriptors.clone(),
-            self.memory.clone(),
-        ))
+    fn new_peer(&self, address: Address) -> Arc<Peer> {
+        Arc::new(Peer::new(address, self.peer_context.clone()))
     }
 
     /// Makes the peers of a topology the only ones, and tells each which node it is. The connections of the others are
     /// closed when the last call on them ends.
     pub fn set_topology(&self, topology: Arc<Topology>) {
         set_identities(&topology);
-        for shard in &topology.shards {
-            let has_replicas = !shard.replicas.is_empty();
-            for node in shard.nodes() {
-                node.peer
-                    .has_replicas
-                    .store(has_replicas, Ordering::Relaxed);
-            }
-        }
         // Dropped after the lock.
-        let _removed = lock(&self.peers).set_topology(&topology);
-        self.topology.store(topology);
+        let _replaced = {
+            let mut outside = lock(&self.outside_peers);
+            (self.topology.swap(topology), outside.clear())
+        };
     }
 
-    /// Stores a topology that has a new node, to which a redirection has led.
-    pub fn set_patched_topology(&self, topology: Arc<Topology>, added: &Address) {
-        if let Some(node) = topology.node_at(added) {
-            lock(&self.peers).add_mapped(node.peer.clone());
+    /// Stores a topology in which a redirection has moved a slot to this node.
+    pub fn set_patched_topology(&self, topology: Arc<Topology>, to: &Address) {
+        let mut outside = lock(&self.outside_peers);
+        if let Some(node) = topology.node_at(to) {
+            outside.remove(&node.peer);
         }
-        self.topology.store(topology);
+        let replaced = self.topology.swap(topology);
+        drop(outside);
+        drop(replaced);
     }
 
+    /// All peers, in the order of their addresses.
     pub fn peers(&self) -> Vec<Arc<Peer>> {
-        lock(&self.peers).all()
+        let outside = lock(&self.outside_peers);
+        let topology = self.topology.load();
+        let mapped = topology.nodes.iter().map(|node| &node.peer);
+        let mut all: Vec<Arc<Peer>> = mapped.chain(outside.iter()).cloned().collect();
+        drop(outside);
+        all.sort_by(|a, b| a.address().cmp(b.address()));
+        all.dedup_by(|a, b| a.address() == b.address());
+        all
     }
 
     /// Remembers the body of a script that a command loads or runs.
@@ -189,7 +200,7 @@ impl ProcessState {
         let child = ProcessState::new(number, parent.security.of_child(), config);
         let topology = parent.topology.load_full();
         child.set_topology(Arc::new(
-            topology.with_peers(|node| child.new_peer(node.peer.address(), config)),
+            topology.with_peers(|node| child.new_peer(node.peer.address().clone())),
         ));
         copy_unless_locked(&parent.scans, &child.scans);
         copy_unless_locked(&parent.scripts, &child.scripts);
@@ -200,15 +211,25 @@ impl ProcessState {
 
 /// Tells the peers of a topology which node each of them is.
 fn set_identities(topology: &Topology) {
-    if topology.standalone {
-        let expect = |node: &Arc<Node>, role| node.peer.identity.expect_standalone(role);
-        for shard in &topology.shards {
-            (shard.primary.iter()).for_each(|node| expect(node, ExpectedRole::Primary));
-            (shard.replicas.iter()).for_each(|node| expect(node, ExpectedRole::Replica));
-        }
-    } else if topology.has_verified_ids {
-        for node in &topology.nodes {
-            node.peer.identity.expect_cluster_node(Some(&node.id));
+    for shard in topology.shards.iter() {
+        let has_replicas = !shard.replicas.is_empty();
+        let primary = shard
+            .primary
+            .iter()
+            .map(|node| (node, ExpectedRole::Primary));
+        let replicas = shard
+            .replicas
+            .iter()
+            .map(|node| (node, ExpectedRole::Replica));
+        for (node, role) in primary.chain(replicas) {
+            node.peer.with_identity(|identity| {
+                identity.has_replicas = has_replicas;
+                match (topology.standalone, topology.has_verified_ids) {
+                    (true, _) => identity.expect_standalone(role),
+                    (false, true) => identity.expect_cluster_node(Some(&node.id)),
+                    (false, false) => {}
+                }
+            });
         }
     }
 }
@@ -222,7 +243,7 @@ fn copy_unless_locked<T: Clone>(from: &Mutex<T>, to: &Mutex<T>) {
 impl Drop for ProcessState {
     fn drop(&mut self) {
         if self.number != process_number() {
-            self.descriptors.close_inherited();
+            self.peer_context.descriptors.close_inherited();
         }
     }
 }
@@ -290,7 +311,7 @@ impl Core {
         });
         if std::ptr::eq(child, made) {
             random::reseed();
-            nearest.descriptors.close_inherited();
+            nearest.peer_context.descriptors.close_inherited();
             // Only after the state exists: the logger may call the library.
             let _scope = CallScope::enter(Deadline::after(now(), self.config.timeout_ms));
             log::log(log::INFO, || {

@@ -3,7 +3,7 @@
 mod connect;
 mod core;
 mod module_commands;
-mod peer_table;
+mod outside_peers;
 mod refresh;
 mod refresh_state;
 mod scans;

@@ -102,8 +102,16 @@ impl Core {
         let _uncancelled = PthreadCancelDisabled::begin();
         let _scope = CallScope::enter(call.deadline);
         let began = now();
+        let present = process.topology.load_full();
+        let discovery = Discovery {
+            wanted: views,
+            config: &self.config,
+            present: &present,
+            role_query: self.role_query(process, &present),
+            peer_at: &|address| process.peer(address),
+        };
         let peers = self.refresh_order(process, began);
-        let discovered = self.discover_from(process, &peers, views, &call.with_start(began));
+        let discovered = discover_from(&peers, discovery, &call.with_start(began));
         count(&self.stats.refreshes);
         let changed = match discovered {
             Ok(Discovered::Standalone(view)) => {
@@ -111,17 +119,23 @@ impl Core {
                 let topology = self.topology_of_standalone(process, view);
                 self.adopt(process, topology, Epoch::Unknown)
             }
+            // Redirections may have changed it meanwhile.
+            Ok(Discovered::Unchanged(epoch)) => {
+                self.adopt(process, Topology::clone(&present), Epoch::of(epoch))
+            }
             Ok(Discovered::Cluster(view)) => {
-                let topology = self.topology_of(process, &view);
-                self.adopt(process, topology, Epoch::of(view.epoch))
+                let epoch = Epoch::of(view.epoch);
+                let topology = self.topology_of(process, view);
+                self.adopt(process, topology, epoch)
             }
             Ok(Discovered::NewCluster(view)) => {
                 log::log(log::WARN, || {
                     "topology: no node of the cluster is left; the seeds lead to another one, which is used from now on"
                         .to_string()
                 });
-                let topology = self.topology_of(process, &view);
-                self.adopt(process, topology, Epoch::OfNewCluster(view.epoch))
+                let epoch = Epoch::OfNewCluster(view.epoch);
+                let topology = self.topology_of(process, view);
+                self.adopt(process, topology, epoch)
             }
             Err(error) => Err(error),
         };
@@ -135,11 +149,10 @@ impl Core {
 
     /// The topology of a view, without replicas that the option `allowed_hosts` refuses. A refused primary stays, so that
     /// commands for its slots fail with the reason.
-    fn topology_of(&self, process: &ProcessState, view: &ClusterView) -> Topology {
+    fn topology_of(&self, process: &ProcessState, mut view: ClusterView) -> Topology {
         if let Some(defect) = &view.defect {
             log::log(log::WARN, || format!("topology: {defect}"));
         }
-        let mut view = view.clone();
         for shard in &mut view.shards {
             let nodes = shard.primary.iter().chain(&shard.replicas);
             for error in nodes.filter_map(|node| self.config.admission(&node.address).err()) {
@@ -148,7 +161,11 @@ impl Core {
             let is_admitted = |node: &NodeView| self.config.admission(&node.address).is_ok();
             shard.replicas.retain(is_admitted);
         }
-        Topology::from_view(&view, |node| process.peer_of(node, &view, &self.config))
+        let has_foreign_ids = view.has_foreign_ids;
+        let present = process.topology.load();
+        Topology::from_view(view, &present, |node| {
+            process.peer_of(node, has_foreign_ids)
+        })
     }
 
     /// The topology of a server without cluster support; the option `allowed_hosts` applies as in
@@ -160,11 +177,8 @@ impl Core {
         }
         let replicas = view.replicas.iter();
         let admitted = replicas.filter(|replica| self.config.admission(replica).is_ok());
-        let replicas = admitted.map(|replica| process.peer(replica, &self.config));
-        Topology::of_standalone(
-            process.peer(&view.primary, &self.config),
-            replicas.collect(),
-        )
+        let replicas = admitted.map(|replica| process.peer(replica));
+        Topology::of_standalone(process.peer(&view.primary), replicas.collect())
     }
 
     /// What a server without cluster support is asked for its role.
@@ -176,35 +190,6 @@ impl Core {
             true => RoleQuery::Always,
             false => RoleQuery::IfReplica,
         }
-    }
-
-    /// Collects `views` views. When the topology is known, an unresponsive node gets a shorter attempt
-    /// timeout, unless every node fails so: a caller's command is waiting.
-    fn discover_from(
-        &self,
-        process: &ProcessState,
-        peers: &[Arc<Peer>],
-        views: usize,
-        call: &Call<'_>,
-    ) -> Result<Discovered> {
-        let present = process.topology.load();
-        let discovery = Discovery {
-            wanted: views,
-            config: &self.config,
-            present: &present,
-            role_query: self.role_query(process, &present),
-            peer_at: &|address| process.peer(address, &self.config),
-        };
-        if present.version > 0 {
-            let slowest = peers.iter().map(|peer| peer.handshake_ms()).max();
-            let timeout_ms = (call.attempt_ms / 4).max(slowest.unwrap_or_default() * 4);
-            let short_call = call.with_attempt_timeout(timeout_ms.min(call.attempt_ms));
-            match discover(peers, discovery, &short_call) {
-                Err(error) if error.code == Code::Timeout => {}
-                discovered => return discovered,
-            }
-        }
-        discover(peers, discovery, &call.with_start(now()))
     }
 
     /// The nodes to ask, in order: healthy nodes in random order, among them the seeds, then unhealthy nodes. So a node
@@ -221,13 +206,13 @@ impl Core {
             known.shuffle(&mut rng());
         }
         let (mut order, unhealthy): (Vec<_>, Vec<_>) =
-            known.into_iter().partition(|p| p.health.is_healthy());
+            known.into_iter().partition(|p| p.is_healthy());
         let mut seeds: Vec<Address> = self.config.seeds.clone();
         // The first refresh asks the seeds in the caller's order.
         if topology.version > 0 {
             seeds.shuffle(&mut rng());
         }
-        let seeds = seeds.iter().map(|seed| process.peer(seed, &self.config));
+        let seeds = seeds.iter().map(|seed| process.peer(seed));
         let is_known = |peer: &Arc<Peer>| topology.nodes.iter().any(|n| Arc::ptr_eq(&n.peer, peer));
         let seeds: Vec<_> = seeds.filter(|peer| !is_known(peer)).collect();
         let rest = order.split_off(order.len().min(VIEWS_PER_REFRESH));
@@ -239,7 +224,7 @@ impl Core {
         order.extend(rest);
         order.extend(unhealthy);
         if topology.version > 0 {
-            order.sort_by_key(|p| !p.health.is_healthy() && !p.health.is_probe_due(time));
+            order.sort_by_key(|p| !p.is_healthy() && !p.health.is_probe_due(time));
         }
         order
     }
@@ -299,6 +284,9 @@ impl Core {
         }
         let present = process.topology.load();
         if present.version > 0 && present.is_equivalent(&topology) {
+            if let Some(confirmed) = present.confirmed_by(&topology) {
+                process.topology.store(Arc::new(confirmed));
+            }
             return Adoption::Unchanged;
         }
         topology.version = present.version + 1;
@@ -321,7 +309,7 @@ impl Core {
         // Serialized by the lock of refreshes, which is never held while waiting for a socket.
         let mut refresh = lock(&process.refresh);
         let present = process.topology.load();
-        let patched = present.patched(slot, to, || process.peer(to, &self.config));
+        let patched = present.patched(slot, to, || process.peer(to));
         if let Some(mut topology) = patched {
             topology.version = present.version + 1;
             // A node without slots may be about to leave the cluster, and no later error would show it:
@@ -354,6 +342,25 @@ pub(super) fn wait_for_refresh<'p>(
     drop(refresh);
     call.check_cancelled()?;
     Ok(lock(&process.refresh))
+}
+
+/// Collects views. When the topology is known, an unresponsive node gets a shorter attempt timeout, unless every node
+/// fails so: a caller's command is waiting.
+fn discover_from(
+    peers: &[Arc<Peer>],
+    discovery: Discovery<'_>,
+    call: &Call<'_>,
+) -> Result<Discovered> {
+    if discovery.present.version > 0 {
+        let slowest = peers.iter().map(|peer| peer.handshake_ms()).max();
+        let timeout_ms = (call.attempt_ms / 4).max(slowest.unwrap_or_default() * 4);
+        let short_call = call.with_attempt_timeout(timeout_ms.min(call.attempt_ms));
+        match discover(peers, discovery, &short_call) {
+            Err(error) if error.code == Code::Timeout => {}
+            discovered => return discovered,
+        }
+    }
+    discover(peers, discovery, &call.with_start(now()))
 }
 
 /// Stores the result of a refresh and when the next ones may begin.

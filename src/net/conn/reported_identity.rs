@@ -42,7 +42,9 @@ impl ReportedIdentity {
 
 /// Whether a text has the form of a node id.
 pub fn is_node_id(text: &str) -> bool {
-    text.len() == ID_DIGITS && text.bytes().all(|b| b.is_ascii_hexdigit())
+    // Without an early exit, the loop is vectorized.
+    let is_hex = |all: bool, byte: u8| all & byte.is_ascii_hexdigit();
+    text.len() == ID_DIGITS && text.bytes().fold(true, is_hex)
 }
 
 #[cfg(test)]

@@ -3,32 +3,28 @@
 use crate::address::Address;
 use crate::error::{Code, Error, Result};
 use crate::net::conn::{ConnectionKind, ReportedIdentity, ReportedRole, is_node_id};
-use crate::sync::{Mutex, lock};
 use std::sync::Arc;
 
 /// The identity of the node at one address.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct NodeIdentity {
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
     expected: Expected,
-    /// The id that the node has reported while none was expected.
-    found: Option<Arc<str>>,
+    /// The id of the expected node. If none is expected, the id that the node has reported.
+    id: Option<Arc<str>>,
+    /// Whether the node is of a shard that has replicas.
+    pub has_replicas: bool,
 }
 
 /// What the client's map says about an address.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Expected {
     /// The address is not in the map, or the map has no ids to compare.
     #[default]
     Anything,
     /// Some node of a cluster.
     ClusterNode,
-    /// The node with this id.
-    Node(Arc<str>),
+    /// The node with a known id.
+    Node,
     /// The server of a client without a cluster, or a replica of that server.
     Standalone(ExpectedRole),
 }
@@ -42,45 +38,36 @@ pub enum ExpectedRole {
 
 impl NodeIdentity {
     /// The map is that of a cluster. A node with an id that is no node id, as that of a proxy, is not compared.
-    pub fn expect_cluster_node(&self, id: Option<&Arc<str>>) {
-        let mut state = lock(&self.state);
-        state.expected = match (id, &state.expected) {
-            (Some(id), _) if is_node_id(id) => Expected::Node(id.clone()),
-            (_, Expected::Node(known)) => Expected::Node(known.clone()),
-            _ => Expected::ClusterNode,
-        };
-        if matches!(state.expected, Expected::Node(_)) {
-            state.found = None;
+    pub fn expect_cluster_node(&mut self, id: Option<&Arc<str>>) {
+        match id.filter(|id| is_node_id(id)) {
+            Some(id) => {
+                self.expected = Expected::Node;
+                self.id = Some(id.clone());
+            }
+            None if self.expected == Expected::Node => {}
+            None => self.expected = Expected::ClusterNode,
         }
     }
 
     /// The map is this server, which is no cluster, and its replicas; or it is one of these.
-    pub fn expect_standalone(&self, role: ExpectedRole) {
-        lock(&self.state).expected = Expected::Standalone(role);
+    pub fn expect_standalone(&mut self, role: ExpectedRole) {
+        self.expected = Expected::Standalone(role);
     }
 
     /// Whether the node at this address may be the one with this id, as far as is known.
     pub fn may_be(&self, id: &str) -> bool {
-        let state = lock(&self.state);
-        match (&state.expected, &state.found) {
-            (Expected::Node(known), _) => **known == *id || !is_node_id(id),
-            (Expected::Anything | Expected::ClusterNode, Some(found)) => {
-                **found == *id || !is_node_id(id)
-            }
-            (Expected::Anything | Expected::ClusterNode, None) => true,
-            (Expected::Standalone(_), _) => false,
-        }
+        let is_same = |known: &Arc<str>| **known == *id || !is_node_id(id);
+        !self.is_standalone() && self.id.as_ref().is_none_or(is_same)
     }
 
     /// Whether a node of a cluster is expected.
     pub fn is_of_cluster(&self) -> bool {
-        let state = lock(&self.state);
-        matches!(state.expected, Expected::Node(_) | Expected::ClusterNode)
+        matches!(self.expected, Expected::Node | Expected::ClusterNode)
     }
 
     /// Whether nothing is to be learned from the node's id.
     pub fn is_standalone(&self) -> bool {
-        matches!(lock(&self.state).expected, Expected::Standalone(_))
+        matches!(self.expected, Expected::Standalone(_))
     }
 
     /// Checks the role of the node at `address` on a new connection for commands that only a primary may serve. A
@@ -91,8 +78,7 @@ impl NodeIdentity {
         kind: ConnectionKind,
         address: &Address,
     ) -> Result<()> {
-        let expected = lock(&self.state).expected.clone();
-        let is_demoted = matches!(expected, Expected::Standalone(ExpectedRole::Primary))
+        let is_demoted = self.expected == Expected::Standalone(ExpectedRole::Primary)
             && reported == ReportedRole::Replica
             && kind.at_primary() == kind
             && kind != ConnectionKind::FRESHNESS_PROBE;
@@ -105,13 +91,13 @@ impl NodeIdentity {
     }
 
     /// Checks what the node at `address` has reported against the map.
-    pub fn verify(&self, reported: &ReportedIdentity, address: &Address) -> Result<()> {
-        let mut state = lock(&self.state);
-        let (expected, found) = match (&state.expected, reported) {
-            (Expected::Node(id), ReportedIdentity::Node(found)) if id != found => {
+    pub fn verify(&mut self, reported: &ReportedIdentity, address: &Address) -> Result<()> {
+        let id = self.id.as_deref().unwrap_or_default();
+        let (expected, found) = match (self.expected, reported) {
+            (Expected::Node, ReportedIdentity::Node(found)) if *id != **found => {
                 (format!("node {id}"), format!("node {found}"))
             }
-            (Expected::Node(id), ReportedIdentity::NoCluster) => (
+            (Expected::Node, ReportedIdentity::NoCluster) => (
                 format!("node {id}"),
                 "a server without cluster support".into(),
             ),
@@ -120,12 +106,11 @@ impl NodeIdentity {
                 "a server without cluster support".into(),
             ),
             (Expected::Anything | Expected::ClusterNode, ReportedIdentity::Node(found)) => {
-                state.found = Some(found.clone());
+                self.id = Some(found.clone());
                 return Ok(());
             }
             _ => return Ok(()),
         };
-        drop(state);
         let problem = format_args!(
             "{address} is {found}, and not {expected} as the cluster's map says; it is not used"
         );
@@ -145,16 +130,16 @@ mod tests {
     fn only_the_node_that_the_map_names_is_accepted() {
         let address = Address::new("10.0.0.1", 7000).unwrap();
         let (a, b) = (id('a'), id('b'));
-        let anything = NodeIdentity::default();
-        let cluster_node = NodeIdentity::default();
+        let mut anything = NodeIdentity::default();
+        let mut cluster_node = NodeIdentity::default();
         cluster_node.expect_cluster_node(None);
-        let proxy = NodeIdentity::default();
+        let mut proxy = NodeIdentity::default();
         proxy.expect_cluster_node(Some(&"10.0.0.1:7000".into()));
-        let node_a = NodeIdentity::default();
+        let mut node_a = NodeIdentity::default();
         node_a.expect_cluster_node(Some(&a));
         // A map without ids does not make it forget.
         node_a.expect_cluster_node(None);
-        let standalone = NodeIdentity::default();
+        let mut standalone = NodeIdentity::default();
         standalone.expect_standalone(ExpectedRole::Primary);
         let node = |id: &Arc<str>| ReportedIdentity::Node(id.clone());
         let none = ReportedIdentity::NoCluster;
@@ -174,7 +159,7 @@ mod tests {
             (&standalone, &none, true),
             (&standalone, &node(&b), true),
         ] {
-            let outcome = identity.verify(reported, &address);
+            let outcome = identity.clone().verify(reported, &address);
             assert_eq!(outcome.is_ok(), accepted, "{identity:?} {reported:?}");
         }
         let error = node_a.verify(&node(&b), &address).unwrap_err();
@@ -182,6 +167,8 @@ mod tests {
             "CONNECT 10.0.0.1:7000 is node {b}, and not node {a} as the cluster's map says; it is not used"
         );
         assert_eq!(error.message, text);
+        assert!(anything.may_be(&a));
+        assert!(anything.verify(&node(&b), &address).is_ok());
         assert!(node_a.may_be(&a) && !node_a.may_be(&b) && node_a.may_be("10.0.0.1:7000"));
         assert!(
             anything.may_be(&b) && !anything.may_be(&a),
@@ -196,7 +183,7 @@ mod tests {
         let address = Address::new("10.0.0.1", 7000).unwrap();
         let (on_primary, on_replicas) = (ConnectionKind::primary(0), ConnectionKind::replicas(0));
         let probe = ConnectionKind::FRESHNESS_PROBE;
-        let [primary, replica, node] = [(); 3].map(|()| NodeIdentity::default());
+        let [mut primary, mut replica, mut node] = [(); 3].map(|()| NodeIdentity::default());
         primary.expect_standalone(ExpectedRole::Primary);
         replica.expect_standalone(ExpectedRole::Replica);
         node.expect_cluster_node(None);

@@ -7,6 +7,7 @@ use super::load::NodeLoad;
 use super::replica_freshness::ReplicaFreshness;
 use crate::deadline::Time;
 use crate::net::conn::ConnectionKind;
+use crate::sync::Mutex;
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,13 +16,11 @@ use std::time::Duration;
 /// The state of a node. It lives in the connector that opens connections to it.
 #[derive(Debug, Default)]
 pub struct NodeState {
-    pub identity: NodeIdentity,
+    pub identity: Mutex<NodeIdentity>,
     pub health: Health,
     pub load: NodeLoad,
     pub freshness: ReplicaFreshness,
     pub counters: NodeCounters,
-    /// Whether the node is of a shard that has replicas, according to the map.
-    pub has_replicas: AtomicBool,
     /// The node, perhaps a proxy, does not know INFO replication.
     pub refuses_info: AtomicBool,
     /// It is a replica without cluster support that does not name its primary, and is used in its place.
@@ -32,6 +31,13 @@ pub struct NodeState {
 }
 
 impl NodeState {
+    pub fn of(identity: NodeIdentity) -> NodeState {
+        NodeState {
+            identity: Mutex::new(identity),
+            ..NodeState::default()
+        }
+    }
+
     /// The availability zone that the node named in its last handshake, if any.
     pub fn zone(&self) -> Option<Arc<String>> {
         self.zone.load_full()

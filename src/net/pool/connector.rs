@@ -13,10 +13,11 @@ use crate::net::conn::{
     Greeting, HandshakeError, HandshakePlan, MemoryBudget, Opening, Reauthentication,
     ReportedIdentity, Security, Stream, are_credentials_refused, handshake, reauthenticate,
 };
-use crate::net::node::NodeState;
+use crate::net::node::{NodeIdentity, NodeState};
 use crate::net::sys::PthreadCancelDisabled;
 use crate::net::wait::Attempt;
 use crate::resp::{CommandBody, Limits, Origin};
+use crate::sync::{MutexGuard, lock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -74,12 +75,12 @@ impl Purpose<'_> {
 }
 
 impl Connector {
-    pub fn new(endpoint: Endpoint, memory: Arc<MemoryBudget>) -> Connector {
+    pub fn new(endpoint: Endpoint, identity: NodeIdentity, memory: Arc<MemoryBudget>) -> Connector {
         Connector {
             origin: Origin::new(&endpoint.address.to_string()),
             endpoint,
             memory,
-            node: NodeState::default(),
+            node: NodeState::of(identity),
             backoffs: Default::default(),
             identity_backoff: ConnectBackoff::default(),
             database_backoffs: DatabaseBackoffs::default(),
@@ -114,6 +115,11 @@ impl Connector {
     #[inline]
     pub fn node(&self) -> &NodeState {
         &self.node
+    }
+
+    /// What is expected of the node.
+    pub fn identity(&self) -> MutexGuard<'_, NodeIdentity> {
+        lock(&self.node.identity)
     }
 
     /// "host:port" of the node.
@@ -265,7 +271,7 @@ impl Connector {
         self.identity_backoff.on_success(began, now());
         // Until it says which node it is, it serves one caller.
         connection.is_single_use =
-            greeting.identity == ReportedIdentity::NotNow && self.node.identity.is_of_cluster();
+            greeting.identity == ReportedIdentity::NotNow && self.identity().is_of_cluster();
         self.record(purpose.kind, took, greeting.zone);
         Ok(connection)
     }
@@ -281,13 +287,15 @@ impl Connector {
         if self.node.hides_primary.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let identity = &self.node.identity;
-        self.try_other_unless(identity.verify_role(greeting.role, kind, self.address()))
+        let verified = self
+            .identity()
+            .verify_role(greeting.role, kind, self.address());
+        self.try_other_unless(verified)
     }
 
     fn verify_identity(&self, greeting: &Greeting) -> Result<()> {
-        let identity = &self.node.identity;
-        self.try_other_unless(identity.verify(&greeting.identity, self.address()))
+        let verified = self.identity().verify(&greeting.identity, self.address());
+        self.try_other_unless(verified)
     }
 
     /// Another node than expected has answered: the name may have the address of another node too, or belong to other
@@ -552,7 +560,7 @@ impl Connector {
         attempt: Attempt<'_>,
     ) -> Result<Opened> {
         // A node of a cluster is a server, and knows the other commands.
-        let opening = match self.node.identity.is_of_cluster() {
+        let opening = match self.identity().is_of_cluster() {
             true => Opening::NoHello,
             false => Opening::Minimal,
         };
@@ -606,8 +614,8 @@ impl Connector {
             credentials,
             kind: purpose.kind,
             opening,
-            is_standalone: config.cluster == ClusterMode::No || self.node.identity.is_standalone(),
-            has_replicas: self.node.has_replicas.load(Ordering::Relaxed),
+            is_standalone: config.cluster == ClusterMode::No || self.identity().is_standalone(),
+            has_replicas: self.identity().has_replicas,
             first: purpose.first,
         };
         let greeting = self

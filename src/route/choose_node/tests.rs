@@ -3,7 +3,7 @@
 use super::*;
 use crate::address::Address;
 use crate::config::Config;
-use crate::net::{MemoryBudget, Peer, Security};
+use crate::net::{MemoryBudget, Peer, PeerContext, Security};
 use std::collections::BTreeMap;
 
 /// A shard whose first node is the primary; each with its zone.
@@ -14,17 +14,16 @@ fn shard(zones: &[&str]) -> Shard {
         .map(|(index, zone)| {
             let address = Address::new("10.0.0.1", 7000 + index as u16).unwrap();
             let config = Arc::new(Config::new());
-            let security = Security::new(&config, Arc::default()).unwrap();
-            let peer = Peer::new(
-                address,
+            let context = PeerContext {
+                security: Security::new(&config, Arc::default()).unwrap(),
                 config,
-                security,
-                Arc::default(),
-                MemoryBudget::new(0),
-            );
+                descriptors: Arc::default(),
+                memory: MemoryBudget::new(0),
+            };
+            let peer = Peer::new(address, Arc::new(context));
             Arc::new(Node {
                 id: index.to_string().into(),
-                zone: Some(zone.to_string()).filter(|zone| !zone.is_empty()),
+                zone: Some(Arc::new(zone.to_string())).filter(|zone| !zone.is_empty()),
                 peer: Arc::new(peer),
                 index,
             })

@@ -1,6 +1,6 @@
 //! Replies of servers, in full and in a short notation, and the views made of them.
 
-use super::super::view::ShardView;
+use super::super::view::{NodeView, ShardView};
 use super::*;
 use crate::error::Code;
 use crate::resp::{Decoder, Limits, Reply};
@@ -8,6 +8,17 @@ use crate::resp::{Decoder, Limits, Reply};
 /// The node that sends the replies in these tests.
 fn sender() -> Address {
     Address::new("10.0.0.9", 7009).unwrap()
+}
+
+/// More than any test needs.
+const MAX_NODES: usize = 16_384;
+
+fn slots(reply: View<'_>, from: &Address) -> Result<ClusterView> {
+    super::slots(reply, from, MAX_NODES)
+}
+
+fn shards(reply: View<'_>, from: &Address, tls: bool) -> Result<ClusterView> {
+    super::shards(reply, from, tls, MAX_NODES)
 }
 
 fn try_decode(bytes: impl AsRef<[u8]>) -> Option<Reply> {
@@ -404,18 +415,23 @@ fn oversized_topologies_are_rejected() {
         let each = (0..count).map(|i| format!(" [ {i} {i} [ h 1 n{i} ] ]"));
         wire(&format!("[{} ]", each.collect::<String>()), false)
     };
-    assert_eq!(
-        slots(decode(nodes(1000)).view(), &sender())
-            .unwrap()
-            .shards
-            .len(),
-        1000
-    );
-    let error = slots(decode(nodes(1001)).view(), &sender()).unwrap_err();
+    let allowed = super::slots(decode(nodes(100)).view(), &sender(), 100).unwrap();
+    assert_eq!(allowed.nodes().count(), 100);
+    let error = super::slots(decode(nodes(101)).view(), &sender(), 100).unwrap_err();
     assert_eq!(
         error.message,
-        "PROTOCOL CLUSTER SLOTS of 10.0.0.9:7009 lists more than 1000 nodes"
+        "PROTOCOL CLUSTER SLOTS of 10.0.0.9:7009 lists more than 100 nodes, the limit of the option max_nodes; set it \
+         higher for a larger cluster"
     );
+    // One shard for each slot, with a replica: twice as many nodes as a shard number needs.
+    let all = (0..SLOTS).map(|i| format!(" [ {i} {i} [ h 1 p{i} ] [ h 2 r{i} ] ]"));
+    let all = decode(wire(&format!("[{} ]", all.collect::<String>()), false));
+    let view = super::slots(all.view(), &sender(), 2 * SLOTS).unwrap();
+    assert_eq!(
+        (view.shards.len(), view.slots(), view.conflicts),
+        (SLOTS, SLOTS, 0)
+    );
+    assert!(super::slots(all.view(), &sender(), 2 * SLOTS - 1).is_err());
 
     let ranges = " [ 1 1 [ h 1 a ] ]".repeat(16384);
     assert_eq!(slots_view(&format!("[{ranges} ]")).slots(), 1);

@@ -149,6 +149,15 @@ static void connect_only(void)
     connect_to_cluster();
 }
 
+/* Asks two nodes for the topology. */
+static void refresh(void)
+{
+    rdc_reply *reply = rdc_refresh(client);
+    if (rdc_reply_type(reply) == RDC_ERROR)
+        fail("refresh", reply);
+    rdc_reply_free(reply);
+}
+
 /* One more client with its own connections, which has been used and stays open. */
 static void idle(void)
 {
@@ -229,7 +238,7 @@ static const struct {
     {"load", load},     {"get", get},         {"set", set},       {"pipeline", pipeline},
     {"mget", mget},     {"lrange", lrange},   {"hgetall", hgetall}, {"bigget", bigget},
     {"create", create}, {"idle", idle},       {"deep", deep},     {"derived_handles", derived_handles},
-    {"connect_and_close", connect_and_close}, {"connect_only", connect_only},
+    {"connect_and_close", connect_and_close}, {"connect_only", connect_only}, {"refresh", refresh},
 };
 
 /* `count` threads on one handle, which start at the same time; each makes `times` calls. */

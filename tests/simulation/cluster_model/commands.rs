@@ -2,7 +2,7 @@
 
 use super::ownership::{check_ownership, cluster_slots};
 use super::session::Session;
-use super::{DBSIZE_OF_SHARD, NODES, SHARDS, bulk_string};
+use super::{DBSIZE_OF_SHARD, SHARDS, bulk_string};
 use crate::simulation::simulator::State;
 
 pub(super) const NULL_ARRAY: &[u8] = b"*-1\r\n";
@@ -70,9 +70,10 @@ fn topology_request(state: &mut State, node: usize, id: usize, args: &[String]) 
         );
     }
     let epoch = state.cluster.nodes[node].view.epoch;
+    let nodes = state.cluster.nodes.len();
     let is_down = state.cluster.nodes[node].cluster_down_until > state.now;
     bulk_string(&format!(
-        "cluster_state:{}\r\ncluster_slots_assigned:16384\r\ncluster_known_nodes:{NODES}\r\ncluster_current_epoch:{epoch}\r\ncluster_my_epoch:{epoch}\r\n",
+        "cluster_state:{}\r\ncluster_slots_assigned:16384\r\ncluster_known_nodes:{nodes}\r\ncluster_current_epoch:{epoch}\r\ncluster_my_epoch:{epoch}\r\n",
         if is_down { "fail" } else { "ok" }
     ))
 }
@@ -160,8 +161,8 @@ fn keyed_command(
 
 /// An error that a server may reply to any command, without executing it.
 fn random_error(state: &mut State, node: usize) -> String {
-    let shard = node % SHARDS;
-    let is_replica = state.cluster.nodes[node].view.primary[shard] != node;
+    let view = &state.cluster.nodes[node].view;
+    let is_replica = view.primary[node % view.shards()] != node;
     // The last one is for replicas only.
     let errors = [
         "-TRYAGAIN Multiple keys request during rehashing of slot\r\n",

@@ -1,10 +1,11 @@
 //! Faults of the cluster, what follows from them, and their end.
 
 use super::session::process_input;
-use super::{Migration, NODES, NodeModel, SHARDS};
+use super::{Migration, NodeModel};
 use crate::simulation::simulator::{Event, MS, State};
 use crate::topology::key_slot;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A fault, or a step that follows from one. The second number of a fault of a node is how long it
 /// lasts, in nanoseconds.
@@ -54,11 +55,12 @@ pub fn apply_fault(state: &mut State, fault: Fault) {
             schedule(state, learns_view_at, Fault::LearnView(node));
         }
         Fault::Failover(shard) => {
-            let primary = state.cluster.actual_view.primary[shard];
-            let replica = (0..NODES).find(|n| n % SHARDS == shard && *n != primary);
-            if let Some(replica) = replica {
-                apply_fault(state, Fault::Promote(shard, replica));
-            }
+            let view = &state.cluster.actual_view;
+            let replica = match view.primary[shard] {
+                primary if primary == shard => shard + view.shards(),
+                _ => shard,
+            };
+            apply_fault(state, Fault::Promote(shard, replica));
         }
         Fault::Promote(shard, node) => promote(state, shard, node),
         Fault::LearnView(node) => {
@@ -111,7 +113,7 @@ fn promote(state: &mut State, shard: usize, node: usize) {
     if !state.cluster.nodes[node].alive || old == node {
         return;
     }
-    state.cluster.actual_view.primary[shard] = node;
+    Arc::make_mut(&mut state.cluster.actual_view.primary)[shard] = node;
     state.cluster.actual_view.epoch += 1;
     state.cluster.nodes[old].demoted_until = state.now + 10_000 * MS;
     propagate_view(state, node);
@@ -119,7 +121,7 @@ fn promote(state: &mut State, shard: usize, node: usize) {
 
 /// Every node learns the actual view: `first` at once, the others within 80 ms.
 fn propagate_view(state: &mut State, first: usize) {
-    for node in 0..NODES {
+    for node in 0..state.cluster.nodes.len() {
         let delay = if node == first {
             0
         } else {

@@ -16,10 +16,13 @@ use super::simulator::node_address;
 use session::Session;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+/// The usual number of shards. Of `shards` shards, nodes 0 to `shards` - 1 begin as primaries; node n belongs to shard
+/// n % `shards`.
 pub const SHARDS: usize = 3;
-/// Nodes 0, 1 and 2 begin as primaries; node n belongs to shard n % 3.
-pub const NODES: usize = 6;
+/// The usual number of nodes: two for each shard.
+pub const NODES: usize = 2 * SHARDS;
 const PORT: u16 = 7000;
 
 /// The reply to DBSIZE of each shard's nodes: the sum shows which shards were asked.
@@ -29,14 +32,18 @@ pub const DBSIZE_OF_SHARD: [u64; SHARDS] = [1, 100, 10_000];
 #[derive(Clone, Debug)]
 pub struct OwnershipView {
     pub epoch: u64,
-    pub primary: [usize; SHARDS],
+    pub primary: Arc<Vec<usize>>,
     /// The shards of slots that have migrated.
     pub migrated: BTreeMap<u16, usize>,
 }
 
 impl OwnershipView {
+    pub fn shards(&self) -> usize {
+        self.primary.len()
+    }
+
     pub fn shard(&self, slot: u16) -> usize {
-        let initial = usize::from(slot) * SHARDS / 16384;
+        let initial = usize::from(slot) * self.shards() / 16384;
         self.migrated.get(&slot).copied().unwrap_or(initial)
     }
 }
@@ -126,20 +133,30 @@ pub struct ClusterModel {
     pub executions: HashMap<String, Vec<Execution>>,
     /// The times of topology requests.
     pub refreshes: Vec<u64>,
-    pub connects: u64,
+    /// When a client began to connect, and to which node.
+    pub connects: Vec<(u64, usize)>,
     pub executed: u64,
     pub redirections: u64,
 }
 
 impl ClusterModel {
     pub fn new(keys: Vec<String>, conditions: ServerConditions) -> ClusterModel {
+        ClusterModel::of_shards(SHARDS, keys, conditions)
+    }
+
+    /// A cluster of this many shards, with two nodes each.
+    pub fn of_shards(
+        shards: usize,
+        keys: Vec<String>,
+        conditions: ServerConditions,
+    ) -> ClusterModel {
         let actual_view = OwnershipView {
             epoch: 6,
-            primary: std::array::from_fn(|shard| shard),
+            primary: Arc::new((0..shards).collect()),
             migrated: BTreeMap::new(),
         };
         ClusterModel {
-            nodes: vec![NodeModel::healthy(actual_view.clone()); NODES],
+            nodes: vec![NodeModel::healthy(actual_view.clone()); 2 * shards],
             actual_view,
             migrations: BTreeMap::new(),
             sessions: HashMap::new(),
@@ -150,7 +167,7 @@ impl ClusterModel {
             versions: HashMap::new(),
             executions: HashMap::new(),
             refreshes: Vec::new(),
-            connects: 0,
+            connects: Vec::new(),
             executed: 0,
             redirections: 0,
         }

@@ -1,6 +1,6 @@
 //! Which node serves which keys: the check before a command, and CLUSTER SLOTS.
 
-use super::{ClusterModel, NODES, OwnershipView, PORT, SHARDS, announced_host, bulk_string};
+use super::{ClusterModel, OwnershipView, PORT, announced_host, bulk_string};
 use crate::simulation::simulator::State;
 use crate::topology::key_slot;
 
@@ -46,7 +46,8 @@ pub(super) fn check_ownership(
     }
     let readonly = cluster.sessions.get(&id).is_some_and(|s| s.readonly);
     let is_migrating = cluster.migrations.contains_key(&slot);
-    if readonly && !writes && node % SHARDS == shard && !is_migrating {
+    let in_shard = node % cluster.actual_view.shards() == shard;
+    if readonly && !writes && in_shard && !is_migrating {
         return Ok(());
     }
     cluster.redirections += 1;
@@ -95,8 +96,9 @@ fn check_migrating_slot(
 
 /// The reply to CLUSTER SLOTS of a node with this view.
 pub(super) fn cluster_slots(view: &OwnershipView, uses_hostnames: bool) -> String {
-    let mut bounds: Vec<u16> = (1..SHARDS)
-        .map(|shard| (shard * 16384).div_ceil(SHARDS) as u16)
+    let shards = view.shards();
+    let mut bounds: Vec<u16> = (1..shards)
+        .map(|shard| (shard * 16384).div_ceil(shards) as u16)
         .collect();
     for slot in view.migrated.keys() {
         bounds.extend([*slot, slot + 1]);
@@ -116,7 +118,7 @@ pub(super) fn cluster_slots(view: &OwnershipView, uses_hostnames: bool) -> Strin
     for (first, last, shard) in ranges {
         let primary = view.primary[shard];
         let mut nodes = vec![primary];
-        nodes.extend((0..NODES).filter(|n| n % SHARDS == shard && *n != primary));
+        nodes.extend([shard, shard + shards].iter().filter(|n| **n != primary));
         out += &format!("*{}\r\n:{first}\r\n:{last}\r\n", nodes.len() + 2);
         for node in nodes {
             out += &format!(

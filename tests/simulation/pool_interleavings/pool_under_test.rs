@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::deadline::now;
 use crate::error::Result;
 use crate::net::{
-    Call, CancelFlag, ConnectionKind, MemoryBudget, Peer, Security, TryAcquire, Wakers,
+    Call, CancelFlag, ConnectionKind, MemoryBudget, Peer, PeerContext, Security, TryAcquire, Wakers,
 };
 use crate::resp::{CommandBody, Reply};
 use crate::simulation::simulator::node_address;
@@ -32,15 +32,14 @@ impl PoolUnderTest {
             .expect("a valid number");
         let address = Address::parse(&node_address(0).to_string()).expect("a valid address");
         let config = Arc::new(config);
-        let security = Security::new(&config, Arc::default()).expect("no files");
+        let context = PeerContext {
+            security: Security::new(&config, Arc::default()).expect("no files"),
+            config,
+            descriptors: Arc::default(),
+            memory: MemoryBudget::new(0),
+        };
         PoolUnderTest {
-            peer: Peer::new(
-                address,
-                config,
-                security,
-                Arc::default(),
-                MemoryBudget::new(0),
-            ),
+            peer: Peer::new(address, Arc::new(context)),
             wakers: Wakers::default(),
             cancel_flags: (0..callers).map(|_| CancelFlag::default()).collect(),
         }

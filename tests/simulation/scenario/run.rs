@@ -210,7 +210,7 @@ fn finish(
     stats.executed = state.cluster.executed;
     stats.redirections = state.cluster.redirections;
     stats.refreshes = state.cluster.refreshes.len() as u64;
-    stats.connects = state.cluster.connects;
+    stats.connects = state.cluster.connects.len() as u64;
     let trace = state.trace.take().unwrap_or_default();
     (state.failure.take().map_or(Ok(stats), Err), trace)
 }

@@ -338,5 +338,13 @@ impl State {
 
 /// The address of a node.
 pub fn node_address(node: usize) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, node as u8 + 1)), 7000)
+    SocketAddr::new(
+        IpAddr::V4(Ipv4Addr::new(
+            10,
+            0,
+            (node / 250) as u8,
+            (node % 250) as u8 + 1,
+        )),
+        7000,
+    )
 }

@@ -73,7 +73,7 @@ impl Simulator for SimThread {
         }
         let connection = SimConnection::new(node, now, break_after);
         state.connections.push(connection);
-        state.cluster.connects += 1;
+        state.cluster.connects.push((now, node));
         // The number of a closed descriptor is reused.
         if let Some(old) = state.connection_by_fd.insert(fd, id) {
             state.connections[old].phase = Phase::Closed;
