@@ -270,8 +270,8 @@ impl Topology {
     /// The index in [`Topology::shards`] of the shard that owns a slot.
     #[inline]
     pub fn owner(&self, slot: u16) -> Option<usize> {
-        let owner = usize::from(*self.owners.get(usize::from(slot))?);
-        (owner < self.shards.len()).then_some(owner)
+        let owner = *self.owners.get(usize::from(slot))?;
+        (owner != NO_OWNER).then_some(usize::from(owner))
     }
 
     /// Whether the shard with this index owns a slot.
