@@ -282,8 +282,8 @@ impl<'t> BatchTable<'t> {
         batch: &'b NodeBatch,
         command: &RoutedCommand<'_>,
     ) -> Destination<'b> {
-        let nodes = &self.topology.nodes;
-        let node = nodes.iter().find(|n| Arc::ptr_eq(&n.peer, &batch.peer));
+        let node = self.topology.node_at(batch.peer.address());
+        let node = node.filter(|n| Arc::ptr_eq(&n.peer, &batch.peer));
         let is_primary = |shard: &Shard| {
             let primary = shard.primary.as_ref();
             primary.is_some_and(|p| Arc::ptr_eq(&p.peer, &batch.peer))
