@@ -6,6 +6,7 @@ use rediscluster::cluster::Client;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 use support::find::Found;
 use support::{Cluster, Server};
 
@@ -97,6 +98,9 @@ impl Rotate for ByCall {
     }
 }
 
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// By the files of the options.
 struct ByFiles(PathBuf);
 
@@ -113,6 +117,9 @@ impl Rotate for ByFiles {
         let before = stat(client, "reauthentications");
         self.write("user", user);
         self.write("password", password);
+        // The client looks at most once a second, when it opens a connection. Until then, connections that have not been
+        // used since the last change may still authenticate, so that their number does not show that the files were read.
+        std::thread::sleep(2 * LOOK);
         let renewed = || stat(client, "reauthentications") > before + 1;
         wait_for("the files are read", renewed);
     }
