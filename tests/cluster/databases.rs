@@ -277,8 +277,8 @@ fn cluster_with_one_database_refuses_others() {
         ),
         (
             "valkey",
-            "ERR DB index is out of range; use a lower number, or raise the server's setting databases, of a cluster's \
-             nodes cluster-databases",
+            "ERR DB index is out of range; use a lower number, or raise the server's setting databases \
+             (cluster-databases for the nodes of a cluster)",
         ),
     ] {
         let cluster = shared(kind, || Cluster::builder().server(newest(kind)).replicas(0));
