@@ -206,8 +206,8 @@ impl Decoder {
         }
         let first = values.len();
         if values.capacity() - first < count {
-            // A second such list suggests many more, as in a pipeline.
-            values.reserve(if first == 0 { count } else { first.max(64) });
+            // A second such list suggests many more, as in a pipeline or from MGET: 2 KiB, then twice as much.
+            values.reserve(if first == 0 { count } else { first.max(128) });
         }
         let mut at = start + 4;
         for done in 0..count {
