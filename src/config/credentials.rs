@@ -24,6 +24,14 @@ impl Credentials {
         }
     }
 
+    /// A message of a server without the password, which servers may repeat.
+    pub fn remove_from(&self, message: &str) -> String {
+        match &self.password {
+            Some(password) => password.remove_from(message),
+            None => message.to_owned(),
+        }
+    }
+
     fn is_user_alone(&self) -> bool {
         self.user.is_some() && self.password.is_none()
     }

@@ -67,21 +67,17 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
+    pub fn into_error(self) -> Error {
+        match self {
+            HandshakeError::ClosedOnHello(error) | HandshakeError::Other(error) => error,
+        }
+    }
+
     /// The same with another error.
     pub fn map(self, change: impl FnOnce(Error) -> Error) -> HandshakeError {
         match self {
             HandshakeError::ClosedOnHello(error) => HandshakeError::ClosedOnHello(change(error)),
             HandshakeError::Other(error) => HandshakeError::Other(change(error)),
-        }
-    }
-}
-
-impl HandshakePlan<'_> {
-    /// A message of the node, which may repeat what it was sent.
-    fn without_password(&self, message: &str) -> String {
-        match &self.credentials.password {
-            Some(password) => password.remove_from(message),
-            None => message.to_owned(),
         }
     }
 }
@@ -112,7 +108,7 @@ pub fn handshake(
     let greeting = handshake.greeting;
     outcome.map(|()| greeting).map_err(|error| {
         error.map(|mut e| {
-            e.message = plan.without_password(&e.message);
+            e.message = plan.credentials.remove_from(&e.message);
             let sent = sent && e.sent;
             e.sent(sent)
         })
@@ -326,7 +322,7 @@ impl Handshake<'_> {
             Consequence::Warn => {
                 let name = step.name();
                 self.greeting.warning.get_or_insert_with(|| {
-                    let (node, message) = (node(), self.plan.without_password(message));
+                    let (node, message) = (node(), self.plan.credentials.remove_from(message));
                     format!("{node} refused {name}, and is used without it: {message}")
                 });
                 Ok(())

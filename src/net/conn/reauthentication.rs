@@ -72,10 +72,7 @@ fn refused(
         has_replicas: false,
         cluster: ClusterMode::Auto,
     };
-    let text = match &credentials.password {
-        Some(password) => password.remove_from(message),
-        None => message.to_owned(),
-    };
+    let text = credentials.remove_from(message);
     match consequence(Step::AuthAgain, message, context) {
         Consequence::Fail(Code::Server) => Ok(Reauthentication::NotNow),
         Consequence::Fail(code) => {

@@ -3,15 +3,15 @@
 use super::connect_backoff::{ConnectBackoff, FailedConnect};
 use super::database_backoff::DatabaseBackoffs;
 use super::hello_support::HelloSupport;
+use super::node_credentials::NodeCredentials;
 use crate::address::Address;
 use crate::config::{ClusterMode, Config, Credentials};
 use crate::deadline::{Deadline, now};
 use crate::error::{Code, Error, Result};
 use crate::log;
 use crate::net::conn::{
-    Connection, ConnectionKind, CredentialStore, CredentialVersion, Endpoint, FIRST_CREDENTIALS,
-    Greeting, HandshakeError, HandshakePlan, MemoryBudget, Opening, Reauthentication,
-    ReportedIdentity, Security, Stream, are_credentials_refused, handshake, reauthenticate,
+    Connection, ConnectionKind, Endpoint, Greeting, HandshakeError, HandshakePlan, MemoryBudget,
+    Opening, ReportedIdentity, Stream, handshake,
 };
 use crate::net::node::{NodeIdentity, NodeState};
 use crate::net::sys::PthreadCancelDisabled;
@@ -19,7 +19,7 @@ use crate::net::wait::Attempt;
 use crate::resp::{CommandBody, Limits, Origin};
 use crate::sync::{MutexGuard, lock};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The shortest time that a caller waits for a connection that is opened beside others.
@@ -43,8 +43,7 @@ pub struct Connector {
     hello: HelloSupport,
     /// A refusal in a handshake has been logged.
     has_warned: AtomicBool,
-    /// The number of the credentials that the node has refused; 0 if none.
-    refused: AtomicU32,
+    credentials: NodeCredentials,
 }
 
 /// A connection that has been set up, and what the node said meanwhile.
@@ -76,8 +75,10 @@ impl Purpose<'_> {
 
 impl Connector {
     pub fn new(endpoint: Endpoint, identity: NodeIdentity, memory: Arc<MemoryBudget>) -> Connector {
+        let origin = Origin::new(&endpoint.address.to_string());
         Connector {
-            origin: Origin::new(&endpoint.address.to_string()),
+            credentials: NodeCredentials::new(endpoint.security.clone(), origin.clone()),
+            origin,
             endpoint,
             memory,
             node: NodeState::of(identity),
@@ -87,7 +88,6 @@ impl Connector {
             extra_backoff: ConnectBackoff::default(),
             hello: HelloSupport::default(),
             has_warned: AtomicBool::new(false),
-            refused: AtomicU32::new(0),
         }
     }
 
@@ -97,14 +97,6 @@ impl Connector {
 
     pub fn config(&self) -> &Config {
         &self.endpoint.config
-    }
-
-    pub(super) fn security(&self) -> &Arc<Security> {
-        &self.endpoint.security
-    }
-
-    fn credentials(&self) -> &CredentialStore {
-        &self.endpoint.security.credentials
     }
 
     pub fn origin(&self) -> &Arc<Origin> {
@@ -256,14 +248,14 @@ impl Connector {
     fn open_verified(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Box<Connection>> {
         let began = now();
         self.identity_backoff
-            .try_start(began, self.credentials().number())?;
+            .try_start(began, self.credentials.store().number())?;
         let Opened {
             mut connection,
             greeting,
             took,
         } = self.open_unverified(purpose, attempt)?;
         if let Err(error) = self.verify(&greeting, purpose.kind) {
-            let failed = FailedConnect::new(began, self.credentials().number(), &error);
+            let failed = FailedConnect::new(began, self.credentials.store().number(), &error);
             self.identity_backoff.on_failure(now(), failed);
             // Reads that are sent early have reached the other node. Their replies are discarded.
             return Err(error.sent(!purpose.first.is_empty()));
@@ -312,7 +304,7 @@ impl Connector {
     }
 
     fn open_unverified(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
-        let credentials = self.credentials();
+        let credentials = self.credentials.store();
         credentials.read_changed_files();
         let (backoff, began) = (self.backoff(purpose.kind), now());
         let database = purpose.kind.database();
@@ -394,128 +386,27 @@ impl Connector {
         Address { host, port: *port }
     }
 
-    /// Connects to one address with the current credentials. If these are from a file and are refused, the file is read
-    /// again, and the last credentials that worked are tried.
+    /// Connects to one address.
     fn connect_to_one(&self, purpose: Purpose<'_>, attempt: Attempt<'_>) -> Result<Opened> {
-        let store = self.credentials();
-        let known = store.known();
-        let is_refused = self.refused.load(Ordering::Relaxed) == known.current.number;
-        let (first, second) = match &known.previous {
-            Some(previous) if is_refused => (previous, Some(&known.current)),
-            previous => (&known.current, previous.as_ref()),
-        };
-        let error = match self.connect_with(first, purpose, attempt) {
-            Err(error) if are_credentials_refused(&error) => error,
-            outcome => return outcome,
-        };
-        store.read_files_now();
-        let renewed = store.known();
-        let next = match renewed.current.number == known.current.number {
-            true => second,
-            false => Some(&renewed.current),
-        };
-        match next {
-            Some(next) => {
-                let opened = self.connect_with(next, purpose, attempt);
-                opened.map_err(|_| error)
-            }
-            None => Err(error),
-        }
+        let connect = |credentials: &_| self.connect_by_hello(credentials, purpose, attempt);
+        let (mut opened, number) = self.credentials.connect(connect)?;
+        opened.connection.credentials = number;
+        Ok(opened)
     }
 
-    /// Connects with these credentials, and records whether the node accepts them.
-    fn connect_with(
-        &self,
-        version: &CredentialVersion,
-        purpose: Purpose<'_>,
-        attempt: Attempt<'_>,
-    ) -> Result<Opened> {
-        let mut outcome = self.connect_by_hello(&version.credentials, purpose, attempt);
-        match &mut outcome {
-            Ok(opened) => {
-                self.record_accepted(version);
-                // The credentials that the node has refused would be refused on this connection, too.
-                let refused = self.refused.load(Ordering::Relaxed);
-                opened.connection.credentials = version.number.max(refused);
-            }
-            Err(error) if are_credentials_refused(error) => {
-                self.record_refused(version, &error.message);
-            }
-            Err(_) => {}
-        }
-        outcome
-    }
-
-    fn record_accepted(&self, version: &CredentialVersion) {
-        self.credentials().record_accepted(version.number);
-        if self.refused.load(Ordering::Relaxed) == version.number {
-            self.refused.store(0, Ordering::Relaxed);
-        }
-    }
-
-    /// The log says once for each node that it refuses changed credentials.
-    fn record_refused(&self, version: &CredentialVersion, message: &str) {
-        if version.number == FIRST_CREDENTIALS {
-            return;
-        }
-        let counters = &self.credentials().counters;
-        counters.refused.fetch_add(1, Ordering::Relaxed);
-        let before = self.refused.fetch_max(version.number, Ordering::Relaxed);
-        if before < version.number {
-            let node = self.origin.name();
-            log::log(log::WARN, || {
-                format!(
-                    "{node} refuses the changed credentials, and open connections keep their user: {message}"
-                )
-            });
-        }
-    }
-
-    /// Whether the connection has the current credentials, or the node has refused them.
+    /// See [`NodeCredentials::are_current`].
     #[inline]
     pub fn has_current_credentials(&self, connection: &Connection) -> bool {
-        connection.credentials == self.credentials().number()
+        self.credentials.are_current(connection)
     }
 
-    /// Sends changed credentials on an open connection on which nothing is in flight. If the node refuses them, the
-    /// connection keeps the user that it has. False if the connection is lost. An error ends the caller's attempt, and the
-    /// connection must be dropped then, too.
-    #[cold]
+    /// See [`NodeCredentials::reauthenticate`].
     pub fn reauthenticate(
         &self,
         connection: &mut Connection,
         attempt: Attempt<'_>,
     ) -> Result<bool> {
-        let _cancel_disabled = PthreadCancelDisabled::begin();
-        let known = self.credentials().known();
-        let version = &known.current;
-        if self.refused.load(Ordering::Relaxed) == version.number {
-            connection.credentials = version.number;
-            return Ok(true);
-        }
-        let outcome = match reauthenticate(connection, &version.credentials, attempt) {
-            Ok(outcome) => outcome,
-            // The call ends, or the node does not answer.
-            Err(error)
-                if matches!(error.code, Code::Timeout | Code::Interrupted | Code::Closed) =>
-            {
-                return Err(error);
-            }
-            // The node has closed the connection. Nobody's command is lost with it.
-            Err(_) => return Ok(false),
-        };
-        match outcome {
-            Reauthentication::Accepted => {
-                self.record_accepted(version);
-                let counters = &self.credentials().counters;
-                counters.accepted.fetch_add(1, Ordering::Relaxed);
-            }
-            Reauthentication::NothingToSend => {}
-            Reauthentication::Refused(message) => self.record_refused(version, &message),
-            Reauthentication::NotNow => return Ok(true),
-        }
-        connection.credentials = version.number;
-        Ok(true)
+        self.credentials.reauthenticate(connection, attempt)
     }
 
     /// Connects with HELLO, or without it to a node that closes connections on it.
@@ -530,8 +421,7 @@ impl Connector {
             let opened = self.connect_once(credentials, purpose, Opening::NoHello, attempt);
             return opened.map_err(|failure| {
                 self.hello.on_failed_connect();
-                let (HandshakeError::ClosedOnHello(error) | HandshakeError::Other(error)) = failure;
-                error
+                failure.into_error()
             });
         }
         if !self.hello.sends_hello() {
@@ -580,9 +470,9 @@ impl Connector {
                 // Undecided. The next connection tries again.
                 Err(HandshakeError::Other(_)) => Ok(opened),
             },
-            Err(HandshakeError::ClosedOnHello(error) | HandshakeError::Other(error)) => {
+            Err(failure) => {
                 self.hello.on_failure_without();
-                Err(error)
+                Err(failure.into_error())
             }
         }
     }

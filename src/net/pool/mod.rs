@@ -23,6 +23,7 @@ mod database_backoff;
 mod follower;
 mod hello_support;
 mod leader;
+mod node_credentials;
 mod state;
 mod yield_policy;
 
@@ -32,7 +33,7 @@ pub use connector::Connector;
 use state::State;
 use yield_policy::YieldPolicy;
 
-use crate::net::conn::{Connection, ConnectionKind, Security};
+use crate::net::conn::{Connection, ConnectionKind};
 use crate::sync::{Condvar, Mutex, lock};
 use std::sync::Arc;
 
@@ -41,8 +42,6 @@ pub struct Pool {
     kind: ConnectionKind,
     max_connections: usize,
     connector: Arc<Connector>,
-    /// That of the connector. Each command looks at the number of its credentials.
-    security: Arc<Security>,
     state: Mutex<State>,
     /// Notified when a connection, or the permit to open one, becomes free.
     freed: Condvar,
@@ -54,7 +53,6 @@ impl Pool {
         Pool {
             kind,
             max_connections,
-            security: connector.security().clone(),
             connector,
             state: Mutex::new(State::default()),
             freed: Condvar::new(),
@@ -71,7 +69,7 @@ impl Pool {
     /// Whether the connection has the current credentials, or the node has refused them.
     #[inline]
     fn has_current_credentials(&self, connection: &Connection) -> bool {
-        connection.credentials == self.security.credentials.number()
+        self.connector.has_current_credentials(connection)
     }
 
     /// The number of open connections.
