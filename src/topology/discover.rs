@@ -163,11 +163,7 @@ impl<'a> Inquiry<'a> {
     fn ask(&mut self, peer: &Arc<Peer>, call: &Call<'_>) -> Result<()> {
         let address = peer.address();
         self.asked.push(address.clone());
-        let answer = self.fetch(peer, call);
-        if let Ok(Answer::View(view, _)) = &answer {
-            self.prefer_named(view);
-        }
-        match answer {
+        match self.fetch(peer, call) {
             Ok(Answer::Standalone(role)) => {
                 self.survey.add_standalone();
                 self.errors
@@ -176,6 +172,7 @@ impl<'a> Inquiry<'a> {
             }
             Ok(Answer::Unchanged(epoch)) => self.survey.add_unchanged(epoch),
             Ok(Answer::View(view, identity)) => {
+                self.prefer_named(&view);
                 let is_seed = self.discovery.config.seeds.contains(address);
                 if self.survey.add_view(view, &identity, is_seed) == Relation::OtherCluster {
                     self.errors
@@ -216,20 +213,28 @@ impl<'a> Inquiry<'a> {
             return;
         }
         let Discovery {
-            wanted,
-            config,
-            peer_at,
-            ..
+            wanted, peer_at, ..
         } = self.discovery;
         let named = view.nodes().map(|node| &node.address);
-        let is_new =
-            |address: &&Address| !self.asked.contains(address) && config.admission(address).is_ok();
-        for address in named.filter(is_new).take(wanted) {
+        let new = named.filter(|address| self.may_ask(address));
+        let new: Vec<&Address> = new.take(wanted).collect();
+        for address in new {
             let queued = self.queue.iter().position(|peer| peer.address() == address);
             let peer = queued.and_then(|at| self.queue.remove(at));
             self.queue
                 .push_front(peer.unwrap_or_else(|| peer_at(address)));
         }
+    }
+
+    /// Whether a node that others name was not asked before, and may be.
+    fn may_ask(&self, address: &Address) -> bool {
+        !self.asked.contains(address) && self.discovery.config.admission(address).is_ok()
+    }
+
+    /// A primary that replicas name, if one was not asked yet.
+    fn new_primary(&self) -> Option<Address> {
+        let mut named = self.group.named_primaries();
+        named.find(|address| self.may_ask(address)).cloned()
     }
 
     /// If only replicas have answered, asks the primaries that they name.
@@ -238,10 +243,7 @@ impl<'a> Inquiry<'a> {
             if self.group.has_primary() || self.survey.has_views() || call.deadline.passed(now()) {
                 break;
             }
-            let is_new = |address: &&Address| {
-                !self.asked.contains(address) && self.discovery.config.admission(address).is_ok()
-            };
-            let Some(address) = self.group.named_primaries().find(is_new).cloned() else {
+            let Some(address) = self.new_primary() else {
                 break;
             };
             self.ask(&(self.discovery.peer_at)(&address), call)?;

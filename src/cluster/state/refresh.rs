@@ -213,7 +213,10 @@ impl Core {
             seeds.shuffle(&mut rng());
         }
         let seeds = seeds.iter().map(|seed| process.peer(seed));
-        let is_known = |peer: &Arc<Peer>| topology.nodes.iter().any(|n| Arc::ptr_eq(&n.peer, peer));
+        let is_known = |peer: &Arc<Peer>| {
+            let node = topology.node_at(peer.address());
+            node.is_some_and(|node| Arc::ptr_eq(&node.peer, peer))
+        };
         let seeds: Vec<_> = seeds.filter(|peer| !is_known(peer)).collect();
         let rest = order.split_off(order.len().min(VIEWS_PER_REFRESH));
         let mut rest = rest.into_iter();
