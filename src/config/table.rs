@@ -344,7 +344,7 @@ const READ_FROM: OptionRow = OptionRow::new(
      primary may return stale data. With readonly the default is any.",
 );
 
-/// The highest number of a database: the limit of the servers' own settings is higher, and nobody comes near it.
+/// The highest number of a database. The settings of the servers allow higher ones; their default is 16 databases.
 pub(super) const MAX_DATABASE: u16 = 16_383;
 
 /// Set by name, it is not that of the URL's path any more.

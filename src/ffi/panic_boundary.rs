@@ -10,8 +10,8 @@ use crate::sim_hooks::sim_panic_point;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether the panic hook has been installed, or another thread is installing it. Nobody waits for that thread: in a
-/// child that is forked meanwhile it does not exist.
+/// Whether the panic hook has been installed, or another thread is installing it. No thread waits for that one: in
+/// a child that is forked meanwhile it does not exist.
 static IS_HOOK_INSTALLED: AtomicBool = AtomicBool::new(false);
 
 /// Installs the panic hook. Every function that makes a handle calls this, before anything can panic.

@@ -1,6 +1,6 @@
 //! What real servers announce: hostnames, IPv6, nothing, and two ports. Each row of docs/endpoints.md names a test.
 
-use super::pki::names;
+use super::pki::{Pair, names};
 use super::tls::PKI;
 use crate::common::{client, code, key_of, run, send, show, stat, wait_for};
 use rediscluster::cluster::Client;
@@ -31,6 +31,13 @@ fn wait_announced(cluster: &Cluster, host: impl Fn(usize) -> String) {
     });
 }
 
+/// A cluster without replicas whose nodes have this certificate.
+fn tls_cluster(pair: &Pair) -> Cluster {
+    let builder = Cluster::builder().replicas(0);
+    let builder = builder.tls(&pair.cert, &pair.key, PKI.ca());
+    builder.start().unwrap()
+}
+
 /// Writes one key of each of three shards, moves a slot, and reads its key. Returns how often MOVED was followed.
 fn use_three_shards(cluster: &Cluster, client: &Client) -> i64 {
     for n in 0..3 {
@@ -52,11 +59,7 @@ fn announced_hostnames_are_verified_by_tls() {
         "named",
         names(&["seed.localhost", "n0.localhost", "n1.localhost"]),
     );
-    let cluster = Cluster::builder()
-        .replicas(0)
-        .tls(&pair.cert, &pair.key, PKI.ca())
-        .start()
-        .unwrap();
+    let cluster = tls_cluster(&pair);
     let port = cluster.nodes()[0].tls_port.unwrap();
     let ca = PKI.ca().display().to_string();
     let url = |host: &str| format!("rediss://{host}:{port}?tls_ca_file={ca}&timeout_ms=2000");
@@ -97,11 +100,7 @@ fn announced_hostnames_are_verified_by_tls() {
 #[test]
 fn announced_addresses_without_certificate_need_tls_server_name() {
     let pair = PKI.pair("one-name", names(&["cache.localhost"]));
-    let cluster = Cluster::builder()
-        .replicas(0)
-        .tls(&pair.cert, &pair.key, PKI.ca())
-        .start()
-        .unwrap();
+    let cluster = tls_cluster(&pair);
     let port = cluster.nodes()[0].tls_port.unwrap();
     let ca = PKI.ca().display().to_string();
     let url = format!("rediss://cache.localhost:{port}?tls_ca_file={ca}&timeout_ms=2000");
@@ -118,11 +117,7 @@ fn announced_addresses_without_certificate_need_tls_server_name() {
 #[test]
 fn cluster_with_tls_and_plain_ports_announces_each_its_own() {
     let pair = PKI.pair("both", names(&["127.0.0.1"]));
-    let cluster = Cluster::builder()
-        .replicas(0)
-        .tls(&pair.cert, &pair.key, PKI.ca())
-        .start()
-        .unwrap();
+    let cluster = tls_cluster(&pair);
     let node = &cluster.nodes()[0];
     let ca = PKI.ca().display().to_string();
     // The announced ports are used: nothing listens at the one that node 2 announces for TLS.

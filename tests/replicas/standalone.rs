@@ -112,12 +112,18 @@ fn replicas_of_one_server_serve_reads_as_read_from_says() {
     }
 }
 
-#[test]
-fn killed_replica_costs_no_read() {
-    let _alone = serial();
+/// A group, and a client whose reads both of its replicas serve.
+fn group_with_reader() -> (Group, Client) {
     let group = Group::start("redis");
     let reader = client(&(group.primary().url() + "?read_from=replica"));
     assert_eq!(served_by(&reader), names(group.replicas()));
+    (group, reader)
+}
+
+#[test]
+fn killed_replica_costs_no_read() {
+    let _alone = serial();
+    let (group, reader) = group_with_reader();
     group.replicas()[0].kill();
     for _ in 0..200 {
         assert_eq!(run(&reader, "GET k"), "nil");
@@ -240,9 +246,7 @@ fn reads_of_one_server_are_as_consistent_as_of_a_cluster() {
 #[test]
 fn unannounced_role_change_is_seen_by_readers_in_time() {
     let _alone = serial();
-    let group = Group::start("redis");
-    let reader = client(&(group.primary().url() + "?read_from=replica"));
-    assert_eq!(served_by(&reader), names(group.replicas()));
+    let (group, reader) = group_with_reader();
     let [a, b] = [&group.replicas()[0], &group.replicas()[1]];
     promote(a);
     replicate(b, a);
