@@ -262,6 +262,8 @@ macro_rules! gates {
 gates! {
     get_instructions: "GET, instructions", instructions of "get", [100, 1100], 1, 1_500.0;
     set_instructions: "SET, instructions", instructions of "set", [100, 1100], 1, 1_500.0;
+    // What bindings call.
+    encoded_get_instructions: "GET by rdc_command_resp, instructions", instructions of "command", [100, 1100], 1, 2_900.0;
     pipelined_get_instructions: "GET in a pipeline of 1000, instructions", instructions of "pipeline", [3, 13], 1000, 700.0;
     mget_instructions: "MGET of 100 keys, instructions", instructions of "mget", [5, 55], 1, 90_000.0;
     lrange_instructions: "LRANGE of 10,000, instructions", instructions of "lrange", [3, 13], 1, 2_000_000.0;

@@ -155,7 +155,7 @@ impl Client {
             return Err(Error::invalid("the client could not be created"));
         };
         let credentials = Credentials::new(user, password)?;
-        core.process().security.credentials.set(credentials);
+        core.process().credentials().set(credentials);
         Ok(())
     }
 
@@ -191,19 +191,15 @@ impl Client {
 
     /// How the present topology divides keys into slots.
     pub(super) fn key_space(&self) -> KeySpace {
-        let core = self.core.as_ref();
-        core.map_or_else(KeySpace::default, |core| {
-            core.process().topology.load().key_space()
-        })
+        self.connected_key_space().unwrap_or_default()
     }
 
     /// The same; `None` if the client has not connected. One that can never connect has the default.
     pub(super) fn connected_key_space(&self) -> Option<KeySpace> {
-        let Some(core) = &self.core else {
-            return Some(KeySpace::default());
-        };
-        let topology = core.process().topology.load();
-        (topology.version > 0).then(|| topology.key_space())
+        match &self.core {
+            Some(core) => core.process().key_space(),
+            None => Some(KeySpace::default()),
+        }
     }
 
     /// A call that begins now. `blocking_ms` is how long the command asks the server to block.

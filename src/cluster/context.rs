@@ -50,7 +50,7 @@ impl<'a> ExecContext<'a> {
 
     /// How the present topology divides keys into slots.
     pub fn key_space(&self) -> KeySpace {
-        self.process.topology.load().key_space()
+        self.process.key_space().unwrap_or_default()
     }
 
     pub fn route_options(&self) -> RouteOptions {

@@ -59,7 +59,7 @@ pub fn permit(context: &ExecContext<'_>, command: &Classified<'_>) -> Result<Acc
 /// The same as [`route`] without asking a server, and the keys: from the kept description, or a guess.
 pub fn route_offline(core: &Core, args: &[&[u8]]) -> (Result<Route>, Access, Vec<Vec<u8>>) {
     let name = args.first().copied().unwrap_or_default();
-    let key_space = core.process().topology.load().key_space();
+    let key_space = core.process().key_space().unwrap_or_default();
     let info = lock(&core.process().module_commands).get(name);
     let Some(info) = info.filter(|info| info.keys != KeyPositions::Movable) else {
         let key = args.get(1).map(|key| key.to_vec());

@@ -18,7 +18,6 @@ use crate::route::{
 };
 use arc_swap::ArcSwap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 pub struct PinnedConnection {
     slot: u16,
@@ -186,8 +185,7 @@ impl PinnedConnection {
             }
             RetryAction::Retry(plan) => {
                 if plan.demoted {
-                    let in_doubt = &context.process.is_primary_in_doubt;
-                    in_doubt.store(true, Ordering::Relaxed);
+                    context.process.doubt_primary();
                 }
                 if plan.refresh {
                     let call = &context.call;

@@ -26,6 +26,25 @@ pub struct PeerContext {
     pub memory: Arc<MemoryBudget>,
 }
 
+impl PeerContext {
+    pub fn new(config: Arc<Config>, security: Arc<Security>) -> Arc<PeerContext> {
+        Arc::new(PeerContext {
+            memory: MemoryBudget::new(config.max_memory_bytes),
+            config,
+            security,
+            descriptors: Arc::default(),
+        })
+    }
+
+    /// For tests without files of credentials and certificates.
+    #[cfg(test)]
+    pub fn of_config(config: Config) -> Arc<PeerContext> {
+        let config = Arc::new(config);
+        let security = Security::new(&config, Arc::default()).expect("no files");
+        PeerContext::new(config, security)
+    }
+}
+
 /// One node. Dereferences to its [`NodeState`].
 ///
 /// A large cluster has thousands of peers, of which most are never used. So what only a used one needs is created on

@@ -14,7 +14,6 @@ use crate::resp::{Value, View, flag};
 use crate::route::{RetryAction, action_for_reply};
 use crate::sync::lock;
 use crate::topology::Topology;
-use std::sync::atomic::Ordering;
 
 /// An error reply of a server.
 struct ErrorReply {
@@ -241,8 +240,7 @@ impl ExecState<'_> {
                     peer.record_success();
                 }
                 if plan.demoted {
-                    let in_doubt = &self.process.is_primary_in_doubt;
-                    in_doubt.store(true, Ordering::Relaxed);
+                    self.process.doubt_primary();
                 }
             }
             RetryAction::ResendScript => {

@@ -13,15 +13,17 @@ use crate::config::Config;
 use crate::deadline::{Deadline, now};
 use crate::error::Result;
 use crate::log;
-use crate::net::{ExpectedRole, MemoryBudget, Peer, PeerContext, Security, Wakers, process_number};
+use crate::net::{
+    CredentialStore, ExpectedRole, Peer, PeerContext, Security, Wakers, process_number,
+};
 use crate::random;
 use crate::route::Classified;
 use crate::sync::{Condvar, Mutex, lock, try_lock};
-use crate::topology::{NodeView, Topology};
+use crate::topology::{KeySpace, NodeView, Topology};
 use arc_swap::ArcSwap;
 use once_cell::race::OnceBox;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 /// The shared state of one cluster.
 pub struct Core {
@@ -42,8 +44,10 @@ pub struct Core {
 pub struct ProcessState {
     number: i32,
     pub wakers: Wakers,
-    pub security: Arc<Security>,
     pub topology: ArcSwap<Topology>,
+    /// The key space of the topology, for every command: to load the topology costs 60 instructions more. 0 before the
+    /// first topology, which others replace and nothing forgets.
+    key_space: AtomicU8,
     /// Its lock is held while the topology changes.
     outside_peers: Mutex<OutsidePeers>,
     peer_context: Arc<PeerContext>,
@@ -54,8 +58,8 @@ pub struct ProcessState {
     /// When a handle that reads from replicas refreshes the topology next, in the same unit. New replicas
     /// and changed roles cause no error that such a handle would see.
     pub refresh_replicas_at: AtomicU64,
-    /// The primary of a topology without cluster has refused a write as a replica: the next refresh asks for the roles.
-    pub is_primary_in_doubt: AtomicBool,
+    /// See [`ProcessState::doubt_primary`].
+    pub(super) is_primary_in_doubt: AtomicBool,
     pub migrating_slots: MigratingSlots,
     /// Notified at the end of a refresh; used with the lock `refresh`.
     pub refreshed: Condvar,
@@ -72,15 +76,10 @@ impl ProcessState {
         ProcessState {
             number,
             wakers: Wakers::default(),
-            security: security.clone(),
             topology: ArcSwap::from_pointee(Topology::empty()),
+            key_space: AtomicU8::new(0),
             outside_peers: Mutex::default(),
-            peer_context: Arc::new(PeerContext {
-                config: config.clone(),
-                security,
-                descriptors: Arc::default(),
-                memory: MemoryBudget::new(config.max_memory_bytes),
-            }),
+            peer_context: PeerContext::new(config.clone(), security),
             refresh: Mutex::default(),
             find_replicas_at: AtomicU64::new(0),
             refresh_replicas_at: AtomicU64::new(0),
@@ -94,10 +93,30 @@ impl ProcessState {
         }
     }
 
-    /// Whether the client has connected: a topology has been learned. It is replaced by others, and never forgotten.
+    /// How the present topology divides keys into slots; `None` until the client has connected.
+    #[inline]
+    pub fn key_space(&self) -> Option<KeySpace> {
+        match self.key_space.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(KeySpace::HashSlots),
+            _ => Some(KeySpace::OneSlot),
+        }
+    }
+
+    /// Whether the client has connected: a topology has been learned.
     #[inline]
     pub fn has_topology(&self) -> bool {
-        self.topology.load().version > 0
+        self.key_space().is_some()
+    }
+
+    /// The credentials of its connections.
+    pub fn credentials(&self) -> &CredentialStore {
+        &self.peer_context.security.credentials
+    }
+
+    /// The primary of a topology without cluster has refused a write as a replica: the next refresh asks for the roles.
+    pub fn doubt_primary(&self) {
+        self.is_primary_in_doubt.store(true, Ordering::Relaxed);
     }
 
     /// Its process number ([`process_number`]).
@@ -154,10 +173,18 @@ impl ProcessState {
     /// closed when the last call on them ends.
     pub fn set_topology(&self, topology: Arc<Topology>) {
         set_identities(&topology);
+        let key_space = match (topology.version, topology.key_space()) {
+            (0, _) => 0,
+            (_, KeySpace::HashSlots) => 1,
+            (_, KeySpace::OneSlot) => 2,
+        };
         // Dropped after the lock.
         let _replaced = {
             let mut outside = lock(&self.outside_peers);
-            (self.topology.swap(topology), outside.clear())
+            let replaced = self.topology.swap(topology);
+            // After the topology: who sees that there is one finds it.
+            self.key_space.store(key_space, Ordering::Release);
+            (replaced, outside.clear())
         };
     }
 
@@ -197,7 +224,7 @@ impl ProcessState {
     /// The state of a forked child: the parent's topology with peers of its own, and copies of the
     /// tables. A table that was locked at the fork cannot be copied and begins empty.
     fn of_child(parent: &ProcessState, number: i32, config: &Arc<Config>) -> ProcessState {
-        let child = ProcessState::new(number, parent.security.of_child(), config);
+        let child = ProcessState::new(number, parent.peer_context.security.of_child(), config);
         let topology = parent.topology.load_full();
         child.set_topology(Arc::new(
             topology.with_peers(|node| child.new_peer(node.peer.address().clone())),

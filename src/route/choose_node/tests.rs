@@ -3,7 +3,7 @@
 use super::*;
 use crate::address::Address;
 use crate::config::Config;
-use crate::net::{MemoryBudget, Peer, PeerContext, Security};
+use crate::net::{Peer, PeerContext};
 use std::collections::BTreeMap;
 
 /// A shard whose first node is the primary; each with its zone.
@@ -13,14 +13,7 @@ fn shard(zones: &[&str]) -> Shard {
         .enumerate()
         .map(|(index, zone)| {
             let address = Address::new("10.0.0.1", 7000 + index as u16).unwrap();
-            let config = Arc::new(Config::new());
-            let context = PeerContext {
-                security: Security::new(&config, Arc::default()).unwrap(),
-                config,
-                descriptors: Arc::default(),
-                memory: MemoryBudget::new(0),
-            };
-            let peer = Peer::new(address, Arc::new(context));
+            let peer = Peer::new(address, PeerContext::of_config(Config::new()));
             Arc::new(Node {
                 id: index.to_string().into(),
                 zone: Some(Arc::new(zone.to_string())).filter(|zone| !zone.is_empty()),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Config;
-use crate::net::{MemoryBudget, PeerContext, Security};
+use crate::net::PeerContext;
 
 fn id(number: usize) -> Arc<str> {
     format!("{number:040x}").into()
@@ -40,14 +40,10 @@ fn view(shards: usize) -> ClusterView {
 }
 
 fn peer(node: NodeView) -> Arc<Peer> {
-    let config = Arc::new(Config::new());
-    let context = PeerContext {
-        security: Security::new(&config, Arc::default()).unwrap(),
-        config,
-        descriptors: Arc::default(),
-        memory: MemoryBudget::new(0),
-    };
-    Arc::new(Peer::new(node.address, Arc::new(context)))
+    Arc::new(Peer::new(
+        node.address,
+        PeerContext::of_config(Config::new()),
+    ))
 }
 
 fn topology(shards: usize) -> Topology {

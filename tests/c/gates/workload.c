@@ -21,6 +21,8 @@ enum { KEYS = 1000, BATCH = 100, ELEMENTS = 10000, VALUE = 16, BIG = 10 * 1024 *
 
 static char keys[KEYS][16];
 static size_t key_lens[KEYS];
+static char encoded[KEYS][64]; /* GET of each key */
+static size_t encoded_lens[KEYS];
 static char kilobyte_keys[BATCH][16];
 static rdc_client *client;
 
@@ -57,6 +59,16 @@ static void get(void)
     static size_t next;
     size_t i = next++ % KEYS;
     rdc_reply *reply = rdc_get(client, keys[i], key_lens[i]);
+    check_reply("GET", reply, RDC_STRING, VALUE);
+    rdc_reply_free(reply);
+}
+
+/* As bindings do: any command, already encoded. */
+static void command(void)
+{
+    static size_t next;
+    size_t i = next++ % KEYS;
+    rdc_reply *reply = rdc_command_resp(client, encoded[i], encoded_lens[i]);
     check_reply("GET", reply, RDC_STRING, VALUE);
     rdc_reply_free(reply);
 }
@@ -235,7 +247,7 @@ static const struct {
     const char *name;
     void (*once)(void);
 } workloads[] = {
-    {"load", load},     {"get", get},         {"set", set},       {"pipeline", pipeline},
+    {"load", load},     {"get", get},         {"set", set},       {"command", command}, {"pipeline", pipeline},
     {"mget", mget},     {"lrange", lrange},   {"hgetall", hgetall}, {"bigget", bigget},
     {"create", create}, {"idle", idle},       {"deep", deep},     {"derived_handles", derived_handles},
     {"connect_and_close", connect_and_close}, {"connect_only", connect_only}, {"refresh", refresh},
@@ -307,8 +319,11 @@ static void print_resident(void)
 
 int main(int argc, char **argv)
 {
-    for (size_t i = 0; i < KEYS; i++)
+    for (size_t i = 0; i < KEYS; i++) {
         key_lens[i] = (size_t)snprintf(keys[i], sizeof keys[i], "key:%zu", i);
+        encoded_lens[i] = (size_t)snprintf(encoded[i], sizeof encoded[i], "*2\r\n$3\r\nGET\r\n$%zu\r\n%s\r\n",
+                                           key_lens[i], keys[i]);
+    }
     for (size_t i = 0; i < BATCH; i++)
         snprintf(kilobyte_keys[i], sizeof kilobyte_keys[i], "1kb:%zu", i);
     client = connect_to_cluster();

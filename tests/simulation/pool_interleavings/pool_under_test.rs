@@ -5,12 +5,9 @@ use crate::address::Address;
 use crate::config::Config;
 use crate::deadline::now;
 use crate::error::Result;
-use crate::net::{
-    Call, CancelFlag, ConnectionKind, MemoryBudget, Peer, PeerContext, Security, TryAcquire, Wakers,
-};
+use crate::net::{Call, CancelFlag, ConnectionKind, Peer, PeerContext, TryAcquire, Wakers};
 use crate::resp::{CommandBody, Reply};
 use crate::simulation::simulator::node_address;
-use std::sync::Arc;
 
 const KIND: ConnectionKind = ConnectionKind::primary(0);
 
@@ -31,15 +28,8 @@ impl PoolUnderTest {
             .set("connections_per_node", &connections.to_string())
             .expect("a valid number");
         let address = Address::parse(&node_address(0).to_string()).expect("a valid address");
-        let config = Arc::new(config);
-        let context = PeerContext {
-            security: Security::new(&config, Arc::default()).expect("no files"),
-            config,
-            descriptors: Arc::default(),
-            memory: MemoryBudget::new(0),
-        };
         PoolUnderTest {
-            peer: Peer::new(address, Arc::new(context)),
+            peer: Peer::new(address, PeerContext::of_config(config)),
             wakers: Wakers::default(),
             cancel_flags: (0..callers).map(|_| CancelFlag::default()).collect(),
         }
