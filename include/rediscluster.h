@@ -15,8 +15,8 @@
  *    passed in are copied. Strings that are returned belong to the handle they came from, and have
  *    a NUL after the last byte. The length RDC_NTS means that the string is NUL-terminated.
  *    Strings without a length parameter are NUL-terminated.
- * 4. Any number of threads may use a client at once. A pipeline or an options handle is used by
- *    one thread at a time. Any number of threads may read a reply; one frees it.
+ * 4. Any number of threads may use a client at once. A pipeline, a queue or an options handle is used
+ *    by one thread at a time. Any number of threads may read a reply; one frees it.
  *
  * Every call that uses the network ends within its timeout. The library starts no threads,
  * installs no signal handlers and prints nothing. A forked child may go on using its handles.
@@ -146,6 +146,9 @@
 /* TLS failed: one side rejected the certificate of the other, or the session broke. */
 #define RDC_ERR_TLS 15
 
+/* The queue holds `queue_limit` commands; nothing was sent. */
+#define RDC_ERR_QUEUE_FULL 16
+
 /* A handle on a cluster, with its own per-handle options. Any number of threads may use it
    at once. All handles on one cluster (from rdc_with(), rdc_readonly() and rdc_pin()) share
    its topology and its connections. */
@@ -162,6 +165,14 @@ typedef struct rdc_options rdc_options;
    RDC_ERR_INVALID at its position in the next reply of the pipeline. rdc_pipeline_free()
    takes effect when the call ends. */
 typedef struct rdc_pipeline rdc_pipeline;
+
+/* Commands of one client for an event loop. Used by one thread at a time, except by
+   rdc_queue_wake().
+
+   A logger that is called during rdc_queue_run() cannot use that queue: what it submits is not
+   executed, and the other functions return as for an empty queue. rdc_queue_free() takes effect
+   when the call ends. */
+typedef struct rdc_queue rdc_queue;
 
 /* A reply: a value or an error. Any number of threads may read it; one frees it. Elements
    are replies too, and belong to the reply that contains them. Functions on replies do no
@@ -438,6 +449,111 @@ void rdc_pipeline_clear(rdc_pipeline *pipeline);
 
 /* Frees a pipeline. Does nothing for NULL. */
 void rdc_pipeline_free(rdc_pipeline *pipeline);
+
+/* ---- Event loops ----------------------------------------------------------------------------- */
+
+/* Commands for a program that must not block. A queue takes commands and gives back their
+   replies; between the two, the program polls one descriptor, with whatever loop it has:
+
+   ```text
+   rdc_queue *queue = rdc_queue_new(client);
+   loop_watch_readable(loop, rdc_queue_fd(queue));
+
+   rdc_queue_command(queue, tag, argc, argv, lens);    any time
+
+   when the descriptor is readable:
+       rdc_queue_run(queue, 0);
+       while ((reply = rdc_queue_next(queue, &tag)) != NULL) {
+           ...
+           rdc_reply_free(reply);
+       }
+   ```
+
+   There are no callbacks and no threads. Nothing here blocks, except rdc_queue_run() with a
+   timeout. A queue executes commands as the other functions do: it follows redirections, retries,
+   reads from replicas and ends each command within the timeout of its client, counted from the
+   first run after its submission. Commands that are submitted between two runs are sent together.
+   Commands of one slot are executed in the order of their submission; only blocking commands
+   (BLPOP) and SCAN have no place in that order. Commands of different slots may complete in any
+   order.
+
+   A queue is used by one thread at a time. A client may have any number of queues, beside any
+   number of threads. A forked child cannot use a queue of its parent: its commands complete with
+   RDC_ERR_INTERRUPTED there.
+
+   Returns a new, empty queue of a client. Its commands are executed with the options of that
+   handle. The client may be closed first: commands then complete with RDC_ERR_CLOSED. Never
+   returns NULL. Free it with rdc_queue_free(). */
+rdc_queue *rdc_queue_new(const rdc_client *client);
+
+/* Submits a command; the arguments are those of rdc_command(), and are copied. `tag` is the
+   caller's and need not be unique: rdc_queue_next() returns it with the reply. Neither waits nor
+   sends. Never fails: what is wrong becomes the reply. */
+void rdc_queue_command(rdc_queue *queue,
+                       uint64_t tag,
+                       size_t argc,
+                       const char *const *argv,
+                       const size_t *lens);
+
+/* The same for one command that is encoded already, as for rdc_command_resp(). */
+void rdc_queue_resp(rdc_queue *queue, uint64_t tag, const char *resp, size_t len);
+
+/* The same for a command at nodes that the caller selects, as for rdc_command_to(). It has no place
+   in the order of a slot. */
+void rdc_queue_command_to(rdc_queue *queue,
+                          uint64_t tag,
+                          const char *where,
+                          size_t argc,
+                          const char *const *argv,
+                          const size_t *lens);
+
+/* Submits the commands of a pipeline, which is empty afterwards. Its reply is that of
+   rdc_pipeline_execute(): one ARRAY. The pipeline belongs to the same cluster as the queue, and is
+   executed with the options of its own client handle. */
+void rdc_queue_pipeline(rdc_queue *queue,
+                        uint64_t tag,
+                        rdc_pipeline *pipeline);
+
+/* The same inside MULTI and EXEC: see rdc_pipeline_execute_atomic(). */
+void rdc_queue_pipeline_atomic(rdc_queue *queue, uint64_t tag, rdc_pipeline *pipeline);
+
+/* The descriptor to poll for readability: with poll(), epoll, kqueue, libuv or any other loop. It
+   is readable if and only if rdc_queue_run() or rdc_queue_next() has something to do, for as long
+   as that is so (level-triggered): a command was submitted, a socket is ready, a deadline has
+   passed, or a reply waits to be taken. While commands are in flight, it may also be readable once
+   at the deadline of a command that has completed: the run then sets the timer to the next one. It
+   is the same for the whole life of the queue, which closes it. The program must neither read nor
+   close it. -1 if the queue is NULL or no descriptor was left; then each command completes at once
+   with that error. */
+int32_t rdc_queue_fd(const rdc_queue *queue);
+
+/* Does what can be done: connects, sends, receives, retries. Waits until a reply is complete, for
+   at most `timeout_ms` milliseconds: 0 does not wait, -1 sets no limit. Also returns when the queue
+   is empty, and after rdc_queue_wake(), rdc_interrupt() or rdc_close(). Returns the number of replies that wait to be taken. */
+int32_t rdc_queue_run(rdc_queue *queue,
+                      int32_t timeout_ms);
+
+/* The next complete reply, in the order of completion. Stores the tag of its command in `tag`,
+   which may be NULL. NULL if no reply is complete. The caller frees the reply. Does no I/O. */
+rdc_reply *rdc_queue_next(rdc_queue *queue, uint64_t *tag);
+
+/* Ends all commands with this tag that are not complete: each completes at once with
+   RDC_ERR_INTERRUPTED, or with the reply that it has by then. rdc_reply_sent() tells whether it may
+   have been executed. */
+void rdc_queue_cancel(rdc_queue *queue,
+                      uint64_t tag);
+
+/* The number of commands that have been submitted and whose replies have not been taken. */
+size_t rdc_queue_len(const rdc_queue *queue);
+
+/* Makes the descriptor readable, and a running rdc_queue_run() return. Any thread may call it, and
+   a signal handler. */
+void rdc_queue_wake(const rdc_queue *queue);
+
+/* Frees a queue. Commands that are not complete are given up: their connections are closed, so that
+   no reply reaches another command. Replies that were taken stay valid. Remove the descriptor from
+   the program's loop first. NULL is ignored. */
+void rdc_queue_free(rdc_queue *queue);
 
 /* ---- Replies --------------------------------------------------------------------------------- */
 

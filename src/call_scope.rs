@@ -1,9 +1,10 @@
 //! Calls inside calls: the logger and the wait callback run inside a call, and may call the library.
 //!
 //! Such a nested call ends by the deadline of the outer call. It must not wait for something that the outer call holds:
-//! a [`ThreadMark`] tells that the holder is the same thread.
+//! a [`ThreadMark`] tells that the holder is the same thread. A fiber has a mark of its own.
 
 use crate::deadline::Deadline;
+use crate::fiber::{current_fiber, on_thread_stack};
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,15 +22,21 @@ static CALLBACKS: AtomicU32 = AtomicU32::new(0);
 #[derive(Debug)]
 pub struct CallScope {
     outer: Deadline,
+    in_fiber: bool,
     /// It belongs to this thread: not `Send`.
     _thread: PhantomData<*const ()>,
 }
 
 impl CallScope {
-    /// `deadline` is that of the call.
-    pub fn enter(deadline: Deadline) -> CallScope {
+    /// `deadline` is that of the call, which may run in a fiber.
+    #[inline]
+    pub fn enter(deadline: Deadline, in_fiber: bool) -> CallScope {
         CallScope {
-            outer: DEADLINE.replace(deadline),
+            outer: match in_fiber {
+                false => DEADLINE.replace(deadline),
+                true => replace_deadline(deadline),
+            },
+            in_fiber,
             _thread: PhantomData,
         }
     }
@@ -37,8 +44,20 @@ impl CallScope {
 
 impl Drop for CallScope {
     fn drop(&mut self) {
-        DEADLINE.set(self.outer);
+        match self.in_fiber {
+            false => DEADLINE.set(self.outer),
+            true => {
+                replace_deadline(self.outer);
+            }
+        }
     }
+}
+
+/// Replaces the deadline of this thread's call. Not inlined: see [`fiber`](crate::fiber). The scope of a fiber's call is
+/// put aside while the fiber is suspended.
+#[inline(never)]
+pub fn replace_deadline(deadline: Deadline) -> Deadline {
+    DEADLINE.replace(deadline)
 }
 
 /// Runs a callback of the host program.
@@ -52,7 +71,7 @@ pub fn run_callback<T>(callback: impl FnOnce() -> T) -> T {
     }
     CALLBACKS.fetch_add(1, Ordering::Relaxed);
     let _running = Running;
-    callback()
+    on_thread_stack(callback)
 }
 
 /// The deadline of a new call: the earlier of `deadline` and that of the call that it is nested in.
@@ -69,13 +88,22 @@ fn limit_to_outer(deadline: Deadline) -> Deadline {
     deadline.min(DEADLINE.get())
 }
 
-/// Identifies a thread, until it ends.
+/// Identifies a thread or a fiber, until it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ThreadMark(usize);
+pub enum ThreadMark {
+    Thread(usize),
+    Fiber(usize),
+}
 
 impl ThreadMark {
+    #[inline(never)]
     pub fn current() -> ThreadMark {
-        ThreadMark(DEADLINE.with(|deadline| std::ptr::from_ref(deadline).addr()))
+        match current_fiber() {
+            Some(number) => ThreadMark::Fiber(number),
+            None => {
+                ThreadMark::Thread(DEADLINE.with(|deadline| std::ptr::from_ref(deadline).addr()))
+            }
+        }
     }
 }
 
@@ -88,9 +116,9 @@ mod tests {
     fn nested_call_is_limited_by_outer_deadline() {
         let (soon, late) = (Deadline::after(now(), 10), Deadline::after(now(), 1000));
         assert_eq!(limit_nested(late), late);
-        let scope = CallScope::enter(soon);
+        let scope = CallScope::enter(soon, false);
         let (longer, shorter) = run_callback(|| {
-            let nested = CallScope::enter(limit_nested(late));
+            let nested = CallScope::enter(limit_nested(late), false);
             let both = (limit_nested(late), limit_nested(Deadline::after(now(), 0)));
             drop(nested);
             both

@@ -76,6 +76,11 @@ impl Deadline {
         Deadline(time.0)
     }
 
+    /// The time of this deadline; `None` for [`Deadline::NEVER`].
+    pub fn time(self) -> Option<Time> {
+        (self != Deadline::NEVER).then_some(Time(self.0))
+    }
+
     /// `us` microseconds from `now`.
     pub fn after_us(now: Time, us: u64) -> Deadline {
         Deadline(now.0.saturating_add(us.saturating_mul(1_000)))

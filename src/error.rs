@@ -40,11 +40,13 @@ pub enum Code {
     Closed = 14,
     /// TLS failed: one side rejected the other's certificate, or the session broke.
     Tls = 15,
+    /// `queue_limit` commands are in the queue; nothing was sent.
+    QueueFull = 16,
 }
 
 impl Code {
     /// Every code, in numeric order.
-    pub const ALL: [Code; 16] = [
+    pub const ALL: [Code; 17] = [
         Code::Ok,
         Code::Server,
         Code::Invalid,
@@ -61,6 +63,7 @@ impl Code {
         Code::Internal,
         Code::Closed,
         Code::Tls,
+        Code::QueueFull,
     ];
 
     /// The word that begins the message of an error with this code.
@@ -82,6 +85,7 @@ impl Code {
             Code::Internal => "INTERNAL",
             Code::Closed => "CLOSED",
             Code::Tls => "TLS",
+            Code::QueueFull => "QUEUE_FULL",
         }
     }
 

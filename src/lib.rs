@@ -7,6 +7,7 @@ pub mod config;
 pub mod deadline;
 pub mod error;
 pub mod ffi;
+pub mod fiber;
 pub mod log;
 pub mod net;
 pub mod random;

@@ -24,8 +24,14 @@ pub fn set(logger: Option<Logger>, level: i32) {
 /// Logs a message, which is built only if a logger takes this level. Must be called with no lock
 /// held: the logger may call the library.
 pub fn log(level: i32, message: impl FnOnce() -> String) {
-    if let Some(logger) = LOGGER.load_full().filter(|logger| level <= logger.1) {
+    if let Some(logger) = logger().filter(|logger| level <= logger.1) {
         let message = message();
         run_callback(|| logger.0(level, &message));
     }
+}
+
+/// Not inlined: see [`fiber`](crate::fiber).
+#[inline(never)]
+fn logger() -> Option<Arc<(Logger, i32)>> {
+    LOGGER.load_full()
 }

@@ -59,15 +59,19 @@ fn seeded() -> StdRng {
     })
 }
 
+/// Not inlined: see [`fiber`](crate::fiber).
 impl RngCore for ThreadRng {
+    #[inline(never)]
     fn next_u32(&mut self) -> u32 {
         with_generator(StdRng::next_u32)
     }
 
+    #[inline(never)]
     fn next_u64(&mut self) -> u64 {
         with_generator(StdRng::next_u64)
     }
 
+    #[inline(never)]
     fn fill_bytes(&mut self, bytes: &mut [u8]) {
         with_generator(|rng| rng.fill_bytes(bytes));
     }

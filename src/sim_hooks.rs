@@ -91,16 +91,31 @@ mod inside {
         /// Nanoseconds.
         fn now(&self) -> u64;
         fn random(&self) -> u64;
+        /// How long a fiber waits before it calls `resolve`, which waits by itself in a thread.
+        fn resolve_delay(&self) -> Duration;
         fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
         fn connect(&self, fd: RawFd, to: SocketAddr) -> io::Result<()>;
         fn error_of(&self, fd: RawFd) -> Option<io::Error>;
         fn send(&self, fd: RawFd, bytes: &[u8]) -> io::Result<usize>;
         fn recv(&self, fd: RawFd, room: usize, wait: Wait) -> io::Result<Vec<u8>>;
         fn has_news(&self, fd: RawFd) -> bool;
+        /// A socket, an event, a timer or an epoll is closed.
         fn closed(&self, fd: RawFd);
         fn poll(&self, fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<usize>;
         fn fire(&self, event: RawFd);
         fn clear(&self, event: RawFd);
+        /// `change` is that of epoll_ctl(2).
+        fn change_epoll(
+            &self,
+            epoll: RawFd,
+            change: libc::c_int,
+            fd: RawFd,
+            events: i16,
+        ) -> io::Result<()>;
+        /// The ready descriptors of an epoll and their events.
+        fn wait_epoll(&self, epoll: RawFd, timeout: Option<Duration>) -> Vec<(RawFd, i16)>;
+        /// Makes a timer readable from this time on, or never.
+        fn set_timer(&self, timer: RawFd, at: Option<u64>);
         /// Sleeps on the futex word at this address.
         fn futex_wait(&self, word: usize, timeout: Option<Duration>);
         /// Wakes up to `count` threads that sleep on it.
@@ -116,7 +131,8 @@ mod inside {
         static CURRENT: RefCell<Option<Rc<dyn Simulator>>> = const { RefCell::new(None) };
     }
 
-    /// The simulator of this thread, if it has one.
+    /// The simulator of this thread, if it has one. Not inlined: see [`fiber`](crate::fiber).
+    #[inline(never)]
     pub fn current() -> Option<Rc<dyn Simulator>> {
         // A thread that is ending may have dropped its thread-local storage.
         CURRENT

@@ -10,7 +10,7 @@ use crate::cluster::execute::{ExecPolicy, RoutedCommand, Target};
 use crate::cluster::reads::ReadConsistency;
 use crate::cluster::state::{Core, ProcessState, VIEWS_PER_REFRESH, count};
 use crate::config::{Config, Credentials, ReadFrom};
-use crate::deadline::now;
+use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::{Call, CancelFlag, ConnectionKind, Peer};
 use crate::resp::{CommandBody, EncodedPrefix, Kind, Reply, Value, flag, parse_command};
@@ -30,7 +30,9 @@ pub struct Client {
     cancel_flag: CancelFlag,
     /// Why the client could not be created, or did not connect then.
     error: Option<Error>,
-    pin: Option<PinnedConnection>,
+    pin: Option<Arc<PinnedConnection>>,
+    /// When the only command of this handle was submitted to a queue.
+    submitted: Option<Time>,
 }
 
 fn policy(config: &Config) -> ExecPolicy {
@@ -87,6 +89,7 @@ impl Client {
             cancel_flag: CancelFlag::default(),
             error: Some(error),
             pin: None,
+            submitted: None,
         }
     }
 
@@ -109,6 +112,7 @@ impl Client {
             cancel_flag: CancelFlag::default(),
             error: None,
             pin: None,
+            submitted: None,
         }
     }
 
@@ -145,8 +149,37 @@ impl Client {
             Err(error) => return Client::failed(error),
         };
         let mut client = Client::of(core, self.config.clone());
-        client.pin = Some(PinnedConnection::new(key_slot(key)));
+        client.pin = Some(Arc::new(PinnedConnection::new(key_slot(key))));
         client
+    }
+
+    /// A handle for one command of a queue, which was submitted at this time: it runs in a fiber, and can be cancelled
+    /// alone.
+    pub(super) fn for_task(&self, submitted: Time) -> Client {
+        Client {
+            core: self.core.clone(),
+            config: self.config.clone(),
+            policy: self.policy,
+            consistency: self.consistency.clone(),
+            cancel_flag: CancelFlag::default(),
+            error: self.error.clone(),
+            pin: self.pin.clone(),
+            submitted: Some(submitted),
+        }
+    }
+
+    /// Ends the command of a queue.
+    pub(super) fn interrupt_task(&self) {
+        self.cancel_flag.interrupt();
+    }
+
+    /// Changes whenever the calls of this handle must end.
+    pub(super) fn cancels(&self) -> u32 {
+        self.cancel_flag.cancels()
+    }
+
+    pub(super) fn close_task(&self) {
+        self.cancel_flag.close();
     }
 
     /// Replaces the credentials of all handles of the cluster. See [`CredentialStore`](crate::net::CredentialStore).
@@ -205,13 +238,38 @@ impl Client {
     /// A call that begins now. `blocking_ms` is how long the command asks the server to block.
     #[inline]
     fn call<'a>(&'a self, process: &'a ProcessState, blocking_ms: u64) -> Call<'a> {
+        if let Some(submitted) = self.submitted {
+            return self.call_in_fiber(process, blocking_ms, submitted);
+        }
+        self.call_since(now(), process, blocking_ms)
+    }
+
+    #[inline]
+    fn call_since<'a>(
+        &'a self,
+        began: Time,
+        process: &'a ProcessState,
+        blocking_ms: u64,
+    ) -> Call<'a> {
         Call::new(
-            now(),
+            began,
             self.policy.timeout_ms.saturating_add(blocking_ms),
             self.policy.attempt_ms.saturating_add(blocking_ms),
             &self.cancel_flag,
             &process.wakers,
         )
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn call_in_fiber<'a>(
+        &'a self,
+        process: &'a ProcessState,
+        blocking_ms: u64,
+        submitted: Time,
+    ) -> Call<'a> {
+        let call = self.call_since(submitted, process, blocking_ms);
+        call.in_fiber().with_start(now())
     }
 
     #[inline]
@@ -308,7 +366,9 @@ impl Client {
             let process = core.process();
             let topology = process.topology.load();
             let (slot, read) = (topology.key_space().slot(key), access == Access::Read);
-            let call = self.call(process, 0).early(allows_early_send(row));
+            // No queue calls this.
+            let call = self.call_since(now(), process, 0);
+            let call = call.early(allows_early_send(row));
             let call = call.of_command(row.name).repeatable(read);
             let routed = || RoutedCommand::new(body, row.name, Target::Slot(slot), read);
             if read && self.policy.read_from != ReadFrom::Primary {
@@ -456,6 +516,26 @@ impl Client {
             core.refresh_now(process, &call, VIEWS_PER_REFRESH)?;
             Ok(Box::new(Reply::of(Value::ok())))
         })
+    }
+
+    /// Whether the two handles share topology and connections.
+    pub(super) fn is_of_same_cluster(&self, other: &Client) -> bool {
+        match (&self.core, &other.core) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            // Such a client cannot execute anything.
+            _ => true,
+        }
+    }
+
+    /// Connects, if the client is not connected.
+    pub(super) fn connect(&self) -> Result<()> {
+        let core = self.ready()?;
+        self.context(core).connect()
+    }
+
+    /// The slot of a pinned handle.
+    pub(super) fn pinned_slot(&self) -> Option<u16> {
+        self.pin.as_ref().map(|pin| pin.slot())
     }
 
     pub(super) fn is_pinned(&self) -> bool {

@@ -40,7 +40,7 @@ pub fn dispatch(
             scan::scan(&context.reading_from_primaries(), command.args)?
         }
         Route::FanOut(nodes, merge) => {
-            let targets = targets(&context.process.topology.load(), nodes, merge)?;
+            let targets = targets(&context.process.load_topology(), nodes, merge)?;
             fan_out(context, targets.into_iter().map(routed).collect(), merge)?
         }
         Route::Split(groups, merge) => split(context, command, &groups, merge),
@@ -59,7 +59,7 @@ pub fn dispatch_to(
     let body = command.marked(CommandBody::Args(command.args));
     let read = module_commands::permit(context, command)? == Access::Read;
     let routed = |target| RoutedCommand::new(body, command.name(), target, read);
-    match select_nodes(selector, &context.process.topology.load())? {
+    match select_nodes(selector, &context.process.load_topology())? {
         SelectedNodes::One(target) => Ok(context.run_one(routed(target))),
         SelectedNodes::Several(peers) => {
             let targets = peers.into_iter().map(Target::Peer);

@@ -24,7 +24,7 @@ struct Explanation<'a> {
 /// A map of the command's properties, the nodes that may serve it, and why the other nodes do not.
 pub fn explain(context: &ExecContext<'_>, args: &[&[u8]]) -> Reply {
     let command = classify(args);
-    let topology = context.process.topology.load();
+    let topology = context.process.load_topology();
     let permitted = is_permitted(context.config, &command);
     let mut positions = Vec::new();
     let route = command

@@ -14,6 +14,7 @@ mod pinned_state;
 mod pipeline;
 mod pipeline_deferred;
 mod pipeline_waits;
+mod queue;
 mod reads;
 mod scan;
 mod split;
@@ -22,4 +23,5 @@ mod transaction;
 
 pub use client::Client;
 pub use pipeline::Pipeline;
+pub use queue::{Queue, Wake};
 pub use state::statistics;

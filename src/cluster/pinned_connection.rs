@@ -39,6 +39,7 @@ impl PinnedConnection {
 
     /// The state of this process. A forked child neither locks nor frees its parent's state; what the parent has begun is
     /// lost to the child.
+    #[inline(never)]
     fn state_of(&self, process: i32) -> Arc<PinnedState> {
         let current = self.shared.load_full();
         if current.process == process {
@@ -233,7 +234,7 @@ impl PinnedConnection {
 
     fn open(&self, context: &ExecContext<'_>) -> Result<HeldConnection> {
         let call = &context.call;
-        let topology = context.process.topology.load();
+        let topology = context.process.load_topology();
         let primary = topology.shard(self.slot).and_then(|s| s.primary.clone());
         drop(topology);
         let Some(primary) = primary else {

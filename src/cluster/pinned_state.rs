@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::{Call, Connection, POLL_INTERVAL, Peer};
 use crate::resp::Origin;
 use crate::route::{Classified, StateChange, StateEffect, StatePart, StateParts};
-use crate::sync::{Condvar, Mutex, lock, notify_one, wait};
+use crate::sync::{Condvar, Mutex, lock, notify_one};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -119,7 +119,7 @@ impl<'a> CallGuard<'a> {
                     "another thread is using this pinned handle",
                 ));
             }
-            state = wait(&shared.idle, &shared.state, state, left.min(POLL_INTERVAL));
+            state = call.wait_on(&shared.idle, &shared.state, state, left.min(POLL_INTERVAL));
             // The wait callback is called with no lock held.
             drop(state);
             call.check_cancelled()?;

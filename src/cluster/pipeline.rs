@@ -141,6 +141,26 @@ impl Pipeline {
         self.bytes.clear(MAX_KEPT_BYTES);
     }
 
+    /// Takes the commands, and leaves this pipeline empty.
+    pub fn take_commands(&mut self) -> Pipeline {
+        let empty = Pipeline::new(self.client.clone());
+        std::mem::replace(self, empty)
+    }
+
+    /// The slots of its commands, as far as they are known.
+    pub(super) fn slots(&self) -> impl Iterator<Item = u16> {
+        let groups = self.split_commands.iter().map(|split| &split.groups);
+        let split = groups.flat_map(|groups| groups.iter().map(|(slot, _)| slot));
+        let single = self
+            .queued
+            .iter()
+            .filter_map(|command| match command.route {
+                QueuedRoute::Slot(slot) | QueuedRoute::Primary(slot) => Some(slot),
+                _ => None,
+            });
+        single.chain(split)
+    }
+
     /// Queues a command. An invalid command is answered with an error at its position.
     pub fn command(&mut self, args: &[&[u8]]) {
         if self.key_space.is_none() && !args.is_empty() && !self.client.is_pinned() {
@@ -332,7 +352,7 @@ impl Pipeline {
         if !self.is_simple {
             self.route_waits();
         }
-        let topology = context.process.topology.load_full();
+        let topology = context.process.load_whole_topology();
         let mut commands = Vec::new();
         let fan_outs = self.routed_commands(&topology, &mut commands);
         let mut reply = context.run_many(&mut commands);

@@ -37,11 +37,17 @@ impl Pipeline {
             context.connect()?;
             spent = context.call.elapsed(now());
         }
-        let key_space = Some(self.client.key_space());
-        if self.key_space != key_space {
-            self.reroute(key_space);
-        }
+        self.route_in(self.client.key_space());
         Ok(spent)
+    }
+
+    /// Routes the commands if they were queued for another key space. Returns whether they were.
+    pub(super) fn route_in(&mut self, key_space: KeySpace) -> bool {
+        let is_new = self.key_space != Some(key_space);
+        if is_new {
+            self.reroute(Some(key_space));
+        }
+        is_new
     }
 
     /// Queues all commands again: there was no topology then, or a cluster has taken the place of a server.

@@ -37,7 +37,7 @@ pub fn scan(context: &ExecContext<'_>, args: &[&[u8]]) -> Result<Box<Reply>> {
         Page::Failed(reply) => return Ok(reply),
         Page::None => empty_page(),
     };
-    let is_done = step.progress.next_step(&process.topology.load()) == ScanStep::Done;
+    let is_done = step.progress.next_step(&process.load_topology()) == ScanStep::Done;
     let mut scans = lock(&process.scans);
     let next = if is_done {
         scans.remove(cursor);
@@ -96,7 +96,7 @@ impl Step<'_> {
     /// Repeats until there is a page; mostly once.
     fn page(&mut self) -> Result<Page> {
         loop {
-            let topology = self.context.process.topology.load();
+            let topology = self.context.process.load_topology();
             let page = match self.progress.next_step(&topology) {
                 ScanStep::Done => return Ok(Page::None),
                 ScanStep::Unserved(slot) => {
@@ -122,7 +122,7 @@ impl Step<'_> {
             self.filter_page(&mut reply, answer)?;
             // After the last page of a node its report ends the walk. If that fails, the next step repeats
             // it: the page is not lost.
-            let topology = self.context.process.topology.load();
+            let topology = self.context.process.load_topology();
             if self.progress.next_step(&topology) == ScanStep::EndWalk {
                 let _ = self.end_walk();
             }
@@ -224,7 +224,7 @@ impl Step<'_> {
             WalkTarget::Slot(slot) => Ok(Target::Primary(*slot)),
             WalkTarget::Node(id, address) => {
                 let process = self.context.process;
-                let topology = process.topology.load();
+                let topology = process.load_topology();
                 let node = topology.nodes.iter().find(|node| *node.id == **id);
                 let peer = node.map(|node| node.peer.clone());
                 let at = |address| process.peer(address);
@@ -238,7 +238,7 @@ impl Step<'_> {
     fn walked_node(&self) -> Option<Target> {
         let process = self.context.process;
         let walk = self.progress.walk()?;
-        let topology = process.topology.load();
+        let topology = process.load_topology();
         let address = Address::parse(&walk.node).ok()?;
         if let Some(slot) = topology.first_slot_of(&address) {
             return Some(Target::Primary(slot));

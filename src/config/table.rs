@@ -520,6 +520,10 @@ static TABLE: &[OptionRow] = &[
         "Maximum memory of all replies being received, over all threads and pipelines of a client and its \
          derived handles. A reply that exceeds it is an error, and its connection is closed. 0 sets no bound.")
     .unit("bytes"),
+    number!(queue_limit: usize, 0, 1 << 30, "100000",
+        "Maximum number of commands in a queue (rdc_queue) that have been submitted and whose replies have not been \
+         taken. Further ones complete with RDC_ERR_QUEUE_FULL. 0 sets no bound.")
+    .per_handle(),
     number!(keepalive_ms: u64, 0, DAY_MS, "30000",
         "Idle time after which TCP keepalive probes a connection. 0 turns it off.")
     .unit("ms"),

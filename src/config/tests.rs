@@ -469,6 +469,7 @@ fn default_options_have_documented_values() {
         ("max_reply_depth", "32"),
         ("max_nodes", "16384"),
         ("max_memory_bytes", "4294967296"),
+        ("queue_limit", "100000"),
         ("keepalive_ms", "30000"),
         ("tls_ca_file", ""),
         ("tls_cert_file", ""),
@@ -732,7 +733,8 @@ fn only_per_handle_options_can_be_changed_later() {
             "retry_writes",
             "split_writes",
             "trust_module_flags",
-            "database"
+            "database",
+            "queue_limit"
         ]
     );
     let mut config = Config::from_url("redis://h").unwrap();

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use std::ffi::{CStr, c_char};
+use std::mem::MaybeUninit;
 
 /// RDC_NTS: the string is NUL-terminated.
 pub const NTS: usize = usize::MAX;
@@ -103,11 +104,14 @@ pub unsafe fn with_args<T>(
         }
     };
     if argc <= STACK_ARGS {
-        let mut args: [&[u8]; STACK_ARGS] = [&[]; STACK_ARGS];
+        // Not initialized first: that would take longer than the rest.
+        let mut args = [MaybeUninit::<&[u8]>::uninit(); STACK_ARGS];
         for (i, entry) in args.iter_mut().enumerate().take(argc) {
-            *entry = arg(i)?;
+            entry.write(arg(i)?);
         }
-        return f(&args[..argc]);
+        // SAFETY: the first `argc` entries have been written, and `MaybeUninit` has the layout of its content.
+        let args = unsafe { std::slice::from_raw_parts(args.as_ptr().cast::<&[u8]>(), argc) };
+        return f(args);
     }
     let mut args: Vec<&[u8]> = Vec::with_capacity(argc.min(MAX_RESERVED_ARGS));
     for i in 0..argc {

@@ -64,6 +64,8 @@ pub const RDC_ERR_INTERNAL: i32 = 13;
 pub const RDC_ERR_CLOSED: i32 = 14;
 /// TLS failed: one side rejected the certificate of the other, or the session broke.
 pub const RDC_ERR_TLS: i32 = 15;
+/// The queue holds `queue_limit` commands; nothing was sent.
+pub const RDC_ERR_QUEUE_FULL: i32 = 16;
 
 const _: () = assert!(
     RDC_STRING == Kind::String as i32
@@ -97,4 +99,5 @@ const _: () = assert!(
         && RDC_ERR_INTERNAL == Code::Internal as i32
         && RDC_ERR_CLOSED == Code::Closed as i32
         && RDC_ERR_TLS == Code::Tls as i32
+        && RDC_ERR_QUEUE_FULL == Code::QueueFull as i32
 );

@@ -122,6 +122,7 @@ pub extern "C" fn rdc_error_name(error: i32) -> *const c_char {
         Some(Code::Internal) => c"INTERNAL",
         Some(Code::Closed) => c"CLOSED",
         Some(Code::Tls) => c"TLS",
+        Some(Code::QueueFull) => c"QUEUE_FULL",
         None => c"UNKNOWN",
     };
     name.as_ptr()

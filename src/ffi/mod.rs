@@ -17,6 +17,7 @@ pub mod client;
 pub mod command;
 pub mod introspect;
 pub mod pipeline;
+pub mod queue;
 pub mod reply;
 
 // A client handle is a pointer that contains a 32-bit index and a 32-bit generation.

@@ -113,6 +113,19 @@ pub unsafe extern "C" fn rdc_pipeline_new(client: *const rdc_client) -> *mut rdc
     Box::into_raw(Box::new(rdc_pipeline::new(client)))
 }
 
+/// Takes the commands of a pipeline, which is empty afterwards.
+///
+/// # Safety
+/// Header rules 1 and 4.
+pub(super) unsafe fn take_commands(pipeline: *mut rdc_pipeline) -> Result<Pipeline> {
+    if pipeline.is_null() {
+        return Err(Error::invalid("pipeline is NULL"));
+    }
+    // SAFETY: the rules above.
+    let mut guard = unsafe { BusyGuard::enter(pipeline) }?;
+    Ok(guard.pipeline().take_commands())
+}
+
 /// Appends the commands that `f` adds. An error or a panic of `f` becomes an error at the command's
 /// position, so that later commands keep their positions.
 ///

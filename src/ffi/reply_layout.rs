@@ -20,6 +20,7 @@ pub fn into_raw(mut reply: Box<Reply>) -> *mut rdc_reply {
         if root.flags & flag::OK != 0
             && let Some(origin) = reply.origin.take()
         {
+            reply.free();
             let origin = Arc::into_raw(origin);
             // SAFETY: the pointer comes from the Arc above.
             return unsafe { &raw const (*origin).ok }.cast_mut().cast();
@@ -27,6 +28,7 @@ pub fn into_raw(mut reply: Box<Reply>) -> *mut rdc_reply {
         if root.kind == Kind::Nil
             && let Some(origin) = reply.origin.take()
         {
+            reply.free();
             let origin = Arc::into_raw(origin);
             // SAFETY: the pointer comes from the Arc above.
             return unsafe { &raw const (*origin).nil }.cast_mut().cast();
@@ -236,5 +238,6 @@ pub unsafe fn free(reply: *mut rdc_reply) {
         return;
     }
     // SAFETY: any other root is the field `root` of a boxed Reply.
-    drop(unsafe { Box::from_raw(reply.byte_sub(offset_of!(Reply, root)).cast::<Reply>()) });
+    let reply = unsafe { Box::from_raw(reply.byte_sub(offset_of!(Reply, root)).cast::<Reply>()) };
+    reply.free();
 }

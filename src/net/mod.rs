@@ -33,4 +33,8 @@ pub use pool::TryAcquire;
 pub use sys::{
     DescriptorRegistry, OUT, PollFd, PthreadCancelDisabled, Recv, interest, process_number,
 };
-pub use wait::{Attempt, Call, CancelFlag, POLL_INTERVAL, Wakers, no_answer, set_wait_callback};
+pub use sys::{close, fire, new_event};
+pub use wait::{
+    Attempt, Call, CancelFlag, POLL_INTERVAL, TaskNumber, TaskSet, Wakers, no_answer,
+    set_wait_callback,
+};

@@ -19,7 +19,7 @@ pub use double::parse_double;
 pub use encode::{CommandBody, EncodedPrefix, encode_command, encode_with_prefix};
 pub use origin::{OK_TEXT, Origin};
 pub use parse_command::parse_command;
-pub use reply::{INLINE_TEXT, Reply};
+pub use reply::{INLINE_TEXT, Reply, ReplyPool};
 pub use value::{Kind, NodeValue, Value, chunk_tag, flag};
 pub use value_list::{BLOCK_LEN, Block, Element, ValueList};
 pub use view::View;

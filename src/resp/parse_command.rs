@@ -41,6 +41,12 @@ pub fn parse_command<'a>(bytes: &'a [u8], at: usize, args: &mut Vec<&'a [u8]>) -
 
 /// Parses "<sign><digits>\r\n". Returns the number and the index after it.
 fn parse_length(bytes: &[u8], at: usize, sign: u8) -> Result<(usize, usize)> {
+    // Most have one digit.
+    if let Some([first, digit @ b'0'..=b'9', b'\r', b'\n']) = bytes.get(at..at + 4)
+        && *first == sign
+    {
+        return Ok((usize::from(digit - b'0'), at + 4));
+    }
     let expected = |found: &str| {
         Error::invalid(format_args!(
             "expected {:?} and a length at byte {at} of the RESP buffer, found {found}",

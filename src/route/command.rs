@@ -139,6 +139,15 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether a command with one key can share its connection with any others, as far as its row tells.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.only_key != 0
+            && matches!(self.block, Block::Never)
+            && !self.flags.has(Flag::Secret)
+            && !self.flags.has(Flag::Connection)
+    }
+
     pub(super) const fn new(
         id: u16,
         parent: Option<u16>,

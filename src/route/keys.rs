@@ -8,11 +8,17 @@ use crate::error::Error;
 /// Checks the number of arguments.
 #[inline]
 pub fn check(row: &Row, args: &[&[u8]]) -> Result<(), Error> {
-    let needed = usize::from(row.arity.unsigned_abs());
-    if args.len() == needed || (row.arity < 0 && args.len() > needed) {
-        return Ok(());
+    match has_valid_count(row, args) {
+        true => Ok(()),
+        false => Err(wrong_count(row, args)),
     }
-    Err(wrong_count(row, args))
+}
+
+/// Whether a command has as many arguments as its row says.
+#[inline]
+pub fn has_valid_count(row: &Row, args: &[&[u8]]) -> bool {
+    let needed = usize::from(row.arity.unsigned_abs());
+    args.len() == needed || (row.arity < 0 && args.len() > needed)
 }
 
 #[cold]

@@ -29,7 +29,7 @@ pub use connection_state::{StateChange, StateEffect, StatePart, StateParts};
 pub use find::find;
 pub use key_groups::KeyGroups;
 pub use key_spec::{KeyAccess, KeySpec};
-pub use keys::{check, each_key, first_key};
+pub use keys::{check, each_key, first_key, has_valid_count};
 pub use merge::{Merge, merge};
 pub use missing_key::may_be_missing_key;
 pub use recovery::{

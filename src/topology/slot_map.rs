@@ -452,3 +452,5 @@ impl Topology {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub use tests::topology;

@@ -12,6 +12,7 @@ const SOURCES: &[&str] = &[
     "client",
     "command",
     "pipeline",
+    "queue",
     "reply",
     "introspect",
     "callbacks",
@@ -35,8 +36,8 @@ const PREAMBLE: &str = "\
  *    passed in are copied. Strings that are returned belong to the handle they came from, and have
  *    a NUL after the last byte. The length RDC_NTS means that the string is NUL-terminated.
  *    Strings without a length parameter are NUL-terminated.
- * 4. Any number of threads may use a client at once. A pipeline or an options handle is used by
- *    one thread at a time. Any number of threads may read a reply; one frees it.
+ * 4. Any number of threads may use a client at once. A pipeline, a queue or an options handle is used
+ *    by one thread at a time. Any number of threads may read a reply; one frees it.
  *
  * Every call that uses the network ends within its timeout. The library starts no threads,
  * installs no signal handlers and prints nothing. A forked child may go on using its handles.
@@ -278,6 +279,9 @@ const CONTRACT: &str = "rdc_create rdc_create_with rdc_client_error rdc_with rdc
     rdc_incrby rdc_pexpire rdc_pipeline_new rdc_pipeline_command rdc_pipeline_resp \
     rdc_pipeline_get rdc_pipeline_set rdc_pipeline_set_px rdc_pipeline_del rdc_pipeline_len \
     rdc_pipeline_execute rdc_pipeline_execute_atomic rdc_pipeline_clear rdc_pipeline_free \
+    rdc_queue_new rdc_queue_command rdc_queue_command_to rdc_queue_resp rdc_queue_pipeline rdc_queue_pipeline_atomic \
+    rdc_queue_fd rdc_queue_run rdc_queue_next rdc_queue_cancel rdc_queue_len rdc_queue_wake \
+    rdc_queue_free \
     rdc_reply_type rdc_reply_error rdc_reply_str rdc_reply_len rdc_reply_int rdc_reply_double \
     rdc_reply_at rdc_reply_find rdc_reply_node rdc_reply_sent rdc_reply_read \
     rdc_reply_read_array rdc_reply_free rdc_topology rdc_stats rdc_refresh rdc_key_slot \

@@ -250,7 +250,7 @@ impl ExecState<'_> {
                 count(&stats.moved);
                 peer.record_success();
                 // A primary that another node of its shard has replaced has given no key away.
-                if !self.process.topology.load().is_in_shard_of(*slot, to) {
+                if !self.process.load_topology().is_in_shard_of(*slot, to) {
                     migrating.mark([*slot], now());
                 }
                 self.core.patch(self.process, *slot, to);
@@ -266,7 +266,7 @@ impl ExecState<'_> {
 
     /// Whether the topology is a server that is no cluster, and a refresh would find that it has become one.
     fn follows_cluster(&self) -> bool {
-        self.core.config.cluster == ClusterMode::Auto && self.process.topology.load().standalone
+        self.core.config.cluster == ClusterMode::Auto && self.process.load_topology().standalone
     }
 
     /// Replaces the digest in a command by the script itself; false if the script is not known.

@@ -1,6 +1,7 @@
 //! The state of a call over its rounds.
 
 use super::exec_policy::ExecPolicy;
+use super::reply_sink::ReplySink;
 use super::routed_command::RoutedCommand;
 use crate::cluster::reads::ReadConsistency;
 use crate::cluster::state::{Core, ProcessState, count};
@@ -45,6 +46,8 @@ pub(super) struct ExecState<'c> {
     pub(super) missed_replicas: Cell<bool>,
     /// The address of the peer that this call has probed and sends a command to; 0 for none.
     pub(super) probing: Cell<usize>,
+    /// Where the answers go one by one.
+    pub(super) sink: Option<&'c dyn ReplySink>,
 }
 
 impl<'c> ExecState<'c> {
@@ -73,6 +76,7 @@ impl<'c> ExecState<'c> {
             redirect_loops: 0,
             missed_replicas: Cell::new(false),
             probing: Cell::new(0),
+            sink: None,
         }
     }
 
@@ -148,7 +152,7 @@ impl<'c> ExecState<'c> {
         let reserve = match open.count() {
             0 | 1 => reserve,
             n => {
-                let nodes = self.process.topology.load().nodes.len();
+                let nodes = self.process.load_topology().nodes.len();
                 reserve.max(release_time(0, n.min(nodes)))
             }
         };

@@ -6,6 +6,7 @@
 //! result. A shard that no call reads from is never probed.
 
 use super::node_batch::{NodeBatch, send_and_receive};
+use super::reply_sink::RoundSink;
 use super::routed_command::{RoutedCommand, Target};
 use crate::cluster::reads::ReadConsistency;
 use crate::cluster::state::{Core, ProcessState, count};
@@ -224,7 +225,8 @@ fn query_replication(peers: &[Arc<Peer>], call: &Call<'_>) -> Vec<Result<Replica
         .collect();
     let mut reply = Reply::default();
     reply.node_values = vec![NodeValue::NIL; peers.len()];
-    send_and_receive(&mut batches, &commands, &mut reply, call);
+    let sink = RoundSink::default();
+    send_and_receive(&mut batches, &commands, &mut reply, call, sink);
     peers
         .iter()
         .enumerate()

@@ -2,13 +2,14 @@
 //! open what has to be sent again. The loop ends when no command is open or the call has timed out. A
 //! single command is an execution of one.
 //!
-//! From the bottom up: `routed_command`, `node_batch` and `freshness_probe`; `exec_state`, which the
+//! From the bottom up: `routed_command`, `reply_sink`, `node_batch` and `freshness_probe`; `exec_state`, which the
 //! files above extend; the choice of a node (`node_probe`, `primary_selection`, `replica_selection`,
 //! `node_selection`, `batch_assignment`); the outcome of a round (`check_freshness`, `retry`,
-//! `redirect`, `prelude_replies`, `error_reply`, `multi_probe`, `slot_order`, `waits`, `outcomes`); and the loop.
+//! `redirect`, `prelude_replies`, `error_reply`, `multi_probe`, `slot_order`, `waits`, `outcomes`, `deliver`); and the loop.
 
 mod batch_assignment;
 mod check_freshness;
+mod deliver;
 mod destination;
 mod error_reply;
 mod exec_policy;
@@ -24,6 +25,7 @@ mod prelude_replies;
 mod primary_selection;
 mod redirect;
 mod replica_selection;
+mod reply_sink;
 mod retry;
 mod routed_command;
 mod slot_order;
@@ -32,6 +34,7 @@ mod waits;
 
 pub use exec_policy::ExecPolicy;
 pub use pending_reply::PendingReply;
+pub use reply_sink::ReplySink;
 pub use routed_command::{RoutedCommand, Target};
 
 use crate::call_scope::CallScope;
@@ -74,13 +77,30 @@ impl<'c> Execution<'c> {
         Execution {
             state: ExecState::new(core, process, policy, consistency, call),
             _uncancelled: PthreadCancelDisabled::begin(),
-            _scope: CallScope::enter(call.deadline),
+            _scope: CallScope::enter(call.deadline, call.in_fiber),
         }
     }
 
     /// Runs all commands. Their answers are stored in `reply`: as its root if it was made without
     /// answers, else as one answer for each command.
     pub fn run(mut self, commands: &mut [RoutedCommand<'_>], reply: &mut PendingReply) {
+        self.run_rounds(commands, reply);
+        self.finish();
+    }
+
+    /// Runs several commands, whose answers go to a sink one by one.
+    pub fn run_into(mut self, sink: &'c dyn ReplySink, commands: &mut [RoutedCommand<'_>]) {
+        self.state.sink = Some(sink);
+        let mut reply = Box::<Reply>::default();
+        reply.node_values = vec![NodeValue::NIL; commands.len()];
+        let mut reply = Some(reply);
+        self.run_rounds(commands, &mut reply);
+        self.state.deliver_rest(commands.len(), &mut reply);
+        self.finish();
+    }
+
+    #[inline]
+    fn run_rounds(&mut self, commands: &mut [RoutedCommand<'_>], reply: &mut PendingReply) {
         if self.state.policy.read_from != ReadFrom::Primary {
             self.state.seed = rng().random();
             if commands.len() > 1 {
@@ -92,7 +112,8 @@ impl<'c> Execution<'c> {
             self.state.redirect_loops = 0;
             self.state.refresh = false;
             {
-                let topology = self.state.process.topology.load();
+                let is_in_fiber = self.state.call.in_fiber;
+                let topology = self.state.process.load_topology_in(is_in_fiber);
                 match commands {
                     [command] if !command.is_asking() && command.preludes == 0 => {
                         if command.is_pending {
@@ -109,8 +130,13 @@ impl<'c> Execution<'c> {
                 break;
             }
         }
+        self.state.record_session(commands);
+    }
+
+    /// Refreshes the topology if the commands have shown that it is outdated.
+    #[inline]
+    fn finish(&self) {
         let state = &self.state;
-        state.record_session(commands);
         if state.topology_outdated
             || (state.consistency.is_some() && state.is_replica_refresh_due())
         {
@@ -129,7 +155,7 @@ impl<'c> Execution<'c> {
         let mut reply = None;
         let kind = self.state.policy.kind.at_primary();
         let destination = Destination::of_node(node, false, kind);
-        let topology = self.state.process.topology.load();
+        let topology = self.state.process.load_topology();
         let mut pending = PendingCommand::new(&mut command, 0, &mut reply);
         self.handle_result(&mut pending, result, &destination, &topology);
         drop(topology);
@@ -168,7 +194,9 @@ impl<'c> Execution<'c> {
             None => {
                 let attempt = call.attempt_at(call.began);
                 let peer = destination.peer;
-                peer.call(destination.kind, &command.body(), attempt)
+                // The choice of the node may have taken time, and the call may have been cancelled meanwhile.
+                let ready = if call.in_fiber { call.check() } else { Ok(()) };
+                ready.and_then(|()| peer.call(destination.kind, &command.body(), attempt))
             }
             Some(_) => state.call_timed(command, &destination, &call),
         };
@@ -221,6 +249,7 @@ impl<'c> Execution<'c> {
     ) {
         let mut reply = pending.take().unwrap_or_default();
         let is_single = reply.node_values.is_empty();
+        let sink = self.state.round_sink();
         if is_single {
             reply.node_values.push(NodeValue::NIL);
         }
@@ -230,8 +259,8 @@ impl<'c> Execution<'c> {
         let call = state.attempt().repeatable(table.reads_only);
         let batches = &mut table.batches;
         let batch_errors = match state.consistency {
-            None => send_and_receive(batches, commands, &mut reply, &call),
-            Some(_) => state.send_and_receive_timed(batches, commands, &mut reply, &call),
+            None => send_and_receive(batches, commands, &mut reply, &call, sink),
+            Some(_) => state.send_and_receive_timed(batches, commands, &mut reply, &call, sink),
         };
         *pending = Some(reply);
         if let [command] = commands
@@ -256,12 +285,18 @@ impl<'c> Execution<'c> {
         topology: &'t Topology,
     ) -> BatchTable<'t> {
         let mut table = BatchTable::new(&self.state, topology, commands.len());
+        // In the first round all commands are open.
+        let sink = self.state.sink.filter(|_| self.state.tries > 0);
         for (number, command) in commands
             .iter_mut()
             .enumerate()
             .filter(|(_, c)| c.is_pending)
         {
             command.unroutable = false;
+            if sink.is_some_and(|sink| !sink.is_open(number)) {
+                command.is_pending = false;
+                continue;
+            }
             table.reads_only &= command.read;
             if table.join_primary(number, command) {
                 continue;

@@ -38,6 +38,10 @@ impl ExecState<'_> {
         let is_accepted = (batch.preludes().first()).is_some_and(|multi| multi.kind != Kind::Error);
         if is_accepted {
             batch.peer.record_multi(true);
+        }
+        // The call may have ended, or the node been lost, before the reply to DISCARD.
+        let may_be_sent = is_accepted && batch.error.is_none();
+        if may_be_sent {
             self.round_began = now();
         } else {
             let destination = batches.failed_destination_of(batch, command);
@@ -60,6 +64,6 @@ impl ExecState<'_> {
             }
         }
         command.retry_state().multi_probe = false;
-        is_accepted
+        may_be_sent
     }
 }

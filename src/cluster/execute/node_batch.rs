@@ -4,6 +4,7 @@
 //! as poll(2) reports them ready. Writing to one node after another is not sufficient: a node whose
 //! replies are not read stops reading, and a write that waits for it would delay the other nodes.
 
+use super::reply_sink::{ReplySink, RoundSink};
 use super::routed_command::RoutedCommand;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
@@ -63,6 +64,13 @@ pub struct NodeBatch {
 #[derive(Default)]
 pub struct BatchErrors {
     pub errors: Vec<u32>,
+}
+
+/// What a round needs beside its batches and commands.
+#[derive(Clone, Copy)]
+struct RoundIo<'c> {
+    call: &'c Call<'c>,
+    round: RoundSink<'c>,
 }
 
 impl BatchErrors {
@@ -129,7 +137,7 @@ impl NodeBatch {
     }
 
     /// Writes the commands into the connection's output buffer.
-    fn encode(&mut self, commands: &[RoutedCommand<'_>], reply: &mut Reply) {
+    fn encode(&mut self, commands: &[RoutedCommand<'_>]) {
         if self.special {
             self.encode_special(commands);
         } else if let Some(connection) = &mut self.connection {
@@ -137,6 +145,9 @@ impl NodeBatch {
                 connection.push(&commands[*number as usize].plain_body());
             }
         }
+    }
+
+    fn begin_chunk(&mut self, reply: &mut Reply) {
         if let Some(connection) = &mut self.connection {
             self.chunk = Some(connection.begin_chunk(reply));
             self.origin = reply.add_origin(connection.origin());
@@ -164,8 +175,18 @@ impl NodeBatch {
     }
 
     /// Encodes the commands and begins to send them.
-    fn start(&mut self, commands: &[RoutedCommand<'_>], reply: &mut Reply) {
-        self.encode(commands, reply);
+    fn start(&mut self, commands: &[RoutedCommand<'_>], reply: &mut Reply, round: RoundSink<'_>) {
+        if let Some(sink) = round.sink {
+            // Connecting may have taken time.
+            sink.begin_send(&mut self.reply_owners);
+            if self.reply_owners.is_empty() {
+                return self.release(now());
+            }
+        }
+        self.encode(commands);
+        if !self.is_immediate(round) {
+            self.begin_chunk(reply);
+        }
         if let Some(connection) = &mut self.connection
             && let Err(error) = connection.send()
         {
@@ -173,17 +194,73 @@ impl NodeBatch {
         }
     }
 
-    /// Stores the replies that have been received. After the last one the connection goes back to
-    /// the pool.
+    /// Takes the replies that have been received. After the last one the connection goes back to the pool.
     fn take_replies(
         &mut self,
         commands: &[RoutedCommand<'_>],
         reply: &mut Reply,
         batch_errors: &mut BatchErrors,
-        call: &Call<'_>,
+        io: RoundIo<'_>,
     ) -> Result<()> {
+        let is_done = match io.round.sink {
+            Some(sink) if self.is_immediate(io.round) => {
+                self.deliver_replies(reply, batch_errors, sink)?
+            }
+            _ => self.collect_replies(reply, batch_errors)?,
+        };
+        if is_done {
+            // A node that cannot serve commands (LOADING) still answers INFO: a probe's reply does
+            // not show that it is healthy.
+            if self.kind != ConnectionKind::FRESHNESS_PROBE {
+                self.peer.record_success();
+            }
+            if self.special && !self.transactions_ended(commands, reply) {
+                self.drop_connection();
+            }
+            self.release(io.call.began);
+        }
+        Ok(())
+    }
+
+    fn is_immediate(&self, round: RoundSink<'_>) -> bool {
+        round.is_immediate && !self.special
+    }
+
+    /// Delivers the replies that have been received, except errors, which may be retried. Returns whether all have been
+    /// received.
+    fn deliver_replies(
+        &mut self,
+        reply: &mut Reply,
+        batch_errors: &mut BatchErrors,
+        sink: &dyn ReplySink,
+    ) -> Result<bool> {
+        let Some(connection) = &mut self.connection else {
+            return Ok(false);
+        };
+        while let Some(number) = self.reply_owners.get(self.received).copied() {
+            let Some(mut answer) = connection.take_pooled(sink.pool())? else {
+                return Ok(false);
+            };
+            self.received += 1;
+            answer.root.value.flags |= flag::NODE_VALUE | flag::SENT;
+            if answer.root.value.kind == Kind::Error {
+                batch_errors.record(number);
+                reply.node_values[number as usize] = reply.absorb(*answer);
+            } else {
+                sink.deliver(number as usize, answer);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Stores the replies that have been received in `reply`. Returns whether all have been received.
+    fn collect_replies(
+        &mut self,
+        reply: &mut Reply,
+        batch_errors: &mut BatchErrors,
+    ) -> Result<bool> {
         let (Some(connection), Some(chunk)) = (&mut self.connection, &mut self.chunk) else {
-            return Ok(());
+            return Ok(false);
         };
         let origin = self.origin;
         let mut due = self.reply_owners[self.received..].iter();
@@ -206,19 +283,7 @@ impl NodeBatch {
             !due.as_slice().is_empty()
         });
         self.received = self.reply_owners.len() - due.as_slice().len();
-        let done = taken?;
-        if done {
-            // A node that cannot serve commands (LOADING) still answers INFO: a probe's reply does
-            // not show that it is healthy.
-            if self.kind != ConnectionKind::FRESHNESS_PROBE {
-                self.peer.record_success();
-            }
-            if self.special && !self.transactions_ended(commands, reply) {
-                self.drop_connection();
-            }
-            self.release(call.began);
-        }
-        Ok(())
+        taken
     }
 
     /// Whether no transaction is open on the connection. One that was not ended by its last command, because the node
@@ -359,14 +424,23 @@ pub fn send_and_receive(
     commands: &[RoutedCommand<'_>],
     reply: &mut Reply,
     call: &Call<'_>,
+    round: RoundSink<'_>,
 ) -> BatchErrors {
+    let io = RoundIo { call, round };
     let mut batch_errors = BatchErrors::default();
+    // The call may have been cancelled while it waited for something else, for example a refresh.
+    if let Err(error) = call.check() {
+        for batch in batches {
+            batch.fail(error.clone(), commands, reply);
+        }
+        return batch_errors;
+    }
     // All threads take connections in the same order, so that no two of them wait for each other.
     batches.sort_by(|a, b| {
         let addresses = a.peer.address().cmp(b.peer.address());
         addresses.then(a.kind.cmp(&b.kind))
     });
-    if !try_acquire_all(batches, commands, reply, call) {
+    if !try_acquire_all(batches, commands, reply, io) {
         let last = last_connect(batches, call);
         for batch in batches.iter_mut() {
             let time = now();
@@ -375,11 +449,13 @@ pub fn send_and_receive(
                 continue;
             }
             let attempt = call.attempt_at(time).limited_to(last);
-            match batch.peer.acquire(batch.kind, attempt) {
+            // The call may have been cancelled while it waited for another node.
+            let acquired = call.check();
+            match acquired.and_then(|()| batch.peer.acquire(batch.kind, attempt)) {
                 Ok(connection) => {
                     batch.has_permit = true;
                     batch.connection = Some(connection);
-                    batch.start(commands, reply);
+                    batch.start(commands, reply, round);
                 }
                 Err(error) => batch.fail(error, commands, reply),
             }
@@ -397,10 +473,10 @@ pub fn send_and_receive(
             return batch_errors;
         };
         if second.is_none() {
-            finish_single(first, commands, reply, &mut batch_errors, call);
+            finish_single(first, commands, reply, &mut batch_errors, io);
             return batch_errors;
         }
-        if let Err(error) = poll_many(batches, commands, reply, &mut batch_errors, call) {
+        if let Err(error) = poll_many(batches, commands, reply, &mut batch_errors, io) {
             for batch in batches.iter_mut().filter(|b| !b.is_done()) {
                 let at = batch.peer.origin().name().to_string();
                 batch.fail(error.clone().at(at), commands, reply);
@@ -418,7 +494,7 @@ fn try_acquire_all(
     batches: &mut [NodeBatch],
     commands: &[RoutedCommand<'_>],
     reply: &mut Reply,
-    call: &Call<'_>,
+    RoundIo { call, round }: RoundIo<'_>,
 ) -> bool {
     for at in 0..batches.len() {
         let batch = &mut batches[at];
@@ -441,7 +517,7 @@ fn try_acquire_all(
     let mut unconnected: Vec<&mut NodeBatch> = Vec::with_capacity(batches.len());
     for batch in batches.iter_mut() {
         if batch.has_current_credentials() {
-            batch.start(commands, reply);
+            batch.start(commands, reply, round);
         } else {
             unconnected.push(batch);
         }
@@ -457,8 +533,9 @@ fn try_acquire_all(
         }
         let until = call.attempt_deadline(time).min(last).share(time, to_open);
         to_open -= 1;
-        match batch.connect(call.attempt_until(until)) {
-            Ok(()) => batch.start(commands, reply),
+        let connected = call.check();
+        match connected.and_then(|()| batch.connect(call.attempt_until(until))) {
+            Ok(()) => batch.start(commands, reply, round),
             Err(error) => batch.fail(error, commands, reply),
         }
     }
@@ -499,8 +576,9 @@ fn finish_single(
     commands: &[RoutedCommand<'_>],
     reply: &mut Reply,
     batch_errors: &mut BatchErrors,
-    call: &Call<'_>,
+    io: RoundIo<'_>,
 ) {
+    let call = io.call;
     let mut rounds = 0;
     while batch.connection.is_some() {
         let last = last_moment(std::slice::from_ref(batch), reply, call);
@@ -517,7 +595,7 @@ fn finish_single(
             connection.send_and_recv(call.attempt_until(batch.attempt_deadline.min(last)))
         };
         if let Err(error) =
-            outcome.and_then(|()| batch.take_replies(commands, reply, batch_errors, call))
+            outcome.and_then(|()| batch.take_replies(commands, reply, batch_errors, io))
         {
             batch.fail(error, commands, reply);
             return;
@@ -535,8 +613,9 @@ fn poll_many(
     commands: &[RoutedCommand<'_>],
     reply: &mut Reply,
     batch_errors: &mut BatchErrors,
-    call: &Call<'_>,
+    io: RoundIo<'_>,
 ) -> Result<()> {
+    let call = io.call;
     let mut fds: Vec<PollFd> = Vec::with_capacity(batches.len() + 1);
     let last = last_moment(batches, reply, call);
     let mut until = last;
@@ -574,7 +653,7 @@ fn poll_many(
                 Ok(true) => {
                     batch.attempt_deadline = call.attempt_deadline(time);
                     batch.record_first_reply(time);
-                    batch.take_replies(commands, reply, batch_errors, call)
+                    batch.take_replies(commands, reply, batch_errors, io)
                 }
                 Ok(false) => Ok(()),
                 Err(error) => Err(error),

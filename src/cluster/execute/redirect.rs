@@ -68,7 +68,7 @@ impl ExecState<'_> {
         let Target::Slot(slot) = command.target else {
             return;
         };
-        let topology = self.process.topology.load();
+        let topology = self.process.load_topology();
         let Some(shard) = topology.shard(slot) else {
             return;
         };

@@ -4,6 +4,7 @@
 use super::destination::Destination;
 use super::exec_state::ExecState;
 use super::node_batch::{BatchErrors, NodeBatch, send_and_receive};
+use super::reply_sink::RoundSink;
 use super::routed_command::RoutedCommand;
 use crate::config::ReadFrom;
 use crate::deadline::now;
@@ -22,7 +23,8 @@ impl ExecState<'_> {
     ) -> Result<Box<Reply>> {
         let load = &destination.peer.load;
         let _in_flight = load.track_in_flight(1);
-        // The choice of the node may have taken time, with probes.
+        // The choice of the node may have taken time, with probes, and the call may have been cancelled meanwhile.
+        call.check()?;
         let began = now();
         let connects = &destination.peer.counters.connects;
         let connects_before = connects.load(Ordering::Relaxed);
@@ -47,6 +49,7 @@ impl ExecState<'_> {
         commands: &[RoutedCommand<'_>],
         reply: &mut Reply,
         call: &Call<'_>,
+        sink: RoundSink<'_>,
     ) -> BatchErrors {
         let peers: Vec<_> = batches
             .iter()
@@ -56,7 +59,7 @@ impl ExecState<'_> {
             .iter()
             .map(|(peer, commands)| peer.load.track_in_flight(*commands))
             .collect();
-        let batch_errors = send_and_receive(batches, commands, reply, call);
+        let batch_errors = send_and_receive(batches, commands, reply, call, sink);
         drop(in_flight);
         if self.policy.read_from == ReadFrom::Nearest {
             for batch in batches.iter().filter(|b| b.kind().is_readonly()) {

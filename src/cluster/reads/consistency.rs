@@ -7,6 +7,7 @@ use crate::net::Peer;
 use std::sync::Arc;
 
 /// The consistency of the reads of a handle that reads from replicas.
+#[derive(Clone)]
 pub struct ReadConsistency {
     pub zone: Option<String>,
     /// The staleness bound; 0 for none.

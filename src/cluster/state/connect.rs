@@ -80,7 +80,7 @@ impl Core {
     fn share_attempt(&self, process: &ProcessState, call: &Call<'_>) -> Result<Attempt> {
         let thread = ThreadMark::current();
         let mut refresh = lock(&process.refresh);
-        while let Some(running) = refresh.running {
+        while let Some(running) = refresh.running() {
             if running == thread {
                 return Err(Error::new(
                     Code::Connect,
@@ -99,7 +99,7 @@ impl Core {
         if refresh.next_at.is_some_and(|next| time < next) || call.deadline.passed(time) {
             return Ok(Attempt::last(&refresh));
         }
-        refresh.running = Some(thread);
+        refresh.begin(thread);
         drop(refresh);
         Ok(match self.refresh(process, call, VIEWS_TO_CONNECT) {
             Ok(()) => Attempt::Connected,

@@ -20,7 +20,7 @@ use crate::random;
 use crate::route::Classified;
 use crate::sync::{Condvar, Mutex, lock, try_lock};
 use crate::topology::{KeySpace, NodeView, Topology};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use once_cell::race::OnceBox;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -103,6 +103,27 @@ impl ProcessState {
         }
     }
 
+    /// The present topology. Not inlined: see [`fiber`](crate::fiber).
+    #[inline(never)]
+    pub fn load_topology(&self) -> Guard<Arc<Topology>> {
+        self.topology.load()
+    }
+
+    /// The same, to keep it for long.
+    #[inline(never)]
+    pub fn load_whole_topology(&self) -> Arc<Topology> {
+        self.topology.load_full()
+    }
+
+    /// The same, for code that knows whether it runs in a fiber.
+    #[inline]
+    pub fn load_topology_in(&self, is_in_fiber: bool) -> Guard<Arc<Topology>> {
+        match is_in_fiber {
+            false => self.topology.load(),
+            true => self.load_topology(),
+        }
+    }
+
     /// Whether the client has connected: a topology has been learned.
     #[inline]
     pub fn has_topology(&self) -> bool {
@@ -127,7 +148,7 @@ impl ProcessState {
     /// The peer at an address, for a redirection or a seed.
     pub fn peer(&self, address: &Address) -> Arc<Peer> {
         let mut outside = lock(&self.outside_peers);
-        let topology = self.topology.load();
+        let topology = self.load_topology();
         if let Some(node) = topology.node_at(address) {
             return node.peer.clone();
         }
@@ -149,7 +170,7 @@ impl ProcessState {
         let is_same = |peer: &Arc<Peer>| {
             has_foreign_ids || peer.with_identity(|identity| identity.may_be(&node.id))
         };
-        let present = self.topology.load();
+        let present = self.load_topology();
         let at_address = match present.node_at(&node.address) {
             Some(known) => Some(known.peer.clone()),
             None => lock(&self.outside_peers).find(&node.address).cloned(),
@@ -171,6 +192,7 @@ impl ProcessState {
 
     /// Makes the peers of a topology the only ones, and tells each which node it is. The connections of the others are
     /// closed when the last call on them ends.
+    #[inline(never)]
     pub fn set_topology(&self, topology: Arc<Topology>) {
         set_identities(&topology);
         let key_space = match (topology.version, topology.key_space()) {
@@ -189,6 +211,7 @@ impl ProcessState {
     }
 
     /// Stores a topology in which a redirection has moved a slot to this node.
+    #[inline(never)]
     pub fn set_patched_topology(&self, topology: Arc<Topology>, to: &Address) {
         let mut outside = lock(&self.outside_peers);
         if let Some(node) = topology.node_at(to) {
@@ -202,7 +225,7 @@ impl ProcessState {
     /// All peers, in the order of their addresses.
     pub fn peers(&self) -> Vec<Arc<Peer>> {
         let outside = lock(&self.outside_peers);
-        let topology = self.topology.load();
+        let topology = self.load_topology();
         let mapped = topology.nodes.iter().map(|node| &node.peer);
         let mut all: Vec<Arc<Peer>> = mapped.chain(outside.iter()).cloned().collect();
         drop(outside);
@@ -294,7 +317,7 @@ impl Core {
     /// finds them.
     pub fn note_replica_reads(&self) {
         if !self.reads_replicas.swap(true, Ordering::Relaxed)
-            && self.process().topology.load().standalone
+            && self.process().load_topology().standalone
         {
             self.process().find_replicas_at.store(0, Ordering::Relaxed);
         }
@@ -340,7 +363,7 @@ impl Core {
             random::reseed();
             nearest.peer_context.descriptors.close_inherited();
             // Only after the state exists: the logger may call the library.
-            let _scope = CallScope::enter(Deadline::after(now(), self.config.timeout_ms));
+            let _scope = CallScope::enter(Deadline::after(now(), self.config.timeout_ms), true);
             log::log(log::INFO, || {
                 "forked: the child process opens its own connections".to_string()
             });

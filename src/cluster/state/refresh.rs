@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::log;
 use crate::net::{Call, POLL_INTERVAL, Peer, PthreadCancelDisabled};
 use crate::sim_hooks::rng;
-use crate::sync::{MutexGuard, lock, notify_all, wait};
+use crate::sync::{MutexGuard, lock, notify_all};
 use crate::topology::{
     ClusterView, Discovered, Discovery, NodeView, RoleQuery, StandaloneView, Topology, discover,
 };
@@ -43,11 +43,11 @@ const REPLICA_REFRESH_MS: u64 = 5_000;
 const MAX_REJECTED_VIEWS: u32 = 20;
 
 /// Marks a refresh as ended when it is dropped, also by a panic.
-struct RefreshGuard<'a>(&'a ProcessState);
+struct RefreshGuard<'a>(&'a ProcessState, ThreadMark);
 
 impl Drop for RefreshGuard<'_> {
     fn drop(&mut self) {
-        lock(&self.0.refresh).running = None;
+        lock(&self.0.refresh).end(self.1);
         notify_all(&self.0.refreshed);
     }
 }
@@ -57,10 +57,10 @@ impl Core {
     pub fn refresh_if_due(&self, process: &ProcessState, call: &Call<'_>) {
         {
             let mut refresh = lock(&process.refresh);
-            if refresh.running.is_some() || refresh.next_at.is_some_and(|next| now() < next) {
+            if refresh.running().is_some() || refresh.next_at.is_some_and(|next| now() < next) {
                 return;
             }
-            refresh.running = Some(ThreadMark::current());
+            refresh.begin(ThreadMark::current());
         }
         // A failure is counted and logged; the call continues with the old topology.
         let _ = self.refresh(process, call, VIEWS_PER_REFRESH);
@@ -70,7 +70,7 @@ impl Core {
     pub fn refresh_now(&self, process: &ProcessState, call: &Call<'_>, views: usize) -> Result<()> {
         let (began, thread) = (now(), ThreadMark::current());
         let mut refresh = lock(&process.refresh);
-        while let Some(running) = refresh.running {
+        while let Some(running) = refresh.running() {
             if running == thread {
                 return Err(Error::invalid(
                     "a callback of a topology refresh cannot refresh the topology: the refresh ends when it returns",
@@ -86,23 +86,23 @@ impl Core {
                 }
             }
         }
-        refresh.running = Some(thread);
+        refresh.begin(thread);
         drop(refresh);
         self.refresh(process, call, views)
     }
 
-    /// The refresh itself; the caller has set `running`.
+    /// The refresh itself; the caller has begun it in the state.
     pub(super) fn refresh(
         &self,
         process: &ProcessState,
         call: &Call<'_>,
         views: usize,
     ) -> Result<()> {
-        let _guard = RefreshGuard(process);
+        let _guard = RefreshGuard(process, ThreadMark::current());
         let _uncancelled = PthreadCancelDisabled::begin();
-        let _scope = CallScope::enter(call.deadline);
+        let _scope = CallScope::enter(call.deadline, call.in_fiber);
         let began = now();
-        let present = process.topology.load_full();
+        let present = process.load_whole_topology();
         let discovery = Discovery {
             wanted: views,
             config: &self.config,
@@ -162,7 +162,7 @@ impl Core {
             shard.replicas.retain(is_admitted);
         }
         let has_foreign_ids = view.has_foreign_ids;
-        let present = process.topology.load();
+        let present = process.load_topology();
         Topology::from_view(view, &present, |node| {
             process.peer_of(node, has_foreign_ids)
         })
@@ -200,7 +200,7 @@ impl Core {
     ///
     /// Without a cluster, only the primary knows its replicas: it is the first.
     fn refresh_order(&self, process: &ProcessState, time: Time) -> Vec<Arc<Peer>> {
-        let topology = process.topology.load();
+        let topology = process.load_topology();
         let mut known: Vec<Arc<Peer>> = topology.nodes.iter().map(|n| n.peer.clone()).collect();
         if !topology.standalone {
             known.shuffle(&mut rng());
@@ -270,6 +270,7 @@ impl Core {
         Ok(false)
     }
 
+    #[inline(never)]
     fn try_adopt(&self, process: &ProcessState, mut topology: Topology, epoch: Epoch) -> Adoption {
         let mut refresh = lock(&process.refresh);
         match epoch {
@@ -285,7 +286,7 @@ impl Core {
                 refresh.rejected_views = 0;
             }
         }
-        let present = process.topology.load();
+        let present = process.load_topology();
         if present.version > 0 && present.is_equivalent(&topology) {
             if let Some(confirmed) = present.confirmed_by(&topology) {
                 process.topology.store(Arc::new(confirmed));
@@ -311,7 +312,7 @@ impl Core {
         }
         // Serialized by the lock of refreshes, which is never held while waiting for a socket.
         let mut refresh = lock(&process.refresh);
-        let present = process.topology.load();
+        let present = process.load_topology();
         let patched = present.patched(slot, to, || process.peer(to));
         if let Some(mut topology) = patched {
             topology.version = present.version + 1;
@@ -340,7 +341,7 @@ pub(super) fn wait_for_refresh<'p>(
         ));
     }
     let left = left.min(POLL_INTERVAL);
-    let refresh = wait(&process.refreshed, &process.refresh, refresh, left);
+    let refresh = call.wait_on(&process.refreshed, &process.refresh, refresh, left);
     // The wait callback is called with no lock held.
     drop(refresh);
     call.check_cancelled()?;
@@ -368,7 +369,7 @@ fn discover_from(
 
 /// Stores the result of a refresh and when the next ones may begin.
 fn schedule_next(process: &ProcessState, began: Time, changed: &Result<bool>) {
-    let topology = process.topology.load_full();
+    let topology = process.load_whole_topology();
     let without_replicas = topology.has_shard_without_replicas();
     let mut refresh = lock(&process.refresh);
     refresh.without_replicas = match without_replicas {

@@ -12,8 +12,8 @@ use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, Recv};
 use crate::net::wait::{Attempt, Call, TICK_MS};
 use crate::resp::{
-    CommandBody, CommandBuffer, Decoder, INLINE_TEXT, Kind, Limits, Origin, Reply, Value,
-    ValueList, chunk_tag,
+    CommandBody, CommandBuffer, Decoder, INLINE_TEXT, Kind, Limits, Origin, Reply, ReplyPool,
+    Value, ValueList, chunk_tag,
 };
 use crate::sim_hooks::sim_panic_point;
 use std::io;
@@ -211,6 +211,9 @@ impl Connection {
     #[inline(always)]
     pub fn send_and_recv(&mut self, attempt: Attempt<'_>) -> Result<()> {
         self.send()?;
+        if attempt.call.in_fiber && !self.has_buffered() {
+            return self.poll_send_and_recv(attempt);
+        }
         // A blocking receive saves the system call of a poll.
         let short = attempt.until.is_near(attempt.call.began, TICK_MS);
         let first = if self.is_flushed() && !short {
@@ -329,6 +332,20 @@ impl Connection {
     /// The next reply, if all of it has been received.
     #[inline(always)]
     fn take(&mut self) -> Result<Option<Box<Reply>>> {
+        self.take_with(|value, origin| Box::new(Reply::from_node(value, origin)))
+    }
+
+    /// The same, with memory of a pool.
+    #[inline]
+    pub fn take_pooled(&mut self, pool: &Arc<ReplyPool>) -> Result<Option<Box<Reply>>> {
+        self.take_with(|value, origin| Reply::pooled(value, origin, pool))
+    }
+
+    #[inline(always)]
+    fn take_with(
+        &mut self,
+        new_reply: impl FnOnce(Value, Arc<Origin>) -> Box<Reply>,
+    ) -> Result<Option<Box<Reply>>> {
         while !self.input.is_empty() {
             let start = self.input.start;
             let bias = 0u64.wrapping_sub(start as u64);
@@ -348,7 +365,7 @@ impl Connection {
                 self.values.clear();
                 continue;
             }
-            return Ok(Some(self.detach(value, start, end)));
+            return Ok(Some(self.detach(value, start, end, new_reply)));
         }
         Ok(None)
     }
@@ -370,9 +387,15 @@ impl Connection {
 
     /// Makes a reply from a decoded value and its bytes.
     #[inline]
-    fn detach(&mut self, value: Value, start: usize, end: usize) -> Box<Reply> {
+    fn detach(
+        &mut self,
+        value: Value,
+        start: usize,
+        end: usize,
+        new_reply: impl FnOnce(Value, Arc<Origin>) -> Box<Reply>,
+    ) -> Box<Reply> {
         sim_panic_point!(Net);
-        let mut reply = Box::new(Reply::from_node(value, self.origin.clone()));
+        let mut reply = new_reply(value, self.origin.clone());
         let len = value.len as usize;
         if value.in_chunk() && len < INLINE_TEXT {
             let text = start + value.data as usize;

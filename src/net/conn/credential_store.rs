@@ -91,6 +91,7 @@ impl CredentialStore {
     }
 
     /// The store of a forked child: what this one contains, without its locks.
+    #[inline(never)]
     pub fn of_child(&self) -> CredentialStore {
         let known = Known::clone(&self.known.load());
         let (files, counters) = (self.files.of_child(), self.counters.clone());
@@ -107,6 +108,7 @@ impl CredentialStore {
         self.number.load(Ordering::Acquire)
     }
 
+    #[inline(never)]
     pub fn known(&self) -> Arc<Known> {
         self.known.load_full()
     }
@@ -143,6 +145,7 @@ impl CredentialStore {
         self.files.read_now(|| self.read_files());
     }
 
+    #[inline(never)]
     fn read_files(&self) -> Result<()> {
         if !self.known.load().is_from_files {
             return Ok(());

@@ -90,6 +90,7 @@ impl Default for ReplicaFreshness {
 
 impl ReplicaFreshness {
     /// The time up to which the node is proven to have everything that `primary` had executed.
+    #[inline(never)]
     pub fn fresh_as_of(&self, primary: &Arc<Origin>) -> Option<Time> {
         let proof = self.proof.load();
         proof
@@ -100,6 +101,7 @@ impl ReplicaFreshness {
 
     /// Stores a proof, unless there is a newer one for the same primary. `generation` must have been read before the
     /// probe.
+    #[inline(never)]
     pub fn record_proof(&self, since: Time, primary: &Arc<Origin>, generation: u32) {
         if self.fresh_as_of(primary).is_none_or(|old| old < since) {
             self.proof
@@ -117,6 +119,7 @@ impl ReplicaFreshness {
     }
 
     /// Drops the proof.
+    #[inline(never)]
     pub fn invalidate(&self) {
         self.proof.store(None);
     }

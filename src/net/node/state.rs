@@ -39,6 +39,7 @@ impl NodeState {
     }
 
     /// The availability zone that the node named in its last handshake, if any.
+    #[inline(never)]
     pub fn zone(&self) -> Option<Arc<String>> {
         self.zone.load_full()
     }
@@ -59,6 +60,7 @@ impl NodeState {
     }
 
     /// A connection has been set up, with a handshake that ended at `time`.
+    #[inline(never)]
     pub fn record_connection(
         &self,
         kind: ConnectionKind,

@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::conn::Connection;
 use crate::net::wait::{Attempt, Call, POLL_INTERVAL};
 use crate::sim_hooks::sim_yield_point;
-use crate::sync::{lock, notify_one, wait};
+use crate::sync::{lock, notify_one};
 use std::sync::Arc;
 
 /// The outcome of [`Pool::try_acquire`].
@@ -69,7 +69,8 @@ impl Pool {
                 return Err(self.busy_error());
             }
             state.exclusive_waiters += 1;
-            state = wait(&self.freed, &self.state, state, left.min(POLL_INTERVAL));
+            let left = left.min(POLL_INTERVAL);
+            state = attempt.call.wait_on(&self.freed, &self.state, state, left);
             state.exclusive_waiters -= 1;
             // Without the lock, because this may invoke the wait callback.
             drop(state);

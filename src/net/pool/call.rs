@@ -89,6 +89,10 @@ impl Pool {
 
     #[inline(never)]
     fn join(&self, body: &CommandBody<'_>, attempt: Attempt<'_>) -> Result<Box<Reply>> {
+        // A fiber can neither follow nor lead: the other members would wait for its loop.
+        if attempt.call.in_fiber {
+            return self.call_exclusive(body, attempt);
+        }
         loop {
             sim_yield_point!();
             match self.decide(body) {

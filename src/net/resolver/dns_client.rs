@@ -5,7 +5,7 @@ use super::dns_message::{Addresses, Answer, Query, RecordType, UDP_PAYLOAD};
 use super::dns_transport::{TcpError, exchange_tcp, is_temporary, udp_socket};
 use crate::deadline::{Deadline, now};
 use crate::error::{Code, Error, Result};
-use crate::net::sys::{self, Recv};
+use crate::net::sys::{self, CountedSocket, Recv};
 use crate::net::wait::Attempt;
 use crate::sim_hooks::rng;
 use rand::Rng;
@@ -136,7 +136,7 @@ impl Exchange<'_> {
         })
     }
 
-    fn send_all(&self, queries: &[Pending]) -> io::Result<UdpSocket> {
+    fn send_all(&self, queries: &[Pending]) -> io::Result<CountedSocket<UdpSocket>> {
         let socket = udp_socket(self.server)?;
         for pending in queries {
             sys::send(socket.as_raw_fd(), pending.query.as_bytes())?;

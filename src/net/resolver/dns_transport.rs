@@ -1,7 +1,7 @@
 //! Sockets to a name server: UDP, and TCP for answers that UDP truncates. Nothing blocks outside a deadline.
 
 use crate::error::Error;
-use crate::net::sys::{self, Recv};
+use crate::net::sys::{self, CountedSocket, Recv};
 use crate::net::wait::Attempt;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -23,7 +23,7 @@ impl From<io::Error> for TcpError {
 }
 
 /// A non-blocking socket that receives from one peer only. Nothing is sent; without a route to the peer it fails.
-pub(super) fn udp_socket(peer: SocketAddr) -> io::Result<UdpSocket> {
+pub(super) fn udp_socket(peer: SocketAddr) -> io::Result<CountedSocket<UdpSocket>> {
     let any: SocketAddr = match peer {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -31,7 +31,7 @@ pub(super) fn udp_socket(peer: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(any)?;
     socket.connect(peer)?;
     socket.set_nonblocking(true)?;
-    Ok(socket)
+    Ok(CountedSocket(socket))
 }
 
 /// Sends one message over a new TCP connection and receives one (RFC 1035, 4.2.2: each after its length in two bytes).
@@ -57,7 +57,7 @@ pub(super) fn exchange_tcp(
 }
 
 struct TcpConnection<'a> {
-    socket: Socket,
+    socket: CountedSocket<Socket>,
     attempt: Attempt<'a>,
 }
 
@@ -65,6 +65,7 @@ impl<'a> TcpConnection<'a> {
     fn open(server: SocketAddr, attempt: Attempt<'a>) -> Result<TcpConnection<'a>, TcpError> {
         let kind = Type::STREAM.nonblocking();
         let socket = Socket::new(Domain::for_address(server), kind, Some(Protocol::TCP))?;
+        let socket = CountedSocket(socket);
         let connection = TcpConnection { socket, attempt };
         match sys::connect(&connection.socket, server) {
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {

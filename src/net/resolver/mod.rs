@@ -14,6 +14,8 @@ use dns_client::{query_servers, unresolved};
 use dns_config::{DnsConfig, RESOLV_CONF};
 use host_files::{HOSTS, NSSWITCH, addresses_of, has_other_sources, read, read_text};
 
+#[cfg(test)]
+use crate::deadline::Deadline;
 use crate::deadline::{Time, now};
 use crate::error::{Code, Result};
 use crate::net::sys;
@@ -193,7 +195,11 @@ fn is_numeric(host: &str) -> bool {
 
 fn look_up(host: &str, attempt: Attempt<'_>) -> Result<Lookup> {
     #[cfg(test)]
-    if crate::sim_hooks::current().is_some() {
+    if let Some(simulator) = crate::sim_hooks::current() {
+        if attempt.call.in_fiber {
+            let answered = Deadline::at(now().plus(simulator.resolve_delay()));
+            attempt.call.sleep(answered.min(attempt.until))?;
+        }
         return system_look_up(host, u32::MAX);
     }
     let mut addresses = addresses_of(&read_text(HOSTS), host);

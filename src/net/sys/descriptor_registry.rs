@@ -1,5 +1,6 @@
 //! The open sockets of a process, which a forked child closes.
 
+use super::closed_sockets::count_closed;
 use super::fork_mark::process_number;
 use super::pthread_cancel::PthreadCancelDisabled;
 use super::socket::close;
@@ -96,6 +97,7 @@ impl Drop for RegisteredSocket {
         if self.process != process_number() {
             return;
         }
+        count_closed();
         let fd = self.socket.as_raw_fd();
         #[cfg(test)]
         if let Some(simulator) = crate::sim_hooks::current() {

@@ -8,7 +8,9 @@
 //! completes, and the cancellation takes effect after the library call. The calls that every command makes (send,
 //! receive, poll) bypass the C library's wrappers, which costs nothing. The rare ones hold a [`PthreadCancelDisabled`].
 
+mod closed_sockets;
 mod descriptor_registry;
+mod epoll;
 mod event;
 mod fork_mark;
 mod futex;
@@ -18,7 +20,9 @@ mod resolve;
 mod socket;
 mod syscall;
 
+pub use closed_sockets::{CountedSocket, closed_sockets};
 pub use descriptor_registry::{DescriptorRegistry, RegisteredSocket};
+pub use epoll::{EpollChange, change_epoll, new_epoll, new_timer, set_timer, wait_epoll};
 pub use event::{clear, fire, new_event};
 pub use fork_mark::process_number;
 pub use futex::{futex_wait, futex_wake, yield_now};

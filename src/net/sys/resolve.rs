@@ -1,5 +1,6 @@
 //! The resolver of the C library.
 
+use crate::fiber::on_thread_stack;
 #[cfg(test)]
 use crate::sim_hooks;
 use std::io;
@@ -11,5 +12,6 @@ pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Some(simulator) = sim_hooks::current() {
         return simulator.resolve(host, port);
     }
-    (host, port).to_socket_addrs().map(Iterator::collect)
+    // Modules of the C library's resolver may need more stack than a fiber has.
+    on_thread_stack(|| (host, port).to_socket_addrs().map(Iterator::collect))
 }

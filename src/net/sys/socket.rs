@@ -158,6 +158,10 @@ pub fn set_receive_timeout(fd: RawFd, timeout: Duration) -> io::Result<()> {
 
 /// Closes a descriptor that no Rust object owns: an event, or a socket that a forked child inherited.
 pub fn close(fd: RawFd) {
+    #[cfg(test)]
+    if let Some(simulator) = sim_hooks::current() {
+        simulator.closed(fd);
+    }
     // SAFETY: the caller owns the descriptor and does not use it again. An error of close() has no remedy.
     unsafe { libc::syscall(libc::SYS_close, fd) };
 }

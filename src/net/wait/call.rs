@@ -10,7 +10,9 @@ use super::wakers::{Waker, Wakers};
 use crate::call_scope::{CallScope, limit_nested, run_callback};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
+use crate::fiber::{self, FiberWait};
 use crate::net::sys::{self, PollFd};
+use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use std::io;
 use std::time::Duration;
 
@@ -23,6 +25,10 @@ pub const TICK_MS: u64 = 10;
 
 /// The time between two checks of a waiting call that has no event to be woken by.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The time between two looks of a fiber at what a thread would wait for on a condition variable, which cannot resume a
+/// fiber.
+const FIBER_POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// One call into the library.
 #[derive(Clone, Copy)]
@@ -41,6 +47,8 @@ pub struct Call<'a> {
     /// Whether everything that is sent may be sent again. Anything else is sent only after a look whether the node has
     /// closed the connection.
     pub repeatable: bool,
+    /// The call runs in a fiber: it never blocks its thread, but suspends the fiber.
+    pub in_fiber: bool,
     cancel_flag: &'a CancelFlag,
     wakers: &'a Wakers,
     seen: SeenInterrupts,
@@ -62,6 +70,7 @@ impl<'a> Call<'a> {
             early: false,
             command: "",
             repeatable: false,
+            in_fiber: false,
             cancel_flag,
             wakers,
             seen: cancel_flag.seen(),
@@ -102,6 +111,14 @@ impl<'a> Call<'a> {
         Call { repeatable, ..self }
     }
 
+    /// The same call, in a fiber.
+    pub fn in_fiber(self) -> Call<'a> {
+        Call {
+            in_fiber: true,
+            ..self
+        }
+    }
+
     /// The same call in an attempt that begins at `time`.
     pub fn with_start(self, time: Time) -> Call<'a> {
         Call {
@@ -130,7 +147,8 @@ impl<'a> Call<'a> {
     /// The same, and invokes the thread's wait callback if it is due. Must be called with no lock held.
     pub fn check_cancelled(&self) -> Result<()> {
         self.check()?;
-        if !wait_callback::is_wait_callback_set() {
+        // The loop of the fiber invokes it.
+        if self.in_fiber || !wait_callback::is_wait_callback_set() {
             return Ok(());
         }
         self.invoke_callback(CallbackTiming::IfDue)
@@ -138,7 +156,7 @@ impl<'a> Call<'a> {
 
     fn invoke_callback(&self, timing: CallbackTiming) -> Result<()> {
         let process = sys::process_number();
-        let _scope = CallScope::enter(self.deadline);
+        let _scope = CallScope::enter(self.deadline, self.in_fiber);
         let goes_on =
             run_callback(|| wait_callback::call_wait_callback(self.started, now(), timing));
         if process != sys::process_number() {
@@ -160,6 +178,9 @@ impl<'a> Call<'a> {
     /// Waits until one of `fds` is ready (true) or `until` has passed (false). The last entry is reserved for the event
     /// that wakes the call.
     pub fn wait(&self, fds: &mut [PollFd], until: Deadline) -> Result<bool> {
+        if self.in_fiber {
+            return self.suspend(fds, until);
+        }
         let waker = self.wakers.acquire();
         let has_callback = wait_callback::is_wait_callback_set();
         let longest = match &waker {
@@ -201,6 +222,44 @@ impl<'a> Call<'a> {
                 Err(e) => return Err(Error::new(Code::Io, format_args!("poll failed: {e}"))),
             }
         }
+    }
+
+    /// The same in a fiber, which the loop also resumes when the call is cancelled.
+    #[cold]
+    fn suspend(&self, fds: &mut [PollFd], until: Deadline) -> Result<bool> {
+        self.check()?;
+        if until.left(now()) == Some(Duration::ZERO) {
+            return Ok(false);
+        }
+        let wait = FiberWait {
+            fds: fds.to_vec(),
+            until,
+        };
+        let Ok(resumed) = fiber::suspend(wait) else {
+            return Err(Error::new(Code::Internal, "no fiber to suspend"));
+        };
+        self.check()?;
+        fds.copy_from_slice(&resumed);
+        Ok(fds.iter().any(|fd| fd.revents != 0))
+    }
+
+    /// Waits on `condvar`, whose lock is `mutex`, until notified or until `timeout` has passed. Spurious wake-ups are
+    /// possible. The caller checks whether the call was cancelled.
+    pub fn wait_on<'m, T>(
+        &self,
+        condvar: &Condvar,
+        mutex: &'m Mutex<T>,
+        guard: MutexGuard<'m, T>,
+        timeout: Duration,
+    ) -> MutexGuard<'m, T> {
+        if !self.in_fiber {
+            return wait(condvar, mutex, guard, timeout);
+        }
+        drop(guard);
+        let retry = Deadline::at(now().plus(timeout.min(FIBER_POLL_INTERVAL)));
+        // The caller checks.
+        let _ = self.suspend(&mut [], retry);
+        lock(mutex)
     }
 
     /// Sleeps until `until`. Fails if the call is cancelled.

@@ -30,6 +30,11 @@ impl CancelFlag {
         self.0.load(Ordering::Relaxed) & CLOSED != 0
     }
 
+    /// Changes with every interrupt, and when the handle is closed.
+    pub fn cancels(&self) -> u32 {
+        self.0.load(Ordering::SeqCst)
+    }
+
     #[inline]
     pub(super) fn seen(&self) -> SeenInterrupts {
         SeenInterrupts(self.0.load(Ordering::SeqCst) & !CLOSED)

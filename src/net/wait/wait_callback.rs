@@ -47,6 +47,8 @@ pub fn set_wait_callback(callback: Option<WaitCallback>) {
     });
 }
 
+/// Not inlined: see [`fiber`](crate::fiber).
+#[inline(never)]
 pub fn is_wait_callback_set() -> bool {
     STATE
         .try_with(|state| state.borrow().callback.is_some())

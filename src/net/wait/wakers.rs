@@ -1,7 +1,9 @@
 //! Events that wake waiting calls.
 
 use crate::net::sys;
+use std::io;
 use std::os::fd::RawFd;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// The number of calls that can wait in a poll and be woken at once. Further calls check their cancel flag every
@@ -18,6 +20,8 @@ pub struct Wakers {
     /// The process that opened the events.
     process: i32,
     entries: [Entry; WAKERS],
+    /// More entries, for event loops: these keep theirs for as long as they exist.
+    more: OnceLock<Box<Wakers>>,
 }
 
 #[derive(Debug)]
@@ -35,6 +39,7 @@ impl Default for Wakers {
                 is_used: AtomicBool::new(false),
                 event: AtomicI32::new(0),
             }),
+            more: OnceLock::new(),
         }
     }
 }
@@ -42,22 +47,33 @@ impl Default for Wakers {
 impl Wakers {
     /// An event for a call that is about to wait. None if all are in use, or no descriptor is left.
     pub(super) fn acquire(&self) -> Option<Waker<'_>> {
-        let entry = self.entries.iter().find(|entry| {
-            // The load avoids a write to the cache line of an entry that is in use.
-            !entry.is_used.load(Ordering::Relaxed)
-                && entry
-                    .is_used
-                    .compare_exchange(false, true, Ordering::SeqCst, Ordering::Relaxed)
-                    .is_ok()
-        })?;
+        let entry = self.entries.iter().find(|entry| entry.try_use())?;
         let waker = Waker(entry);
         // The event may still be fired for the call that used it before. Then the first poll clears it.
-        if entry.event.load(Ordering::SeqCst) == 0 {
-            entry
-                .event
-                .store(sys::new_event().ok()? + 1, Ordering::SeqCst);
-        }
+        entry.event().ok()?;
         Some(waker)
+    }
+
+    /// The event of an event loop. It is in use until [`Wakers::release_for_loop`].
+    pub fn acquire_for_loop(&self) -> io::Result<RawFd> {
+        match self.entries.iter().find(|entry| entry.try_use()) {
+            None => self.more.get_or_init(Box::default).acquire_for_loop(),
+            Some(entry) => {
+                let event = entry.event().inspect_err(|_| entry.release())?;
+                // It may have been fired for the one that used it before, or for nobody.
+                sys::clear(event);
+                Ok(event)
+            }
+        }
+    }
+
+    pub fn release_for_loop(&self, event: RawFd) {
+        let has_event = |entry: &&Entry| entry.event.load(Ordering::SeqCst) == event + 1;
+        match (self.entries.iter().find(has_event), self.more.get()) {
+            (Some(entry), _) => entry.release(),
+            (None, Some(more)) => more.release_for_loop(event),
+            (None, None) => {}
+        }
     }
 
     /// Wakes every waiting call, so that it checks its cancel flag. Async-signal-safe.
@@ -67,6 +83,9 @@ impl Wakers {
             if event != 0 {
                 sys::fire(event - 1);
             }
+        }
+        if let Some(more) = self.more.get() {
+            more.fire();
         }
     }
 
@@ -92,6 +111,29 @@ impl Drop for Wakers {
     }
 }
 
+impl Entry {
+    fn try_use(&self) -> bool {
+        // The load avoids a write to the cache line of an entry that is in use.
+        !self.is_used.load(Ordering::Relaxed)
+            && self
+                .is_used
+                .compare_exchange(false, true, Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// The event, which the user of the entry opens at the first use.
+    fn event(&self) -> io::Result<RawFd> {
+        if self.event.load(Ordering::SeqCst) == 0 {
+            self.event.store(sys::new_event()? + 1, Ordering::SeqCst);
+        }
+        Ok(self.event.load(Ordering::SeqCst) - 1)
+    }
+
+    fn release(&self) {
+        self.is_used.store(false, Ordering::SeqCst);
+    }
+}
+
 /// The event of one waiting call.
 pub(super) struct Waker<'a>(&'a Entry);
 
@@ -103,7 +145,7 @@ impl Waker<'_> {
 
 impl Drop for Waker<'_> {
     fn drop(&mut self) {
-        self.0.is_used.store(false, Ordering::SeqCst);
+        self.0.release();
     }
 }
 
@@ -121,5 +163,22 @@ mod tests {
         assert_eq!(events.len(), 100);
         drop(all);
         assert!(wakers.acquire().is_some_and(|w| events.contains(&w.fd())));
+    }
+
+    #[test]
+    fn number_of_event_loops_is_not_limited() {
+        let wakers = Wakers::default();
+        let mut events: Vec<RawFd> = (0..300)
+            .map_while(|_| wakers.acquire_for_loop().ok())
+            .collect();
+        events.sort_unstable();
+        events.dedup();
+        assert_eq!(events.len(), 300);
+        assert!(
+            wakers.acquire().is_none(),
+            "calls check their flag at intervals then"
+        );
+        wakers.release_for_loop(events[200]);
+        assert_eq!(wakers.acquire_for_loop().ok(), Some(events[200]));
     }
 }

@@ -46,7 +46,8 @@ fn peer(node: NodeView) -> Arc<Peer> {
     ))
 }
 
-fn topology(shards: usize) -> Topology {
+/// A cluster of this many shards of equal size.
+pub fn topology(shards: usize) -> Topology {
     Topology::from_view(view(shards), &Topology::empty(), peer)
 }
 

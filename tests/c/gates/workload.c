@@ -217,6 +217,28 @@ static void deep(void)
     rdc_pipeline_free(p);
 }
 
+/* Submits 100 GETs and takes their replies. */
+static void queue(void)
+{
+    static rdc_queue *q;
+    static size_t next;
+    if (!q)
+        q = rdc_queue_new(client);
+    for (size_t i = 0; i < BATCH; i++) {
+        size_t key = next++ % KEYS;
+        const char *const argv[] = {"GET", keys[key]};
+        const size_t lens[] = {3, key_lens[key]};
+        rdc_queue_command(q, i, 2, argv, lens);
+    }
+    for (size_t taken = 0; taken < BATCH;) {
+        rdc_queue_run(q, -1);
+        for (rdc_reply *reply; (reply = rdc_queue_next(q, NULL)) != NULL; taken++) {
+            check_reply("queue", reply, RDC_STRING, VALUE);
+            rdc_reply_free(reply);
+        }
+    }
+}
+
 static void load(void)
 {
     static char value[BIG];
@@ -247,7 +269,7 @@ static const struct {
     const char *name;
     void (*once)(void);
 } workloads[] = {
-    {"load", load},     {"get", get},         {"set", set},       {"command", command}, {"pipeline", pipeline},
+    {"load", load},     {"get", get},         {"set", set},       {"command", command}, {"pipeline", pipeline}, {"queue", queue},
     {"mget", mget},     {"lrange", lrange},   {"hgetall", hgetall}, {"bigget", bigget},
     {"create", create}, {"idle", idle},       {"deep", deep},     {"derived_handles", derived_handles},
     {"connect_and_close", connect_and_close}, {"connect_only", connect_only}, {"refresh", refresh},

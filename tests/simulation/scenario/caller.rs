@@ -15,7 +15,7 @@ const DEADLINE_SLACK: u64 = 12 * MS;
 /// How long a call may take after an interrupt or the closing of its handle.
 const INTERRUPT_LATENCY: u64 = 12 * MS;
 /// How long a write and a read may take when all faults are over.
-const RECOVERED_LATENCY: u64 = 300 * MS;
+pub(super) const RECOVERED_LATENCY: u64 = 300 * MS;
 
 pub(super) struct Caller<'a> {
     pub(super) context: &'a RunContext<'a>,
@@ -220,7 +220,7 @@ impl Caller<'_> {
 }
 
 /// A value as a line of the trace, with at most 160 characters of its text.
-fn describe(reply: &Reply, value: Value) -> String {
+pub(super) fn describe(reply: &Reply, value: Value) -> String {
     let view = View::new(reply, value);
     match value.kind {
         Kind::Integer => format!("{}", value.data),

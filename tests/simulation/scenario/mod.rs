@@ -5,6 +5,9 @@ mod faults;
 mod history;
 mod operations;
 mod pipelines;
+mod queue_checks;
+mod queue_command;
+mod queue_driver;
 mod run;
 
 pub use run::{RunStats, run};
@@ -38,6 +41,10 @@ pub struct Scenario {
     /// Nodes announce hostnames, which the client has to resolve.
     uses_hostnames: bool,
     panic_at: Option<(Layer, u64)>,
+    /// How many queues there are beside the threads.
+    queues: usize,
+    /// Two threads drive each queue in turns.
+    moves_queues: bool,
 }
 
 impl Scenario {
@@ -84,6 +91,50 @@ impl Scenario {
         scenario
     }
 
+    /// The same faults, with queues beside the threads.
+    pub fn with_queues(seed: u64) -> Scenario {
+        let mut scenario = Scenario::with_faults(seed);
+        let mut rng = SeededRng(seed ^ 0x9e1e);
+        scenario.add_queues(&mut rng);
+        if rng.chance(300) {
+            scenario.options.push(("lazy", "yes".to_string()));
+        }
+        if rng.chance(100) {
+            let limit = rng.between(1, 30).to_string();
+            scenario.options.push(("queue_limit", limit));
+        }
+        scenario
+    }
+
+    /// Queues beside threads, and no fault.
+    pub fn healthy_with_queues(seed: u64) -> Scenario {
+        let mut scenario = Scenario::healthy(seed);
+        scenario.add_queues(&mut SeededRng(seed ^ 0x9e1e));
+        scenario
+    }
+
+    /// A panic in some layer of the library, which may hit a queue.
+    pub fn with_queues_and_panic(seed: u64) -> Scenario {
+        let mut scenario = Scenario::with_panic(seed);
+        scenario.add_queues(&mut SeededRng(seed ^ 0x9e1e));
+        scenario
+    }
+
+    fn add_queues(&mut self, rng: &mut SeededRng) {
+        self.queues = rng.between(1, 3) as usize;
+        self.moves_queues = self.queues < 3 && rng.chance(300);
+        // The simulation has eight threads; one interrupts the handles.
+        let queue_threads = self.queues * self.threads_per_queue();
+        self.threads = self.threads.min(7 - queue_threads);
+        if rng.chance(300) {
+            self.threads = self.threads.min(1);
+        }
+    }
+
+    fn threads_per_queue(&self) -> usize {
+        1 + usize::from(self.moves_queues)
+    }
+
     fn without_faults(seed: u64, rng: &mut SeededRng) -> Scenario {
         let options = vec![
             ("timeout_ms", CALL_TIMEOUT_MS.to_string()),
@@ -121,6 +172,8 @@ impl Scenario {
             is_contended: false,
             uses_hostnames: rng.chance(200),
             panic_at: None,
+            queues: 0,
+            moves_queues: false,
         }
     }
 

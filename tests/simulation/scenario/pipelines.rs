@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A command of a pipeline.
-enum PipelineCommand {
+pub(super) enum PipelineCommand {
     Write { key: String, token: String },
     Read { key: String, nonce: String },
 }
@@ -27,11 +27,11 @@ fn append(pipeline: &mut Pipeline, args: &[&[u8]]) {
     }
 }
 
-fn append_incrby(pipeline: &mut Pipeline, key: &str, token: &str) {
+pub(super) fn append_incrby(pipeline: &mut Pipeline, key: &str, token: &str) {
     append(pipeline, &[b"INCRBY", key.as_bytes(), token.as_bytes()]);
 }
 
-fn append_getrange(pipeline: &mut Pipeline, key: &str, nonce: &str) {
+pub(super) fn append_getrange(pipeline: &mut Pipeline, key: &str, nonce: &str) {
     let args: [&[u8]; 4] = [b"GETRANGE", key.as_bytes(), b"0", nonce.as_bytes()];
     append(pipeline, &args);
 }
@@ -57,26 +57,35 @@ impl Caller<'_> {
         let floors: HashMap<String, u64> = lock(&self.context.acknowledged).clone();
         let name = format!("pipeline of {count}");
         let (began, reply) = self.call(&name, &self.context.client, || pipeline.execute());
-        let values: Vec<Option<Value>> = match &reply {
-            None => vec![None; commands.len()],
+        self.check_pipeline_reply(&commands, (began, &floors), reply.as_deref());
+    }
+
+    /// Checks the reply to a pipeline; None if the call panicked. It began at `began`, when `floors` were the
+    /// acknowledged versions of the keys.
+    pub(super) fn check_pipeline_reply(
+        &self,
+        commands: &[PipelineCommand],
+        (began, floors): (u64, &HashMap<String, u64>),
+        reply: Option<&Reply>,
+    ) {
+        let count = commands.len();
+        let values: Vec<Option<Value>> = match reply {
+            None => vec![None; count],
             Some(reply) if reply.root.value.kind == Kind::Error => {
-                vec![Some(reply.root.value); commands.len()]
+                vec![Some(reply.root.value); count]
             }
             Some(reply) => reply.view().elements().map(|v| Some(v.value())).collect(),
         };
-        if values.len() != commands.len() {
+        if values.len() != count {
             let replies = values.len();
             self.fail(format!("a pipeline of {count} returned {replies} replies"));
             return;
         }
-        let replies: Vec<ReplyOf<'_>> = values
-            .iter()
-            .map(|value| reply.as_deref().zip(*value))
-            .collect();
-        self.check_pipeline(&commands, &replies, &floors, began);
+        let replies: Vec<ReplyOf<'_>> = values.iter().map(|value| reply.zip(*value)).collect();
+        self.check_pipeline(commands, &replies, floors, began);
     }
 
-    fn random_command(&self, rng: &mut SeededRng, token: u64) -> PipelineCommand {
+    pub(super) fn random_command(&self, rng: &mut SeededRng, token: u64) -> PipelineCommand {
         let key = self.random_key(rng).to_string();
         let token = token.to_string();
         if rng.chance(600) {
@@ -198,14 +207,24 @@ impl Caller<'_> {
             let key = keys[rng.below(keys.len() as u64) as usize].as_str();
             let token = (first_token + number).to_string();
             append_incrby(&mut pipeline, key, &token);
-            writes.push((key, token));
+            writes.push((key.to_string(), token));
         }
         let (_, reply) = self.call("transaction", &self.context.client, || {
             pipeline.execute_atomic()
         });
+        self.record_transaction(&writes, reply.as_deref());
+    }
+
+    /// Records the writes of a transaction, keys and tokens. Returns which of them have been acknowledged.
+    pub(super) fn record_transaction(
+        &self,
+        writes: &[(String, String)],
+        reply: Option<&Reply>,
+    ) -> Vec<bool> {
         let is_error = |reply: &Reply| reply.root.value.kind == Kind::Error;
+        let mut acknowledged = Vec::new();
         for (number, (key, token)) in writes.iter().enumerate() {
-            let reply = reply.as_deref().map(|reply| {
+            let reply = reply.map(|reply| {
                 let value = match reply.view().at(number) {
                     Some(view) if !is_error(reply) => view.value(),
                     _ => reply.root.value,
@@ -213,12 +232,14 @@ impl Caller<'_> {
                 (reply, value)
             });
             self.record_write(key, token, reply);
+            acknowledged.push(reply.is_some_and(|(_, value)| value.kind != Kind::Error));
         }
-        self.record_atomic(writes.into_iter().map(|(_, token)| token).collect());
+        self.record_atomic(writes.iter().map(|(_, token)| token.clone()).collect());
+        acknowledged
     }
 
     /// The writes of these tokens must execute in this order, and all or none.
-    fn record_atomic(&self, tokens: Vec<String>) {
+    pub(super) fn record_atomic(&self, tokens: Vec<String>) {
         let mut history = lock(&self.context.history);
         history.ordered.push(tokens.clone());
         history.atomic.push(tokens);

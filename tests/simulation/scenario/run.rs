@@ -2,6 +2,7 @@
 
 use super::caller::Caller;
 use super::history::History;
+use super::queue_driver::SharedQueue;
 use super::{Scenario, keys};
 use crate::cluster::Client;
 use crate::config::Config;
@@ -26,6 +27,10 @@ pub struct RunStats {
     pub refreshes: u64,
     pub connects: u64,
     pub panics: u64,
+    /// Commands of queues that were cancelled.
+    pub cancelled: u64,
+    /// Commands that a full queue refused.
+    pub refused: u64,
 }
 
 impl RunStats {
@@ -39,6 +44,8 @@ impl RunStats {
         self.refreshes += other.refreshes;
         self.connects += other.connects;
         self.panics += other.panics;
+        self.cancelled += other.cancelled;
+        self.refused += other.refused;
     }
 
     pub fn has_activity(&self) -> bool {
@@ -91,7 +98,13 @@ pub fn run(scenario: &Scenario, traced: bool) -> (Result<RunStats, String>, Vec<
         stats: Mutex::default(),
         heal_time: schedule_faults(&mut simulation.lock(), scenario),
     };
-    simulation.run(thread_bodies(&context, &mut rng));
+    let queues: Vec<SharedQueue> = (0..scenario.queues)
+        .map(|number| SharedQueue::new(&context, number, scenario.threads_per_queue()))
+        .collect();
+    let mut bodies = thread_bodies(&context, &mut rng);
+    bodies.extend(queue_bodies(&context, &queues, &mut rng));
+    simulation.run(bodies);
+    drop(queues);
     finish(&simulation, context)
 }
 
@@ -150,6 +163,29 @@ fn thread_bodies<'a>(context: &'a RunContext<'a>, rng: &mut SeededRng) -> Vec<Th
     bodies
 }
 
+/// The threads that drive queues.
+fn queue_bodies<'a>(
+    context: &'a RunContext<'a>,
+    queues: &'a [SharedQueue],
+    rng: &mut SeededRng,
+) -> Vec<ThreadBody<'a>> {
+    let threads_per_queue = context.scenario.threads_per_queue();
+    let mut bodies: Vec<ThreadBody<'a>> = Vec::new();
+    for number in 0..queues.len() * threads_per_queue {
+        let mut rng = SeededRng(rng.next());
+        let queue = &queues[number / threads_per_queue];
+        bodies.push(Box::new(move |thread| {
+            let caller = Caller {
+                context,
+                thread,
+                id: thread.id,
+            };
+            queue.drive(&caller, &mut rng);
+        }));
+    }
+    bodies
+}
+
 fn interrupt_and_close(context: &RunContext<'_>, thread: &SimThread, rng: &mut SeededRng) {
     let scenario = context.scenario;
     for _ in 0..scenario.interrupts {
@@ -197,6 +233,10 @@ fn finish(
     let leaked = state.open_connections();
     if leaked > 0 {
         state.fail(format!("{leaked} connections are leaked"));
+    }
+    let leaked = state.open_event_loops();
+    if leaked > 0 {
+        state.fail(format!("{leaked} epolls and timers are leaked"));
     }
     if let Err(message) = lock(&history).verify(&state.cluster.executions) {
         state.fail(message);

@@ -5,17 +5,20 @@
 //! advances to the next event. A run of any simulated length therefore takes little real time, and the
 //! same seed gives the same run, byte for byte.
 
+mod event_loops;
 mod network;
 mod rng;
 mod scheduler;
 mod system_calls;
 
+pub use event_loops::Effects;
 pub use network::{Event, NetworkConditions, node_address};
 pub use rng::SeededRng;
 pub use scheduler::Schedule;
 
 use super::cluster_model::ClusterModel;
 use crate::sim_hooks::{Layer, enter};
+use event_loops::{EventLoops, Restrictions};
 use network::{ScheduledEvent, SimConnection};
 use scheduler::{ThreadWait, WaitReason};
 use std::cmp::Reverse;
@@ -49,6 +52,9 @@ pub struct State {
     pub connections: Vec<SimConnection>,
     connection_by_fd: HashMap<RawFd, usize>,
     signaled_events: BTreeSet<RawFd>,
+    event_loops: EventLoops,
+    restrictions: Restrictions,
+    effects: [Effects; MAX_THREADS],
     /// What each living thread waits for; `None` for the one that runs.
     waits: BTreeMap<usize, Option<ThreadWait>>,
     running: Option<usize>,
@@ -99,6 +105,9 @@ impl Simulation {
                 connections: Vec::new(),
                 connection_by_fd: HashMap::new(),
                 signaled_events: BTreeSet::new(),
+                event_loops: EventLoops::default(),
+                restrictions: Restrictions::default(),
+                effects: Default::default(),
                 waits: BTreeMap::new(),
                 running: None,
                 network,

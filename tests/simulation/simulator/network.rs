@@ -36,6 +36,8 @@ pub enum Event {
     /// The client's end is reset.
     ResetToClient(usize),
     Fault(Fault),
+    /// A timer is due.
+    Timer,
 }
 
 /// An event with its time. The sequence number orders events of the same time.
@@ -180,6 +182,7 @@ impl State {
             Event::EndToClient(id) => self.connections[id].ended = true,
             Event::ResetToClient(id) => self.set_connection_error(id, libc::ECONNRESET),
             Event::Fault(fault) => cluster_model::apply_fault(self, fault),
+            Event::Timer => {}
         }
     }
 
@@ -314,6 +317,9 @@ impl State {
     pub(super) fn poll_events(&self, fd: RawFd, events: i16) -> i16 {
         if self.signaled_events.contains(&fd) {
             return libc::POLLIN & events;
+        }
+        if let Some(revents) = self.event_loop_events(fd, events) {
+            return revents;
         }
         let Some(id) = self.connection_by_fd.get(&fd) else {
             return 0;

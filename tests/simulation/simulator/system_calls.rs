@@ -15,9 +15,41 @@ impl SimThread {
     /// Begins a system call: it costs 200 ns.
     fn begin_call(&self) -> MutexGuard<'_, State> {
         let mut state = self.simulation.lock();
-        state.now += 200;
-        state.deliver_due_events();
+        if !state.is_frozen() {
+            state.now += 200;
+            state.deliver_due_events();
+        }
         state
+    }
+
+    /// Blocks as a system call does.
+    fn block_in_call<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        reason: WaitReason,
+        until: Option<u64>,
+    ) -> MutexGuard<'a, State> {
+        if until.is_none_or(|until| until > state.now) {
+            self.check_may_wait(&mut state, &reason);
+        }
+        self.block(state, reason, until)
+    }
+
+    /// Lets other threads run first, if the schedule says so.
+    fn give_way<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        if state.is_frozen() {
+            return state;
+        }
+        let now = state.now;
+        self.block(state, WaitReason::Timer, Some(now))
+    }
+
+    fn count_io(&self, state: &mut State) {
+        state.effects[self.id].io += 1;
+    }
+
+    fn count_polling(&self, state: &mut State) {
+        state.effects[self.id].polling += 1;
     }
 
     /// Logs what this thread does with these bytes.
@@ -36,7 +68,9 @@ fn os_error(number: i32) -> io::Error {
 impl Simulator for SimThread {
     fn now(&self) -> u64 {
         let mut state = self.simulation.lock();
-        state.now += 50;
+        if !state.is_frozen() {
+            state.now += 50;
+        }
         state.now
     }
 
@@ -44,11 +78,19 @@ impl Simulator for SimThread {
         self.simulation.lock().rng.next()
     }
 
+    fn resolve_delay(&self) -> Duration {
+        let mut state = self.begin_call();
+        let delay = state.network.max_delay;
+        Duration::from_nanos(state.rng.below(5 * delay))
+    }
+
     fn resolve(&self, host: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
         let mut state = self.begin_call();
         let (delay, failures) = (state.network.max_delay, state.network.stalls * 10);
-        let until = state.now + state.rng.below(5 * delay);
-        let mut state = self.block(state, WaitReason::Timer, Some(until));
+        if crate::fiber::current_fiber().is_none() {
+            let until = state.now + state.rng.below(5 * delay);
+            state = self.block_in_call(state, WaitReason::Timer, Some(until));
+        }
         let number = host
             .strip_prefix("node-")
             .and_then(|host| host.strip_suffix(".sim"));
@@ -60,6 +102,7 @@ impl Simulator for SimThread {
 
     fn connect(&self, fd: RawFd, to: SocketAddr) -> io::Result<()> {
         let mut state = self.begin_call();
+        self.count_io(&mut state);
         let Some(node) = state.cluster.node_at(to) else {
             return Err(os_error(libc::EHOSTUNREACH));
         };
@@ -96,9 +139,7 @@ impl Simulator for SimThread {
         if state.schedule.is_some() {
             state = self.block(state, WaitReason::Preemption, None);
         } else if state.rng.chance(100) {
-            // Another thread may run first.
-            let now = state.now;
-            state = self.block(state, WaitReason::Timer, Some(now));
+            state = self.give_way(state);
         }
         let Some(id) = state.connection_by_fd.get(&fd).copied() else {
             return Err(os_error(libc::EBADF));
@@ -121,6 +162,9 @@ impl Simulator for SimThread {
             return Err(os_error(libc::EAGAIN));
         }
         connection.bytes_to_server += size;
+        state.effects[self.id].sends += 1;
+        self.count_io(&mut state);
+        let connection = &state.connections[id];
         let node = connection.node;
         let time = state.cluster.reachable_from(node);
         state.transmit(id, Direction::ToServer, &bytes[..size], time);
@@ -139,11 +183,15 @@ impl Simulator for SimThread {
         if wanted > 0 {
             let timer_slack = state.network.timer_slack;
             let until = state.now + MS + state.rng.below(timer_slack);
-            state = self.block(state, WaitReason::Bytes(fd, wanted), Some(until));
+            state = self.block_in_call(state, WaitReason::Bytes(fd, wanted), Some(until));
         }
         let Some(id) = state.connection_by_fd.get(&fd).copied() else {
             return Err(os_error(libc::EBADF));
         };
+        let connection = &mut state.connections[id];
+        if connection.is_readable(1) {
+            state.effects[self.id].io += 1;
+        }
         let connection = &mut state.connections[id];
         if connection.receive_buffer.is_empty() {
             return match connection.error {
@@ -167,9 +215,12 @@ impl Simulator for SimThread {
 
     fn closed(&self, fd: RawFd) {
         let mut state = self.begin_call();
+        state.signaled_events.remove(&fd);
+        state.close_in_event_loops(fd);
         let Some(id) = state.connection_by_fd.remove(&fd) else {
             return;
         };
+        self.count_io(&mut state);
         state.connections[id].phase = Phase::Closed;
         state.log(|| format!("thread {} closes connection {id}", self.id));
         let last_arrival = state.connections[id].last_arrival_at_server();
@@ -183,7 +234,7 @@ impl Simulator for SimThread {
         let reason = WaitReason::Poll(polled.map(|entry| (entry.fd, entry.events)).collect());
         // The kernel adds its timer slack of 50 us.
         let until = timeout.map(|timeout| state.now + timeout.as_nanos() as u64 + 50 * US);
-        let state = self.block(state, reason, until);
+        let state = self.block_in_call(state, reason, until);
         let mut count = 0;
         for entry in fds.iter_mut() {
             entry.revents = 0;
@@ -196,17 +247,52 @@ impl Simulator for SimThread {
     }
 
     fn fire(&self, event: RawFd) {
-        self.begin_call().signaled_events.insert(event);
+        let mut state = self.begin_call();
+        self.count_polling(&mut state);
+        state.signaled_events.insert(event);
     }
 
     fn clear(&self, event: RawFd) {
-        self.begin_call().signaled_events.remove(&event);
+        let mut state = self.begin_call();
+        self.count_polling(&mut state);
+        state.signaled_events.remove(&event);
+    }
+
+    fn change_epoll(
+        &self,
+        epoll: RawFd,
+        change: libc::c_int,
+        fd: RawFd,
+        events: i16,
+    ) -> io::Result<()> {
+        // It takes no time: sockets that other tests close at the same time cause more of these calls.
+        let mut state = self.simulation.lock();
+        self.count_polling(&mut state);
+        state.change_epoll(epoll, change, fd, events)
+    }
+
+    fn wait_epoll(&self, epoll: RawFd, timeout: Option<Duration>) -> Vec<(RawFd, i16)> {
+        let mut state = self.begin_call();
+        if timeout != Some(Duration::ZERO) {
+            let until = timeout.map(|timeout| state.now + timeout.as_nanos() as u64 + 50 * US);
+            let reason = WaitReason::Poll(vec![(epoll, libc::POLLIN)]);
+            state = self.block_in_call(state, reason, until);
+        } else if state.rng.chance(100) {
+            state = self.give_way(state);
+        }
+        state.ready_members(epoll)
+    }
+
+    fn set_timer(&self, timer: RawFd, at: Option<u64>) {
+        let mut state = self.begin_call();
+        self.count_polling(&mut state);
+        state.set_timer(timer, at);
     }
 
     fn futex_wait(&self, word: usize, timeout: Option<Duration>) {
         let state = self.begin_call();
         let until = timeout.map(|timeout| state.now + timeout.as_nanos() as u64);
-        drop(self.block(state, WaitReason::Futex(word), until));
+        drop(self.block_in_call(state, WaitReason::Futex(word), until));
     }
 
     fn futex_wake(&self, word: usize, count: i32) {
@@ -240,8 +326,7 @@ impl Simulator for SimThread {
         if state.schedule.as_ref().is_some_and(|s| s.ignores_yields) {
             return;
         }
-        let now = state.now;
-        drop(self.block(state, WaitReason::Timer, Some(now)));
+        drop(self.give_way(state));
     }
 
     fn panic_point(&self, layer: Layer) {

@@ -101,6 +101,7 @@ impl Tls {
     }
 
     /// The same for a forked child.
+    #[inline(never)]
     pub fn of_child(&self) -> Tls {
         Tls {
             options: self.options.clone(),
@@ -111,6 +112,7 @@ impl Tls {
     }
 
     /// Reads the files again if they have changed.
+    #[inline(never)]
     fn read_changed_files(&self) {
         let mut is_renewed = false;
         self.files.read_if_changed(|| {
@@ -126,6 +128,7 @@ impl Tls {
     }
 
     /// A new session with the node at `host`. The handshake has not begun.
+    #[inline(never)]
     pub fn begin(&self, sessions: &TlsSessions, host: &str) -> Result<Box<TlsSession>> {
         let name = match &self.server_name {
             Some(name) => name.clone(),

@@ -1,0 +1,297 @@
+//! Commands for an event loop: submitted, executed without blocking, and their replies taken.
+//!
+//! Commands run in fibers, by the same code as the calls of threads. Where a call would wait, the fiber is suspended, and
+//! [`Queue::run`] goes on with another one. Most commands share a fiber with others of their shard: a [`Batch`].
+//!
+//! From the bottom up: `entry`, what has been submitted; `groups`, by shard; `replies`, what fibers leave behind; `batch`;
+//! `slot_order`; `decide`, how a command is executed; `running`, the fibers; and the queue, whose functions are also in
+//! `submit`, `dispatch` and `cancel`.
+
+mod batch;
+mod cancel;
+mod decide;
+mod dispatch;
+mod encoded_name;
+mod entry;
+mod event;
+mod groups;
+mod replies;
+mod running;
+mod slot_order;
+mod submit;
+
+pub use event::Wake;
+pub use replies::Completion;
+
+use super::client::Client;
+use crate::deadline::{Deadline, Time, now};
+use crate::error::{Code, Error, Result};
+use crate::net::{TaskSet, process_number};
+use encoded_name::EncodedName;
+use entry::{EntryRef, Inbox};
+use event::WakeEvent;
+use groups::Groups;
+use replies::Replies;
+use running::RunningTasks;
+use slot_order::SlotOrder;
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Commands of one handle and their replies, for an event loop. Used by one thread at a time.
+pub struct Queue {
+    client: Arc<Client>,
+    /// The process that made the queue. A forked child cannot use it: the connections are its parent's.
+    process: i32,
+    event_loop: Result<EventLoop>,
+    /// What has been submitted since the last run.
+    inbox: Inbox,
+    /// Inboxes with open commands, in order.
+    inboxes: VecDeque<Rc<Inbox>>,
+    /// Those of them whose timeout has not passed. Any of their commands may be waiting.
+    expiring: VecDeque<Rc<Inbox>>,
+    /// Inboxes that wait for the client to connect.
+    unrouted: VecDeque<Inbox>,
+    is_connecting: bool,
+    order: SlotOrder,
+    groups: Groups,
+    /// Commands that are executed by themselves, and wait only for others of their kind.
+    alone: VecDeque<EntryRef>,
+    /// How many of them are running and use connections that threads share.
+    sharing: usize,
+    running: RunningTasks,
+    replies: Rc<Replies>,
+    /// How many bytes the inboxes hold.
+    held_bytes: usize,
+    /// The number of inboxes from which on all are looked at, for those that are done.
+    inboxes_to_scan: usize,
+    /// How often the handle had been closed or interrupted when this was last looked at.
+    cancels: u32,
+    max_commands: usize,
+    max_bytes: usize,
+    /// The handle neither refuses writes nor is pinned.
+    is_unrestricted: bool,
+    /// Commands can be started since one was cancelled.
+    is_run_due: bool,
+    /// The program has asked for the descriptor.
+    has_poller: bool,
+    names: EncodedName,
+}
+
+/// The least number of inboxes that are looked at together.
+const MIN_INBOXES_TO_SCAN: usize = 64;
+
+/// What the system provides for an event loop.
+struct EventLoop {
+    tasks: TaskSet,
+    wake: WakeEvent,
+}
+
+impl EventLoop {
+    fn new(client: &Client) -> Result<EventLoop> {
+        let wake = WakeEvent::new(client)
+            .map_err(|e| Error::new(Code::Io, format_args!("no descriptor for a queue: {e}")))?;
+        let tasks = TaskSet::new(wake.fd)?;
+        Ok(EventLoop { tasks, wake })
+    }
+}
+
+impl Queue {
+    pub fn new(client: Arc<Client>) -> Queue {
+        let cancels = client.cancels();
+        let is_unrestricted = !client.config.readonly && !client.is_pinned();
+        let limit = |limit: usize| if limit == 0 { usize::MAX } else { limit };
+        Queue {
+            max_commands: limit(client.config.queue_limit),
+            max_bytes: limit(client.config.max_memory_bytes),
+            process: process_number(),
+            event_loop: EventLoop::new(&client),
+            client,
+            inbox: Inbox::default(),
+            inboxes: VecDeque::new(),
+            expiring: VecDeque::new(),
+            unrouted: VecDeque::new(),
+            is_connecting: false,
+            order: SlotOrder::default(),
+            groups: Groups::default(),
+            alone: VecDeque::new(),
+            sharing: 0,
+            running: RunningTasks::default(),
+            replies: Rc::default(),
+            held_bytes: 0,
+            inboxes_to_scan: MIN_INBOXES_TO_SCAN,
+            cancels,
+            is_unrestricted,
+            is_run_due: false,
+            has_poller: false,
+            names: EncodedName::default(),
+        }
+    }
+
+    /// The descriptor. -1 if the system refused one.
+    pub fn fd(&self) -> RawFd {
+        self.event_loop.as_ref().map_or(-1, |l| l.tasks.fd())
+    }
+
+    /// The same. From now on it is readable if and only if there is something to do.
+    pub fn fd_for_polling(&mut self) -> RawFd {
+        self.has_poller = true;
+        self.update_signal();
+        let next_at = self.next_at();
+        if let Ok(EventLoop { tasks, .. }) = &mut self.event_loop {
+            tasks.set_timer(next_at);
+        }
+        self.fd()
+    }
+
+    /// What makes [`Queue::run`] return.
+    pub fn wake_handle(&self) -> Wake {
+        Wake {
+            fd: self.event_loop.as_ref().map_or(-1, |l| l.wake.fd),
+            process: self.process,
+        }
+    }
+
+    /// The number of commands that have been submitted and whose replies have not been taken.
+    pub fn len(&self) -> usize {
+        self.replies.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes the descriptor readable while the queue knows of something to do. Before a program has asked for the
+    /// descriptor, nothing polls it. A forked child shares the descriptor with its parent.
+    #[inline]
+    fn signal(&mut self, is_needed: bool) {
+        if self.has_poller
+            && self.process == process_number()
+            && let Ok(EventLoop { tasks, .. }) = &mut self.event_loop
+        {
+            tasks.set_signal(is_needed);
+        }
+    }
+
+    /// The next complete reply and the tag of its command.
+    pub fn next_reply(&mut self) -> Option<Completion> {
+        let (next, is_last) = self.replies.next();
+        if is_last && self.inbox.entries.is_empty() && !self.is_run_due {
+            self.signal(false);
+        }
+        next
+    }
+
+    /// Does what can be done. Waits until a reply is complete, but at most until `until`; not at all without it. Returns
+    /// the number of replies that wait to be taken.
+    pub fn run(&mut self, until: Option<Deadline>) -> usize {
+        if self.process != process_number() {
+            self.abandon();
+            return self.replies.completed();
+        }
+        let began = now();
+        let was_idle = self.is_idle();
+        self.cancel_if_interrupted();
+        self.seal(began);
+        self.go_on(began);
+        // What has just been sent has no reply yet. To look for one would cost a system call.
+        let has_just_begun = was_idle && !self.is_idle() && self.replies.completed() == 0;
+        let mut is_over = until.is_none();
+        while !(is_over && has_just_begun) {
+            is_over |= self.replies.completed() > 0 || self.is_empty();
+            let (is_woken, goes_on) = self.poll(until.filter(|_| !is_over), began);
+            let time = now();
+            self.expire(time);
+            self.go_on(time);
+            is_over |= is_woken || !goes_on || until.is_none_or(|until| until.passed(time));
+            if is_over || self.replies.completed() > 0 {
+                break;
+            }
+        }
+        self.drop_done_inboxes();
+        self.is_run_due = false;
+        let completed = self.replies.completed();
+        let next_at = self.next_at();
+        self.update_signal();
+        if self.has_poller
+            && let Ok(EventLoop { tasks, .. }) = &mut self.event_loop
+        {
+            tasks.set_timer(next_at);
+        }
+        completed
+    }
+
+    /// Whether there are no fibers.
+    fn is_idle(&self) -> bool {
+        (self.event_loop.as_ref()).is_ok_and(|l| l.tasks.is_empty())
+    }
+
+    /// Looks which fibers can go on; with `until`, waits for that. Returns whether another thread has woken the queue, and
+    /// whether the wait callback lets the run go on.
+    fn poll(&mut self, until: Option<Deadline>, began: Time) -> (bool, bool) {
+        let next_at = self.next_at();
+        let Ok(EventLoop { tasks, .. }) = &mut self.event_loop else {
+            return (true, false);
+        };
+        let until = until.map(|until| next_at.map_or(until, |at| until.min(Deadline::at(at))));
+        let goes_on = tasks.poll(until, began);
+        let is_woken = tasks.take_woken();
+        if is_woken {
+            self.cancel_ended_handles();
+        }
+        (is_woken, goes_on)
+    }
+
+    /// When the queue itself has something to do.
+    fn next_at(&self) -> Option<Time> {
+        let timeout_ms = self.client.config.timeout_ms;
+        let waiting = self.expiring.iter().find(|inbox| inbox.open.get() > 0);
+        let expires = waiting.and_then(|inbox| Deadline::after(inbox.at?, timeout_ms).time());
+        self.groups.next_at().into_iter().chain(expires).min()
+    }
+
+    /// Frees the inboxes whose commands all have their replies.
+    fn drop_done_inboxes(&mut self) {
+        let is_done = |inbox: &Rc<Inbox>| inbox.open.get() == 0;
+        while self.inboxes.front().is_some_and(is_done) {
+            let done = self.inboxes.pop_front();
+            self.held_bytes -= done.map_or(0, |inbox| inbox.bytes.len());
+        }
+        if self.inboxes.len() > self.inboxes_to_scan {
+            let held_bytes = &mut self.held_bytes;
+            self.inboxes.retain(|inbox| {
+                let is_open = inbox.open.get() > 0;
+                if !is_open {
+                    *held_bytes -= inbox.bytes.len();
+                }
+                is_open
+            });
+            // Their commands may all be younger than one that is still open.
+            self.expiring.retain(|inbox| inbox.open.get() > 0);
+            self.inboxes_to_scan = 2 * self.inboxes.len() + MIN_INBOXES_TO_SCAN;
+        }
+    }
+
+    fn update_signal(&mut self) {
+        let has_runnable = (self.event_loop.as_ref()).is_ok_and(|l| l.tasks.has_runnable());
+        let has_submitted = !self.inbox.entries.is_empty();
+        let has_replies = self.replies.completed() > 0;
+        self.signal(has_runnable || has_submitted || has_replies || self.is_run_due);
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        if self.process != process_number() {
+            return self.abandon();
+        }
+        if let Ok(EventLoop { tasks, .. }) = &mut self.event_loop {
+            for number in self.running.numbers() {
+                self.running.cancel(number, tasks);
+            }
+            // A fiber that does not end after it was cancelled is a bug. Unwinding it might abort the process.
+            tasks.leak();
+        }
+    }
+}

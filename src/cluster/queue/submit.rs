@@ -1,0 +1,170 @@
+//! Submits commands to a queue.
+
+use super::Queue;
+use super::cancel::after_fork;
+use super::decide::{slots_of_pipeline, work_of};
+use super::entry::{BatchedCommand, Work};
+use crate::cluster::pipeline::Pipeline;
+use crate::cluster::state::Core;
+use crate::deadline::Time;
+use crate::error::{Code, Error, Result};
+use crate::net::process_number;
+use crate::resp::{CommandBody, Reply, parse_command};
+use crate::route::{access, classify, find, has_valid_count};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+impl Queue {
+    /// Submits one command.
+    #[inline]
+    pub fn command(&mut self, tag: u64, args: &[&[u8]]) {
+        if !self.submit_plain(tag, args) {
+            self.submit(tag, args, CommandBody::Args(args));
+        }
+    }
+
+    /// Submits a command as most are: with one key, to any node of its shard. False for another one.
+    #[inline]
+    pub(super) fn submit_plain(&mut self, tag: u64, args: &[&[u8]]) -> bool {
+        let Some(row) = find(args).filter(|row| row.is_plain()) else {
+            return false;
+        };
+        let Ok(core) = self.admit() else { return false };
+        let Some(key_space) = core.process().key_space() else {
+            return false;
+        };
+        if !self.is_unrestricted || !has_valid_count(row, args) {
+            return false;
+        }
+        let work = Work::InBatch(BatchedCommand {
+            slot: key_space.slot(args[usize::from(row.only_key)]),
+            is_for_primary: false,
+            row,
+            access: access(row, args),
+        });
+        let begin = self.inbox.bytes.len();
+        self.names.push(&mut self.inbox.bytes, row, args);
+        self.add(tag, begin, work);
+        true
+    }
+
+    /// Submits one command that is encoded already.
+    pub fn command_resp(&mut self, tag: u64, encoded: &[u8]) {
+        let mut args = Vec::new();
+        match parse_command(encoded, 0, &mut args) {
+            Ok(end) if end == encoded.len() => {
+                self.submit(tag, &args, CommandBody::Encoded(encoded));
+            }
+            Ok(_) => self.fail(
+                tag,
+                &Error::invalid("the RESP buffer holds more than one command: use a pipeline"),
+            ),
+            Err(error) => self.fail(tag, &error),
+        }
+    }
+
+    pub(super) fn submit(&mut self, tag: u64, args: &[&[u8]], body: CommandBody<'_>) {
+        let command = classify(args);
+        let work = self
+            .admit()
+            .and_then(|core| match core.process().key_space() {
+                Some(key_space) => work_of(&self.client, core, &command, key_space),
+                None => Ok(Work::Undecided),
+            });
+        match work {
+            Ok(work) => {
+                let begin = self.inbox.bytes.len();
+                self.inbox.bytes.push(&command.marked(body));
+                self.add(tag, begin, work);
+            }
+            Err(error) => self.fail(tag, &error),
+        }
+    }
+
+    #[inline]
+    pub(super) fn add(&mut self, tag: u64, begin: usize, work: Work) {
+        self.cancel_if_interrupted();
+        self.inbox.push(tag, begin, work);
+        self.replies.add_open();
+        self.signal(true);
+    }
+
+    /// Submits a command to nodes that the caller selects: see `Client::command_to`.
+    pub fn command_to(&mut self, tag: u64, selector: &str, args: &[&[u8]]) -> Result<()> {
+        self.admit()?;
+        let begin = self.inbox.bytes.len();
+        let body = classify(args).marked(CommandBody::Args(args));
+        self.inbox.bytes.push(&body);
+        self.add(tag, begin, Work::Selected(selector.into()));
+        Ok(())
+    }
+
+    /// Submits the commands of a pipeline.
+    pub fn pipeline(&mut self, tag: u64, pipeline: Pipeline, is_atomic: bool) -> Result<()> {
+        if !pipeline.client.is_of_same_cluster(&self.client) {
+            return Err(Error::invalid(
+                "the pipeline belongs to the client of another cluster than the queue",
+            ));
+        }
+        self.admit()?;
+        let work = Work::Pipeline {
+            slots: slots_of_pipeline(&pipeline),
+            pipeline: RefCell::new(Some(Box::new(pipeline))),
+            is_atomic,
+        };
+        let begin = self.inbox.bytes.len();
+        self.add(tag, begin, work);
+        Ok(())
+    }
+
+    /// Submits a command that has failed already.
+    #[cold]
+    pub fn fail(&mut self, tag: u64, error: &Error) {
+        self.replies.add_open();
+        self.replies
+            .complete_tag(tag, Box::new(Reply::error(error)));
+        self.signal(true);
+    }
+
+    /// The cluster, unless no command can be submitted now.
+    #[inline]
+    pub(super) fn admit(&self) -> Result<&Arc<Core>> {
+        if self.process != process_number() {
+            return Err(after_fork());
+        }
+        if let Err(error) = &self.event_loop {
+            return Err(error.clone());
+        }
+        let core = self.client.ready()?;
+        let bytes = self.held_bytes + self.inbox.bytes.len();
+        if self.len() >= self.max_commands || bytes >= self.max_bytes {
+            return Err(self.full(bytes));
+        }
+        Ok(core)
+    }
+
+    #[cold]
+    pub(super) fn full(&self, bytes: usize) -> Error {
+        let (config, commands) = (&self.client.config, self.len());
+        Error::new(
+            Code::QueueFull,
+            format_args!(
+                "{commands} commands of {bytes} bytes have been submitted and their replies not been taken (queue_limit \
+                 = {}, max_memory_bytes = {}): take replies first",
+                config.queue_limit, config.max_memory_bytes
+            ),
+        )
+    }
+
+    /// Ends the submission of what will be started now.
+    pub(super) fn seal(&mut self, time: Time) {
+        if self.inbox.entries.is_empty() {
+            return;
+        }
+        let mut inbox = std::mem::take(&mut self.inbox);
+        inbox.at = Some(time);
+        self.held_bytes += inbox.bytes.len();
+        self.inbox.entries.reserve(inbox.entries.len().min(1024));
+        self.unrouted.push_back(inbox);
+    }
+}
