@@ -390,6 +390,9 @@ impl Client {
                     if !read && core.session.is_on() {
                         self.record_session(core, slot, access);
                     }
+                    if process.is_refresh_wanted(call.began) {
+                        core.refresh_if_due(process, &call);
+                    }
                     Ok(reply)
                 }
                 outcome => {

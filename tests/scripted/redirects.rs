@@ -778,6 +778,22 @@ fn thousand_moved_replies_cause_few_refreshes() {
     assert!((1..=most).contains(&asked), "{asked} refreshes in {time:?}");
 }
 
+#[test]
+fn refresh_wanted_during_pause_follows_with_a_later_call() {
+    let fake = FakeCluster::new(2);
+    let client = client(&fake.url());
+    let before = fake.calls("CLUSTER SLOTS");
+    // The topology has just been loaded: a refresh is not due yet. One slot moves, and no other command shows that.
+    let slot = slot_of(b"key");
+    let to = 1 - fake.owner(slot).unwrap();
+    fake.assign(slot..=slot, to);
+    assert_eq!(run(&client, "SET key v"), "OK");
+    wait_for("a refresh", || {
+        run(&client, "GET other");
+        fake.calls("CLUSTER SLOTS") > before
+    });
+}
+
 /// Until a dead primary is replaced, its replica keeps naming it. The client waits and does not count these
 /// redirections: max_redirects limits live nodes that disagree.
 #[test]

@@ -8,7 +8,7 @@ use super::prelude_replies::{PreludeReplies, Verdict};
 use super::routed_command::{RoutedCommand, Target};
 use crate::cluster::state::count;
 use crate::config::ClusterMode;
-use crate::deadline::now;
+use crate::deadline::{Time, now};
 use crate::error::{Code, Error, ErrorFields};
 use crate::resp::{Value, View, flag};
 use crate::route::{RetryAction, action_for_reply};
@@ -254,6 +254,8 @@ impl ExecState<'_> {
                     migrating.mark([*slot], now());
                 }
                 self.core.patch(self.process, *slot, to);
+                // If a refresh is not due yet, no later error may show that one is needed.
+                self.process.want_refresh_at(Time::ZERO);
                 self.topology_outdated = true;
             }
             RetryAction::Ask { .. } => {

@@ -138,6 +138,8 @@ impl<'c> Execution<'c> {
     fn finish(&self) {
         let state = &self.state;
         if state.topology_outdated
+            // A call that was retried has taken long enough: the next one refreshes.
+            || (state.tries == 0 && state.process.is_refresh_wanted(state.call.began))
             || (state.consistency.is_some() && state.is_replica_refresh_due())
         {
             state.core.refresh_if_due(state.process, &state.call);

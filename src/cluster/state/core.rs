@@ -10,7 +10,7 @@ use crate::address::Address;
 use crate::call_scope::CallScope;
 use crate::cluster::reads::{MigratingSlots, Session};
 use crate::config::Config;
-use crate::deadline::{Deadline, now};
+use crate::deadline::{Deadline, Time, now};
 use crate::error::Result;
 use crate::log;
 use crate::net::{
@@ -58,6 +58,8 @@ pub struct ProcessState {
     /// When a handle that reads from replicas refreshes the topology next, in the same unit. New replicas
     /// and changed roles cause no error that such a handle would see.
     pub refresh_replicas_at: AtomicU64,
+    /// When a refresh that was wanted too early may begin, in nanoseconds; `u64::MAX` if none is wanted.
+    refresh_wanted_at: AtomicU64,
     /// See [`ProcessState::doubt_primary`].
     pub(super) is_primary_in_doubt: AtomicBool,
     pub migrating_slots: MigratingSlots,
@@ -83,6 +85,7 @@ impl ProcessState {
             refresh: Mutex::default(),
             find_replicas_at: AtomicU64::new(0),
             refresh_replicas_at: AtomicU64::new(0),
+            refresh_wanted_at: AtomicU64::new(u64::MAX),
             is_primary_in_doubt: AtomicBool::new(false),
             migrating_slots: MigratingSlots::default(),
             refreshed: Condvar::new(),
@@ -101,6 +104,29 @@ impl ProcessState {
             1 => Some(KeySpace::HashSlots),
             _ => Some(KeySpace::OneSlot),
         }
+    }
+
+    /// Whether a refresh that was wanted too early may begin.
+    #[inline]
+    pub fn is_refresh_wanted(&self, time: Time) -> bool {
+        self.refresh_wanted_at.load(Ordering::Relaxed) <= time.nanos()
+    }
+
+    /// The first call after `at` refreshes the topology, unless a refresh begins before.
+    pub fn want_refresh_at(&self, at: Time) {
+        self.refresh_wanted_at.store(at.nanos(), Ordering::Relaxed);
+    }
+
+    /// Puts off a refresh that is wanted, if one is.
+    pub(super) fn put_off_wanted_refresh(&self, at: Time) {
+        if self.refresh_wanted_at.load(Ordering::Relaxed) != u64::MAX {
+            self.want_refresh_at(at);
+        }
+    }
+
+    /// A refresh begins, which sees what those that were wanted before would see. Returns whether one was.
+    pub(super) fn take_wanted_refresh(&self) -> bool {
+        self.refresh_wanted_at.swap(u64::MAX, Ordering::Relaxed) != u64::MAX
     }
 
     /// The present topology. Not inlined: see [`fiber`](crate::fiber).

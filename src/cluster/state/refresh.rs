@@ -57,8 +57,10 @@ impl Core {
     pub fn refresh_if_due(&self, process: &ProcessState, call: &Call<'_>) {
         {
             let mut refresh = lock(&process.refresh);
-            if refresh.running().is_some() || refresh.next_at.is_some_and(|next| now() < next) {
-                return;
+            let time = now();
+            let next_at = refresh.next_at.filter(|next| time < *next);
+            if refresh.running().is_some() || next_at.is_some() {
+                return process.put_off_wanted_refresh(next_at.unwrap_or(time.plus(MIN_INTERVAL)));
             }
             refresh.begin(ThreadMark::current());
         }
@@ -102,6 +104,7 @@ impl Core {
         let _uncancelled = PthreadCancelDisabled::begin();
         let _scope = CallScope::enter(call.deadline, call.in_fiber);
         let began = now();
+        let was_wanted = process.take_wanted_refresh();
         let present = process.load_whole_topology();
         let discovery = Discovery {
             wanted: views,
@@ -143,7 +146,10 @@ impl Core {
             count(&self.stats.refresh_failures);
             log::log(log::WARN, || format!("topology refresh failed: {error}"));
         }
-        schedule_next(process, began, &changed);
+        let next_at = schedule_next(process, began, &changed);
+        if was_wanted && changed.is_err() {
+            process.want_refresh_at(next_at);
+        }
         changed.map(drop)
     }
 
@@ -367,8 +373,8 @@ fn discover_from(
     discover(peers, discovery, &call.with_start(now()))
 }
 
-/// Stores the result of a refresh and when the next ones may begin.
-fn schedule_next(process: &ProcessState, began: Time, changed: &Result<bool>) {
+/// Stores the result of a refresh and when the next ones may begin. Returns when the next one may.
+fn schedule_next(process: &ProcessState, began: Time, changed: &Result<bool>) -> Time {
     let topology = process.load_whole_topology();
     let without_replicas = topology.has_shard_without_replicas();
     let mut refresh = lock(&process.refresh);
@@ -394,7 +400,9 @@ fn schedule_next(process: &ProcessState, began: Time, changed: &Result<bool>) {
         .min(MAX_INTERVAL);
     refresh.last_began = Some(began);
     refresh.last_error = changed.as_ref().err().cloned();
-    refresh.next_at = Some(now().plus(interval.mul_f64(rng().random_range(0.5..1.0))));
+    let next_at = now().plus(interval.mul_f64(rng().random_range(0.5..1.0)));
+    refresh.next_at = Some(next_at);
+    next_at
 }
 
 /// Whether a refresh of another caller would have failed in the same way. An interrupted refresh does not, nor does a
