@@ -24,7 +24,7 @@ fn run_example(file: &str) {
     run_also_under_valgrind(&build("examples-c", file));
 }
 
-/// A test of misuse that corrupts memory where the library does not prevent it.
+/// A test of misuse or of ownership that corrupts memory where the library does not prevent it.
 fn run_test_of_memory(file: &str) {
     run_also_under_valgrind(&build("tests/c", file));
 }
@@ -63,6 +63,9 @@ mod examples {
         errors = "errors.c",
         topology = "topology.c",
         anywhere = "anywhere.c",
+        epoll = "epoll.c",
+        libuv = "libuv.c",
+        libev = "libev.c",
     );
 }
 
@@ -77,6 +80,7 @@ mod tests {
         forked_child_continues = "fork.c",
         forked_child_closes_only_inherited_sockets = "fork_descriptors.c",
         forked_child_waits_for_no_lock_of_its_parent = "fork_locks.c",
+        forked_child_abandons_queue_of_its_parent = "fork_queue.c",
         interrupt_is_async_signal_safe = "interrupt.c",
         destructors_and_exit_handlers_may_call = "destructors.c",
         cancelled_thread_ends_after_its_call = "cancel.c",
@@ -95,6 +99,9 @@ mod memory_tests {
     use super::run_test_of_memory;
     programs!(run_test_of_memory:
         callbacks_cannot_use_what_their_call_uses = "callbacks.c",
+        queues_of_many_threads_run_mixed_operations = "queue_stress.c",
+        queue_descriptor_is_readable_when_there_is_work = "queue.c",
+        queued_commands_complete_with_their_own_replies = "queue_replies.c",
     );
 }
 
@@ -127,8 +134,8 @@ fn every_c_program_is_run() {
                 .file_name()
                 .into_string()
                 .expect("a name");
-            // tests/faults runs these two.
-            let is_run_elsewhere = name == "soak.c" || name == "chaos.c";
+            // tests/faults runs these.
+            let is_run_elsewhere = ["soak.c", "chaos.c", "queue_failover.c"].contains(&&*name);
             if (name.ends_with(".c") || name.ends_with(".cpp")) && !is_run_elsewhere {
                 assert!(
                     known.contains(&&*name),

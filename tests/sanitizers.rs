@@ -17,6 +17,8 @@ struct Sanitizer {
     name: &'static str,
     /// Flags for rustc.
     flags: &'static str,
+    /// Arguments for cargo.
+    features: &'static [&'static str],
     /// The command that runs a program.
     tool: &'static [&'static str],
     library: LazyLock<PathBuf>,
@@ -25,6 +27,7 @@ struct Sanitizer {
 static ADDRESS: Sanitizer = Sanitizer {
     name: "address",
     flags: "-Zsanitizer=address",
+    features: &["--features", "sanitizer"],
     tool: &[],
     library: LazyLock::new(|| library(&ADDRESS)),
 };
@@ -32,6 +35,7 @@ static ADDRESS: Sanitizer = Sanitizer {
 static THREAD: Sanitizer = Sanitizer {
     name: "thread",
     flags: "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg rdc_tsan",
+    features: &[],
     // Random addresses may collide with its shadow memory.
     tool: &["setarch", "-R"],
     library: LazyLock::new(|| library(&THREAD)),
@@ -58,6 +62,7 @@ fn library(sanitizer: &Sanitizer) -> PathBuf {
     succeed(
         Command::new(env!("CARGO"))
             .args(["build", "-q", "--lib", "--target", host])
+            .args(sanitizer.features)
             .current_dir(ROOT)
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .env("CARGO_TARGET_DIR", &target)
@@ -138,6 +143,12 @@ mod address {
         run_sanitized(&ADDRESS, "readonly.c", "");
         run_sanitized(&ADDRESS, "threads.c", "");
         run_sanitized(&ADDRESS, "fork.c", "");
+        run_sanitized(&ADDRESS, "fork_queue.c", "");
+    }
+
+    #[test]
+    fn queues_of_many_threads_pass_address_sanitizer() {
+        run_sanitized(&ADDRESS, "queue_stress.c", "300");
     }
 
     #[test]
@@ -191,6 +202,11 @@ mod thread {
     #[test]
     fn thread_stress_passes_thread_sanitizer() {
         run_sanitized(&THREAD, "stress.c", "200");
+    }
+
+    #[test]
+    fn queues_of_many_threads_pass_thread_sanitizer() {
+        run_sanitized(&THREAD, "queue_stress.c", "150");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 #!/bin/sh
 # Installs the packages that building and testing need in addition to Rust, on Debian and Ubuntu.
 #
-#     tools/setup.sh build     a C compiler
-#     tools/setup.sh demo      in addition, a server
-#     tools/setup.sh bench     in addition, Python, for the clients to compare with
-#     tools/setup.sh test      all packages (the default)
+#     tools/setup.sh build       a C compiler
+#     tools/setup.sh demo        in addition, a server
+#     tools/setup.sh node        a C compiler, Node, and the headers of its addons
+#     tools/setup.sh bench-node  in addition, a server, and ioredis to compare with
+#     tools/setup.sh bench       in addition, Python, for the clients to compare with
+#     tools/setup.sh test        all packages (the default)
 #
 # If nothing is missing, it uses no network and ends at once. As root it installs missing packages; as
 # another user it prints the command to run.
@@ -31,17 +33,26 @@ go_is_new_enough() { # 1.19, Debian 12's
     [ "${minor:-0}" -ge 19 ]
 }
 
+node_is_new_enough() { # 18.19, Ubuntu 24.04's
+    version=$(node --version | sed -n 's/^v\([0-9]*\)\.\([0-9]*\).*/\1 \2/p')
+    [ "${version% *}" -gt 18 ] || { [ "${version% *}" -eq 18 ] && [ "${version#* }" -ge 19 ]; }
+}
+
 find_missing() {
     missing=
     want gcc have cc
     want libc6-dev test -e /usr/include/stdio.h
     want make have make
-    case $purpose in demo | bench | test)
+    case $purpose in demo | bench-node | bench | test)
         want redis-server have redis-server ;;
     esac
     case $purpose in bench | test)
         want python3 have python3
         want python3-venv python3 -c 'import ensurepip, venv' ;;
+    esac
+    case $purpose in node | bench-node | bench | test)
+        want nodejs node_is_new_enough
+        want npm have npm ;;
     esac
     case $purpose in bench)
         want ruby-redis ruby -e 'require "redis"' ;;
@@ -58,11 +69,14 @@ find_missing() {
         want ruby have ruby
         want ruby-ffi ruby -e 'require "ffi"'
         want ruby-minitest ruby -e 'require "minitest"'
+        want ruby-async ruby -e 'require "async"'
         want golang-go go_is_new_enough
+        want libuv1-dev test -e /usr/include/uv.h
+        want libev-dev test -e /usr/include/ev.h
         want luajit have luajit
+        want lua-cqueues luajit -e 'require "cqueues"'
         want php-cli php -d ffi.enable=1 -r 'FFI::cdef("");'
-        want nodejs have node
-        want npm have npm
+        want openssl have openssl
         want mono-mcs have mcs
         want mono-runtime have mono ;;
     esac
@@ -109,9 +123,10 @@ python_packages() {
     cat $wanted $old $servers >"$venv/installed.txt"
 }
 
+# node_packages WANTED FOLDER
 node_packages() {
-    wanted=bindings/examples/package.json
-    folder=$target/examples
+    wanted=$1
+    folder=$2
     cmp -s $wanted "$folder/installed.json" && return
     say "Node packages into $folder"
     mkdir -p "$folder"
@@ -132,8 +147,8 @@ rust_components() {
 }
 
 case $purpose in
-build | demo | bench | test) ;;
-*) say "usage: tools/setup.sh [build|demo|bench|test]"; exit 2 ;;
+build | demo | node | bench-node | bench | test) ;;
+*) say "usage: tools/setup.sh [build|demo|node|bench-node|bench|test]"; exit 2 ;;
 esac
 if ! have cargo; then
     say "Rust is missing: install it with rustup, https://rustup.rs"
@@ -156,8 +171,15 @@ if [ -n "$missing" ]; then
         exit 1
     fi
 fi
+case $purpose in node | bench-node | bench | test)
+    # Headers of Node-API and the compiler of TypeScript. Debian's package nodejs has no headers.
+    node_packages bindings/node/tools/package.json "$target/node" ;;
+esac
+case $purpose in bench-node | bench)
+    node_packages bindings/node/bench/package.json "$target/bench/node" ;;
+esac
 if [ "$purpose" = test ]; then
     rust_components
     python_packages
-    node_packages
+    node_packages bindings/examples/package.json "$target/examples"
 fi

@@ -17,6 +17,7 @@ mod interrupts;
 mod isolation;
 mod malformed_input;
 mod node_loss;
+mod queue_failover;
 mod reply_matching;
 mod reshard;
 mod server_errors;

@@ -123,7 +123,7 @@ struct Setup {
 }
 
 /// Waits for this time.
-fn rest(time: Duration) {
+pub fn rest(time: Duration) {
     let finished = Instant::now() + time;
     wait_until(
         || Instant::now() >= finished,

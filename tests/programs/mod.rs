@@ -48,6 +48,14 @@ static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     dir
 });
 
+/// The libraries of the event loops that a program includes.
+fn event_loops(source: &Path) -> Vec<&'static str> {
+    let text = fs::read_to_string(source).expect("a source");
+    let loops = [("#include <uv.h>", "-luv"), ("#include <ev.h>", "-lev")];
+    let included = loops.iter().filter(|(include, _)| text.contains(include));
+    included.map(|(_, library)| *library).collect()
+}
+
 pub fn compile(source: &Path, program: &Path) {
     let (compiler, flags) = match source.extension().and_then(|e| e.to_str()) {
         Some("cpp") => ("c++", CXX_FLAGS),
@@ -62,7 +70,8 @@ pub fn compile(source: &Path, program: &Path) {
             .arg(program)
             .arg(format!("-L{}", LIBRARY.display()))
             .arg(format!("-Wl,-rpath,{}", LIBRARY.display()))
-            .args(["-Wl,--as-needed", "-lrediscluster", "-ldl"]),
+            .args(["-Wl,--as-needed", "-lrediscluster", "-ldl"])
+            .args(event_loops(source)),
     );
 }
 
