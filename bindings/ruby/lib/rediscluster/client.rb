@@ -1,7 +1,8 @@
 # frozen_string_literal: true
 
-# A client of a Redis or Valkey cluster, or of a single server. It may be used by any number of threads at once, and after a fork by the
-# parent and the child. Every call that waits for a server ends within the option timeout_ms.
+# A client of a Redis or Valkey cluster, or of a single server. It may be used by any number of threads at once, and
+# after a fork by the parent and the child. Every call that waits for a server ends within the option timeout_ms. Under
+# a fiber scheduler, a waiting call lets the other fibers of its thread run.
 class RedisCluster
   include Commands
   include Scan
@@ -22,7 +23,7 @@ class RedisCluster
       { url: url, database: db, **options }.each do |name, value|
         Native.rdc_options_set(native, name.to_s, Convert.option(value)) unless value.nil?
       end
-      attach { Native.waiting.rdc_create_with(native) }
+      FiberQueues.off_thread { attach { Native.waiting.rdc_create_with(native) } }
     ensure
       Native.rdc_options_free(native)
     end
@@ -37,7 +38,12 @@ class RedisCluster
   # Runs a command at a target: "slot:N", "key:K", "random" or "host:port"; or at "all", "primaries" or "replicas",
   # with a hash of each node's reply as the result.
   def call_to(target, *args)
-    raise_error(Convert.reply { Convert.argv(args) { |*argv| Native.waiting.rdc_command_to(@handle, target, *argv) } })
+    queue = @queues.current
+    raise_error(Convert.argv(args) do |*argv|
+      next Convert.reply { Native.waiting.rdc_command_to(@handle, target, *argv) } unless queue
+
+      queue.call { |native, tag| Native.rdc_queue_command_to(native, tag, target, *argv) }
+    end)
   end
 
   # Sends the commands that the block appends in one pipeline, and returns their results in order. If commands
@@ -48,7 +54,7 @@ class RedisCluster
   def pipelined(exception: true)
     pipeline = Pipeline.new
     yield pipeline
-    pipeline.send(:execute, :rdc_pipeline_execute, @handle, exception)
+    pipeline.send(:execute, false, @handle, @queues.current, exception)
   end
 
   # The same as a transaction: all commands run or none, without other commands in between. All keys must be in one
@@ -56,7 +62,7 @@ class RedisCluster
   def multi(exception: true)
     pipeline = Pipeline.new
     yield pipeline
-    pipeline.send(:execute, :rdc_pipeline_execute_atomic, @handle, exception)
+    pipeline.send(:execute, true, @handle, @queues.current, exception)
   end
 
   # Another client of the same cluster that reads from primaries and replicas and refuses writes (ReadonlyError).
@@ -108,6 +114,7 @@ class RedisCluster
   # Closes this client. Calls in progress in other threads, and later calls, raise ClosedError.
   def close
     Native.rdc_close(@handle)
+    @queues.close
   end
 
   # The cluster as the client knows it: an array of shards. No network I/O.
@@ -122,7 +129,7 @@ class RedisCluster
 
   # Fetches the topology now. This is rarely needed: the library does it whenever there is a reason.
   def refresh
-    raise_error(Convert.reply { Native.waiting.rdc_refresh(@handle) })
+    raise_error(FiberQueues.off_thread { Convert.reply { Native.waiting.rdc_refresh(@handle) } })
   end
 
   # How a command would be routed, without running it. No network I/O.
@@ -170,6 +177,7 @@ class RedisCluster
   # Attaches the handle that the block returns to this client, or raises the error of the handle.
   def attach
     WaitCallback.defer_interrupts { @handle = Native::Client.new(yield) }
+    @queues = FiberQueues.new(@handle)
     message = Native.rdc_client_error(@handle)
     raise Error.of_creation(message) if message
   end
@@ -178,8 +186,14 @@ class RedisCluster
 
   def run(args, options, convert)
     resp = Convert.encode(args, options)
-    value = raise_error(Convert.reply { Native.waiting.rdc_command_resp(@handle, resp, resp.bytesize) })
+    value = raise_error(execute(resp, @queues.current))
     convert ? convert.call(value) : value
+  end
+
+  def execute(resp, queue)
+    return Convert.reply { Native.waiting.rdc_command_resp(@handle, resp, resp.bytesize) } unless queue
+
+    queue.call { |native, tag| Native.rdc_queue_resp(native, tag, resp, resp.bytesize) }
   end
 
   def respond(result)

@@ -53,6 +53,8 @@ class RedisCluster
   class RedirectsError < Error; end
   # The call was interrupted, and no exception could be raised instead.
   class InterruptedError < Error; end
+  # The queue of the fibers has queue_limit commands already; nothing was sent.
+  class QueueFullError < Error; end
   # A bug in the library, caught at the C interface.
   class InternalError < Error; end
 
@@ -73,7 +75,8 @@ class RedisCluster
       12 => InterruptedError,
       13 => InternalError,
       14 => ClosedError,
-      15 => TLSError
+      15 => TLSError,
+      16 => QueueFullError
     }.freeze
 
     # The prefix of the message of an error in a pipeline, which names the command.

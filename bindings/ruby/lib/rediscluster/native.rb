@@ -42,6 +42,17 @@ class RedisCluster
       rdc_pipeline_new: [[:pointer], :pointer],
       rdc_pipeline_resp: [%i[pointer buffer_in size_t], :void],
       rdc_pipeline_free: [[:pointer], :void],
+      rdc_queue_new: [[:pointer], :pointer],
+      rdc_queue_resp: [%i[pointer uint64 buffer_in size_t], :void],
+      rdc_queue_command_to: [%i[pointer uint64 string size_t pointer pointer], :void],
+      rdc_queue_pipeline: [%i[pointer uint64 pointer], :void],
+      rdc_queue_pipeline_atomic: [%i[pointer uint64 pointer], :void],
+      rdc_queue_fd: [[:pointer], :int32],
+      # Called with a timeout of 0 only, so it does not wait.
+      rdc_queue_run: [%i[pointer int32], :int32],
+      rdc_queue_next: [%i[pointer pointer], :pointer],
+      rdc_queue_cancel: [%i[pointer uint64], :void],
+      rdc_queue_free: [[:pointer], :void],
       rdc_reply_read: [%i[pointer pointer pointer], :int32],
       rdc_reply_read_array: [%i[pointer size_t size_t pointer pointer pointer], :size_t],
       rdc_reply_at: [%i[pointer size_t], :pointer],
@@ -109,6 +120,13 @@ class RedisCluster
     class Client < FFI::AutoPointer
       def self.release(pointer)
         Native.rdc_close(pointer)
+      end
+    end
+
+    # A queue, freed explicitly or by the garbage collector.
+    class Queue < FFI::AutoPointer
+      def self.release(pointer)
+        Native.rdc_queue_free(pointer)
       end
     end
 

@@ -36,8 +36,8 @@ class RedisCluster
       nil
     end
 
-    def execute(function, handle, exception)
-      values = @conversions.empty? ? [] : Convert.reply { send_all(function, handle) }
+    def execute(atomic, handle, queue, exception)
+      values = @conversions.empty? ? [] : send_all(atomic, handle, queue)
       raise values if values.is_a?(Error)
 
       values.each_with_index do |value, i|
@@ -60,10 +60,22 @@ class RedisCluster
       e
     end
 
-    def send_all(function, handle)
+    def send_all(atomic, handle, queue)
+      if queue
+        submit = atomic ? :rdc_queue_pipeline_atomic : :rdc_queue_pipeline
+        queue.call do |native, tag|
+          with_native(handle) { |pipeline| Native.public_send(submit, native, tag, pipeline) }
+        end
+      else
+        run = atomic ? :rdc_pipeline_execute_atomic : :rdc_pipeline_execute
+        Convert.reply { with_native(handle) { |pipeline| Native.waiting.public_send(run, pipeline) } }
+      end
+    end
+
+    def with_native(handle)
       pipeline = Native.rdc_pipeline_new(handle)
       Native.rdc_pipeline_resp(pipeline, @resp, @resp.bytesize)
-      Native.waiting.public_send(function, pipeline)
+      yield pipeline
     ensure
       Native.rdc_pipeline_free(pipeline)
     end

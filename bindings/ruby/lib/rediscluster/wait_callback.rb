@@ -15,9 +15,14 @@ class RedisCluster
 
     module_function
 
+    # Defers the interrupts of this thread during a block that does not wait.
+    def mask_interrupts(&block)
+      Thread.handle_interrupt(DEFER_ALL, &block)
+    end
+
     # Calls the block with this thread's state, with interrupts deferred until it returns.
     def defer_interrupts
-      Thread.handle_interrupt(DEFER_ALL) do
+      mask_interrupts do
         state = thread_state
         value = yield state
         if (raised = state.raised)
