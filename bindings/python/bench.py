@@ -1,6 +1,7 @@
-"""Compares with redis-py's RedisCluster: the same calls in alternation, in the cluster of RDC_URL.
+"""Compares with redis-py's RedisCluster, of threads and of asyncio: the same calls in alternation, in
+the cluster of RDC_URL.
 
-    cluster run -- python bench.py [ROUNDS] [--json]
+    cluster run -- python bench.py [ROUNDS] [--json] [--uvloop]
 
 Prints the medians of the times, and the median of the ratios of each round (below 1: this library
 is faster). Other load on the machine affects the ratios less than the times.
@@ -8,6 +9,7 @@ is faster). Other load on the machine affects the ratios less than the times.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import statistics
@@ -17,10 +19,12 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 import redis
+import redis.asyncio
 
 import rediscluster
+import rediscluster.asyncio
 
-GETS, PIPELINES, DEPTH = 1000, 10, 1000
+GETS, PIPELINES, DEPTH, TASKS = 1000, 10, 1000, 100
 
 
 def measured(work: Callable[[], object], count: int) -> tuple[float, float]:
@@ -55,50 +59,105 @@ def pipelined(client) -> tuple[float, float]:
     return measured(work, PIPELINES)
 
 
+def by_tasks(loop, tasks: int):
+    """GETs of several tasks, each of which awaits one at a time."""
+
+    async def task(client, count: int) -> None:
+        for _ in range(count):
+            await client.get("bench:key")
+
+    async def work(client) -> None:
+        await asyncio.gather(*(task(client, count // tasks) for _ in range(tasks)))
+
+    count = GETS * min(tasks, 10)
+    return lambda client: measured(lambda: loop.run_until_complete(work(client)), count)
+
+
+def awaited_pipelines(loop):
+    async def work(client) -> None:
+        for _ in range(PIPELINES):
+            async with client.pipeline() as pipe:
+                for i in range(DEPTH):
+                    pipe.get(f"bench:{i}")
+                values = await pipe.execute()
+            assert len(values) == DEPTH and values[-1] == VALUE
+
+    return lambda client: measured(lambda: loop.run_until_complete(work(client)), PIPELINES)
+
+
 VALUE = b"x" * 32
 
 
-def main(rounds: int, as_json: bool) -> None:
+def medians(work, ours, theirs, rounds: int, operations: int) -> dict[str, float]:
+    """The medians of the times of an operation in alternating rounds, and of their ratios."""
+    work(ours), work(theirs)
+    pairs = []
+    for i in range(rounds):
+        if i % 2:
+            second, first = work(theirs), work(ours)
+        else:
+            first, second = work(ours), work(theirs)
+        pairs.append((first, second))
+    row = [
+        statistics.median(pair[client][clock] for pair in pairs) / operations
+        for client in (0, 1)
+        for clock in (0, 1)
+    ]
+    return {
+        **dict(zip(("wall", "cpu", "their_wall", "their_cpu"), row)),
+        "ratio": statistics.median(theirs[0] / ours[0] for ours, theirs in pairs),
+        "cpu_ratio": statistics.median(theirs[1] / ours[1] for ours, theirs in pairs),
+    }
+
+
+def main(rounds: int, as_json: bool, loop: asyncio.AbstractEventLoop) -> None:
     url = os.environ["RDC_URL"]
-    ours = rediscluster.RedisCluster.from_url(url)
-    theirs = redis.RedisCluster.from_url(url.split(",")[0])
+    first = url.split(",")[0]
+    blocking = (rediscluster.RedisCluster.from_url(url), redis.RedisCluster.from_url(first))
+    awaited = (
+        rediscluster.asyncio.RedisCluster.from_url(url),
+        redis.asyncio.RedisCluster.from_url(first),
+    )
+    blocking[0].set("bench:key", VALUE)
+    blocking[0].mset_nonatomic({f"bench:{i}": VALUE for i in range(DEPTH)})
+    works = (
+        ("Python", "GET", single, 1, blocking),
+        ("Python", f"pipeline of {DEPTH}", pipelined, DEPTH, blocking),
+        ("Python asyncio", "GET by one task", by_tasks(loop, 1), 1, awaited),
+        ("Python asyncio", f"GET by each of {TASKS} tasks", by_tasks(loop, TASKS), 1, awaited),
+        ("Python asyncio", f"pipeline of {DEPTH}", awaited_pipelines(loop), DEPTH, awaited),
+    )
     parser = "hiredis" if find_spec("hiredis") else "its own parser"
-    ours.set("bench:key", VALUE)
-    ours.mset_nonatomic({f"bench:{i}": VALUE for i in range(DEPTH)})
+    peer = f"redis-py {redis.__version__} ({parser})"
     if not as_json:
-        print(
-            f"redis-py {redis.__version__} with {parser}, {rounds} alternating rounds; medians in us"
-        )
-        print(f"{'':16}{'rediscluster':>22}{'redis-py':>22}{'ratio':>16}")
-        print(f"{'':16}{'wall':>11}{'CPU':>11}{'wall':>11}{'CPU':>11}{'wall':>8}{'CPU':>8}")
-    for name, work, operations in (("GET", single, 1), (f"pipeline of {DEPTH}", pipelined, DEPTH)):
-        work(ours), work(theirs)
-        pairs = []
-        for i in range(rounds):
-            if i % 2:
-                second, first = work(theirs), work(ours)
-            else:
-                first, second = work(ours), work(theirs)
-            pairs.append((first, second))
-        row = [
-            statistics.median(pair[client][clock] for pair in pairs)
-            for client in (0, 1)
-            for clock in (0, 1)
-        ]
-        row += [statistics.median(a[clock] / b[clock] for a, b in pairs) for clock in (0, 1)]
+        print(f"{peer}, {rounds} alternating rounds; medians in us per command")
+        print(f"{'':42}{'rediscluster':>18}{'redis-py':>18}{'times as fast':>16}")
+        print(f"{'':42}{'wall':>9}{'CPU':>9}{'wall':>9}{'CPU':>9}{'wall':>8}{'CPU':>8}")
+    for language, name, work, operations, (ours, theirs) in works:
+        row = medians(work, ours, theirs, rounds, operations)
         if as_json:
-            peer = f"redis-py {redis.__version__} ({parser})"
-            values = dict(
-                zip(("wall", "cpu", "their_wall", "their_cpu"), (x / operations for x in row))
-            )
-            ratio = statistics.median(b[0] / a[0] for a, b in pairs)
-            print(json.dumps({"peer": peer, "work": name, **values, "ratio": ratio}))
+            print(json.dumps({"language": language, "peer": peer, "work": name, **row}))
             continue
-        print(
-            f"{name:16}{row[0]:11.1f}{row[1]:11.1f}{row[2]:11.1f}{row[3]:11.1f}{row[4]:8.2f}{row[5]:8.2f}"
-        )
+        times = "".join(f"{row[key]:9.1f}" for key in ("wall", "cpu", "their_wall", "their_cpu"))
+        title = f"{language}: {name}"
+        print(f"{title:42}{times}{row['ratio']:8.1f}{row['cpu_ratio']:8.1f}")
+    for client in awaited:
+        loop.run_until_complete(client.aclose())
+    loop.close()
+
+
+def new_loop(name: str) -> asyncio.AbstractEventLoop:
+    if name == "asyncio":
+        return asyncio.new_event_loop()
+    import uvloop
+
+    return uvloop.new_event_loop()
 
 
 if __name__ == "__main__":
-    args = [arg for arg in sys.argv[1:] if arg != "--json"]
-    main(int(args[0]) if args else 15, "--json" in sys.argv)
+    args = [arg for arg in sys.argv[1:] if not arg.startswith("--")]
+    main(
+        int(args[0]) if args else 15,
+        "--json" in sys.argv,
+        new_loop("uvloop" if "--uvloop" in sys.argv else "asyncio"),
+    )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import redis
-from redis.client import EMPTY_RESPONSE
+from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.cluster import RedisCluster as Model
 from redis.commands import CoreCommands, RedisModuleCommands
 from redis.commands.cluster import ClusterManagementCommands
@@ -97,11 +97,16 @@ def _by_node(_: str, responses: dict[str, Any], **__: Any) -> dict[str, Any]:
     return responses
 
 
-class Commands(ClusterManagementCommands, RedisModuleCommands, CoreCommands):  # type: ignore[misc]
-    """The base class of the client and of pipelines."""
+def for_callback(options: dict[str, Any]) -> dict[str, Any]:
+    """The options for the conversion of a response. "keys" is for redis-py's client-side cache."""
+    return {k: v for k, v in options.items() if k not in (EMPTY_RESPONSE, NEVER_DECODE, "keys")}
 
-    # redis-py's annotations use these to tell a synchronous client from an asynchronous one.
-    _is_async_client: Literal[False] = False
+
+class CommandArguments:
+    """The methods whose arguments differ from those of redis-py's mix-ins, which follow in the order
+    of base classes and have what is called here. Each method returns what execute_command() returns,
+    so that an asynchronous client awaits it."""
+
     _event_dispatcher: Any = None
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -114,16 +119,16 @@ class Commands(ClusterManagementCommands, RedisModuleCommands, CoreCommands):  #
     # itself marks mget([]) in this way.
 
     def delete(self, *names: Any) -> Any:
-        return super().delete(*names) if names else self._without_keys("DEL")
+        return super().delete(*names) if names else self._without_keys("DEL")  # type: ignore[misc]
 
     def exists(self, *names: Any) -> Any:
-        return super().exists(*names) if names else self._without_keys("EXISTS")
+        return super().exists(*names) if names else self._without_keys("EXISTS")  # type: ignore[misc]
 
     def touch(self, *args: Any) -> Any:
-        return super().touch(*args) if args else self._without_keys("TOUCH")
+        return super().touch(*args) if args else self._without_keys("TOUCH")  # type: ignore[misc]
 
     def unlink(self, *names: Any) -> Any:
-        return super().unlink(*names) if names else self._without_keys("UNLINK")
+        return super().unlink(*names) if names else self._without_keys("UNLINK")  # type: ignore[misc]
 
     def _without_keys(self, name: str) -> Any:
         return self.execute_command(name, **{EMPTY_RESPONSE: 0})
@@ -132,12 +137,21 @@ class Commands(ClusterManagementCommands, RedisModuleCommands, CoreCommands):  #
         """``values`` is a sequence of longitude, latitude and member, repeated; or each of these is
         an argument, as in redis-py 3."""
         if isinstance(values, (list, tuple)):
-            return super().geoadd(name, values, *more, **options)
-        return super().geoadd(name, (values, *more), **options)
+            return super().geoadd(name, values, *more, **options)  # type: ignore[misc]
+        return super().geoadd(name, (values, *more), **options)  # type: ignore[misc]
 
     def mget_nonatomic(self, keys: Any, *args: Any) -> Any:
         """The same as MGET, which the library splits by node anyway."""
-        return self.mget(keys, *args)
+        return self.mget(keys, *args)  # type: ignore[attr-defined]
+
+
+class Commands(  # type: ignore[misc]
+    CommandArguments, ClusterManagementCommands, RedisModuleCommands, CoreCommands
+):
+    """The base class of the client and of pipelines."""
+
+    # redis-py's annotations use this to tell a synchronous client from an asynchronous one.
+    _is_async_client: Literal[False] = False
 
     def scan_iter(
         self, match: Any = None, count: int | None = None, _type: str | None = None, **kwargs: Any
@@ -163,16 +177,16 @@ class Commands(ClusterManagementCommands, RedisModuleCommands, CoreCommands):  #
 
     def _scan_nodes(self, target_nodes: Any, **options: Any) -> Iterator[Any]:
         scan: Any = self.scan
-        cursors, keys = _scanned(scan(target_nodes=target_nodes, **options))
+        cursors, keys = scanned(scan(target_nodes=target_nodes, **options))
         yield from keys
         for node, cursor in cursors.items():
             while cursor != 0:
-                more, keys = _scanned(scan(cursor, target_nodes=node, **options))
+                more, keys = scanned(scan(cursor, target_nodes=node, **options))
                 yield from keys
                 cursor = more[node]
 
 
-def _scanned(found: Any) -> tuple[dict[str, int], list[Any]]:
+def scanned(found: Any) -> tuple[dict[str, int], list[Any]]:
     """The cursor of each node, and the keys of all nodes."""
     if isinstance(found, dict):
         cursors = {node: cursor for node, (cursor, _) in found.items()}

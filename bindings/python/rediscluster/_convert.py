@@ -211,6 +211,11 @@ def per_node(reply: Any, decode: Decode) -> Any:
     return values
 
 
+def one_node(reply: Any, decode: Decode) -> dict[str | None, Any]:
+    """The reply of one node as such a dict. An exception is a value of it."""
+    return {node(reply): read(reply, decode)}
+
+
 def elements_by_decoder(reply: Any, decoders: Iterable[Decode]) -> list[Any]:
     """The elements of a reply, each with its own decoder. An element that cannot be decoded becomes
     the exception, so that the others are not lost."""

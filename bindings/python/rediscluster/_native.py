@@ -15,6 +15,7 @@ DECLARATIONS = """
 typedef struct rdc_client rdc_client;
 typedef struct rdc_options rdc_options;
 typedef struct rdc_pipeline rdc_pipeline;
+typedef struct rdc_queue rdc_queue;
 typedef struct rdc_reply rdc_reply;
 typedef void (*rdc_log_fn)(void *arg, int32_t level, const char *message);
 typedef int32_t (*rdc_wait_fn)(void *arg);
@@ -61,6 +62,21 @@ rdc_reply *rdc_pipeline_execute(rdc_pipeline *pipeline);
 rdc_reply *rdc_pipeline_execute_atomic(rdc_pipeline *pipeline);
 void rdc_pipeline_clear(rdc_pipeline *pipeline);
 void rdc_pipeline_free(rdc_pipeline *pipeline);
+rdc_queue *rdc_queue_new(const rdc_client *client);
+void rdc_queue_command(rdc_queue *queue, uint64_t tag, size_t argc, const char *const *argv,
+    const size_t *lens);
+void rdc_queue_resp(rdc_queue *queue, uint64_t tag, const char *resp, size_t len);
+void rdc_queue_command_to(rdc_queue *queue, uint64_t tag, const char *where, size_t argc, const
+    char *const *argv, const size_t *lens);
+void rdc_queue_pipeline(rdc_queue *queue, uint64_t tag, rdc_pipeline *pipeline);
+void rdc_queue_pipeline_atomic(rdc_queue *queue, uint64_t tag, rdc_pipeline *pipeline);
+int32_t rdc_queue_fd(const rdc_queue *queue);
+int32_t rdc_queue_run(rdc_queue *queue, int32_t timeout_ms);
+rdc_reply *rdc_queue_next(rdc_queue *queue, uint64_t *tag);
+void rdc_queue_cancel(rdc_queue *queue, uint64_t tag);
+size_t rdc_queue_len(const rdc_queue *queue);
+void rdc_queue_wake(const rdc_queue *queue);
+void rdc_queue_free(rdc_queue *queue);
 int32_t rdc_reply_type(const rdc_reply *reply);
 int32_t rdc_reply_error(const rdc_reply *reply);
 const char *rdc_reply_str(const rdc_reply *reply);
@@ -117,6 +133,7 @@ RDC_ERR_INTERRUPTED = 12
 RDC_ERR_INTERNAL = 13
 RDC_ERR_CLOSED = 14
 RDC_ERR_TLS = 15
+RDC_ERR_QUEUE_FULL = 16
 
 # The first version with all these functions: 1000000 * major + 1000 * minor + patch.
 MIN_VERSION = 1000

@@ -63,6 +63,7 @@ __all__ = [
     "NoPermissionError",
     "NoScriptError",
     "OutOfMemoryError",
+    "QueueFullError",
     "ReadOnlyError",
     "RedisClusterConfigError",
     "RedisClusterError",
@@ -99,6 +100,11 @@ class InterruptedCall(RedisError):
     """Another thread ended the call with ``interrupt()``."""
 
 
+class QueueFullError(RedisError):
+    """More commands were in progress in one event loop than ``queue_limit`` allows. Nothing was
+    sent."""
+
+
 # Classes by the error code of the server. Other error replies are ResponseError.
 _BY_SERVER_CODE: dict[str, type[Exception]] = {
     "CLUSTERDOWN": ClusterDownError,
@@ -129,6 +135,7 @@ _BY_CODE: dict[str, type[Exception]] = {
     "INTERNAL": RedisError,
     "CLOSED": ConnectionError,
     "TLS": ConnectionError,
+    "QUEUE_FULL": QueueFullError,
 }
 
 # The classes of errors in the constructor, where redis-py raises RedisClusterException.
@@ -149,9 +156,10 @@ def error(code: str, message: str, sent: bool, node: str | None) -> Exception:
     return _with_attributes(kind, code, message, sent, node)
 
 
-def constructor_error(message: str) -> Exception:
-    """The exception for an error that rdc_client_error() returns."""
-    code = message.split(" ", 1)[0]
+def constructor_error(message: str, code: str = "") -> Exception:
+    """The exception for an error that rdc_client_error() returns, whose message begins with the
+    code."""
+    code = code or message.split(" ", 1)[0]
     kind = _BY_CODE_IN_CONSTRUCTOR.get(code) or _BY_CODE.get(code, RedisError)
     return _with_attributes(kind, code, message, False, None)
 

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import redis
+import redis.asyncio
 from conftest import control
 
 import rediscluster
+import rediscluster.asyncio
 from rediscluster import ClusterNode, ClusterPipeline, RedisCluster, StrictRedisCluster
 
 BINARY = bytes(range(256))
@@ -230,7 +232,7 @@ def test_scan_iter_finds_key_of_migrating_slot(rc):
         control("migrate", str(slot), str(last))
 
 
-def test_default_node_is_chosen_and_replaced(text):
+def test_default_node_is_chosen_and_replaced(text, kind):
     first, second, third = text.get_primaries()
     assert text.get_default_node() == first
     assert text.set_default_node(third) is True
@@ -240,8 +242,12 @@ def test_default_node_is_chosen_and_replaced(text):
     assert text.cluster_myid(third) == text.execute_command(
         "CLUSTER MYID", target_nodes=text.DEFAULT_NODE
     )
-    assert text.set_default_node(ClusterNode("127.0.0.1", 1)) is False
-    assert text.set_default_node(None) is False
+    for absent in (ClusterNode("127.0.0.1", 1), None):
+        if kind == "blocking":
+            assert text.set_default_node(absent) is False
+        else:  # as in redis.asyncio
+            with pytest.raises(redis.exceptions.DataError):
+                text.set_default_node(absent)
     text.replace_default_node()
     assert text.get_default_node() in (first, second)
     text.replace_default_node(third)
@@ -280,33 +286,54 @@ NOT_SUPPORTED = {
 }
 
 
-def test_every_method_of_redis_py_exists_or_is_listed():
+@pytest.mark.parametrize(
+    ("model", "client"),
+    [
+        (redis.cluster.RedisCluster, RedisCluster),
+        (redis.asyncio.cluster.RedisCluster, rediscluster.asyncio.RedisCluster),
+    ],
+)
+def test_every_method_of_redis_py_exists_or_is_listed(model, client):
     public = {
-        name
-        for name in dir(redis.cluster.RedisCluster)
-        if not name.startswith("_") and callable(getattr(redis.cluster.RedisCluster, name))
+        name for name in dir(model) if not name.startswith("_") and callable(getattr(model, name))
     }
     constants = {"CLUSTER_COMMANDS_RESPONSE_CALLBACKS", "ERRORS_ALLOW_RETRY"}
-    assert public - set(dir(RedisCluster)) - constants <= NOT_SUPPORTED
+    assert public - set(dir(client)) - constants <= NOT_SUPPORTED
     readme = (Path(__file__).resolve().parents[1] / "README.md").read_text()
     assert all(f"`{name}`" in readme for name in NOT_SUPPORTED)
 
 
-def test_inherited_methods_use_existing_attributes():
+def test_asyncio_client_has_every_method_of_synchronous_one():
+    public = {name for name in dir(RedisCluster) if not name.startswith("_")}
+    # Tasks are cancelled instead.
+    assert public - set(dir(rediscluster.asyncio.RedisCluster)) == {"interrupt"}
+    public = {name for name in dir(ClusterPipeline) if not name.startswith("_")}
+    assert public <= set(dir(rediscluster.asyncio.ClusterPipeline))
+
+
+@pytest.mark.parametrize(
+    ("client", "pipeline"),
+    [
+        (RedisCluster, ClusterPipeline),
+        (rediscluster.asyncio.RedisCluster, rediscluster.asyncio.ClusterPipeline),
+    ],
+)
+def test_inherited_methods_use_existing_attributes(client, pipeline):
     """Some command methods of redis-py use other attributes of its client than commands."""
     # Methods that change a shared connection, which README.md lists as not supported.
     unusable = {"readonly", "readwrite"}
-    inherited = [base for base in RedisCluster.__mro__ if base.__module__.startswith("redis.")]
+    inherited = [base for base in client.__mro__ if base.__module__.startswith("redis.")]
     classes = {
         (name, node.name): node
         for name in {base.__module__ for base in inherited}
         for node in ast.parse(inspect.getsource(sys.modules[name])).body
         if isinstance(node, ast.ClassDef)
     }
-    users = {user: {*dir(user), "response_callbacks"} for user in (RedisCluster, ClusterPipeline)}
+    users = {user: {*dir(user), "response_callbacks"} for user in (client, pipeline)}
     for base in inherited:
         for method in classes[base.__module__, base.__name__].body:
-            if not isinstance(method, ast.FunctionDef) or method.name in unusable:
+            functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+            if not isinstance(method, functions) or method.name in unusable:
                 continue
             used = {
                 node.attr
@@ -316,7 +343,7 @@ def test_inherited_methods_use_existing_attributes():
                 and node.value.id == "self"
             }
             for user, known in users.items():
-                if getattr(user, method.name) is getattr(base, method.name):
+                if getattr(user, method.name, None) is getattr(base, method.name):
                     assert used <= known, f"{base.__name__}.{method.name}"
 
 
@@ -423,6 +450,14 @@ def test_derived_client_has_own_options_on_same_cluster(rc):
         rc.with_options()
 
 
+def test_repr_names_primaries_or_state(rc, connect, url):
+    primaries = ", ".join(node.name for node in rc.get_primaries())
+    assert repr(rc).endswith(f".client.RedisCluster({primaries})>")
+    with connect(url) as other:
+        pass
+    assert repr(other).endswith(".client.RedisCluster(closed)>")
+
+
 def test_closed_client_raises_closed_error(url):
     with RedisCluster.from_url(url) as rc:
         pipe = rc.pipeline().get("a")
@@ -482,5 +517,7 @@ def test_resp3_responses_are_converted(url, rc):
 
 
 def test_exported_names_exist():
-    for name in rediscluster.__all__:
-        assert hasattr(rediscluster, name)
+    for module in (rediscluster, rediscluster.asyncio):
+        for name in module.__all__:
+            assert hasattr(module, name)
+    assert set(rediscluster.exceptions.__all__) - {"error"} < set(rediscluster.asyncio.__all__)

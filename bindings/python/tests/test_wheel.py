@@ -12,11 +12,13 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SESSION = """
-import os, sys
+import asyncio, os, sys
 from rediscluster import RedisCluster, _native
 with RedisCluster.from_url(os.environ["RDC_URL"], decode_responses=True) as rc:
     rc.set("wheel", "works")
     print(rc.get("wheel"), rc.pipeline().get("wheel").get("none").execute())
+from rediscluster.asyncio import RedisCluster as AsyncRedisCluster
+print(asyncio.run(AsyncRedisCluster.from_url(os.environ["RDC_URL"]).get("wheel")))
 loaded = open("/proc/self/maps").read()
 print([line.split()[-1] for line in loaded.splitlines() if "librediscluster" in line][0])
 """
@@ -45,7 +47,7 @@ def test_wheel_is_built_installed_and_used(rc, tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     assert wheel.name.startswith("rediscluster-") and "-py3-none-linux" in wheel.name
     names = zipfile.ZipFile(wheel).namelist()
-    for needed in ("client.py", "py.typed", "librediscluster.so.0"):
+    for needed in ("client.py", "asyncio/client.py", "py.typed", "librediscluster.so.0"):
         assert f"rediscluster/{needed}" in names
     assert not any(name.startswith("tests") for name in names)
 
@@ -65,4 +67,5 @@ def test_wheel_is_built_installed_and_used(rc, tmp_path):
         PYTHONPATH=sysconfig.get_path("purelib"),
     ).splitlines()
     assert printed[0] == "works ['works', None]"
-    assert Path(printed[1]).is_relative_to(home.resolve())
+    assert printed[1] == "b'works'"
+    assert Path(printed[2]).is_relative_to(home.resolve())

@@ -1,0 +1,207 @@
+"""The commands of a pipeline and their responses: what both kinds of pipelines share. Each command is
+encoded when it is called, and all are sent in one buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from redis.client import EMPTY_RESPONSE, NEVER_DECODE
+
+from . import _convert
+from ._commands import DEFAULT_TARGETS, Commands, for_callback
+from ._handle import Handle
+from ._native import RDC_ERROR, RDC_NIL, lib
+from .exceptions import RedisError, WatchError
+
+Self = TypeVar("Self", bound="BasePipeline")
+
+MULTI = b"*1\r\n$5\r\nMULTI\r\n"
+EXEC = b"*1\r\n$4\r\nEXEC\r\n"
+
+# The name of a command, and the options for the conversion of its response.
+Command = tuple[Any, dict[str, Any]]
+
+# The library's errors after which keys are not watched any more.
+_WATCH_LOST = frozenset(("REDIRECTS", "CONNECT", "IO"))
+# How often a transaction is begun that a moving slot refuses or that loses its connection, and the
+# pause in seconds, which grows by itself: about a second in all.
+_ATTEMPTS = 16
+_PAUSE = 0.01
+
+
+def pause_before(attempt: int) -> float | None:
+    """The pause in seconds before a transaction is begun again; None if it was begun often
+    enough."""
+    return None if attempt >= _ATTEMPTS else _PAUSE * (attempt - 1)
+
+
+class BasePipeline(Commands):
+    """The commands of a pipeline in RESP, and the conversion of the replies."""
+
+    def __init__(self, client: Handle, transaction: bool) -> None:
+        self._client = client
+        self._transaction = transaction
+        self._encoding, self._decode = client._encoding, client._decode
+        self.response_callbacks = client.response_callbacks
+        self._wire: list[bytes] = []
+        self._commands: list[Command] = []
+        # A handle with a dedicated connection, while keys are watched.
+        self._pin: Any = None
+        self._multi = False
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Appends a command. Between watch() and multi(), runs it at once instead."""
+        if "target_nodes" in options:
+            raise RedisError(
+                "target_nodes is not supported in a pipeline, which routes each command by itself: "
+                "call the method of the client instead"
+            )
+        if self._pin is not None and not self._multi:
+            return self._run_watching(args, options)
+        if EMPTY_RESPONSE not in options:
+            self._wire.append(_convert.encode(args, *self._encoding))
+        self._commands.append((args[0], options))
+        return self
+
+    # The name of this method in redis-py.
+    pipeline_execute_command = execute_command
+
+    def mset_nonatomic(self: Self, mapping: Mapping[Any, Any]) -> Self:
+        """Appends one SET per pair."""
+        for key, value in mapping.items():
+            self.set(key, value)
+        return self
+
+    def _run_watching(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Runs a command between watch() and multi()."""
+        raise NotImplementedError
+
+    def _take(self) -> tuple[list[bytes], list[Command], list[Command]]:
+        """Empties the pipeline. Returns the commands to send in RESP, their names and options, and
+        those of all commands: one without keys has its response, and is not sent."""
+        wire, commands = self._wire, self._commands
+        self._wire, self._commands = [], []
+        sent = commands
+        if len(wire) != len(commands):
+            sent = [each for each in commands if EMPTY_RESPONSE not in each[1]]
+        return wire, sent, commands
+
+    def _responses(
+        self, responses: list[Any], sent: list[Command], all_commands: list[Command], strict: bool
+    ) -> list[Any]:
+        """The responses of all commands; if ``strict``, raises the first error among them."""
+        self._apply_callbacks(responses, sent, strict)
+        if len(sent) == len(all_commands):
+            return responses
+        received = iter(responses)
+        return [
+            options[EMPTY_RESPONSE] if EMPTY_RESPONSE in options else next(received)
+            for _, options in all_commands
+        ]
+
+    def _apply_callbacks(self, responses: list[Any], commands: list[Command], strict: bool) -> None:
+        """Converts the responses in place. A response that cannot be converted becomes the
+        exception, so that the others are not lost."""
+        callbacks: dict[Any, Any] = {}
+        for i, response in enumerate(responses):
+            name, options = commands[i]
+            if isinstance(response, Exception):
+                if strict:
+                    raise response
+                continue
+            # Most pipelines repeat one command, and a lookup in redis-py's table is slow.
+            if name in callbacks:
+                callback = callbacks[name]
+            else:
+                callback = callbacks[name] = self.response_callbacks.get(name)
+            if callback is None:
+                continue
+            extra = for_callback(options) if options else {}
+            try:
+                if name in DEFAULT_TARGETS and isinstance(response, dict):
+                    responses[i] = {
+                        node: callback(value, **extra) for node, value in response.items()
+                    }
+                else:
+                    responses[i] = callback(response, **extra)
+            except Exception as exception:
+                if strict:
+                    raise
+                responses[i] = exception
+
+    def _read_exec(self, reply: Any, commands: list[Command]) -> Any:
+        """The responses of EXEC. An error is returned and not raised."""
+        kind = lib.rdc_reply_type(reply)
+        if kind == RDC_ERROR:
+            return _convert.read(reply, None)
+        if kind == RDC_NIL:
+            return WatchError("Watched variable changed.")
+        return self._read(reply, commands)
+
+    def _read(self, reply: Any, commands: list[Command]) -> list[Any]:
+        if self._decode is None or not any(NEVER_DECODE in options for _, options in commands):
+            try:
+                return _convert.elements(reply, lib.rdc_reply_len(reply), self._decode)
+            except (ValueError, LookupError):
+                pass  # a text that cannot be decoded: convert each response by itself
+        decoders = (None if NEVER_DECODE in options else self._decode for _, options in commands)
+        return _convert.elements_by_decoder(reply, decoders)
+
+    def _watch_command(self, names: tuple[Any, ...]) -> bytes:
+        """WATCH in RESP, if it is allowed here."""
+        if self._multi or self._commands:
+            raise RedisError("Cannot issue a WATCH after a MULTI")
+        if not names:
+            raise RedisError("watch() needs at least one key")
+        return _convert.encode(("WATCH", *names), *self._encoding)
+
+    def multi(self) -> None:
+        """After watch(): from now on, commands are appended for execute()."""
+        if self._multi:
+            raise RedisError("Cannot issue nested calls to MULTI")
+        if self._commands:
+            raise RedisError("Commands without an initial WATCH have already been issued")
+        self._multi = True
+
+    def _executed(self, found: Any) -> list[Any]:
+        """What _read_exec() has read; raises an error."""
+        if isinstance(found, WatchError):
+            raise found
+        if isinstance(found, Exception):
+            if not found.sent:  # type: ignore[attr-defined]
+                self._raise_watch_lost(found)
+            raise found
+        responses: list[Any] = found
+        return responses
+
+    def _raise_watch_lost(self, exception: Any) -> None:
+        """Raises WatchError for an error of a transaction of which nothing has run."""
+        if exception.code not in _WATCH_LOST:
+            raise exception
+        self._drop_pin()
+        lost: Any = WatchError(f"the watch is lost, the transaction has not run: {exception}")
+        lost.code, lost.sent, lost.node = exception.code, False, exception.node
+        raise lost from exception
+
+    def _drop_pin(self) -> None:
+        pin, self._pin, self._multi = self._pin, None, False
+        if pin is not None:
+            lib.rdc_close(pin)
+
+    def get_connection_kwargs(self) -> dict[str, Any]:
+        """The settings of texts, as redis-py names them."""
+        return self._client.get_connection_kwargs()
+
+    def get_encoder(self) -> Any:
+        """redis-py's encoder with the same settings."""
+        return self._client.get_encoder()
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__module__}.{type(self).__name__} of {len(self)} commands>"
