@@ -30,8 +30,8 @@ STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 # Starts a cluster for the command that follows, unless RDC_URL names a running one.
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
-.PHONY: build help demo test test-c asan tsan soak chaos gates test-go test-ruby test-python test-examples bench bench-bindings header lint
-.PHONY: check unit scripted fuzz leaks wheel gem stage install uninstall clean setup-demo setup-test setup-bench
+.PHONY: build help demo test test-c asan tsan soak chaos gates test-go test-ruby test-python test-node test-examples bench bench-loops bench-bindings bench-node header lint
+.PHONY: node-package check unit scripted fuzz leaks wheel gem npm stage install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench
 
 build: ## build the shared and the static library in target/release
 	$(CARGO) build --release --lib
@@ -43,10 +43,10 @@ demo: setup-demo stage ## start a cluster of six nodes, run the C example, stop 
 	$(CC) $(C_FLAGS) examples-c/readonly.c -o $(TARGET)/demo -L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lrediscluster
 	$(IN_CLUSTER) $(TARGET)/demo
 
-test: setup-test check build ## run all tests: Rust, C, installation, Go, Ruby, Python, examples (installs missing tools)
+test: setup-test check build ## run all tests: Rust, C, installation, Go, Ruby, Python, Node, examples (installs missing tools)
 	CARGO_TARGET_DIR=$(TARGET) CARGO=$(CARGO) tools/test.sh
 	$(MAKE) --no-print-directory stage
-	$(IN_CLUSTER) $(MAKE) --no-print-directory test-go test-ruby test-python test-examples
+	$(IN_CLUSTER) $(MAKE) --no-print-directory test-go test-ruby test-python test-node test-examples
 
 soak: ## run random simulations, then 64 threads on a cluster with faults, for SOAK_SECONDS (600) each
 	SIMULATION_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --lib simulation::random_faults -- --nocapture
@@ -67,12 +67,13 @@ tsan: ## run the C programs under ThreadSanitizer: data races
 gates: build ## check the cost limits of operations: instructions, system calls, allocations, memory
 	$(CARGO) test --test cost_limits
 
-# Where the bindings find the staged library: Go uses PKG_CONFIG_PATH, the others use RDC_LIBRARY.
+# Where the bindings find the staged library: Go uses PKG_CONFIG_PATH, the others use RDC_LIBRARY. Node's addon contains
+# the library.
 test-go test-ruby test-python test-examples: export PKG_CONFIG_PATH := $(STAGE)/lib/pkgconfig
 test-go test-ruby test-python test-examples: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)
 test-go test-ruby test-python test-examples: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
 
-test-go: stage ## test the Go binding, also with the race detector; likewise test-ruby, test-python, test-examples
+test-go: stage ## test the Go binding, also with the race detector; likewise test-ruby, test-python, test-node, test-examples
 	cd bindings/go && test -z "$$(gofmt -l .)" && go vet ./... && $(IN_CLUSTER) sh -ec ' \
 		go test -count=1 ./...; \
 		GODEBUG=cgocheck=1 go test -race -count=1 ./...; \
@@ -89,6 +90,30 @@ test-python: setup-test stage
 		tests/test_client.py tests/test_options.py tests/test_pipeline.py \
 		tests/test_redis_py_cluster.py tests/test_signals.py
 
+# The npm package as a folder: its files, and the addon that a program loads without a compiler.
+NODE := $(TARGET)/node
+NODE_PACKAGE := $(NODE)/rediscluster
+NODE_FILES := lib index.d.ts commands.d.ts package.json README.md
+# Only the function that Node.js looks up is exported, so that the addon's library is never mixed with another one in the
+# process. It is never unloaded, because a thread that ends later may still run its destructors.
+NODE_FLAGS := -O2 -fPIC -fvisibility=hidden -shared -s \
+	-Wl,--exclude-libs,ALL -Wl,--gc-sections -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now
+
+node-package: setup-node build
+	rm -rf $(NODE_PACKAGE)
+	mkdir -p $(NODE_PACKAGE)
+	cp -r $(NODE_FILES:%=bindings/node/%) LICENSE-MIT LICENSE-APACHE $(NODE_PACKAGE)
+	set -e; prebuilds=$(NODE_PACKAGE)/prebuilds/$$(node -p 'process.platform + "-" + process.arch'); mkdir -p $$prebuilds; \
+	$(CC) $(C_FLAGS) $(NODE_FLAGS) -I$(NODE)/node_modules/node-api-headers/include bindings/node/src/*.c \
+		$(BUILD)/librediscluster.a $(STATIC_LIBS) -o $$prebuilds/rediscluster.node; \
+	ln -sf $$prebuilds/rediscluster.node $(NODE)/rediscluster.node
+
+test-node leaks: export RDC_NODE_ADDON := $(NODE)/rediscluster.node
+test-node: export RDC_NODE_PACKAGE := $(NODE_PACKAGE)
+test-node: export RDC_NODE_TOOLS := $(NODE)
+test-node: setup-test node-package
+	cd bindings/node && $(IN_CLUSTER) node --test --test-concurrency=1 --test-reporter=spec test/*.test.js
+
 test-examples: export RDC_CDEF := $(STAGE)/include/rediscluster.cdef.h
 test-examples: export RDC_SCRATCH := $(TARGET)/examples
 test-examples: setup-test stage
@@ -102,11 +127,12 @@ fuzz: ## run the coverage-guided fuzzer on each parser for FUZZ_SECONDS (60)
 leaks: export PKG_CONFIG_PATH := $(STAGE)/lib/pkgconfig
 leaks: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)
 leaks: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
-leaks: setup-test stage ## check Go, Ruby and Python for leaks over many calls, and the C examples under valgrind
+leaks: setup-test stage node-package ## check Go, Ruby, Python and Node for leaks over many calls, and the C examples under valgrind
 	$(CARGO) test --test c_programs examples
 	cd bindings/go && $(IN_CLUSTER) go test -count=1 -v -run 'Memory|Bounded' ./...
-	cd bindings/ruby && $(IN_CLUSTER) ruby -w -Ilib -Itest test/process_test.rb -n /memory/
+	cd bindings/ruby && $(IN_CLUSTER) ruby -w -Ilib -Itest -r./test/process_test.rb test/fiber_test.rb -n /memory/
 	cd bindings/python && PYTHONPATH=. $(IN_CLUSTER) $(TARGET)/venv/bin/python -W error -m pytest -q -k memory
+	cd bindings/node && $(IN_CLUSTER) node --test --test-reporter=spec test/memory.test.js
 
 PACKAGES := $(TARGET)/packages
 
@@ -124,6 +150,11 @@ gem: stage ## build the Ruby package, which contains the library, in target/pack
 	mv $(TARGET)/gem/*.gem $(PACKAGES)
 	@ls $(PACKAGES)/*.gem
 
+npm: node-package ## build the npm package, which contains the library, in target/packages
+	mkdir -p $(PACKAGES)
+	npm pack --silent --pack-destination $(PACKAGES) $(NODE_PACKAGE) >/dev/null
+	@ls $(PACKAGES)/rediscluster-*.tgz
+
 HIREDIS := 3.5.0
 
 # The benchmarks are a separate workspace, so that other targets do not build the clients they compare with.
@@ -135,16 +166,28 @@ bench: setup-bench setup-test stage ## compare with other clients, and write doc
 	bench/peers.sh $(TARGET)/bench/peers
 	CARGO_TARGET_DIR=$(TARGET)/bench $(CARGO) build -q --release --manifest-path bench/Cargo.toml
 	$(BENCH) $(if $(QUICK),--quick) . $(STAGE)/lib/$(SO) $(TARGET)/bench/peers
-	$(MAKE) --no-print-directory bench-bindings
+	$(MAKE) --no-print-directory bench-loops bench-bindings
+
+bench-loops: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
+bench-loops: export PYTHONPATH := bindings/python
+bench-loops: setup-bench setup-test stage ## compare queues with other clients for event loops, and write docs/benchmarks/event-loops.md
+	bench/peers.sh $(TARGET)/bench/peers
+	CARGO_TARGET_DIR=$(TARGET)/bench $(CARGO) run -q --release --manifest-path bench/Cargo.toml --bin event-loops -- \
+		. $(STAGE)/lib/$(SO) $(TARGET)/bench/peers $(if $(QUICK),5)
 
 bench-bindings: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
 bench-bindings: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)
 bench-bindings: export PKG_CONFIG_PATH := $(STAGE)/lib/pkgconfig
 bench-bindings: setup-bench setup-test stage ## compare the bindings with other clients, and write docs/benchmarks/bindings.md
-	cd bindings/go/bench && go test -c -o $(TARGET)/bench/go.test .
+	cd bindings/go/bench && go build -o $(TARGET)/bench/go-clients .
 	test -d $(TARGET)/bench/hiredis || $(TARGET)/venv/bin/pip install -q --no-deps --target $(TARGET)/bench/hiredis hiredis==$(HIREDIS)
 	$(IN_CLUSTER) $(TARGET)/venv/bin/python bindings/bench/table.py \
-		$(TARGET)/venv/bin/python $(TARGET)/bench/hiredis $(TARGET)/bench/go.test $(if $(QUICK),5,15)
+		$(TARGET)/venv/bin/python $(TARGET)/bench/hiredis $(TARGET)/bench/go-clients $(if $(QUICK),5,15)
+
+bench-node: export RDC_NODE_ADDON := $(NODE)/rediscluster.node
+bench-node: export RDC_NODE_MODULES := $(TARGET)/bench/node
+bench-node: setup-bench-node node-package ## compare Node with ioredis
+	$(IN_CLUSTER) node bindings/node/bench/bench.js $(if $(QUICK),3,9)
 
 header: ## generate include/rediscluster.h and .cdef.h from the sources
 	RDC_BLESS=1 $(CARGO) test -q --test repo abi::
@@ -167,7 +210,7 @@ lint: check ## run check, and check the other workspaces, a build without defaul
 	set -e; for file in examples-c/*.c tests/c/*.c tests/c/gates/*.c; do $(CC) $(C_FLAGS) -fsyntax-only "$$file"; done
 	set -e; for file in examples-c/*.cpp tests/c/*.cpp; do $(CXX) $(CXX_FLAGS) -fsyntax-only "$$file"; done
 
-setup-demo setup-test setup-bench: setup-%:
+setup-demo setup-node setup-bench-node setup-test setup-bench: setup-%:
 	CARGO_TARGET_DIR=$(TARGET) tools/setup.sh $*
 
 # Runs cargo only if the library is missing, so that `make && sudo make install` does not run cargo as root.
