@@ -13,10 +13,17 @@ import (
 //
 // A call into C occupies an OS thread until it returns, and threads blocked there cost the Go
 // scheduler more than the commands themselves. The batcher therefore limits the number of
-// concurrent calls to maxInFlight. A command below that limit is sent by its own goroutine.
-// Commands above it wait in a queue. When a call returns and the queue is not empty, a sender
-// goroutine starts: it sends all queued commands in one pipeline and repeats until the queue is
-// empty. A queued command waits on a Go channel, so its context can end the wait at once.
+// concurrent calls to maxInFlight. Commands above that limit wait in a queue. When a call returns
+// and the queue is not empty, a sender goroutine starts: it sends all queued commands in one
+// pipeline and repeats until the queue is empty. A queued command waits on a Go channel, so its
+// context can end the wait at once.
+//
+// A command below the limit is sent by its own goroutine, unless there is contention. A short call
+// into C keeps its processor, so that other goroutines which have a command cannot run and submit
+// it: without a yield, there would be as many commands in flight as processors, and no batches.
+// Under contention, a goroutine therefore queues its command and yields once before it is sent.
+// To yield costs a few microseconds if a processor is idle, so a goroutine without contention does
+// it only once in probeInterval commands, to find out whether there are others.
 //
 // All commands of a batch complete together: if one of them waits for an unresponsive node, the
 // others wait too. Later commands do not: while a batch is stalled, and for bypassTicks after,
@@ -26,9 +33,14 @@ type batcher struct {
 
 	lock     sync.Mutex
 	queues   [2]queue // commands without a deadline, and commands with one
+	queued   int      // the number of commands in both
 	inFlight int      // the number of calls in flight, listed by start time from oldest to newest
 	oldest   *inFlightBatch
 	newest   *inFlightBatch
+	idle     *sender // a list of senders that are not running: their memory is reused
+
+	contention int // positive under contention: after so many batches without, it ends
+	unprobed   int // the number of commands since the last yield
 
 	timer       *time.Timer // ticks while a command may be queued
 	ticking     bool
@@ -51,6 +63,11 @@ const (
 	// With one call at a time the servers would be idle while replies are converted. With more
 	// than two the batches become smaller.
 	maxInFlight = 2
+	// One of so many commands yields while there is no contention.
+	probeInterval = 32
+	// Contention ends when so many batches in sequence have met no more commands than the calls that
+	// may be in flight.
+	contendedSends = 32
 	// The number of commands in a batch.
 	maxBatchSize = 512
 	tickInterval = 20 * time.Millisecond
@@ -68,8 +85,8 @@ const mustRunAlone Kind = -1
 // run runs a command, alone or in a batch, and frees it.
 func (b *batcher) run(ctx context.Context, cmd *command) Value {
 	b.lock.Lock()
-	if b.inFlight >= maxInFlight && b.tick >= b.bypassUntil {
-		b.enqueue(cmd)
+	if b.tryQueue(cmd) {
+		b.startTicking()
 		b.lock.Unlock()
 		v, abandoned := b.await(ctx, cmd)
 		if abandoned {
@@ -86,17 +103,67 @@ func (b *batcher) run(ctx context.Context, cmd *command) Value {
 	v := b.client.runAlone(ctx, cmd)
 	b.lock.Lock()
 	b.finished(&cmd.inFlightBatch)
-	if b.inFlight < maxInFlight && b.hasQueued() {
-		s := &sender{batcher: b}
-		b.started(&s.inFlightBatch)
-		s.fillBatch()
-		b.lock.Unlock()
-		go s.run()
-	} else {
-		b.lock.Unlock()
-	}
+	b.startSender()
+	b.lock.Unlock()
 	cmd.free()
 	return v
+}
+
+// tryQueue queues a command for a sender, or returns false if its own goroutine is to send it. The
+// caller holds the lock.
+func (b *batcher) tryQueue(cmd *command) bool {
+	if b.tick < b.bypassUntil {
+		return false
+	}
+	if b.inFlight < maxInFlight && b.contention == 0 && b.unprobed < probeInterval {
+		b.unprobed++
+		return false
+	}
+	b.enqueue(cmd)
+	if b.inFlight >= maxInFlight {
+		return true
+	}
+	b.lock.Unlock()
+	runtime.Gosched()
+	b.lock.Lock()
+	if cmd.queue == nil {
+		return true // a sender has taken it meanwhile
+	}
+	if b.inFlight < maxInFlight && b.queued == 1 {
+		b.remove(cmd)
+		b.recordContention(1 + b.inFlight)
+		return false
+	}
+	b.startSender()
+	return true
+}
+
+// recordContention is called when commands are sent, after their goroutines have yielded, with the
+// number of commands that are queued or in flight.
+func (b *batcher) recordContention(met int) {
+	b.unprobed = 0
+	if met > maxInFlight {
+		b.contention = contendedSends
+	} else if b.contention > 0 {
+		b.contention--
+	}
+}
+
+// startSender starts a sender if there are queued commands and one more call may be in flight. The
+// caller holds the lock.
+func (b *batcher) startSender() {
+	if b.inFlight >= maxInFlight || b.queued == 0 {
+		return
+	}
+	s := b.idle
+	if s == nil {
+		s = &sender{batcher: b}
+	} else {
+		b.idle = s.nextIdle
+	}
+	b.started(&s.inFlightBatch)
+	s.fillBatch()
+	go s.run()
 }
 
 // await waits for the result of a queued command, or until its context is done.
@@ -111,7 +178,7 @@ func (b *batcher) await(ctx context.Context, cmd *command) (v Value, abandoned b
 		b.lock.Lock()
 		queued := cmd.queue != nil
 		if queued {
-			cmd.queue.remove(cmd)
+			b.remove(cmd)
 		}
 		b.lock.Unlock()
 		if !queued {
@@ -124,10 +191,7 @@ func (b *batcher) await(ctx context.Context, cmd *command) (v Value, abandoned b
 		}
 		return errorValue(contextError(ctx.Err(), false)), true
 	}
-	if v.err != nil {
-		v.err = b.client.withContextCause(ctx, v.err)
-	}
-	return v, false
+	return b.client.withContextCause(ctx, v), false
 }
 
 func (b *batcher) started(call *inFlightBatch) {
@@ -155,14 +219,23 @@ func (b *batcher) finished(call *inFlightBatch) {
 	b.inFlight--
 }
 
-func (b *batcher) hasQueued() bool { return b.queues[0].first != nil || b.queues[1].first != nil }
-
 func (b *batcher) enqueue(cmd *command) {
 	if cmd.deadline.IsZero() {
 		b.queues[0].append(cmd)
 	} else {
 		b.queues[1].append(cmd)
 	}
+	b.queued++
+}
+
+// remove removes a command from its queue.
+func (b *batcher) remove(cmd *command) {
+	cmd.queue.remove(cmd)
+	b.queued--
+}
+
+// startTicking starts the timer for a command that waits for a sender.
+func (b *batcher) startTicking() {
 	b.queuedSince = true
 	if !b.ticking {
 		b.ticking = true
@@ -182,15 +255,16 @@ func (b *batcher) onTick() {
 	if b.oldest != nil && b.tick-b.oldest.startTick >= stalledTicks {
 		b.bypassUntil = b.tick + bypassTicks
 		for i := range b.queues {
-			for q := &b.queues[i]; q.first != nil; {
-				q.pop().result <- Value{kind: mustRunAlone}
+			for cmd := b.queues[i].first; cmd != nil; cmd = b.queues[i].first {
+				b.remove(cmd)
+				cmd.result <- Value{kind: mustRunAlone}
 			}
 		}
 	}
 	if b.ticking = b.queuedSince || b.tick < b.bypassUntil; b.ticking {
 		b.timer.Reset(tickInterval)
 	}
-	b.queuedSince = b.hasQueued()
+	b.queuedSince = b.queued > 0
 }
 
 func (q *queue) append(cmd *command) {
@@ -217,16 +291,11 @@ func (q *queue) remove(cmd *command) {
 	cmd.queue, cmd.prev, cmd.next = nil, nil, nil
 }
 
-func (q *queue) pop() *command {
-	cmd := q.first
-	q.remove(cmd)
-	return cmd
-}
-
 // sender is a goroutine that sends queued commands in batches.
 type sender struct {
 	inFlightBatch
 	batcher   *batcher
+	nextIdle  *sender
 	lastQueue int // the queue of the last batch; the other one is next
 	buf       []byte
 	out       out
@@ -242,13 +311,15 @@ func (s *sender) fillBatch() {
 	}
 	s.batch, s.buf, s.deadline = s.batch[:0], s.buf[:0], time.Time{}
 	for q := &s.batcher.queues[s.lastQueue]; q.first != nil && len(s.batch) < maxBatchSize; {
-		cmd := q.pop()
+		cmd := q.first
+		s.batcher.remove(cmd)
 		s.batch = append(s.batch, cmd)
 		s.buf = append(s.buf, cmd.buf...)
 		if cmd.deadline.After(s.deadline) {
 			s.deadline = cmd.deadline
 		}
 	}
+	s.batcher.recordContention(len(s.batch) + s.batcher.queued + s.batcher.inFlight - 1)
 }
 
 func (s *sender) run() {
@@ -260,9 +331,11 @@ func (s *sender) run() {
 		runtime.Gosched()
 		b.lock.Lock()
 		b.finished(&s.inFlightBatch)
-		if more = b.inFlight < maxInFlight && b.hasQueued(); more {
+		if more = b.inFlight < maxInFlight && b.queued > 0; more {
 			b.started(&s.inFlightBatch)
 			s.fillBatch()
+		} else {
+			s.nextIdle, b.idle = b.idle, s
 		}
 		b.lock.Unlock()
 	}
@@ -283,8 +356,8 @@ func (s *sender) sendBatch() {
 	}
 	nativePipeline(h, s.buf, false, &s.out)
 	delivered := 0
-	whole := takeElements(&s.out, true, func(i int, v Value) {
-		if e := v.err; e != nil {
+	whole := takeEach(&s.out, func(i int, v Value) {
+		if e := v.err(); e != nil {
 			if !e.Sent && (e.Code == ErrInvalid || e.Code == ErrReadOnly || refusedForOrder(e)) {
 				// The command was refused, or the whole batch was because of another command, or it
 				// was held back to keep an order that does not apply here. Sent alone, it gets its

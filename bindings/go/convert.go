@@ -33,6 +33,9 @@ func badArgument(i int, arg any) *Error {
 }
 
 func appendHeader(buf []byte, kind byte, n int) []byte {
+	if n < 10 {
+		return append(buf, kind, byte('0'+n), '\r', '\n')
+	}
 	buf = append(buf, kind)
 	buf = strconv.AppendInt(buf, int64(n), 10)
 	return append(buf, '\r', '\n')
@@ -114,9 +117,9 @@ func takeValue(o *out) Value {
 		text, node := nativeShort(o)
 		v := Value{kind: Kind(o.kind), num: int64(o.num), node: internNode(node)}
 		if v.kind == KindError {
-			v.err = &Error{Code: Code(o.code), Message: string(text), Node: string(node), Sent: o.sent != 0}
+			v.data = unsafe.Pointer(&Error{Code: Code(o.code), Message: string(text), Node: string(node), Sent: o.sent != 0})
 		} else if text != nil {
-			v.text = string(text)
+			v.data = textData(append([]byte(nil), text...))
 		}
 		return v
 	}
@@ -125,14 +128,30 @@ func takeValue(o *out) Value {
 	if rows == nil {
 		return outOfMemory()
 	}
-	arena := stringArena{remaining: shortTextBytes(rows, 0)}
-	return arena.value(rows, 0)
+	d := decoder{rows: rows}
+	d.arena.remaining = d.shortTextBytes(0)
+	return d.value(0)
 }
 
-// takeElements decodes the elements of an array reply, passes them to each, and frees the reply.
-// With separate, elements share no memory, because they go to different callers. Any other reply is
-// returned.
-func takeElements(o *out, separate bool, each func(i int, v Value)) Value {
+// takeReplies decodes the elements of an array reply and frees the reply. Any other reply is returned
+// as a whole.
+func takeReplies(o *out) (replies []Value, whole Value) {
+	if o.reply == 0 || !Kind(o.kind).hasElements() {
+		return nil, takeValue(o)
+	}
+	defer nativeFree(o)
+	rows := nativeRows(o)
+	if rows == nil {
+		return nil, outOfMemory()
+	}
+	d := decoder{rows: rows}
+	d.arena.remaining = d.shortTextBytes(0)
+	return d.elements(0), Value{}
+}
+
+// takeEach is takeReplies for replies that go to different callers: it passes each to a function, and
+// they share no memory.
+func takeEach(o *out, each func(i int, v Value)) (whole Value) {
 	if o.reply == 0 || !Kind(o.kind).hasElements() {
 		return takeValue(o)
 	}
@@ -141,13 +160,11 @@ func takeElements(o *out, separate bool, each func(i int, v Value)) Value {
 	if rows == nil {
 		return outOfMemory()
 	}
-	arena := stringArena{remaining: shortTextBytes(rows, 0)}
+	d := decoder{rows: rows}
 	for i := 0; i < int(rows[0].num); i++ {
 		at := int(rows[0].first) + i
-		if separate {
-			arena = stringArena{remaining: shortTextBytes(rows, at)}
-		}
-		each(i, arena.value(rows, at))
+		d.arena = stringArena{remaining: d.shortTextBytes(at)}
+		each(i, d.value(at))
 	}
 	return Value{}
 }
@@ -155,8 +172,6 @@ func takeElements(o *out, separate bool, each func(i int, v Value)) Value {
 func outOfMemory() Value {
 	return errorValue(&Error{Code: ErrInternal, Message: "INTERNAL out of memory while decoding the reply", Sent: true})
 }
-
-func errorValue(e *Error) Value { return Value{kind: KindError, err: e} }
 
 // stringArena copies short strings into shared blocks, to save allocations. Blocks are small, because
 // one string that the caller keeps holds its whole block in memory.
@@ -170,27 +185,11 @@ const (
 	maxShortText = 1 << 10
 )
 
-// shortTextBytes returns the total length of the short strings in a value.
-func shortTextBytes(rows []row, at int) int {
-	r := &rows[at]
-	n := int(r.num)
-	switch kind := Kind(r.kind); {
-	case kind.hasText() && kind != KindError && n <= maxShortText:
-		return n
-	case kind.hasElements():
-		sum := 0
-		for i := 0; i < n; i++ {
-			sum += shortTextBytes(rows, int(r.first)+i)
-		}
-		return sum
-	}
-	return 0
-}
-
-func (a *stringArena) string(text []byte) string {
+// copy returns a copy of a text.
+func (a *stringArena) copy(text []byte) []byte {
 	n := len(text)
 	if n > maxShortText {
-		return string(text)
+		return append([]byte(nil), text...)
 	}
 	if cap(a.block)-len(a.block) < n {
 		size := a.remaining
@@ -202,28 +201,72 @@ func (a *stringArena) string(text []byte) string {
 	begin := len(a.block)
 	a.block = append(a.block, text...)
 	a.remaining -= n
-	part := a.block[begin:]
-	// No byte of a block is written twice, so the string stays immutable.
-	return *(*string)(unsafe.Pointer(&part))
+	return a.block[begin:]
 }
 
-func (a *stringArena) value(rows []row, at int) Value {
-	r := &rows[at]
-	v := Value{kind: Kind(r.kind), num: int64(r.num), node: internNode(nativeNode(r))}
+// decoder decodes the rows of a reply.
+type decoder struct {
+	rows  []row
+	arena stringArena
+	// The nodes that were looked up last, by address. The replies of one node have the same address.
+	nodes [64]struct {
+		address uintptr
+		name    *string
+	}
+}
+
+// shortTextBytes returns the total length of the short strings in a value.
+func (d *decoder) shortTextBytes(at int) int {
+	r := &d.rows[at]
+	n := int(r.num)
+	switch kind := Kind(r.kind); {
+	case kind.hasText() && n <= maxShortText:
+		return n
+	case kind.hasElements():
+		sum := 0
+		for i := 0; i < n; i++ {
+			sum += d.shortTextBytes(int(r.first) + i)
+		}
+		return sum
+	}
+	return 0
+}
+
+func (d *decoder) value(at int) Value {
+	r := &d.rows[at]
+	v := Value{kind: Kind(r.kind), num: int64(r.num), node: d.node(r)}
 	switch {
 	case v.kind == KindError:
-		v.err = &Error{
+		v.data = unsafe.Pointer(&Error{
 			Code: Code(r.code), Message: string(nativeText(r)), Node: v.Node(), Sent: r.sent != 0,
-		}
+		})
 	case v.kind.hasText():
-		v.text = a.string(nativeText(r))
-	case v.kind.hasElements():
-		v.elements = make([]Value, int(r.num))
-		for i := range v.elements {
-			v.elements[i] = a.value(rows, int(r.first)+i)
-		}
+		v.data = textData(d.arena.copy(nativeText(r)))
+	case v.kind.hasElements() && v.num > 0:
+		v.data = unsafe.Pointer(&d.elements(at)[0])
 	}
 	return v
+}
+
+func (d *decoder) elements(at int) []Value {
+	r := &d.rows[at]
+	elements := make([]Value, int(r.num))
+	for i := range elements {
+		elements[i] = d.value(int(r.first) + i)
+	}
+	return elements
+}
+
+func (d *decoder) node(r *row) *string {
+	if r.node == nil {
+		return nil
+	}
+	address := uintptr(unsafe.Pointer(r.node))
+	known := &d.nodes[address/16%uintptr(len(d.nodes))]
+	if known.address != address {
+		known.address, known.name = address, internNode(nativeNode(r))
+	}
+	return known.name
 }
 
 // The interned "host:port" of nodes. Beyond maxNodeNames, names are not interned.

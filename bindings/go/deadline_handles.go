@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"time"
+	"unsafe"
 )
 
 // deadlineHandles is a pool of derived handles for calls that a context can end. Closing a handle
@@ -145,29 +146,30 @@ func (c *Client) withContext(ctx context.Context, f func(handle) Value) Value {
 	} else {
 		c.deadlineHandles.discard(h)
 	}
-	if v.err != nil {
-		v.err = c.withContextCause(ctx, v.err)
-	}
-	return v
+	return c.withContextCause(ctx, v)
 }
 
-// withContextCause adds the context's error as the cause of e if the context ended the call.
-func (c *Client) withContextCause(ctx context.Context, e *Error) *Error {
+// withContextCause adds the context's error as the cause of an error if the context ended the call.
+func (c *Client) withContextCause(ctx context.Context, v Value) Value {
+	e := v.err()
+	if e == nil {
+		return v
+	}
 	cause := ctx.Err()
 	if deadline, has := ctx.Deadline(); has && cause == nil && e.Code == ErrTimeout && time.Until(deadline) < time.Millisecond {
 		cause = context.DeadlineExceeded // the context's timer is about to fire
 	}
 	switch {
 	case cause == nil:
-		return e
+		return v
 	case e.Code == ErrTimeout:
 		caused := *e
 		caused.cause = cause
-		return &caused
+		v.data = unsafe.Pointer(&caused)
 	case e.Code == ErrClosed && !c.isClosed():
 		caused := contextError(cause, e.Sent)
 		caused.Node = e.Node
-		return caused
+		v.data = unsafe.Pointer(caused)
 	}
-	return e
+	return v
 }

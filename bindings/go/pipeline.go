@@ -2,6 +2,7 @@ package rediscluster
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -11,42 +12,64 @@ import (
 //	replies, err := rc.Pipeline().Get("foo81").Get("foo16706").Exec(ctx)
 type Pipeline struct {
 	client *Client
-	buf    []byte
+	memory *pipelineMemory // nil while the pipeline is empty
 	count  int
 	err    error
 }
+
+// pipelineMemory holds the encoded commands, and what a call needs for the reply. It is reused by
+// other pipelines: allocated for each, it would be most of the garbage that a pipeline makes.
+type pipelineMemory struct {
+	buf []byte
+	out out
+}
+
+// A larger buffer is not reused, so that a rare large pipeline does not hold memory.
+const maxReusedPipelineBuffer = 1 << 20
+
+var pipelineMemories = sync.Pool{New: func() any {
+	return &pipelineMemory{buf: make([]byte, 0, 4<<10)}
+}}
 
 // Pipeline returns a new, empty pipeline. It does not have to be closed.
 func (c *Client) Pipeline() *Pipeline { return &Pipeline{client: c} }
 
 // Do appends any command. It takes the arguments of [Client.Do].
 func (p *Pipeline) Do(args ...any) *Pipeline {
-	return p.add(appendCommand(p.buf, args))
+	return p.add(appendCommand(p.buf(), args))
 }
 
 // Get appends a GET.
 func (p *Pipeline) Get(key string) *Pipeline {
-	return p.add(appendText(append(p.buf, "*2\r\n$3\r\nGET\r\n"...), key), nil)
+	return p.add(appendText(append(p.buf(), "*2\r\n$3\r\nGET\r\n"...), key), nil)
 }
 
 // Set appends a SET.
 func (p *Pipeline) Set(key string, value any) *Pipeline {
-	return p.add(appendSet(p.buf, key, value))
+	return p.add(appendSet(p.buf(), key, value))
 }
 
 // SetPX appends a SET with a time to live.
 func (p *Pipeline) SetPX(key string, value any, ttl time.Duration) *Pipeline {
-	return p.add(appendSetPX(p.buf, key, value, ttl))
+	return p.add(appendSetPX(p.buf(), key, value, ttl))
 }
 
 // Del appends a DEL of one key.
 func (p *Pipeline) Del(key string) *Pipeline {
-	return p.add(appendText(append(p.buf, "*2\r\n$3\r\nDEL\r\n"...), key), nil)
+	return p.add(appendText(append(p.buf(), "*2\r\n$3\r\nDEL\r\n"...), key), nil)
+}
+
+// buf returns the commands that are encoded already.
+func (p *Pipeline) buf() []byte {
+	if p.memory == nil {
+		p.memory = pipelineMemories.Get().(*pipelineMemory)
+	}
+	return p.memory.buf
 }
 
 func (p *Pipeline) add(buf []byte, err error) *Pipeline {
 	if err == nil {
-		p.buf = buf
+		p.memory.buf = buf
 	} else if p.err == nil {
 		p.err = err
 	}
@@ -76,13 +99,12 @@ func (p *Pipeline) exec(ctx context.Context, atomic bool) ([]Value, error) {
 	if p.err != nil || p.count == 0 {
 		return nil, p.err
 	}
+	m := p.memory
 	var replies []Value
-	run := func(h handle) Value {
-		cmd := newCommand()
-		defer cmd.free()
-		nativePipeline(h, p.buf, atomic, &cmd.out)
-		replies = make([]Value, 0, p.count)
-		return takeElements(&cmd.out, false, func(_ int, v Value) { replies = append(replies, v) })
+	run := func(h handle) (whole Value) {
+		nativePipeline(h, m.buf, atomic, &m.out)
+		replies, whole = takeReplies(&m.out)
+		return whole
 	}
 	var whole Value
 	if ctx.Done() == nil {
@@ -90,15 +112,15 @@ func (p *Pipeline) exec(ctx context.Context, atomic bool) ([]Value, error) {
 	} else {
 		whole = p.client.withContext(ctx, run)
 	}
-	if whole.err != nil {
-		return nil, whole.err
+	if err := whole.Err(); err != nil {
+		return nil, err
 	}
 	var first error
 	for i := range replies {
-		if e := replies[i].err; e != nil {
-			replies[i].err = p.client.withContextCause(ctx, e)
+		if replies[i].kind == KindError {
+			replies[i] = p.client.withContextCause(ctx, replies[i])
 			if first == nil {
-				first = replies[i].err
+				first = replies[i].Err()
 			}
 		}
 	}
@@ -106,8 +128,9 @@ func (p *Pipeline) exec(ctx context.Context, atomic bool) ([]Value, error) {
 }
 
 func (p *Pipeline) clear() {
-	if cap(p.buf) > 1<<20 {
-		p.buf = nil // free the memory of a large pipeline
+	if m := p.memory; m != nil && cap(m.buf) <= maxReusedPipelineBuffer {
+		m.buf = m.buf[:0]
+		pipelineMemories.Put(m)
 	}
-	p.buf, p.count, p.err = p.buf[:0], 0, nil
+	p.memory, p.count, p.err = nil, 0, nil
 }

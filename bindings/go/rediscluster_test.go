@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"reflect"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -526,5 +527,54 @@ func TestScanFindsEveryKeyAndStopsOnError(t *testing.T) {
 	cancel()
 	if err := rc.Scan(cancelled, "", func(string) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
+	}
+}
+
+// GETs are passed to the library in another way than other commands.
+func TestPipelineOfGetsAndOthersKeepsOrder(t *testing.T) {
+	rc := connect(t)
+	keys := []string{"", "\r\n", "*2\r\n$3\r\nGET\r\n", strings.Repeat("k", 1000), "{mix}"}
+	p := rc.Pipeline()
+	for _, key := range keys {
+		p.Get(key).Set(key, "value of "+key).Get(key).Do("get", key).Do("GET", key).Do("INCR", key).Del(key).Get(key)
+	}
+	replies, err := p.Exec(bg)
+	if e := fails(t, err, rediscluster.ErrServer); !strings.HasPrefix(e.Message, "Command # 6 (INCR ") {
+		t.Fatal(e)
+	}
+	same(t, len(replies), 8*len(keys))
+	for i, key := range keys {
+		want := fmt.Sprintf("%q", "value of "+key)
+		same(t, fmt.Sprint(replies[8*i:8*i+5]), fmt.Sprintf("[(nil) OK %s %s %s]", want, want, want))
+		fails(t, replies[8*i+5].Err(), rediscluster.ErrServer)
+		same(t, fmt.Sprint(replies[8*i+6:8*i+8]), "[1 (nil)]")
+	}
+}
+
+// Pipelines reuse memory; their replies do not.
+func TestRepliesOutliveLaterPipelines(t *testing.T) {
+	rc := connect(t)
+	const count = 300
+	var all [][]rediscluster.Value
+	for round := 0; round < 20; round++ {
+		p := rc.Pipeline()
+		for i := 0; i < count; i++ {
+			key := fmt.Sprint("outlive:", i)
+			p.Set(key, fmt.Sprint(round, " ", i)).Get(key).Do("HGETALL", "outlive:none")
+		}
+		replies, err := p.Exec(bg)
+		must(t, err)
+		all = append(all, replies)
+		runtime.GC()
+	}
+	for round, replies := range all {
+		for i := 0; i < count; i++ {
+			text, err := replies[3*i+1].Text()
+			must(t, err)
+			same(t, text, fmt.Sprint(round, " ", i))
+			if replies[3*i].Node() == "" || replies[3*i].Node() != replies[3*i+1].Node() {
+				t.Fatal(round, i, replies[3*i].Node(), replies[3*i+1].Node())
+			}
+		}
 	}
 }

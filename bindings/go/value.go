@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unsafe"
 )
 
 // Kind is the type of a [Value].
@@ -26,7 +27,7 @@ func (k Kind) String() string {
 
 func (k Kind) hasText() bool {
 	switch k {
-	case KindString, KindStatus, KindError, KindDouble, KindBigNum, KindVerbatim:
+	case KindString, KindStatus, KindDouble, KindBigNum, KindVerbatim:
 		return true
 	}
 	return false
@@ -48,12 +49,39 @@ func (k Kind) hasElements() bool {
 // The zero Value is nil. Any number of goroutines may read a Value. Short strings of one reply share
 // memory: to keep one of many for long, keep its strings.Clone.
 type Value struct {
-	kind     Kind
-	num      int64
-	text     string
-	elements []Value
-	node     *string
-	err      *Error
+	kind Kind
+	num  int64          // an integer, a bool, the length of the text, or the number of elements
+	data unsafe.Pointer // the bytes of a text, the first element, or the *Error
+	node *string
+}
+
+// A Value has 32 bytes and no field that only some kinds need: the garbage collector visits every
+// value of a large reply, and takes as much time for it as the rest of a pipeline.
+
+// textData returns the data of a value for its text, which nobody may change from then on.
+func textData(text []byte) unsafe.Pointer {
+	if len(text) == 0 {
+		return nil
+	}
+	return unsafe.Pointer(&text[0])
+}
+
+func errorValue(e *Error) Value { return Value{kind: KindError, data: unsafe.Pointer(e)} }
+
+func (v Value) text() string {
+	bytes := unsafe.Slice((*byte)(v.data), int(v.num))
+	// Nobody writes to the bytes of a value, so the string is immutable.
+	return *(*string)(unsafe.Pointer(&bytes))
+}
+
+func (v Value) elements() []Value { return unsafe.Slice((*Value)(v.data), int(v.num)) }
+
+// err returns the error of an error reply, and nil for any other reply.
+func (v Value) err() *Error {
+	if v.kind != KindError {
+		return nil
+	}
+	return (*Error)(v.data)
 }
 
 // Kind returns the type of the reply.
@@ -69,8 +97,8 @@ func (v Value) IsNil() bool { return v.Kind() == KindNil }
 
 // Err returns the [*Error] of an error reply, and nil for any other reply, also for a nil reply.
 func (v Value) Err() error {
-	if v.err != nil {
-		return v.err
+	if e := v.err(); e != nil {
+		return e
 	}
 	return nil
 }
@@ -87,8 +115,8 @@ func (v Value) Node() string {
 // typeError is the error of a value that cannot be read as the wanted type.
 func (v Value) typeError(wanted string) error {
 	switch {
-	case v.err != nil:
-		return v.err
+	case v.kind == KindError:
+		return v.err()
 	case v.IsNil():
 		return Nil
 	}
@@ -99,8 +127,8 @@ func (v Value) typeError(wanted string) error {
 // decimal.
 func (v Value) Text() (string, error) {
 	switch {
-	case v.err == nil && v.kind.hasText():
-		return v.text, nil
+	case v.kind.hasText():
+		return v.text(), nil
 	case v.kind == KindInteger:
 		return strconv.FormatInt(v.num, 10), nil
 	}
@@ -121,8 +149,8 @@ func (v Value) Int() (int64, error) {
 	switch {
 	case v.kind == KindInteger || v.kind == KindBool:
 		return v.num, nil
-	case v.err == nil && v.kind.hasText():
-		if n, err := strconv.ParseInt(v.text, 10, 64); err == nil {
+	case v.kind.hasText():
+		if n, err := strconv.ParseInt(v.text(), 10, 64); err == nil {
 			return n, nil
 		}
 	}
@@ -134,8 +162,8 @@ func (v Value) Float() (float64, error) {
 	switch {
 	case v.kind == KindInteger:
 		return float64(v.num), nil
-	case v.err == nil && v.kind.hasText():
-		if n, err := strconv.ParseFloat(v.text, 64); err == nil {
+	case v.kind.hasText():
+		if n, err := strconv.ParseFloat(v.text(), 64); err == nil {
 			return n, nil
 		}
 		if v.kind == KindDouble { // "nan(0x7)", of the C library of the server
@@ -157,7 +185,7 @@ func (v Value) Bool() (bool, error) {
 // The slice is shared with the value: do not change it.
 func (v Value) Slice() ([]Value, error) {
 	if v.kind.hasElements() {
-		return v.elements, nil
+		return v.elements(), nil
 	}
 	return nil, v.typeError("an aggregate")
 }
@@ -165,16 +193,17 @@ func (v Value) Slice() ([]Value, error) {
 // Map returns a map by the text of its keys. An array of keys and values, which is the form of a map
 // in RESP2, is accepted too.
 func (v Value) Map() (map[string]Value, error) {
-	if !v.kind.hasElements() || len(v.elements)%2 != 0 {
+	if !v.kind.hasElements() || v.num%2 != 0 {
 		return nil, v.typeError("a map")
 	}
-	all := make(map[string]Value, len(v.elements)/2)
-	for i := 0; i < len(v.elements); i += 2 {
-		key, err := v.elements[i].Text()
+	elements := v.elements()
+	all := make(map[string]Value, len(elements)/2)
+	for i := 0; i < len(elements); i += 2 {
+		key, err := elements[i].Text()
 		if err != nil {
 			return nil, v.typeError("a map with text keys")
 		}
-		all[key] = v.elements[i+1]
+		all[key] = elements[i+1]
 	}
 	return all, nil
 }
@@ -182,19 +211,20 @@ func (v Value) Map() (map[string]Value, error) {
 // String formats the reply for display: "text", (nil), [elements].
 func (v Value) String() string {
 	switch {
-	case v.err != nil:
-		return "(error) " + v.err.Message
+	case v.kind == KindError:
+		return "(error) " + v.err().Message
 	case v.kind == KindString || v.kind == KindVerbatim:
-		return strconv.Quote(v.text)
+		return strconv.Quote(v.text())
 	case v.kind.hasText():
-		return v.text
+		return v.text()
 	case v.kind == KindInteger:
 		return strconv.FormatInt(v.num, 10)
 	case v.kind == KindBool:
 		return strconv.FormatBool(v.num != 0)
 	case v.kind.hasElements():
-		texts := make([]string, len(v.elements))
-		for i, element := range v.elements {
+		elements := v.elements()
+		texts := make([]string, len(elements))
+		for i, element := range elements {
 			texts[i] = element.String()
 		}
 		return "[" + strings.Join(texts, " ") + "]"

@@ -1,105 +1,12 @@
-// Package bench compares the binding with clients written in Go. It is a separate module, so that the
-// binding has no dependencies.
-//
-//	cluster run -- go test -bench . -benchtime 20000x
-package bench
+package main
 
 import (
 	"context"
 	"fmt"
-	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
-	"time"
-
-	rediscluster "github.com/librediscluster/librediscluster/bindings/go"
-	"github.com/redis/go-redis/v9"
-	"github.com/redis/rueidis"
 )
-
-// client is one of the compared clients: a GET, and GETs in a pipeline.
-type client struct {
-	name  string
-	get   func(ctx context.Context, key string) error
-	pipe  func(ctx context.Context, keys []string) error
-	close func()
-}
-
-const keys = 1000
-
-func key(i int64) string { return names[i%keys] }
-
-var names = func() (all [keys]string) {
-	for i := range all {
-		all[i] = fmt.Sprint("bench:", i)
-	}
-	return
-}()
-
-func clients(b *testing.B) []client {
-	ours, err := rediscluster.New(os.Getenv("RDC_URL"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	seeds := strings.Split(os.Getenv("RDC_SEEDS"), ",")
-	theirs := redis.NewClusterClient(&redis.ClusterOptions{Addrs: seeds})
-	rue, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: seeds, DisableCache: true})
-	if err != nil {
-		b.Fatal(err)
-	}
-	for _, name := range names {
-		if err := ours.Set(context.Background(), name, "0123456789abcdef"); err != nil {
-			b.Fatal(err)
-		}
-	}
-	return []client{
-		{"rediscluster", func(ctx context.Context, key string) error {
-			_, err := ours.Get(ctx, key)
-			return err
-		}, func(ctx context.Context, keys []string) error {
-			pipe := ours.Pipeline()
-			for _, key := range keys {
-				pipe.Get(key)
-			}
-			_, err := pipe.Exec(ctx)
-			return err
-		}, func() { ours.Close() }},
-		{"go-redis", func(ctx context.Context, key string) error {
-			return theirs.Get(ctx, key).Err()
-		}, func(ctx context.Context, keys []string) error {
-			pipe := theirs.Pipeline()
-			for _, key := range keys {
-				pipe.Get(ctx, key)
-			}
-			_, err := pipe.Exec(ctx)
-			return err
-		}, func() { theirs.Close() }},
-		{"rueidis", func(ctx context.Context, key string) error {
-			return rue.Do(ctx, rue.B().Get().Key(key).Build()).Error()
-		}, func(ctx context.Context, keys []string) error {
-			commands := make(rueidis.Commands, 0, len(keys))
-			for _, key := range keys {
-				commands = append(commands, rue.B().Get().Key(key).Build())
-			}
-			for _, reply := range rue.DoMulti(ctx, commands...) {
-				if err := reply.Error(); err != nil {
-					return err
-				}
-			}
-			return nil
-		}, rue.Close},
-	}
-}
-
-// cpu returns the CPU time that this process has used.
-func cpu() time.Duration {
-	var used syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &used)
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
-}
 
 // inParallel runs b.N operations on a number of goroutines.
 func inParallel(b *testing.B, goroutines int, f func(i int64) error) {
@@ -125,7 +32,10 @@ func inParallel(b *testing.B, goroutines int, f func(i int64) error) {
 }
 
 func BenchmarkGet(b *testing.B) {
-	all := clients(b)
+	all, err := clients()
+	if err != nil {
+		b.Fatal(err)
+	}
 	cancellable, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	for _, goroutines := range []int{1, 2, 8, 64, 512} {
@@ -147,7 +57,10 @@ func BenchmarkGet(b *testing.B) {
 
 // One operation is one GET.
 func BenchmarkPipeline(b *testing.B) {
-	all := clients(b)
+	all, err := clients()
+	if err != nil {
+		b.Fatal(err)
+	}
 	for _, size := range []int{10, 100, 1000, 10000} {
 		wanted := make([]string, size)
 		for i := range wanted {
