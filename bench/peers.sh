@@ -12,7 +12,7 @@ venv=$peers/venv
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv" || exit 1
 pip() { "$venv/bin/python" -m pip --quiet --disable-pip-version-check "$@"; }
 
-for package in redis==8.1.0 valkey-glide-sync==2.6.0; do
+for package in redis==8.1.0 valkey-glide-sync==2.6.0 valkey-glide==2.6.0; do
     "$venv/bin/python" -c "from importlib.metadata import version; assert version('${package%==*}') == '${package#*==}'" 2>/dev/null ||
         pip install "$package" || say "no $package"
 done

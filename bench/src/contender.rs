@@ -134,6 +134,28 @@ impl Contender {
         if self.is_load_generator() {
             return generate_load(&self.program[0], workload, budget_ms, seeds);
         }
+        let numbers = self.ask(workload.name, budget_ms, workload.arg, seeds, shards)?;
+        let &[operations, wall_ns, cpu_ns, p50_ns, p99_ns] = &numbers[..] else {
+            return Err("five numbers were expected".into());
+        };
+        Ok(Sample {
+            operations,
+            wall_ns,
+            cpu_ns,
+            p50_ns,
+            p99_ns,
+        })
+    }
+
+    /// The numbers with which the worker answers, which is started if it is not running.
+    pub fn ask(
+        &mut self,
+        name: &str,
+        budget_ms: u64,
+        arg: usize,
+        seeds: &str,
+        shards: &str,
+    ) -> Result<Vec<f64>, Failure> {
         let worker = match &mut self.worker {
             Some(worker) => worker,
             None => {
@@ -141,19 +163,8 @@ impl Contender {
                 self.worker.insert(worker)
             }
         };
-        worker.send(workload.name, budget_ms, workload.arg)?;
-        let outcome = worker.receive();
-        match outcome.as_deref() {
-            Ok(&[operations, wall_ns, cpu_ns, p50_ns, p99_ns]) => Ok(Sample {
-                operations,
-                wall_ns,
-                cpu_ns,
-                p50_ns,
-                p99_ns,
-            }),
-            Ok(_) => Err("five numbers were expected".into()),
-            Err(_) => outcome.map(|_| unreachable!("it is an error")),
-        }
+        worker.send(name, budget_ms, arg)?;
+        worker.receive()
     }
 }
 

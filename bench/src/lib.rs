@@ -4,8 +4,10 @@
 pub mod bars;
 pub mod clock;
 pub mod cluster;
+pub mod compile;
 pub mod contender;
 pub mod data;
+pub mod event_loop_page;
 pub mod machine;
 pub mod recovery;
 pub mod report;

@@ -37,3 +37,8 @@ pub fn describe() -> Vec<String> {
         format!("load average when it ended: {}", load.trim()),
     ]
 }
+
+/// The date, in UTC.
+pub fn date() -> String {
+    first_line("date", &["-u", "+%Y-%m-%d"])
+}

@@ -6,11 +6,12 @@
 //! bench/peers.sh.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bench::cluster::{load, shards};
+use bench::compile::{Program, libvalkey_version, redis_rs_version};
 use bench::contender::{Contender, FLOOR, LOAD_GENERATOR, OURS};
 use bench::machine::first_line;
 use bench::recovery::{Outcomes, kill_a_primary};
@@ -45,22 +46,6 @@ const QUICK: Plan = Plan {
     limit: Duration::from_secs(6),
 };
 
-fn cc(root: &Path, program: &Path, sources: &[PathBuf], more: &[String]) -> Result<(), Failure> {
-    let workers = root.join("bench/workers");
-    let output = Command::new("cc")
-        .args(["-std=c99", "-O2", "-pthread", "-D_GNU_SOURCE"])
-        .arg(workers.join("worker.c"))
-        .args(sources)
-        .args(more)
-        .arg("-o")
-        .arg(program)
-        .output()?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
-    }
-    Ok(())
-}
-
 /// The contenders that are present, and the reasons why others are absent.
 fn contenders(
     root: &Path,
@@ -75,18 +60,9 @@ fn contenders(
     let version = "built from this tree, release profile";
 
     let ours = peers.join("ours");
-    let home = library.parent().ok_or("LIBRARY has no folder")?;
-    cc(
-        root,
-        &ours,
-        &[workers.join("rediscluster.c")],
-        &[
-            format!("-I{}", root.join("include").display()),
-            format!("-L{}", home.display()),
-            format!("-Wl,-rpath,{}", home.display()),
-            "-lrediscluster".into(),
-        ],
-    )?;
+    Program::new(root, "worker.c", "rediscluster.c")
+        .with_library(library)?
+        .build(&ours)?;
     all.push(Contender::new(
         OURS,
         format!("the C ABI, one handle for all threads ({version})"),
@@ -94,44 +70,17 @@ fn contenders(
     ));
     all.push(Contender::new(FLOOR, "bare blocking sockets: slots known, requests encoded beforehand, replies counted but not parsed; one set of connections per thread", &[&beside.join("floor")]).yardstick());
 
-    let source = peers.join("libvalkey");
     let theirs = peers.join("libvalkey-worker");
-    let objects: Vec<PathBuf> = [
-        "adlist",
-        "alloc",
-        "async",
-        "cluster",
-        "command",
-        "conn",
-        "crc16",
-        "dict",
-        "dns",
-        "net",
-        "read",
-        "sds",
-        "sockcompat",
-        "timer",
-        "valkey",
-        "vkutil",
-    ]
-    .iter()
-    .map(|name| source.join(format!("src/{name}.c")))
-    .collect();
-    let sources: Vec<PathBuf> = [workers.join("libvalkey.c")]
-        .into_iter()
-        .chain(objects)
-        .collect();
-    let includes = ["include", "include/valkey", "src"]
-        .map(|folder| format!("-I{}", source.join(folder).display()));
-    let built = match source.is_dir() {
-        true => cc(root, &theirs, &sources, &includes),
-        false => Err("its sources are not there".into()),
-    };
-    let what = std::fs::read_to_string(peers.join("libvalkey.version")).unwrap_or_default();
+    let built = Program::new(root, "worker.c", "libvalkey.c")
+        .with_libvalkey(peers)
+        .and_then(|program| program.build(&theirs));
     match built {
         Ok(()) => all.push(Contender::new(
             "libvalkey",
-            format!("{}, blocking, one handle per thread", what.trim()),
+            format!(
+                "{}, blocking, one handle per thread",
+                libvalkey_version(peers)
+            ),
             &[&theirs],
         )),
         Err(reason) => absent.push(format!(
@@ -139,16 +88,11 @@ fn contenders(
             reason.to_string().lines().next().unwrap_or_default()
         )),
     }
-    let lock = std::fs::read_to_string(root.join("bench/Cargo.lock"))?;
-    let redis_rs = lock
-        .split("name = \"redis\"\nversion = \"")
-        .nth(1)
-        .and_then(|rest| rest.split('"').next());
     all.push(Contender::new(
         "redis-rs",
         format!(
             "crate redis {}, blocking cluster client, one connection object per thread",
-            redis_rs.unwrap_or_default()
+            redis_rs_version(root)?
         ),
         &[&beside.join("redis-rs")],
     ));
@@ -234,7 +178,7 @@ fn run() -> Result<(), Failure> {
         })
         .collect();
 
-    let mut results = Results::new(contenders.len());
+    let mut results = Results::new(WORKLOADS, contenders.len());
     for (w, workload) in WORKLOADS.iter().enumerate() {
         let from = Instant::now();
         let mut unable = vec![false; contenders.len()];

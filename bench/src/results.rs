@@ -1,10 +1,15 @@
 //! Samples, their medians, and the medians of ratios within a round.
 
+use std::fs;
+use std::io;
+use std::path::Path;
+
 use crate::contender::Sample;
-use crate::workload::WORKLOADS;
+use crate::workload::Workload;
 
 /// Samples by workload, contender and round; `None` if there is no result.
 pub struct Results {
+    workloads: &'static [Workload],
     samples: Vec<Vec<Vec<Option<Sample>>>>,
 }
 
@@ -18,9 +23,9 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
 }
 
 impl Results {
-    pub fn new(contenders: usize) -> Results {
-        let samples = vec![vec![Vec::new(); contenders]; WORKLOADS.len()];
-        Results { samples }
+    pub fn new(workloads: &'static [Workload], contenders: usize) -> Results {
+        let samples = vec![vec![Vec::new(); contenders]; workloads.len()];
+        Results { workloads, samples }
     }
 
     pub fn add(&mut self, workload: usize, contender: usize, sample: Option<Sample>) {
@@ -34,8 +39,18 @@ impl Results {
 
     /// The median of one contender's value divided by another's, within each round.
     pub fn ratio(&self, workload: usize, one: usize, other: usize, metric: Metric) -> Option<f64> {
-        let of = &self.samples[workload];
-        let rounds = of[one].iter().zip(&of[other]);
+        self.ratio_of((workload, one), (workload, other), metric)
+    }
+
+    /// The same for two pairs of a workload and a contender, which were measured in the same rounds.
+    pub fn ratio_of(
+        &self,
+        one: (usize, usize),
+        other: (usize, usize),
+        metric: Metric,
+    ) -> Option<f64> {
+        let of = |(workload, contender): (usize, usize)| self.samples[workload][contender].iter();
+        let rounds = of(one).zip(of(other));
         let ratios = rounds.filter_map(|(a, b)| Some(metric(a.as_ref()?) / metric(b.as_ref()?)));
         median(ratios.collect())
     }
@@ -46,12 +61,27 @@ impl Results {
         counts.min().unwrap_or(0)
     }
 
-    /// All samples as tab-separated lines.
-    pub fn table(&self, names: &[&str]) -> String {
-        let mut text = String::from(
-            "workload\tcontender\tround\toperations\twall_ns\tcpu_ns\tp50_ns\tp99_ns\n",
-        );
-        for (workload, of) in WORKLOADS.iter().zip(&self.samples) {
+    /// Writes all samples to a file, in place of those of the same workloads. The samples of other
+    /// workloads stay in it.
+    pub fn write(&self, file: &Path, names: &[&str]) -> io::Result<()> {
+        const HEAD: &str =
+            "workload\tcontender\tround\toperations\twall_ns\tcpu_ns\tp50_ns\tp99_ns";
+        let old = match fs::read_to_string(file) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            old => old.unwrap_or_default(),
+        };
+        let is_other = |line: &&str| {
+            let title = line.split('\t').next();
+            *line != HEAD && self.workloads.iter().all(|w| Some(w.title) != title)
+        };
+        let mut lines = vec![HEAD];
+        lines.extend(old.lines().filter(is_other));
+        fs::write(file, lines.join("\n") + "\n" + &self.rows(names))
+    }
+
+    fn rows(&self, names: &[&str]) -> String {
+        let mut text = String::new();
+        for (workload, of) in self.workloads.iter().zip(&self.samples) {
             for (name, rounds) in names.iter().zip(of) {
                 for (round, sample) in rounds.iter().enumerate() {
                     let Some(s) = sample else { continue };

@@ -56,22 +56,39 @@ pub fn run<P: Peer>() {
         replicas: None,
         per_thread: Vec::new(),
     };
+    serve(|name, budget, arg| worker.run_workload(name, budget, arg));
+}
+
+/// Answers each line "NAME BUDGET ARG" of standard input with a line, until it ends.
+pub fn serve(mut run: impl FnMut(&str, Duration, usize) -> Result<String, Failure>) {
     for line in io::stdin().lock().lines() {
         let line = line.expect("a line");
-        let result = worker.run_workload(&line).unwrap_or_else(|e| e.to_string());
+        let result = parse(&line).and_then(|(name, budget, arg)| run(name, budget, arg));
+        let result = result.unwrap_or_else(|e| e.to_string());
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{}", result.replace('\n', " ")).expect("an open standard output");
         stdout.flush().expect("an open standard output");
     }
 }
 
+fn parse(line: &str) -> Result<(&str, Duration, usize), Failure> {
+    let mut fields = line.split(' ');
+    let mut field = || fields.next().ok_or("expected NAME BUDGET ARG");
+    let name = field()?;
+    Ok((
+        name,
+        Duration::from_millis(field()?.parse()?),
+        field()?.parse()?,
+    ))
+}
+
 impl<P: Peer> Worker<P> {
-    fn run_workload(&mut self, line: &str) -> Result<String, Failure> {
-        let mut fields = line.split(' ');
-        let mut field = || fields.next().ok_or("expected NAME BUDGET ARG");
-        let name = field()?;
-        let budget = Duration::from_millis(field()?.parse()?);
-        let arg: usize = field()?.parse()?;
+    fn run_workload(
+        &mut self,
+        name: &str,
+        budget: Duration,
+        arg: usize,
+    ) -> Result<String, Failure> {
         match name {
             "memory" => return memory::<P>(&self.seeds, arg),
             "recovery" => return recovery::<P>(&self.seeds, budget, arg),
@@ -160,7 +177,7 @@ impl<P: Peer> Worker<P> {
     }
 }
 
-fn result_line(
+pub fn result_line(
     operations: usize,
     wall: i64,
     cpu: i64,

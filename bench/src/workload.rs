@@ -19,14 +19,18 @@ const fn row(name: &'static str, arg: usize, title: &'static str) -> Workload {
     }
 }
 
-const fn pipeline(depth: usize, title: &'static str) -> Workload {
-    let (name, arg, turn) = ("pipeline", depth, depth);
+const fn turns(name: &'static str, arg: usize, title: &'static str) -> Workload {
+    let turn = arg;
     Workload {
         name,
         arg,
         title,
         turn,
     }
+}
+
+const fn pipeline(depth: usize, title: &'static str) -> Workload {
+    turns("pipeline", depth, title)
 }
 
 pub const WORKLOADS: &[Workload] = &[
@@ -46,4 +50,12 @@ pub const WORKLOADS: &[Workload] = &[
     row("hgetall", 0, "HGETALL of 10,000"),
     row("big", 0, "GET of 10 MiB"),
     row("create", 0, "create to first reply"),
+];
+
+/// The workloads of clients for event loops, on one thread, and one of blocking threads beside them.
+pub const EVENT_LOOP_WORKLOADS: &[Workload] = &[
+    turns("in_flight", 1000, "1,000 GETs in flight"),
+    row("threads", 64, "64 blocking threads"),
+    turns("batch", 100, "batches of 100 GETs"),
+    row("batch", 1, "one GET at a time"),
 ];
