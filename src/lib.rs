@@ -10,6 +10,7 @@ pub mod ffi;
 pub mod fiber;
 pub mod log;
 pub mod net;
+pub mod panics;
 pub mod random;
 pub mod resp;
 pub mod route;

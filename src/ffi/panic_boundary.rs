@@ -2,12 +2,12 @@
 
 use super::reply::rdc_reply;
 use super::reply_layout;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::log;
 use crate::net::PthreadCancelDisabled;
+pub use crate::panics::{catch_panic, panic_error};
 use crate::resp::Reply;
 use crate::sim_hooks::sim_panic_point;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether the panic hook has been installed, or another thread is installing it. No thread waits for that one: in
@@ -25,30 +25,6 @@ pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
         log::log(log::ERROR, || format!("INTERNAL {info}").replace('\n', " "));
     }));
-}
-
-/// Runs `f`. If it panics, the result is that of `on_panic`, which gets the panic message.
-#[inline]
-pub fn catch_panic<T>(on_panic: impl FnOnce(&str) -> T, f: impl FnOnce() -> T) -> T {
-    match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(value) => value,
-        Err(panic) => {
-            let message = panic
-                .downcast_ref::<&str>()
-                .map(|s| s.to_string())
-                .or_else(|| panic.downcast_ref::<String>().cloned())
-                .unwrap_or_default();
-            on_panic(&message)
-        }
-    }
-}
-
-/// The error that a caller gets for a panic.
-pub fn panic_error(message: &str) -> Error {
-    Error::new(
-        Code::Internal,
-        format_args!("a bug in librediscluster: {message}"),
-    )
 }
 
 /// As [`catch_panic`], for functions that may wait or take long: a pthread_cancel() of the thread

@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
         "error",
         "fiber",
         "log",
+        "panics",
         "random",
         "sync",
         "sim_hooks",

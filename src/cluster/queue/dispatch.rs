@@ -5,7 +5,7 @@ use super::decide::{slots_of_pipeline, work_of};
 use super::entry::{EntryRef, Inbox, Progress, Work};
 use super::groups::GroupNumber;
 use super::replies::{Ended, EndedTask};
-use super::running::{Running, catch_panic};
+use super::running::{Running, run_caught};
 use super::{EventLoop, Queue};
 use crate::cluster::client::Client;
 use crate::cluster::state::Core;
@@ -142,7 +142,7 @@ impl Queue {
         let running = Running::new(client, self.client.clone(), self.cancels, None);
         let spawned = self.spawn(running, move |number| {
             let mut result = Ok(());
-            let caught = catch_panic(|| result = connecting.connect());
+            let caught = run_caught(|| result = connecting.connect());
             let what = EndedTask::Connect(caught.and(result));
             replies.end(Ended { number, what });
         });
@@ -252,7 +252,7 @@ impl Queue {
         entry.progress.set(Progress::Alone);
         let sharing = usize::from(!entry.is_blocking());
         self.spawn(running, move |number| {
-            let caught = catch_panic(|| {
+            let caught = run_caught(|| {
                 let reply = match pipeline {
                     None => execute(&client, &entry),
                     Some((mut pipeline, is_atomic)) => {
@@ -328,7 +328,7 @@ impl Queue {
         let running = Running::new(client, self.client.clone(), self.cancels, only);
         let in_fiber = batch.clone();
         let spawned = self.spawn(running, move |number| {
-            if let Err(error) = catch_panic(|| in_fiber.run()) {
+            if let Err(error) = run_caught(|| in_fiber.run()) {
                 in_fiber.end(&error);
             }
             let what = EndedTask::Batch(group);

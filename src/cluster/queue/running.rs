@@ -2,10 +2,9 @@
 
 use super::entry::EntryRef;
 use crate::cluster::client::Client;
-use crate::error::{Code, Error};
+use crate::error::Result;
 use crate::net::{TaskNumber, TaskSet};
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::panics::{catch_panic, panic_error};
 use std::sync::Arc;
 
 /// A task that has not ended.
@@ -102,19 +101,10 @@ impl RunningTasks {
 }
 
 /// Runs the function of a fiber. A panic must not unwind its stack any further: it becomes an error.
-pub(super) fn catch_panic(f: impl FnOnce()) -> Result<(), Error> {
-    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| {
-        let message = message_of(&*panic);
-        Error::new(
-            Code::Internal,
-            format_args!("a bug in librediscluster: {message}"),
-        )
-        .sent(true)
+pub(super) fn run_caught(f: impl FnOnce()) -> Result<()> {
+    let on_panic = |message: &str| Err(panic_error(message).sent(true));
+    catch_panic(on_panic, || {
+        f();
+        Ok(())
     })
-}
-
-fn message_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_default()
 }
