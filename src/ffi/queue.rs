@@ -55,11 +55,11 @@ impl Drop for BusyGuard {
     fn drop(&mut self) {
         // SAFETY: a callback does not free a queue that is busy, but marks it.
         let shared = unsafe { &*self.0 };
-        shared.is_busy.set(false);
         if shared.is_freed.get() {
             // SAFETY: header rule 1: made by rdc_queue_new, and freed once, by a callback.
-            drop(unsafe { Box::from_raw(self.0) });
+            return drop(unsafe { Box::from_raw(self.0) });
         }
+        shared.is_busy.set(false);
     }
 }
 
@@ -363,7 +363,8 @@ pub unsafe extern "C" fn rdc_queue_free(queue: *mut rdc_queue) {
     let Some(shared) = (unsafe { queue.as_ref() }) else {
         return;
     };
-    if shared.is_busy.get() {
+    // Freeing logs, too: the logger finds it busy.
+    if shared.is_busy.replace(true) {
         return shared.is_freed.set(true);
     }
     // SAFETY: header rule 1: made by rdc_queue_new, and freed once.
