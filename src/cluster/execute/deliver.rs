@@ -3,7 +3,6 @@
 use super::exec_state::ExecState;
 use super::pending_reply::PendingReply;
 use super::reply_sink::RoundSink;
-use crate::config::ReadFrom;
 
 impl<'c> ExecState<'c> {
     pub(super) fn round_sink(&self) -> RoundSink<'c> {
@@ -21,11 +20,8 @@ impl<'c> ExecState<'c> {
         let Some(consistency) = self.consistency else {
             return true;
         };
-        self.policy.read_from == ReadFrom::Primary
-            || !(consistency.needs_freshness_proof()
-                || consistency.rechecks_missing_keys()
-                || consistency.monotonic
-                || !self.process.migrating_slots.is_empty())
+        // What needs a proof of freshness rechecks missing keys, too.
+        !consistency.rechecks_missing_keys() && self.process.migrating_slots.is_empty()
     }
 
     /// Delivers the answers that have not been delivered in the rounds.

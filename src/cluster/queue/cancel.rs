@@ -2,7 +2,7 @@
 
 use super::entry::{Entry, EntryRef, Inbox, Progress};
 use super::{EventLoop, Queue};
-use crate::deadline::{Deadline, Time};
+use crate::deadline::Time;
 use crate::error::{Code, Error};
 use crate::net::process_number;
 use crate::resp::Reply;
@@ -35,9 +35,8 @@ impl Queue {
     pub(super) fn expire(&mut self, time: Time) {
         let timeout_ms = self.client.config.timeout_ms;
         while let Some(inbox) = self.expiring.front() {
-            let at = inbox.at.unwrap_or(Time::ZERO);
             let is_done = inbox.open.get() == 0;
-            if !is_done && !Deadline::after(at, timeout_ms).passed(time) {
+            if !is_done && !inbox.deadline(timeout_ms).passed(time) {
                 return;
             }
             if !is_done {

@@ -162,10 +162,7 @@ impl Queue {
         }
         // The oldest commands have timed out, or waiting cannot help. In the former case others have time left.
         let (time, timeout_ms) = (now(), self.client.config.timeout_ms);
-        let is_over = |inbox: &Inbox| {
-            let at = inbox.at.unwrap_or(Time::ZERO);
-            Deadline::after(at, timeout_ms).passed(time)
-        };
+        let is_over = |inbox: &Inbox| inbox.deadline(timeout_ms).passed(time);
         let has_timed_out = self.unrouted.front().is_some_and(is_over);
         self.fail_unrouted(&error, |inbox| !has_timed_out || is_over(inbox));
     }

@@ -1,7 +1,7 @@
 //! Commands that have been submitted to a queue.
 
 use crate::cluster::pipeline::Pipeline;
-use crate::deadline::Time;
+use crate::deadline::{Deadline, Time};
 use crate::resp::{CommandBody, CommandBuffer};
 use crate::route::{Access, Row};
 use std::cell::{Cell, RefCell};
@@ -186,6 +186,11 @@ impl Inbox {
             .collect();
         numbers.extend((others..self.entries.len()).filter(|n| self.entries[*n].tag == tag));
         numbers
+    }
+
+    /// When the time of its commands is over.
+    pub(super) fn deadline(&self, timeout_ms: u64) -> Deadline {
+        Deadline::after(self.at.unwrap_or(Time::ZERO), timeout_ms)
     }
 
     /// See [`EntryRef::close`].

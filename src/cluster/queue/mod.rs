@@ -137,11 +137,7 @@ impl Queue {
     /// The same. From now on it is readable if and only if there is something to do.
     pub fn fd_for_polling(&mut self) -> RawFd {
         self.has_poller = true;
-        self.update_signal();
-        let next_at = self.next_at();
-        if let Ok(EventLoop { tasks, .. }) = &mut self.event_loop {
-            tasks.set_timer(next_at);
-        }
+        self.update_descriptor();
         self.fd()
     }
 
@@ -177,8 +173,8 @@ impl Queue {
     /// The next complete reply and the tag of its command.
     pub fn next_reply(&mut self) -> Option<Completion> {
         let (next, is_last) = self.replies.next();
-        if is_last && self.inbox.entries.is_empty() && !self.is_run_due {
-            self.signal(false);
+        if is_last {
+            self.update_signal();
         }
         next
     }
@@ -212,13 +208,7 @@ impl Queue {
         self.drop_done_inboxes();
         self.is_run_due = false;
         let completed = self.replies.completed();
-        let next_at = self.next_at();
-        self.update_signal();
-        if self.has_poller
-            && let Ok(EventLoop { tasks, .. }) = &mut self.event_loop
-        {
-            tasks.set_timer(next_at);
-        }
+        self.update_descriptor();
         completed
     }
 
@@ -247,7 +237,7 @@ impl Queue {
     fn next_at(&self) -> Option<Time> {
         let timeout_ms = self.client.config.timeout_ms;
         let waiting = self.expiring.iter().find(|inbox| inbox.open.get() > 0);
-        let expires = waiting.and_then(|inbox| Deadline::after(inbox.at?, timeout_ms).time());
+        let expires = waiting.and_then(|inbox| inbox.deadline(timeout_ms).time());
         self.groups.next_at().into_iter().chain(expires).min()
     }
 
@@ -270,6 +260,18 @@ impl Queue {
             // Their commands may all be younger than one that is still open.
             self.expiring.retain(|inbox| inbox.open.get() > 0);
             self.inboxes_to_scan = 2 * self.inboxes.len() + MIN_INBOXES_TO_SCAN;
+        }
+    }
+
+    /// Makes the descriptor readable when there is something to do.
+    fn update_descriptor(&mut self) {
+        self.update_signal();
+        if !self.has_poller {
+            return;
+        }
+        let next_at = self.next_at();
+        if let Ok(EventLoop { tasks, .. }) = &mut self.event_loop {
+            tasks.set_timer(next_at);
         }
     }
 

@@ -64,11 +64,11 @@ pub fn wait_epoll(
         return Ok(ready.len());
     }
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; MAX_READY];
-    let ready = match wait_exactly(epoll, &mut events, timeout) {
+    let ready = match epoll_pwait2(epoll, &mut events, timeout) {
         Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
             let mut fds = [interest(epoll, IN)];
             poll(&mut fds, timeout)?;
-            wait_not(epoll, &mut events)?
+            take_ready(epoll, &mut events)?
         }
         ready => ready?,
     };
@@ -82,7 +82,7 @@ pub fn wait_epoll(
 /// The kernel has no epoll_pwait2(): it is older than Linux 5.11.
 static IS_OLD: AtomicBool = AtomicBool::new(false);
 
-fn wait_exactly(
+fn epoll_pwait2(
     epoll: RawFd,
     events: &mut [libc::epoll_event],
     timeout: Option<Duration>,
@@ -113,7 +113,7 @@ fn wait_exactly(
     waited
 }
 
-fn wait_not(epoll: RawFd, events: &mut [libc::epoll_event]) -> io::Result<usize> {
+fn take_ready(epoll: RawFd, events: &mut [libc::epoll_event]) -> io::Result<usize> {
     // SAFETY: as above.
     check(unsafe {
         libc::syscall(

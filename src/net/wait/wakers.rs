@@ -60,7 +60,7 @@ impl Wakers {
             None => self.more.get_or_init(Box::default).acquire_for_loop(),
             Some(entry) => {
                 let event = entry.event().inspect_err(|_| entry.release())?;
-                // It may have been fired for the one that used it before, or for nobody.
+                // It may have been fired for the one that used it before, or while it was not in use.
                 sys::clear(event);
                 Ok(event)
             }
