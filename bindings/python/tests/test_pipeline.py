@@ -209,80 +209,88 @@ def test_transaction_without_commands_notices_changed_key(text):
     assert seen == ["2", "3"]
 
 
+class MovingSlot:
+    """A key, and its slot, which each call moves to another primary and back. Each test has its
+    own: servers may take long to agree on a slot that moves often."""
+
+    def __init__(self, text, key: str) -> None:
+        self.key = key
+        self.slot = str(text.keyslot(key))
+        self.home = control("primary-of", self.slot)[0]
+        others = (str(node.port) for node in text.get_primaries())
+        self.away = next(port for port in others if port != self.home)
+
+    def is_home(self) -> bool:
+        return control("primary-of", self.slot)[0] == self.home
+
+    def __call__(self) -> None:
+        control("migrate", self.slot, self.away if self.is_home() else self.home)
+
+
 @pytest.fixture
 def moving(request, text):
-    """Moves the slot of the key "moving" to another primary and back: by each call."""
-    if "asyncio" in request.node.name:
-        pytest.skip("servers take long to agree on a slot that moves twice as often")
-    slot = str(text.keyslot("moving"))
-    home = control("primary-of", slot)[0]
-    away = next(str(node.port) for node in text.get_primaries() if str(node.port) != home)
-
-    def move():
-        now = control("primary-of", slot)[0]
-        control("migrate", slot, away if now == home else home)
-
-    yield move
-    if control("primary-of", slot)[0] != home:
-        move()
+    slot = MovingSlot(text, request.node.name)
+    yield slot
+    if not slot.is_home():
+        slot()
 
 
 def test_watch_follows_moved_slot(text, moving):
-    text.set("moving", 1)
+    text.set(moving.key, 1)
     moving()
     with text.pipeline() as pipe:
-        pipe.watch("moving")
-        assert pipe.get("moving") == "1"
+        pipe.watch(moving.key)
+        assert pipe.get(moving.key) == "1"
         pipe.multi()
-        assert pipe.incr("moving").execute() == [2]
+        assert pipe.incr(moving.key).execute() == [2]
     moving()
-    read = text.transaction(lambda pipe: pipe.get("moving"), "moving", value_from_callable=True)
+    read = text.transaction(lambda pipe: pipe.get(moving.key), moving.key, value_from_callable=True)
     assert read == "2"
 
 
 def test_slot_moved_during_watch_raises_watch_error(text, moving):
-    text.set("moving", 1)
+    text.set(moving.key, 1)
 
     def read(pipe):
         moving()
-        pipe.get("moving")
+        pipe.get(moving.key)
 
     def queue(pipe):
         pipe.multi()
         moving()
-        pipe.incr("moving").execute()
+        pipe.incr(moving.key).execute()
 
     def execute(pipe):
         pipe.multi()
-        pipe.incr("moving")
+        pipe.incr(moving.key)
         moving()
         pipe.execute()
 
     for step in (read, queue, execute):
         with text.pipeline() as pipe:
-            pipe.watch("moving")
-            assert pipe.get("moving") == "1"
+            pipe.watch(moving.key)
+            assert pipe.get(moving.key) == "1"
             with pytest.raises(redis.exceptions.WatchError) as raised:
                 step(pipe)
             assert raised.value.sent is False
             # Afterwards it is an ordinary pipeline again.
             pipe.reset()
-            assert pipe.get("moving").execute() == ["1"]
+            assert pipe.get(moving.key).execute() == ["1"]
 
 
 def test_transaction_is_repeated_when_slot_moves(text, moving):
-    text.set("moving", 1)
+    text.set(moving.key, 1)
     seen = []
 
     def double(pipe):
-        seen.append(int(pipe.get("moving")))
+        seen.append(int(pipe.get(moving.key)))
         pipe.multi()
         if len(seen) < 3:
             moving()
-        pipe.set("moving", seen[-1] * 2)
+        pipe.set(moving.key, seen[-1] * 2)
 
-    assert text.transaction(double, "moving") == [True]
-    assert seen == [1, 1, 1] and text.get("moving") == "2"
+    assert text.transaction(double, moving.key) == [True]
+    assert seen == [1, 1, 1] and text.get(moving.key) == "2"
 
 
 def test_connection_lost_during_watch_raises_watch_error(rc, text):
