@@ -19,7 +19,13 @@ from ._commands import (
     response_callbacks,
 )
 from ._native import ffi, lib
-from .exceptions import DataError, InvalidError, RedisError, constructor_error
+from .exceptions import (
+    DataError,
+    InvalidError,
+    RedisClusterException,
+    RedisError,
+    constructor_error,
+)
 
 Self = TypeVar("Self", bound="Handle")
 
@@ -143,6 +149,14 @@ class Handle(ClusterView):
         for name, value in options.items():
             derived._attach(lib.rdc_with(derived._handle, name.encode(), _options.text(value)))
         return derived
+
+    def _for_pipeline(self: Self, shard_hint: None, read_from_replicas: bool) -> Self:
+        """The client whose options a new pipeline has."""
+        if shard_hint is not None:
+            raise RedisClusterException(
+                "shard_hint is not supported: the library routes each command; remove the argument"
+            )
+        return self.with_options(read_from="any") if read_from_replicas else self
 
     def _copy(self: Self) -> Self:
         """A client on the same handle, whose conversions may be set separately."""

@@ -13,7 +13,7 @@ from . import _convert, _options, _wait_callback
 from ._commands import LIBRARY_ROUTED, Commands
 from ._handle import Handle, connect
 from ._native import lib
-from .exceptions import RedisClusterException, WatchError
+from .exceptions import WatchError
 from .pipeline import ClusterPipeline, may_begin_again
 
 Self = TypeVar("Self", bound="RedisCluster")
@@ -109,11 +109,7 @@ class RedisCluster(Handle, Commands):  # type: ignore[misc]
         read_from_replicas: bool = False,
     ) -> ClusterPipeline:
         """Commands to send together; with ``transaction``, atomically, and in one slot."""
-        if shard_hint is not None:
-            raise RedisClusterException(
-                "shard_hint is not supported: the library routes each command; remove the argument"
-            )
-        client = self.with_options(read_from="any") if read_from_replicas else self
+        client = self._for_pipeline(shard_hint, read_from_replicas)
         return ClusterPipeline(client, bool(transaction))
 
     def transaction(

@@ -212,11 +212,7 @@ class RedisCluster(Handle, AsyncCommands):  # type: ignore[misc]
         read_from_replicas: bool = False,
     ) -> ClusterPipeline:
         """Commands to send together; with ``transaction``, atomically, and in one slot."""
-        if shard_hint is not None:
-            raise RedisClusterException(
-                "shard_hint is not supported: the library routes each command; remove the argument"
-            )
-        client = self.with_options(read_from="any") if read_from_replicas else self
+        client = self._for_pipeline(shard_hint, read_from_replicas)
         return ClusterPipeline(client, bool(transaction))
 
     async def transaction(
