@@ -7,60 +7,19 @@
  *     beside 0      a GET through the loop and a blocking GET alternate; answers "ok P50_NS P50_NS"
  */
 #include "loop_peer.h"
+#include "timing.h"
 
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <time.h>
 
 char peer_keys[KEYS][12];
 size_t peer_key_lens[KEYS];
 
-enum { TURNS = 1 << 17, TIMEOUT_MS = 5000 };
+enum { TIMEOUT_MS = 5000 };
 
 static size_t key_state;
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
-
-static int64_t cpu_ns(void)
-{
-    struct rusage u;
-    getrusage(RUSAGE_SELF, &u);
-    return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * INT64_C(1000000000) +
-           (u.ru_utime.tv_usec + u.ru_stime.tv_usec) * INT64_C(1000);
-}
-
-/* How long turns took: the first TURNS of them. */
-struct turns {
-    uint32_t *ns;
-    size_t len;
-};
-
-static void add_turn(struct turns *turns, int64_t ns)
-{
-    if (!turns->ns)
-        turns->ns = malloc(TURNS * sizeof *turns->ns);
-    if (turns->ns && turns->len < TURNS)
-        turns->ns[turns->len++] = ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns;
-}
-
-static int compare(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
-
-static void sort(struct turns *turns)
-{
-    qsort(turns->ns, turns->len, sizeof *turns->ns, compare);
-}
 
 /* All keys in turn, in an order that jumps between slots. */
 static size_t next_key(void)
@@ -92,7 +51,7 @@ static int await(size_t count, int again)
 /* `is_kept` keeps N GETs in flight. */
 static int run_turns(int64_t budget, size_t n, int is_kept)
 {
-    static struct turns turns;
+    static struct samples turns;
     turns.len = 0;
     if (is_kept && submit(n) != 0)
         return -1;
@@ -106,13 +65,13 @@ static int run_turns(int64_t budget, size_t n, int is_kept)
             return -1;
         int64_t then = now_ns();
         operations += n;
-        add_turn(&turns, then - at);
+        add_sample(&turns, then - at);
         at = then;
     }
     int64_t used = cpu_ns() - cpu;
     if (is_kept && await(n, 0) != 0)
         return -1;
-    sort(&turns);
+    sort_samples(&turns);
     printf("ok %zu %lld %lld %u %u\n", operations, (long long)(at - began), (long long)used,
            turns.ns[turns.len / 2], turns.ns[turns.len - 1 - turns.len / 100]);
     return 0;
@@ -120,7 +79,7 @@ static int run_turns(int64_t budget, size_t n, int is_kept)
 
 static int beside(int64_t budget)
 {
-    static struct turns loop, blocking;
+    static struct samples loop, blocking;
     loop.len = blocking.len = 0;
     int64_t began = now_ns(), at = began;
     while (at - began < budget) {
@@ -130,12 +89,12 @@ static int beside(int64_t budget)
         if (loop_blocking_get(next_key()) != 0)
             return -1;
         int64_t then = now_ns();
-        add_turn(&loop, middle - at);
-        add_turn(&blocking, then - middle);
+        add_sample(&loop, middle - at);
+        add_sample(&blocking, then - middle);
         at = then;
     }
-    sort(&loop);
-    sort(&blocking);
+    sort_samples(&loop);
+    sort_samples(&blocking);
     printf("ok %u %u\n", loop.ns[loop.len / 2], blocking.ns[blocking.len / 2]);
     return 0;
 }

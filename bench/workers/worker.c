@@ -8,58 +8,23 @@
  * answers are "unsupported", or the reason why there is no result.
  */
 #include "peer.h"
+#include "timing.h"
 
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 char peer_keys[KEYS][12];
 size_t peer_key_lens[KEYS];
 
-enum { SAMPLES = 1 << 17, THREADS = 64, DEPTH = 10000, PATIENCE_MS = 5000 };
+enum { THREADS = 64, DEPTH = 10000, PATIENCE_MS = 5000 };
 
 static const char *seeds;
 static peer *usual, *replicas;
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
-
-static int64_t cpu_ns(void)
-{
-    struct rusage u;
-    getrusage(RUSAGE_SELF, &u);
-    return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * INT64_C(1000000000) +
-           (u.ru_utime.tv_usec + u.ru_stime.tv_usec) * INT64_C(1000);
-}
-
-/* How long turns took: the first SAMPLES of them. */
-struct samples {
-    uint32_t *ns;
-    size_t len;
-};
-
-static void note(struct samples *s, int64_t ns)
-{
-    if (!s->ns)
-        s->ns = malloc(SAMPLES * sizeof *s->ns);
-    if (s->len < SAMPLES)
-        s->ns[s->len++] = ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns;
-}
-
-static int compare(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
 
 static void answer(size_t operations, int64_t wall, int64_t cpu, struct samples *s)
 {
@@ -67,7 +32,7 @@ static void answer(size_t operations, int64_t wall, int64_t cpu, struct samples 
         printf("no turn was finished\n");
         return;
     }
-    qsort(s->ns, s->len, sizeof *s->ns, compare);
+    sort_samples(s);
     printf("ok %zu %lld %lld %u %u\n", operations, (long long)wall, (long long)cpu,
            s->ns[s->len / 2], s->ns[s->len - 1 - s->len / 100]);
 }
@@ -158,7 +123,7 @@ static void alone(turn *once, peer *p, int64_t budget, size_t arg)
             return;
         }
         operations += done;
-        note(&s, then - at);
+        add_sample(&s, then - at);
         at = then;
     }
     answer(operations, at - began, cpu_ns() - cpu, &s);
@@ -185,7 +150,7 @@ static void *one_thread(void *arg)
             me->failed++;
         int64_t then = now_ns();
         me->operations++;
-        note(&me->s, then - at);
+        add_sample(&me->s, then - at);
         at = then;
     }
     return NULL;
