@@ -58,7 +58,7 @@ type Value struct {
 // A Value has 32 bytes and no field that only some kinds need: the garbage collector visits every
 // value of a large reply, and takes as much time for it as the rest of a pipeline.
 
-// textData returns the data of a value for its text, which nobody may change from then on.
+// textData returns the data of a value for its text, which must not change from then on.
 func textData(text []byte) unsafe.Pointer {
 	if len(text) == 0 {
 		return nil
@@ -70,7 +70,7 @@ func errorValue(e *Error) Value { return Value{kind: KindError, data: unsafe.Poi
 
 func (v Value) text() string {
 	bytes := unsafe.Slice((*byte)(v.data), int(v.num))
-	// Nobody writes to the bytes of a value, so the string is immutable.
+	// The bytes of a value are never written again, so the string is immutable.
 	return *(*string)(unsafe.Pointer(&bytes))
 }
 

@@ -23,7 +23,7 @@ async def produce(rc: RedisCluster, queue: str) -> None:
 
 async def consume(rc: RedisCluster, queue: str) -> int:
     """Adds up the jobs of a queue, until there is none for 0.2 seconds. The server keeps this time:
-    a command that is cancelled here may have taken a job that nobody gets."""
+    a command that is cancelled here may have taken a job, which is then lost."""
     total = 0
     while found := await rc.blpop(queue, timeout=0.2):  # other tasks run meanwhile
         _, job = found
