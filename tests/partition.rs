@@ -5,9 +5,9 @@ mod common;
 
 use crate::common::history;
 use crate::common::history::{
-    History, SetOnDrop, WriteMode, append_tokens, p99, paced_reads, read_latencies, recorded,
-    verify_history,
+    History, WriteMode, append_tokens, p99, paced_reads, read_latencies, recorded, verify_history,
 };
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::shared::{SharedCluster, shared};
 use crate::common::{
     WAIT_LIMIT, client, code, key_of, pause, run, run_all, send, show, timed, wait_for,

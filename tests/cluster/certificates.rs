@@ -2,6 +2,7 @@
 
 use super::pki::{Pair, Pki};
 use crate::common::serial::serial;
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::{client, code, pause, run, send, show, wait_for};
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
@@ -141,15 +142,6 @@ fn renewed_certificates_under_load_fail_no_command() {
         go_on();
     });
     assert!(connects(&client));
-}
-
-/// Ends the threads, also after a panic.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 #[test]

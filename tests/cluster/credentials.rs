@@ -1,6 +1,7 @@
 //! Passwords and users that are rotated while threads call the library.
 
 use crate::common::serial::serial;
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::{atomic, client, newest, run, run_all, servers, stat, wait_for};
 use rediscluster::cluster::Client;
 use std::path::{Path, PathBuf};
@@ -122,15 +123,6 @@ impl Rotate for ByFiles {
         std::thread::sleep(2 * LOOK);
         let renewed = || stat(client, "reauthentications") > before + 1;
         wait_for("the files are read", renewed);
-    }
-}
-
-/// Ends the threads, also after a panic.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Numbered databases of real servers: clusters of Valkey 9, single servers, and clusters that have only one.
 
 use crate::common::serial::{Serial, serial};
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::shared::{SharedCluster, migration_target, shared, wait_promotion};
 use crate::common::{
     atomic, client, code, key_of, newest, run, run_all, send, servers, show, stat, wait_for,
@@ -199,6 +200,7 @@ fn database_survives_killed_connections_and_failover() {
     }
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _finish = SetOnDrop(&is_over);
         for (handle, n) in handles.iter().zip([0, 3, 5]) {
             let (key, is_over) = (&key, &is_over);
             for _ in 0..3 {

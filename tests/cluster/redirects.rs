@@ -1,6 +1,6 @@
 //! Slots of a real cluster that move while they are used.
 
-use crate::common::history::SetOnDrop;
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::shared::{SharedCluster, migration_target, shared};
 use crate::common::{client, code, is_sent, key_of, pipeline, run, run_all, show, stat, wait_for};
 use rediscluster::error::Code;

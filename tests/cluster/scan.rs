@@ -1,5 +1,6 @@
 //! SCAN over the whole cluster: it returns every key that exists throughout, even while slots move.
 
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::shared::{Shared, shared_all};
 use crate::common::{client, code, is_sent, newest, run, run_all, send, show, timed};
 use rediscluster::cluster::Client;
@@ -278,6 +279,7 @@ fn scan_misses_no_key_during_constant_migration() {
         let moves = AtomicUsize::new(0);
         let (to, owners) = (cluster.primary_of(0).unwrap(), owners(&client));
         std::thread::scope(|scope| {
+            let _finish = SetOnDrop(&finished);
             let mover = scope.spawn(|| {
                 // Slots move to the node that is scanned first, always the same: its epoch is then the newest, so that
                 // no node believes an older claim.
@@ -294,24 +296,20 @@ fn scan_misses_no_key_during_constant_migration() {
                     moves.fetch_add(1, Ordering::SeqCst);
                 }
             });
-            let scanned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                let mut scans = 0;
-                while scans < 10 || moves.load(Ordering::SeqCst) < 60 {
-                    let failed = mover.is_finished() && moves.load(Ordering::SeqCst) < 60;
-                    assert!(!failed, "the migration failed");
-                    let found = scan(&client, "COUNT 40");
-                    assert_eq!(
-                        missing(&keys, found.into_keys()),
-                        Vec::<&String>::new(),
-                        "{}",
-                        cluster.server()
-                    );
-                    scans += 1;
-                }
-                println!("{}: {scans} scans, {moves:?} slots moved", cluster.server());
-            }));
-            finished.store(true, Ordering::SeqCst);
-            scanned.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let mut scans = 0;
+            while scans < 10 || moves.load(Ordering::SeqCst) < 60 {
+                let failed = mover.is_finished() && moves.load(Ordering::SeqCst) < 60;
+                assert!(!failed, "the migration failed");
+                let found = scan(&client, "COUNT 40");
+                assert_eq!(
+                    missing(&keys, found.into_keys()),
+                    Vec::<&String>::new(),
+                    "{}",
+                    cluster.server()
+                );
+                scans += 1;
+            }
+            println!("{}: {scans} scans, {moves:?} slots moved", cluster.server());
         });
     }
 }

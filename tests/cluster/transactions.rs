@@ -2,6 +2,7 @@
 
 use crate::common;
 use crate::common::atomic;
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::shared::{SharedCluster, migration_target, shared};
 use crate::common::{client, code, is_sent, key_of, run, send, show, stat, wait_for};
 use rediscluster::cluster::Client;
@@ -92,6 +93,7 @@ fn watched_counter_is_exact_during_slot_migration() {
         let counted = &AtomicUsize::new(0);
         // Two writers that compete with each other and with the migration.
         std::thread::scope(|scope| {
+            let _finish = SetOnDrop(finished);
             for _ in 0..2 {
                 let (key, pinned) = (&key, client.pin(key.as_bytes()));
                 scope.spawn(move || {

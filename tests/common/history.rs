@@ -124,15 +124,6 @@ impl Stopwatch {
     }
 }
 
-/// Sets a flag however a test ends, so that the threads that poll it end too.
-pub struct SetOnDrop<'a>(pub &'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
 /// Starts `threads` writers that append tokens to lists until the flag is set. Each writer has its own lists, named
 /// after `tags`, so that a list shows the order of one caller.
 pub fn append_tokens(

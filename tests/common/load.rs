@@ -1,6 +1,7 @@
 //! Loads that several test programs put on a client.
 
 use super::serial::in_forked_child;
+use super::set_on_drop::SetOnDrop;
 use super::{run, run_all, wait_for};
 use rediscluster::cluster::Client;
 use std::sync::Arc;
@@ -72,6 +73,7 @@ pub fn fork_under_load(
     let finished = AtomicBool::new(false);
     let calls = AtomicUsize::new(0);
     std::thread::scope(|scope| {
+        let _finish = SetOnDrop(&finished);
         for thread in 0..threads {
             let (finished, calls) = (&finished, &calls);
             scope.spawn(move || {

@@ -7,6 +7,7 @@ pub mod load;
 pub mod process_info;
 pub mod proxies;
 pub mod serial;
+pub mod set_on_drop;
 pub mod shared;
 pub mod system_files;
 

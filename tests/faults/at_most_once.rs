@@ -4,11 +4,12 @@
 use crate::common;
 use crate::common::history;
 use crate::common::history::{
-    History, SetOnDrop, WriteMode, append_tokens, healthy_cluster, paced_reads, shard_tags, slot,
+    History, WriteMode, append_tokens, healthy_cluster, paced_reads, shard_tags, slot,
     verify_history,
 };
 use crate::common::proxies::{Proxies, connect_with_retries, seed};
 use crate::common::serial::serial;
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::shared::wait_promotion;
 use crate::common::{code, is_command, key_of, pause, pipeline, send, show, wait_for};
 use rediscluster::error::Code;

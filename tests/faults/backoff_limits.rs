@@ -1,9 +1,10 @@
 //! How often a failing node is contacted: rarely, whatever the number of threads.
 
 use crate::common;
+use crate::common::set_on_drop::SetOnDrop;
 use rediscluster::error::Code;
 // These tests count events in a time span: one at a time.
-use crate::common::history::{SetOnDrop, Stopwatch};
+use crate::common::history::Stopwatch;
 use crate::common::serial::serial;
 use crate::common::{client, code, is_command, key_of, run, send, show, stat, timed, wait_for};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

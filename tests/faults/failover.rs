@@ -1,9 +1,9 @@
 //! A primary is lost in every possible way and a replica takes over: how soon writes succeed again.
 
 use crate::common::history::{
-    SetOnDrop, WriteMode, append_tokens, healthy_cluster, p99, paced_reads, read_latencies,
-    verify_history,
+    WriteMode, append_tokens, healthy_cluster, p99, paced_reads, read_latencies, verify_history,
 };
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::shared::wait_promotion;
 use crate::common::{WAIT_LIMIT, client, code, key_of, pause, run, show, timed, wait_for};
 use rediscluster::cluster::Client;

@@ -1,6 +1,7 @@
 //! A slow node or a blocking command does not hold up other calls.
 
 use crate::common::serial::serial;
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::{assert_unreachable, client, is_command, key_of, run, timed, wait_for};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,6 +54,7 @@ fn silent_shard_does_not_slow_other_shards() {
     let finished = AtomicBool::new(false);
     let mut slowest = Duration::ZERO;
     std::thread::scope(|scope| {
+        let _finish = SetOnDrop(&finished);
         for _ in 0..8 {
             scope.spawn(|| {
                 while !finished.load(Ordering::Relaxed) {

@@ -1,5 +1,6 @@
 //! A node of a real shard hangs, dies or hands over: no read fails, and writes succeed again after the promotion.
 
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::shared::{SharedCluster, shared, wait_promotion};
 use crate::common::{
     WAIT_LIMIT, client, code, is_sent, key_of, run, run_all, send, show, timed, wait_for,
@@ -64,6 +65,7 @@ fn node_loss_fails_no_read_of_readonly_client() {
         };
         let finished = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let _finish = SetOnDrop(&finished);
             let threads: Vec<_> = (0..4)
                 .map(|_| scope.spawn(|| watch_reads(&readonly, &get, &finished)))
                 .collect();
@@ -179,6 +181,7 @@ fn ordered_failover_fails_no_call() {
         let incr = format!("INCR {{{key}}}failover{n}");
         let get = format!("GET {{{key}}}failover{n}");
         std::thread::scope(|scope| {
+            let _finish = SetOnDrop(&finished);
             let threads: Vec<_> = [
                 (&*client, &incr),
                 (&*client, &incr),

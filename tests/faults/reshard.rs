@@ -1,11 +1,10 @@
 //! Slots move in every possible way, under every kind of load.
 
+use crate::common::set_on_drop::SetOnDrop;
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
 // Two clusters at once would compete for the processors.
-use crate::common::history::{
-    History, SetOnDrop, WriteMode, append_tokens, recorded, verify_history,
-};
+use crate::common::history::{History, WriteMode, append_tokens, recorded, verify_history};
 use crate::common::serial::serial;
 use crate::common::{client, code, run, show, stat, wait_for};
 use std::path::Path;

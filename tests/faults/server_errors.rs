@@ -3,8 +3,9 @@
 use crate::common;
 use crate::common::history;
 use crate::common::history::{
-    SetOnDrop, WriteMode, append_tokens, p99, paced_reads, read_latencies, verify_history,
+    WriteMode, append_tokens, p99, paced_reads, read_latencies, verify_history,
 };
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::shared::{SharedCluster, shared};
 use crate::common::{
     WAIT_LIMIT, atomic, client, code, is_sent, key_of, pause, run, run_all, send, show, timed,

@@ -1,5 +1,6 @@
 //! Keys that a replica does not have: trusted, or rechecked at the primary where necessary.
 
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::{client, is_command, key_of, run, run_all, stat, timed, wait_for};
 use crate::{asked, redis, valkey};
 use rediscluster::cluster::Client;
@@ -361,11 +362,13 @@ fn no_key_is_missed(cluster: &Cluster, tag: &str, rounds: usize, migrate: &dyn F
         .unwrap();
     let (finished, reads) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
+        let _finish = SetOnDrop(&finished);
         let threads: Vec<_> = (0..4)
             .map(|_| scope.spawn(|| missing(&verify, &keys, &finished, &reads)))
             .collect();
         let mut round = 0;
         while round < rounds || round % 2 == 1 || reads.load(Ordering::SeqCst) <= 10_000 {
+            assert!(threads.iter().all(|thread| !thread.is_finished()));
             migrate(slot, if round % 2 == 0 { away } else { home });
             round += 1;
         }

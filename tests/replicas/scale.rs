@@ -1,6 +1,7 @@
 //! Read throughput grows with replicas. The rate of every node is capped, so that nodes and not this machine are the
 //! limit. `RDC_BLESS=1 cargo test --test replicas scale` writes docs/benchmarks/replica-reads.md and its plot.
 
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::{client, is_command, run};
 use std::fmt::Write;
 use std::path::Path;
@@ -37,6 +38,7 @@ fn throughput(replicas: usize, read_from: &str) -> f64 {
     let reader = client(&url).with("read_from", read_from);
     let (finished, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
+        let _finish = SetOnDrop(&finished);
         for _ in 0..THREADS {
             scope.spawn(|| {
                 while !finished.load(Ordering::SeqCst) {

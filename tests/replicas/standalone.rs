@@ -1,6 +1,7 @@
 //! Servers without cluster support, and their replicas.
 
 use crate::common::serial::serial;
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::{WAIT_LIMIT, client, newest, run, stat, wait_for};
 use rediscluster::cluster::Client;
 use std::collections::HashSet;
@@ -218,6 +219,7 @@ fn reads_of_one_server_are_as_consistent_as_of_a_cluster() {
     let (finished, wrote) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            let _finish = SetOnDrop(&finished);
             for n in 1..=300u64 {
                 // Both keys are written, whichever of them names the slot.
                 assert_eq!(run(&writer, &format!("MSET other {n} k {n}")), "OK");
@@ -225,7 +227,6 @@ fn reads_of_one_server_are_as_consistent_as_of_a_cluster() {
                 assert_eq!(run(&writer, "GET other"), n.to_string(), "its own write");
                 wrote.store(n, Ordering::SeqCst);
             }
-            finished.store(true, Ordering::SeqCst);
         });
         scope.spawn(|| {
             let mut history: Vec<(Instant, u64)> = Vec::new();

@@ -1,6 +1,7 @@
 //! Read consistency on real servers during faults: paused replication, a replica that restarts with old data,
 //! failovers, migrations.
 
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::{client, key_of, run, stat, wait_for};
 use crate::redis;
 use rediscluster::cluster::Client;
@@ -93,6 +94,7 @@ fn assert_consistency_holds(cluster: &Cluster, shard: usize, faults: &dyn Fn(&st
     let finished = AtomicBool::new(false);
     let seen = AtomicU64::new(0);
     std::thread::scope(|scope| {
+        let _finish = SetOnDrop(&finished);
         let mut watching = Vec::new();
         for count in &counts[..2] {
             scope.spawn(|| count.count_up(&plain, &finished));
@@ -196,6 +198,7 @@ fn bounded_reads_leave_paused_replica_and_return() {
     let replica = cluster.replicas_of(slot_of(count.key.as_bytes())).unwrap()[0];
     let finished = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _finish = SetOnDrop(&finished);
         scope.spawn(|| count.count_up(&plain, &finished));
         let watching: Vec<_> = (0..2)
             .map(|_| {

@@ -1,6 +1,7 @@
 //! Credentials that change: which connections send AUTH, when, and what follows a refusal.
 
 use crate::common::serial::{in_child_process, in_forked_child, scripted_nodes, url_of};
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::{
     atomic, client, code, is_command, is_sent, pause, run, run_all, send, show, stat, wait_for,
 };
@@ -171,6 +172,7 @@ fn auth_goes_alone_before_batches_of_threads() {
     let finished = AtomicBool::new(false);
     let calls = AtomicUsize::new(0);
     std::thread::scope(|scope| {
+        let _finish = SetOnDrop(&finished);
         for thread in 0..12 {
             let (client, finished, calls) = (&client, &finished, &calls);
             scope.spawn(move || {
@@ -436,6 +438,7 @@ fn forked_child_uses_credentials_that_were_set_before() {
         // A child that is forked while a thread of its parent sets credentials neither waits for it nor gets a mixture.
         let finished = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let _finish = SetOnDrop(&finished);
             scope.spawn(|| {
                 let mut n = 0;
                 while !finished.load(Ordering::SeqCst) {

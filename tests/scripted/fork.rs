@@ -3,6 +3,7 @@
 use crate::common::load::fork_under_load;
 use crate::common::serial::{in_child_process, in_forked_child};
 use crate::common::serial::{scripted_nodes, url_of};
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::{client, run, run_all};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,6 +88,7 @@ fn child_can_log_when_parent_was_setting_the_logger() {
             std::hint::black_box(words.len());
         });
         std::thread::scope(|scope| {
+            let _finish = SetOnDrop(&finished);
             scope.spawn(|| {
                 while !finished.load(Ordering::SeqCst) {
                     rediscluster::log::set(Some(logger.clone()), rediscluster::log::DEBUG);

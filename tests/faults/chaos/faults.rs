@@ -1,6 +1,7 @@
 //! Faults that run at once: each kind in a thread of its own, which breaks and repairs, and records when.
 
 use super::{MOVING, SHARDS, USER, now};
+use crate::common::set_on_drop::SetOnDrop;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -67,6 +68,7 @@ impl Target {
     /// Runs all kinds of faults for this time, and returns when each has repaired what it broke.
     pub fn run(&self, seed: u64, time: Duration) {
         std::thread::scope(|scope| {
+            let _finish = SetOnDrop(&self.finished);
             for (n, kind) in KINDS.iter().enumerate() {
                 scope.spawn(move || {
                     let mut rng = StdRng::seed_from_u64(seed * 100 + n as u64);

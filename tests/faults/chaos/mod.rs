@@ -10,9 +10,10 @@ mod evidence;
 mod faults;
 mod journal;
 
-use crate::common::history::{SetOnDrop, recorded};
+use crate::common::history::recorded;
 use crate::common::newest;
 use crate::common::serial::serial;
+use crate::common::set_on_drop::SetOnDrop;
 use crate::programs::{ROOT, compile, scratch, succeed};
 use crate::soak::{Running, number};
 use check::{Run, Violation};
