@@ -8,8 +8,9 @@ use crate::process::{Home, Process, info_field};
 use crate::server::{self, Launch};
 use crate::slot::SLOTS;
 use crate::view::View;
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The longest time that an operation of a healthy cluster may take on a busy machine.
@@ -17,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(15);
 /// A failover is ordered again after this time.
 const AGAIN: Duration = Duration::from_secs(3);
+/// How much longer than the servers do we regard an election as recent.
+const MARGIN: Duration = Duration::from_millis(200);
 
 /// The configuration of a cluster. See [`Cluster::builder`].
 #[derive(Clone, Debug)]
@@ -171,6 +174,7 @@ impl ClusterBuilder {
             builder: self.clone(),
             server: server.clone(),
             login: self.launch.login(),
+            elections: Mutex::default(),
         };
         for process in &nodes {
             process.start()?;
@@ -250,6 +254,8 @@ pub struct Cluster {
     builder: ClusterBuilder,
     server: Found,
     login: Option<crate::admin::Login>,
+    /// When each replica was ordered to stand for election: see [`Cluster::failover`].
+    elections: Mutex<HashMap<u16, Instant>>,
 }
 
 impl Cluster {
@@ -438,11 +444,14 @@ impl Cluster {
 
     /// Makes a replica the primary of its shard and waits until all live nodes agree.
     pub fn failover(&self, replica: u16, mode: Failover) -> Result<()> {
+        if mode != Failover::Takeover {
+            self.wait_election_expired(replica);
+        }
         self.order_failover(replica, mode)?;
         let mut ordered = Instant::now();
         self.wait("the replica has not become the primary", || {
             if self.node(replica).is_ok_and(|n| n.role == Role::Primary) {
-                return true;
+                return self.agrees();
             }
             if ordered.elapsed() > AGAIN {
                 // An error means that it has just become the primary, which the next check sees.
@@ -450,8 +459,23 @@ impl Cluster {
                 ordered = Instant::now();
             }
             false
-        })?;
-        self.wait_agreement()
+        })
+    }
+
+    /// Waits until a replica that was elected before would ask for new votes. Before that time it counts the votes of
+    /// the election before: it promotes itself with the old epoch, is demoted again by the primary, whose epoch is
+    /// newer, and loses the writes in between, while the primary holds all writes back for seconds (seen with Redis
+    /// 7.0.15; Valkey 8.1 forgets an election that was won).
+    fn wait_election_expired(&self, replica: u16) {
+        let expiry = 4 * Duration::from_millis(u64::from(self.builder.node_timeout_ms.max(1000)));
+        let mut elections = self
+            .elections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = elections.get(&replica) {
+            std::thread::sleep((expiry + MARGIN).saturating_sub(before.elapsed()));
+        }
+        elections.insert(replica, Instant::now());
     }
 
     /// Orders a replica to become the primary of its shard. Primaries that voted in another election of the shard a
