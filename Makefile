@@ -209,6 +209,7 @@ lint: check ## run check, and check the other workspaces, a build without defaul
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	set -e; for file in examples-c/*.c tests/c/*.c tests/c/gates/*.c; do $(CC) $(C_FLAGS) -fsyntax-only "$$file"; done
 	set -e; for file in examples-c/*.cpp tests/c/*.cpp; do $(CXX) $(CXX_FLAGS) -fsyntax-only "$$file"; done
+	! command -v clang-tidy >/dev/null || clang-tidy --quiet examples-c/*.cpp tests/c/*.cpp -- $(CXX_FLAGS)
 
 setup-demo setup-node setup-bench-node setup-test setup-bench: setup-%:
 	CARGO_TARGET_DIR=$(TARGET) tools/setup.sh $*

@@ -58,6 +58,7 @@ mod examples {
     programs!(run_example:
         readonly = "readonly.c",
         readonly_in_cpp = "readonly.cpp",
+        typed_results_in_cpp = "results.cpp",
         pipeline = "pipeline.c",
         threads = "threads.c",
         errors = "errors.c",
@@ -92,6 +93,7 @@ mod tests {
         partial_system_calls_are_handled = "kernel.c",
         passwords_are_overwritten_in_memory = "secrets.c",
         header_compiles_in_cpp = "header.cpp",
+        cpp_interface_converts_replies = "interface.cpp",
     );
 }
 
