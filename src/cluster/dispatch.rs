@@ -32,6 +32,7 @@ pub fn dispatch(
     Ok(match route {
         Route::Slot(slot) => context.run_one(routed(Target::Slot(slot))),
         Route::Primary(slot) => context.run_one(routed(Target::Primary(slot))),
+        Route::AnyNodeOf(slot) => context.run_one(routed(Target::Near(slot))),
         Route::AnyNode => context.run_one(routed(Target::Anywhere)),
         Route::Selected => return Err(not_selected(command)),
         Route::Writes => return Err(command.shared_connection()),

@@ -126,6 +126,7 @@ fn policy_name(explanation: &Explanation<'_>) -> &'static str {
         (Ok(Route::Primary(_)), KeySpace::HashSlots) => "one slot, at its primary",
         (Ok(Route::Primary(_)), KeySpace::OneSlot) => "one server, at the primary",
         (Ok(Route::Scan), _) => "all primaries, one after another",
+        (Ok(Route::AnyNodeOf(_)), _) => "any node, the same for a channel while it is healthy",
         (Ok(Route::AnyNode | Route::Selected | Route::Writes), _) => "any node",
         (Ok(Route::FanOut(Nodes::All, _)), _) => "all nodes",
         (Ok(Route::FanOut(Nodes::Primaries, _)), _) => "all primaries",
@@ -166,7 +167,7 @@ impl Explanation<'_> {
         let of_shard = |shard: &Shard| self.candidates_of_shard(shard);
         let mut candidates: Vec<Arc<Peer>> = match route {
             Route::Slot(slot) => topology.shard(*slot).map(of_shard).unwrap_or_default(),
-            Route::Primary(slot) => {
+            Route::Primary(slot) | Route::AnyNodeOf(slot) => {
                 let primary = topology.shard(*slot).and_then(|s| s.primary.as_ref());
                 primary.map(|node| node.peer.clone()).into_iter().collect()
             }
@@ -221,6 +222,7 @@ impl Explanation<'_> {
         };
         let is_primary = shard.primary.as_ref().is_some_and(|n| is_node(&n.peer));
         let why = match (route, self.access) {
+            (Route::AnyNodeOf(_), _) => "asked only if the primary of the channel's slot fails",
             _ if elsewhere => "it serves other slots",
             _ if is_primary => "the primary, used only if no replica answers",
             (Route::Primary(_), _) => "a replica, and only the primary's answer counts",

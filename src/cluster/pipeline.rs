@@ -59,6 +59,7 @@ pub(super) enum QueuedRoute {
     Slot(u16),
     Primary(u16),
     AnyNode,
+    AnyNodeOf(u16),
     FanOut(Nodes, Merge),
     /// The command waits for the writes before it. The slot of these is known when the pipeline is executed.
     Wait(Option<u16>),
@@ -155,7 +156,9 @@ impl Pipeline {
             .queued
             .iter()
             .filter_map(|command| match command.route {
-                QueuedRoute::Slot(slot) | QueuedRoute::Primary(slot) => Some(slot),
+                QueuedRoute::Slot(slot)
+                | QueuedRoute::Primary(slot)
+                | QueuedRoute::AnyNodeOf(slot) => Some(slot),
                 _ => None,
             });
         single.chain(split)
@@ -180,7 +183,10 @@ impl Pipeline {
         };
         self.is_simple &= matches!(
             route,
-            QueuedRoute::Slot(_) | QueuedRoute::Primary(_) | QueuedRoute::AnyNode
+            QueuedRoute::Slot(_)
+                | QueuedRoute::Primary(_)
+                | QueuedRoute::AnyNode
+                | QueuedRoute::AnyNodeOf(_)
         );
         self.queued.push(QueuedCommand {
             row: command.row,
@@ -202,6 +208,7 @@ impl Pipeline {
             Route::Slot(slot) => QueuedRoute::Slot(slot),
             Route::Primary(slot) => QueuedRoute::Primary(slot),
             Route::AnyNode | Route::Selected => QueuedRoute::AnyNode,
+            Route::AnyNodeOf(slot) => QueuedRoute::AnyNodeOf(slot),
             Route::Writes => QueuedRoute::Wait(None),
             Route::FanOut(nodes, merge) => QueuedRoute::FanOut(nodes, merge),
             Route::Split(groups, merge) => {
@@ -408,6 +415,7 @@ impl Pipeline {
                 QueuedRoute::Slot(_)
                 | QueuedRoute::Primary(_)
                 | QueuedRoute::AnyNode
+                | QueuedRoute::AnyNodeOf(_)
                 | QueuedRoute::Deferred => {
                     commands.push(self.single(command));
                 }
@@ -444,6 +452,7 @@ impl Pipeline {
         let target = match command.route {
             QueuedRoute::Slot(slot) => Target::Slot(slot),
             QueuedRoute::Primary(slot) => Target::Primary(slot),
+            QueuedRoute::AnyNodeOf(slot) => Target::Near(slot),
             _ => Target::Anywhere,
         };
         routed(command, &self.bytes[command.begin..command.end], target)

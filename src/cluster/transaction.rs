@@ -118,7 +118,7 @@ impl Pipeline {
                         ));
                     }
                 },
-                QueuedRoute::AnyNode | QueuedRoute::Deferred => {}
+                QueuedRoute::AnyNode | QueuedRoute::AnyNodeOf(_) | QueuedRoute::Deferred => {}
                 QueuedRoute::Invalid(at) => {
                     let mut error = self.errors[at as usize].clone();
                     error.message = format!("{}{}", self.title(number), error.message);

@@ -76,8 +76,8 @@ impl Flags {
     }
 }
 
-/// The destination of a command that is not for one slot (`request_policy` of the servers' command tips, and three that
-/// servers do not report: `SlotNumber`, `Selected`, `Writes`).
+/// The destination of a command that is not for one slot (`request_policy` of the servers' command tips, and four that
+/// servers do not report: `SlotNumber`, `Selected`, `Writes`, `Channel`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     Default,
@@ -91,6 +91,8 @@ pub enum Request {
     Selected,
     /// The connection of the writes before it: the command waits for them.
     Writes,
+    /// Any node, but the same one for each command with this argument 1.
+    Channel,
 }
 
 /// How the replies of several nodes are merged (`response_policy` of the servers' command tips).
@@ -293,9 +295,15 @@ mod tests {
             [
                 table::SHUTDOWN.request,
                 table::CLUSTER_COUNTKEYSINSLOT.request,
-                table::WAIT.request
+                table::WAIT.request,
+                table::PUBLISH.request
             ],
-            [Request::Selected, Request::SlotNumber, Request::Writes]
+            [
+                Request::Selected,
+                Request::SlotNumber,
+                Request::Writes,
+                Request::Channel
+            ]
         );
         for row in [table::PFCOUNT, table::PUBLISH, table::EVAL] {
             assert!(row.flags.has(Flag::MayReplicate), "{row:?}");

@@ -80,7 +80,8 @@ pub fn merge_of(row: &Row) -> Option<Merge> {
             | Request::Special
             | Request::SlotNumber
             | Request::Selected
-            | Request::Writes,
+            | Request::Writes
+            | Request::Channel,
             _,
         ) => return None,
         (Request::MultiShard, Response::Default) => Merge::InOrder,

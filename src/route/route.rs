@@ -29,6 +29,8 @@ pub enum Route {
     Primary(u16),
     /// To any node: every node gives the same answer.
     AnyNode,
+    /// To any node, but to the same one while it is healthy: commands with this slot keep their order.
+    AnyNodeOf(u16),
     /// To several nodes, unchanged.
     FanOut(Nodes, Merge),
     /// To several shards, each with its own keys.
@@ -117,6 +119,7 @@ fn route_without_keys(row: &Row, args: &[&[u8]]) -> Result<Route> {
         (Request::Selected, _) => Route::Selected,
         (Request::Writes, _) => Route::Writes,
         (Request::SlotNumber, _) => Route::Primary(slot_number(row, args)?),
+        (Request::Channel, _) => Route::AnyNodeOf(key_slot(args[1])),
         _ => Route::AnyNode,
     })
 }
@@ -262,6 +265,15 @@ mod tests {
                 "{words}"
             );
         }
+    }
+
+    #[test]
+    fn messages_of_one_channel_go_to_one_node() {
+        let slot = key_slot(b"news");
+        assert!(
+            matches!(route_of("PUBLISH news m", false), Ok(Route::AnyNodeOf(of)) if of == slot)
+        );
+        assert!(matches!(route_of("SPUBLISH news m", false), Ok(Route::Slot(of)) if of == slot));
     }
 
     #[test]

@@ -579,7 +579,8 @@ pub static ROWS: [Row; 558] = [
     // connection: its replies become a stream
     Row::new(360, None, "PSYNC", -3, &[Admin, Noscript, NoMulti, Connection], NONE).state(Streams),
     Row::new(361, None, "PTTL", 2, &[Read, Fast], K1).read(),
-    Row::new(362, None, "PUBLISH", 3, &[Pubsub, Loading, Stale, Fast, MayReplicate], NONE),
+    // route: every node takes it; the messages of a channel keep their order only through one node
+    Row::new(362, None, "PUBLISH", 3, &[Pubsub, Loading, Stale, Fast, MayReplicate], NONE).policy(Request::Channel, Response::Default),
     Row::new(363, None, "PUBSUB", -2, &[Container], NONE),
     // route: a subscriber may be connected to any node, replicas included
     // read: lists subscriptions

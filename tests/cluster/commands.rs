@@ -220,7 +220,12 @@ const OTHER_TIPS: &[(&str, &str)] = &[
 ];
 
 /// Destinations that servers' tips cannot express.
-const OTHER_REQUESTS: &[Request] = &[Request::SlotNumber, Request::Selected, Request::Writes];
+const OTHER_REQUESTS: &[Request] = &[
+    Request::SlotNumber,
+    Request::Selected,
+    Request::Writes,
+    Request::Channel,
+];
 
 #[test]
 fn command_table_covers_every_server_and_follows_its_tips() {

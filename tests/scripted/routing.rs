@@ -598,3 +598,36 @@ fn refusal_on_shared_connection_advises_what_works() {
         assert_eq!(text.contains("rdc_pin()"), pinned, "{words}: {text}");
     }
 }
+
+#[test]
+fn messages_of_one_channel_keep_their_order_and_go_on_without_its_node() {
+    let mut fake = FakeCluster::new(3);
+    for node in 0..3 {
+        fake.on(node, |_, command| {
+            is_command(command, "PUBLISH").then(|| Action::Send(b":0\r\n".to_vec()))
+        });
+    }
+    let client = Arc::new(client(&(fake.url() + "?timeout_ms=2000")));
+    let channel = key_of(1, 3, 0);
+    let publish = |n: usize| format!("PUBLISH {channel} {n}");
+    for n in 0..20 {
+        assert_eq!(run(&client, &publish(n)), "0");
+    }
+    let batch: Vec<String> = (20..60).map(publish).collect();
+    assert!(run_all(&client, &batch).iter().all(|got| got == "0"));
+    let published = |node: usize| fake.node(node).calls("PUBLISH");
+    assert_eq!([0, 1, 2].map(published), [0, 60, 0]);
+    let explained = explain(&client, &publish(0));
+    assert_eq!(
+        field(&explained, "nodes"),
+        format!("[127.0.0.1:{}]", fake.port(1))
+    );
+
+    fake.stop(1);
+    assert_eq!(run(&client, &publish(61)), "0", "through another node");
+    assert!(
+        run_all(&client, &[publish(62), publish(63)])
+            .iter()
+            .all(|got| got == "0")
+    );
+}

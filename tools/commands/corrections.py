@@ -307,12 +307,14 @@ PRIMARY_ONLY = {
 
 # ---- Which nodes get a command, where the tips of COMMAND do not say it ------------------------------------------------
 # (request policy, response policy, reason). Beside the servers' policies: "slot", the owner of the slot that argument 2
-# names; "selected", only the node that the caller selects; "writes", the connection of the writes before it.
+# names; "selected", only the node that the caller selects; "writes", the connection of the writes before it; "channel", any
+# node, but the same one for each command with this argument 1.
 
 ROUTES = {
     "ACL LOAD": ("all_nodes", "all_succeeded", "each node has its own file, as with ACL SAVE"),
     "ACL LOG": ("all_nodes", "default", "each node has its own log, as with SLOWLOG GET"),
     "CLUSTER GETSLOTMIGRATIONS": ("all_shards", "default", "each node lists its own migrations"),
+    "PUBLISH": ("channel", "default", "every node takes it; the messages of a channel keep their order only through one node"),
     "PUBSUB CHANNELS": ("all_nodes", "special", "a subscriber may be connected to any node, replicas included"),
     "PUBSUB NUMPAT": ("all_nodes", "agg_sum", "a subscriber may be connected to any node, replicas included"),
     "PUBSUB NUMSUB": ("all_nodes", "special", "a subscriber may be connected to any node, replicas included"),

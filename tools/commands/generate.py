@@ -42,6 +42,7 @@ POLICIES = {
     "agg_max": "AggMax", "agg_logical_and": "AggLogicalAnd", "agg_logical_or": "AggLogicalOr",
     # Of corrections.ROUTES.
     "default": "Default", "selected": "Selected", "slot": "SlotNumber", "writes": "Writes",
+    "channel": "Channel",
 }
 
 KEY_ACCESS = {"RO": "Read", "RW": "Update", "OW": "Overwrite", "RM": "Remove", "not_key": "Channel"}

@@ -48,7 +48,12 @@ impl ExecState<'_> {
         let slot = match request.target {
             Target::Slot(slot) | Target::Writes(slot) => *slot,
             Target::Primary(slot) => return self.only_primary(*slot, request.name, topology),
-            Target::Anywhere => return self.any_node(request.replica_eligible, topology),
+            Target::Near(slot) if self.is_usable(topology.shard(*slot)) => *slot,
+            Target::Near(slot) => return self.any_node(usize::from(*slot), false, topology),
+            Target::Anywhere => {
+                let random = rng().random_range(0..usize::MAX);
+                return self.any_node(random, request.replica_eligible, topology);
+            }
             Target::Peer(peer) => return Ok(Destination::of_peer(peer, self.policy.kind)),
         };
         let unowned = || unowned_slot(slot, request.name);
@@ -69,9 +74,17 @@ impl ExecState<'_> {
         Ok(self.route_around_failed_primary(shard, &primary.peer))
     }
 
-    /// A random shard's node, of a shard with a healthy primary if there is one.
+    /// Whether the primary of the shard is healthy and has not failed in this call.
+    fn is_usable(&self, shard: Option<&Shard>) -> bool {
+        shard
+            .and_then(|shard| shard.primary.as_ref())
+            .is_some_and(|p| p.peer.is_healthy() && !self.excluded.contains(&p.index))
+    }
+
+    /// The node of a shard, which `number` selects among those with a healthy primary if there is one.
     fn any_node<'t>(
         &self,
+        number: usize,
         replica_eligible: bool,
         topology: &'t Topology,
     ) -> Result<Destination<'t>> {
@@ -81,23 +94,15 @@ impl ExecState<'_> {
             .iter()
             .filter(|s| s.primary.is_some())
             .collect();
-        let healthy: Vec<&&Shard> = shards
-            .iter()
-            .filter(|s| {
-                s.primary
-                    .as_ref()
-                    .is_some_and(|p| p.peer.is_healthy() && !self.excluded.contains(&p.index))
-            })
-            .collect();
-        let random: usize = rng().random_range(0..usize::MAX);
+        let healthy: Vec<&&Shard> = shards.iter().filter(|s| self.is_usable(Some(s))).collect();
         let shard = match (healthy.len(), shards.len()) {
             (0, 0) => return Err(no_node()),
-            (0, n) => shards[random % n],
-            (n, _) => healthy[random % n],
+            (0, n) => shards[number % n],
+            (n, _) => healthy[number % n],
         };
         if replica_eligible
             && self.policy.read_from != ReadFrom::Primary
-            && let Some(destination) = self.read_destination(shard, None, random as u64)
+            && let Some(destination) = self.read_destination(shard, None, number as u64)
         {
             return Ok(destination);
         }

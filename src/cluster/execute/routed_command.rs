@@ -18,6 +18,8 @@ pub enum Target {
     Writes(u16),
     /// Any node.
     Anywhere,
+    /// Any node: the primary that serves the slot while it is healthy.
+    Near(u16),
     /// This node and no other.
     Peer(Arc<Peer>),
 }
@@ -192,7 +194,7 @@ impl<'a> RoutedCommand<'a> {
     /// The slot in whose order it has a place.
     pub(super) fn slot(&self) -> Option<u16> {
         match self.target {
-            Target::Slot(slot) | Target::Primary(slot) => Some(slot),
+            Target::Slot(slot) | Target::Primary(slot) | Target::Near(slot) => Some(slot),
             _ => None,
         }
     }

@@ -61,7 +61,7 @@ pub(super) fn work_of(
 /// The slots in whose order a command with this route has a place.
 fn slots_of(route: &Route) -> Box<[u16]> {
     match route {
-        Route::Slot(slot) | Route::Primary(slot) => [*slot].into(),
+        Route::Slot(slot) | Route::Primary(slot) | Route::AnyNodeOf(slot) => [*slot].into(),
         Route::Split(groups, _) => groups.iter().map(|(slot, _)| slot).collect(),
         _ => [].into(),
     }
