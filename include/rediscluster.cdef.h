@@ -163,5 +163,7 @@ rdc_reply *rdc_explain(const rdc_client *client,
 const char *rdc_error_name(int32_t error);
 const char *rdc_version(void);
 int32_t rdc_version_number(void);
-void rdc_set_logger(rdc_log_fn fn, void *arg, int32_t level);
+void rdc_set_logger(rdc_log_fn fn,
+                    void *arg,
+                    int32_t level);
 void rdc_set_wait_callback(rdc_wait_fn fn, void *arg);

@@ -19,7 +19,8 @@
  *    by one thread at a time. Any number of threads may read a reply; one frees it.
  *
  * Every call that uses the network ends within its timeout. The library starts no threads,
- * installs no signal handlers and prints nothing. A forked child may go on using its handles.
+ * installs no signal handlers and prints nothing, unless the environment variable RDC_LOG asks for
+ * it: see rdc_set_logger(). A forked child may go on using its handles.
  *
  * If a thread is cancelled (pthread_cancel()) during a call, the call completes, and the
  * cancellation takes effect when it returns: at most one timeout later. Destructors of
@@ -684,8 +685,16 @@ int32_t rdc_version_number(void);
 
 /* Sets the logger of the process, for messages up to a level; NULL turns logging off. Any
    thread may call it. When the call returns, the previous logger may still be running on
-   other threads. */
-void rdc_set_logger(rdc_log_fn fn, void *arg, int32_t level);
+   other threads.
+
+   For a program that never calls this, the environment variable RDC_LOG chooses a level, and a
+   file instead of standard error: RDC_LOG=error, warn, info or debug, or RDC_LOG=debug:FILE. It
+   is read once, when the first client is created. Lines are appended to the file, which only its
+   owner may read if it is new. A program that has more rights than its caller (setuid) ignores
+   the variable. */
+void rdc_set_logger(rdc_log_fn fn,
+                    void *arg,
+                    int32_t level);
 
 /* Sets the wait callback of this thread, for its calls on all handles. While a call waits,
    the callback runs every 25 ms, and at once when a signal interrupts the wait. The command

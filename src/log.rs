@@ -3,6 +3,7 @@
 use crate::call_scope::run_callback;
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub const ERROR: i32 = 1;
 pub const WARN: i32 = 2;
@@ -16,8 +17,21 @@ pub type Logger = Arc<dyn Fn(i32, &str) + Send + Sync>;
 /// that does not exist there.
 static LOGGER: ArcSwapOption<(Logger, i32)> = ArcSwapOption::const_empty();
 
+/// Whether [`set`] or [`set_default`] was called. No lock, for the same reason.
+static IS_CHOSEN: AtomicBool = AtomicBool::new(false);
+
+/// Sets the logger that `make` returns, in the first call and only if [`set`] was not called before.
+pub fn set_default(make: impl FnOnce() -> Option<(Logger, i32)>) {
+    if !IS_CHOSEN.swap(true, Ordering::Relaxed)
+        && let Some(logger) = make()
+    {
+        LOGGER.store(Some(Arc::new(logger)));
+    }
+}
+
 /// Sends messages up to this level to `logger`; `None` turns logging off.
 pub fn set(logger: Option<Logger>, level: i32) {
+    IS_CHOSEN.store(true, Ordering::Relaxed);
     LOGGER.store(logger.map(|logger| Arc::new((logger, level))));
 }
 

@@ -87,6 +87,7 @@ mod tests {
         cancelled_thread_ends_after_its_call = "cancel.c",
         process_may_exit_during_calls = "exit.c",
         library_unloaded_while_in_use_stays_mapped = "dlopen.c",
+        environment_chooses_log_without_logger = "environment_log.c",
         small_stack_is_sufficient = "stack.c",
         wall_clock_changes_have_no_effect = "clock.c",
         waiting_call_runs_wait_callback = "wait.c",

@@ -22,6 +22,12 @@ pub type rdc_log_fn =
 /// thread may call it. When the call returns, the previous logger may still be running on
 /// other threads.
 ///
+/// For a program that never calls this, the environment variable RDC_LOG chooses a level, and a
+/// file instead of standard error: RDC_LOG=error, warn, info or debug, or RDC_LOG=debug:FILE. It
+/// is read once, when the first client is created. Lines are appended to the file, which only its
+/// owner may read if it is new. A program that has more rights than its caller (setuid) ignores
+/// the variable.
+///
 /// # Safety
 /// fn may be called with arg until it has been replaced and all calls in progress have ended.
 #[unsafe(no_mangle)]

@@ -1,6 +1,7 @@
 //! ## Connecting
 
 use super::args::{bytes_arg, optional_text_arg, text_arg};
+use super::environment_log;
 use super::panic_boundary::{
     catch_panic, catch_panic_without_pthread_cancel, panic_error, return_reply,
 };
@@ -58,6 +59,7 @@ fn failed_client(message: &str) -> *mut rdc_client {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_create(url: *const c_char) -> *mut rdc_client {
     catch_panic_without_pthread_cancel(failed_client, || {
+        environment_log::install();
         // SAFETY: header rule 3.
         register(match unsafe { text_arg(url, "url") } {
             Ok(url) => Client::create(url),
@@ -74,6 +76,7 @@ pub unsafe extern "C" fn rdc_create(url: *const c_char) -> *mut rdc_client {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_create_with(options: *const rdc_options) -> *mut rdc_client {
     catch_panic_without_pthread_cancel(failed_client, || {
+        environment_log::install();
         // SAFETY: header rule 1: NULL, or made by rdc_options_new and not freed.
         register(match unsafe { options.as_ref() } {
             None => Client::failed(Error::invalid("options is NULL")),

@@ -6,6 +6,7 @@
 
 mod args;
 mod constants;
+mod environment_log;
 mod handle;
 mod panic_boundary;
 mod registry;

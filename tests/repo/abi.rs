@@ -40,7 +40,8 @@ const PREAMBLE: &str = "\
  *    by one thread at a time. Any number of threads may read a reply; one frees it.
  *
  * Every call that uses the network ends within its timeout. The library starts no threads,
- * installs no signal handlers and prints nothing. A forked child may go on using its handles.
+ * installs no signal handlers and prints nothing, unless the environment variable RDC_LOG asks for
+ * it: see rdc_set_logger(). A forked child may go on using its handles.
  *
  * If a thread is cancelled (pthread_cancel()) during a call, the call completes, and the
  * cancellation takes effect when it returns: at most one timeout later. Destructors of

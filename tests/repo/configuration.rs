@@ -53,6 +53,23 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
 ];
 
+const LOG: &str = "\n\
+## Log\n\
+\n\
+A program gets the messages of the library with `rdc_set_logger()`. For a program that never calls it, the environment\n\
+variable `RDC_LOG` does the same:\n\
+\n\
+| `RDC_LOG` | Meaning |\n\
+|---|---|\n\
+| not set, or empty | no messages |\n\
+| `error`, `warn`, `info`, `debug` | messages up to this level, on standard error |\n\
+| `debug:/var/log/app-redis.log` | the same, appended to a file; a new file is readable by its owner only |\n\
+\n\
+A line has the time in UTC, the process id, the level and the message, which contains no password and no value. It is\n\
+written in one call, so several processes may share a file. The variable is read once, when the first client is created.\n\
+A wrong level, or a file that cannot be opened, is one line on standard error. A program that has more rights than its\n\
+caller (setuid, setgid, capabilities) ignores the variable, so that its caller cannot choose a file that it writes.\n";
+
 fn rendered() -> String {
     let mut page = String::from(
         "<!-- Made by `RDC_BLESS=1 cargo test --test repo configuration` from src/config/table.rs. -->\n\
@@ -107,7 +124,7 @@ fn rendered() -> String {
     for (url, meaning) in EXAMPLES {
         writeln!(page, "| `{url}` | {meaning} |").unwrap();
     }
-    page
+    page + LOG
 }
 
 fn line(row: &OptionRow) -> String {

@@ -191,6 +191,11 @@ fn no_wall_clock_environment_thread_or_signal_handler() {
         "libc::atexit",
         "write_vectored",
     ];
-    let found = violations(|_, line| words.iter().any(|word| line.contains(word)));
+    // RDC_LOG is the one environment variable.
+    let reads_rdc_log = |name: &str| name == "ffi/environment_log.rs";
+    let found = violations(|name, line| {
+        let mut words = words.iter();
+        words.any(|word| line.contains(word) && !(reads_rdc_log(name) && word.contains("env")))
+    });
     assert!(found.is_empty(), "{found:#?}");
 }
