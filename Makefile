@@ -7,6 +7,7 @@ CXX    ?= c++
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+BINDIR ?= $(PREFIX)/bin
 DESTDIR ?=
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
@@ -31,17 +32,18 @@ STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
 .PHONY: build help demo test test-c asan tsan soak chaos gates test-go test-ruby test-python test-node test-examples bench bench-loops bench-bindings bench-node header lint
-.PHONY: node-package check unit scripted fuzz leaks wheel gem npm stage install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench
+.PHONY: rdc node-package check unit scripted fuzz leaks wheel gem npm stage install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench
 
-build: ## build the shared and the static library in target/release
+build: ## build the shared and the static library and the tool rdc in target/release
 	$(CARGO) build --release --lib
+	@$(MAKE) --no-print-directory rdc
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
-demo: setup-demo stage ## start a cluster of six nodes, run the C example, stop the cluster
+demo: setup-demo stage ## start a cluster of six nodes, run the C example and rdc topology, stop the cluster
 	$(CC) $(C_FLAGS) examples-c/readonly.c -o $(TARGET)/demo -L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lrediscluster
-	$(IN_CLUSTER) $(TARGET)/demo
+	$(IN_CLUSTER) sh -ec '$(TARGET)/demo; $(BUILD)/rdc topology'
 
 test: setup-test check build ## run all tests: Rust, C, installation, Go, Ruby, Python, Node, examples (installs missing tools)
 	CARGO_TARGET_DIR=$(TARGET) CARGO=$(CARGO) tools/test.sh
@@ -207,7 +209,7 @@ lint: check ## run check, and check the other workspaces, a build without defaul
 	$(CARGO) clippy --lib --no-default-features -- -D warnings
 	$(CARGO) fmt --manifest-path bench/Cargo.toml --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
-	set -e; for file in examples-c/*.c tests/c/*.c tests/c/gates/*.c; do $(CC) $(C_FLAGS) -fsyntax-only "$$file"; done
+	set -e; for file in examples-c/*.c tests/c/*.c tests/c/gates/*.c $(RDC_SOURCES); do $(CC) $(C_FLAGS) -fsyntax-only "$$file"; done
 	set -e; for file in examples-c/*.cpp tests/c/*.cpp; do $(CXX) $(CXX_FLAGS) -fsyntax-only "$$file"; done
 	! command -v clang-tidy >/dev/null || clang-tidy --quiet examples-c/*.cpp tests/c/*.cpp -- $(CXX_FLAGS)
 
@@ -218,10 +220,18 @@ setup-demo setup-node setup-bench-node setup-test setup-bench: setup-%:
 $(BUILD)/%:
 	$(CARGO) build --release --lib
 
-stage: build
-	@$(MAKE) --no-print-directory -s install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib INCLUDEDIR=$(STAGE)/include
+# The tool contains the static library, so that it runs wherever it is copied to.
+RDC_SOURCES := $(wildcard tools/rdc/*.c tools/rdc/doctor/*.c)
 
-install: $(BUILD)/$(SO) $(BUILD)/librediscluster.a ## install into $(DESTDIR)$(PREFIX); see also LIBDIR and INCLUDEDIR
+rdc: $(BUILD)/rdc ## build the tool rdc, which looks into a cluster, in target/release
+
+$(BUILD)/rdc: $(RDC_SOURCES) $(wildcard tools/rdc/*.h tools/rdc/doctor/*.h) include/rediscluster.h $(BUILD)/librediscluster.a
+	$(CC) $(C_FLAGS) -O2 -pthread -s -Wl,--gc-sections $(RDC_SOURCES) $(BUILD)/librediscluster.a $(STATIC_LIBS) -o $@
+
+stage: build
+	@$(MAKE) --no-print-directory -s install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib INCLUDEDIR=$(STAGE)/include BINDIR=$(STAGE)/bin
+
+install: $(BUILD)/$(SO) $(BUILD)/librediscluster.a $(BUILD)/rdc ## install into $(DESTDIR)$(PREFIX); see also LIBDIR and INCLUDEDIR
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
 	install -m 755 $(BUILD)/$(SO) $(DESTDIR)$(LIBDIR)/$(SO).$(VERSION)
 	ln -sf $(SO).$(VERSION) $(DESTDIR)$(LIBDIR)/$(SO).$(MAJOR)
@@ -232,11 +242,13 @@ install: $(BUILD)/$(SO) $(BUILD)/librediscluster.a ## install into $(DESTDIR)$(P
 	    -e 's|@VERSION@|$(VERSION)|' -e 's|@STATIC_LIBS@|$(STATIC_LIBS)|' dist/rediscluster.pc.in \
 	    > $(DESTDIR)$(LIBDIR)/pkgconfig/rediscluster.pc
 	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/rediscluster.pc
+	install -d $(DESTDIR)$(BINDIR)
+	install -m 755 $(BUILD)/rdc $(DESTDIR)$(BINDIR)/
 
 uninstall: ## remove the installed files
 	rm -f $(DESTDIR)$(LIBDIR)/$(SO) $(DESTDIR)$(LIBDIR)/$(SO).$(MAJOR) $(DESTDIR)$(LIBDIR)/$(SO).$(VERSION)
 	rm -f $(DESTDIR)$(LIBDIR)/librediscluster.a $(DESTDIR)$(LIBDIR)/pkgconfig/rediscluster.pc
-	rm -f $(HEADERS:%=$(DESTDIR)$(INCLUDEDIR)/%)
+	rm -f $(HEADERS:%=$(DESTDIR)$(INCLUDEDIR)/%) $(DESTDIR)$(BINDIR)/rdc
 
 clean: ## remove all build results
 	$(CARGO) clean

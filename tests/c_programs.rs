@@ -183,7 +183,14 @@ fn programs_in_documentation_compile_and_run() {
 fn make(verb: &str, root: &Path) {
     let mut make = Command::new("make");
     // The flags of a make that runs these tests must not reach the tested make.
-    for inherited in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "LIBDIR", "INCLUDEDIR"] {
+    for inherited in [
+        "MAKEFLAGS",
+        "MFLAGS",
+        "MAKELEVEL",
+        "LIBDIR",
+        "INCLUDEDIR",
+        "BINDIR",
+    ] {
         make.env_remove(inherited);
     }
     succeed(
@@ -246,6 +253,9 @@ fn installed_library_is_found_by_pkg_config_and_uninstalled() {
         run(&program, if name == "shared" { &loader } else { &[] });
         fs::remove_file(&program).expect("the program");
     }
+
+    let version = succeed(Command::new(root.join("usr/bin/rdc")).arg("version"));
+    assert_eq!(version, format!("rdc {}\n", env!("CARGO_PKG_VERSION")));
 
     make("uninstall", &root);
     assert_eq!(files_below(&root), [] as [PathBuf; 0], "left behind");

@@ -7,7 +7,7 @@ set -u -o pipefail
 target=${CARGO_TARGET_DIR:-target}
 cargo=${CARGO:-cargo}
 # Targets, or modules of targets, whose tests measure time.
-clock_bound="clusters partition replicas
+clock_bound="clusters partition rdc replicas
     cluster::authentication cluster::blocking cluster::handles cluster::scan cluster::shards cluster::transactions
     faults::at_most_once faults::backoff_limits faults::interrupts faults::connection_loss faults::deadlines
     faults::early_send faults::failover faults::isolation faults::node_loss faults::reply_matching faults::reshard
