@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub enum Tls {}
 
 #[derive(Debug, Default)]
-pub struct TlsSessions;
+pub struct TlsSessions {}
 
 impl Tls {
     pub fn load(config: &Arc<Config>) -> Result<Option<Tls>> {
