@@ -32,7 +32,7 @@ STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
 .PHONY: build help demo test test-c asan tsan soak chaos gates test-go test-ruby test-python test-node test-examples bench bench-loops bench-bindings bench-node header lint
-.PHONY: rdc node-package check unit scripted fuzz leaks wheel gem npm stage install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench
+.PHONY: rdc python-extension node-package check unit scripted fuzz leaks wheel gem npm stage install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench
 
 build: ## build the shared and the static library and the tool rdc in target/release
 	$(CARGO) build --release --lib
@@ -85,8 +85,18 @@ test-ruby: stage
 	cd bindings/ruby && $(IN_CLUSTER) \
 		ruby -w -Ilib -Itest -e 'Dir["test/*_test.rb"].sort.each { |file| require File.expand_path(file) }'
 
-test-python: setup-test stage
+# The C extension of the Python package, for its tests; `make wheel` builds another one.
+PYTHON_EXTENSION := $(TARGET)/python/rediscluster/_extension.abi3.so
+
+python-extension: setup-test
+	cd bindings/python && RDC_PYTHON_EXTENSION=yes $(TARGET)/venv/bin/python setup.py -q build_ext --force \
+		--build-temp $(TARGET)/python/build --build-lib $(TARGET)/python
+
+test-python: export RDC_PYTHON_EXTENSION := $(PYTHON_EXTENSION)
+test-python: stage python-extension
 	cd bindings/python && PYTHONPATH=. $(IN_CLUSTER) $(TARGET)/venv/bin/python -W error -m pytest -q
+	cd bindings/python && RDC_PYTHON_EXTENSION=no PYTHONPATH=. $(IN_CLUSTER) \
+		$(TARGET)/venv/bin/python -W error -m pytest -q
 	cd bindings/python && PYTHONPATH=.:$(TARGET)/venv/old $(IN_CLUSTER) \
 		$(TARGET)/venv/bin/python -W error -m pytest -q \
 		tests/test_client.py tests/test_options.py tests/test_pipeline.py \
@@ -129,7 +139,8 @@ fuzz: ## run the coverage-guided fuzzer on each parser for FUZZ_SECONDS (60)
 leaks: export PKG_CONFIG_PATH := $(STAGE)/lib/pkgconfig
 leaks: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)
 leaks: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
-leaks: setup-test stage node-package ## check Go, Ruby, Python and Node for leaks over many calls, and the C examples under valgrind
+leaks: export RDC_PYTHON_EXTENSION := $(PYTHON_EXTENSION)
+leaks: setup-test stage node-package python-extension ## check Go, Ruby, Python and Node for leaks over many calls, and the C examples under valgrind
 	$(CARGO) test --test c_programs examples
 	cd bindings/go && $(IN_CLUSTER) go test -count=1 -v -run 'Memory|Bounded' ./...
 	cd bindings/ruby && $(IN_CLUSTER) ruby -w -Ilib -Itest -r./test/process_test.rb test/fiber_test.rb -n /memory/
@@ -164,7 +175,8 @@ BENCH = CARGO_TARGET_DIR=$(TARGET)/bench PYTHONPATH=bindings/python RDC_LIBRARY=
 	$(CARGO) run -q --release --manifest-path bench/Cargo.toml --bin bench --
 
 bench: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
-bench: setup-bench setup-test stage ## compare with other clients, and write docs/benchmarks (QUICK=1: 2 minutes instead of 8)
+bench: export RDC_PYTHON_EXTENSION := $(PYTHON_EXTENSION)
+bench: setup-bench setup-test stage python-extension ## compare with other clients, and write docs/benchmarks (QUICK=1: 2 minutes instead of 8)
 	bench/peers.sh $(TARGET)/bench/peers
 	CARGO_TARGET_DIR=$(TARGET)/bench $(CARGO) build -q --release --manifest-path bench/Cargo.toml
 	$(BENCH) $(if $(QUICK),--quick) . $(STAGE)/lib/$(SO) $(TARGET)/bench/peers
@@ -172,7 +184,8 @@ bench: setup-bench setup-test stage ## compare with other clients, and write doc
 
 bench-loops: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
 bench-loops: export PYTHONPATH := bindings/python
-bench-loops: setup-bench setup-test stage ## compare queues with other clients for event loops, and write docs/benchmarks/event-loops.md
+bench-loops: export RDC_PYTHON_EXTENSION := $(PYTHON_EXTENSION)
+bench-loops: setup-bench setup-test stage python-extension ## compare queues with other clients for event loops, and write docs/benchmarks/event-loops.md
 	bench/peers.sh $(TARGET)/bench/peers
 	CARGO_TARGET_DIR=$(TARGET)/bench $(CARGO) run -q --release --manifest-path bench/Cargo.toml --bin event-loops -- \
 		. $(STAGE)/lib/$(SO) $(TARGET)/bench/peers $(if $(QUICK),5)
@@ -180,7 +193,8 @@ bench-loops: setup-bench setup-test stage ## compare queues with other clients f
 bench-bindings: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
 bench-bindings: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)
 bench-bindings: export PKG_CONFIG_PATH := $(STAGE)/lib/pkgconfig
-bench-bindings: setup-bench setup-test stage ## compare the bindings with other clients, and write docs/benchmarks/bindings.md
+bench-bindings: export RDC_PYTHON_EXTENSION := $(PYTHON_EXTENSION)
+bench-bindings: setup-bench setup-test stage python-extension ## compare the bindings with other clients, and write docs/benchmarks/bindings.md
 	cd bindings/go/bench && go build -o $(TARGET)/bench/go-clients .
 	test -d $(TARGET)/bench/hiredis || $(TARGET)/venv/bin/pip install -q --no-deps --target $(TARGET)/bench/hiredis hiredis==$(HIREDIS)
 	$(IN_CLUSTER) $(TARGET)/venv/bin/python bindings/bench/table.py \

@@ -48,7 +48,8 @@ find_missing() {
     esac
     case $purpose in bench | test)
         want python3 have python3
-        want python3-venv python3 -c 'import ensurepip, venv' ;;
+        want python3-venv python3 -c 'import ensurepip, venv'
+        want python3-dev test -e "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))' 2>/dev/null)/Python.h" ;;
     esac
     case $purpose in node | bench-node | bench | test)
         want nodejs node_is_new_enough

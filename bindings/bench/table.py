@@ -51,6 +51,45 @@ def from_json(output: list[str], language: str) -> list[dict]:
     ]
 
 
+OPERATIONS = {
+    "get": "GET",
+    "pipeline": "GET in a pipeline of 1000",
+    "lrange": "LRANGE of 10,000",
+    "hgetall": "HGETALL of 10,000 fields",
+}
+
+
+def instructions(python: str, hiredis: str) -> dict[str, dict[str, float]]:
+    """The instructions of operations of the Python package and of redis-py, by variant."""
+
+    def measured(*client: str, path: str = ".", **environment: str) -> dict[str, float]:
+        command = (python, "tests/cost_workload.py", "measure", *client)
+        (line,) = lines(*command, folder="python", PYTHONPATH=path, **environment)
+        return json.loads(line)
+
+    return {
+        "with the C extension": measured(),
+        "without it": measured(RDC_PYTHON_EXTENSION="no"),
+        "redis-py with hiredis": measured("redis-py", path=f".:{hiredis}"),
+    }
+
+
+def instructions_table(found: dict[str, dict[str, float]]) -> str:
+    text = f"""
+## Instructions of the Python package
+
+Instructions of the client process in user space for one operation, counted by callgrind with CPython
+{sys.version_info[0]}.{sys.version_info[1]}. Keys have 11 bytes, values 16. The figures contain the interpreter's own for
+the loop and for the calls. Lower is better; `tests/test_cost.py` of the package limits the first column.
+
+| | {" | ".join(found)} |
+|---|--:|--:|--:|
+"""
+    for name, title in OPERATIONS.items():
+        text += f"| {title} | {' | '.join(f'{each[name]:,.0f}' for each in found.values())} |\n"
+    return text
+
+
 def page(rows: list[dict], load: float) -> str:
     text = """# The bindings compared with other clients of their languages
 
@@ -84,7 +123,7 @@ def main(python: str, hiredis: str, go_bench: str, rounds: int) -> None:
     rows += from_json(
         lines("ruby", "-W0", "-Ilib", "bench.rb", rounds, "--json", folder="ruby"), "Ruby"
     )
-    PAGE.write_text(page(rows, load))
+    PAGE.write_text(page(rows, load) + instructions_table(instructions(python, hiredis)))
     print(PAGE.read_text())
     for row in rows:
         if not row["peer"].endswith("(its own parser)"):

@@ -1,16 +1,54 @@
-"""Includes the shared library in the wheel, which is for one platform and any Python version."""
+"""Includes the shared library in the wheel, which is for one platform and any Python version, and the
+C extension where a compiler is there."""
 
 import os
 import shutil
 import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
-from setuptools import Distribution, setup
+from setuptools import Distribution, Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).resolve().parent
-BUILT = HERE.parent.parent / "target" / "release" / "librediscluster.so"
+ROOT = HERE.parent.parent
+BUILT = ROOT / "target" / "release" / "librediscluster.so"
+HEADER = ROOT / "include" / "rediscluster.h"
+SOURCES = ("module", "call", "names", "arguments", "reply", "commands", "queue")
+# The first version of the stable ABI that has all that the extension needs.
+STABLE_ABI = (3, 10)
+
+
+def extensions():
+    """The C extension. Other interpreters, and those without the GIL, have no stable ABI: there, the
+    package works without it."""
+    without_gil = sysconfig.get_config_var("Py_GIL_DISABLED")
+    if sys.version_info < STABLE_ABI or sys.implementation.name != "cpython" or without_gil:
+        return []
+    flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden"]
+    is_required = os.environ.get("RDC_PYTHON_EXTENSION") == "yes"
+    if is_required:
+        flags.append("-Werror")
+    version = f"0x{STABLE_ABI[0]:02X}{STABLE_ABI[1]:02X}0000"
+    return [
+        Extension(
+            "rediscluster._extension",
+            [f"src/{name}.c" for name in SOURCES],
+            depends=["src/extension.h"],
+            # The header is in the repository's folder, and beside the sources of an sdist.
+            include_dirs=["src", str(HEADER.parent)],
+            define_macros=[("Py_LIMITED_API", version)],
+            extra_compile_args=flags,
+            extra_link_args=["-s"],
+            py_limited_api=True,
+            # Without a compiler or Python's headers, the wheel has no extension; with "yes", the build
+            # fails.
+            optional=not is_required,
+        )
+    ]
 
 
 class BuildPyWithLibrary(build_py):
@@ -28,6 +66,12 @@ class BuildPyWithLibrary(build_py):
             subprocess.run(["strip", "--strip-debug", copy], check=True)
 
 
+class SdistWithHeader(sdist):
+    def make_release_tree(self, base_dir, files):
+        super().make_release_tree(base_dir, files)
+        shutil.copyfile(HEADER, Path(base_dir) / "src" / HEADER.name)
+
+
 class PlatformDistribution(Distribution):
     def has_ext_modules(self):
         return True
@@ -35,10 +79,16 @@ class PlatformDistribution(Distribution):
 
 class AnyPythonWheel(bdist_wheel):
     def get_tag(self):
+        # An interpreter that cannot load the extension does without it.
         return ("py3", "none", super().get_tag()[2])
 
 
 setup(
     distclass=PlatformDistribution,
-    cmdclass={"build_py": BuildPyWithLibrary, "bdist_wheel": AnyPythonWheel},
+    ext_modules=extensions(),
+    cmdclass={
+        "build_py": BuildPyWithLibrary,
+        "bdist_wheel": AnyPythonWheel,
+        "sdist": SdistWithHeader,
+    },
 )

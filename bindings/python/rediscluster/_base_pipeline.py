@@ -9,9 +9,12 @@ from typing import Any, TypeVar
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
 from . import _convert
-from ._commands import DEFAULT_TARGETS, Commands, for_callback
+from ._commands import DEFAULT_TARGETS, Commands
+from ._dispatch import PipelineDispatcher
+from ._dispatch_python import for_callback
 from ._handle import Handle
-from ._native import RDC_ERROR, RDC_NIL, lib
+from ._load_extension import extension
+from ._native import RDC_ERROR, RDC_NIL, ffi, lib
 from .exceptions import RedisError, WatchError
 
 Self = TypeVar("Self", bound="BasePipeline")
@@ -36,8 +39,18 @@ def pause_before(attempt: int) -> float | None:
     return None if attempt >= _ATTEMPTS else _PAUSE * (attempt - 1)
 
 
-class BasePipeline(Commands):
-    """The commands of a pipeline in RESP, and the conversion of the replies."""
+class BasePipeline(PipelineDispatcher, Commands):  # type: ignore[misc]
+    """The commands of a pipeline, and the conversion of the replies.
+
+    The C extension appends commands to the library's pipeline at once. Without it, and while keys
+    are watched, they are encoded in ``_wire`` and sent in one buffer.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "execute_command" in vars(cls):
+            # That of the C extension does not call execute_command().
+            cls.get = Commands.get  # type: ignore[method-assign]
 
     def __init__(self, client: Handle, transaction: bool) -> None:
         self._client = client
@@ -45,13 +58,30 @@ class BasePipeline(Commands):
         self._encoding, self._decode = client._encoding, client._decode
         self.response_callbacks = client.response_callbacks
         self._wire: list[bytes] = []
-        self._commands: list[Command] = []
+        self._commands = []
+        # How many of these have their response already, because they have no keys.
+        self._answered = 0
+        # The library's pipeline.
+        self._native: Any = None
+        self._address = 0
         # A handle with a dedicated connection, while keys are watched.
         self._pin: Any = None
         self._multi = False
 
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Appends a command. Between watch() and multi(), runs it at once instead."""
+    def _open(self, handle: Any) -> None:
+        """Makes the library's pipeline, which is executed with the options of this handle."""
+        self._native = ffi.gc(lib.rdc_pipeline_new(handle), lib.rdc_pipeline_free)
+        self._clear()
+
+    def _clear(self) -> None:
+        """Removes all commands. From now on, the C extension appends to the library's pipeline."""
+        self._wire, self._commands, self._answered = [], [], 0
+        if self._native is not None and extension is not None:
+            lib.rdc_pipeline_clear(self._native)
+            self._address = int(ffi.cast("uintptr_t", self._native))
+
+    def _append(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Appends a command that the C extension does not append to the library's pipeline."""
         if "target_nodes" in options:
             raise RedisError(
                 "target_nodes is not supported in a pipeline, which routes each command by itself: "
@@ -59,13 +89,15 @@ class BasePipeline(Commands):
             )
         if self._pin is not None and not self._multi:
             return self._run_watching(args, options)
-        if EMPTY_RESPONSE not in options:
+        if EMPTY_RESPONSE in options:
+            self._answered += 1
+        else:
             self._wire.append(_convert.encode(args, *self._encoding))
         self._commands.append((args[0], options))
         return self
 
     # The name of this method in redis-py.
-    pipeline_execute_command = execute_command
+    pipeline_execute_command = PipelineDispatcher.execute_command
 
     def mset_nonatomic(self: Self, mapping: Mapping[Any, Any]) -> Self:
         """Appends one SET per pair."""
@@ -82,8 +114,10 @@ class BasePipeline(Commands):
         those of all commands: one without keys has its response, and is not sent."""
         wire, commands = self._wire, self._commands
         self._wire, self._commands = [], []
+        # While the pipeline is executed, no thread appends to the library's one.
+        self._address = 0
         sent = commands
-        if len(wire) != len(commands):
+        if self._answered:
             sent = [each for each in commands if EMPTY_RESPONSE not in each[1]]
         return wire, sent, commands
 
@@ -100,35 +134,26 @@ class BasePipeline(Commands):
             for _, options in all_commands
         ]
 
-    def _apply_callbacks(self, responses: list[Any], commands: list[Command], strict: bool) -> None:
-        """Converts the responses in place. A response that cannot be converted becomes the
-        exception, so that the others are not lost."""
-        callbacks: dict[Any, Any] = {}
-        for i, response in enumerate(responses):
-            name, options = commands[i]
-            if isinstance(response, Exception):
-                if strict:
-                    raise response
-                continue
-            # Most pipelines repeat one command, and a lookup in redis-py's table is slow.
-            if name in callbacks:
-                callback = callbacks[name]
+    def _convert_response(
+        self, responses: list[Any], i: int, command: Command, callback: Any, strict: bool
+    ) -> None:
+        """Converts a response in place. One that cannot be converted becomes the exception, so that
+        the others are not lost. If ``strict``, an exception is raised."""
+        response, (name, options) = responses[i], command
+        if isinstance(response, Exception):
+            if strict:
+                raise response
+            return
+        extra = for_callback(options) if options else {}
+        try:
+            if name in DEFAULT_TARGETS and isinstance(response, dict):
+                responses[i] = {node: callback(value, **extra) for node, value in response.items()}
             else:
-                callback = callbacks[name] = self.response_callbacks.get(name)
-            if callback is None:
-                continue
-            extra = for_callback(options) if options else {}
-            try:
-                if name in DEFAULT_TARGETS and isinstance(response, dict):
-                    responses[i] = {
-                        node: callback(value, **extra) for node, value in response.items()
-                    }
-                else:
-                    responses[i] = callback(response, **extra)
-            except Exception as exception:
-                if strict:
-                    raise
-                responses[i] = exception
+                responses[i] = callback(response, **extra)
+        except Exception as exception:
+            if strict:
+                raise
+            responses[i] = exception
 
     def _read_exec(self, reply: Any, commands: list[Command]) -> Any:
         """The responses of EXEC. An error is returned and not raised."""
@@ -142,7 +167,8 @@ class BasePipeline(Commands):
     def _read(self, reply: Any, commands: list[Command]) -> list[Any]:
         if self._decode is None or not any(NEVER_DECODE in options for _, options in commands):
             try:
-                return _convert.elements(reply, lib.rdc_reply_len(reply), self._decode)
+                responses: list[Any] = _convert.read(reply, self._decode)
+                return responses
             except (ValueError, LookupError):
                 pass  # a text that cannot be decoded: convert each response by itself
         decoders = (None if NEVER_DECODE in options else self._decode for _, options in commands)

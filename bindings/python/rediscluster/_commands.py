@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import redis
-from redis.client import EMPTY_RESPONSE, NEVER_DECODE
+from redis.client import EMPTY_RESPONSE
 from redis.cluster import RedisCluster as Model
 from redis.commands import CoreCommands, RedisModuleCommands
 from redis.commands.cluster import ClusterManagementCommands
 from redis.exceptions import DataError
+
+from ._convert import pairs
 
 # Targets of commands that redis-py sends elsewhere than the library does by default: to one node
 # instead of several; SCAN to every primary, with a cursor for each, instead of to one node.
@@ -82,6 +84,8 @@ def response_callbacks(protocol: int) -> Callbacks:
         model = redis.Redis(protocol=protocol)
     table: Any = model.response_callbacks
     table.update(Model.CLUSTER_COMMANDS_RESPONSE_CALLBACKS)
+    if protocol == 2:
+        table["HGETALL"] = pairs
     return table
 
 
@@ -97,11 +101,6 @@ def _by_node(_: str, responses: dict[str, Any], **__: Any) -> dict[str, Any]:
     return responses
 
 
-def for_callback(options: dict[str, Any]) -> dict[str, Any]:
-    """The options for the conversion of a response. "keys" is for redis-py's client-side cache."""
-    return {k: v for k, v in options.items() if k not in (EMPTY_RESPONSE, NEVER_DECODE, "keys")}
-
-
 class CommandArguments:
     """The methods whose arguments differ from those of redis-py's mix-ins, which follow in the order
     of base classes and have what is called here. Each method returns what execute_command() returns,
@@ -114,6 +113,12 @@ class CommandArguments:
 
     def get_connection_kwargs(self) -> dict[str, Any]:
         raise NotImplementedError
+
+    def set(self, name: Any, value: Any, *args: Any, **options: Any) -> Any:
+        """redis-py's method, without its checks where there is no option."""
+        if args or options:
+            return super().set(name, value, *args, **options)  # type: ignore[misc]
+        return self.execute_command("SET", name, value)
 
     # Without keys these return what redis-py's RedisCluster returns, and nothing is sent. redis-py
     # itself marks mget([]) in this way.

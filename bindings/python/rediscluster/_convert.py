@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Optional
 
 from . import _native
+from ._load_extension import extension
 from ._native import ffi, lib
 from .exceptions import DataError, error
 
@@ -32,7 +33,7 @@ def text_decoder(encoding: str, errors: str) -> Callable[[bytes], str]:
 # ---- Arguments -----------------------------------------------------------------------------------
 
 
-def _bad_argument(value: object) -> DataError:
+def bad_argument(value: object) -> DataError:
     return DataError(
         f"Invalid input of type: '{type(value).__name__}'. "
         "Convert to a bytes, string, int or float first."
@@ -46,12 +47,12 @@ def argument(value: Any, encoding: str, errors: str) -> bytes:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     if isinstance(value, bool):
-        raise _bad_argument(value)
+        raise bad_argument(value)
     if isinstance(value, int):
         return b"%d" % value
     if isinstance(value, float):
         return repr(value).encode()
-    raise _bad_argument(value)
+    raise bad_argument(value)
 
 
 def _split_name(name: Any, encoding: str, errors: str) -> list[bytes]:
@@ -117,6 +118,8 @@ _free_pairs: list[tuple[Any, Any]] = []
 
 def read(reply: Any, decode: Decode) -> Any:
     """The value of a reply. An error is returned and not raised: it may be an element."""
+    if extension is not None:
+        return extension.read(int(ffi.cast("uintptr_t", reply)), decode)
     try:
         pair = _free_pairs.pop()
     except IndexError:
@@ -195,6 +198,12 @@ def elements(reply: Any, count: int, decode: Decode) -> list[Any]:
             inner = lib.rdc_reply_at(reply, i)
         values.append(_value(inner, kind, at[i], number[i], decode))
     return values
+
+
+def pairs(response: Any) -> dict[Any, Any]:
+    """The dict of an array of keys and values: redis-py's callback of HGETALL. The C extension makes
+    such a dict without the array."""
+    return dict(zip(response[::2], response[1::2])) if response else {}
 
 
 def per_node(reply: Any, decode: Decode) -> Any:

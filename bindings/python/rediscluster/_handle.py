@@ -14,10 +14,10 @@ from ._cluster_view import ClusterView
 from ._commands import (
     DEFAULT_TARGETS,
     PER_NODE_TARGETS,
-    for_callback,
     merge_callbacks,
     response_callbacks,
 )
+from ._dispatch_python import for_callback
 from ._native import ffi, lib
 from .exceptions import (
     DataError,
@@ -135,6 +135,7 @@ class Handle(ClusterView):
     def _attach(self, handle: Any) -> None:
         """Attaches a handle of the library to this client, which closes it."""
         self._handle = ffi.gc(handle, lib.rdc_close)
+        self._address = int(ffi.cast("uintptr_t", handle))
         c_message = lib.rdc_client_error(handle)
         if c_message != ffi.NULL:
             message = ffi.string(c_message).decode("utf-8", "replace")
@@ -162,9 +163,15 @@ class Handle(ClusterView):
         """A client on the same handle, whose conversions may be set separately."""
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
+        # With the C extension, these are not in the dict.
+        copy._encoding, copy._decode = self._encoding, self._decode
+        copy._default_targets, copy._address = self._default_targets, self._address
         copy.response_callbacks = self.response_callbacks.copy()
         copy.result_callbacks = self.result_callbacks.copy()
         return copy
+
+    def __copy__(self: Self) -> Self:
+        return self._copy()
 
     def set_credentials(self, username: str | None, password: str | None) -> None:
         """Replaces the credentials of all clients of the cluster, without I/O. Connections that are

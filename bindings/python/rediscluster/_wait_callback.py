@@ -19,6 +19,7 @@ from collections.abc import Callable
 from signal import SIG_BLOCK, pthread_sigmask
 from typing import Any
 
+from ._load_extension import extension
 from ._native import ffi, lib
 
 # Whether install() has nothing to do any more.
@@ -48,14 +49,24 @@ def install() -> None:
     if threading.current_thread() is threading.main_thread():
         lib.rdc_set_wait_callback(_callback, ffi.NULL)
         installed = True
+        if extension is not None:
+            extension.wait_callback_installed()
+
+
+def take_pending() -> BaseException | None:
+    """In the main thread, removes and returns the exception of a handler; in others, None."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    exception = pending[-1]
+    pending.clear()
+    return exception
 
 
 def raise_pending(free: Callable[[Any], Any], handle: Any) -> None:
     """In the main thread, frees the result of the call and raises the exception of a handler."""
-    if threading.current_thread() is threading.main_thread():
+    exception = take_pending()
+    if exception is not None:
         free(handle)
-        exception = pending[-1]
-        pending.clear()
         raise exception
 
 

@@ -11,6 +11,7 @@ from redis.lock import Lock
 
 from . import _convert, _options, _wait_callback
 from ._commands import LIBRARY_ROUTED, Commands
+from ._dispatch import ClientDispatcher
 from ._handle import Handle, connect
 from ._native import lib
 from .exceptions import WatchError
@@ -19,7 +20,7 @@ from .pipeline import ClusterPipeline, may_begin_again
 Self = TypeVar("Self", bound="RedisCluster")
 
 
-class RedisCluster(Handle, Commands):  # type: ignore[misc]
+class RedisCluster(ClientDispatcher, Handle, Commands):  # type: ignore[misc]
     """A Redis or Valkey Cluster or a single server, for any number of threads at once."""
 
     def _connect(self, chosen: dict[str, Any], address_remap: Any) -> None:
@@ -51,29 +52,8 @@ class RedisCluster(Handle, Commands):  # type: ignore[misc]
 
     # ---- Commands --------------------------------------------------------------------------------
 
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Runs any command. ``target_nodes`` sets the target: "primaries", "replicas", "all",
-        "random", "slot:N", "key:K", "host:port", a ClusterNode, or several of these."""
-        if options or args[0] in self._default_targets:
-            return self._execute(args, options)
-        # The short path of most commands. (A KeyboardInterrupt that is raised between the return of
-        # the call and the next statement leaks the reply.)
-        if not _wait_callback.installed:
-            _wait_callback.install()
-        wire = _convert.encode(args, *self._encoding)
-        reply = lib.rdc_command_resp(self._handle, wire, len(wire))
-        if _wait_callback.pending:
-            _wait_callback.raise_pending(lib.rdc_reply_free, reply)
-        try:
-            value = _convert.read(reply, self._decode)
-        finally:
-            lib.rdc_reply_free(reply)
-        if isinstance(value, Exception):
-            raise value
-        callback = self.response_callbacks.get(args[0])
-        return value if callback is None else callback(value)
-
     def _execute(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Runs a command with a target, or whose response is not decoded or not received."""
         if not _wait_callback.installed:
             _wait_callback.install()
         name = args[0]

@@ -28,7 +28,7 @@ class ClusterPipeline(BasePipeline):
 
     def __init__(self, client: RedisCluster, transaction: bool) -> None:
         super().__init__(client, transaction)
-        self._handle = ffi.gc(lib.rdc_pipeline_new(client._handle), lib.rdc_pipeline_free)
+        self._open(client._handle)
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         """Sends all commands and returns their responses. Raises the first error among them; with
@@ -44,7 +44,7 @@ class ClusterPipeline(BasePipeline):
                     if self._transaction
                     else lib.rdc_pipeline_execute
                 )
-                responses = _send(self._handle, wire, run, lambda r: self._read(r, sent))
+                responses = _send(self._native, wire, run, lambda r: self._read(r, sent))
         finally:
             self.reset()
         return self._responses(responses, sent, commands, raise_on_error)
@@ -71,6 +71,7 @@ class ClusterPipeline(BasePipeline):
 
     def _first_watch(self, wire: bytes, name: Any) -> Any:
         key = _convert.argument(name, *self._encoding)
+        self._address = 0
         self._pin = ffi.gc(lib.rdc_pin(self._client._handle, key, len(key)), lib.rdc_close)
         try:
             return self._run_now(wire, "WATCH", {})
@@ -125,7 +126,7 @@ class ClusterPipeline(BasePipeline):
             pipeline,
             wire,
             lib.rdc_pipeline_execute,
-            lambda r: _convert.elements(r, len(wire), None),
+            lambda r: _convert.read(r, None),
         ):
             if isinstance(response, Exception):
                 raise response
@@ -134,9 +135,8 @@ class ClusterPipeline(BasePipeline):
 
     def reset(self) -> None:  # type: ignore[override]
         """Forgets all commands and all watched keys."""
-        self._wire, self._commands = [], []
-        self._multi = False
         self._drop_pin()
+        self._clear()
 
     close = reset
     discard = reset

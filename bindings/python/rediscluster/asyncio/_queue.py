@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import _convert
 from .._convert import Decode
+from .._load_extension import extension
 from .._native import ffi, lib
 from ..exceptions import error
 
@@ -34,7 +35,7 @@ class Queue:
     or by close().
     """
 
-    __slots__ = ("__weakref__", "_descriptor", "_loop", "_native", "_tag", "_waiting")
+    __slots__ = ("__weakref__", "_address", "_descriptor", "_loop", "_native", "_tag", "_waiting")
 
     def __init__(self, handle: Any, loop: AbstractEventLoop) -> None:
         self._native = ffi.gc(lib.rdc_queue_new(handle), lib.rdc_queue_free)
@@ -46,6 +47,7 @@ class Queue:
         self._descriptor = lib.rdc_queue_fd(self._native)
         if self._descriptor < 0:
             raise self._error()
+        self._address = int(ffi.cast("uintptr_t", self._native))
         loop.add_reader(self._descriptor, self.run)
 
     def _error(self) -> Any:
@@ -59,13 +61,21 @@ class Queue:
 
     # ---- Commands --------------------------------------------------------------------------------
 
-    async def command(self, wire: bytes, read: Read, decode: Decode) -> Any:
-        """Runs a command that is encoded as RESP. An error is returned and not raised. If the task
-        is cancelled, so is the command."""
+    async def command(
+        self, command: Any, read: Read, decode: Decode, encoding: tuple[str, str] | None = None
+    ) -> Any:
+        """Runs a command: bytes in RESP, or a tuple of arguments and the encoding of their texts. An
+        error is returned and not raised. If the task is cancelled, so is the command."""
         tag = _next_tag()
+        if encoding is None:
+            lib.rdc_queue_resp(self._native, tag, command, len(command))
+        elif extension is not None:
+            extension.queue_submit(self._address, tag, command, _unless_utf8(encoding))
+        else:
+            wire = _convert.encode(command, *encoding)
+            lib.rdc_queue_resp(self._native, tag, wire, len(wire))
         future = self._loop.create_future()
         self._waiting[tag] = (future, read, decode)
-        lib.rdc_queue_resp(self._native, tag, wire, len(wire))
         try:
             return await future
         except CancelledError as exception:
@@ -130,8 +140,13 @@ class Queue:
         if self._native is None:
             return False
         ready = lib.rdc_queue_run(self._native, 0)
-        for _ in range(min(ready, _REPLIES_AT_ONCE)):
-            self._take_one()
+        if extension is not None:
+            extension.queue_take(
+                self._address, self._waiting, _REPLIES_AT_ONCE, _convert.read, _read_at
+            )
+        else:
+            for _ in range(min(ready, _REPLIES_AT_ONCE)):
+                self._take_one()
         return bool(ready > _REPLIES_AT_ONCE)
 
     def _take_one(self) -> bool:
@@ -172,6 +187,15 @@ class Queue:
             self._loop.call_soon_threadsafe(self.close)
         except RuntimeError:
             pass  # the loop is closed, and frees the queue
+
+
+def _unless_utf8(encoding: tuple[str, str]) -> tuple[str, str] | None:
+    return None if encoding == ("utf-8", "strict") else encoding
+
+
+def _read_at(address: int, read: Read, decode: Decode) -> Any:
+    """What a function reads of the reply at an address."""
+    return read(ffi.cast("rdc_reply *", address), decode)
 
 
 def _read_or_error(read: Read, reply: Any, decode: Decode) -> Any:

@@ -175,9 +175,8 @@ class RedisCluster(Handle, AsyncCommands):  # type: ignore[misc]
         if not is_plain or name in self._default_targets:
             return await self._execute(args, options)
         # The short path of most commands.
-        wire = _convert.encode(args, *self._encoding)
         queue = self._queue_of(get_running_loop()) or await self._open_queue()
-        value = await queue.command(wire, _convert.read, self._decode)
+        value = await queue.command(args, _convert.read, self._decode, self._encoding)
         if isinstance(value, Exception):
             raise value
         callback = self.response_callbacks.get(name)

@@ -31,6 +31,12 @@ class ClusterPipeline(BasePipeline):
     # The queue of the dedicated connection, while keys are watched.
     _queue: Queue | None = None
 
+    def __init__(self, client: RedisCluster, transaction: bool) -> None:
+        super().__init__(client, transaction)
+        # With address_remap, the first command replaces the handle of the client.
+        if client._address_remap is None:
+            self._open(client._handle)
+
     async def execute(
         self, raise_on_error: bool = True, allow_redirections: bool = True
     ) -> list[Any]:
@@ -41,7 +47,7 @@ class ClusterPipeline(BasePipeline):
         try:
             if self._queue is not None:
                 responses = await self._exec(self._queue, wire, sent)
-            elif wire:
+            elif sent:
                 responses = await self._send(wire, sent)
             else:
                 responses = []
@@ -52,8 +58,10 @@ class ClusterPipeline(BasePipeline):
     async def _send(self, wire: list[bytes], sent: list[Command]) -> list[Any]:
         client = self._client
         queue = client._queue_of(get_running_loop()) or await client._open_queue()
+        if self._native is None:
+            self._open(client._handle)
         return await _run(
-            queue, client._handle, wire, self._transaction, lambda r: self._read(r, sent)
+            queue, self._native, wire, self._transaction, lambda r: self._read(r, sent)
         )
 
     # ---- Watched keys ----------------------------------------------------------------------------
@@ -81,6 +89,7 @@ class ClusterPipeline(BasePipeline):
     async def _first_watch(self, wire: bytes, name: Any) -> Any:
         key = _convert.argument(name, *self._encoding)
         await self._client._open_queue()  # which applies address_remap to the handle
+        self._address = 0
         self._pin = ffi.gc(lib.rdc_pin(self._client._handle, key, len(key)), lib.rdc_close)
         self._queue = Queue(self._pin, get_running_loop())
         try:
@@ -118,8 +127,9 @@ class ClusterPipeline(BasePipeline):
         try:
             await self._run_now(MULTI, "MULTI", {})
             if wire:
+                pipeline = ffi.gc(lib.rdc_pipeline_new(self._pin), lib.rdc_pipeline_free)
                 responses = await _run(
-                    queue, self._pin, wire, False, lambda r: _convert.elements(r, len(wire), None)
+                    queue, pipeline, wire, False, lambda r: _convert.read(r, None)
                 )
                 for response in responses:
                     if isinstance(response, Exception):
@@ -141,8 +151,8 @@ class ClusterPipeline(BasePipeline):
 
     async def reset(self) -> None:  # type: ignore[override]
         """Forgets all commands and all watched keys."""
-        self._wire, self._commands = [], []
         self._drop_pin()
+        self._clear()
 
     aclose = reset
     close = reset
@@ -168,18 +178,19 @@ class ClusterPipeline(BasePipeline):
 
 
 async def _run(
-    queue: Queue, handle: Any, wire: list[bytes], atomic: bool, read: Callable[[Any], list[Any]]
+    queue: Queue, pipeline: Any, wire: list[bytes], atomic: bool, read: Callable[[Any], list[Any]]
 ) -> list[Any]:
-    """Executes a pipeline and reads the elements. Raises an error of the whole pipeline."""
+    """Executes the commands of the library's pipeline and those in RESP, and reads the elements.
+    Raises an error of the whole pipeline."""
 
     def read_elements(reply: Any, _: object) -> Any:
         if lib.rdc_reply_type(reply) == RDC_ERROR:
             return _convert.read(reply, None)
         return read(reply)
 
-    pipeline = ffi.gc(lib.rdc_pipeline_new(handle), lib.rdc_pipeline_free)
     data = b"".join(wire)
-    lib.rdc_pipeline_resp(pipeline, data, len(data))
+    if data:  # an empty buffer would count as one malformed command
+        lib.rdc_pipeline_resp(pipeline, data, len(data))
     found = await queue.pipeline(pipeline, atomic, read_elements)
     if isinstance(found, Exception):
         raise found
