@@ -7,7 +7,8 @@ of responses as a table of callbacks by command name. Both are used here unchang
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Literal
 
 import redis
 from redis.client import EMPTY_RESPONSE
@@ -71,8 +72,13 @@ DEFAULT_NODE_COMMANDS = {
 Callbacks = Any  # redis-py's case-insensitive dict of Callable[..., Any]
 
 
-def response_callbacks(protocol: int) -> Callbacks:
+def response_callbacks(protocol: int, legacy_responses: bool | None) -> Callbacks:
     """redis-py's conversions of responses, by command."""
+    chosen: dict[str, Any] = {}
+    if legacy_responses is not None:
+        if "legacy_responses" not in signature(redis.Redis).parameters:
+            raise DataError("the argument legacy_responses needs redis-py 8")
+        chosen["legacy_responses"] = legacy_responses
     # A client of redis-py connects at its first command, so this one never does.
     if hasattr(redis.Redis, "RESPONSE_CALLBACKS"):  # redis-py 4, which speaks RESP2 alone
         if protocol != 2:
@@ -81,7 +87,7 @@ def response_callbacks(protocol: int) -> Callbacks:
             )
         model = redis.Redis()
     else:
-        model = redis.Redis(protocol=protocol)
+        model = redis.Redis(protocol=protocol, **chosen)
     table: Any = model.response_callbacks
     table.update(Model.CLUSTER_COMMANDS_RESPONSE_CALLBACKS)
     if protocol == 2:
@@ -114,11 +120,13 @@ class CommandArguments:
     def get_connection_kwargs(self) -> dict[str, Any]:
         raise NotImplementedError
 
-    def set(self, name: Any, value: Any, *args: Any, **options: Any) -> Any:
-        """redis-py's method, without its checks where there is no option."""
-        if args or options:
-            return super().set(name, value, *args, **options)  # type: ignore[misc]
-        return self.execute_command("SET", name, value)
+    if not TYPE_CHECKING:  # the annotations are those of redis-py
+
+        def set(self, name: Any, value: Any, *args: Any, **options: Any) -> Any:
+            """redis-py's method, without its checks where there is no option."""
+            if args or options:
+                return super().set(name, value, *args, **options)
+            return self.execute_command("SET", name, value)
 
     # Without keys these return what redis-py's RedisCluster returns, and nothing is sent. redis-py
     # itself marks mget([]) in this way.

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from redis.connection import Encoder  # type: ignore[attr-defined]
 
-from . import _convert, _options, _wait_callback
+from . import _convert, _credentials, _logging, _options, _redis_py_arguments, _wait_callback
 from ._cluster_view import ClusterView
 from ._commands import (
     DEFAULT_TARGETS,
@@ -23,7 +23,6 @@ from .exceptions import (
     DataError,
     InvalidError,
     RedisClusterException,
-    RedisError,
     constructor_error,
 )
 
@@ -77,7 +76,9 @@ class Handle(ClusterView):
         socket_connect_timeout: float | None = None,
         max_connections: int | None = None,
         client_name: str | None = None,
-        protocol: int = 2,
+        protocol: int | None = None,
+        legacy_responses: bool | None = None,
+        credential_provider: Any = None,
         host_port_remap: Iterable[Mapping[str, Any]] | None = None,
         address_remap: Callable[[tuple[str, int]], tuple[str, int]] | None = None,
         db: int | str | None = None,
@@ -91,25 +92,31 @@ class Handle(ClusterView):
             }  # fmt: skip
             per_node = self._is_per_node or _options.is_for_redis_py_cluster(given, arguments)
         url = url or _options.url_of(given, host, port, unix_socket_path)
+        _options.check_remap(address_remap)
+        own = _redis_py_arguments.taken(options)
         url, tls = _options.tls(url, options)
+        username, password = _credentials.initial(credential_provider, username, password)
+        resp = _options.protocol(protocol)
         chosen: dict[str, Any] = {
             "url": url,
             "database": _options.database(url, db),
             "user": username,
             "password": _options.password_of(url, username, password, options.get("password_file")),
             "timeout_ms": _options.milliseconds(timeout),
-            "attempt_timeout_ms": _options.milliseconds(socket_timeout),
-            "connect_timeout_ms": _options.milliseconds(socket_connect_timeout),
+            "attempt_timeout_ms": _options.milliseconds(socket_timeout, "socket_timeout"),
+            "connect_timeout_ms": _options.milliseconds(
+                socket_connect_timeout, "socket_connect_timeout"
+            ),
             "connections_per_node": _options.connections(max_connections),
             "client_name": client_name,
-            "protocol": protocol,
+            "protocol": resp,
             "read_from": _options.read_from(read_from_replicas, load_balancing_strategy),
             "readonly": True if readonly_mode else None,
             "split_writes": True if per_node else None,
             "address_map": _options.address_map(host_port_remap),
-            "keepalive_ms": 0 if options.pop("socket_keepalive", None) is False else None,
+            **own,
             **tls,
-            **_options.by_name(options),
+            **options,
         }
 
         self._encoding = (encoding, encoding_errors)
@@ -117,10 +124,12 @@ class Handle(ClusterView):
             _convert.text_decoder(encoding, encoding_errors) if decode_responses else None
         )
         self._default_node: str | None = None
-        self.response_callbacks = response_callbacks(int(protocol))
+        self.response_callbacks = response_callbacks(resp, legacy_responses)
         self.result_callbacks = merge_callbacks(per_node)
         self._default_targets = PER_NODE_TARGETS if per_node else DEFAULT_TARGETS
+        _logging.follow_level()
         self._connect(chosen, address_remap)
+        _credentials.follow(credential_provider, self)
 
     def _connect(self, chosen: dict[str, Any], address_remap: Any) -> None:
         """Attaches a handle with the chosen options."""
@@ -149,6 +158,14 @@ class Handle(ClusterView):
         derived = self._copy()
         for name, value in options.items():
             derived._attach(lib.rdc_with(derived._handle, name.encode(), _options.text(value)))
+        return derived
+
+    def pin(self: Self, key: Any) -> Self:
+        """A derived client with a connection of its own, to the primary of this key, for commands that
+        belong to one connection, such as CLIENT TRACKING. Nothing is redirected or sent again."""
+        data = _convert.argument(key, *self._encoding)
+        derived = self._copy()
+        derived._attach(lib.rdc_pin(self._handle, data, len(data)))
         return derived
 
     def _for_pipeline(self: Self, shard_hint: None, read_from_replicas: bool) -> Self:
@@ -248,9 +265,10 @@ class Handle(ClusterView):
 
     def __repr__(self) -> str:
         try:
-            nodes = ", ".join(node.name for node in self.get_primaries())
-        except RedisError as exception:
-            nodes = getattr(exception, "code", "unknown").lower()  # "closed"
+            primaries = [shard["primary"] for shard in self.topology()]
+            nodes = ", ".join(node["address"] for node in primaries if node) or "not connected"
+        except Exception as exception:  # closed, or a client whose constructor failed
+            nodes = str(getattr(exception, "code", "not connected")).lower()
         return f"<{type(self).__module__}.{type(self).__name__}({nodes})>"
 
     def get_connection_kwargs(self) -> dict[str, Any]:

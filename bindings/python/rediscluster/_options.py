@@ -9,41 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 from urllib.parse import quote, unquote_plus
 
+from . import _redis_py_arguments
+from ._redis_py_arguments import REDIS_PY_CLUSTER_ONLY
 from .exceptions import DataError, RedisClusterException
 
 Init = TypeVar("Init", bound=Callable[..., None])
-
-# Arguments of redis-py that are accepted and ignored: the library does these things by itself.
-_IGNORED = frozenset(
-    (
-        "cluster_error_retry_attempts",
-        "driver_info",
-        "dynamic_startup_nodes",
-        "health_check_interval",
-        "lib_name",
-        "lib_version",
-        "maint_notifications_config",
-        "reinitialize_steps",
-        "require_full_coverage",
-        "retry",
-        "retry_on_error",
-        "retry_on_timeout",
-        "socket_keepalive_options",
-        "socket_read_size",
-    )
-)
-
-# Arguments of redis-py-cluster that redis-py does not have. A caller that passes one was written for
-# redis-py-cluster.
-_REDIS_PY_CLUSTER_ONLY = frozenset(
-    (
-        "cluster_down_retry_attempts",
-        "init_slot_cache",
-        "max_connections_per_node",
-        "nodemanager_follow_cluster",
-        "skip_full_coverage_check",
-    )
-)
 
 # redis-py's LoadBalancingStrategy, whose order within the chosen nodes is the library's own.
 _READ_FROM = {
@@ -72,15 +42,9 @@ def is_for_redis_py_cluster(nodes: list[Any], arguments: Mapping[str, Any]) -> b
     return (
         arguments.get("readonly_mode") is not None
         or arguments.get("host_port_remap") is not None
-        or not _REDIS_PY_CLUSTER_ONLY.isdisjoint(arguments)
+        or not REDIS_PY_CLUSTER_ONLY.isdisjoint(arguments)
         or any(isinstance(node, Mapping) for node in nodes)
     )
-
-
-def by_name(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that are passed by their own names, without the arguments that are ignored."""
-    ignored = _IGNORED | _REDIS_PY_CLUSTER_ONLY
-    return {name: value for name, value in options.items() if name not in ignored}
 
 
 def text(value: Any) -> bytes:
@@ -88,13 +52,36 @@ def text(value: Any) -> bytes:
     return (("yes" if value else "no") if isinstance(value, bool) else str(value)).encode()
 
 
-def milliseconds(seconds: float | None) -> int | None:
+def _checked(name: str, value: Any, kinds: tuple[type, ...], what: str) -> Any:
+    """A value of one of these types, or None."""
+    if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+        raise DataError(f"{name} must be {what} or None, not {value!r}")
+    return value
+
+
+def milliseconds(seconds: float | None, name: str = "timeout") -> int | None:
     # A positive time is at least 1 ms.
+    _checked(name, seconds, (int, float), "a number of seconds")
     return None if seconds is None else max(1, round(seconds * 1000)) if seconds > 0 else 0
 
 
 def connections(max_connections: int | None) -> int | None:
+    _checked("max_connections", max_connections, (int,), "a number")
     return None if max_connections is None else min(max_connections, _MAX_CONNECTIONS)
+
+
+def check_remap(remap: Any) -> None:
+    if remap is not None and not callable(remap):
+        raise DataError(f"address_remap must be a function of an address, not {remap!r}")
+
+
+def protocol(version: int | str | None) -> int:
+    """The version of RESP whose response types are returned."""
+    if version is None:
+        return 2
+    if version not in (2, 3, "2", "3"):
+        raise DataError(f"protocol must be 2 or 3, not {version!r}")
+    return int(version)
 
 
 def read_from(read_from_replicas: bool, strategy: Any) -> str | None:
@@ -201,8 +188,8 @@ _URL_ARGUMENTS: dict[str, Callable[[str], Any]] = {
     "read_from_replicas": _boolean,
     "readonly_mode": _boolean,
     "socket_connect_timeout": float,
-    "socket_keepalive": _boolean,
     "socket_timeout": float,
+    "ssl": _boolean,
     "ssl_ca_certs": str,
     "ssl_cert_reqs": str,
     "ssl_certfile": str,
@@ -210,7 +197,7 @@ _URL_ARGUMENTS: dict[str, Callable[[str], Any]] = {
     "ssl_keyfile": str,
     "timeout": float,
     "username": str,
-    **dict.fromkeys(_IGNORED | _REDIS_PY_CLUSTER_ONLY, str),
+    **{name: _redis_py_arguments.from_text(name) for name in _redis_py_arguments.NAMES},
 }
 
 
@@ -266,11 +253,22 @@ def password_of(
 def tls(url: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Removes redis-py's arguments for TLS. Returns the URL with its scheme, and the options."""
     given = {name: arguments.pop(name) for name in list(arguments) if name in _SSL_ARGUMENTS}
+    given = {name: value for name, value in given.items() if value is not None}
     if given.get("ssl") and url.startswith("redis://"):
         url = "rediss" + url[len("redis") :]
-    if not url.startswith("rediss:"):
+    if not url.startswith(("rediss:", "valkeys:")):
+        # As in redis-py, ssl=False switches off what the other arguments configure.
+        if given and "ssl" not in given:
+            raise DataError(
+                f"{next(iter(given))} is for TLS: pass ssl=True too, or a rediss:// url"
+            )
         return url, {}
-    unverified = given.get("ssl_cert_reqs") in ("none", ssl.CERT_NONE)
+    verification = given.get("ssl_cert_reqs", "required")
+    if verification not in _VERIFICATIONS:
+        raise DataError(
+            f'ssl_cert_reqs must be "required", "optional" or "none", not {verification!r}'
+        )
+    unverified = not _VERIFICATIONS[verification]
     if given.get("ssl_check_hostname") is False and not unverified:
         raise DataError(
             "ssl_check_hostname=False is not supported: pass tls_server_name, the name that all "
@@ -280,4 +278,13 @@ def tls(url: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return url, {**options, "tls_insecure_skip_verify": True if unverified else None}
 
 
+# Whether a certificate is verified. A server always has one, so "optional" is the same as "required".
+_VERIFICATIONS: dict[Any, bool] = {
+    "required": True,
+    "optional": True,
+    "none": False,
+    ssl.CERT_REQUIRED: True,
+    ssl.CERT_OPTIONAL: True,
+    ssl.CERT_NONE: False,
+}
 _SSL_ARGUMENTS = frozenset(("ssl", "ssl_cert_reqs", "ssl_check_hostname", *_TLS_FILES))

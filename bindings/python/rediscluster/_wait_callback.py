@@ -33,11 +33,19 @@ def _run_handlers(_: object) -> int:
     # function, but not in a child forked by a thread of Python 3.13.) If a handler raises, cffi
     # calls _store_exception() and returns 0.
     pthread_sigmask(SIG_BLOCK, ())
-    return 1
+    # A handler may also have run while the library logged.
+    return 0 if pending else 1
 
 
 def _store_exception(_: object, exception: BaseException, __: object) -> None:
     pending.append(exception)
+
+
+def store_of_main_thread(_: object, exception: BaseException, __: object) -> None:
+    """Stores the exception of another callback, in which a signal handler has raised it. No signal
+    handler runs in other threads."""
+    if threading.current_thread() is threading.main_thread():
+        pending.append(exception)
 
 
 _callback: Any = ffi.callback("rdc_wait_fn", _run_handlers, error=0, onerror=_store_exception)

@@ -147,9 +147,28 @@ _BY_CODE_IN_CONSTRUCTOR: dict[str, type[Exception]] = {
 }
 
 
+# What the library's messages recommend to C programs, and what it is called here.
+_IN_PYTHON = {
+    "a handle from rdc_pin()": "a client from pin()",
+    "rdc_command_to() with": "target_nodes with",
+    "rdc_command_to()": "target_nodes",
+    "rdc_pin()": "pin()",
+    "rdc_readonly()": "with_options(readonly=True)",
+    "rdc_with()": "with_options()",
+}
+
+
+def _python_message(message: str) -> str:
+    for of_c, of_python in _IN_PYTHON.items():
+        message = message.replace(of_c, of_python)
+    return message
+
+
 def error(code: str, message: str, sent: bool, node: str | None) -> Exception:
     """The exception for an error of the library. An unknown code gives RedisError."""
     kind = _BY_CODE.get(code, RedisError)
+    if code != "SERVER" and "rdc_" in message:
+        message = _python_message(message)
     if code in ("SERVER", "AUTH"):
         # In a pipeline, the message begins with "Command # 2 (SET foo) of pipeline: ".
         kind = _BY_SERVER_CODE.get(message.rpartition(" of pipeline: ")[2].split(" ", 1)[0], kind)

@@ -87,7 +87,7 @@ def test_unknown_option_error_names_option(url):
         RedisCluster.from_url(url, timeuot=3)
 
 
-def test_ignored_redis_py_arguments_are_accepted(url):
+def test_redis_py_arguments_with_the_meaning_of_the_library_are_accepted(url):
     with RedisCluster.from_url(
         url, skip_full_coverage_check=True, retry_on_timeout=True, max_connections=4
     ) as rc:
