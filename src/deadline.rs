@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// A point in time, in nanoseconds since an arbitrary start. One machine word, because every call
 /// compares several.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(u64);
 
 impl Time {

@@ -23,5 +23,5 @@ mod transaction;
 
 pub use client::Client;
 pub use pipeline::Pipeline;
-pub use queue::{Queue, Wake};
+pub use queue::{CompletedReply, Completion, Queue, Wake};
 pub use state::statistics;

@@ -7,7 +7,7 @@ use super::pipeline::rdc_pipeline;
 use super::registry::acquire;
 use super::reply::rdc_reply;
 use super::reply_layout;
-use crate::cluster::{Client, Queue, Wake};
+use crate::cluster::{Client, CompletedReply, Queue, Wake};
 use crate::deadline::{Deadline, now};
 use crate::error::Result;
 use std::cell::{Cell, UnsafeCell};
@@ -303,14 +303,17 @@ pub unsafe extern "C" fn rdc_queue_next(queue: *mut rdc_queue, tag: *mut u64) ->
     let Some(mut guard) = (unsafe { BusyGuard::enter(queue) }) else {
         return std::ptr::null_mut();
     };
-    let Some((tag_of_reply, reply)) = catch_panic(|_| None, || guard.queue().next_reply()) else {
+    let Some(next) = catch_panic(|_| None, || guard.queue().next_reply()) else {
         return std::ptr::null_mut();
     };
     // SAFETY: the rule above.
     if let Some(tag) = unsafe { tag.as_mut() } {
-        *tag = tag_of_reply;
+        *tag = next.tag;
     }
-    reply_layout::into_raw(reply)
+    match next.reply {
+        CompletedReply::Small(slab, index) => reply_layout::small_into_raw(slab, index),
+        CompletedReply::Whole(reply) => reply_layout::into_raw(reply),
+    }
 }
 
 /// Ends all commands with this tag that are not complete: each completes at once with

@@ -6,7 +6,8 @@
 
 use super::reply::rdc_reply;
 use crate::resp::{
-    BLOCK_LEN, Block, Element, Kind, NodeValue, OK_TEXT, Origin, Reply, Value, flag,
+    BLOCK_LEN, Block, Element, Kind, NodeValue, OK_TEXT, Origin, Reply, ReplySlab, SmallReply,
+    Value, flag,
 };
 use std::mem::offset_of;
 use std::sync::Arc;
@@ -20,18 +21,12 @@ pub fn into_raw(mut reply: Box<Reply>) -> *mut rdc_reply {
         if root.flags & flag::OK != 0
             && let Some(origin) = reply.origin.take()
         {
-            reply.free();
-            let origin = Arc::into_raw(origin);
-            // SAFETY: the pointer comes from the Arc above.
-            return unsafe { &raw const (*origin).ok }.cast_mut().cast();
+            return raw_ok(origin);
         }
         if root.kind == Kind::Nil
             && let Some(origin) = reply.origin.take()
         {
-            reply.free();
-            let origin = Arc::into_raw(origin);
-            // SAFETY: the pointer comes from the Arc above.
-            return unsafe { &raw const (*origin).nil }.cast_mut().cast();
+            return raw_nil(origin);
         }
     }
     reply.root.value.flags |= flag::ROOT | flag::NODE_VALUE;
@@ -39,6 +34,28 @@ pub fn into_raw(mut reply: Box<Reply>) -> *mut rdc_reply {
     let reply = Box::into_raw(reply);
     // SAFETY: the pointer comes from the Box above.
     unsafe { &raw mut (*reply).root }.cast()
+}
+
+fn raw_ok(origin: Arc<Origin>) -> *mut rdc_reply {
+    let origin = Arc::into_raw(origin);
+    // SAFETY: the pointer comes from the Arc above.
+    unsafe { &raw const (*origin).ok }.cast_mut().cast()
+}
+
+fn raw_nil(origin: Arc<Origin>) -> *mut rdc_reply {
+    let origin = Arc::into_raw(origin);
+    // SAFETY: the pointer comes from the Arc above.
+    unsafe { &raw const (*origin).nil }.cast_mut().cast()
+}
+
+/// The same for a reply of a slab, by its index.
+#[inline]
+pub fn small_into_raw(slab: Arc<ReplySlab>, index: usize) -> *mut rdc_reply {
+    let slab = Arc::into_raw(slab);
+    // SAFETY: the pointer comes from the Arc above.
+    unsafe { &raw const (*slab).replies[index].root }
+        .cast_mut()
+        .cast()
 }
 
 /// Replaces every position and index by an address.
@@ -221,7 +238,14 @@ pub unsafe fn node(reply: *const rdc_reply) -> *const std::ffi::c_char {
 /// Header rule 1: NULL, a reply that has not been freed, or an element of one.
 pub unsafe fn free(reply: *mut rdc_reply) {
     // SAFETY: the same rule.
-    let flags = unsafe { value(reply) }.flags;
+    let root = unsafe { value(reply) };
+    if root.slab_len > 0 {
+        let before = usize::from(root.slab_len - 1) * size_of::<SmallReply>();
+        let before = offset_of!(ReplySlab, replies) + before + offset_of!(SmallReply, root);
+        // SAFETY: such a root is that of a reply of a ReplySlab, and holds one reference on it.
+        return drop(unsafe { Arc::from_raw(reply.byte_sub(before).cast::<ReplySlab>()) });
+    }
+    let flags = root.flags;
     if reply.is_null() || flags & flag::ROOT == 0 {
         return;
     }
@@ -238,6 +262,5 @@ pub unsafe fn free(reply: *mut rdc_reply) {
         return;
     }
     // SAFETY: any other root is the field `root` of a boxed Reply.
-    let reply = unsafe { Box::from_raw(reply.byte_sub(offset_of!(Reply, root)).cast::<Reply>()) };
-    reply.free();
+    drop(unsafe { Box::from_raw(reply.byte_sub(offset_of!(Reply, root)).cast::<Reply>()) });
 }

@@ -22,7 +22,7 @@ mod wait;
 
 pub use conn::{
     Chunk, Connection, ConnectionKind, CredentialCounters, CredentialStore, Greeting, MemoryBudget,
-    ReportedIdentity, ReportedRole, Security, is_node_id, release_time,
+    ReportedIdentity, ReportedRole, Security, TakenReply, is_node_id, release_time,
 };
 pub use node::{
     ExpectedRole, FreshnessProof, Health, Link, NodeCounters, NodeIdentity, NodeLoad, NodeState,

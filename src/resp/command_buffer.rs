@@ -5,7 +5,7 @@ use std::ops::Deref;
 use zeroize::Zeroize;
 
 /// The encoder writes up to so many bytes behind a command before it truncates the buffer.
-const OVERSHOOT: usize = 24;
+const OVERSHOOT: usize = 48;
 
 /// Encoded commands.
 #[derive(Default)]

@@ -76,6 +76,13 @@ const GROWTH: usize = 8;
 /// Between replies, the pending list keeps capacity for this many entries.
 const KEEP_PENDING: usize = 16_384;
 
+/// Where a short text is in a buffer, and where the next reply begins.
+pub struct ShortText {
+    pub begin: usize,
+    pub end: usize,
+    pub next: usize,
+}
+
 /// The result of parsing a number.
 enum Number {
     /// The number, and the index after its CRLF.
@@ -170,6 +177,33 @@ impl Decoder {
             return None;
         }
         decode_short_string(buf, start, bias)
+    }
+
+    /// The same for one that is a string and shorter than `most`, without a value: the position of its text, and the end of
+    /// the text and of the reply.
+    #[inline(always)]
+    pub fn decode_short_text(
+        &self,
+        buf: &mut [u8],
+        start: usize,
+        most: usize,
+    ) -> Option<ShortText> {
+        if self.at | self.searched != 0 {
+            return None;
+        }
+        let head = buf.get(start..start + 5).filter(|head| head[0] == b'$')?;
+        let (len, text) = short_string_header(head, start)?;
+        let end = text + len;
+        let tail = buf.get_mut(end..end + 2).filter(|_| len < most)?;
+        if tail != b"\r\n" {
+            return None;
+        }
+        tail[0] = 0;
+        Some(ShortText {
+            begin: text,
+            end,
+            next: end + 2,
+        })
     }
 
     /// Decodes any reply for which [`Decoder::decode_short`] has returned `None`.
@@ -673,14 +707,8 @@ fn decode_short_string(buf: &mut [u8], start: usize, bias: u64) -> Option<(Value
     if head[0] != b'$' {
         return (head == b"+OK\r\n").then(|| (Value::ok(), start + 5));
     }
-    let (len, text) = match (head[1], head[2], head[3], head[4]) {
-        (a @ b'0'..=b'9', b'\r', b'\n', _) => (usize::from(a - b'0'), start + 4),
-        (a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n') => (
-            usize::from(a - b'0') * 10 + usize::from(b - b'0'),
-            start + 5,
-        ),
-        (b'-', b'1', b'\r', b'\n') => return Some((Value::NIL, start + 5)),
-        _ => return None,
+    let Some((len, text)) = short_string_header(head, start) else {
+        return (head == b"$-1\r\n").then(|| (Value::NIL, start + 5));
     };
     let end = text + len;
     let tail = buf.get_mut(end..end + 2)?;
@@ -690,6 +718,19 @@ fn decode_short_string(buf: &mut [u8], start: usize, bias: u64) -> Option<(Value
     tail[0] = 0;
     let position = (text as u64).wrapping_add(bias);
     Some((Value::new(Kind::String, len as u32, position), end + 2))
+}
+
+/// The length and the position of a string that has less than 100 bytes, by the four bytes behind its `$`.
+#[inline(always)]
+fn short_string_header(head: &[u8], start: usize) -> Option<(usize, usize)> {
+    match (head[1], head[2], head[3], head[4]) {
+        (a @ b'0'..=b'9', b'\r', b'\n', _) => Some((usize::from(a - b'0'), start + 4)),
+        (a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n') => {
+            let len = usize::from(a - b'0') * 10 + usize::from(b - b'0');
+            Some((len, start + 5))
+        }
+        _ => None,
+    }
 }
 
 /// The value of a complete string.

@@ -163,15 +163,95 @@ pub fn encode_command(out: &mut Vec<u8>, args: &[&[u8]]) {
 /// Appends a command whose argument count and name are already encoded.
 #[inline(always)]
 pub fn encode_with_prefix(out: &mut Vec<u8>, name: &EncodedPrefix, rest: &[&[u8]]) {
-    push_first(out, &name.bytes, name.len);
+    let rest = match rest {
+        [arg, rest @ ..] if let Some(short) = ShortString::of(arg) => {
+            let mut encoded = [0; EncodedPrefix::CAPACITY + ShortString::CAPACITY];
+            encoded[..EncodedPrefix::CAPACITY].copy_from_slice(&name.bytes);
+            let begin = name.len.min(EncodedPrefix::CAPACITY);
+            let string = &mut encoded[begin..];
+            let end = begin
+                + string
+                    .first_chunk_mut()
+                    .map_or(0, |string| short.write(string));
+            push_first(out, &encoded, end);
+            rest
+        }
+        _ => {
+            push_first(out, &name.bytes, name.len);
+            rest
+        }
+    };
     for arg in rest {
         push_string(out, arg);
+    }
+}
+
+/// A string of 8 to 16 bytes, as most keys and many values are: its first and its last eight bytes, which may overlap. It is
+/// encoded with one check for room, and without a call.
+struct ShortString<'a> {
+    len: usize,
+    first: &'a [u8; 8],
+    last: &'a [u8; 8],
+}
+
+/// The headers of short strings, padded.
+static SHORT_HEADERS: [[u8; 8]; ShortString::MOST + 1] = {
+    let mut headers = [[0; 8]; ShortString::MOST + 1];
+    let mut n = 0;
+    while n <= ShortString::MOST {
+        let digit = b'0' + n as u8 % 10;
+        headers[n] = match n < 10 {
+            true => [b'$', digit, b'\r', b'\n', 0, 0, 0, 0],
+            false => [b'$', b'0' + n as u8 / 10, digit, b'\r', b'\n', 0, 0, 0],
+        };
+        n += 1;
+    }
+    headers
+};
+
+impl<'a> ShortString<'a> {
+    const MOST: usize = 16;
+    const CAPACITY: usize = 24;
+
+    #[inline(always)]
+    fn of(bytes: &'a [u8]) -> Option<ShortString<'a>> {
+        let len = bytes.len();
+        match (bytes.first_chunk(), bytes.last_chunk()) {
+            (Some(first), Some(last)) if len <= ShortString::MOST => {
+                Some(ShortString { len, first, last })
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes the encoded string, and returns its length.
+    #[inline(always)]
+    fn write(&self, out: &mut [u8; ShortString::CAPACITY]) -> usize {
+        let begin = if self.len < 10 { 4 } else { 5 };
+        let end = begin + self.len;
+        out[..8].copy_from_slice(&SHORT_HEADERS[self.len]);
+        out[begin..begin + 8].copy_from_slice(self.first);
+        out[end - 8..end].copy_from_slice(self.last);
+        out[end..end + 2].copy_from_slice(b"\r\n");
+        end + 2
     }
 }
 
 /// Appends a bulk string.
 #[inline(always)]
 fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
+    match ShortString::of(bytes) {
+        Some(short) => {
+            let mut encoded = [0; ShortString::CAPACITY];
+            let len = short.write(&mut encoded);
+            push_first(out, &encoded, len);
+        }
+        None => push_long_string(out, bytes),
+    }
+}
+
+#[inline]
+fn push_long_string(out: &mut Vec<u8>, bytes: &[u8]) {
     push_header(out, b'$', bytes.len());
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"\r\n");
@@ -203,6 +283,17 @@ mod tests {
             &[b"k\0", b""],
         );
         assert_eq!(out, encoded);
+    }
+
+    #[test]
+    fn strings_of_every_length_encode_as_they_are() {
+        for len in 0..=150 {
+            let bytes: Vec<u8> = (0..len).map(|n| n as u8).collect();
+            let mut out = vec![b'x'; len % 7];
+            push_string(&mut out, &bytes);
+            let header = format!("{}${len}\r\n", "x".repeat(len % 7));
+            assert_eq!(out, [header.as_bytes(), &bytes, b"\r\n"].concat());
+        }
     }
 
     #[test]

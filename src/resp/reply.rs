@@ -5,7 +5,6 @@ use super::value::{INLINE_CHUNK, Kind, NodeValue, Value, chunk_tag, flag};
 use super::value_list::ValueList;
 use super::view::View;
 use crate::error::Error;
-use crate::sync::{Mutex, try_lock};
 use std::sync::Arc;
 
 /// A reply that is one text shorter than this is stored inline. In bytes, with the NUL.
@@ -25,34 +24,8 @@ pub struct Reply {
     pub origin: Option<Arc<Origin>>,
     /// Further chunks and origins. Most replies have none.
     more: Option<Box<More>>,
-    /// Where its own memory goes when a caller frees it.
-    pool: Option<Arc<ReplyPool>>,
     /// The inline text of a small reply, and a NUL.
     small: [u8; INLINE_TEXT],
-}
-
-/// The memory of small replies that were freed, for others of the same queue. The allocator of the C library is slow for
-/// blocks that are freed long after they were allocated.
-#[derive(Debug, Default)]
-// The replies are given away in their boxes.
-#[allow(clippy::vec_box)]
-pub struct ReplyPool {
-    /// Never waited for, as [`Origin`]'s.
-    spare: Mutex<Vec<Box<Reply>>>,
-}
-
-/// The number of replies that a pool keeps.
-const MAX_SPARE_REPLIES: usize = 256;
-
-impl ReplyPool {
-    #[inline]
-    fn put(&self, reply: Box<Reply>) {
-        if let Some(mut spare) = try_lock(&self.spare)
-            && spare.len() < MAX_SPARE_REPLIES
-        {
-            spare.push(reply);
-        }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -70,7 +43,6 @@ impl Default for Reply {
             first: Vec::new(),
             origin: None,
             more: None,
-            pool: None,
             small: [0; INLINE_TEXT],
         }
     }
@@ -114,45 +86,7 @@ impl Reply {
             first: Vec::new(),
             origin: Some(origin),
             more: None,
-            pool: None,
             small: [0; INLINE_TEXT],
-        }
-    }
-
-    /// The same, with the memory of a reply that was freed, if the pool has one.
-    #[inline]
-    pub fn pooled(value: Value, origin: Arc<Origin>, pool: &Arc<ReplyPool>) -> Box<Reply> {
-        let spare = try_lock(&pool.spare).and_then(|mut spare| spare.pop());
-        let mut reply = match spare {
-            Some(mut reply) => {
-                reply.root = NodeValue { value, node: 1 };
-                reply.origin = Some(origin);
-                reply
-            }
-            None => Box::new(Reply::from_node(value, origin)),
-        };
-        reply.pool = Some(pool.clone());
-        reply
-    }
-
-    /// Frees the reply. Its own memory goes to its pool, if it has one and no other memory.
-    #[inline]
-    pub fn free(self: Box<Reply>) {
-        if self.pool.is_some() {
-            self.give_back();
-        }
-    }
-
-    #[inline(never)]
-    fn give_back(mut self: Box<Reply>) {
-        let Some(pool) = self.pool.take() else { return };
-        if self.first.capacity() == 0
-            && self.values.is_unused()
-            && self.node_values.is_empty()
-            && self.more.is_none()
-        {
-            self.origin = None;
-            pool.put(self);
         }
     }
 

@@ -89,7 +89,9 @@ pub struct Value {
     pub flags: u8,
     /// The [`Code`](crate::error::Code) of an error.
     pub code: u8,
-    spare: u8,
+    /// Of the root of a small reply: how many replies of its [`ReplySlab`](super::ReplySlab) there are up to this one. 0 for
+    /// any other value.
+    pub slab_len: u8,
     /// Length of the text in bytes, or number of elements (two for each pair of a map).
     pub len: u32,
     /// An integer or a boolean; or the position of the text (chunk number and offset); or the index
@@ -106,7 +108,7 @@ impl Value {
             kind,
             flags: 0,
             code: 0,
-            spare: 0,
+            slab_len: 0,
             len,
             data,
         }

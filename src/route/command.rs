@@ -150,6 +150,11 @@ impl Row {
             && !self.flags.has(Flag::Connection)
     }
 
+    /// Whether it has sub-commands.
+    pub fn is_container(&self) -> bool {
+        self.flags.has(Flag::Container)
+    }
+
     pub(super) const fn new(
         id: u16,
         parent: Option<u16>,

@@ -32,7 +32,11 @@ fn crc(bytes: &[u8]) -> (u16, bool) {
     // The initial value is 0, so leading zeros do not change the CRC.
     let mut word = left_padded(head);
     let mut braces = braces_in(word);
-    let mut crc = crc_of_eight(word);
+    let mut crc = match head.len() {
+        0 => 0,
+        1..=4 => crc_of_four((word >> 32) as u32),
+        _ => crc_of_eight(word),
+    };
     for eight in eights {
         word = u64::from_le_bytes(*eight);
         braces |= braces_in(word);
@@ -66,6 +70,12 @@ fn braces_in(word: u64) -> u64 {
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
     let other = word ^ u64::from_ne_bytes([b'{'; 8]);
     other.wrapping_sub(LOW) & !other & HIGH
+}
+
+#[inline]
+fn crc_of_four(word: u32) -> u16 {
+    let [a, b, c, d] = word.to_le_bytes().map(usize::from);
+    TABLES[3][a] ^ TABLES[2][b] ^ TABLES[1][c] ^ TABLES[0][d]
 }
 
 #[inline]

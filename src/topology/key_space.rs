@@ -14,7 +14,7 @@ pub enum KeySpace {
 
 impl KeySpace {
     /// The slot of a key.
-    #[inline]
+    #[inline(always)]
     pub fn slot(self, key: &[u8]) -> u16 {
         match self {
             KeySpace::HashSlots => key_slot(key),

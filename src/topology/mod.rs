@@ -31,6 +31,6 @@ pub use replication_group::StandaloneView;
 pub use self_report::{MigratingOut, SelfReport, parse_self_report};
 #[cfg(test)]
 pub use slot_map::topology as topology_of_shards;
-pub use slot_map::{Shard, Topology};
+pub use slot_map::{Shard, SlotOwners, Topology};
 pub use slot_set::SlotSet;
 pub use view::{ClusterView, NodeView, ShardView};

@@ -51,7 +51,25 @@ pub struct Topology {
     /// The [`ClusterView::fingerprint`] of the view, unless a redirection has changed the topology since.
     fingerprint: Option<u64>,
     /// For each slot, the index of its shard, or [`NO_OWNER`].
-    owners: Box<[u16]>,
+    owners: Arc<[u16]>,
+}
+
+/// For each slot, the index of the shard that owns it.
+#[derive(Clone, Default)]
+pub struct SlotOwners(Arc<[u16]>);
+
+impl SlotOwners {
+    /// The index of the shard that owns a slot.
+    #[inline]
+    pub fn shard(&self, slot: u16) -> Option<usize> {
+        owner(&self.0, slot)
+    }
+}
+
+#[inline]
+fn owner(owners: &[u16], slot: u16) -> Option<usize> {
+    let owner = *owners.get(usize::from(slot))?;
+    (owner != NO_OWNER).then_some(usize::from(owner))
 }
 
 impl Topology {
@@ -66,14 +84,14 @@ impl Topology {
             has_verified_ids: false,
             unconfirmed_nodes: 0,
             fingerprint: None,
-            owners: Box::default(),
+            owners: Arc::default(),
         }
     }
 
     /// A topology in which no slot has an owner yet.
     fn without_owners() -> Topology {
         Topology {
-            owners: vec![NO_OWNER; SLOTS].into_boxed_slice(),
+            owners: Arc::new([NO_OWNER; SLOTS]),
             ..Topology::empty()
         }
     }
@@ -103,7 +121,7 @@ impl Topology {
         let primary = Some(add(primary));
         let replicas = replicas.into_iter().map(add).collect();
         topology.shards = Arc::new(vec![Shard { primary, replicas }]);
-        topology.owners.fill(0);
+        Arc::make_mut(&mut topology.owners).fill(0);
         topology.standalone = true;
         topology
     }
@@ -137,6 +155,7 @@ impl Topology {
             }
         };
         let mut shards = Vec::with_capacity(view.shards.len());
+        let mut owners = topology.owners.to_vec();
         for shard in view.shards {
             let mut add = |node| topology.add_node(node_of(node, topology.nodes.len()));
             let primary = shard.primary.map(&mut add);
@@ -146,9 +165,10 @@ impl Topology {
             let number = shards.len() as u16;
             shards.push(Shard { primary, replicas });
             for (first, last) in shard.ranges {
-                topology.owners[usize::from(first)..=usize::from(last)].fill(number);
+                owners[usize::from(first)..=usize::from(last)].fill(number);
             }
         }
+        topology.owners = owners.into();
         topology.shards = Arc::new(shards);
         topology
     }
@@ -270,8 +290,12 @@ impl Topology {
     /// The index in [`Topology::shards`] of the shard that owns a slot.
     #[inline]
     pub fn owner(&self, slot: u16) -> Option<usize> {
-        let owner = *self.owners.get(usize::from(slot))?;
-        (owner != NO_OWNER).then_some(usize::from(owner))
+        owner(&self.owners, slot)
+    }
+
+    /// The owners of all slots. They keep no node alive.
+    pub fn slot_owners(&self) -> SlotOwners {
+        SlotOwners(self.owners.clone())
     }
 
     /// Whether the shard with this index owns a slot.
@@ -421,7 +445,7 @@ impl Topology {
             Some(index) => index,
             None => next.promote(target),
         };
-        next.owners[usize::from(slot)] = index as u16;
+        Arc::make_mut(&mut next.owners)[usize::from(slot)] = index as u16;
         Some(next)
     }
 

@@ -40,9 +40,9 @@ impl Loop {
         while taken.len() < count && !until.passed(now()) {
             self.queue.run(Some(until));
             while taken.len() < count
-                && let Some((tag, reply)) = self.queue.next_reply()
+                && let Some(next) = self.queue.next_reply()
             {
-                taken.push((tag, show(reply.view())));
+                taken.push((next.tag, show(next.whole().view())));
             }
         }
         taken

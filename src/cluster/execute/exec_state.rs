@@ -1,7 +1,7 @@
 //! The state of a call over its rounds.
 
+use super::command_batch::CommandBatch;
 use super::exec_policy::ExecPolicy;
-use super::reply_sink::ReplySink;
 use super::routed_command::RoutedCommand;
 use crate::cluster::reads::ReadConsistency;
 use crate::cluster::state::{Core, ProcessState, count};
@@ -46,8 +46,8 @@ pub(super) struct ExecState<'c> {
     pub(super) missed_replicas: Cell<bool>,
     /// The address of the peer that this call has probed and sends a command to; 0 for none.
     pub(super) probing: Cell<usize>,
-    /// Where the answers go one by one.
-    pub(super) sink: Option<&'c dyn ReplySink>,
+    /// Where the commands come from and the answers go, if that is one by one.
+    pub(super) batch: Option<&'c dyn CommandBatch>,
 }
 
 impl<'c> ExecState<'c> {
@@ -76,7 +76,7 @@ impl<'c> ExecState<'c> {
             redirect_loops: 0,
             missed_replicas: Cell::new(false),
             probing: Cell::new(0),
-            sink: None,
+            batch: None,
         }
     }
 

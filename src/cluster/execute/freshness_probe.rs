@@ -5,8 +5,9 @@
 //! was asked. docs/replica-reads.md has the derivation. One caller probes a shard at a time; the others use the last
 //! result. A shard that no call reads from is never probed.
 
+use super::command_batch::RoundSink;
 use super::node_batch::{NodeBatch, send_and_receive};
-use super::reply_sink::RoundSink;
+use super::round_commands::RoundCommands;
 use super::routed_command::{RoutedCommand, Target};
 use crate::cluster::reads::ReadConsistency;
 use crate::cluster::state::{Core, ProcessState, count};
@@ -226,7 +227,8 @@ fn query_replication(peers: &[Arc<Peer>], call: &Call<'_>) -> Vec<Result<Replica
     let mut reply = Reply::default();
     reply.node_values = vec![NodeValue::NIL; peers.len()];
     let sink = RoundSink::default();
-    send_and_receive(&mut batches, &commands, &mut reply, call, sink);
+    let commands = RoundCommands::Routed(&commands);
+    send_and_receive(&mut batches, commands, &mut reply, call, sink);
     peers
         .iter()
         .enumerate()

@@ -2,13 +2,14 @@
 //! open what has to be sent again. The loop ends when no command is open or the call has timed out. A
 //! single command is an execution of one.
 //!
-//! From the bottom up: `routed_command`, `reply_sink`, `node_batch` and `freshness_probe`; `exec_state`, which the
+//! From the bottom up: `routed_command`, `command_batch`, `round_commands`, `node_batch` and `freshness_probe`; `exec_state`, which the
 //! files above extend; the choice of a node (`node_probe`, `primary_selection`, `replica_selection`,
 //! `node_selection`, `batch_assignment`); the outcome of a round (`check_freshness`, `retry`,
 //! `redirect`, `prelude_replies`, `error_reply`, `multi_probe`, `slot_order`, `waits`, `outcomes`, `deliver`); and the loop.
 
 mod batch_assignment;
 mod check_freshness;
+mod command_batch;
 mod deliver;
 mod destination;
 mod error_reply;
@@ -25,16 +26,16 @@ mod prelude_replies;
 mod primary_selection;
 mod redirect;
 mod replica_selection;
-mod reply_sink;
 mod retry;
+mod round_commands;
 mod routed_command;
 mod slot_order;
 mod timed;
 mod waits;
 
+pub use command_batch::CommandBatch;
 pub use exec_policy::ExecPolicy;
 pub use pending_reply::PendingReply;
-pub use reply_sink::ReplySink;
 pub use routed_command::{RoutedCommand, Target};
 
 use crate::call_scope::CallScope;
@@ -52,10 +53,11 @@ use check_freshness::FreshnessCheck;
 use destination::Destination;
 use exec_state::ExecState;
 use multi_probe::plan_multi_probe;
-use node_batch::send_and_receive;
+use node_batch::{BatchErrors, NodeBatch, send_and_receive};
 use node_selection::RouteRequest;
 use pending_reply::PendingCommand;
 use rand::Rng;
+use round_commands::RoundCommands;
 
 /// The execution of a call's commands.
 pub struct Execution<'c> {
@@ -63,6 +65,15 @@ pub struct Execution<'c> {
     _uncancelled: PthreadCancelDisabled,
     /// The execution may log.
     _scope: CallScope,
+}
+
+/// What the first attempt of a batch has left open.
+#[derive(Default)]
+struct FirstAttempt {
+    /// None if none was made.
+    sent: Option<(NodeBatch, BatchErrors)>,
+    /// The error replies.
+    reply: Box<Reply>,
 }
 
 impl<'c> Execution<'c> {
@@ -88,15 +99,61 @@ impl<'c> Execution<'c> {
         self.finish();
     }
 
-    /// Runs several commands, whose answers go to a sink one by one.
-    pub fn run_into(mut self, sink: &'c dyn ReplySink, commands: &mut [RoutedCommand<'_>]) {
-        self.state.sink = Some(sink);
-        let mut reply = Box::<Reply>::default();
-        reply.node_values = vec![NodeValue::NIL; commands.len()];
-        let mut reply = Some(reply);
-        self.run_rounds(commands, &mut reply);
-        self.state.deliver_rest(commands.len(), &mut reply);
+    /// Runs several commands of one shard, whose answers go one by one.
+    pub fn run_batch(mut self, batch: &'c dyn CommandBatch) {
+        self.state.batch = Some(batch);
+        if let Some(attempt) = self.run_at_primary(batch) {
+            self.run_batch_rounds(batch, attempt);
+        }
         self.finish();
+    }
+
+    /// The first attempt, which mostly succeeds: sends the commands to their primary without a look at each. None if all
+    /// have their answers.
+    fn run_at_primary(&mut self, batch: &'c dyn CommandBatch) -> Option<FirstAttempt> {
+        let state = &self.state;
+        let sink = state.round_sink();
+        let mut attempt = FirstAttempt::default();
+        if state.policy.read_from != ReadFrom::Primary || !sink.is_immediate {
+            return Some(attempt);
+        }
+        let Some(peer) = state.healthy_primary(batch.shard()) else {
+            return Some(attempt);
+        };
+        let kind = state.policy.kind.at_primary();
+        let mut batches = [NodeBatch::of_first(peer, kind, batch.len())];
+        let commands = RoundCommands::Unrouted(batch);
+        let call = state.attempt().repeatable(batch.is_read_only());
+        let reply = &mut attempt.reply;
+        let errors = send_and_receive(&mut batches, commands, reply, &call, sink);
+        let [node_batch] = batches;
+        if node_batch.error.is_none() && errors.errors.is_empty() {
+            return None;
+        }
+        attempt.sent = Some((node_batch, errors));
+        Some(attempt)
+    }
+
+    /// Runs the commands that have no answer after the first attempt.
+    #[cold]
+    fn run_batch_rounds(&mut self, batch: &'c dyn CommandBatch, first: FirstAttempt) {
+        let count = batch.len();
+        let mut commands: Vec<RoutedCommand<'_>> = (0..count).map(|n| batch.routed(n)).collect();
+        let FirstAttempt { sent, mut reply } = first;
+        reply.node_values.resize(count, NodeValue::NIL);
+        let mut reply = Some(reply);
+        let is_sent = sent.is_some();
+        if let Some((node_batch, errors)) = sent {
+            let topology = self.state.process.load_topology();
+            let mut table = BatchTable::new(&self.state, &topology, count);
+            table.batches.push(node_batch);
+            (self.state).apply_outcomes(&mut commands, &mut reply, &table, &errors);
+        }
+        match !is_sent || self.has_next_round(&mut commands, &mut reply) {
+            true => self.run_rounds(&mut commands, &mut reply),
+            false => self.state.record_session(&commands),
+        }
+        self.state.deliver_rest(count, &mut reply);
     }
 
     #[inline]
@@ -123,14 +180,21 @@ impl<'c> Execution<'c> {
                     _ => self.run_multi(commands, &topology, reply),
                 }
             }
-            if commands.iter().all(|c| !c.is_pending) {
-                break;
-            }
-            if !self.refresh_and_backoff(commands, reply) {
+            if !self.has_next_round(commands, reply) {
                 break;
             }
         }
         self.state.record_session(commands);
+    }
+
+    /// Whether commands are open after a round, and can be sent again now.
+    #[inline]
+    fn has_next_round(
+        &mut self,
+        commands: &mut [RoutedCommand<'_>],
+        reply: &mut PendingReply,
+    ) -> bool {
+        commands.iter().any(|c| c.is_pending) && self.refresh_and_backoff(commands, reply)
     }
 
     /// Refreshes the topology if the commands have shown that it is outdated.
@@ -260,9 +324,10 @@ impl<'c> Execution<'c> {
         let state = &mut self.state;
         let call = state.attempt().repeatable(table.reads_only);
         let batches = &mut table.batches;
+        let sent = RoundCommands::Routed(commands);
         let batch_errors = match state.consistency {
-            None => send_and_receive(batches, commands, &mut reply, &call, sink),
-            Some(_) => state.send_and_receive_timed(batches, commands, &mut reply, &call, sink),
+            None => send_and_receive(batches, sent, &mut reply, &call, sink),
+            Some(_) => state.send_and_receive_timed(batches, sent, &mut reply, &call, sink),
         };
         *pending = Some(reply);
         if let [command] = commands
@@ -288,14 +353,14 @@ impl<'c> Execution<'c> {
     ) -> BatchTable<'t> {
         let mut table = BatchTable::new(&self.state, topology, commands.len());
         // In the first round all commands are open.
-        let sink = self.state.sink.filter(|_| self.state.tries > 0);
+        let batch = self.state.batch.filter(|_| self.state.tries > 0);
         for (number, command) in commands
             .iter_mut()
             .enumerate()
             .filter(|(_, c)| c.is_pending)
         {
             command.unroutable = false;
-            if sink.is_some_and(|sink| !sink.is_open(number)) {
+            if batch.is_some_and(|batch| !batch.is_open(number)) {
                 command.is_pending = false;
                 continue;
             }

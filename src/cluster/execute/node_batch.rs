@@ -4,8 +4,8 @@
 //! as poll(2) reports them ready. Writing to one node after another is not sufficient: a node whose
 //! replies are not read stops reading, and a write that waits for it would delay the other nodes.
 
-use super::reply_sink::{ReplySink, RoundSink};
-use super::routed_command::RoutedCommand;
+use super::command_batch::{CommandBatch, RoundSink};
+use super::round_commands::{ASKING, RoundCommands};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::{
@@ -29,8 +29,6 @@ const ENDS_TRANSACTION: &[&[u8]] = &[
     b"ERR EXEC without MULTI",
     b"ERR DISCARD without MULTI",
 ];
-
-const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
 /// The commands of one round for one node, on one connection.
 pub struct NodeBatch {
@@ -106,6 +104,13 @@ impl NodeBatch {
         }
     }
 
+    /// The batch of the first attempt of `count` commands.
+    pub fn of_first(peer: Arc<Peer>, kind: ConnectionKind, count: usize) -> NodeBatch {
+        let mut batch = NodeBatch::new(peer, kind, count);
+        batch.reply_owners.extend(0..count as u32);
+        batch
+    }
+
     /// Adds a command. It is `special` if it has more than one reply or is not sent as the caller
     /// gave it.
     #[inline]
@@ -137,13 +142,11 @@ impl NodeBatch {
     }
 
     /// Writes the commands into the connection's output buffer.
-    fn encode(&mut self, commands: &[RoutedCommand<'_>]) {
+    fn encode(&mut self, commands: RoundCommands<'_>) {
         if self.special {
             self.encode_special(commands);
         } else if let Some(connection) = &mut self.connection {
-            for number in &self.reply_owners {
-                connection.push(&commands[*number as usize].plain_body());
-            }
+            commands.push_all(&self.reply_owners, connection);
         }
     }
 
@@ -154,14 +157,14 @@ impl NodeBatch {
         }
     }
 
-    fn encode_special(&mut self, commands: &[RoutedCommand<'_>]) {
+    fn encode_special(&mut self, commands: RoundCommands<'_>) {
         let Some(connection) = &mut self.connection else {
             return;
         };
         let numbers = std::mem::take(&mut self.reply_owners);
         self.reply_owners.reserve(numbers.len());
         for number in numbers {
-            let command = &commands[number as usize];
+            let command = &commands.routed()[number as usize];
             if command.sends_asking() {
                 connection.push(&CommandBody::Encoded(ASKING));
                 self.reply_owners.push(NO_COMMAND);
@@ -175,10 +178,10 @@ impl NodeBatch {
     }
 
     /// Encodes the commands and begins to send them.
-    fn start(&mut self, commands: &[RoutedCommand<'_>], reply: &mut Reply, round: RoundSink<'_>) {
-        if let Some(sink) = round.sink {
+    fn start(&mut self, commands: RoundCommands<'_>, reply: &mut Reply, round: RoundSink<'_>) {
+        if let Some(batch) = round.batch {
             // Connecting may have taken time.
-            sink.begin_send(&mut self.reply_owners);
+            batch.begin_send(&mut self.reply_owners);
             if self.reply_owners.is_empty() {
                 return self.release(now());
             }
@@ -197,14 +200,14 @@ impl NodeBatch {
     /// Takes the replies that have been received. After the last one the connection goes back to the pool.
     fn take_replies(
         &mut self,
-        commands: &[RoutedCommand<'_>],
+        commands: RoundCommands<'_>,
         reply: &mut Reply,
         batch_errors: &mut BatchErrors,
         io: RoundIo<'_>,
     ) -> Result<()> {
-        let is_done = match io.round.sink {
-            Some(sink) if self.is_immediate(io.round) => {
-                self.deliver_replies(reply, batch_errors, sink)?
+        let is_done = match io.round.batch {
+            Some(batch) if self.is_immediate(io.round) => {
+                self.deliver_replies(reply, batch_errors, batch)?
             }
             _ => self.collect_replies(reply, batch_errors)?,
         };
@@ -232,25 +235,18 @@ impl NodeBatch {
         &mut self,
         reply: &mut Reply,
         batch_errors: &mut BatchErrors,
-        sink: &dyn ReplySink,
+        batch: &dyn CommandBatch,
     ) -> Result<bool> {
         let Some(connection) = &mut self.connection else {
             return Ok(false);
         };
-        while let Some(number) = self.reply_owners.get(self.received).copied() {
-            let Some(mut answer) = connection.take_pooled(sink.pool())? else {
-                return Ok(false);
-            };
-            self.received += 1;
-            answer.root.value.flags |= flag::NODE_VALUE | flag::SENT;
-            if answer.root.value.kind == Kind::Error {
-                batch_errors.record(number);
-                reply.node_values[number as usize] = reply.absorb(*answer);
-            } else {
-                sink.deliver(number as usize, answer);
-            }
+        let numbers = &self.reply_owners;
+        while let Some(error) = batch.deliver_received(numbers, &mut self.received, connection)? {
+            let number = numbers[self.received - 1];
+            batch_errors.record(number);
+            store_error(*error, number as usize, batch.len(), reply);
         }
-        Ok(true)
+        Ok(self.received == numbers.len())
     }
 
     /// Stores the replies that have been received in `reply`. Returns whether all have been received.
@@ -288,10 +284,10 @@ impl NodeBatch {
 
     /// Whether no transaction is open on the connection. One that was not ended by its last command, because the node
     /// refuses that command, would take in the commands of the next user.
-    fn transactions_ended(&self, commands: &[RoutedCommand<'_>], reply: &Reply) -> bool {
+    fn transactions_ended(&self, commands: RoundCommands<'_>, reply: &Reply) -> bool {
         let transactions = self
             .answered()
-            .filter(|n| commands[*n as usize].preludes > 0);
+            .filter(|n| commands.routed()[*n as usize].preludes > 0);
         transactions.into_iter().all(|number| {
             let answer = View::new(reply, reply.node_values[number as usize].value);
             let text = answer.text().unwrap_or_default();
@@ -304,7 +300,7 @@ impl NodeBatch {
     }
 
     /// Drops the connection and keeps `error` for the commands without a reply.
-    fn fail(&mut self, error: Error, commands: &[RoutedCommand<'_>], reply: &mut Reply) {
+    fn fail(&mut self, error: Error, commands: RoundCommands<'_>, reply: &mut Reply) {
         if let Some(mut connection) = self.connection.take() {
             self.is_silent = error.code == Code::Timeout;
             if let Some(chunk) = &self.chunk {
@@ -333,7 +329,7 @@ impl NodeBatch {
     }
 
     /// Finds which commands the first `written` bytes belong to: these may have run.
-    fn mark_sent(&mut self, commands: &[RoutedCommand<'_>], written: usize) {
+    fn mark_sent(&mut self, commands: RoundCommands<'_>, written: usize) {
         let mut end = 0;
         let mut reply = 0;
         while reply < self.reply_owners.len() {
@@ -343,11 +339,8 @@ impl NodeBatch {
                 .iter()
                 .position(|n| *n != NO_COMMAND);
             let last = reply + owner.unwrap_or(self.reply_owners.len() - 1 - reply);
-            if let Some(command) = commands.get(self.reply_owners[last] as usize) {
-                end += command.body().len();
-                if command.sends_asking() {
-                    end += ASKING.len();
-                }
+            if self.reply_owners[last] != NO_COMMAND {
+                end += commands.sent_len(self.reply_owners[last] as usize);
             }
             for _ in reply..=last {
                 self.may_have_run.push(begin < written);
@@ -412,6 +405,14 @@ impl NodeBatch {
     }
 }
 
+/// Stores the error that answers one of `count` commands in `reply`.
+#[cold]
+fn store_error(mut answer: Reply, number: usize, count: usize, reply: &mut Reply) {
+    answer.root.value.flags |= flag::NODE_VALUE | flag::SENT;
+    reply.node_values.resize(count, NodeValue::NIL);
+    reply.node_values[number] = reply.absorb(answer);
+}
+
 impl Drop for NodeBatch {
     fn drop(&mut self) {
         self.drop_connection();
@@ -421,7 +422,7 @@ impl Drop for NodeBatch {
 /// Sends all batches and waits until each has its replies or has failed.
 pub fn send_and_receive(
     batches: &mut [NodeBatch],
-    commands: &[RoutedCommand<'_>],
+    commands: RoundCommands<'_>,
     reply: &mut Reply,
     call: &Call<'_>,
     round: RoundSink<'_>,
@@ -492,7 +493,7 @@ pub fn send_and_receive(
 /// share the remaining time, so that a node that does not answer leaves time for the rest.
 fn try_acquire_all(
     batches: &mut [NodeBatch],
-    commands: &[RoutedCommand<'_>],
+    commands: RoundCommands<'_>,
     reply: &mut Reply,
     RoundIo { call, round }: RoundIo<'_>,
 ) -> bool {
@@ -573,7 +574,7 @@ fn not_asked(batch: &NodeBatch, call: &Call<'_>, time: Time) -> Error {
 /// Finishes the last batch in flight with blocking receives, without poll(2).
 fn finish_single(
     batch: &mut NodeBatch,
-    commands: &[RoutedCommand<'_>],
+    commands: RoundCommands<'_>,
     reply: &mut Reply,
     batch_errors: &mut BatchErrors,
     io: RoundIo<'_>,
@@ -610,7 +611,7 @@ fn finish_single(
 /// Waits until any of several connections is ready, then sends and receives on all that are.
 fn poll_many(
     batches: &mut [NodeBatch],
-    commands: &[RoutedCommand<'_>],
+    commands: RoundCommands<'_>,
     reply: &mut Reply,
     batch_errors: &mut BatchErrors,
     io: RoundIo<'_>,

@@ -32,6 +32,17 @@ impl ExecState<'_> {
         Err(unreachable(peer, name))
     }
 
+    /// The primary of a shard, by its index in this version of the topology, if that is the present one and the primary is
+    /// healthy.
+    pub(super) fn healthy_primary(&self, (version, shard): (u64, usize)) -> Option<Arc<Peer>> {
+        let topology = self.process.load_topology_in(self.call.in_fiber);
+        if topology.version != version {
+            return None;
+        }
+        let peer = &topology.shards.get(shard)?.primary.as_ref()?.peer;
+        peer.health.is_healthy().then(|| peer.clone())
+    }
+
     /// The node that stands in for an unhealthy primary: one of its replicas, which may have been
     /// promoted. A promoted replica serves the command; any other replies MOVED without executing it.
     ///

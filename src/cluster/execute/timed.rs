@@ -1,10 +1,11 @@
 //! Sends commands and measures what the choice among nodes depends on: requests in flight and round
 //! trips.
 
+use super::command_batch::RoundSink;
 use super::destination::Destination;
 use super::exec_state::ExecState;
 use super::node_batch::{BatchErrors, NodeBatch, send_and_receive};
-use super::reply_sink::RoundSink;
+use super::round_commands::RoundCommands;
 use super::routed_command::RoutedCommand;
 use crate::config::ReadFrom;
 use crate::deadline::now;
@@ -46,7 +47,7 @@ impl ExecState<'_> {
     pub(super) fn send_and_receive_timed(
         &self,
         batches: &mut [NodeBatch],
-        commands: &[RoutedCommand<'_>],
+        commands: RoundCommands<'_>,
         reply: &mut Reply,
         call: &Call<'_>,
         sink: RoundSink<'_>,

@@ -1,11 +1,10 @@
 //! Ends commands of a queue before they have their replies.
 
-use super::entry::{Entry, EntryRef, Inbox, Progress};
+use super::entry::{Entry, Inbox, Progress};
 use super::{EventLoop, Queue};
 use crate::deadline::Time;
 use crate::error::{Code, Error};
 use crate::net::process_number;
-use crate::resp::Reply;
 use std::rc::Rc;
 
 impl Queue {
@@ -19,15 +18,15 @@ impl Queue {
     }
 
     fn close_entry(&self, inbox: &Inbox, index: usize, error: &Error) {
-        if inbox.close(index) {
-            let reply = Box::new(Reply::error(error));
-            self.replies.complete_tag(inbox.entries[index].tag, reply);
+        if inbox.close(&inbox.entries[index]) {
+            self.replies.fail_tag(inbox.entries[index].tag, error);
         }
     }
 
     fn open_inboxes(&self) -> impl Iterator<Item = &Inbox> {
         let routed = self.inboxes.iter().map(Rc::as_ref);
-        let all = routed.chain(&self.unrouted).chain([&self.inbox]);
+        let submitted = self.shard_inboxes.iter().chain([&self.inbox]);
+        let all = routed.chain(&self.unrouted).chain(submitted);
         all.filter(|inbox| inbox.open.get() > 0)
     }
 
@@ -45,7 +44,9 @@ impl Queue {
                 );
                 self.close_where(inbox, &Error::new(Code::Timeout, message), |_| true);
             }
-            self.expiring.pop_front();
+            if let Some(inbox) = self.expiring.pop_front() {
+                self.shard_inboxes.recycle(inbox);
+            }
         }
     }
 
@@ -62,6 +63,7 @@ impl Queue {
     pub(super) fn cancel_ended_handles(&mut self) {
         let cancels = self.client.cancels();
         if std::mem::replace(&mut self.cancels, cancels) != cancels {
+            self.takes_plain &= self.client.ready().is_ok();
             let error = match self.client.ready() {
                 Ok(_) => Error::new(
                     Code::Interrupted,
@@ -116,8 +118,7 @@ impl Queue {
         self.close_waiting(&after_fork(), |_| true);
         for inbox in &self.inboxes {
             for index in 0..inbox.entries.len() {
-                self.replies
-                    .fail(&EntryRef::new(inbox, index), &after_fork().sent(true));
+                self.replies.fail((inbox, index), &after_fork().sent(true));
             }
         }
         if let Ok(EventLoop { tasks, .. }) = &mut self.event_loop {

@@ -1,6 +1,6 @@
 //! Decides how a submitted command is executed. No I/O.
 
-use super::entry::{BatchedCommand, Work};
+use super::entry::{BatchedCommand, OtherWork, Work};
 use crate::cluster::client::{Client, empty_command};
 use crate::cluster::context::permit;
 use crate::cluster::module_commands;
@@ -24,7 +24,7 @@ pub(super) fn work_of(
         permit(core, &client.config, command)?;
     }
     if let Some(slot) = client.pinned_slot() {
-        return Ok(Work::Alone([slot].into()));
+        return Ok(OtherWork::Alone([slot].into()).into());
     }
     let options = RouteOptions {
         key_space,
@@ -35,19 +35,19 @@ pub(super) fn work_of(
         None => module_commands::guess(command.args, key_space),
     };
     let Some(row) = command.row else {
-        return Ok(Work::Alone(slots_of(&route)));
+        return Ok(OtherWork::Alone(slots_of(&route)).into());
     };
     // A blocking command would hold up its slot, for as long as it blocks.
     if command.blocking_timeout.is_some() {
-        return Ok(Work::Blocking);
+        return Ok(OtherWork::Blocking.into());
     }
     let (slot, is_for_primary) = match route {
         Route::Slot(slot) => (slot, false),
         Route::Primary(slot) => (slot, true),
-        route => return Ok(Work::Alone(slots_of(&route))),
+        route => return Ok(OtherWork::Alone(slots_of(&route)).into()),
     };
     if row.flags.has(Flag::Secret) {
-        return Ok(Work::Alone([slot].into()));
+        return Ok(OtherWork::Alone([slot].into()).into());
     }
     core.process().note_script(command);
     Ok(Work::InBatch(BatchedCommand {

@@ -2,10 +2,11 @@
 
 use super::batch::Batch;
 use super::decide::{slots_of_pipeline, work_of};
-use super::entry::{EntryRef, Inbox, Progress, Work};
-use super::groups::GroupNumber;
+use super::entry::{EntryRef, Inbox, OtherWork, Progress, Work};
+use super::gathered::Gathered;
 use super::replies::{Ended, EndedTask};
 use super::running::{Running, run_caught};
+use super::shard_number::ShardNumber;
 use super::{EventLoop, Queue};
 use crate::cluster::client::Client;
 use crate::cluster::state::Core;
@@ -32,7 +33,7 @@ impl Queue {
             if let Ok(EventLoop { tasks, .. }) = &mut self.event_loop {
                 tasks.run();
             }
-            if !self.collect() && !self.order.has_admitted() && !self.has_new_groups() {
+            if !self.collect() && !self.has_new_groups() {
                 return;
             }
         }
@@ -60,27 +61,36 @@ impl Queue {
         };
         let topology = core.process().load_topology();
         self.groups.regroup(&topology);
+        self.shard_inboxes.update(&topology);
         let has_timeout = Deadline::after(now(), client.config.timeout_ms) != Deadline::NEVER;
+        let order = self.order.clone();
+        let order = &mut *order.borrow_mut();
         while let Some(mut inbox) = self.unrouted.pop_front() {
-            self.decide(&mut inbox, core, key_space);
+            if inbox.is_undecided {
+                self.decide(&mut inbox, core, key_space);
+            }
             let inbox = Rc::new(inbox);
-            for (index, entry) in inbox.entries.iter().enumerate() {
-                if !entry.is_open() {
-                    continue;
+            let is_whole = match inbox.shard.filter(|shard| self.groups.has_shard(*shard)) {
+                Some(shard) if order.admit_whole(&inbox) => {
+                    self.groups.push_whole(&inbox, shard);
+                    true
                 }
-                if entry.is_blocking() {
-                    let own = Rc::new(inbox.split_off_blocking(index));
-                    self.held_bytes += own.bytes.len();
-                    self.order.add(EntryRef::new(&own, 0));
-                    self.inboxes.push_back(own);
-                    continue;
-                }
-                let entry_ref = EntryRef::new(&inbox, index);
+                _ => false,
+            };
+            for (index, entry) in inbox.entries.iter().enumerate().filter(|_| !is_whole) {
                 match &entry.work {
-                    Work::InBatch(command) if self.order.admit_at_once(command.slot) => {
-                        self.groups.push(entry_ref, command.slot, &topology);
+                    _ if !entry.is_open() => {}
+                    Work::InBatch(command) if order.admit_at_once(command.slot) => {
+                        let entry = EntryRef::new(&inbox, index);
+                        self.groups.push(entry, command.slot, &topology);
                     }
-                    _ => self.order.add(entry_ref),
+                    Work::Other(other) if matches!(**other, OtherWork::Blocking) => {
+                        let own = Rc::new(inbox.split_off_blocking(index));
+                        self.held_bytes += own.bytes.len();
+                        order.add(EntryRef::new(&own, 0));
+                        self.inboxes.push_back(own);
+                    }
+                    _ => order.add(EntryRef::new(&inbox, index)),
                 }
             }
             self.inboxes.push_back(inbox.clone());
@@ -94,15 +104,16 @@ impl Queue {
     pub(super) fn decide(&self, inbox: &mut Inbox, core: &Core, key_space: KeySpace) {
         for index in 0..inbox.entries.len() {
             let entry = &mut inbox.entries[index];
-            if let Work::Pipeline {
-                pipeline, slots, ..
-            } = &mut entry.work
+            if let Work::Other(other) = &mut entry.work
+                && let OtherWork::Pipeline {
+                    pipeline, slots, ..
+                } = &mut **other
                 && let Some(pipeline) = pipeline.get_mut()
                 && pipeline.route_in(key_space)
             {
                 *slots = slots_of_pipeline(pipeline);
             }
-            if !matches!(entry.work, Work::Undecided) || !entry.is_open() {
+            if !matches!(entry.other(), Some(OtherWork::Undecided)) || !entry.is_open() {
                 continue;
             }
             let mut args = Vec::new();
@@ -112,9 +123,8 @@ impl Queue {
             match work {
                 Ok(work) => inbox.entries[index].work = work,
                 Err(error) => {
-                    let reply = Box::new(Reply::error(&error));
-                    self.replies.complete_tag(entry.tag, reply);
-                    inbox.close(index);
+                    self.replies.fail_tag(entry.tag, &error);
+                    inbox.close(&inbox.entries[index]);
                 }
             }
         }
@@ -179,7 +189,7 @@ impl Queue {
     }
 
     pub(super) fn start_admitted(&mut self) {
-        let admitted = self.order.take_admitted();
+        let admitted = self.order.borrow_mut().take_admitted();
         self.start_all_alone(admitted.alone);
         if let Some(topology) = self.topology().filter(|_| !admitted.in_batch.is_empty()) {
             self.groups.regroup(&topology);
@@ -218,7 +228,7 @@ impl Queue {
             false => Ok(false),
         };
         if let Err(error) = &started {
-            self.replies.fail(&entry, error);
+            self.replies.fail(entry.location(), error);
         }
         if !matches!(started, Ok(true)) {
             self.end_alone(&entry);
@@ -226,12 +236,12 @@ impl Queue {
     }
 
     pub(super) fn try_start_alone(&mut self, entry: &EntryRef) -> Result<bool> {
-        let pipeline = match &entry.work {
-            Work::Pipeline {
+        let pipeline = match entry.other() {
+            Some(OtherWork::Pipeline {
                 pipeline,
                 is_atomic,
                 ..
-            } => pipeline.take().map(|pipeline| (pipeline, *is_atomic)),
+            }) => pipeline.take().map(|pipeline| (pipeline, *is_atomic)),
             _ => None,
         };
         let owner = match &pipeline {
@@ -260,10 +270,10 @@ impl Queue {
                         }
                     }
                 };
-                replies.complete(&entry, reply);
+                replies.complete(entry.location(), reply);
             });
             if let Err(error) = caught {
-                replies.fail(&entry, &error);
+                replies.fail(entry.location(), &error);
             }
             let what = EndedTask::Alone(entry);
             replies.end(Ended { number, what });
@@ -274,7 +284,7 @@ impl Queue {
 
     pub(super) fn end_alone(&mut self, entry: &EntryRef) {
         for slot in entry.slots() {
-            self.order.end(*slot);
+            self.order.borrow_mut().end(*slot);
         }
     }
 
@@ -287,40 +297,51 @@ impl Queue {
             return;
         };
         while let Some((group, mut entries)) = self.groups.next_batch(&topology, time, timeout_ms) {
-            entries.retain(|entry| {
-                let is_open = entry.is_open();
-                if let Work::InBatch(command) = &entry.work {
-                    match is_open {
-                        true => self.order.start(command.slot),
-                        false => self.order.abandon(command.slot),
-                    }
-                }
-                is_open
-            });
-            self.groups.retain_left(group, |entry| match &entry.work {
-                Work::InBatch(command) => self.order.postpone_behind_running(entry, command.slot),
-                _ => true,
-            });
+            self.order_batch(group, &mut entries);
             self.start_batch(group, entries);
         }
     }
 
-    pub(super) fn start_batch(&mut self, group: GroupNumber, entries: Vec<EntryRef>) {
-        let Some(first) = entries.first() else {
+    /// Gives the commands of a batch their turn in the order of their slots, and removes those that were cancelled.
+    fn order_batch(&mut self, group: ShardNumber, entries: &mut Gathered) {
+        let order = &mut *self.order.borrow_mut();
+        let mut has_closed = false;
+        entries.for_each(|entry| {
+            if let Work::InBatch(command) = &entry.work {
+                match entry.is_open() {
+                    true => order.start(command.slot),
+                    false => {
+                        has_closed = true;
+                        order.abandon(command.slot);
+                    }
+                }
+            }
+        });
+        if has_closed {
+            entries.mixed().retain(|entry| entry.is_open());
+        }
+        self.groups.retain_left(group, |entry| match &entry.work {
+            Work::InBatch(command) => order.postpone_behind_running(entry, command.slot),
+            _ => true,
+        });
+    }
+
+    pub(super) fn start_batch(&mut self, group: ShardNumber, mut entries: Gathered) {
+        let Some(submitted) = entries.oldest() else {
             return self.groups.end_batch(group);
         };
-        let times = entries.iter().map(|entry| entry.at());
-        let submitted = times.fold(first.at(), Time::min);
         let client = Arc::new(self.client.for_task(submitted));
         // One command is cancelled like the call of a thread.
-        let only = (entries.len() == 1).then(|| first.clone());
+        let only = (entries.len() == 1).then(|| entries.mixed()[0].clone());
         if let Some(only) = &only {
             only.progress.set(Progress::Alone);
         }
         let batch = Rc::new(Batch {
+            group,
             entries,
             client: client.clone(),
             replies: self.replies.clone(),
+            order: self.order.clone(),
         });
         let running = Running::new(client, self.client.clone(), self.cancels, only);
         let in_fiber = batch.clone();
@@ -340,8 +361,7 @@ impl Queue {
     /// Handles what the fibers have left behind. Returns whether something else may be started now.
     pub(super) fn collect(&mut self) -> bool {
         let ended = self.replies.take_ended();
-        let released = self.replies.take_released();
-        let has_changed = !ended.is_empty() || !released.is_empty();
+        let has_ended = !ended.is_empty();
         for Ended { number, what } in ended {
             self.running.remove(number);
             match what {
@@ -353,17 +373,13 @@ impl Queue {
                 EndedTask::Connect(result) => self.end_connecting(result),
             }
         }
-        for slot in &released {
-            self.order.end(*slot);
-        }
-        self.replies.put_released(released);
-        has_changed
+        has_ended || self.order.borrow().has_admitted()
     }
 }
 
 /// Executes a command that is executed by itself.
 fn execute(client: &Client, entry: &EntryRef) -> Box<Reply> {
-    let Work::Selected(selector) = &entry.work else {
+    let Some(OtherWork::Selected(selector)) = entry.other() else {
         return client.command_resp(entry.bytes());
     };
     let mut args = Vec::new();

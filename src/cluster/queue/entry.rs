@@ -1,10 +1,12 @@
 //! Commands that have been submitted to a queue.
 
+use super::shard_number::ShardNumber;
 use crate::cluster::pipeline::Pipeline;
 use crate::deadline::{Deadline, Time};
 use crate::resp::{CommandBody, CommandBuffer};
 use crate::route::{Access, Row};
 use std::cell::{Cell, RefCell};
+use std::mem::take;
 use std::ops::Deref;
 use std::rc::Rc;
 
@@ -17,6 +19,12 @@ pub(super) struct Inbox {
     pub(super) at: Option<Time>,
     /// How many of them have no reply yet.
     pub(super) open: Cell<usize>,
+    /// A command may change something.
+    pub(super) has_writes: bool,
+    /// A command has to be decided about before it is executed.
+    pub(super) is_undecided: bool,
+    /// All commands have one slot each, which this shard owns.
+    pub(super) shard: Option<ShardNumber>,
     tags: RefCell<TagIndex>,
 }
 
@@ -45,6 +53,11 @@ pub(super) struct Entry {
 pub(super) enum Work {
     /// In one batch with other commands of the shard that serves the slot.
     InBatch(BatchedCommand),
+    /// Few commands are executed in another way, so that it is in a box.
+    Other(Box<OtherWork>),
+}
+
+pub(super) enum OtherWork {
     /// By itself, as the call of a thread. It has a place in the order of these slots.
     Alone(Box<[u16]>),
     /// The same, at the nodes of this selector, and in no order.
@@ -59,6 +72,20 @@ pub(super) enum Work {
     },
     /// Not decided yet: the client has not connected.
     Undecided,
+}
+
+impl Work {
+    /// Whether it is a read, as far as is known.
+    #[inline]
+    pub(super) fn is_read(&self) -> bool {
+        matches!(self, Work::InBatch(command) if command.access == Access::Read)
+    }
+}
+
+impl From<OtherWork> for Work {
+    fn from(other: OtherWork) -> Work {
+        Work::Other(Box::new(other))
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -88,15 +115,24 @@ impl Entry {
     }
 
     pub(super) fn is_blocking(&self) -> bool {
-        matches!(self.work, Work::Blocking)
+        matches!(self.other(), Some(OtherWork::Blocking))
+    }
+
+    pub(super) fn other(&self) -> Option<&OtherWork> {
+        match &self.work {
+            Work::InBatch(_) => None,
+            Work::Other(other) => Some(other),
+        }
     }
 
     /// The slots in whose order it has a place.
     pub(super) fn slots(&self) -> &[u16] {
         match &self.work {
             Work::InBatch(command) => std::slice::from_ref(&command.slot),
-            Work::Alone(slots) | Work::Pipeline { slots, .. } => slots,
-            Work::Selected(_) | Work::Blocking | Work::Undecided => &[],
+            Work::Other(other) => match &**other {
+                OtherWork::Alone(slots) | OtherWork::Pipeline { slots, .. } => slots,
+                OtherWork::Selected(_) | OtherWork::Blocking | OtherWork::Undecided => &[],
+            },
         }
     }
 }
@@ -116,9 +152,15 @@ impl EntryRef {
         }
     }
 
+    /// Its inbox, and its index there.
+    #[inline]
+    pub(super) fn location(&self) -> (&Inbox, usize) {
+        (&self.inbox, self.index as usize)
+    }
+
     /// Its encoded command.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.inbox.bytes[self.begin..self.end]
+        self.inbox.bytes_of(self)
     }
 
     /// When its timeout began.
@@ -127,8 +169,9 @@ impl EntryRef {
     }
 
     /// Marks the command as done. Returns whether it was open.
+    #[cfg(test)]
     pub(super) fn close(&self) -> bool {
-        self.inbox.close(self.index as usize)
+        self.inbox.close(self)
     }
 }
 
@@ -140,9 +183,34 @@ impl Deref for EntryRef {
     }
 }
 
+/// The most memory that an inbox keeps for other commands.
+const MAX_KEPT_ENTRIES: usize = 512;
+const MAX_KEPT_BYTES: usize = 16 << 10;
+
 impl Inbox {
+    /// Empties the inbox for other commands. Returns whether its memory is worth keeping.
+    pub(super) fn clear(&mut self) -> bool {
+        let is_kept = self.entries.capacity() <= MAX_KEPT_ENTRIES;
+        self.bytes.clear(MAX_KEPT_BYTES);
+        let (bytes, mut entries) = (take(&mut self.bytes), take(&mut self.entries));
+        entries.clear();
+        *self = Inbox {
+            bytes,
+            entries,
+            ..Inbox::default()
+        };
+        is_kept
+    }
+
+    /// An encoded command.
+    pub(super) fn bytes_of(&self, entry: &Entry) -> &[u8] {
+        &self.bytes[entry.begin..entry.end]
+    }
+
+    #[inline(always)]
     pub(super) fn push(&mut self, tag: u64, begin: usize, work: Work) {
         self.open.set(self.open.get() + 1);
+        self.has_writes |= !work.is_read();
         self.entries.push(Entry {
             tag,
             begin,
@@ -160,10 +228,10 @@ impl Inbox {
             at: self.at,
             ..Inbox::default()
         };
-        let bytes = &self.bytes[entry.begin..entry.end];
+        let bytes = self.bytes_of(entry);
         own.bytes.push(&CommandBody::Encoded(bytes));
-        own.push(entry.tag, 0, Work::Blocking);
-        self.close(index);
+        own.push(entry.tag, 0, OtherWork::Blocking.into());
+        self.close(entry);
         own
     }
 
@@ -193,9 +261,10 @@ impl Inbox {
         Deadline::after(self.at.unwrap_or(Time::ZERO), timeout_ms)
     }
 
-    /// See [`EntryRef::close`].
-    pub(super) fn close(&self, index: usize) -> bool {
-        let was_open = self.entries[index].progress.replace(Progress::Done) != Progress::Done;
+    /// Marks a command of the inbox as done. Returns whether it was open.
+    #[inline]
+    pub(super) fn close(&self, entry: &Entry) -> bool {
+        let was_open = entry.progress.replace(Progress::Done) != Progress::Done;
         if was_open {
             self.open.set(self.open.get() - 1);
         }
@@ -219,7 +288,7 @@ pub(super) fn inbox_of(at: Time, commands: &[&[u16]]) -> Rc<Inbox> {
                 row: table::GET,
                 access: Access::Read,
             }),
-            slots => Work::Alone((*slots).into()),
+            slots => OtherWork::Alone((*slots).into()).into(),
         };
         inbox.push(tag as u64, 0, work);
     }
@@ -234,7 +303,7 @@ mod tests {
     fn entries_are_found_by_tag_also_when_more_are_added() {
         let mut inbox = Inbox::default();
         for count in 0..300 {
-            inbox.push(count * 7 % 100, 0, Work::Undecided);
+            inbox.push(count * 7 % 100, 0, OtherWork::Undecided.into());
             for tag in [0, 7, 63, 99, 100] {
                 let entries = inbox.entries.iter().enumerate();
                 let expected = entries.filter(|(_, entry)| entry.tag == tag);
@@ -249,7 +318,7 @@ mod tests {
         const COUNT: u64 = 20_000;
         let mut inbox = Inbox::default();
         for tag in 0..COUNT {
-            inbox.push(tag, 0, Work::Undecided);
+            inbox.push(tag, 0, OtherWork::Undecided.into());
         }
         let mut searched = 0;
         for tag in 0..COUNT {

@@ -1,10 +1,12 @@
 //! Commands that may be sent, gathered by the shard that serves their slot. What is gathered while a batch of the shard
 //! is under way leaves as the next batch.
 
-use super::entry::EntryRef;
+use super::entry::{EntryRef, Inbox};
+use super::gathered::Gathered;
+use super::shard_number::ShardNumber;
 use crate::deadline::Time;
 use crate::topology::Topology;
-use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// A batch that has been under way for longer does not hold up the next one: that uses another connection.
@@ -26,17 +28,13 @@ pub(super) struct Groups {
 
 #[derive(Default)]
 struct Group {
-    gathered: VecDeque<EntryRef>,
+    gathered: Gathered,
+    /// Bounds of their times.
+    oldest: Time,
+    newest: Time,
     /// How many batches are under way.
     running: usize,
     last_started: Option<Time>,
-}
-
-/// Which group a batch belongs to.
-#[derive(Clone, Copy)]
-pub(super) struct GroupNumber {
-    version: u64,
-    index: usize,
 }
 
 impl Groups {
@@ -44,11 +42,38 @@ impl Groups {
     #[inline]
     pub(super) fn push(&mut self, entry: EntryRef, slot: u16, topology: &Topology) {
         let index = topology.owner(slot).unwrap_or(self.groups.len() - 1);
+        let at = entry.at();
+        self.group(index, at).gathered.mixed().push(entry);
+    }
+
+    /// Adds all commands of an inbox of a shard. The shard must be one of the groups: see
+    /// [`Groups::has_shard`].
+    pub(super) fn push_whole(&mut self, inbox: &Rc<Inbox>, shard: ShardNumber) {
+        let group = self.group(shard.index, inbox.at.unwrap_or(Time::ZERO));
+        if group.gathered.is_empty() {
+            group.gathered = Gathered::Whole(inbox.clone());
+            return;
+        }
+        let entries = (0..inbox.entries.len()).map(|index| EntryRef::new(inbox, index));
+        group.gathered.mixed().extend(entries);
+    }
+
+    /// Whether the groups are those of the same version of the topology as this shard.
+    pub(super) fn has_shard(&self, shard: ShardNumber) -> bool {
+        self.version == shard.version && shard.index < self.groups.len()
+    }
+
+    /// A group that gets a command of this time.
+    #[inline]
+    fn group(&mut self, index: usize, at: Time) -> &mut Group {
         let group = &mut self.groups[index];
         if group.gathered.is_empty() {
             self.filled.push(index);
+            (group.oldest, group.newest) = (at, at);
         }
-        group.gathered.push_back(entry);
+        group.oldest = group.oldest.min(at);
+        group.newest = group.newest.max(at);
+        group
     }
 
     pub(super) fn is_outdated(&self, topology: &Topology) -> bool {
@@ -65,7 +90,10 @@ impl Groups {
         let former = std::mem::take(&mut self.groups);
         self.groups.resize_with(count, Group::default);
         self.filled.clear();
-        for entry in former.into_iter().flat_map(|group| group.gathered) {
+        for entry in former
+            .into_iter()
+            .flat_map(|mut group| std::mem::take(group.gathered.mixed()))
+        {
             if let [slot] = entry.slots() {
                 let slot = *slot;
                 self.push(entry, slot, topology);
@@ -79,7 +107,7 @@ impl Groups {
         topology: &Topology,
         time: Time,
         timeout_ms: u64,
-    ) -> Option<(GroupNumber, Vec<EntryRef>)> {
+    ) -> Option<(ShardNumber, Gathered)> {
         self.regroup(topology);
         let may_leave = |index: &usize| self.groups[*index].may_leave(time);
         let at = self.filled.iter().position(may_leave)?;
@@ -87,32 +115,30 @@ impl Groups {
         let group = &mut self.groups[index];
         // A batch has one deadline, that of its oldest command, which suits commands of about the same age.
         let age = Duration::from_millis(timeout_ms / 8);
-        let batch = take_oldest(&mut group.gathered, age);
+        let batch = group.take_oldest(age);
         group.running += 1;
         group.last_started = Some(time);
         if group.gathered.is_empty() {
             self.filled.swap_remove(at);
         }
         let version = self.version;
-        Some((GroupNumber { version, index }, batch))
+        Some((ShardNumber { version, index }, batch))
     }
 
     /// Keeps of the commands that a batch has left behind those that `may_stay`, which is asked from the last to the first.
     pub(super) fn retain_left(
         &mut self,
-        number: GroupNumber,
+        number: ShardNumber,
         mut may_stay: impl FnMut(&EntryRef) -> bool,
     ) {
         let gathered = &mut self.groups[number.index].gathered;
         if gathered.is_empty() {
             return;
         }
-        let mut kept = VecDeque::with_capacity(gathered.len());
-        while let Some(entry) = gathered.pop_back() {
-            if may_stay(&entry) {
-                kept.push_front(entry);
-            }
-        }
+        let gathered = gathered.mixed();
+        let mut kept = Vec::with_capacity(gathered.len());
+        kept.extend(gathered.drain(..).rev().filter(|entry| may_stay(entry)));
+        kept.reverse();
         *gathered = kept;
         if gathered.is_empty() {
             self.filled.retain(|filled| *filled != number.index);
@@ -124,7 +150,7 @@ impl Groups {
     }
 
     /// A batch has ended.
-    pub(super) fn end_batch(&mut self, number: GroupNumber) {
+    pub(super) fn end_batch(&mut self, number: ShardNumber) {
         if number.version == self.version {
             self.groups[number.index].running -= 1;
         }
@@ -138,30 +164,28 @@ impl Groups {
     }
 }
 
-/// Takes the oldest commands and those that are younger by at most `age`. Their order stays. No command is taken before an
-/// older one of its slot.
-fn take_oldest(gathered: &mut VecDeque<EntryRef>, age: Duration) -> Vec<EntryRef> {
-    let first = gathered.front().map_or(Time::ZERO, |entry| entry.at());
-    let times = gathered.iter().map(|entry| entry.at());
-    let (oldest, newest) = times.fold((first, first), |(oldest, newest), at| {
-        (oldest.min(at), newest.max(at))
-    });
-    if newest.since(oldest) <= age {
-        let count = gathered.len().min(MAX_COMMANDS);
-        return gathered.drain(..count).collect();
-    }
-    let mut batch = Vec::new();
-    gathered.retain(|entry| {
-        let is_left = batch.len() == MAX_COMMANDS || entry.at().since(oldest) > age;
-        if !is_left {
-            batch.push(entry.clone());
-        }
-        is_left
-    });
-    batch
-}
-
 impl Group {
+    /// Takes the oldest commands and those that are younger by at most `age`. Their order stays. No command is taken before
+    /// an older one of its slot.
+    fn take_oldest(&mut self, age: Duration) -> Gathered {
+        let gathered = &mut self.gathered;
+        if gathered.len() <= MAX_COMMANDS && self.newest.since(self.oldest) <= age {
+            return gathered.take();
+        }
+        let gathered = gathered.mixed();
+        let times = gathered.iter().map(|entry| entry.at());
+        self.oldest = times.min().unwrap_or(self.newest);
+        let mut batch = Vec::new();
+        gathered.retain(|entry| {
+            let is_left = batch.len() == MAX_COMMANDS || entry.at().since(self.oldest) > age;
+            if !is_left {
+                batch.push(entry.clone());
+            }
+            is_left
+        });
+        Gathered::Mixed(batch)
+    }
+
     fn may_leave(&self, time: Time) -> bool {
         let is_late = |started: Time| time.since(started) >= NEXT_BATCH_AFTER;
         self.running == 0 || self.last_started.is_none_or(is_late)
@@ -197,15 +221,17 @@ mod tests {
     }
 
     /// The slots of the batches that leave at this time, and the numbers of their groups.
-    fn batches(groups: &mut Groups, topology: &Topology, ms: u64) -> Vec<(GroupNumber, Vec<u16>)> {
+    fn batches(groups: &mut Groups, topology: &Topology, ms: u64) -> Vec<(ShardNumber, Vec<u16>)> {
         let next = || groups.next_batch(topology, at(ms), TIMEOUT_MS);
-        let slots = |entry: &EntryRef| entry.slots()[0];
         std::iter::from_fn(next)
-            .map(|(number, batch)| (number, batch.iter().map(slots).collect()))
+            .map(|(number, batch)| {
+                let entries = (0..batch.len()).map(|n| batch.entry(n));
+                (number, entries.map(|entry| entry.slots()[0]).collect())
+            })
             .collect()
     }
 
-    fn slots(batches: &[(GroupNumber, Vec<u16>)]) -> Vec<&[u16]> {
+    fn slots(batches: &[(ShardNumber, Vec<u16>)]) -> Vec<&[u16]> {
         batches.iter().map(|(_, slots)| slots.as_slice()).collect()
     }
 

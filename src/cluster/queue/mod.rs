@@ -3,37 +3,45 @@
 //! Commands run in fibers, by the same code as the calls of threads. Where a call would wait, the fiber is suspended, and
 //! [`Queue::run`] goes on with another one. Most commands share a fiber with others of their shard: a [`Batch`].
 //!
-//! From the bottom up: `entry`, what has been submitted; `groups`, by shard; `replies`, what fibers leave behind; `batch`;
-//! `slot_order`; `decide`, how a command is executed; `running`, the fibers; and the queue, whose functions are also in
-//! `submit`, `dispatch` and `cancel`.
+//! From the bottom up: `shard_number`; `entry`, what has been submitted; `known_commands`; `shard_inboxes`, `gathered` and
+//! `groups`, by shard; `completed`, the replies; `replies`, what fibers leave behind; `slot_order`; `batch`; `decide`, how
+//! a command is executed; `running`, the fibers; and the queue, whose functions are also in `submit`, `dispatch` and
+//! `cancel`.
 
 mod batch;
 mod cancel;
+mod completed;
 mod decide;
 mod dispatch;
-mod encoded_name;
 mod entry;
 mod event;
+mod gathered;
 mod groups;
+mod known_commands;
 mod replies;
 mod running;
+mod shard_inboxes;
+mod shard_number;
 mod slot_order;
 mod submit;
 
+pub use completed::{CompletedReply, Completion};
 pub use event::Wake;
-pub use replies::Completion;
 
 use super::client::Client;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::{TaskSet, process_number};
-use encoded_name::EncodedName;
+use completed::{CompletedEntry, SmallReplies};
 use entry::{EntryRef, Inbox};
 use event::WakeEvent;
 use groups::Groups;
+use known_commands::KnownCommands;
 use replies::Replies;
 use running::RunningTasks;
+use shard_inboxes::ShardInboxes;
 use slot_order::SlotOrder;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::rc::Rc;
@@ -45,7 +53,8 @@ pub struct Queue {
     /// The process that made the queue. A forked child cannot use it: the connections are its parent's.
     process: i32,
     event_loop: Result<EventLoop>,
-    /// What has been submitted since the last run.
+    /// What has been submitted since the last run: first this, then `inbox`.
+    shard_inboxes: ShardInboxes,
     inbox: Inbox,
     /// Inboxes with open commands, in order.
     inboxes: VecDeque<Rc<Inbox>>,
@@ -54,7 +63,7 @@ pub struct Queue {
     /// Inboxes that wait for the client to connect.
     unrouted: VecDeque<Inbox>,
     is_connecting: bool,
-    order: SlotOrder,
+    order: Rc<RefCell<SlotOrder>>,
     groups: Groups,
     /// Commands that are executed by themselves, and wait only for others of their kind.
     alone: VecDeque<EntryRef>,
@@ -62,6 +71,10 @@ pub struct Queue {
     sharing: usize,
     running: RunningTasks,
     replies: Rc<Replies>,
+    /// Those of them that are taken next.
+    next_replies: Option<SmallReplies>,
+    /// How many commands have been submitted and their replies not been taken.
+    len: usize,
     /// How many bytes the inboxes hold.
     held_bytes: usize,
     /// The number of inboxes from which on all are looked at, for those that are done.
@@ -70,13 +83,13 @@ pub struct Queue {
     cancels: u32,
     max_commands: usize,
     max_bytes: usize,
-    /// The handle neither refuses writes nor is pinned.
-    is_unrestricted: bool,
+    /// The handle neither refuses writes nor is pinned, and can execute commands.
+    takes_plain: bool,
     /// Commands can be started since one was cancelled.
     is_run_due: bool,
     /// The program has asked for the descriptor.
     has_poller: bool,
-    names: EncodedName,
+    known_commands: KnownCommands,
 }
 
 /// The least number of inboxes that are looked at together.
@@ -100,32 +113,36 @@ impl EventLoop {
 impl Queue {
     pub fn new(client: Arc<Client>) -> Queue {
         let cancels = client.cancels();
-        let is_unrestricted = !client.config.readonly && !client.is_pinned();
+        let event_loop = EventLoop::new(&client);
+        let can_execute = event_loop.is_ok() && client.ready().is_ok();
         let limit = |limit: usize| if limit == 0 { usize::MAX } else { limit };
         Queue {
             max_commands: limit(client.config.queue_limit),
             max_bytes: limit(client.config.max_memory_bytes),
             process: process_number(),
-            event_loop: EventLoop::new(&client),
+            takes_plain: can_execute && !client.config.readonly && !client.is_pinned(),
+            event_loop,
             client,
+            shard_inboxes: ShardInboxes::default(),
             inbox: Inbox::default(),
             inboxes: VecDeque::new(),
             expiring: VecDeque::new(),
             unrouted: VecDeque::new(),
             is_connecting: false,
-            order: SlotOrder::default(),
+            order: Rc::default(),
             groups: Groups::default(),
             alone: VecDeque::new(),
             sharing: 0,
             running: RunningTasks::default(),
             replies: Rc::default(),
+            next_replies: None,
+            len: 0,
             held_bytes: 0,
             inboxes_to_scan: MIN_INBOXES_TO_SCAN,
             cancels,
-            is_unrestricted,
             is_run_due: false,
             has_poller: false,
-            names: EncodedName::default(),
+            known_commands: KnownCommands::default(),
         }
     }
 
@@ -151,7 +168,7 @@ impl Queue {
 
     /// The number of commands that have been submitted and whose replies have not been taken.
     pub fn len(&self) -> usize {
-        self.replies.len()
+        self.len
     }
 
     pub fn is_empty(&self) -> bool {
@@ -171,12 +188,40 @@ impl Queue {
     }
 
     /// The next complete reply and the tag of its command.
+    #[inline(always)]
     pub fn next_reply(&mut self) -> Option<Completion> {
-        let (next, is_last) = self.replies.next();
-        if is_last {
+        let next = match &mut self.next_replies {
+            Some(small) => small.pop()?,
+            None => self.next_entry()?,
+        };
+        self.len -= 1;
+        if self
+            .next_replies
+            .as_ref()
+            .is_none_or(|small| small.len() == 0)
+        {
+            self.next_replies = None;
             self.update_signal();
         }
-        next
+        Some(next)
+    }
+
+    #[inline(never)]
+    fn next_entry(&mut self) -> Option<Completion> {
+        let entry = self.replies.completed.borrow_mut().pop()?;
+        match entry {
+            CompletedEntry::Whole(tag, reply) => {
+                let reply = CompletedReply::Whole(reply);
+                Some(Completion { tag, reply })
+            }
+            CompletedEntry::Small(small) => self.next_replies.insert(small).pop(),
+        }
+    }
+
+    /// The number of replies that wait to be taken.
+    fn completed(&self) -> usize {
+        let next = self.next_replies.as_ref().map_or(0, SmallReplies::len);
+        next + self.replies.completed()
     }
 
     /// Does what can be done. Waits until a reply is complete, but at most until `until`; not at all without it. Returns
@@ -184,7 +229,7 @@ impl Queue {
     pub fn run(&mut self, until: Option<Deadline>) -> usize {
         if self.process != process_number() {
             self.abandon();
-            return self.replies.completed();
+            return self.completed();
         }
         let began = now();
         let was_idle = self.is_idle();
@@ -192,22 +237,22 @@ impl Queue {
         self.seal(began);
         self.go_on(began);
         // What has just been sent has no reply yet. To look for one would cost a system call.
-        let has_just_begun = was_idle && !self.is_idle() && self.replies.completed() == 0;
+        let has_just_begun = was_idle && !self.is_idle() && self.completed() == 0;
         let mut is_over = until.is_none();
         while !(is_over && has_just_begun) {
-            is_over |= self.replies.completed() > 0 || self.is_empty();
+            is_over |= self.completed() > 0 || self.is_empty();
             let (is_woken, goes_on) = self.poll(until.filter(|_| !is_over), began);
             let time = now();
             self.expire(time);
             self.go_on(time);
             is_over |= is_woken || !goes_on || until.is_none_or(|until| until.passed(time));
-            if is_over || self.replies.completed() > 0 {
+            if is_over || self.completed() > 0 {
                 break;
             }
         }
         self.drop_done_inboxes();
         self.is_run_due = false;
-        let completed = self.replies.completed();
+        let completed = self.completed();
         self.update_descriptor();
         completed
     }
@@ -245,8 +290,10 @@ impl Queue {
     fn drop_done_inboxes(&mut self) {
         let is_done = |inbox: &Rc<Inbox>| inbox.open.get() == 0;
         while self.inboxes.front().is_some_and(is_done) {
-            let done = self.inboxes.pop_front();
-            self.held_bytes -= done.map_or(0, |inbox| inbox.bytes.len());
+            if let Some(done) = self.inboxes.pop_front() {
+                self.held_bytes -= done.bytes.len();
+                self.shard_inboxes.recycle(done);
+            }
         }
         if self.inboxes.len() > self.inboxes_to_scan {
             let held_bytes = &mut self.held_bytes;
@@ -275,10 +322,15 @@ impl Queue {
         }
     }
 
+    /// Whether something has been submitted since the last run.
+    fn has_submitted(&self) -> bool {
+        !(self.inbox.entries.is_empty() && self.shard_inboxes.is_empty())
+    }
+
     fn update_signal(&mut self) {
         let has_runnable = (self.event_loop.as_ref()).is_ok_and(|l| l.tasks.has_runnable());
-        let has_submitted = !self.inbox.entries.is_empty();
-        let has_replies = self.replies.completed() > 0;
+        let has_submitted = self.has_submitted();
+        let has_replies = self.completed() > 0;
         self.signal(has_runnable || has_submitted || has_replies || self.is_run_due);
     }
 }

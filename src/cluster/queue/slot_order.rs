@@ -1,7 +1,7 @@
 //! The order of the commands of one slot: a command is sent when all earlier ones of its slot have their replies, or in
 //! one batch with them.
 
-use super::entry::{BatchedCommand, EntryRef, Work};
+use super::entry::{BatchedCommand, Entry, EntryRef, Inbox, Work};
 use crate::topology::SLOTS;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -59,6 +59,29 @@ impl SlotOrder {
             slot.running == 0 && (self.waiting.is_empty() || !self.waiting.contains_key(&number));
         slot.gathered += u32::from(may_be_sent);
         may_be_sent
+    }
+
+    /// Adds all commands of an inbox, each of which is executed in a batch, if all can be sent. Returns whether they can.
+    /// What was admitted before must have been taken.
+    pub(super) fn admit_whole(&mut self, inbox: &Inbox) -> bool {
+        if !self.waiting.is_empty() || self.slots.is_empty() {
+            return false;
+        }
+        for (index, entry) in inbox.entries.iter().enumerate() {
+            if let Work::InBatch(command) = &entry.work
+                && let slot = &mut self.slots[usize::from(command.slot)]
+                && slot.running == 0
+                && entry.is_open()
+            {
+                slot.gathered += 1;
+                continue;
+            }
+            for slot in inbox.entries[..index].iter().flat_map(Entry::slots) {
+                self.slots[usize::from(*slot)].gathered -= 1;
+            }
+            return false;
+        }
+        true
     }
 
     /// Adds a command that cannot be sent yet, or that is executed by itself, in the order of submission.
@@ -129,6 +152,7 @@ impl SlotOrder {
     }
 
     /// A command that ran has its reply, or never gets one.
+    #[inline]
     pub(super) fn end(&mut self, slot: u16) {
         self.slots[usize::from(slot)].running -= 1;
         if !self.waiting.is_empty() {
@@ -171,7 +195,7 @@ impl SlotOrder {
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::{Inbox, inbox_of};
+    use super::super::entry::inbox_of;
     use super::*;
     use crate::deadline::Time;
     use crate::simulation::SeededRng;

@@ -3,14 +3,15 @@
 use super::Queue;
 use super::cancel::after_fork;
 use super::decide::{slots_of_pipeline, work_of};
-use super::entry::{BatchedCommand, Work};
+use super::entry::{BatchedCommand, Inbox, OtherWork, Work};
+
 use crate::cluster::pipeline::Pipeline;
 use crate::cluster::state::Core;
 use crate::deadline::Time;
 use crate::error::{Code, Error, Result};
 use crate::net::process_number;
-use crate::resp::{CommandBody, Reply, parse_command};
-use crate::route::{access, classify, find, has_valid_count};
+use crate::resp::{CommandBody, parse_command};
+use crate::route::classify;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -23,28 +24,45 @@ impl Queue {
         }
     }
 
-    /// Submits a command as most are: with one key, to any node of its shard. False for another one.
+    /// Submits a command as most are. False for another one, or if it cannot be submitted.
     #[inline]
     pub(super) fn submit_plain(&mut self, tag: u64, args: &[&[u8]]) -> bool {
-        let Some(row) = find(args).filter(|row| row.is_plain()) else {
-            return false;
-        };
-        let Ok(core) = self.admit() else { return false };
-        let Some(key_space) = core.process().key_space() else {
-            return false;
-        };
-        if !self.is_unrestricted || !has_valid_count(row, args) {
+        // The other path tells what is wrong.
+        if !self.takes_plain
+            || self.client.cancels() != self.cancels
+            || self.len >= self.max_commands
+            || self.held_bytes >= self.max_bytes
+        {
             return false;
         }
+        let process = self.client.core.as_ref().map(|core| core.process());
+        let Some(process) = process.filter(|process| process.number() == self.process) else {
+            return false;
+        };
+        let Some(key_space) = process.key_space() else {
+            return false;
+        };
+        let Some(command) = self.known_commands.find(args) else {
+            return false;
+        };
+        let slot = key_space.slot(args[usize::from(command.row.only_key)]);
+        let inbox = match self.inbox.entries.is_empty() {
+            true => self.shard_inboxes.of_slot(slot),
+            false => None,
+        };
+        let inbox = inbox.unwrap_or(&mut self.inbox);
+        let begin = inbox.bytes.len();
+        command.push(&mut inbox.bytes, args);
+        self.held_bytes += inbox.bytes.len() - begin;
         let work = Work::InBatch(BatchedCommand {
-            slot: key_space.slot(args[usize::from(row.only_key)]),
+            slot,
             is_for_primary: false,
-            row,
-            access: access(row, args),
+            row: command.row,
+            access: command.access,
         });
-        let begin = self.inbox.bytes.len();
-        self.names.push(&mut self.inbox.bytes, row, args);
-        self.add(tag, begin, work);
+        inbox.push(tag, begin, work);
+        self.len += 1;
+        self.signal(true);
         true
     }
 
@@ -69,7 +87,7 @@ impl Queue {
             .admit()
             .and_then(|core| match core.process().key_space() {
                 Some(key_space) => work_of(&self.client, core, &command, key_space),
-                None => Ok(Work::Undecided),
+                None => Ok(OtherWork::Undecided.into()),
             });
         match work {
             Ok(work) => {
@@ -84,8 +102,13 @@ impl Queue {
     #[inline]
     pub(super) fn add(&mut self, tag: u64, begin: usize, work: Work) {
         self.cancel_if_interrupted();
+        if let Work::Other(other) = &work {
+            let is_decided = !matches!(**other, OtherWork::Undecided | OtherWork::Pipeline { .. });
+            self.inbox.is_undecided |= !is_decided;
+        }
         self.inbox.push(tag, begin, work);
-        self.replies.add_open();
+        self.held_bytes += self.inbox.bytes.len() - begin;
+        self.len += 1;
         self.signal(true);
     }
 
@@ -95,7 +118,7 @@ impl Queue {
         let begin = self.inbox.bytes.len();
         let body = classify(args).marked(CommandBody::Args(args));
         self.inbox.bytes.push(&body);
-        self.add(tag, begin, Work::Selected(selector.into()));
+        self.add(tag, begin, OtherWork::Selected(selector.into()).into());
         Ok(())
     }
 
@@ -107,22 +130,21 @@ impl Queue {
             ));
         }
         self.admit()?;
-        let work = Work::Pipeline {
+        let work = OtherWork::Pipeline {
             slots: slots_of_pipeline(&pipeline),
             pipeline: RefCell::new(Some(Box::new(pipeline))),
             is_atomic,
         };
         let begin = self.inbox.bytes.len();
-        self.add(tag, begin, work);
+        self.add(tag, begin, work.into());
         Ok(())
     }
 
     /// Submits a command that has failed already.
     #[cold]
     pub fn fail(&mut self, tag: u64, error: &Error) {
-        self.replies.add_open();
-        self.replies
-            .complete_tag(tag, Box::new(Reply::error(error)));
+        self.len += 1;
+        self.replies.fail_tag(tag, error);
         self.signal(true);
     }
 
@@ -136,7 +158,7 @@ impl Queue {
             return Err(error.clone());
         }
         let core = self.client.ready()?;
-        let bytes = self.held_bytes + self.inbox.bytes.len();
+        let bytes = self.held_bytes;
         if self.len() >= self.max_commands || bytes >= self.max_bytes {
             return Err(self.full(bytes));
         }
@@ -158,13 +180,15 @@ impl Queue {
 
     /// Ends the submission of what will be started now.
     pub(super) fn seal(&mut self, time: Time) {
+        let begun = |mut inbox: Inbox| {
+            inbox.at = Some(time);
+            inbox
+        };
+        self.unrouted.extend(self.shard_inboxes.take().map(begun));
         if self.inbox.entries.is_empty() {
             return;
         }
-        let mut inbox = std::mem::take(&mut self.inbox);
-        inbox.at = Some(time);
-        self.held_bytes += inbox.bytes.len();
-        self.inbox.entries.reserve(inbox.entries.len().min(1024));
-        self.unrouted.push_back(inbox);
+        let inbox = std::mem::take(&mut self.inbox);
+        self.unrouted.push_back(begun(inbox));
     }
 }

@@ -12,7 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, Recv};
 use crate::net::wait::{Attempt, Call, TICK_MS};
 use crate::resp::{
-    CommandBody, CommandBuffer, Decoder, INLINE_TEXT, Kind, Limits, Origin, Reply, ReplyPool,
+    CommandBody, CommandBuffer, Decoder, INLINE_TEXT, Kind, Limits, Origin, Reply, SMALL_TEXT,
     Value, ValueList, chunk_tag,
 };
 use crate::sim_hooks::sim_panic_point;
@@ -26,6 +26,14 @@ const MAX_SENT: usize = 8 << 20;
 
 /// A reply with fewer values is not counted in the memory budget.
 const UNCOUNTED_VALUES: usize = 4096;
+
+/// The reply of one command.
+pub enum TakenReply<'a> {
+    /// One value without elements, which is no error: and the bytes that its text of less than [`SMALL_TEXT`] bytes and a
+    /// NUL begin, if it has one.
+    Small(Value, &'a [u8]),
+    Whole(Box<Reply>),
+}
 
 /// A connection that has been set up.
 #[derive(Debug)]
@@ -92,6 +100,13 @@ impl Connection {
     pub fn push(&mut self, body: &CommandBody<'_>) {
         sim_panic_point!(Net);
         self.out.push(body);
+    }
+
+    /// The bytes to send, to append commands.
+    #[inline]
+    pub fn output(&mut self) -> &mut CommandBuffer {
+        sim_panic_point!(Net);
+        &mut self.out
     }
 
     /// Moves encoded commands to the bytes to send. If there are none yet, the buffers are swapped.
@@ -332,20 +347,50 @@ impl Connection {
     /// The next reply, if all of it has been received.
     #[inline(always)]
     fn take(&mut self) -> Result<Option<Box<Reply>>> {
-        self.take_with(|value, origin| Box::new(Reply::from_node(value, origin)))
+        self.take_with(Connection::detach)
     }
 
-    /// The same, with memory of a pool.
-    #[inline]
-    pub fn take_pooled(&mut self, pool: &Arc<ReplyPool>) -> Result<Option<Box<Reply>>> {
-        self.take_with(|value, origin| Reply::pooled(value, origin, pool))
+    /// The same, without memory of its own if it is small.
+    pub fn take_single(&mut self) -> Result<Option<TakenReply<'_>>> {
+        let taken = self.take_with(|connection, value, start, end| {
+            let is_small = match value.in_chunk() {
+                true => (value.len as usize) < SMALL_TEXT && value.kind != Kind::Error,
+                false => !value.kind.has_elements(),
+            };
+            match is_small {
+                true => Err((value, start)),
+                false => Ok(connection.detach(value, start, end)),
+            }
+        })?;
+        Ok(taken.map(|taken| match taken {
+            Ok(whole) => TakenReply::Whole(whole),
+            Err((value, start)) => {
+                let text = if value.in_chunk() {
+                    start + value.data as usize
+                } else {
+                    start
+                };
+                TakenReply::Small(value, &self.input.bytes[text..])
+            }
+        }))
     }
 
+    /// The next reply, if it has been received and is a string of less than [`SMALL_TEXT`] bytes: the length of the string,
+    /// and the bytes that it and a NUL begin.
     #[inline(always)]
-    fn take_with(
+    pub fn take_short_text(&mut self) -> Option<(usize, &[u8])> {
+        let input = &mut self.input;
+        let text = (self.decoder).decode_short_text(&mut input.bytes, input.start, SMALL_TEXT)?;
+        input.start = text.next;
+        Some((text.end - text.begin, &input.bytes[text.begin..]))
+    }
+
+    /// Gives the value of the next reply to `detach`, with the range of its bytes.
+    #[inline(always)]
+    fn take_with<R>(
         &mut self,
-        new_reply: impl FnOnce(Value, Arc<Origin>) -> Box<Reply>,
-    ) -> Result<Option<Box<Reply>>> {
+        detach: impl FnOnce(&mut Connection, Value, usize, usize) -> R,
+    ) -> Result<Option<R>> {
         while !self.input.is_empty() {
             let start = self.input.start;
             let bias = 0u64.wrapping_sub(start as u64);
@@ -365,7 +410,7 @@ impl Connection {
                 self.values.clear();
                 continue;
             }
-            return Ok(Some(self.detach(value, start, end, new_reply)));
+            return Ok(Some(detach(self, value, start, end)));
         }
         Ok(None)
     }
@@ -387,15 +432,9 @@ impl Connection {
 
     /// Makes a reply from a decoded value and its bytes.
     #[inline]
-    fn detach(
-        &mut self,
-        value: Value,
-        start: usize,
-        end: usize,
-        new_reply: impl FnOnce(Value, Arc<Origin>) -> Box<Reply>,
-    ) -> Box<Reply> {
+    fn detach(&mut self, value: Value, start: usize, end: usize) -> Box<Reply> {
         sim_panic_point!(Net);
-        let mut reply = new_reply(value, self.origin.clone());
+        let mut reply = Box::new(Reply::from_node(value, self.origin.clone()));
         let len = value.len as usize;
         if value.in_chunk() && len < INLINE_TEXT {
             let text = start + value.data as usize;

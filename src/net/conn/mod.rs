@@ -19,7 +19,7 @@ mod text_file;
 mod tls;
 mod watched_files;
 
-pub use connection::Connection;
+pub use connection::{Connection, TakenReply};
 pub use connection_kind::ConnectionKind;
 pub use credential_store::{
     CredentialCounters, CredentialStore, CredentialVersion, FIRST_CREDENTIALS,

@@ -17,7 +17,7 @@
 
 use crate::deadline::{Deadline, Time, now};
 use crate::net::sys::{self, EpollChange, change_epoll};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::RawFd;
 
@@ -35,7 +35,7 @@ pub struct Poller {
     is_woken: bool,
     /// The time that the timer is set to.
     timer_at: Option<Time>,
-    sockets: HashMap<RawFd, Socket>,
+    sockets: BTreeMap<RawFd, Socket>,
 }
 
 struct Socket {
@@ -57,7 +57,7 @@ impl Poller {
             is_signaled: false,
             is_woken: false,
             timer_at: None,
-            sockets: HashMap::new(),
+            sockets: BTreeMap::new(),
         };
         poller.fd = sys::new_epoll()?;
         poller.ready = sys::new_epoll()?;

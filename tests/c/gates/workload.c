@@ -342,7 +342,7 @@ static void print_resident(void)
 int main(int argc, char **argv)
 {
     for (size_t i = 0; i < KEYS; i++) {
-        key_lens[i] = (size_t)snprintf(keys[i], sizeof keys[i], "key:%zu", i);
+        key_lens[i] = (size_t)snprintf(keys[i], sizeof keys[i], "key:%07zu", i);
         encoded_lens[i] = (size_t)snprintf(encoded[i], sizeof encoded[i], "*2\r\n$3\r\nGET\r\n$%zu\r\n%s\r\n",
                                            key_lens[i], keys[i]);
     }

@@ -246,12 +246,12 @@ impl QueueDriver {
             let next = catch(caller, || {
                 caller.thread.without_waiting(|| queue.next_reply())
             });
-            let Some((tag, reply)) = next.flatten() else {
+            let Some(next) = next.flatten() else {
                 self.completed = 0;
                 return;
             };
             self.completed = self.completed.saturating_sub(1);
-            self.check_reply(caller, tag, &reply);
+            self.check_reply(caller, next.tag, &next.whole());
         }
     }
 

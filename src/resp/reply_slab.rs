@@ -1,0 +1,120 @@
+//! Small replies that share one allocation. The allocator costs more than all else that such a reply needs.
+
+use super::origin::{OK_TEXT, Origin};
+use super::reply::Reply;
+use super::value::{NodeValue, Value, flag};
+use std::sync::Arc;
+
+/// The text of a small reply has less bytes than this.
+pub const SMALL_TEXT: usize = 40;
+
+/// The number of replies of a slab. The allocator of the C library is fastest up to 1032 bytes.
+pub const SLAB_LEN: usize = 15;
+
+/// Replies of one node that are one value each: without elements, and with a short text or none. Each reply that a C
+/// caller holds holds a reference on the slab.
+#[derive(Debug)]
+#[repr(C)]
+pub struct ReplySlab {
+    pub replies: [SmallReply; SLAB_LEN],
+    len: usize,
+    /// Keeps the name of the node alive.
+    origin: Arc<Origin>,
+}
+
+/// A small reply, with addresses as for C callers.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct SmallReply {
+    pub root: NodeValue,
+    text: [u8; SMALL_TEXT],
+}
+
+impl ReplySlab {
+    pub fn new(origin: Arc<Origin>) -> Arc<ReplySlab> {
+        let unused = SmallReply {
+            root: NodeValue::NIL,
+            text: [0; SMALL_TEXT],
+        };
+        Arc::new(ReplySlab {
+            replies: [unused; SLAB_LEN],
+            len: 0,
+            origin,
+        })
+    }
+
+    /// Adds a reply with this value, whose text and a NUL are at the beginning of `bytes`. False if the slab is full.
+    #[inline(always)]
+    pub fn push(&mut self, value: Value, bytes: &[u8]) -> bool {
+        let node = self.origin.c_name().as_ptr().expose_provenance() as u64;
+        let Some(reply) = self.replies.get_mut(self.len) else {
+            return false;
+        };
+        self.len += 1;
+        let mut value = value;
+        value.flags |= flag::NODE_VALUE | flag::ROOT | flag::SENT;
+        value.slab_len = self.len as u8;
+        if value.in_chunk() {
+            match bytes.first_chunk() {
+                // To copy a constant number of bytes takes a few instructions. Those behind the NUL are never read.
+                Some(bytes) => reply.text = *bytes,
+                None => reply.text[..bytes.len()].copy_from_slice(bytes),
+            }
+            value.data = reply.text.as_ptr().expose_provenance() as u64;
+        } else if value.kind.has_text() {
+            value.data = OK_TEXT.as_ptr().expose_provenance() as u64;
+        }
+        reply.root = NodeValue { value, node };
+        true
+    }
+
+    /// Whether it has room for another reply of this node.
+    pub fn takes(&self, origin: &Arc<Origin>) -> bool {
+        self.len < SLAB_LEN && Arc::ptr_eq(&self.origin, origin)
+    }
+}
+
+impl ReplySlab {
+    /// A copy of a reply, without addresses: for callers in Rust.
+    pub fn copy(&self, index: usize) -> Reply {
+        let small = &self.replies[index];
+        let mut value = small.root.value;
+        value.flags &= !flag::ROOT;
+        value.slab_len = 0;
+        let mut reply = Reply::from_node(value, self.origin.clone());
+        if value.in_chunk() {
+            reply.set_inline_text(&small.text[..=value.len as usize]);
+        }
+        reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::value::Kind;
+    use super::*;
+
+    #[test]
+    fn slab_takes_replies_of_one_node_until_it_is_full() {
+        let (origin, other) = (Origin::new("a:1"), Origin::new("b:2"));
+        let mut slab = ReplySlab::new(origin.clone());
+        let slab = Arc::get_mut(&mut slab).unwrap();
+        let value = Value::new(Kind::String, 2, 0);
+        assert!(!slab.takes(&other));
+        for len in 1..=SLAB_LEN {
+            let mut bytes = [b'x'; 60];
+            bytes[..3].copy_from_slice(b"ab\0");
+            let bytes = if len % 2 == 0 {
+                &bytes[..]
+            } else {
+                &bytes[..3]
+            };
+            assert!(slab.takes(&origin) && slab.push(value, bytes));
+            let reply = &slab.replies[len - 1];
+            assert_eq!(&reply.text[..3], b"ab\0");
+            assert_eq!(reply.root.value.data, reply.text.as_ptr() as u64);
+            assert_eq!(usize::from(reply.root.value.slab_len), len);
+        }
+        assert!(!slab.takes(&origin) && !slab.push(value, b"ab\0"));
+    }
+}
