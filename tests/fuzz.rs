@@ -1,7 +1,7 @@
 //! Fuzzing of untrusted input, on a stable compiler and without coverage.
 //!
 //! `make fuzz` finds the corpora in tests/fuzz/corpus: inputs that reach different branches. These tests
-//! run them unchanged, then 20,000 mutations of them for each target. `FUZZ_SECONDS=60` continues for
+//! run them unchanged, then 20,000 mutations of them for each parser. `FUZZ_SECONDS=60` continues for
 //! longer, and `FUZZ_SEED=7` gives other mutations.
 
 #[path = "fuzz/targets.rs"]
@@ -12,8 +12,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use targets::{TARGETS, Target};
 
-/// How many mutated inputs are always run.
+/// How many mutated inputs of a parser are always run.
 const MUTATIONS: u64 = 20_000;
+
+/// The same of programs for queues, which connect and wait.
+const QUEUE_MUTATIONS: u64 = 500;
 
 /// SplitMix64.
 struct SeededRng(u64);
@@ -140,6 +143,10 @@ fn env_number(name: &str, default: u64) -> u64 {
 }
 
 fn run(name: &str) {
+    run_mutations(name, MUTATIONS);
+}
+
+fn run_mutations(name: &str, mutations: u64) {
     let (_, target) = TARGETS.iter().find(|(n, _)| *n == name).unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fuzz/corpus/{name}.txt"));
     let corpus: Vec<Vec<u8>> = std::fs::read_to_string(&path)
@@ -155,7 +162,7 @@ fn run(name: &str) {
     let limit = Duration::from_secs(env_number("FUZZ_SECONDS", 0));
     let mut rng = SeededRng(env_number("FUZZ_SEED", 1));
     let (began, mut count) = (Instant::now(), 0);
-    while count < MUTATIONS || began.elapsed() < limit {
+    while count < mutations || began.elapsed() < limit {
         check(name, *target, &mutate(&mut rng, &corpus));
         count += 1;
     }
@@ -195,4 +202,9 @@ fn fuzzed_command_keys_are_arguments_and_set_the_route() {
 #[test]
 fn fuzzed_dns_answer_has_requested_address_family() {
     run("dns");
+}
+
+#[test]
+fn fuzzed_queue_programs_complete_each_command_once() {
+    run_mutations("queues", QUEUE_MUTATIONS);
 }

@@ -1,5 +1,7 @@
-//! The fuzz targets: parsers of untrusted input, each with a property that holds for every input.
+//! The fuzz targets: parsers of untrusted input, and queues, each with a property that holds for every input.
 //! Used by the fuzz tests and by the program in fuzz/.
+
+mod queues;
 
 use rediscluster::address::Address;
 use rediscluster::config::Config;
@@ -26,6 +28,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("command", command),
     ("keys", keys),
     ("dns", dns),
+    ("queues", queues::queues),
 ];
 
 const LIMITS: Limits = Limits {
