@@ -15,8 +15,8 @@
  *    passed in are copied. Strings that are returned belong to the handle they came from, and have
  *    a NUL after the last byte. The length RDC_NTS means that the string is NUL-terminated.
  *    Strings without a length parameter are NUL-terminated.
- * 4. Any number of threads may use a client at once. A pipeline, a queue or an options handle is used
- *    by one thread at a time. Any number of threads may read a reply; one frees it.
+ * 4. Any number of threads may use a client at once. A pipeline, a subscriber, a queue or an options
+ *    handle is used by one thread at a time. Any number of threads may read a reply; one frees it.
  *
  * Every call that uses the network ends within its timeout. The library starts no threads,
  * installs no signal handlers and prints nothing, unless the environment variable RDC_LOG asks for
@@ -179,6 +179,13 @@ typedef struct rdc_queue rdc_queue;
    are replies too, and belong to the reply that contains them. Functions on replies do no
    I/O. */
 typedef struct rdc_reply rdc_reply;
+
+/* Channels and patterns of one client, and the messages on them. Used by one thread at a time,
+   except by rdc_subscriber_wake().
+
+   A logger or wait callback that is called during rdc_subscriber_next() cannot use that subscriber:
+   its calls return an error. rdc_subscriber_free() takes effect when the call ends. */
+typedef struct rdc_subscriber rdc_subscriber;
 
 /* A logger. arg is the pointer given to rdc_set_logger(). level is 1 (error), 2 (warning), 3
    (information) or 4 (debug). message is one line, valid only during the call; it never
@@ -450,6 +457,112 @@ void rdc_pipeline_clear(rdc_pipeline *pipeline);
 
 /* Frees a pipeline. Does nothing for NULL. */
 void rdc_pipeline_free(rdc_pipeline *pipeline);
+
+/* ---- Publish / subscribe --------------------------------------------------------------------- */
+
+/* A subscriber receives the messages of channels and patterns. It is driven by the thread that calls
+   rdc_subscriber_next(): there is no other thread, and no callback.
+
+   ```text
+   rdc_subscriber *subscriber = rdc_subscriber_new(client);
+   rdc_reply_free(rdc_subscriber_command(subscriber, 3, (const char *[]){"SSUBSCRIBE", "a", "b"}, NULL));
+   for (;;) {
+       rdc_reply *reply = rdc_subscriber_next(subscriber, -1);
+       ...
+       rdc_reply_free(reply);
+   }
+   ```
+
+   What rdc_subscriber_next() returns is one of:
+
+   | reply | elements |
+   |---|---|
+   | PUSH | "message", channel, payload |
+   | PUSH | "pmessage", pattern, channel, payload |
+   | PUSH | "smessage", sharded channel, payload |
+   | PUSH | "subscribe", "psubscribe" or "ssubscribe", channel or pattern, count |
+   | PUSH | "unsubscribe", "punsubscribe" or "sunsubscribe", channel or pattern (or NIL), count |
+   | PUSH | "gap", kind, channel or pattern, reason, node |
+   | NIL | the time has passed, or rdc_subscriber_wake() was called |
+   | ERROR | something is broken; call again to go on |
+
+   These look the same whether the servers speak RESP3 or RESP2. rdc_reply_node() names the node that
+   a message came from.
+
+   A channel stays subscribed until it is unsubscribed. The subscriber follows slots, failovers and
+   nodes that come and go. On every channel, the program gets either all messages since the last one, in
+   order, or a gap before the next one. A gap says that messages of the channel may have been missed
+   until now: its kind is "message", "pmessage" or "smessage", the reason is one word ("disconnected",
+   "moved", "topology" or "added"; there may be more), the node is the one that the channel is on now.
+   A message is delivered once; only after a gap, one that was delivered before the gap may come again.
+
+   Channels and patterns are on one node, sharded channels on the primaries of their slots (with
+   read_from, on replicas), and patterns and channels that begin with `__keyspace@` or `__keyevent@` on
+   every primary. docs/pubsub.md describes this.
+
+   Returns a new subscriber of a client, without channels. It uses the options of that handle, also of
+   a read-only one. A client may have any number of subscribers; the client may be closed first. A
+   forked child cannot use a subscriber of its parent. Never returns NULL. Free it with
+   rdc_subscriber_free(). */
+rdc_subscriber *rdc_subscriber_new(const rdc_client *client);
+
+/* Executes SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE, UNSUBSCRIBE, PUNSUBSCRIBE or SUNSUBSCRIBE; the arguments
+   are those of rdc_command(), and are copied. Channels of several slots are allowed.
+
+   Never waits. Returns the status OK: from now on the channels are wanted, or no longer. Returns
+   RDC_ERR_INVALID, and changes nothing, if it is another command or names no channel. Whatever follows
+   is returned by rdc_subscriber_next(), which also does the work:
+
+   - one confirmation for each channel of the command, as servers give it. That of SUBSCRIBE comes when a
+     server has confirmed the channel (each primary, for keyspace patterns), that of UNSUBSCRIBE at once.
+     No message of a channel comes before the former or after the latter. The order is that of one
+     server only for channels on one node. The count is the number of confirmed channels and patterns of
+     this subscriber, or of its confirmed sharded channels;
+   - an ERROR for a channel that a server refuses for good (NOPERM, a server without sharded channels):
+     the channel is not wanted any more;
+   - an ERROR if channels cannot be subscribed within the option timeout_ms, and again after each such
+     time: the subscriber goes on trying. */
+rdc_reply *rdc_subscriber_command(rdc_subscriber *subscriber,
+                                  size_t argc,
+                                  const char *const *argv,
+                                  const size_t *lens);
+
+/* The next PUSH: see rdc_subscriber_new(). Waits for it at most `timeout_ms` milliseconds: 0 does not
+   wait, -1 sets no limit. Returns NIL after that time, and after rdc_subscriber_wake(), unless there is
+   a PUSH.
+
+   Returns ERROR
+   - with RDC_ERR_IO, RDC_ERR_TIMEOUT or another code when a connection was lost that held channels, once
+     for each. The channels are subscribed again: call again to go on. The gaps of the channels follow;
+   - for what rdc_subscriber_command() says;
+   - with RDC_ERR_INTERRUPTED when rdc_interrupt() or the wait callback ends the call. The subscriber
+     goes on with the next call;
+   - with RDC_ERR_CLOSED, at once and for ever, when the client handle was closed.
+
+   A connection that is silent is tested with PING, and given up after the option subscriber_ping_ms.
+   Only calls do that: a program that does not call for long learns of a loss, and of its gaps, with
+   the next calls. Messages that it does not take stay in the socket, until the server closes the
+   connection (client-output-buffer-limit). */
+rdc_reply *rdc_subscriber_next(rdc_subscriber *subscriber,
+                               int32_t timeout_ms);
+
+/* Makes rdc_subscriber_next() return NIL: the call that waits, or the next one that would. Any thread may
+   call it, and a signal handler. NULL is ignored. */
+void rdc_subscriber_wake(const rdc_subscriber *subscriber);
+
+/* The descriptor to poll for readability: with poll(), epoll, kqueue, libuv or any other loop. It is
+   readable if and only if rdc_subscriber_next() with a timeout of 0 has something to do, for as long as
+   that is so (level-triggered): there is a PUSH or an ERROR, a socket is ready, a time has come (to send
+   PING, to try again), or rdc_subscriber_wake() was called. So call rdc_subscriber_next() with 0 until it
+   returns NIL, or once for each time that the descriptor is readable. It may also be readable once at a
+   time that had been set before something arrived. It is the same for the whole life of the subscriber,
+   which closes it. The program must neither read nor close it. -1 if the subscriber is NULL or no
+   descriptor was left; then the calls return that error. */
+int32_t rdc_subscriber_fd(const rdc_subscriber *subscriber);
+
+/* Frees a subscriber and closes its connections. Replies that were taken stay valid. Remove the
+   descriptor from the program's loop first. NULL is ignored. */
+void rdc_subscriber_free(rdc_subscriber *subscriber);
 
 /* ---- Event loops ----------------------------------------------------------------------------- */
 

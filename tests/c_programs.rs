@@ -67,6 +67,8 @@ mod examples {
         epoll = "epoll.c",
         libuv = "libuv.c",
         libev = "libev.c",
+        subscribe = "subscribe.c",
+        subscribe_poll = "subscribe_poll.c",
     );
 }
 
@@ -105,6 +107,7 @@ mod memory_tests {
         queues_of_many_threads_run_mixed_operations = "queue_stress.c",
         queue_descriptor_is_readable_when_there_is_work = "queue.c",
         queued_commands_complete_with_their_own_replies = "queue_replies.c",
+        subscriber_keeps_its_contract = "subscriber.c",
     );
 }
 

@@ -266,6 +266,7 @@ gates! {
     encoded_get_instructions: "GET by rdc_command_resp, instructions", instructions of "command", [100, 1100], 1, 3_000.0;
     pipelined_get_instructions: "GET in a pipeline of 1000, instructions", instructions of "pipeline", [3, 13], 1000, 700.0;
     queued_get_instructions: "GET in a queue, batches of 100, instructions", instructions of "queue", [10, 110], 100, 1_250.0;
+    message_instructions: "message of 16 bytes, instructions", instructions of "messages", [3, 13], 1000, 900.0;
     mget_instructions: "MGET of 100 keys, instructions", instructions of "mget", [5, 55], 1, 94_000.0;
     lrange_instructions: "LRANGE of 10,000, instructions", instructions of "lrange", [3, 13], 1, 2_000_000.0;
     hgetall_instructions: "HGETALL of 10,000, instructions", instructions of "hgetall", [3, 13], 1, 4_000_000.0;
@@ -275,6 +276,7 @@ gates! {
     set_system_calls: "SET, system calls", all_calls of "set", [100, 1100], 1, 3.0;
     pipeline_system_calls: "pipeline of 1000, system calls but polls", calls_but_polls of "pipeline", [3, 23], 1, 2.0 * NODES;
     queued_get_system_calls: "GET in a queue, batches of 100, system calls", all_calls of "queue", [10, 210], 100, 0.1;
+    message_system_calls: "message of 16 bytes, system calls", all_calls of "messages", [3, 13], 1000, 0.1;
     pipeline_polls: "pipeline of 1000, polls", polls of "pipeline", [3, 23], 1, NODES;
     mget_system_calls: "MGET of 100 keys, system calls but polls", calls_but_polls of "mget", [5, 105], 1, 2.0 * NODES;
     mget_polls: "MGET of 100 keys, polls", polls of "mget", [5, 105], 1, NODES;
@@ -284,6 +286,7 @@ gates! {
     get_allocations: "GET, allocations", allocations of "get", [100, 1100], 1, 3.0;
     pipelined_get_allocations: "GET in a pipeline of 1000, allocations", allocations of "pipeline", [3, 13], 1000, 0.05;
     queued_get_allocations: "GET in a queue, batches of 100, allocations", allocations of "queue", [10, 110], 100, 0.4;
+    message_allocations: "message of 16 bytes, allocations", allocations of "messages", [3, 13], 1000, 0.1;
     // Two threads on one handle have one connection each and never wait for each other. Many threads share one
     // connection for each node, and most of them neither send nor receive.
     two_threads: "GET by 2 threads on one handle, system calls", all_calls of "threads2", [100, 600], 2, 2.1;

@@ -152,6 +152,12 @@ mod address {
     }
 
     #[test]
+    fn subscribers_pass_address_sanitizer() {
+        run_sanitized(&ADDRESS, "subscriber.c", "");
+        run_sanitized(&ADDRESS, "subscriber.c", "300");
+    }
+
+    #[test]
     fn thread_stress_passes_address_sanitizer() {
         run_sanitized(&ADDRESS, "stress.c", "400");
     }
@@ -207,6 +213,11 @@ mod thread {
     #[test]
     fn queues_of_many_threads_pass_thread_sanitizer() {
         run_sanitized(&THREAD, "queue_stress.c", "150");
+    }
+
+    #[test]
+    fn subscribers_of_many_threads_pass_thread_sanitizer() {
+        run_sanitized(&THREAD, "subscriber.c", "200");
     }
 
     #[test]

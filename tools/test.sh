@@ -11,7 +11,8 @@ clock_bound="clusters partition rdc replicas
     cluster::authentication cluster::blocking cluster::handles cluster::scan cluster::shards cluster::transactions
     faults::at_most_once faults::backoff_limits faults::interrupts faults::connection_loss faults::deadlines
     faults::early_send faults::failover faults::isolation faults::node_loss faults::reply_matching faults::reshard
-    faults::server_errors faults::soak scripted::connections scripted::fork scripted::process"
+    faults::server_errors faults::soak scripted::connections scripted::fork scripted::process
+    subscribers::faults subscribers::numbered subscribers::slots"
 mkdir -p "$target"
 log=$target/test.log
 "$cargo" test --workspace --no-fail-fast 2>&1 | tee "$log" && exit 0

@@ -12,7 +12,7 @@ use crate::cluster::state::{Core, ProcessState, VIEWS_PER_REFRESH, count};
 use crate::config::{Config, Credentials, ReadFrom};
 use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
-use crate::net::{Call, CancelFlag, ConnectionKind, Peer};
+use crate::net::{Call, CancelFlag, Connection, ConnectionKind, Peer};
 use crate::resp::{CommandBody, EncodedPrefix, Kind, Reply, Value, flag, parse_command};
 use crate::route::{Access, Classified, Row, allows_early_send, classify};
 use crate::sim_hooks::sim_panic_point;
@@ -534,6 +534,25 @@ impl Client {
     pub(super) fn connect(&self) -> Result<()> {
         let core = self.ready()?;
         self.context(core).connect()
+    }
+
+    /// Refreshes the topology if a refresh is due.
+    pub(super) fn refresh_if_due(&self) -> Result<()> {
+        let core = self.ready()?;
+        let process = core.process();
+        core.refresh_if_due(process, &self.call(process, 0));
+        Ok(())
+    }
+
+    /// Opens a connection for a subscriber.
+    pub(super) fn open_for_messages(
+        &self,
+        peer: &Peer,
+        kind: ConnectionKind,
+    ) -> Result<Box<Connection>> {
+        let process = self.ready()?.process();
+        let call = self.call(process, 0);
+        peer.open(kind, call.attempt_at(call.began))
     }
 
     /// The slot of a pinned handle.

@@ -19,9 +19,11 @@ mod reads;
 mod scan;
 mod split;
 mod state;
+mod subscriber;
 mod transaction;
 
 pub use client::Client;
 pub use pipeline::Pipeline;
 pub use queue::{CompletedReply, Completion, Queue, Wake};
 pub use state::statistics;
+pub use subscriber::{Subscriber, SubscriberWake};

@@ -524,6 +524,18 @@ static TABLE: &[OptionRow] = &[
         "Maximum number of commands in a queue (rdc_queue) that have been submitted and whose replies have not been \
          taken. Further ones complete with RDC_ERR_QUEUE_FULL. 0 sets no bound.")
     .per_handle(),
+    number!(subscriber_ping_ms: u64, 20, DAY_MS, "5000",
+        "Time within which a subscriber (rdc_subscriber) notices that a silent connection is dead: it sends PING after \
+         half of it. A subscriber also refreshes the topology after this time.")
+    .unit("ms")
+    .per_handle(),
+    flag!(
+        spread_channels,
+        "no",
+        "A subscriber spreads its channels and patterns over the nodes, by name, instead of using one node for all. \
+         Sharded channels are always on the nodes of their slots."
+    )
+    .per_handle(),
     number!(keepalive_ms: u64, 0, DAY_MS, "30000",
         "Idle time after which TCP keepalive probes a connection. 0 turns it off.")
     .unit("ms"),

@@ -470,6 +470,8 @@ fn default_options_have_documented_values() {
         ("max_nodes", "16384"),
         ("max_memory_bytes", "4294967296"),
         ("queue_limit", "100000"),
+        ("subscriber_ping_ms", "5000"),
+        ("spread_channels", "no"),
         ("keepalive_ms", "30000"),
         ("tls_ca_file", ""),
         ("tls_cert_file", ""),
@@ -734,7 +736,9 @@ fn only_per_handle_options_can_be_changed_later() {
             "split_writes",
             "trust_module_flags",
             "database",
-            "queue_limit"
+            "queue_limit",
+            "subscriber_ping_ms",
+            "spread_channels"
         ]
     );
     let mut config = Config::from_url("redis://h").unwrap();

@@ -20,6 +20,7 @@ pub mod introspect;
 pub mod pipeline;
 pub mod queue;
 pub mod reply;
+pub mod subscriber;
 
 // A client handle is a pointer that contains a 32-bit index and a 32-bit generation.
 const _: () = assert!(usize::BITS == 64);

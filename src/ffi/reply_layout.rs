@@ -73,6 +73,9 @@ fn swizzle(reply: &mut Reply) {
         }
         return;
     }
+    if reply.chunks().is_empty() && reply.node_values.is_empty() && reply.root.node <= 1 {
+        return swizzle_single(reply);
+    }
     // One allocation: the addresses of the chunks, then those of the origins' names, with NULL as
     // number 0.
     let chunks = 1 + reply.chunks().len();
@@ -98,6 +101,36 @@ fn swizzle(reply: &mut Reply) {
         addresses.swizzle(&mut answer.value);
         answer.node = names[answer.node as usize];
     }
+}
+
+/// The same for a reply of one node, whose texts are all in chunk 0.
+fn swizzle_single(reply: &mut Reply) {
+    let chunk = address(&reply.first);
+    let addresses = Addresses {
+        chunks: &[chunk],
+        values: reply.values.as_ptr().expose_provenance() as u64,
+        blocks: reply.values.blocks.as_ptr().expose_provenance() as u64,
+        node_values: 0,
+    };
+    for value in reply.values.iter_mut() {
+        if value.kind == Kind::String || value.in_chunk() {
+            value.data = value.data.wrapping_add(chunk);
+        } else {
+            addresses.swizzle_other(value);
+        }
+    }
+    for block in &mut reply.values.blocks {
+        block.others = addresses.of_value(block.others);
+    }
+    let root = &mut reply.root.value;
+    match root.in_chunk() {
+        true => root.data = root.data.wrapping_add(chunk),
+        false => addresses.swizzle_other(root),
+    }
+    reply.root.node = match reply.root.node {
+        0 => 0,
+        _ => reply.origin.as_ref().map_or(0, |o| address(o.c_name())),
+    };
 }
 
 fn address(bytes: &[u8]) -> u64 {
@@ -262,5 +295,6 @@ pub unsafe fn free(reply: *mut rdc_reply) {
         return;
     }
     // SAFETY: any other root is the field `root` of a boxed Reply.
-    drop(unsafe { Box::from_raw(reply.byte_sub(offset_of!(Reply, root)).cast::<Reply>()) });
+    let reply = unsafe { Box::from_raw(reply.byte_sub(offset_of!(Reply, root)).cast::<Reply>()) };
+    reply.free();
 }

@@ -132,6 +132,12 @@ impl Decoder {
         self.pending.capacity() + values_of_blocks(blocks.sum())
     }
 
+    /// Whether nothing of the next reply has been looked at.
+    #[inline]
+    pub fn is_between_replies(&self) -> bool {
+        self.at | self.searched == 0
+    }
+
     /// Whether part of a reply has been decoded.
     pub fn is_mid_reply(&self) -> bool {
         self.at > 0

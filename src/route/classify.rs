@@ -171,7 +171,7 @@ impl<'a> Classified<'a> {
                  pipeline, behind writes to one slot, or use a handle from rdc_pin()"
             }
             (StateChange::Streams, _) if self.is_subscription() => {
-                "makes a connection receive messages, and this library cannot receive messages yet"
+                "makes a connection receive messages: use a subscriber (rdc_subscriber_new)"
             }
             (StateChange::Streams, _) => {
                 "turns a connection into a stream, which this library cannot read"

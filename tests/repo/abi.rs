@@ -12,6 +12,7 @@ const SOURCES: &[&str] = &[
     "client",
     "command",
     "pipeline",
+    "subscriber",
     "queue",
     "reply",
     "introspect",
@@ -36,8 +37,8 @@ const PREAMBLE: &str = "\
  *    passed in are copied. Strings that are returned belong to the handle they came from, and have
  *    a NUL after the last byte. The length RDC_NTS means that the string is NUL-terminated.
  *    Strings without a length parameter are NUL-terminated.
- * 4. Any number of threads may use a client at once. A pipeline, a queue or an options handle is used
- *    by one thread at a time. Any number of threads may read a reply; one frees it.
+ * 4. Any number of threads may use a client at once. A pipeline, a subscriber, a queue or an options
+ *    handle is used by one thread at a time. Any number of threads may read a reply; one frees it.
  *
  * Every call that uses the network ends within its timeout. The library starts no threads,
  * installs no signal handlers and prints nothing, unless the environment variable RDC_LOG asks for
@@ -273,7 +274,7 @@ fn library_exports_exactly_the_header_functions() {
     assert_eq!(exported, declared(&header()));
 }
 
-/// Released functions. The subscriber does not exist yet.
+/// Released functions.
 const CONTRACT: &str = "rdc_create rdc_create_with rdc_client_error rdc_with rdc_readonly rdc_pin rdc_set_credentials \
     rdc_interrupt rdc_close rdc_options_new rdc_options_set rdc_options_list rdc_options_free \
     rdc_command rdc_command_resp rdc_command_to rdc_get rdc_set rdc_set_px rdc_del rdc_exists \
@@ -282,7 +283,8 @@ const CONTRACT: &str = "rdc_create rdc_create_with rdc_client_error rdc_with rdc
     rdc_pipeline_execute rdc_pipeline_execute_atomic rdc_pipeline_clear rdc_pipeline_free \
     rdc_queue_new rdc_queue_command rdc_queue_command_to rdc_queue_resp rdc_queue_pipeline rdc_queue_pipeline_atomic \
     rdc_queue_fd rdc_queue_run rdc_queue_next rdc_queue_cancel rdc_queue_len rdc_queue_wake \
-    rdc_queue_free \
+    rdc_queue_free rdc_subscriber_new rdc_subscriber_command rdc_subscriber_next rdc_subscriber_wake \
+    rdc_subscriber_fd rdc_subscriber_free \
     rdc_reply_type rdc_reply_error rdc_reply_str rdc_reply_len rdc_reply_int rdc_reply_double \
     rdc_reply_at rdc_reply_find rdc_reply_node rdc_reply_sent rdc_reply_read \
     rdc_reply_read_array rdc_reply_free rdc_topology rdc_stats rdc_refresh rdc_key_slot \

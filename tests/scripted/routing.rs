@@ -567,7 +567,7 @@ fn refusal_on_shared_connection_advises_what_works() {
     for (words, advice, pinned) in [
         (
             "SUBSCRIBE c",
-            "SUBSCRIBE makes a connection receive messages, and this library cannot",
+            "SUBSCRIBE makes a connection receive messages: use a subscriber",
             false,
         ),
         (

@@ -1,4 +1,4 @@
-//! The event that wakes a queue from another thread.
+//! The event that wakes a queue or a subscriber from another thread.
 
 use crate::cluster::client::Client;
 use crate::cluster::state::Core;
@@ -8,19 +8,23 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 /// The event of a queue. It is one of those that an interrupt of the client fires, if the client has a cluster.
-pub(super) struct WakeEvent {
+pub struct WakeEvent {
     core: Option<Arc<Core>>,
     pub(super) fd: RawFd,
 }
 
 impl WakeEvent {
-    pub(super) fn new(client: &Client) -> io::Result<WakeEvent> {
+    pub fn new(client: &Client) -> io::Result<WakeEvent> {
         let core = client.core.clone();
         let fd = match &core {
             Some(core) => core.process().wakers.acquire_for_loop()?,
             None => new_event()?,
         };
         Ok(WakeEvent { core, fd })
+    }
+
+    pub fn fd(&self) -> RawFd {
+        self.fd
     }
 }
 

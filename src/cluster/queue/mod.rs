@@ -26,7 +26,7 @@ mod slot_order;
 mod submit;
 
 pub use completed::{CompletedReply, Completion};
-pub use event::Wake;
+pub use event::{Wake, WakeEvent};
 
 use super::client::Client;
 use crate::deadline::{Deadline, Time, now};
@@ -34,7 +34,6 @@ use crate::error::{Code, Error, Result};
 use crate::net::{TaskSet, process_number};
 use completed::{CompletedEntry, SmallReplies};
 use entry::{EntryRef, Inbox};
-use event::WakeEvent;
 use groups::Groups;
 use known_commands::KnownCommands;
 use replies::Replies;

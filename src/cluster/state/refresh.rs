@@ -93,6 +93,16 @@ impl Core {
         self.refresh(process, call, views)
     }
 
+    /// When the last refresh that has ended began.
+    pub fn last_refresh(&self, process: &ProcessState) -> Option<Time> {
+        lock(&process.refresh).last_began
+    }
+
+    /// When a refresh that is only due may begin.
+    pub fn next_refresh(&self, process: &ProcessState) -> Option<Time> {
+        lock(&process.refresh).next_at
+    }
+
     /// The refresh itself; the caller has begun it in the state.
     pub(super) fn refresh(
         &self,

@@ -28,6 +28,9 @@ pub struct Stats {
     pub reads_rechecked: AtomicU64,
     pub lag_probes: AtomicU64,
     pub lag_probe_failures: AtomicU64,
+    pub messages: AtomicU64,
+    pub gaps: AtomicU64,
+    pub subscriber_losses: AtomicU64,
     pub refreshes: AtomicU64,
     pub refresh_failures: AtomicU64,
     /// Counted by the connections.
@@ -131,6 +134,21 @@ pub const COUNTERS: &[CounterRow] = &[
         "lag_probe_failures",
         |s| &s.lag_probe_failures,
         "Nodes that did not report a usable replication offset.",
+    ),
+    (
+        "messages",
+        |s| &s.messages,
+        "Messages that subscribers have delivered. A subscriber adds those that it received together at once.",
+    ),
+    (
+        "gaps",
+        |s| &s.gaps,
+        "Gaps that subscribers have reported: channels of which messages may have been missed.",
+    ),
+    (
+        "subscriber_losses",
+        |s| &s.subscriber_losses,
+        "Connections that subscribers have lost.",
     ),
     ("refreshes", |s| &s.refreshes, "Topology refreshes."),
     (

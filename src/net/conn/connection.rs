@@ -12,8 +12,8 @@ use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, Recv};
 use crate::net::wait::{Attempt, Call, TICK_MS};
 use crate::resp::{
-    CommandBody, CommandBuffer, Decoder, INLINE_TEXT, Kind, Limits, Origin, Reply, SMALL_TEXT,
-    Value, ValueList, chunk_tag,
+    CommandBody, CommandBuffer, Decoder, INLINE_TEXT, Kind, Limits, Message, MessageType, Origin,
+    Reply, ReplyPool, SMALL_TEXT, Value, ValueList, chunk_tag,
 };
 use crate::sim_hooks::sim_panic_point;
 use std::io;
@@ -134,6 +134,14 @@ impl Connection {
     #[inline(always)]
     pub fn is_flushed(&self) -> bool {
         self.written == self.out.len()
+    }
+
+    /// Forgets the commands that have been sent. For a connection whose replies nobody waits for one by one.
+    pub fn drop_sent(&mut self) {
+        if self.is_flushed() {
+            self.out.clear(KEEP);
+            self.written = 0;
+        }
     }
 
     /// Whether the TLS session holds received bytes. A poll does not report them, so they must be received before it.
@@ -375,6 +383,26 @@ impl Connection {
         }))
     }
 
+    /// The next message of a channel, if all of it has been received and it is short. Its memory comes from the pool.
+    #[inline]
+    pub fn take_message(&mut self, pool: &Arc<ReplyPool>) -> Option<(MessageType, Box<Reply>)> {
+        if !self.decoder.is_between_replies() {
+            return None;
+        }
+        let start = self.input.start;
+        let frame = &mut self.input.bytes[start..];
+        let message = Message::decode(frame)?;
+        let parts = (message.root(), &frame[..message.len], message.values());
+        let reply = pool.reply(parts, &self.origin);
+        self.input.start = start + message.len;
+        Some((message.kind, reply))
+    }
+
+    /// The next frame of any kind, push frames included, if all of it has been received.
+    pub fn take_frame(&mut self) -> Result<Option<Box<Reply>>> {
+        self.take_where(|_| true, Connection::detach)
+    }
+
     /// The next reply, if it has been received and is a string of less than [`SMALL_TEXT`] bytes: the length of the string,
     /// and the bytes that it and a NUL begin.
     #[inline(always)]
@@ -389,6 +417,16 @@ impl Connection {
     #[inline(always)]
     fn take_with<R>(
         &mut self,
+        detach: impl FnOnce(&mut Connection, Value, usize, usize) -> R,
+    ) -> Result<Option<R>> {
+        self.take_where(|kind| kind != Kind::Push, detach)
+    }
+
+    /// The same for the next frame of a kind that the caller wants. Others are dropped.
+    #[inline(always)]
+    fn take_where<R>(
+        &mut self,
+        is_wanted: impl Fn(Kind) -> bool,
         detach: impl FnOnce(&mut Connection, Value, usize, usize) -> R,
     ) -> Result<Option<R>> {
         while !self.input.is_empty() {
@@ -406,7 +444,7 @@ impl Connection {
             if self.values.total_capacity() > UNCOUNTED_VALUES {
                 self.lease_values()?;
             }
-            if value.kind == Kind::Push {
+            if !is_wanted(value.kind) {
                 self.values.clear();
                 continue;
             }

@@ -10,6 +10,9 @@ use crate::net::sys::{PollFd, PthreadCancelDisabled};
 use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::RawFd;
 
+/// Numbers from here on are those of sockets that the loop itself watches: see [`TaskSet::watch`].
+const FIRST_WATCHED: usize = 1 << 32;
+
 /// The number of stacks that are kept for later fibers.
 const MAX_SPARE_STACKS: usize = 64;
 
@@ -23,6 +26,8 @@ pub struct TaskSet {
     deadlines: BTreeSet<(Time, TaskNumber)>,
     poller: Poller,
     stacks: Vec<FiberStack>,
+    /// The watched sockets that were ready in the last poll.
+    ready: Vec<(usize, i16)>,
 }
 
 #[derive(Default)]
@@ -48,6 +53,7 @@ impl TaskSet {
             deadlines: BTreeSet::new(),
             poller,
             stacks: Vec::new(),
+            ready: Vec::new(),
         })
     }
 
@@ -71,6 +77,20 @@ impl TaskSet {
     pub fn set_timer(&mut self, at: Option<Time>) {
         let next = self.next_deadline().into_iter().chain(at).min();
         self.poller.set_timer(next);
+    }
+
+    /// Watches a socket that no task waits for, until [`TaskSet::end_watch`]. `number` identifies it.
+    pub fn watch(&mut self, fd: RawFd, events: i16, number: usize) -> bool {
+        self.poller.watch(fd, events, FIRST_WATCHED + number)
+    }
+
+    pub fn end_watch(&mut self, fd: RawFd) {
+        self.poller.end_watch(fd);
+    }
+
+    /// The watched sockets that were ready in the last poll, and their events.
+    pub fn take_ready(&mut self) -> Vec<(usize, i16)> {
+        std::mem::take(&mut self.ready)
     }
 
     /// Adds a task, which begins with the next [`TaskSet::run`]. `run` gets its number, and must not
@@ -190,8 +210,11 @@ impl TaskSet {
         });
         let until = until.filter(|_| !self.has_runnable());
         let (ready, is_interrupted) = self.poller.wait(until);
+        self.ready.clear();
         for (number, fd, events) in ready {
-            if let Some(entry) = self.tasks[number].fds.iter_mut().find(|f| f.fd == fd) {
+            if let Some(watched) = number.checked_sub(FIRST_WATCHED) {
+                self.ready.push((watched, events));
+            } else if let Some(entry) = self.tasks[number].fds.iter_mut().find(|f| f.fd == fd) {
                 entry.revents = events;
                 self.wake(number);
             }

@@ -239,6 +239,27 @@ static void queue(void)
     }
 }
 
+/* One script publishes 1000 messages of 16 bytes, which are received. */
+static void messages(void)
+{
+    static rdc_subscriber *subscriber;
+    enum { COUNT = 1000 };
+    if (!subscriber) {
+        subscriber = rdc_subscriber_new(client);
+        rdc_reply_free(rdc_subscriber_command(subscriber, 2, (const char *[]){"SUBSCRIBE", "gate"}, NULL));
+        rdc_reply_free(rdc_subscriber_next(subscriber, 5000));
+    }
+    const char *script = "for i = 1, 1000 do redis.call('PUBLISH', 'gate', '0123456789abcdef') end";
+    rdc_reply *reply = rdc_command(client, 3, (const char *[]){"EVAL", script, "0"}, NULL);
+    check_reply("script", reply, RDC_NIL, 0);
+    rdc_reply_free(reply);
+    for (int i = 0; i < COUNT; i++) {
+        reply = rdc_subscriber_next(subscriber, 5000);
+        check_reply("message", rdc_reply_at(reply, 2), RDC_STRING, VALUE);
+        rdc_reply_free(reply);
+    }
+}
+
 static void load(void)
 {
     static char value[BIG];
@@ -270,6 +291,7 @@ static const struct {
     void (*once)(void);
 } workloads[] = {
     {"load", load},     {"get", get},         {"set", set},       {"command", command}, {"pipeline", pipeline}, {"queue", queue},
+    {"messages", messages},
     {"mget", mget},     {"lrange", lrange},   {"hgetall", hgetall}, {"bigget", bigget},
     {"create", create}, {"idle", idle},       {"deep", deep},     {"derived_handles", derived_handles},
     {"connect_and_close", connect_and_close}, {"connect_only", connect_only}, {"refresh", refresh},

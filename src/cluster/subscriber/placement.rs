@@ -1,0 +1,140 @@
+//! On which node a channel belongs.
+
+use super::channel::{ChannelKey, ChannelKind};
+use crate::config::{Config, ReadFrom};
+use crate::deadline::Time;
+use crate::net::Peer;
+use crate::route::{SelectionCriteria, choose_node};
+use crate::sim_hooks::rng;
+use crate::topology::{Node, Shard, Topology};
+use rand::Rng;
+use std::sync::Arc;
+
+/// The nodes of the present topology, for channels of one handle.
+pub(super) struct Placement<'a> {
+    pub(super) topology: &'a Topology,
+    pub(super) config: &'a Config,
+    pub(super) time: Time,
+    /// Whether a node has just failed.
+    pub(super) is_failing: &'a dyn Fn(&Peer) -> bool,
+}
+
+impl Placement<'_> {
+    fn shard(&self, name: &[u8]) -> Option<&Shard> {
+        let slot = self.topology.key_space().slot(name);
+        self.topology.shard(slot)
+    }
+
+    fn contains(&self, peer: &Arc<Peer>) -> bool {
+        let node = self.topology.node_at(peer.address());
+        node.is_some_and(|node| Arc::ptr_eq(&node.peer, peer))
+    }
+
+    /// Whether a channel that is on this node may stay there.
+    pub(super) fn fits(&self, (kind, name): &ChannelKey, peer: &Arc<Peer>) -> bool {
+        if *kind != ChannelKind::Sharded {
+            return self.contains(peer);
+        }
+        let is_peer = |node: &Arc<Node>| Arc::ptr_eq(&node.peer, peer);
+        self.shard(name)
+            .is_some_and(|shard| match self.config.read_from() {
+                ReadFrom::Primary => shard.primary.as_ref().is_some_and(is_peer),
+                _ => shard.nodes().any(is_peer),
+            })
+    }
+
+    /// The node of a sharded channel.
+    pub(super) fn of_sharded(&self, name: &[u8]) -> Option<Arc<Peer>> {
+        let shard = self.shard(name)?;
+        let nodes = self.topology.nodes.iter();
+        let failing = nodes.filter(|node| (self.is_failing)(&node.peer));
+        let excluded: Vec<usize> = failing.map(|node| node.index).collect();
+        let criteria = SelectionCriteria {
+            read_from: self.config.read_from(),
+            zone: self.config.zone.as_deref(),
+            random: rng().random(),
+            time: self.time,
+            excluded: &excluded,
+        };
+        let choice = choose_node(shard, &criteria, &|_| true)?;
+        Some(choice.node.peer.clone())
+    }
+
+    /// All primaries that serve slots.
+    pub(super) fn primaries(&self) -> Vec<Arc<Peer>> {
+        let shards = self.topology.shards.iter().enumerate();
+        let serving = shards.filter(|(index, _)| self.topology.has_slots(*index));
+        let primaries = serving.filter_map(|(_, shard)| shard.primary.as_ref());
+        primaries.map(|node| node.peer.clone()).collect()
+    }
+
+    /// The nodes that a channel or pattern may be on, which receive the messages of all others. Those that have just failed
+    /// are left out, unless all have.
+    fn candidates(&self) -> Vec<Arc<Peer>> {
+        let replicas = self.topology.shards.iter().flat_map(|s| &s.replicas);
+        let replicas: Vec<Arc<Peer>> = replicas.map(|node| node.peer.clone()).collect();
+        let all = || self.topology.nodes.iter().map(|node| node.peer.clone());
+        let mut found = match self.config.read_from() {
+            ReadFrom::Primary => self.primaries(),
+            ReadFrom::Replica => replicas,
+            ReadFrom::Any | ReadFrom::Nearest | ReadFrom::Zone => all().collect(),
+        };
+        if found.iter().all(|peer| (self.is_failing)(peer)) {
+            found = all().collect();
+        }
+        let is_usable = |peer: &Arc<Peer>| !(self.is_failing)(peer) && peer.is_healthy();
+        match found.iter().any(is_usable) {
+            true => found.into_iter().filter(is_usable).collect(),
+            false => found,
+        }
+    }
+
+    /// A node for all channels and patterns.
+    pub(super) fn of_all(&self) -> Option<Arc<Peer>> {
+        let mut candidates = self.candidates();
+        if candidates.is_empty() {
+            return None;
+        }
+        let chosen = rng().random_range(0..candidates.len());
+        Some(candidates.swap_remove(chosen))
+    }
+
+    /// The node of one channel or pattern, if they are spread. Each node has its share, and a node that goes or comes moves
+    /// only that.
+    pub(super) fn of_name(&self, name: &[u8]) -> Option<Arc<Peer>> {
+        let weight = |peer: &Arc<Peer>| {
+            let address = peer.address().to_string();
+            mixed(name.iter().chain(address.as_bytes()))
+        };
+        self.candidates().into_iter().max_by_key(weight)
+    }
+}
+
+/// A hash whose bits all depend on all bytes (FNV-1a, and the end of MurmurHash3).
+fn mixed<'b>(bytes: impl Iterator<Item = &'b u8>) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in bytes {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^ (hash >> 33)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mixed;
+
+    #[test]
+    fn hash_spreads_names_evenly_over_nodes() {
+        let mut counts = [0; 3];
+        for channel in 0..3000 {
+            let weight = |node: &usize| {
+                let text = format!("channel:{channel}127.0.0.1:700{node}");
+                mixed(text.as_bytes().iter())
+            };
+            let node = (0..3).max_by_key(weight).unwrap();
+            counts[node] += 1;
+        }
+        assert!(counts.iter().all(|n| (900..1100).contains(n)), "{counts:?}");
+    }
+}

@@ -1,0 +1,443 @@
+//! Brings together what a subscriber wants and what it holds.
+
+use super::channel::{ChannelKey, ChannelKind};
+use super::event::{self, GapReason};
+use super::link::{Link, Request};
+use super::links::{Entry, LinkState};
+use super::placement::Placement;
+use super::subscriptions::{LinkNumber, Place, Progress};
+use super::tasks::Ended;
+use super::{EventLoop, Subscriber};
+use crate::config::ReadFrom;
+use crate::deadline::Time;
+use crate::error::{Code, Error, Result};
+use crate::net::{Connection, ConnectionKind, Peer};
+use crate::topology::Topology;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When a client that could not connect tries again.
+const CONNECT_RETRY: Duration = Duration::from_millis(50);
+
+impl Subscriber {
+    /// Handles what the tasks have left behind.
+    pub(super) fn collect(&mut self, time: Time) {
+        for ended in self.results.take() {
+            match ended {
+                Ended::Connected(result) => self.end_connecting(result, time),
+                Ended::Refreshed => self.end_refresh(time),
+                Ended::Opened {
+                    link,
+                    serial,
+                    result,
+                } => self.end_opening(link, serial, result, time),
+            }
+        }
+    }
+
+    fn end_connecting(&mut self, result: Result<()>, time: Time) {
+        self.connecting = None;
+        if let Err(error) = result {
+            self.retry_at = Some(time.plus(CONNECT_RETRY));
+            self.unheld_since = Some(time);
+            self.events.push_back(event::error(&error));
+        }
+    }
+
+    fn end_opening(
+        &mut self,
+        number: LinkNumber,
+        serial: u64,
+        result: Result<Box<Connection>>,
+        time: Time,
+    ) {
+        let Some(entry) = self.links.get_mut(number).filter(|e| e.serial == serial) else {
+            return;
+        };
+        let node = entry.peer.address().to_string();
+        match result {
+            Ok(connection) => {
+                entry.state = LinkState::Open(Box::new(Link::new(connection, time)));
+                self.watch(number);
+                self.backoffs.succeed(&node);
+            }
+            Err(error) => {
+                self.backoffs.fail(&node);
+                self.avoid(&node);
+                self.lose(number, &error);
+                self.refresh.want();
+                if error.code == Code::Auth
+                    && self
+                        .last_error
+                        .as_ref()
+                        .is_none_or(|e| e.code != Code::Auth)
+                {
+                    self.events.push_back(event::error(&error));
+                }
+                self.last_error = Some(error);
+            }
+        }
+    }
+
+    /// Makes the descriptor readable when something arrives, or what could not be sent can be sent.
+    fn watch(&mut self, number: LinkNumber) {
+        let Ok(EventLoop { tasks, .. }) = &mut self.event_loop else {
+            return;
+        };
+        let Some(link) = self.links.link(number) else {
+            return;
+        };
+        let (fd, events) = (link.connection.fd(), link.connection.interest());
+        if !tasks.watch(fd, events, number) {
+            let node = link.connection.origin().name().to_string();
+            let problem = format_args!("the connection to {node} cannot be watched");
+            self.lose(number, &Error::new(Code::Io, problem).at(node));
+        }
+    }
+
+    /// Finds a node for each channel that is not held where it should be.
+    pub(super) fn reconcile(&mut self, time: Time) {
+        let Some(core) = self.client.core.clone() else {
+            return;
+        };
+        if self.subscriptions.is_empty() && self.unheld.is_empty() {
+            return self.close_unused();
+        }
+        let process = core.process();
+        if !process.has_topology() {
+            return self.connect(time);
+        }
+        let topology = process.load_whole_topology();
+        if std::mem::replace(&mut self.version, topology.version) != topology.version {
+            self.review(&topology, time);
+        }
+        self.place_unheld(&topology, time);
+        self.close_unused();
+        self.refresh_if_wanted(time);
+    }
+
+    fn connect(&mut self, time: Time) {
+        let is_due = self.retry_at.is_none_or(|at| at <= time);
+        if let Ok(EventLoop { tasks, .. }) = &mut self.event_loop
+            && self.connecting.is_none()
+            && is_due
+        {
+            self.retry_at = None;
+            match self.results.connect(tasks, &self.client) {
+                Ok(task) => self.connecting = Some(task),
+                Err(error) => self.events.push_back(event::error(&error)),
+            }
+        }
+    }
+
+    /// The topology has changed: finds the channels that are on a wrong node.
+    fn review(&mut self, topology: &Topology, time: Time) {
+        let placement = Placement {
+            topology,
+            config: &self.client.config,
+            time,
+            is_failing: &|_| false,
+        };
+        for (key, subscription) in self.subscriptions.iter_mut() {
+            let fits = |place: &Place| {
+                let peer = self.links.peer(place.link);
+                peer.is_some_and(|peer| placement.fits(&key, peer))
+            };
+            let is_right = !subscription.is_node_local && subscription.places.iter().any(fits);
+            if !is_right {
+                self.unheld.insert(key);
+            }
+        }
+        let is_known = |home: &Arc<Peer>| {
+            let node = topology.node_at(home.address());
+            node.is_some_and(|node| Arc::ptr_eq(&node.peer, home))
+        };
+        self.home = self.home.take().filter(is_known);
+    }
+
+    fn place_unheld(&mut self, topology: &Topology, time: Time) {
+        self.retry_at = None;
+        let keys: Vec<ChannelKey> = self.unheld.iter().cloned().collect();
+        for key in keys {
+            let Some(subscription) = self.subscriptions.get_mut(&key) else {
+                self.unheld.remove(&key);
+                continue;
+            };
+            if let Some(at) = subscription.retry_at.filter(|at| *at > time) {
+                self.retry_by(at);
+                continue;
+            }
+            match subscription.is_node_local {
+                true => self.place_on_primaries(&key, topology, time),
+                false => self.place_on_one(&key, topology, time),
+            }
+        }
+    }
+
+    fn retry_by(&mut self, at: Time) {
+        self.retry_at = Some(self.retry_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    fn place_on_one(&mut self, key: &ChannelKey, topology: &Topology, time: Time) {
+        let is_failing = |peer: &Peer| {
+            let backoffs = &self.backoffs;
+            !backoffs.is_empty() && backoffs.is_avoided(&peer.address().to_string(), time)
+        };
+        let placement = Placement {
+            topology,
+            config: &self.client.config,
+            time,
+            is_failing: &is_failing,
+        };
+        let Some(subscription) = self.subscriptions.get(key.0, &key.1) else {
+            return;
+        };
+        let fits = |place: &&Place| {
+            let peer = self.links.peer(place.link);
+            peer.is_some_and(|peer| placement.fits(key, peer))
+        };
+        let mut is_held = false;
+        let mut wrong = Vec::new();
+        let good = subscription.places.iter().find(fits).map(|place| {
+            is_held = place.progress == Progress::Confirmed;
+            place.link
+        });
+        let target = match good {
+            Some(_) => None,
+            None => self.choose(key, &placement),
+        };
+        for place in &subscription.places {
+            let is_other = good.is_some_and(|good| good != place.link);
+            // A confirmed place is left when the new one is confirmed.
+            if is_other && is_held
+                || good != Some(place.link) && place.progress != Progress::Confirmed
+            {
+                wrong.push(place.link);
+            }
+        }
+        for link in wrong {
+            self.remove_place(key, link);
+        }
+        if is_held {
+            self.unheld.remove(key);
+            return self.confirm(key);
+        }
+        match target {
+            Some(peer) => self.add_place(key, &peer, time),
+            None if good.is_none() => self.on_unroutable(key, time),
+            None => {}
+        }
+    }
+
+    /// No node is known for a channel.
+    fn on_unroutable(&mut self, key: &ChannelKey, time: Time) {
+        self.refresh.want();
+        self.retry_by(time.plus(CONNECT_RETRY));
+        let problem = match key.0 {
+            ChannelKind::Sharded => "no node serves the slot of a sharded channel",
+            ChannelKind::Channel | ChannelKind::Pattern => "the cluster has no usable node",
+        };
+        self.last_error = Some(Error::new(Code::Down, problem));
+    }
+
+    fn choose(&self, key: &ChannelKey, placement: &Placement<'_>) -> Option<Arc<Peer>> {
+        if key.0 == ChannelKind::Sharded {
+            return placement.of_sharded(&key.1);
+        }
+        if self.client.config.spread_channels {
+            return placement.of_name(&key.1);
+        }
+        self.home.clone().or_else(|| placement.of_all())
+    }
+
+    fn place_on_primaries(&mut self, key: &ChannelKey, topology: &Topology, time: Time) {
+        let primaries = Placement {
+            topology,
+            config: &self.client.config,
+            time,
+            is_failing: &|_| false,
+        }
+        .primaries();
+        let Some(subscription) = self.subscriptions.get(key.0, &key.1) else {
+            return;
+        };
+        let is_there = |peer: &Arc<Peer>, place: &Place| {
+            (self.links.peer(place.link)).is_some_and(|at| Arc::ptr_eq(at, peer))
+        };
+        let places = &subscription.places;
+        let missing: Vec<Arc<Peer>> = primaries
+            .iter()
+            .filter(|peer| !places.iter().any(|place| is_there(peer, place)))
+            .cloned()
+            .collect();
+        let wrong: Vec<LinkNumber> = places
+            .iter()
+            .filter(|place| !primaries.iter().any(|peer| is_there(peer, place)))
+            .map(|place| place.link)
+            .collect();
+        let is_held = places.iter().all(|p| p.progress == Progress::Confirmed);
+        if missing.is_empty() && is_held && !primaries.is_empty() {
+            self.unheld.remove(key);
+            self.confirm(key);
+        }
+        for link in wrong {
+            self.remove_place(key, link);
+        }
+        for peer in &missing {
+            self.add_place(key, peer, time);
+        }
+        if primaries.is_empty() {
+            self.on_unroutable(key, time);
+        }
+    }
+
+    fn remove_place(&mut self, key: &ChannelKey, link: LinkNumber) {
+        let Some(subscription) = self.subscriptions.get_mut(key) else {
+            return;
+        };
+        if let Some(place) = subscription.remove_place(link) {
+            if let Some(gap) = place.gap {
+                subscription.lost = Some(gap);
+            }
+            self.leave(key, link, place.progress);
+        }
+    }
+
+    /// Begins to subscribe at a node.
+    fn add_place(&mut self, key: &ChannelKey, peer: &Arc<Peer>, time: Time) {
+        let link = match self.links.usable_at(peer) {
+            Some(link) => link,
+            None => match self.open(peer, time) {
+                Some(link) => link,
+                None => return,
+            },
+        };
+        if key.0 != ChannelKind::Sharded
+            && !self.client.config.spread_channels
+            && !key.0.is_node_local(&key.1)
+        {
+            self.home = Some(peer.clone());
+        }
+        let (Some(subscription), Some(entry)) =
+            (self.subscriptions.get_mut(key), self.links.get_mut(link))
+        else {
+            return;
+        };
+        if subscription.has_place(link) {
+            return;
+        }
+        let default = match subscription.is_node_local {
+            true => GapReason::Added,
+            false => GapReason::Topology,
+        };
+        let gap = subscription.lost.unwrap_or(default);
+        subscription.places.push(Place {
+            link,
+            progress: Progress::Waiting,
+            gap: subscription.is_confirmed.then_some(gap),
+        });
+        entry.places += 1;
+        entry.pending.push(key.clone());
+    }
+
+    /// Starts to open a connection, unless one has failed just now.
+    fn open(&mut self, peer: &Arc<Peer>, time: Time) -> Option<LinkNumber> {
+        if let Some(at) = self.backoffs.until(&peer.address().to_string(), time) {
+            self.retry_by(at);
+            return None;
+        }
+        let kind = match self.client.config.read_from() {
+            ReadFrom::Primary => ConnectionKind::primary(0),
+            _ => ConnectionKind::replicas(0),
+        };
+        let Ok(EventLoop { tasks, .. }) = &mut self.event_loop else {
+            return None;
+        };
+        let (number, serial) = self.links.next_number();
+        let to = (peer.clone(), kind);
+        match self.results.open(tasks, &self.client, (number, serial), to) {
+            Ok(task) => {
+                let entry = Entry {
+                    serial,
+                    peer: peer.clone(),
+                    state: LinkState::Opening(task),
+                    places: 0,
+                    pending: Vec::new(),
+                };
+                self.links.insert(number, entry);
+                Some(number)
+            }
+            Err(error) => {
+                self.last_error = Some(error);
+                self.retry_by(time.plus(CONNECT_RETRY));
+                None
+            }
+        }
+    }
+
+    /// Closes the connections that serve nothing any more. Others than the last are not kept.
+    fn close_unused(&mut self) {
+        let mut open = self.links.iter().count();
+        for number in self.links.numbers() {
+            let Some(entry) = self.links.get_mut(number) else {
+                continue;
+            };
+            if entry.places > 0 {
+                continue;
+            }
+            let is_kept = match &entry.state {
+                LinkState::Opening(_) => false,
+                LinkState::Open(link) => open == 1 && link.is_usable() && !link.has_unheld(),
+            };
+            if !is_kept {
+                open -= 1;
+                self.close(number);
+            }
+        }
+    }
+
+    /// Sends what there is to send.
+    pub(super) fn flush(&mut self) {
+        let key_space = self.client.key_space();
+        let reads_primaries = self.client.config.read_from() == ReadFrom::Primary;
+        for number in self.links.numbers() {
+            let Some(entry) = self.links.get_mut(number) else {
+                continue;
+            };
+            let LinkState::Open(link) = &mut entry.state else {
+                continue;
+            };
+            let mut requests = Vec::new();
+            for key in std::mem::take(&mut entry.pending) {
+                let Some(subscription) = self.subscriptions.get_mut(&key) else {
+                    continue;
+                };
+                let is_alone = subscription.is_alone;
+                let Some(place) = subscription.place(number) else {
+                    continue;
+                };
+                if place.progress != Progress::Waiting {
+                    continue;
+                }
+                place.progress = Progress::Sent;
+                let is_sharded = key.0 == ChannelKind::Sharded;
+                requests.push(Request {
+                    slot: is_sharded.then(|| key_space.slot(&key.1)),
+                    needs_primary: is_sharded && reads_primaries || subscription.is_node_local,
+                    is_alone,
+                    key,
+                });
+            }
+            requests.sort_by_key(|request| request.slot);
+            link.push_unsubscribes();
+            link.push_subscribes(&requests);
+            if link.connection.is_flushed() {
+                continue;
+            }
+            match link.send() {
+                Ok(()) => self.watch(number),
+                Err(error) => self.lose(number, &error),
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Publish / subscribe, on real servers and against scripted nodes.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod faults;
+mod healthy;
+mod listener;
+mod numbered;
+mod protocol;
+mod slots;

@@ -1,0 +1,266 @@
+//! Subscribers against scripted nodes: answers that real servers give at rare moments, and impossible ones.
+
+use crate::listener::Listener;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use support::{Action, Command, FakeCluster};
+
+fn is(command: &Command, name: &str) -> bool {
+    command[0].eq_ignore_ascii_case(name.as_bytes())
+}
+
+fn bulk(text: &[u8]) -> Vec<u8> {
+    let mut bulk = format!("${}\r\n", text.len()).into_bytes();
+    bulk.extend_from_slice(text);
+    bulk.extend_from_slice(b"\r\n");
+    bulk
+}
+
+/// A push frame of texts.
+fn push(texts: &[&[u8]]) -> Vec<u8> {
+    let parts: Vec<u8> = texts.iter().flat_map(|text| bulk(text)).collect();
+    [format!(">{}\r\n", texts.len()).into_bytes(), parts].concat()
+}
+
+fn confirmation(word: &[u8], channel: &[u8]) -> Vec<u8> {
+    [
+        b">3\r\n".to_vec(),
+        bulk(word),
+        bulk(channel),
+        b":1\r\n".to_vec(),
+    ]
+    .concat()
+}
+
+/// The confirmations of a command, as a server with RESP3 gives them. None for another command.
+fn confirm(command: &Command) -> Option<Vec<u8>> {
+    let word = command[0].to_ascii_lowercase();
+    let name = String::from_utf8_lossy(&word).into_owned();
+    name.ends_with("subscribe").then(|| {
+        let channels = command[1..].iter();
+        channels
+            .flat_map(|channel| confirmation(&word, channel))
+            .collect()
+    })
+}
+
+fn hello(role: &str) -> Action {
+    let role = format!(
+        "%3\r\n$6\r\nserver\r\n$5\r\nredis\r\n$4\r\nmode\r\n$7\r\ncluster\r\n$4\r\nrole\r\n${}\r\n{role}\r\n",
+        role.len()
+    );
+    Action::Send(role.into_bytes())
+}
+
+/// A node that behaves as a server with these channels.
+fn serve(fake: &FakeCluster, node: usize) {
+    fake.on(node, |_, command| confirm(command).map(Action::Send));
+}
+
+#[test]
+fn demoted_primary_is_left_although_it_confirms() {
+    let fake = FakeCluster::with_replicas(1, 1);
+    let hellos = AtomicUsize::new(0);
+    fake.on(0, move |_, command| {
+        // The first greets, the second asks for the role.
+        if is(command, "HELLO") && hellos.fetch_add(1, Ordering::SeqCst) > 0 {
+            return Some(hello("replica"));
+        }
+        confirm(command).map(|mut confirmed| {
+            if is(command, "SSUBSCRIBE") {
+                confirmed.extend(push(&[b"smessage", b"a", b"of the demoted node"]));
+            }
+            Action::Send(confirmed)
+        })
+    });
+    fake.on(1, |_, command| {
+        confirm(command).map(|mut confirmed| {
+            if is(command, "SSUBSCRIBE") {
+                confirmed.extend(push(&[b"smessage", b"a", b"of the primary"]));
+            }
+            Action::Send(confirmed)
+        })
+    });
+    let mut listener = Listener::new(&fake.url());
+    listener.command("SSUBSCRIBE a");
+    assert_eq!(listener.next_within(100), "nil");
+    fake.promote(1);
+    assert_eq!(
+        listener.take(2),
+        ["[ssubscribe, a, 1]", "[smessage, a, of the primary]"]
+    );
+}
+
+#[test]
+fn revoked_and_moved_channel_goes_to_the_new_owner() {
+    let fake = FakeCluster::new(2);
+    let port = fake.port(1);
+    let slot = support::slot_of(b"b");
+    fake.assign(slot..=slot, 0);
+    let moved = Arc::new(AtomicBool::new(false));
+    let is_moved = moved.clone();
+    fake.on(0, move |_, command| {
+        if is(command, "SSUBSCRIBE") && is_moved.load(Ordering::SeqCst) {
+            return Some(Action::Send(
+                format!("-MOVED {slot} 127.0.0.1:{port}\r\n").into_bytes(),
+            ));
+        }
+        if is(command, "PING") && !is_moved.swap(true, Ordering::SeqCst) {
+            let last = push(&[b"smessage", b"b", b"last"]);
+            let revoked = confirmation(b"sunsubscribe", b"b");
+            return Some(Action::Send([&b"+PONG\r\n"[..], &last, &revoked].concat()));
+        }
+        confirm(command).map(Action::Send)
+    });
+    fake.on(1, |_, command| {
+        confirm(command).map(|mut confirmed| {
+            if is(command, "SSUBSCRIBE") {
+                confirmed.extend(push(&[b"smessage", b"b", b"first"]));
+            }
+            Action::Send(confirmed)
+        })
+    });
+    let mut listener = Listener::new(&fake.url());
+    listener.subscribe("SSUBSCRIBE b");
+    assert_eq!(
+        listener.take(3),
+        [
+            "[smessage, b, last]".to_string(),
+            format!("[gap, smessage, b, moved, 127.0.0.1:{port}]"),
+            "[smessage, b, first]".to_string()
+        ]
+    );
+}
+
+#[test]
+fn refused_channel_is_given_up_alone() {
+    let fake = FakeCluster::new(1);
+    fake.on(0, |_, command| {
+        let is_secret = command[1..].iter().any(|channel| channel == b"secret");
+        if is(command, "SUBSCRIBE") && is_secret {
+            let refused = b"-NOPERM No permissions to access a channel\r\n";
+            return Some(Action::Send(refused.to_vec()));
+        }
+        confirm(command).map(Action::Send)
+    });
+    let mut listener = Listener::new(&fake.url());
+    listener.command("SUBSCRIBE a secret b");
+    let mut told = listener.take(3);
+    told.sort();
+    assert!(
+        told[0].starts_with("NOPERM 127.0.0.1:") && told[0].contains("refused SUBSCRIBE secret"),
+        "{told:?}"
+    );
+    assert_eq!(told[1..], ["[subscribe, a, 1]", "[subscribe, b, 2]"]);
+    assert_eq!(listener.next_within(50), "nil");
+}
+
+#[test]
+fn server_without_sharded_channels_is_named() {
+    let fake = FakeCluster::new(1);
+    let mut listener = Listener::new(&fake.url());
+    fake.on(0, |_, command| {
+        is(command, "SSUBSCRIBE")
+            .then(|| Action::Send(b"-ERR unknown command `ssubscribe`\r\n".to_vec()))
+    });
+    listener.command("SSUBSCRIBE a");
+    let error = listener.next();
+    assert!(
+        error.contains("need Redis 7.0 or later, or Valkey"),
+        "{error}"
+    );
+    assert_eq!(listener.next_within(50), "nil");
+}
+
+#[test]
+fn unsubscribed_channel_brings_nothing_and_subscribed_again_only_new_messages() {
+    let fake = FakeCluster::new(1);
+    let commands = Arc::new(Mutex::new(Vec::new()));
+    let seen = commands.clone();
+    fake.on(0, move |_, command| {
+        let name = String::from_utf8_lossy(&command[0]).into_owned();
+        seen.lock().unwrap().push(name);
+        if is(command, "UNSUBSCRIBE") {
+            let late = push(&[b"message", b"a", b"late"]);
+            return Some(Action::Send([late, confirm(command).unwrap()].concat()));
+        }
+        confirm(command).map(|mut confirmed| {
+            if is(command, "SUBSCRIBE") {
+                confirmed.extend(push(&[b"message", b"a", b"new"]));
+            }
+            Action::Send(confirmed)
+        })
+    });
+    let mut listener = Listener::new(&fake.url());
+    listener.subscribe("SUBSCRIBE a");
+    assert_eq!(listener.next(), "[message, a, new]");
+    listener.command("UNSUBSCRIBE a");
+    listener.command("SUBSCRIBE a");
+    assert_eq!(
+        listener.take(3),
+        [
+            "[unsubscribe, a, 0]",
+            "[subscribe, a, 1]",
+            "[message, a, new]"
+        ]
+    );
+    assert_eq!(listener.next_within(50), "nil");
+}
+
+#[test]
+fn impossible_frames_cost_the_connection_and_a_gap() {
+    let frames: [&[u8]; 7] = [
+        b">3\r\n$9\r\nsubscribe\r\n$1\r\nz\r\n:1\r\n",
+        b"+PONG\r\n+PONG\r\n",
+        b":1\r\n",
+        b"-ERR what\r\n-ERR what\r\n-ERR what\r\n",
+        b"%1\r\n$4\r\nrole\r\n$6\r\nmaster\r\n",
+        b"?\r\n",
+        b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$99999999999\r\n",
+    ];
+    for frame in frames {
+        let fake = FakeCluster::new(1);
+        let is_sent = AtomicBool::new(false);
+        fake.on(0, move |_, command| {
+            if is(command, "PING") && !is_sent.swap(true, Ordering::SeqCst) {
+                return Some(Action::Send([b"+PONG\r\n", frame].concat()));
+            }
+            confirm(command).map(Action::Send)
+        });
+        let mut listener = Listener::new(&fake.url());
+        listener.subscribe("SUBSCRIBE a");
+        let what = String::from_utf8_lossy(frame).into_owned();
+        let error = listener.next();
+        assert!(error.contains("PROTOCOL"), "{what}: {error}");
+        let gap = listener.next();
+        assert!(
+            gap.starts_with("[gap, message, a, disconnected, "),
+            "{what}: {gap}"
+        );
+        fake.off(0);
+        serve(&fake, 0);
+    }
+}
+
+#[test]
+fn messages_in_parts_are_whole() {
+    for size in [1, 2, 3, 5, 7] {
+        let fake = FakeCluster::new(1);
+        let long = "x".repeat(300);
+        let payload = long.clone();
+        fake.on(0, move |_, command| {
+            confirm(command).map(|mut confirmed| {
+                if is(command, "SUBSCRIBE") {
+                    for text in ["", "m", &payload] {
+                        confirmed.extend(push(&[b"message", b"a", text.as_bytes()]));
+                    }
+                }
+                Action::SendSlow(confirmed, size, std::time::Duration::from_micros(50))
+            })
+        });
+        let mut listener = Listener::new(&fake.url());
+        listener.subscribe("SUBSCRIBE a");
+        let expected = ["", "m", &long].map(|text| format!("[message, a, {text}]"));
+        assert_eq!(listener.take(3), expected);
+    }
+}
