@@ -31,7 +31,7 @@ STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 # Starts a cluster for the command that follows, unless RDC_URL names a running one.
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
-.PHONY: build help demo test test-c asan tsan soak chaos gates test-go test-ruby test-python test-node test-examples bench bench-loops bench-bindings bench-node header lint
+.PHONY: build help demo test test-c asan tsan soak chaos chaos-messages gates test-go test-ruby test-python test-node test-examples bench bench-loops bench-bindings bench-node header lint
 .PHONY: rdc python-extension node-package check unit scripted fuzz leaks wheel gem npm stage install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench
 
 build: ## build the shared and the static library and the tool rdc in target/release
@@ -56,6 +56,9 @@ soak: ## run random simulations, then 64 threads on a cluster with faults, for S
 
 chaos: ## break a cluster in many ways at once for CHAOS_SECONDS (600), and compare each command with the servers' files
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} $(CARGO) test --test faults chaos:: -- --nocapture
+
+chaos-messages: ## break clusters of each server for MESSAGES_SECONDS (300) while a subscriber counts numbered messages
+	MESSAGES_SECONDS=$${MESSAGES_SECONDS:-300} $(CARGO) test --test faults messages:: -- --nocapture
 
 test-c: ## run the C tests and examples, also under valgrind, and test the installation
 	$(CARGO) test --test c_programs

@@ -209,7 +209,12 @@ fn freshness_is_probed_only_for_bounded_reads() {
             .map(|n| fake.node(n).received_text().concat().len())
             .sum::<usize>()
     };
-    let before = commands();
+    // A probe goes out with a read, which does not wait for it.
+    let mut before = commands();
+    wait_for("the nodes have read every probe", || {
+        std::thread::sleep(200 * MS);
+        std::mem::replace(&mut before, commands()) == before
+    });
     let idle = Instant::now();
     wait_for("the time is over", || idle.elapsed() > 500 * MS);
     assert_eq!(commands(), before);
