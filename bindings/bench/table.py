@@ -27,6 +27,7 @@ WORK_NAMES = {
     "pipeline of 1000": "GET in a pipeline of 1000",
     "GET by one task": "GET by one task",
     "GET by each of 100 tasks": "GET by each of 100 tasks",
+    "message": "message of a channel, 16 bytes",
 }
 
 

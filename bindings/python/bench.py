@@ -10,6 +10,7 @@ is faster). Other load on the machine affects the ratios less than the times.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import statistics
@@ -24,7 +25,7 @@ import redis.asyncio
 import rediscluster
 import rediscluster.asyncio
 
-GETS, PIPELINES, DEPTH, TASKS = 1000, 10, 1000, 100
+GETS, PIPELINES, DEPTH, TASKS, MESSAGES = 1000, 10, 1000, 100, 10_000
 
 
 def measured(work: Callable[[], object], count: int) -> tuple[float, float]:
@@ -86,6 +87,68 @@ def awaited_pipelines(loop):
 
 
 VALUE = b"x" * 32
+PAYLOAD = b"x" * 16
+
+serial = itertools.count()
+
+
+def publish(client, channel: str) -> None:
+    """Publishes all messages of a turn. They wait in the socket of the subscriber."""
+    for _ in range(MESSAGES // DEPTH):
+        pipe = client.pipeline()
+        for _ in range(DEPTH):
+            pipe.publish(channel, PAYLOAD)
+        pipe.execute()
+    time.sleep(0.1)  # some have still to travel from node to node
+
+
+def messages(publisher):
+    """Messages that a thread takes."""
+
+    def receive(pubsub) -> None:
+        left = MESSAGES
+        while left:
+            if pubsub.get_message(timeout=1) is not None:
+                left -= 1
+
+    def turn(client) -> tuple[float, float]:
+        channel = f"bench:messages:{next(serial)}"
+        pubsub = client.pubsub()
+        pubsub.subscribe(channel)
+        while pubsub.get_message(timeout=1) is None:
+            pass
+        publish(publisher, channel)
+        times = measured(lambda: receive(pubsub), MESSAGES)
+        pubsub.close()
+        return times
+
+    return turn
+
+
+def awaited_messages(loop, publisher):
+    async def receive(pubsub) -> None:
+        left = MESSAGES
+        async for _ in pubsub.listen():
+            left -= 1
+            if left == 0:
+                return
+
+    async def begin(client, channel: str):
+        pubsub = client.pubsub()
+        await pubsub.subscribe(channel)
+        while await pubsub.get_message(timeout=1) is None:
+            pass
+        return pubsub
+
+    def turn(client) -> tuple[float, float]:
+        channel = f"bench:messages:{next(serial)}"
+        pubsub = loop.run_until_complete(begin(client, channel))
+        publish(publisher, channel)
+        times = measured(lambda: loop.run_until_complete(receive(pubsub)), MESSAGES)
+        loop.run_until_complete(pubsub.aclose())
+        return times
+
+    return turn
 
 
 def medians(work, ours, theirs, rounds: int, operations: int) -> dict[str, float]:
@@ -126,6 +189,8 @@ def main(rounds: int, as_json: bool, loop: asyncio.AbstractEventLoop) -> None:
         ("Python asyncio", "GET by one task", by_tasks(loop, 1), 1, awaited),
         ("Python asyncio", f"GET by each of {TASKS} tasks", by_tasks(loop, TASKS), 1, awaited),
         ("Python asyncio", f"pipeline of {DEPTH}", awaited_pipelines(loop), DEPTH, awaited),
+        ("Python", "message", messages(blocking[0]), 1, blocking),
+        ("Python asyncio", "message", awaited_messages(loop, blocking[0]), 1, awaited),
     )
     parser = "hiredis" if find_spec("hiredis") else "its own parser"
     peer = f"redis-py {redis.__version__} ({parser})"

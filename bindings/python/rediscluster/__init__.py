@@ -6,12 +6,14 @@ from .client import RedisCluster, StrictRedisCluster
 from .exceptions import *
 from .exceptions import __all__ as _exceptions
 from .pipeline import ClusterPipeline, StrictClusterPipeline
+from .pubsub import PubSub
 
 __version__ = "0.1.0"
 VERSION = tuple(int(part) for part in __version__.split("."))
 __all__ = [
     "ClusterNode",
     "ClusterPipeline",
+    "PubSub",
     "RedisCluster",
     "StrictClusterPipeline",
     "StrictRedisCluster",

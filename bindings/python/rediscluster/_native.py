@@ -17,6 +17,7 @@ typedef struct rdc_options rdc_options;
 typedef struct rdc_pipeline rdc_pipeline;
 typedef struct rdc_queue rdc_queue;
 typedef struct rdc_reply rdc_reply;
+typedef struct rdc_subscriber rdc_subscriber;
 typedef void (*rdc_log_fn)(void *arg, int32_t level, const char *message);
 typedef int32_t (*rdc_wait_fn)(void *arg);
 rdc_client *rdc_create(const char *url);
@@ -62,6 +63,13 @@ rdc_reply *rdc_pipeline_execute(rdc_pipeline *pipeline);
 rdc_reply *rdc_pipeline_execute_atomic(rdc_pipeline *pipeline);
 void rdc_pipeline_clear(rdc_pipeline *pipeline);
 void rdc_pipeline_free(rdc_pipeline *pipeline);
+rdc_subscriber *rdc_subscriber_new(const rdc_client *client);
+rdc_reply *rdc_subscriber_command(rdc_subscriber *subscriber, size_t argc, const char *const
+    *argv, const size_t *lens);
+rdc_reply *rdc_subscriber_next(rdc_subscriber *subscriber, int32_t timeout_ms);
+void rdc_subscriber_wake(const rdc_subscriber *subscriber);
+int32_t rdc_subscriber_fd(const rdc_subscriber *subscriber);
+void rdc_subscriber_free(rdc_subscriber *subscriber);
 rdc_queue *rdc_queue_new(const rdc_client *client);
 void rdc_queue_command(rdc_queue *queue, uint64_t tag, size_t argc, const char *const *argv,
     const size_t *lens);

@@ -16,6 +16,7 @@ from ._handle import Handle, connect
 from ._native import lib
 from .exceptions import WatchError
 from .pipeline import ClusterPipeline, may_begin_again
+from .pubsub import PubSub
 
 Self = TypeVar("Self", bound="RedisCluster")
 
@@ -91,6 +92,11 @@ class RedisCluster(ClientDispatcher, Handle, Commands):  # type: ignore[misc]
         """Commands to send together; with ``transaction``, atomically, and in one slot."""
         client = self._for_pipeline(shard_hint, read_from_replicas)
         return ClusterPipeline(client, bool(transaction))
+
+    def pubsub(self, *args: Any, **kwargs: Any) -> PubSub:
+        """A subscriber, with redis-py's interface. ``ignore_subscribe_messages`` drops confirmations.
+        ``gap_handler`` is called instead of returning a message of the type "gap"."""
+        return PubSub(self, *args, **kwargs)
 
     def transaction(
         self,

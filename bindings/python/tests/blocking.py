@@ -12,9 +12,9 @@ from typing import Any
 from redis.asyncio.lock import Lock
 from redis.commands.core import AsyncScript
 
-from rediscluster.asyncio import ClusterPipeline, RedisCluster
+from rediscluster.asyncio import ClusterPipeline, PubSub, RedisCluster
 
-WRAPPED = (AsyncScript, ClusterPipeline, Lock, RedisCluster)
+WRAPPED = (AsyncScript, ClusterPipeline, Lock, PubSub, RedisCluster)
 
 
 class LoopThread:

@@ -46,7 +46,7 @@ def pytest_pyfunc_call(pyfuncitem):
 
 
 # The modules whose tests run with both clients.
-BOTH_CLIENTS = ("test_client", "test_pipeline")
+BOTH_CLIENTS = ("test_client", "test_pipeline", "test_pubsub")
 
 
 def pytest_generate_tests(metafunc):

@@ -281,7 +281,6 @@ NOT_SUPPORTED = {
     "load_external_module",
     "monitor",
     "on_connect",
-    "pubsub",
     "set_retry",
 }
 

@@ -31,6 +31,7 @@ from ..exceptions import (
 from ._commands import AsyncCommands
 from ._queue import Queue, Read
 from .pipeline import ClusterPipeline
+from .pubsub import PubSub
 
 Self = TypeVar("Self", bound="RedisCluster")
 
@@ -213,6 +214,16 @@ class RedisCluster(Handle, AsyncCommands):  # type: ignore[misc]
         """Commands to send together; with ``transaction``, atomically, and in one slot."""
         client = self._for_pipeline(shard_hint, read_from_replicas)
         return ClusterPipeline(client, bool(transaction))
+
+    def pubsub(self, *args: Any, **kwargs: Any) -> PubSub:
+        """A subscriber, with redis-py's interface. ``ignore_subscribe_messages`` drops confirmations.
+        ``gap_handler`` is called instead of returning a message of the type "gap"."""
+        return PubSub(self, *args, **kwargs)
+
+    async def _before_subscriber(self) -> None:
+        """Before a subscriber is made on the handle, which address_remap replaces."""
+        if self._address_remap is not None:
+            await self._remap()
 
     async def transaction(
         self,
