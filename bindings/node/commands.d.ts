@@ -465,8 +465,6 @@ export interface Commands<Mode extends "client" | "pipeline"> {
   pingBuffer(message: Value, ...tail: Tail<Buffer>): Result<Mode, Buffer>;
   psetex(key: Key, milliseconds: Value, value: Value, ...tail: Tail<"OK">): Result<Mode, "OK">;
   psetexBuffer(key: Key, milliseconds: Value, value: Value, ...tail: Tail<"OK">): Result<Mode, "OK">;
-  psubscribe(...args: Rest<unknown>[]): Result<Mode, unknown>;
-  psubscribeBuffer(...args: Rest<unknown>[]): Result<Mode, unknown>;
   psync(...args: Rest<unknown>[]): Result<Mode, unknown>;
   psyncBuffer(...args: Rest<unknown>[]): Result<Mode, unknown>;
   pttl(key: Key, ...tail: Tail<number>): Result<Mode, number>;
@@ -475,8 +473,6 @@ export interface Commands<Mode extends "client" | "pipeline"> {
   publishBuffer(channel: Value, message: Value, ...tail: Tail<number>): Result<Mode, number>;
   pubsub(...args: Rest<unknown>[]): Result<Mode, unknown>;
   pubsubBuffer(...args: Rest<unknown>[]): Result<Mode, unknown>;
-  punsubscribe(...args: Rest<unknown>[]): Result<Mode, unknown>;
-  punsubscribeBuffer(...args: Rest<unknown>[]): Result<Mode, unknown>;
   randomkey(...tail: Tail<string | null>): Result<Mode, string | null>;
   randomkeyBuffer(...tail: Tail<Buffer | null>): Result<Mode, Buffer | null>;
   readwrite(...args: Rest<unknown>[]): Result<Mode, unknown>;
@@ -573,20 +569,14 @@ export interface Commands<Mode extends "client" | "pipeline"> {
   sremBuffer(key: Key, ...args: Rest<number>[]): Result<Mode, number>;
   sscan(key: Key, cursor: Value, ...args: Rest<[string, string[]]>[]): Result<Mode, [string, string[]]>;
   sscanBuffer(key: Key, cursor: Value, ...args: Rest<[Buffer, Buffer[]]>[]): Result<Mode, [Buffer, Buffer[]]>;
-  ssubscribe(...args: Rest<unknown>[]): Result<Mode, unknown>;
-  ssubscribeBuffer(...args: Rest<unknown>[]): Result<Mode, unknown>;
   strlen(key: Key, ...tail: Tail<number>): Result<Mode, number>;
   strlenBuffer(key: Key, ...tail: Tail<number>): Result<Mode, number>;
-  subscribe(...args: Rest<unknown>[]): Result<Mode, unknown>;
-  subscribeBuffer(...args: Rest<unknown>[]): Result<Mode, unknown>;
   substr(...args: Rest<unknown>[]): Result<Mode, unknown>;
   substrBuffer(...args: Rest<unknown>[]): Result<Mode, unknown>;
   sunion(...args: Rest<string[]>[]): Result<Mode, string[]>;
   sunionBuffer(...args: Rest<Buffer[]>[]): Result<Mode, Buffer[]>;
   sunionstore(destination: Key, ...args: Rest<number>[]): Result<Mode, number>;
   sunionstoreBuffer(destination: Key, ...args: Rest<number>[]): Result<Mode, number>;
-  sunsubscribe(...args: Rest<unknown>[]): Result<Mode, unknown>;
-  sunsubscribeBuffer(...args: Rest<unknown>[]): Result<Mode, unknown>;
   swapdb(...args: Rest<unknown>[]): Result<Mode, unknown>;
   swapdbBuffer(...args: Rest<unknown>[]): Result<Mode, unknown>;
   sync(...args: Rest<unknown>[]): Result<Mode, unknown>;
@@ -681,8 +671,6 @@ export interface Commands<Mode extends "client" | "pipeline"> {
   typeBuffer(key: Key, ...tail: Tail<string>): Result<Mode, string>;
   unlink(...args: Rest<number>[]): Result<Mode, number>;
   unlinkBuffer(...args: Rest<number>[]): Result<Mode, number>;
-  unsubscribe(...args: Rest<unknown>[]): Result<Mode, unknown>;
-  unsubscribeBuffer(...args: Rest<unknown>[]): Result<Mode, unknown>;
   unwatch(...args: Rest<unknown>[]): Result<Mode, unknown>;
   unwatchBuffer(...args: Rest<unknown>[]): Result<Mode, unknown>;
   vadd(...args: Rest<unknown>[]): Result<Mode, unknown>;

@@ -84,6 +84,8 @@ export interface HandleOptions {
   split_writes?: boolean;
   trust_module_flags?: boolean;
   database?: number;
+  subscriber_ping_ms?: number;
+  spread_channels?: boolean;
 }
 
 /** The options of the library: CONFIGURATION.md describes them. */
@@ -123,9 +125,41 @@ export interface ClusterOptions extends RedisOptions, LibraryOptions {
   retryDelayOnFailover?: number;
   retryDelayOnMoved?: number;
   retryDelayOnTryAgain?: number;
+  shardedSubscribers?: boolean;
   slotsRefreshInterval?: number;
   slotsRefreshTimeout?: number;
 }
+
+/** Messages of a channel or a pattern may have been missed until now. */
+export interface Gap {
+  kind: "message" | "pmessage" | "smessage";
+  /** null if it is about a pattern. */
+  channel: string | null;
+  /** null if it is about a channel. */
+  pattern: string | null;
+  reason: string;
+  /** "host:port" of the node that the channel is on now. */
+  node: string | null;
+}
+
+/** The listeners of a client, by event. */
+export interface ClusterEvents {
+  connect: [];
+  ready: [];
+  close: [];
+  end: [];
+  error: [error: RedisError];
+  message: [channel: string, message: string];
+  messageBuffer: [channel: Buffer, message: Buffer];
+  pmessage: [pattern: string, channel: string, message: string];
+  pmessageBuffer: [pattern: string, channel: Buffer, message: Buffer];
+  smessage: [channel: string, message: string];
+  smessageBuffer: [channel: Buffer, message: Buffer];
+  gap: [gap: Gap];
+}
+
+/** Channels, or arrays of them, and perhaps a callback. */
+export type Channels = (Key | readonly Key[] | Callback<number>)[];
 
 export interface ScanOptions {
   match?: string | Buffer;
@@ -201,6 +235,9 @@ export class Cluster extends EventEmitter {
   /** Another client with one dedicated connection, to the primary of this key, for WATCH. */
   pin(key: string | Buffer): Cluster;
 
+  /** A new client with the same options, except for those that are passed. It has connections of its own. */
+  duplicate(nodes?: string | readonly ClusterNode[], options?: ClusterOptions): Cluster;
+
   /** Waits for the commands in flight, and closes the client. */
   quit(callback?: Callback<"OK">): Promise<"OK">;
   /** Closes the client at once. Commands in flight fail with a ClosedError. */
@@ -228,10 +265,22 @@ export class Cluster extends EventEmitter {
   /** The slot of a key, 0 to 16383. */
   static keySlot(key: string | Buffer): number;
 
-  on(event: "connect" | "ready" | "close" | "end", listener: () => void): this;
-  on(event: "error", listener: (error: RedisError) => void): this;
-  once(event: "connect" | "ready" | "close" | "end", listener: () => void): this;
-  once(event: "error", listener: (error: RedisError) => void): this;
+  /**
+   * Subscribes to channels. Resolves, when all are confirmed, to the number of subscribed channels and patterns.
+   * Messages are events: "message", "pmessage" and "smessage". Other commands may be used on the same client.
+   */
+  subscribe(...channels: Channels): Promise<number>;
+  psubscribe(...patterns: Channels): Promise<number>;
+  /** Sharded channels, of any slots. */
+  ssubscribe(...channels: Channels): Promise<number>;
+  /** Without channels, ends the subscriptions to all of them. */
+  unsubscribe(...channels: Channels): Promise<number>;
+  punsubscribe(...patterns: Channels): Promise<number>;
+  sunsubscribe(...channels: Channels): Promise<number>;
+
+  on<E extends keyof ClusterEvents>(event: E, listener: (...args: ClusterEvents[E]) => void): this;
+  once<E extends keyof ClusterEvents>(event: E, listener: (...args: ClusterEvents[E]) => void): this;
+  off<E extends keyof ClusterEvents>(event: E, listener: (...args: ClusterEvents[E]) => void): this;
 }
 
 /** The version of librediscluster that the addon contains. */

@@ -10,6 +10,7 @@ const { clientOptions, derivedOptions } = require("./options");
 const { Pipeline } = require("./pipeline");
 const { addScanStreams } = require("./scan");
 const { Script } = require("./script");
+const { COMMANDS: SUBSCRIBER_COMMANDS, Subscriber } = require("./subscriber");
 
 // The nodes of a shard by ioredis's names of the roles. A shard may have lost its primary.
 const primaryOf = ({ primary }) => (primary === null ? [] : [primary]);
@@ -26,7 +27,9 @@ const ECHO = new Command("ECHO");
  * A client of a Redis or Valkey cluster, or of a single server.
  *
  * Events: "connect" and "ready" when the first server has answered; "error" when connecting failed, unless nobody
- * listens (every command tries again by itself); "close" and "end" after the client was closed.
+ * listens (every command tries again by itself); "close" and "end" after the client was closed. Messages of
+ * subscriptions: "message", "pmessage" and "smessage", each with a form for Buffers, and "gap" where messages may have
+ * been missed.
  */
 class Cluster extends EventEmitter {
   #core;
@@ -34,6 +37,7 @@ class Cluster extends EventEmitter {
   #scripts = new Map();
   #connecting = null;
   #closing = null;
+  #subscriber = null;
 
   constructor(nodes, options = {}) {
     super();
@@ -41,7 +45,7 @@ class Cluster extends EventEmitter {
       this.#settings = nodes.settings;
       this.#core = nodes.core;
     } else {
-      this.#settings = clientOptions(nodes, options);
+      this.#settings = { ...clientOptions(nodes, options), nodes, given: options };
       this.#core = Core.open(this.#settings.options, this.#settings.numbersAsText);
     }
     /** "wait", "connecting", "ready" or "end". */
@@ -145,7 +149,7 @@ class Cluster extends EventEmitter {
 
   /** Another client of the same cluster with some options changed, those that CONFIGURATION.md marks as per handle. */
   with(options) {
-    return this.#derived(this.#core.derive(derivedOptions(options)));
+    return this.#derived(this.#core.derive(derivedOptions(options)), options);
   }
 
   /**
@@ -156,8 +160,9 @@ class Cluster extends EventEmitter {
     return this.#derived(this.#core.pin(key));
   }
 
-  #derived(core) {
-    const client = new Cluster(new Derivation(core, { ...this.#settings, lazy: true }));
+  #derived(core, options = {}) {
+    const given = { ...this.#settings.given, ...options };
+    const client = new Cluster(new Derivation(core, { ...this.#settings, lazy: true, given }));
     client.status = this.status === "ready" ? "ready" : "wait";
     for (const script of this.#scripts.values()) client.defineCommand(script.name, script);
     return client;
@@ -166,6 +171,11 @@ class Cluster extends EventEmitter {
   /** Another client that reads from primaries and replicas, and refuses writes with a ReadonlyError. */
   readonly() {
     return this.with({ readonly: true });
+  }
+
+  /** A new client with the same options, except for those that are passed. It has connections of its own. */
+  duplicate(nodes = [], options = {}) {
+    return new Cluster(nodes.length > 0 ? nodes : this.#settings.nodes, { ...this.#settings.given, ...options });
   }
 
   /** Waits for the commands in flight, and closes the client. */
@@ -189,11 +199,39 @@ class Cluster extends EventEmitter {
   #close() {
     if (this.status === "end") return;
     this.status = "end";
+    this.#subscriber?.close();
     this.#core.close();
     process.nextTick(() => {
       this.emit("close");
       this.emit("end");
     });
+  }
+
+  /** Runs subscribe() and the methods like it. */
+  #subscribe(name, args) {
+    const callback = typeof args[args.length - 1] === "function" ? args.pop() : undefined;
+    let promise;
+    if (this.#closing !== null) promise = Promise.reject(closed());
+    else {
+      try {
+        this.#subscriber ??= new Subscriber(this.#core, this);
+        promise = this.#subscriber.run(name, args);
+        // It connects by itself. This only finds out when, for the events.
+        if (this.status === "wait") this.connect().catch(() => {});
+      } catch (error) {
+        promise = Promise.reject(error);
+      }
+    }
+    return callback === undefined ? promise : withCallback(promise, callback);
+  }
+
+  static {
+    for (const name of Object.keys(SUBSCRIBER_COMMANDS)) {
+      const value = function (...args) {
+        return this.#subscribe(name, args);
+      };
+      Object.defineProperty(this.prototype, name, { value, writable: true, configurable: true });
+    }
   }
 
   /** Replaces the credentials of all clients of the cluster. Open connections use them before their next command. */

@@ -40,6 +40,7 @@ const WITHOUT_EFFECT = new Set([
   "retryDelayOnFailover",
   "retryDelayOnMoved",
   "retryDelayOnTryAgain",
+  "shardedSubscribers",
   "showFriendlyErrorStack",
   "slotsRefreshInterval",
   "slotsRefreshTimeout",
@@ -73,7 +74,6 @@ const REFUSED = {
   resolveSrv: RESOLVES,
   retryStrategy: RETRIES,
   sentinels: "the library does not use Sentinel: pass the nodes of the cluster",
-  shardedSubscribers: "this package has no subscriber yet",
   useSRVRecords: RESOLVES,
 };
 
@@ -81,7 +81,6 @@ const REFUSED = {
 const HARMLESS = {
   enableOfflineQueue: true,
   family: 0,
-  shardedSubscribers: false,
   monitor: false,
   useSRVRecords: false,
   keyPrefix: "",

@@ -24,14 +24,12 @@ static channel *get_channel(napi_env env, napi_callback_info info, napi_value *a
     return channel_of(env, argv[0]);
 }
 
-/* The words of a command: an array of Buffers, which must outlive this. */
-typedef struct {
-    uint32_t count;
-    const char **words;
-    size_t *lengths;
-} command_words;
+rdc_client *client_of(napi_env env, napi_value core) {
+    channel *self = channel_of(env, core);
+    return self == NULL ? NULL : self->client;
+}
 
-static command_words get_words(napi_env env, napi_value array) {
+command_words get_words(napi_env env, napi_value array) {
     command_words self = {0};
     napi_value word;
     napi_get_array_length(env, array, &self.count);
@@ -47,7 +45,7 @@ static command_words get_words(napi_env env, napi_value array) {
     return self;
 }
 
-static void free_words(command_words *self) {
+void free_words(command_words *self) {
     free(self->words);
     free(self->lengths);
 }
@@ -283,7 +281,7 @@ static void free_environment(napi_env env, void *data, void *hint) {
     free(data);
 }
 
-static void export_function(napi_env env, napi_value exports, const char *name, napi_callback function) {
+void export_function(napi_env env, napi_value exports, const char *name, napi_callback function) {
     napi_value value;
     napi_create_function(env, name, NAPI_AUTO_LENGTH, function, NULL, &value);
     napi_set_named_property(env, exports, name, value);
@@ -311,6 +309,7 @@ NAPI_MODULE_INIT() {
     export_function(env, exports, "explain", explain);
     export_function(env, exports, "setCredentials", set_credentials);
     export_function(env, exports, "keySlot", key_slot);
+    export_subscriber(env, exports);
     napi_create_string_utf8(env, rdc_version(), NAPI_AUTO_LENGTH, &version);
     napi_set_named_property(env, exports, "version", version);
     napi_create_uint32(env, DELIVERED_AT_ONCE, &delivered_at_once);

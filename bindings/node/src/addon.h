@@ -27,6 +27,8 @@ typedef struct {
     napi_ref to_bigint;
     napi_ref inbox_array;
     uint32_t *inbox;
+    napi_ref deliver_pushes; /* of lib/subscriber.js, as is wants_buffers */
+    napi_ref wants_buffers;
 } js_environment;
 
 /* A client with its queue in the event loop of one environment. It belongs to one object of the
@@ -52,6 +54,23 @@ typedef struct {
     bool torn_down;
     bool owned;
 } channel;
+
+/* addon.c */
+/* The words of a command: an array of Buffers, which must outlive this. */
+typedef struct {
+    uint32_t count;
+    const char **words;
+    size_t *lengths;
+} command_words;
+
+command_words get_words(napi_env env, napi_value array);
+void free_words(command_words *self);
+void export_function(napi_env env, napi_value exports, const char *name, napi_callback function);
+/* The client of an object of the class Core; NULL if the environment is ending. */
+rdc_client *client_of(napi_env env, napi_value core);
+
+/* subscriber.c */
+void export_subscriber(napi_env env, napi_value exports);
 
 /* channel.c */
 /* Returns NULL, or an error message. The channel owns the client; `owner` owns the channel. */

@@ -30,7 +30,8 @@ test("refused_command_was_not_sent", async (t) => {
   });
   await assert.rejects(rc.readonly().incr("node:a"), { ...refused, name: "ReadonlyError", code: "READONLY" });
   await assert.rejects(rc.get(), { ...refused, name: "InvalidError", code: "INVALID" });
-  await assert.rejects(rc.subscribe("channel"), { ...refused, name: "InvalidError" });
+  await assert.rejects(rc.subscribe(), { ...refused, name: "InvalidError" });
+  await assert.rejects(rc.call("SUBSCRIBE", "channel"), { ...refused, name: "InvalidError" });
   await assert.rejects(rc.select(1), { ...refused, name: "InvalidError" });
 });
 

@@ -85,3 +85,19 @@ test("memory_and_connections_of_a_client_that_was_never_closed_are_freed", { tim
     })();`;
   assert.deepEqual(await runNode(script, { flags }), { output: "true 0\n", status: 0 });
 });
+
+test("memory_of_messages_and_subscribers_is_freed", { timeout: 300_000 }, async () => {
+  const round = `async (rc, i) => {
+    const sub = rc.with({ timeout_ms: 5000 });
+    let count = 0;
+    const all = new Promise((resolve) => sub.on(i % 2 ? "smessage" : "smessageBuffer", () => ++count === 300 && resolve()));
+    await sub.ssubscribe("node:memory:shard");
+    const payload = "message ".repeat(100);
+    await Promise.all(Array.from({ length: 300 }, () => rc.spublish("node:memory:shard", payload)));
+    await all;
+    sub.disconnect();
+  }`;
+  // Each round has 240 kB of messages.
+  const grown = await growth(round, { before: 60, after: 200 });
+  assert.ok(grown < 10, `${grown} MiB`);
+});

@@ -1,5 +1,5 @@
 // Compiled by package.test.js with `tsc --noEmit --strict`: a program with the package's types, and mistakes.
-import { AbortError, Cluster, RedisError, type ClusterOptions, type PipelineResult } from "rediscluster";
+import { AbortError, Cluster, RedisError, type ClusterOptions, type Gap, type PipelineResult } from "rediscluster";
 
 async function session(): Promise<void> {
   const options: ClusterOptions = { scaleReads: "slave", redisOptions: { password: "secret" }, timeout_ms: 500 };
@@ -33,6 +33,14 @@ async function session(): Promise<void> {
 
   const quick: Cluster = cluster.with({ timeout_ms: 100 });
   cluster.on("error", (failure: RedisError) => console.log(failure.code, failure.sent, failure.node));
+  const subscriber: Cluster = cluster.duplicate();
+  subscriber.on("message", (channel, message) => console.log(channel.length, message.toUpperCase()));
+  subscriber.on("pmessageBuffer", (pattern: string, channel: Buffer, message: Buffer) => console.log(pattern, channel, message));
+  subscriber.on("gap", (gap: Gap) => console.log(gap.channel ?? gap.pattern, gap.reason));
+  const count: number = await subscriber.subscribe("news", ["sport", Buffer.from("art")]);
+  await subscriber.psubscribe("n*", (failure, total) => console.log(failure?.code, total, count));
+  await subscriber.ssubscribe("shard");
+  await subscriber.unsubscribe();
   try {
     await quick.readonly().get("key");
   } catch (failure) {
@@ -72,6 +80,10 @@ async function refused(cluster: Cluster): Promise<void> {
   new Cluster("redis://127.0.0.1", { timeout: 5 });
   // @ts-expect-error: ioredis's keyPrefix is not supported
   new Cluster("redis://127.0.0.1", { keyPrefix: "x" });
+  // @ts-expect-error: not an event
+  cluster.on("messages", () => undefined);
+  // @ts-expect-error: a message is a text
+  cluster.on("message", (channel: string, message: Buffer) => console.log(channel, message));
   // @ts-expect-error: undefined is no argument
   await cluster.set("key", undefined);
   console.log(bytes);
