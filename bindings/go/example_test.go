@@ -84,6 +84,27 @@ func ExampleClient_Do() {
 	// Output: "Ada" "1815" <nil>
 }
 
+func ExampleClient_Subscribe() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	rc, err := rediscluster.New(os.Getenv("RDC_URL"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer rc.Close()
+	sub := rc.SSubscribe(ctx, "orders") // a sharded channel; Subscribe and PSubscribe are for the others
+	defer sub.Close()
+	if _, err := sub.Receive(ctx); err != nil { // the confirmation
+		log.Fatal(err)
+	}
+	if _, err := rc.Do(ctx, "SPUBLISH", "orders", "42"); err != nil {
+		log.Fatal(err)
+	}
+	message := <-sub.Channel()
+	fmt.Println(message.Channel, message.Payload, message.Gap)
+	// Output: orders 42 <nil>
+}
+
 func ExampleClient_With() {
 	rc, err := rediscluster.New(os.Getenv("RDC_URL"), rediscluster.WithTimeout(2*time.Second))
 	if err != nil {
