@@ -40,7 +40,7 @@ class NativeTest < Minitest::Test
   def test_functions_that_wait_are_blocking
     waiting = RedisCluster::Native::FUNCTIONS.select { |_, (_, _, blocking)| blocking }.keys
     network = %i[rdc_create_with rdc_command_resp rdc_command_to rdc_pipeline_execute rdc_pipeline_execute_atomic
-                 rdc_refresh]
+                 rdc_refresh rdc_subscriber_next]
     assert_equal network, waiting
   end
 
@@ -50,6 +50,11 @@ class NativeTest < Minitest::Test
     assert_equal errors.values.sort, RedisCluster::Error::CLASSES.keys
     types = numbers.reject { |name, _| name.match?(/\A(ERR_|VERSION_|OK\z)/) }
     types.each { |name, number| assert_equal number, RedisCluster::Native.const_get(name), name }
+  end
+
+  def test_words_of_a_lost_connection_are_those_of_the_library
+    sources = Dir[File.join(ROOT, "src/cluster/subscriber/*.rs")].map { |file| File.read(file) }
+    assert(sources.any? { |source| source.include?(RedisCluster::PubSub::SUBSCRIBED_AGAIN) })
   end
 
   def test_version_matches_header

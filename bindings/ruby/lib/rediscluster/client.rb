@@ -6,6 +6,7 @@
 class RedisCluster
   include Commands
   include Scan
+  include Subscriptions
 
   # RedisCluster.new("redis://127.0.0.1:7000", readonly: true)
   # RedisCluster.new(nodes: ["127.0.0.1:7000", { host: "127.0.0.1", port: 7001 }], password: "secret")
@@ -90,6 +91,12 @@ class RedisCluster
     key = Convert.text(key)
     pinned = derive { |handle| Native.rdc_pin(handle, key, key.bytesize) }
     block ? pinned.close_after(&block) : pinned
+  end
+
+  # A subscriber, with the methods of redis-client's: `pubsub.call("SUBSCRIBE", "news")`, `pubsub.next_event(timeout)`.
+  # With arguments, the command PUBSUB: `pubsub("CHANNELS", "news.*")`.
+  def pubsub(*args)
+    args.empty? ? PubSub.new(@handle) : call("PUBSUB", *args)
   end
 
   # Raises InvalidError: other threads use the same connections. `with(database: 3)` is a client of another database.

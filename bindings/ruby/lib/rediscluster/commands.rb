@@ -40,7 +40,7 @@ class RedisCluster
     # Commands that take the arguments of the server, by the conversion of their reply.
     TABLE = {
       nil => %i[
-        ping echo dbsize publish flushall randomkey
+        ping echo dbsize publish spublish flushall randomkey
         get mget mset setex psetex getset getdel getex append strlen incr decr incrby decrby getrange setrange
         getbit setbit bitcount bitpos
         unlink touch exists ttl pttl type rename dump restore object bitop

@@ -29,6 +29,7 @@ class RedisCluster
       rdc_pipeline_execute: [[:pointer], :pointer, :blocking],
       rdc_pipeline_execute_atomic: [[:pointer], :pointer, :blocking],
       rdc_refresh: [[:pointer], :pointer, :blocking],
+      rdc_subscriber_next: [%i[pointer int32], :pointer, :blocking],
 
       # These return at once, without network I/O.
       rdc_options_new: [[], :pointer],
@@ -53,6 +54,11 @@ class RedisCluster
       rdc_queue_next: [%i[pointer pointer], :pointer],
       rdc_queue_cancel: [%i[pointer uint64], :void],
       rdc_queue_free: [[:pointer], :void],
+      rdc_subscriber_new: [[:pointer], :pointer],
+      rdc_subscriber_command: [%i[pointer size_t pointer pointer], :pointer],
+      rdc_subscriber_wake: [[:pointer], :void],
+      rdc_subscriber_fd: [[:pointer], :int32],
+      rdc_subscriber_free: [[:pointer], :void],
       rdc_reply_read: [%i[pointer pointer pointer], :int32],
       rdc_reply_read_array: [%i[pointer size_t size_t pointer pointer pointer], :size_t],
       rdc_reply_at: [%i[pointer size_t], :pointer],
@@ -127,6 +133,13 @@ class RedisCluster
     class Queue < FFI::AutoPointer
       def self.release(pointer)
         Native.rdc_queue_free(pointer)
+      end
+    end
+
+    # A subscriber, freed explicitly or by the garbage collector.
+    class Subscriber < FFI::AutoPointer
+      def self.release(pointer)
+        Native.rdc_subscriber_free(pointer)
       end
     end
 

@@ -1,0 +1,151 @@
+# frozen_string_literal: true
+
+require "io/wait"
+
+class RedisCluster
+  # The messages of channels, patterns and sharded channels, with the methods of redis-client's PubSub. It follows the
+  # cluster by itself: when a slot moves or a node fails, it subscribes again, and announces a gap if messages may have
+  # been missed.
+  #
+  # One thread at a time waits for events. Other threads may call `call`, `wake` and `close` meanwhile. Under a fiber
+  # scheduler, a waiting fiber lets the other fibers of its thread run.
+  class PubSub
+    FOREVER = -1
+    LONGEST = (1 << 31) - 1
+    # The error of a lost connection says this. It is no event: the gaps of its channels are.
+    SUBSCRIBED_AGAIN = "channels are subscribed again: call again to go on"
+
+    def initialize(handle)
+      @subscriber = Native::Subscriber.new(Native.rdc_subscriber_new(handle))
+      @out = FFI::MemoryPointer.new(:int64, 2)
+      # Events that were received, and not returned because the thread was interrupted.
+      @events = []
+      @woken = false
+      # The thread that uses the library's subscriber, and how many others have woken it to use it.
+      @lock = Thread::Mutex.new
+      @others = 0
+      # What is freed is not woken.
+      @wake_lock = Thread::Mutex.new
+    end
+
+    # Runs SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE or one of their UN-, without waiting. Their confirmations are events.
+    def call(*args)
+      result = exclusively do
+        check_open
+        Convert.reply { Convert.argv(args) { |*argv| Native.rdc_subscriber_command(@subscriber, *argv) } }
+      end
+      raise result if result.is_a?(Error)
+
+      nil
+    end
+
+    # The next event, or nil after the timeout in seconds, or after `wake`. Without a timeout, waits without a limit.
+    #
+    #     ["message", channel, payload], ["pmessage", pattern, channel, payload], ["smessage", channel, payload]
+    #     ["subscribe", channel, count] and so on: a subscription was confirmed
+    #     ["gap", kind, channel_or_pattern, reason, node]: messages of this kind may have been missed until now
+    #
+    # Raises an error if something is broken. Calling it again goes on.
+    def next_event(timeout = nil)
+      deadline = timeout && now + timeout
+      loop do
+        take(0)
+        break unless @events.empty?
+
+        left = deadline && deadline - now
+        break if @woken || (left && left <= 0)
+
+        wait(left)
+      end
+      @woken = false
+      event = @events.shift
+      raise event if event.is_a?(Error)
+
+      event
+    end
+
+    # Makes next_event return nil. Any thread may call it, and a handler of trap.
+    def wake
+      @woken = true
+      wake_native
+    end
+
+    # Ends the subscriptions, and next_event in another thread.
+    def close
+      exclusively do
+        @io = nil
+        @wake_lock.synchronize do
+          @subscriber&.free
+          @subscriber = nil
+        end
+      end
+      nil
+    end
+
+    private
+
+    def check_open
+      raise ClosedError.new("CLOSED the PubSub was closed", code: "CLOSED") unless @subscriber
+    end
+
+    def wake_native
+      @wake_lock.synchronize { Native.rdc_subscriber_wake(@subscriber) if @subscriber }
+    rescue ThreadError
+      # A handler of trap, which can take no lock.
+      Native.rdc_subscriber_wake(@subscriber) if @subscriber
+    end
+
+    # Ends the wait of another thread for as long as the block runs.
+    def exclusively
+      @others += 1
+      unless @lock.try_lock
+        wake_native
+        @lock.lock
+      end
+      yield
+    ensure
+      @others -= 1
+      @lock.unlock if @lock.owned?
+    end
+
+    # Waits until there may be an event.
+    def wait(left)
+      Thread.pass while @others.positive?
+      return wait_by_descriptor(left) if FiberQueues.scheduler
+
+      take(left ? [(left * 1000).ceil, LONGEST].min : FOREVER)
+    end
+
+    def wait_by_descriptor(left)
+      # The library closes it.
+      @io ||= IO.for_fd(Native.rdc_subscriber_fd(@subscriber), autoclose: false)
+      @io.wait_readable(left)
+    end
+
+    def now
+      Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    end
+
+    # Takes one event from the library, if there is one within this time. It is stored before an exception of a handler
+    # or of another thread is raised.
+    def take(milliseconds)
+      native = milliseconds.zero? ? Native::KeepingLock : Native.waiting
+      interrupted = @lock.synchronize do
+        check_open
+        WaitCallback.defer_interrupts { store(native.rdc_subscriber_next(@subscriber, milliseconds)) }
+      end
+      raise interrupted if interrupted
+    end
+
+    # Returns the error of an interrupted call: it is no event.
+    def store(reply)
+      event = Convert.value(reply, @out)
+      return event if event.is_a?(InterruptedError)
+
+      @events << event unless event.nil? || (event.is_a?(Error) && event.message.include?(SUBSCRIBED_AGAIN))
+      nil
+    ensure
+      Native.rdc_reply_free(reply)
+    end
+  end
+end
