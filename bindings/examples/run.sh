@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs each example in the cluster at RDC_URL and compares its output with expected.txt, or with loop.txt if it uses an
-# event loop. `make test-examples` calls it and sets the paths of the library (RDC_LIBRARY), its declarations (RDC_CDEF)
-# and a folder for build results (RDC_SCRATCH).
+# Runs each example in the cluster at RDC_URL and compares its output with expected.txt, with loop.txt if it uses an event
+# loop, or with subscribe.txt if it receives messages. `make test-examples` calls it and sets the paths of the library
+# (RDC_LIBRARY), its declarations (RDC_CDEF) and a folder for build results (RDC_SCRATCH).
 set -eu
 cd "$(dirname "$0")"
 : "${RDC_URL:?}" "${RDC_LIBRARY:?}" "${RDC_CDEF:?}" "${RDC_SCRATCH:?}"
@@ -37,4 +37,6 @@ check C# expected.txt mono "$RDC_SCRATCH/Session.exe"
 check LuaJIT-loop loop.txt luajit loop.lua
 check LuaJIT-cqueues loop.txt luajit loop_cqueues.lua
 check PHP-fibers loop.txt php -d ffi.enable=1 loop.php
+check LuaJIT-subscribe subscribe.txt luajit subscribe.lua
+check PHP-subscribe subscribe.txt php -d ffi.enable=1 subscribe.php
 exit $failed
