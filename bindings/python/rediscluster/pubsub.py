@@ -217,8 +217,9 @@ class PubSub(BasePubSub):
                 interrupted = self._take(pause)
             finally:
                 self._reader = None
-        if _wait_callback.pending:
-            _wait_callback.raise_pending(_free_nothing, None)
+        exception = _wait_callback.take_pending() if _wait_callback.pending else None
+        if exception is not None:
+            raise exception
         if interrupted is not None:
             raise interrupted
 
@@ -299,7 +300,3 @@ class PubSubWorkerThread(threading.Thread):
         self.pubsub._stop = True
         self.pubsub._is_subscribed.set()
         self.pubsub._wake()
-
-
-def _free_nothing(_: object) -> None:
-    pass
