@@ -2,6 +2,7 @@
 
 mod abi;
 mod configuration;
+mod dependencies;
 mod import_circles;
 mod layering;
 mod reliability;
