@@ -20,22 +20,35 @@ STAGE := $(TARGET)/stage
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 MAJOR   := $(firstword $(subst ., ,$(VERSION)))
 SO      := librediscluster.so
+# Made from dist/NAME.in, below LIBDIR. They find the other files relative to themselves, wherever those are moved.
+CONFIGURED := pkgconfig/rediscluster.pc pkgconfig/rediscluster-static.pc \
+	cmake/rediscluster/rediscluster-config.cmake cmake/rediscluster/rediscluster-config-version.cmake
+space := $(subst ,, )
+# $(call from,FOLDER,PATH): PATH relative to FOLDER.
+from = $(shell realpath -m -s --relative-to='$(1)' '$(2)')
 # For C; for C++17; for parsers of declarations without a preprocessor.
 HEADERS := rediscluster.h rediscluster.hpp rediscluster.cdef.h
 
 C_FLAGS   := -std=c99 -pedantic -Wall -Wextra -Werror -Iinclude
 CXX_FLAGS := -std=c++17 -pedantic -Wall -Wextra -Werror -Iinclude
-# The libraries that a static link needs, as printed by `rustc --print native-static-libs` (a test compares them).
-STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+# The libraries that a static link needs, as printed by `rustc --print native-static-libs` (a test compares them), but
+# for -lgcc_s: C compilers add it themselves, or libgcc_eh with -static, where no static libgcc_s exists.
+STATIC_LIBS := -lutil -lrt -lpthread -lm -ldl -lc
 
 # Starts a cluster for the command that follows, unless RDC_URL names a running one.
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
 .PHONY: build help demo test test-c asan tsan soak chaos chaos-messages gates test-go test-ruby test-python test-node test-examples bench bench-loops bench-bindings bench-node header lint
-.PHONY: rdc python-extension node-package check unit scripted fuzz leaks wheel gem npm stage install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench
+.PHONY: rdc install-debug cross sizes python-extension node-package check unit scripted fuzz leaks wheel gem npm stage install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench
 
-build: ## build the shared and the static library and the tool rdc in target/release
-	$(CARGO) build --release --lib
+# Without the crate type rlib, whose public items the optimizer has to keep: docs/decisions/size.md.
+CARGO_BUILD = $(CARGO) rustc --release --lib --crate-type cdylib,staticlib
+
+LINK = CC='$(CC)' STATIC_LIBS='$(STATIC_LIBS)' dist/link.sh
+
+build: ## build the libraries, and the tool rdc, in target/release; stripped ones in target/release/stripped
+	$(CARGO_BUILD) $(FEATURES)
+	$(LINK) $(TARGET)/release $(VERSION)
 	@$(MAKE) --no-print-directory rdc
 
 help: ## print this list
@@ -235,7 +248,7 @@ setup-demo setup-node setup-bench-node setup-test setup-bench: setup-%:
 
 # Runs cargo only if the library is missing, so that `make && sudo make install` does not run cargo as root.
 $(BUILD)/%:
-	$(CARGO) build --release --lib
+	$(CARGO_BUILD) $(FEATURES)
 
 # The tool contains the static library, so that it runs wherever it is copied to.
 RDC_SOURCES := $(wildcard tools/rdc/*.c tools/rdc/doctor/*.c)
@@ -249,23 +262,41 @@ stage: build
 	@$(MAKE) --no-print-directory -s install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib INCLUDEDIR=$(STAGE)/include BINDIR=$(STAGE)/bin
 
 install: $(BUILD)/$(SO) $(BUILD)/librediscluster.a $(BUILD)/rdc ## install into $(DESTDIR)$(PREFIX); see also LIBDIR and INCLUDEDIR
-	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
-	install -m 755 $(BUILD)/$(SO) $(DESTDIR)$(LIBDIR)/$(SO).$(VERSION)
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LIBDIR)/cmake/rediscluster $(DESTDIR)$(INCLUDEDIR)
+	$(LINK) $(BUILD) $(VERSION)
+	install -m 755 $(BUILD)/stripped/$(SO) $(DESTDIR)$(LIBDIR)/$(SO).$(VERSION)
 	ln -sf $(SO).$(VERSION) $(DESTDIR)$(LIBDIR)/$(SO).$(MAJOR)
 	ln -sf $(SO).$(MAJOR) $(DESTDIR)$(LIBDIR)/$(SO)
-	install -m 644 $(BUILD)/librediscluster.a $(DESTDIR)$(LIBDIR)/
+	install -m 644 $(BUILD)/stripped/librediscluster.a $(DESTDIR)$(LIBDIR)/
 	install -m 644 $(HEADERS:%=include/%) $(DESTDIR)$(INCLUDEDIR)/
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
-	    -e 's|@VERSION@|$(VERSION)|' -e 's|@STATIC_LIBS@|$(STATIC_LIBS)|' dist/rediscluster.pc.in \
-	    > $(DESTDIR)$(LIBDIR)/pkgconfig/rediscluster.pc
-	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/rediscluster.pc
+	set -e; for file in $(CONFIGURED); do \
+		sed -e 's|@INCLUDE@|$(call from,$(LIBDIR)/pkgconfig,$(INCLUDEDIR))|' \
+		    -e 's|@PREFIX@|$(call from,$(LIBDIR)/pkgconfig,$(PREFIX))|' \
+		    -e 's|@CMAKE_INCLUDE@|$(call from,$(LIBDIR)/cmake/rediscluster,$(INCLUDEDIR))|' \
+		    -e 's|@VERSION@|$(VERSION)|' -e 's|@MAJOR@|$(MAJOR)|' -e 's|@STATIC_LIBS@|$(STATIC_LIBS)|' \
+		    -e 's|@STATIC_LIBS_LIST@|$(subst $(space),;,$(STATIC_LIBS))|' dist/$${file##*/}.in \
+		    > $(DESTDIR)$(LIBDIR)/$$file; \
+		chmod 644 $(DESTDIR)$(LIBDIR)/$$file; \
+	done
 	install -d $(DESTDIR)$(BINDIR)
 	install -m 755 $(BUILD)/rdc $(DESTDIR)$(BINDIR)/
 
+# A debugger finds the file beside the library by its name, or by the build id in /usr/lib/debug.
+install-debug: install ## install, and install the debug information of the shared library beside it
+	install -m 644 $(BUILD)/stripped/$(SO).debug $(DESTDIR)$(LIBDIR)/$(SO).$(VERSION).debug
+
 uninstall: ## remove the installed files
 	rm -f $(DESTDIR)$(LIBDIR)/$(SO) $(DESTDIR)$(LIBDIR)/$(SO).$(MAJOR) $(DESTDIR)$(LIBDIR)/$(SO).$(VERSION)
-	rm -f $(DESTDIR)$(LIBDIR)/librediscluster.a $(DESTDIR)$(LIBDIR)/pkgconfig/rediscluster.pc
-	rm -f $(HEADERS:%=$(DESTDIR)$(INCLUDEDIR)/%) $(DESTDIR)$(BINDIR)/rdc
+	rm -f $(DESTDIR)$(LIBDIR)/$(SO).$(VERSION).debug $(DESTDIR)$(LIBDIR)/librediscluster.a
+	rm -f $(CONFIGURED:%=$(DESTDIR)$(LIBDIR)/%) $(HEADERS:%=$(DESTDIR)$(INCLUDEDIR)/%) $(DESTDIR)$(BINDIR)/rdc
+	-rmdir $(DESTDIR)$(LIBDIR)/cmake/rediscluster
+
+cross: ## build for other platforms and run C examples there: docs/platforms.md; CROSS= names some of the targets
+	CARGO_TARGET_DIR=$(TARGET) tools/cross.sh $(CROSS)
+
+sizes: build ## check the sizes of the release files, also of a build without TLS (a minute more)
+	$(MAKE) --no-print-directory build CARGO_TARGET_DIR=$(TARGET)/no-tls FEATURES=--no-default-features
+	RDC_NO_TLS=$(TARGET)/no-tls/release $(CARGO) test --test release_files -- --nocapture
 
 clean: ## remove all build results
 	$(CARGO) clean

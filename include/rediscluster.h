@@ -50,13 +50,26 @@
 #define RDC_VERSION_MINOR 1
 #define RDC_VERSION_PATCH 0
 
+/* The version of this header, as a number like that of rdc_version_number(). */
+#define RDC_VERSION_NUMBER \
+    (1000000 * RDC_VERSION_MAJOR + 1000 * RDC_VERSION_MINOR + RDC_VERSION_PATCH)
+
+/* Nonzero if the loaded library has everything that this header declares: it has the same major
+   version and is not older. */
+#define rdc_version_matches() \
+    (rdc_version_number() / 1000000 == RDC_VERSION_MAJOR && \
+     rdc_version_number() >= RDC_VERSION_NUMBER)
+
 /* As a length: the string is NUL-terminated. */
 #define RDC_NTS ((size_t)-1)
 
-/* rdc_command() with C strings, in C99: rdc_cmd(c, "HSET", "user:1", "name", "Ada") */
+/* rdc_command() with C strings: rdc_cmd(c, "HSET", "user:1", "name", "Ada"). In C99, in GNU C89,
+   and as a function template in C++11. Other languages call rdc_command(). */
+#ifndef __cplusplus
 #define rdc_cmd(client, ...) \
     rdc_command((client), sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *), \
                 (const char *[]){__VA_ARGS__}, NULL)
+#endif
 
 /* Reply type: bytes, in rdc_reply_str() and rdc_reply_len(). */
 #define RDC_STRING 1
@@ -825,5 +838,13 @@ void rdc_set_wait_callback(rdc_wait_fn fn, void *arg);
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
+
+#if defined(__cplusplus) && __cplusplus >= 201103L
+template <typename... Args>
+inline rdc_reply *rdc_cmd(rdc_client *client, const char *name, Args... args) {
+    const char *argv[] = {name, args...};
+    return rdc_command(client, 1 + sizeof...(args), argv, nullptr);
+}
+#endif
 
 #endif  /* REDISCLUSTER_H */

@@ -5,13 +5,15 @@
 //! counts hardly vary. Variations (a reply in two parts, a receive that had to wait) only add to the cost, so that the
 //! minimum of a few tries counts.
 
+mod release_build;
+
 use std::fs;
 use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::SystemTime;
 
+use release_build::release;
 use support::{Action, Cluster, FakeCluster};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -32,7 +34,7 @@ impl Bench {
     fn new() -> Result<Bench, String> {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gates");
         fs::create_dir_all(&dir).expect("a scratch folder");
-        let release = release()?;
+        let release = release("librediscluster.so")?;
         let source = |file: &str| format!("{ROOT}/tests/c/gates/{file}");
         let flags = "-std=c99 -pedantic -Wall -Wextra -Werror -O2 -g";
         let compile = |file: &str, program: &str, more: &[String]| {
@@ -91,36 +93,6 @@ impl Bench {
             .env("RDC_URL", &self.url);
         command
     }
-}
-
-/// The release library. One that is older than its sources is an error.
-fn release() -> Result<PathBuf, String> {
-    let test = std::env::current_exe().expect("the path of this test");
-    let target = test.ancestors().nth(3).expect("target/debug/deps/gates");
-    let library = target.join("release/librediscluster.so");
-    let built = fs::metadata(&library).and_then(|meta| meta.modified());
-    match built {
-        Err(_) => Err(format!(
-            "{} is missing: run `make build`",
-            library.display()
-        )),
-        Ok(built) if built < newest(&Path::new(ROOT).join("src")) => Err(format!(
-            "{} is older than src/: run `make build`",
-            library.display()
-        )),
-        Ok(_) => Ok(library),
-    }
-}
-
-/// The time of the latest change to a file below `path`.
-fn newest(path: &Path) -> SystemTime {
-    let meta = fs::metadata(path).expect("a source");
-    if meta.is_file() {
-        return meta.modified().expect("its time");
-    }
-    let entries = fs::read_dir(path).expect("a folder of sources");
-    let times = entries.map(|entry| newest(&entry.expect("an entry").path()));
-    times.max().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 fn succeed(command: &mut Command) -> Output {

@@ -62,6 +62,7 @@ find_missing() {
         want g++ have c++
         want binutils have readelf
         want pkg-config have pkg-config
+        want cmake have cmake
         want valgrind have valgrind
         want libc6-dbg test -e /usr/lib/debug/.build-id # valgrind cannot start without it
         want strace have strace

@@ -28,7 +28,10 @@ int main() {
     rdc_pipeline_get(pipeline.get(), "header", RDC_NTS);
     Owned<rdc_reply> replies(rdc_pipeline_execute(pipeline.get()));
     const rdc_reply *first = rdc_reply_at(replies.get(), 0);
+    Owned<rdc_reply> deleted(rdc_cmd(client.get(), "DEL", "header"));
+    const bool called = rdc_reply_int(deleted.get()) == 1 && rdc_version_matches();
+    std::printf("%s - rdc_cmd is a function in C++, and the header matches the library\n", called ? "ok" : "not ok");
     const bool same = rdc_reply_str(first) && value == std::string(rdc_reply_str(first), rdc_reply_len(first));
     std::printf("%s - C++ writes and reads a std::string\n", same ? "ok" : "not ok");
-    return same ? 0 : 1;
+    return same && called ? 0 : 1;
 }

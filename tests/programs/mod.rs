@@ -75,6 +75,20 @@ pub fn compile(source: &Path, program: &Path) {
     );
 }
 
+/// Runs `compiler` on a source. The program lies beside it, with the extension `program`.
+pub fn compile_against_library(compiler: &mut Command, source: &Path) {
+    succeed(
+        compiler
+            .arg(format!("-I{ROOT}/include"))
+            .arg(source)
+            .arg("-o")
+            .arg(source.with_extension("program"))
+            .arg(format!("-L{}", LIBRARY.display()))
+            .arg(format!("-Wl,-rpath,{}", LIBRARY.display()))
+            .arg("-lrediscluster"),
+    );
+}
+
 /// One cluster for all tests of a program: the one in RDC_URL, or a new one. A new one lives while its standard input
 /// is open, that is, until this process ends.
 pub static CLUSTER: LazyLock<(String, Option<Child>)> = LazyLock::new(|| {

@@ -72,18 +72,41 @@ fn macros() -> String {
 #define RDC_VERSION_MINOR {}
 #define RDC_VERSION_PATCH {}
 
+/* The version of this header, as a number like that of rdc_version_number(). */
+#define RDC_VERSION_NUMBER \\
+    (1000000 * RDC_VERSION_MAJOR + 1000 * RDC_VERSION_MINOR + RDC_VERSION_PATCH)
+
+/* Nonzero if the loaded library has everything that this header declares: it has the same major
+   version and is not older. */
+#define rdc_version_matches() \\
+    (rdc_version_number() / 1000000 == RDC_VERSION_MAJOR && \\
+     rdc_version_number() >= RDC_VERSION_NUMBER)
+
 /* As a length: the string is NUL-terminated. */
 #define RDC_NTS ((size_t)-1)
 
-/* rdc_command() with C strings, in C99: rdc_cmd(c, \"HSET\", \"user:1\", \"name\", \"Ada\") */
+/* rdc_command() with C strings: rdc_cmd(c, \"HSET\", \"user:1\", \"name\", \"Ada\"). In C99, in GNU C89,
+   and as a function template in C++11. Other languages call rdc_command(). */
+#ifndef __cplusplus
 #define rdc_cmd(client, ...) \\
     rdc_command((client), sizeof((const char *[]){{__VA_ARGS__}}) / sizeof(char *), \\
-                (const char *[]){{__VA_ARGS__}}, NULL)",
+                (const char *[]){{__VA_ARGS__}}, NULL)
+#endif",
         part(),
         part(),
         part()
     )
 }
+
+/// C++ has no compound literals, which the macro for C uses.
+const CPP_COMMAND: &str = "\
+#if defined(__cplusplus) && __cplusplus >= 201103L
+template <typename... Args>
+inline rdc_reply *rdc_cmd(rdc_client *client, const char *name, Args... args) {
+    const char *argv[] = {name, args...};
+    return rdc_command(client, 1 + sizeof...(args), argv, nullptr);
+}
+#endif";
 
 /// The header as generated from the sources.
 fn header() -> String {
@@ -111,7 +134,10 @@ fn header() -> String {
     }
     let mut raw = Vec::new();
     builder.generate().expect("cbindgen").write(&mut raw);
-    tidy(&String::from_utf8(raw).unwrap())
+    let header = tidy(&String::from_utf8(raw).unwrap());
+    let end = "#endif  /* REDISCLUSTER_H */";
+    assert!(header.contains(end), "{end} ends the header");
+    header.replace(end, &format!("{CPP_COMMAND}\n\n{end}"))
 }
 
 /// Adds section headings and block comments, and removes Rust's safety sections.
@@ -189,7 +215,8 @@ fn cdef() -> String {
     let header = header();
     let mut numbers = String::new();
     let mut declarations = String::new();
-    let mut lines = without_comments(&header);
+    let (for_c, _) = header.split_once(CPP_COMMAND).expect("the part for C++");
+    let mut lines = without_comments(for_c);
     while let Some(line) = lines.pop_front() {
         let mut words = line.split_whitespace();
         match (words.next(), words.next(), words.next()) {
@@ -245,13 +272,16 @@ fn without_comments(header: &str) -> VecDeque<&str> {
     lines
 }
 
+/// Names in the header that are no functions of the library.
+const MACROS: &[&str] = &["rdc_cmd", "rdc_version_matches"];
+
 /// The functions that a header declares.
 fn declared(header: &str) -> BTreeSet<String> {
     let code: Vec<&str> = without_comments(header).into();
     code.join("\n")
         .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '('))
         .filter_map(|word| word.split_once('(').map(|(name, _)| name))
-        .filter(|name| name.starts_with("rdc_") && *name != "rdc_cmd")
+        .filter(|name| name.starts_with("rdc_") && !MACROS.contains(name))
         .map(str::to_string)
         .collect()
 }
@@ -272,6 +302,35 @@ fn library_exports_exactly_the_header_functions() {
         .filter_map(|line| line.split(' ').next_back().map(str::to_string))
         .collect();
     assert_eq!(exported, declared(&header()));
+}
+
+/// The map gives each function the version of the release that added it. New functions belong to the current one.
+#[test]
+fn version_map_lists_every_function_once() {
+    let path = Path::new(ROOT).join("dist/rediscluster.map");
+    let mut parts = env!("CARGO_PKG_VERSION").split('.');
+    let release = parts.by_ref().take(2).collect::<Vec<_>>().join(".");
+    let map = std::fs::read_to_string(&path).expect("the map");
+    let current = format!("REDISCLUSTER_{release} {{\n    global:\n");
+    let (before, after) = map.split_once(&current).expect("a node for this release");
+    let (_, after) = after.split_once("    local:").expect("the end of the node");
+    let mut new = declared(&header());
+    for name in before.split_whitespace() {
+        new.remove(name.trim_end_matches(';'));
+    }
+    let names: String = new
+        .iter()
+        .map(|name| format!("        {name};\n"))
+        .collect();
+    let fresh = format!("{before}{current}{names}    local:{after}");
+    if std::env::var_os("RDC_BLESS").is_some() {
+        std::fs::write(&path, &fresh).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        committed == fresh,
+        "dist/rediscluster.map is out of date; run `make header`"
+    );
 }
 
 /// Released functions.

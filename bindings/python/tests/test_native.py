@@ -22,8 +22,9 @@ def header() -> str:
 def declarations() -> str:
     """The types and functions of the header, without preprocessor lines."""
     plain = re.sub(r"\\\n", "", header())
+    cpp = r"^#if(?:def __cplusplus| defined\(__cplusplus\)).*?^#endif.*?$"
+    plain = re.sub(cpp, "", plain, flags=re.M | re.S)
     plain = "\n".join(line for line in plain.split("\n") if not line.startswith("#"))
-    plain = plain.replace('extern "C" {', "").replace("}", "")
     statements = (" ".join(part.split()) for part in plain.split(";"))
     return "".join("\n    ".join(textwrap.wrap(f"{s};", 96)) + "\n" for s in statements if s)
 
