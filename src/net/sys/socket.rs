@@ -140,8 +140,8 @@ pub fn set_blocking(fd: RawFd) -> io::Result<()> {
 /// Makes a blocking receive fail with "would block" after `timeout`.
 pub fn set_receive_timeout(fd: RawFd, timeout: Duration) -> io::Result<()> {
     let value = libc::timeval {
-        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
-        tv_usec: libc::suseconds_t::from(timeout.subsec_micros() as i32),
+        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::c_long::MAX),
+        tv_usec: timeout.subsec_micros() as _,
     };
     // SAFETY: the option takes a timeval, and the size is that of one.
     let n = unsafe {

@@ -13,7 +13,7 @@ pub(super) fn check(n: isize) -> io::Result<usize> {
 
 pub(super) fn timespec(duration: Duration) -> libc::timespec {
     libc::timespec {
-        tv_sec: libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_sec: duration.as_secs().try_into().unwrap_or(libc::c_long::MAX),
         tv_nsec: libc::c_long::from(duration.subsec_nanos() as i32),
     }
 }
