@@ -9,8 +9,8 @@
 // Arguments of commands are texts and numbers. A Reply is a value or an error, and Reply::to<T>() converts it. A
 // std::string_view or View that is borrowed from a Reply is valid as long as the Reply.
 //
-// Threads: any number of them may use a Client and read a Reply. One thread at a time uses a Pipeline, Options, Scan or
-// Queue, except for Queue::wake().
+// Threads: any number of them may use a Client and read a Reply. One thread at a time uses a Pipeline, Options, Scan,
+// Queue or Subscriber, except for wake().
 
 #ifndef REDISCLUSTER_HPP
 #define REDISCLUSTER_HPP
@@ -388,6 +388,7 @@ struct Deleter {
     void operator()(rdc_pipeline *pipeline) const noexcept { rdc_pipeline_free(pipeline); }
     void operator()(rdc_queue *queue) const noexcept { rdc_queue_free(queue); }
     void operator()(rdc_reply *reply) const noexcept { rdc_reply_free(reply); }
+    void operator()(rdc_subscriber *subscriber) const noexcept { rdc_subscriber_free(subscriber); }
 };
 
 // An owned reply. The deleted overloads prevent borrowing from a temporary: keep the Reply, or copy with to().
@@ -456,6 +457,14 @@ private:
     std::unique_ptr<rdc_options, Deleter> owner_;
 };
 
+// The milliseconds that the library takes: at most 24 days; -1 for no limit.
+namespace detail {
+inline std::int32_t milliseconds(std::chrono::milliseconds time) noexcept {
+    constexpr std::chrono::milliseconds::rep most = std::numeric_limits<std::int32_t>::max();
+    return static_cast<std::int32_t>(time.count() < most ? time.count() : most);
+}
+} // namespace detail
+
 // Commands for a program that must not block: the chapter "Event loops" of rediscluster.h. Submit, poll fd(), call
 // run(), and take what is complete.
 class Queue {
@@ -489,8 +498,7 @@ public:
     // Does what can be done, waiting at most this long: 0 ms not at all, -1 ms until something is complete. Returns how
     // many replies wait to be taken.
     int run(std::chrono::milliseconds timeout) noexcept {
-        constexpr std::chrono::milliseconds::rep most = std::numeric_limits<std::int32_t>::max();
-        return rdc_queue_run(raw(), static_cast<std::int32_t>(timeout.count() < most ? timeout.count() : most));
+        return rdc_queue_run(raw(), detail::milliseconds(timeout));
     }
     std::optional<Completed> next() noexcept {
         std::uint64_t tag = 0;
@@ -509,6 +517,45 @@ public:
 
 private:
     std::unique_ptr<rdc_queue, Deleter> owner_;
+};
+
+// The messages of channels: the chapter "Publish / subscribe" of rediscluster.h, and docs/pubsub.md.
+//
+//     auto subscriber = client.subscriber();
+//     subscriber.command("SSUBSCRIBE", "orders:1", "orders:2");
+//     for (;;) {
+//         const auto push = subscriber.next(1s);
+//         if (push.is_nil()) continue;
+//         if (!push) std::cerr << push.error_text() << "\n";
+//         else if (push[0].text() == "smessage") use(push[1], push[2]);
+//         else if (push[0].text() == "gap") load_again(push[2]);
+//     }
+class Subscriber {
+public:
+    explicit Subscriber(rdc_subscriber *subscriber) noexcept : owner_(subscriber) {}
+
+    // SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE and their UN-. Never waits: what follows comes from next().
+    template <class... Args> Reply command(const Args &...args) noexcept {
+        return detail::with_arguments(
+            [this](auto... all) { return Reply(rdc_subscriber_command(raw(), all...)); }, args...);
+    }
+    template <class Range> Reply command_list(const Range &args) {
+        return detail::with_range([this](auto... all) { return Reply(rdc_subscriber_command(raw(), all...)); }, args);
+    }
+    // The next PUSH (a message, a confirmation or a gap); nil after this time, which may be 0 ms, or -1 ms for no
+    // limit; or an error, after which the next call goes on.
+    Reply next(std::chrono::milliseconds timeout) noexcept {
+        return Reply(rdc_subscriber_next(raw(), detail::milliseconds(timeout)));
+    }
+    // Readable if and only if next(0ms) has something to do.
+    int fd() const noexcept { return rdc_subscriber_fd(raw()); }
+    // Makes next() return nil. May be called from any thread and from a signal handler.
+    void wake() const noexcept { rdc_subscriber_wake(raw()); }
+
+    rdc_subscriber *raw() const noexcept { return owner_.get(); }
+
+private:
+    std::unique_ptr<rdc_subscriber, Deleter> owner_;
 };
 
 class Client;
@@ -566,6 +613,7 @@ public:
     }
     Pipeline pipeline() const noexcept { return Pipeline(rdc_pipeline_new(raw())); }
     Queue queue() const noexcept { return Queue(rdc_queue_new(raw())); }
+    Subscriber subscriber() const noexcept { return Subscriber(rdc_subscriber_new(raw())); }
 
     // Runs any command: command("HSET", "user:1", "name", name, "age", 36).
     template <class... Args> Reply command(const Args &...args) const noexcept {

@@ -132,6 +132,26 @@ static void check_pipeline_and_queue(const Client &rc) {
     check(!queue.next() && queue.fd() >= 0, "nothing more");
 }
 
+static void check_subscriber(const Client &rc) {
+    auto subscriber = rc.subscriber();
+    check(subscriber.command("GET", "x").error() == RDC_ERR_INVALID, "a subscriber takes no other commands");
+    check(bool(subscriber.command("SSUBSCRIBE", "{if}channel")), "a sharded channel is wanted");
+    check(bool(subscriber.command_list(std::vector<std::string>{"SUBSCRIBE", "if:news"})), "a channel is wanted");
+    std::set<std::string> confirmed;
+    while (confirmed.size() < 2) {
+        const auto push = subscriber.next(5000ms);
+        if (!push || push.is_nil())
+            break;
+        confirmed.insert(push[0].string().value_or("?"));
+    }
+    check(confirmed == std::set<std::string>{"ssubscribe", "subscribe"} && subscriber.fd() >= 0, "both are confirmed");
+    rc.command("SPUBLISH", "{if}channel", 42);
+    const auto push = subscriber.next(5000ms).to<std::vector<std::string>>();
+    check(push && *push == std::vector<std::string>{"smessage", "{if}channel", "42"}, "a message");
+    subscriber.wake();
+    check(subscriber.next(-1ms).is_nil() && subscriber.next(0ms).is_nil(), "a subscriber that is woken returns nil");
+}
+
 static void check_cluster_calls(const Client &rc) {
     std::set<std::string> keys;
     for (int i = 0; i < 300; i++)
@@ -162,6 +182,7 @@ int main() {
     check_nil_and_errors(rc);
     check_containers(rc);
     check_pipeline_and_queue(rc);
+    check_subscriber(rc);
     check_cluster_calls(rc);
     return failed != 0;
 }
