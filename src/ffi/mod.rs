@@ -7,6 +7,7 @@
 mod args;
 mod constants;
 mod environment_log;
+mod exclusive;
 mod handle;
 mod panic_boundary;
 mod registry;

@@ -2,16 +2,15 @@
 
 use super::args::{bytes_arg, with_args};
 use super::client::rdc_client;
-use super::panic_boundary::{
-    catch_panic, catch_panic_without_pthread_cancel, panic_error, return_reply,
-};
+use super::exclusive::{BusyGuard, Exclusive, ExclusiveHandle, free};
+use super::panic_boundary::{catch_panic, panic_error, return_reply};
 use super::registry::acquire;
 use super::reply::rdc_reply;
 use crate::cluster::{Client, Pipeline};
 use crate::error::{Error, Result};
 use crate::resp::{EncodedPrefix, Reply};
 use crate::route::{Access, Row, table};
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 use std::ffi::c_char;
 use std::sync::Arc;
 
@@ -24,76 +23,47 @@ use std::sync::Arc;
 /// takes effect when the call ends.
 #[allow(non_camel_case_types)]
 pub struct rdc_pipeline {
-    /// Accessed through a [`BusyGuard`], so by one function at a time.
-    pipeline: UnsafeCell<Pipeline>,
-    is_busy: Cell<bool>,
+    pipeline: Exclusive<Pipeline>,
     /// The length when it became busy.
     len: Cell<usize>,
     /// The number of commands that callbacks have tried to append since.
     refused: Cell<usize>,
-    /// A callback has freed the pipeline.
-    is_freed: Cell<bool>,
 }
 
 impl rdc_pipeline {
     fn new(client: Arc<Client>) -> rdc_pipeline {
         rdc_pipeline {
-            pipeline: UnsafeCell::new(Pipeline::new(client)),
-            is_busy: Cell::new(false),
+            pipeline: Exclusive::new(Pipeline::new(client)),
             len: Cell::new(0),
             refused: Cell::new(0),
-            is_freed: Cell::new(false),
         }
     }
 }
 
-/// The exclusive access of one call to a pipeline. The thread's callbacks, which run inside that call, are kept from it.
-struct BusyGuard(*mut rdc_pipeline);
+impl ExclusiveHandle for rdc_pipeline {
+    type Value = Pipeline;
 
-impl BusyGuard {
-    /// Fails in a callback of a call that uses the pipeline.
-    ///
-    /// # Safety
-    /// Header rules 1 and 4: the pipeline is valid, and used by one thread at a time.
     #[inline]
-    unsafe fn enter(pipeline: *mut rdc_pipeline) -> Result<BusyGuard> {
-        // SAFETY: the rules above.
-        let shared = unsafe { &*pipeline };
-        if shared.is_busy.replace(true) {
-            return Err(in_callback());
-        }
-        let mut guard = BusyGuard(pipeline);
-        let len = guard.pipeline().len();
-        shared.len.set(len);
-        Ok(guard)
+    fn exclusive(&self) -> &Exclusive<Pipeline> {
+        &self.pipeline
     }
 
     #[inline]
-    fn pipeline(&mut self) -> &mut Pipeline {
-        // SAFETY: the pipeline lives as long as the guard, and there is one guard at a time.
-        unsafe { &mut *(*self.0).pipeline.get() }
+    fn on_enter(&self, pipeline: &mut Pipeline) {
+        self.len.set(pipeline.len());
+    }
+
+    #[inline]
+    fn on_leave(&self, pipeline: &mut Pipeline) {
+        for _ in 0..self.refused.take() {
+            pipeline.fail(in_callback());
+        }
     }
 }
 
 #[cold]
 fn in_callback() -> Error {
     Error::invalid("a callback cannot use the pipeline whose call it runs in: use another pipeline")
-}
-
-impl Drop for BusyGuard {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: a callback does not free a pipeline that is busy, but marks it.
-        let shared = unsafe { &*self.0 };
-        if shared.is_freed.get() {
-            // SAFETY: header rule 1: made by rdc_pipeline_new, and freed once, by a callback.
-            return drop(unsafe { Box::from_raw(self.0) });
-        }
-        for _ in 0..shared.refused.take() {
-            self.pipeline().fail(in_callback());
-        }
-        shared.is_busy.set(false);
-    }
 }
 
 /// ## Pipelines
@@ -122,8 +92,8 @@ pub(super) unsafe fn take_commands(pipeline: *mut rdc_pipeline) -> Result<Pipeli
         return Err(Error::invalid("pipeline is NULL"));
     }
     // SAFETY: the rules above.
-    let mut guard = unsafe { BusyGuard::enter(pipeline) }?;
-    Ok(guard.pipeline().take_commands())
+    let mut guard = unsafe { BusyGuard::enter(pipeline) }.ok_or_else(in_callback)?;
+    Ok(guard.value().take_commands())
 }
 
 /// Appends the commands that `f` adds. An error or a panic of `f` becomes an error at the command's
@@ -137,10 +107,10 @@ unsafe fn append(pipeline: *mut rdc_pipeline, f: impl FnOnce(&mut Pipeline) -> R
         return;
     };
     // SAFETY: the same rules.
-    let Ok(mut guard) = (unsafe { BusyGuard::enter(pipeline) }) else {
+    let Some(mut guard) = (unsafe { BusyGuard::enter(pipeline) }) else {
         return shared.refused.set(shared.refused.get() + 1);
     };
-    let pipeline = guard.pipeline();
+    let pipeline = guard.value();
     let outcome = catch_panic(|message| Err(panic_error(message)), || f(pipeline));
     if let Err(error) = outcome {
         catch_panic(|_| (), || pipeline.fail(error));
@@ -342,11 +312,11 @@ pub unsafe extern "C" fn rdc_pipeline_len(pipeline: *const rdc_pipeline) -> usiz
     let Some(shared) = (unsafe { pipeline.as_ref() }) else {
         return 0;
     };
-    if shared.is_busy.get() {
-        return shared.len.get();
+    // SAFETY: header rule 4.
+    match unsafe { BusyGuard::enter(pipeline.cast_mut()) } {
+        Some(mut guard) => guard.value().len(),
+        None => shared.len.get(),
     }
-    // SAFETY: header rule 4, and the pipeline is not busy.
-    unsafe { &*shared.pipeline.get() }.len()
 }
 
 /// # Safety
@@ -360,8 +330,8 @@ unsafe fn execute(
             return Err(Error::invalid("pipeline is NULL"));
         }
         // SAFETY: header rules 1 and 4: valid, and used by one thread at a time.
-        let mut guard = unsafe { BusyGuard::enter(pipeline) }?;
-        Ok(f(guard.pipeline()))
+        let mut guard = unsafe { BusyGuard::enter(pipeline) }.ok_or_else(in_callback)?;
+        Ok(f(guard.value()))
     })
 }
 
@@ -419,9 +389,9 @@ pub unsafe extern "C" fn rdc_pipeline_clear(pipeline: *mut rdc_pipeline) {
     };
     // SAFETY: header rules 1 and 4.
     match unsafe { BusyGuard::enter(pipeline) } {
-        Ok(mut guard) => guard.pipeline().clear(),
+        Some(mut guard) => guard.value().clear(),
         // In a callback: what it has appended. The execution removes the rest.
-        Err(_) => shared.refused.set(0),
+        None => shared.refused.set(0),
     }
 }
 
@@ -431,16 +401,8 @@ pub unsafe extern "C" fn rdc_pipeline_clear(pipeline: *mut rdc_pipeline) {
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_pipeline_free(pipeline: *mut rdc_pipeline) {
-    // SAFETY: header rule 1.
-    let Some(shared) = (unsafe { pipeline.as_ref() }) else {
-        return;
-    };
-    if shared.is_busy.get() {
-        return shared.is_freed.set(true);
-    }
-    // SAFETY: header rule 1: made by rdc_pipeline_new and not freed. Cancellation is disabled,
-    // because this may drop the last reference on a client.
-    catch_panic_without_pthread_cancel(|_| (), || drop(unsafe { Box::from_raw(pipeline) }));
+    // SAFETY: header rules 1 and 4.
+    unsafe { free(pipeline) }
 }
 
 #[cfg(test)]
@@ -461,15 +423,14 @@ mod tests {
                 unsafe { rdc_pipeline_command(pipeline, 2, argv.as_ptr(), std::ptr::null()) };
             };
             get(&mut pipeline);
-            assert_eq!(
-                pipeline.pipeline.get_mut().len(),
-                1,
-                "the one that panicked"
-            );
+            // SAFETY: header rules 1 and 4.
+            let len = unsafe { rdc_pipeline_len(&raw const pipeline) };
+            assert_eq!(len, 1, "the one that panicked");
             get(&mut pipeline);
-            let pipeline = pipeline.pipeline.get_mut();
-            assert_eq!(pipeline.len(), 2);
-            assert_eq!(pipeline.execute().root.value.kind, Kind::Error);
+            // SAFETY: header rules 1 and 4.
+            let mut guard = unsafe { BusyGuard::enter(&raw mut pipeline) }.unwrap();
+            assert_eq!(guard.value().len(), 2);
+            assert_eq!(guard.value().execute().root.value.kind, Kind::Error);
         });
     }
 }

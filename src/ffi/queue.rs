@@ -2,6 +2,7 @@
 
 use super::args::{bytes_arg, text_arg, with_args};
 use super::client::rdc_client;
+use super::exclusive::{BusyGuard, Exclusive, ExclusiveHandle, free};
 use super::panic_boundary::{catch_panic, catch_panic_without_pthread_cancel, panic_error};
 use super::pipeline::rdc_pipeline;
 use super::registry::acquire;
@@ -10,7 +11,6 @@ use super::reply_layout;
 use crate::cluster::{Client, CompletedReply, Queue, Wake};
 use crate::deadline::{Deadline, now};
 use crate::error::Result;
-use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_char;
 use std::sync::Arc;
 
@@ -22,44 +22,17 @@ use std::sync::Arc;
 /// when the call ends.
 #[allow(non_camel_case_types)]
 pub struct rdc_queue {
-    /// Accessed through a [`BusyGuard`], so by one function at a time.
-    queue: UnsafeCell<Queue>,
+    queue: Exclusive<Queue>,
     fd: i32,
     wake: Wake,
-    is_busy: Cell<bool>,
-    /// A callback has freed the queue.
-    is_freed: Cell<bool>,
 }
 
-/// The exclusive access of one call to a queue. The thread's callbacks, which run inside that call, are kept from it.
-struct BusyGuard(*mut rdc_queue);
+impl ExclusiveHandle for rdc_queue {
+    type Value = Queue;
 
-impl BusyGuard {
-    /// None if the queue is NULL, or in a callback of a call that uses it.
-    ///
-    /// # Safety
-    /// Header rules 1 and 4: the queue is valid, and used by one thread at a time.
-    unsafe fn enter(queue: *mut rdc_queue) -> Option<BusyGuard> {
-        // SAFETY: the rules above.
-        let shared = unsafe { queue.as_ref() }?;
-        (!shared.is_busy.replace(true)).then_some(BusyGuard(queue))
-    }
-
-    fn queue(&mut self) -> &mut Queue {
-        // SAFETY: the queue lives as long as the guard, and there is one guard at a time.
-        unsafe { &mut *(*self.0).queue.get() }
-    }
-}
-
-impl Drop for BusyGuard {
-    fn drop(&mut self) {
-        // SAFETY: a callback does not free a queue that is busy, but marks it.
-        let shared = unsafe { &*self.0 };
-        if shared.is_freed.get() {
-            // SAFETY: header rule 1: made by rdc_queue_new, and freed once, by a callback.
-            return drop(unsafe { Box::from_raw(self.0) });
-        }
-        shared.is_busy.set(false);
+    #[inline]
+    fn exclusive(&self) -> &Exclusive<Queue> {
+        &self.queue
     }
 }
 
@@ -110,9 +83,7 @@ pub unsafe extern "C" fn rdc_queue_new(client: *const rdc_client) -> *mut rdc_qu
     Box::into_raw(Box::new(rdc_queue {
         fd: queue.fd(),
         wake: queue.wake_handle(),
-        queue: UnsafeCell::new(queue),
-        is_busy: Cell::new(false),
-        is_freed: Cell::new(false),
+        queue: Exclusive::new(queue),
     }))
 }
 
@@ -125,7 +96,7 @@ unsafe fn submit(queue: *mut rdc_queue, tag: u64, f: impl FnOnce(&mut Queue) -> 
     let Some(mut guard) = (unsafe { BusyGuard::enter(queue) }) else {
         return;
     };
-    let queue = guard.queue();
+    let queue = guard.value();
     let outcome = catch_panic(|message| Err(panic_error(message)), || f(queue));
     if let Err(error) = outcome {
         catch_panic(|_| (), || queue.fail(tag, &error));
@@ -266,7 +237,7 @@ pub unsafe extern "C" fn rdc_queue_fd(queue: *const rdc_queue) -> i32 {
     let guard = unsafe { BusyGuard::enter(queue.cast_mut()) };
     // SAFETY: the same rules.
     match (guard, unsafe { queue.as_ref() }) {
-        (Some(mut guard), _) => guard.queue().fd_for_polling(),
+        (Some(mut guard), _) => guard.value().fd_for_polling(),
         (None, shared) => shared.map_or(-1, |shared| shared.fd),
     }
 }
@@ -288,7 +259,7 @@ pub unsafe extern "C" fn rdc_queue_run(queue: *mut rdc_queue, timeout_ms: i32) -
         Ok(ms) => Some(Deadline::after(now(), ms)),
         Err(_) => Some(Deadline::NEVER),
     };
-    let waiting = catch_panic_without_pthread_cancel(|_| 0, || guard.queue().run(until));
+    let waiting = catch_panic_without_pthread_cancel(|_| 0, || guard.value().run(until));
     i32::try_from(waiting).unwrap_or(i32::MAX)
 }
 
@@ -303,7 +274,7 @@ pub unsafe extern "C" fn rdc_queue_next(queue: *mut rdc_queue, tag: *mut u64) ->
     let Some(mut guard) = (unsafe { BusyGuard::enter(queue) }) else {
         return std::ptr::null_mut();
     };
-    let Some(next) = catch_panic(|_| None, || guard.queue().next_reply()) else {
+    let Some(next) = catch_panic(|_| None, || guard.value().next_reply()) else {
         return std::ptr::null_mut();
     };
     // SAFETY: the rule above.
@@ -326,7 +297,7 @@ pub unsafe extern "C" fn rdc_queue_next(queue: *mut rdc_queue, tag: *mut u64) ->
 pub unsafe extern "C" fn rdc_queue_cancel(queue: *mut rdc_queue, tag: u64) {
     // SAFETY: header rules 1 and 4.
     if let Some(mut guard) = unsafe { BusyGuard::enter(queue) } {
-        catch_panic_without_pthread_cancel(|_| (), || guard.queue().cancel(tag));
+        catch_panic_without_pthread_cancel(|_| (), || guard.value().cancel(tag));
     }
 }
 
@@ -338,7 +309,7 @@ pub unsafe extern "C" fn rdc_queue_cancel(queue: *mut rdc_queue, tag: u64) {
 pub unsafe extern "C" fn rdc_queue_len(queue: *const rdc_queue) -> usize {
     // SAFETY: header rules 1 and 4.
     let guard = unsafe { BusyGuard::enter(queue.cast_mut()) };
-    guard.map_or(0, |mut guard| guard.queue().len())
+    guard.map_or(0, |mut guard| guard.value().len())
 }
 
 /// Makes the descriptor readable, and a running rdc_queue_run() return. Any thread may call it, and
@@ -363,14 +334,5 @@ pub unsafe extern "C" fn rdc_queue_wake(queue: *const rdc_queue) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_queue_free(queue: *mut rdc_queue) {
     // SAFETY: header rules 1 and 4.
-    let Some(shared) = (unsafe { queue.as_ref() }) else {
-        return;
-    };
-    // Freeing logs, too: the logger finds it busy.
-    if shared.is_busy.replace(true) {
-        return shared.is_freed.set(true);
-    }
-    // SAFETY: header rule 1: made by rdc_queue_new, and freed once.
-    let queue = unsafe { Box::from_raw(queue) };
-    catch_panic_without_pthread_cancel(|_| (), || drop(queue));
+    unsafe { free(queue) }
 }

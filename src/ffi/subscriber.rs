@@ -2,15 +2,15 @@
 
 use super::args::with_args;
 use super::client::rdc_client;
+use super::exclusive::{BusyGuard, Exclusive, ExclusiveHandle, free};
 use super::panic_boundary::{catch_panic, catch_panic_without_pthread_cancel, panic_error};
 use super::registry::acquire;
 use super::reply::rdc_reply;
 use super::reply_layout;
 use crate::cluster::{Client, Subscriber, SubscriberWake};
 use crate::deadline::{Deadline, now};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::resp::Reply;
-use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_char;
 use std::sync::Arc;
 
@@ -21,55 +21,26 @@ use std::sync::Arc;
 /// its calls return an error. rdc_subscriber_free() takes effect when the call ends.
 #[allow(non_camel_case_types)]
 pub struct rdc_subscriber {
-    /// Accessed through a [`BusyGuard`], so by one function at a time.
-    subscriber: UnsafeCell<Subscriber>,
+    subscriber: Exclusive<Subscriber>,
     fd: i32,
     wake: SubscriberWake,
-    is_busy: Cell<bool>,
-    /// A callback has freed the subscriber.
-    is_freed: Cell<bool>,
 }
 
-/// The exclusive access of one call to a subscriber. The thread's callbacks, which run inside that call, are kept from it.
-struct BusyGuard(*mut rdc_subscriber);
-
-impl BusyGuard {
-    /// Fails if the subscriber is NULL, or in a callback of a call that uses it.
-    ///
-    /// # Safety
-    /// Header rules 1 and 4: the subscriber is valid, and used by one thread at a time.
-    #[inline]
-    unsafe fn enter(subscriber: *mut rdc_subscriber) -> Result<BusyGuard> {
-        // SAFETY: the rules above.
-        let Some(shared) = (unsafe { subscriber.as_ref() }) else {
-            return Err(Error::invalid("subscriber is NULL"));
-        };
-        match shared.is_busy.replace(true) {
-            true => Err(Error::invalid(
-                "a callback of a call with a subscriber cannot use that subscriber",
-            )),
-            false => Ok(BusyGuard(subscriber)),
-        }
-    }
+impl ExclusiveHandle for rdc_subscriber {
+    type Value = Subscriber;
 
     #[inline]
-    fn subscriber(&mut self) -> &mut Subscriber {
-        // SAFETY: the subscriber lives as long as the guard, and there is one guard at a time.
-        unsafe { &mut *(*self.0).subscriber.get() }
+    fn exclusive(&self) -> &Exclusive<Subscriber> {
+        &self.subscriber
     }
 }
 
-impl Drop for BusyGuard {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: a callback does not free a subscriber that is busy, but marks it.
-        let shared = unsafe { &*self.0 };
-        if shared.is_freed.get() {
-            // SAFETY: header rule 1: made by rdc_subscriber_new, and freed once, by a callback.
-            return drop(unsafe { Box::from_raw(self.0) });
-        }
-        shared.is_busy.set(false);
-    }
+#[cold]
+fn refused(subscriber: *mut rdc_subscriber) -> Error {
+    Error::invalid(match subscriber.is_null() {
+        true => "subscriber is NULL",
+        false => "a callback of a call with a subscriber cannot use that subscriber",
+    })
 }
 
 /// Executes `f` with the subscriber; what fails becomes the reply.
@@ -84,11 +55,10 @@ unsafe fn reply_of(
     let failed = |error: &Error| Box::new(Reply::error(error));
     // SAFETY: the rules above.
     let reply = match unsafe { BusyGuard::enter(subscriber) } {
-        Ok(mut guard) => catch_panic(
-            |message| failed(&panic_error(message)),
-            || f(guard.subscriber()),
-        ),
-        Err(error) => failed(&error),
+        Some(mut guard) => {
+            catch_panic(|message| failed(&panic_error(message)), || f(guard.value()))
+        }
+        None => failed(&refused(subscriber)),
     };
     reply_layout::into_raw(reply)
 }
@@ -152,9 +122,7 @@ pub unsafe extern "C" fn rdc_subscriber_new(client: *const rdc_client) -> *mut r
     Box::into_raw(Box::new(rdc_subscriber {
         fd: subscriber.fd(),
         wake: subscriber.wake_handle(),
-        subscriber: UnsafeCell::new(subscriber),
-        is_busy: Cell::new(false),
-        is_freed: Cell::new(false),
+        subscriber: Exclusive::new(subscriber),
     }))
 }
 
@@ -259,11 +227,11 @@ pub unsafe extern "C" fn rdc_subscriber_fd(subscriber: *const rdc_subscriber) ->
     let guard = unsafe { BusyGuard::enter(subscriber.cast_mut()) };
     // SAFETY: the same rules.
     match (guard, unsafe { subscriber.as_ref() }) {
-        (Ok(mut guard), _) => {
+        (Some(mut guard), _) => {
             let on_panic = |_: &str| -1;
-            catch_panic_without_pthread_cancel(on_panic, || guard.subscriber().fd_for_polling())
+            catch_panic_without_pthread_cancel(on_panic, || guard.value().fd_for_polling())
         }
-        (Err(_), shared) => shared.map_or(-1, |shared| shared.fd),
+        (None, shared) => shared.map_or(-1, |shared| shared.fd),
     }
 }
 
@@ -275,14 +243,5 @@ pub unsafe extern "C" fn rdc_subscriber_fd(subscriber: *const rdc_subscriber) ->
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_subscriber_free(subscriber: *mut rdc_subscriber) {
     // SAFETY: header rules 1 and 4.
-    let Some(shared) = (unsafe { subscriber.as_ref() }) else {
-        return;
-    };
-    // Freeing logs, too: the logger finds it busy.
-    if shared.is_busy.replace(true) {
-        return shared.is_freed.set(true);
-    }
-    // SAFETY: header rule 1: made by rdc_subscriber_new, and freed once.
-    let subscriber = unsafe { Box::from_raw(subscriber) };
-    catch_panic_without_pthread_cancel(|_| (), || drop(subscriber));
+    unsafe { free(subscriber) }
 }
