@@ -278,7 +278,7 @@ fn command_cost_does_not_depend_on_cluster_size() {
     let cost = |bench: &Bench, name: &str, fake: &FakeCluster| {
         let bench = bench.with(fake);
         // Every key once, so that every node is connected, and then every key again.
-        measure(&bench, name, instructions, "get", [1000, 4000], 1, 1_500.0)
+        measure(&bench, name, instructions, "get", [1000, 4000], 1, 1_525.0)
     };
     with_bench(|bench| {
         let three = cost(
@@ -437,7 +437,7 @@ fn thousand_handles_and_threads_stay_within_limits() {
             "handles1000",
             [1, 2],
             1000,
-            1_500.0,
+            1_525.0,
         );
         let memory = "another handle by rdc_readonly, KiB resident";
         measure(

@@ -91,7 +91,7 @@ impl Topology {
     /// A topology in which no slot has an owner yet.
     fn without_owners() -> Topology {
         Topology {
-            owners: Arc::new([NO_OWNER; SLOTS]),
+            owners: std::iter::repeat_n(NO_OWNER, SLOTS).collect(),
             ..Topology::empty()
         }
     }
@@ -155,7 +155,8 @@ impl Topology {
             }
         };
         let mut shards = Vec::with_capacity(view.shards.len());
-        let mut owners = topology.owners.to_vec();
+        let mut shared = std::mem::take(&mut topology.owners);
+        let owners = Arc::make_mut(&mut shared);
         for shard in view.shards {
             let mut add = |node| topology.add_node(node_of(node, topology.nodes.len()));
             let primary = shard.primary.map(&mut add);
@@ -168,7 +169,7 @@ impl Topology {
                 owners[usize::from(first)..=usize::from(last)].fill(number);
             }
         }
-        topology.owners = owners.into();
+        topology.owners = shared;
         topology.shards = Arc::new(shards);
         topology
     }
