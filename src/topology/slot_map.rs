@@ -50,13 +50,14 @@ pub struct Topology {
     pub unconfirmed_nodes: usize,
     /// The [`ClusterView::fingerprint`] of the view, unless a redirection has changed the topology since.
     fingerprint: Option<u64>,
-    /// For each slot, the index of its shard, or [`NO_OWNER`].
-    owners: Arc<[u16]>,
+    /// For each slot, the index of its shard, or [`NO_OWNER`]. The table has as many bytes as a receive buffer, so that
+    /// the allocator reuses the memory of one for the other: an `Arc<[u16]>` is larger.
+    owners: Arc<Box<[u16]>>,
 }
 
 /// For each slot, the index of the shard that owns it.
 #[derive(Clone, Default)]
-pub struct SlotOwners(Arc<[u16]>);
+pub struct SlotOwners(Arc<Box<[u16]>>);
 
 impl SlotOwners {
     /// The index of the shard that owns a slot.
@@ -91,7 +92,7 @@ impl Topology {
     /// A topology in which no slot has an owner yet.
     fn without_owners() -> Topology {
         Topology {
-            owners: std::iter::repeat_n(NO_OWNER, SLOTS).collect(),
+            owners: Arc::new(vec![NO_OWNER; SLOTS].into_boxed_slice()),
             ..Topology::empty()
         }
     }
