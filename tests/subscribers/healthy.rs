@@ -73,6 +73,28 @@ fn channels_and_patterns_bring_messages_and_confirmations() {
 }
 
 #[test]
+fn channel_that_is_unsubscribed_and_subscribed_often_has_no_gap() {
+    let cluster = cluster();
+    for url in urls(&cluster) {
+        let mut listener = Listener::new(&url);
+        let client = listener.client.clone();
+        listener.subscribe("SUBSCRIBE stays");
+        for _ in 0..3 {
+            listener.command("SUBSCRIBE often");
+            listener.command("UNSUBSCRIBE often");
+        }
+        listener.command("SUBSCRIBE often");
+        let confirmed = listener.take(7);
+        let expected = ["[subscribe, often, 2]", "[unsubscribe, often, 1]"];
+        assert!((confirmed.iter().enumerate()).all(|(n, found)| found == expected[n % 2]));
+        // The last confirmation is that of the last command: nothing is missed from then on.
+        run(&client, "PUBLISH often m");
+        assert_eq!(listener.next(), "[message, often, m]");
+        assert_eq!(listener.next_within(50), "nil");
+    }
+}
+
+#[test]
 fn sharded_channels_of_all_slots_are_on_their_primaries() {
     let cluster = cluster();
     for url in urls(&cluster) {

@@ -29,7 +29,7 @@ enum Batch {
         asks_role: bool,
         commands: VecDeque<SentCommand>,
     },
-    Unsubscribe(Vec<ChannelKey>),
+    Unsubscribe(BTreeSet<ChannelKey>),
     Ping,
 }
 
@@ -138,6 +138,7 @@ impl Link {
             self.push(&[kind.unsubscribe().as_bytes(), name]);
         }
         self.push(&[table::PING.name.as_bytes()]);
+        let keys = keys.into_iter().collect();
         self.batches.push_back(Batch::Unsubscribe(keys));
     }
 
@@ -281,7 +282,9 @@ impl Link {
             }
             (Verb::Subscribe, _) => Err(self.unexpected("the confirmation of no command")),
             (Verb::Unsubscribe, Some(Batch::Unsubscribe(keys))) if keys.contains(&key) => {
-                self.unheld.remove(&key);
+                if !self.is_unsubscribed_later(&key) {
+                    self.unheld.remove(&key);
+                }
                 Ok(Frame::Handled)
             }
             (Verb::Unsubscribe, _) => {
@@ -292,12 +295,14 @@ impl Link {
         }
     }
 
-    /// Whether the channel was unsubscribed after the command that is confirmed now. It may be subscribed once more since:
+    /// Whether the channel was unsubscribed after the batch that is confirmed now. It may be subscribed once more since:
     /// this is not that confirmation.
     fn is_unsubscribed_later(&self, key: &ChannelKey) -> bool {
         let has_key =
             |batch: &Batch| matches!(batch, Batch::Unsubscribe(keys) if keys.contains(key));
-        self.has_unheld() && (self.to_unsubscribe.contains(key) || self.batches.iter().any(has_key))
+        // The first batch is the one that is confirmed now.
+        let mut later = self.batches.iter().skip(1);
+        self.unheld.contains(key) && (self.to_unsubscribe.contains(key) || later.any(has_key))
     }
 
     /// The reply to HELLO or ROLE. Without one that names a replica, the node is used.
