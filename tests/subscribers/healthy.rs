@@ -4,6 +4,7 @@ use crate::common::shared::{SharedCluster, shared};
 use crate::common::{run, servers};
 use crate::listener::Listener;
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 use support::Cluster;
 
 pub fn cluster() -> SharedCluster {
@@ -92,6 +93,29 @@ fn channel_that_is_unsubscribed_and_subscribed_often_has_no_gap() {
         assert_eq!(listener.next(), "[message, often, m]");
         assert_eq!(listener.next_within(50), "nil");
     }
+}
+
+#[test]
+fn commands_do_not_cost_more_when_many_channels_wait() {
+    const CHANNELS: usize = 20_000;
+    // 0.1 s; if each command looked at all channels, two minutes.
+    const LIMIT: Duration = Duration::from_secs(30);
+    let cluster = cluster();
+    let mut listener = Listener::new(&cluster.url());
+    // The topology is known from now on, so that each command can find a node.
+    listener.subscribe("SUBSCRIBE stays");
+    let began = Instant::now();
+    for verb in ["SSUBSCRIBE", "SUNSUBSCRIBE"] {
+        for n in 0..CHANNELS {
+            let name = format!("many:{n}");
+            listener
+                .subscriber
+                .command(&[verb.as_bytes(), name.as_bytes()]);
+            assert!(began.elapsed() < LIMIT, "{verb} of channel {n}");
+        }
+        listener.take(CHANNELS);
+    }
+    assert!(began.elapsed() < LIMIT);
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Subscriber {
                 return self.confirm(&key);
             }
         }
-        self.unheld.insert(key);
+        self.want_place(key);
     }
 
     /// Gives the program the confirmations that it is owed.
@@ -101,6 +101,7 @@ impl Subscriber {
             self.ahead = None;
         }
         self.unheld.remove(key);
+        self.unplaced.remove(key);
         let removed = self.subscriptions.remove(key);
         for place in removed.into_iter().flat_map(|removed| removed.places) {
             self.leave(key, place.link, place.progress);

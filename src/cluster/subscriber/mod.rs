@@ -54,6 +54,8 @@ pub struct Subscriber {
     subscriptions: Subscriptions,
     /// Those that are not held where they should be.
     unheld: BTreeSet<ChannelKey>,
+    /// Those of them whose places are to be reviewed. The others wait for a connection or a confirmation.
+    unplaced: BTreeSet<ChannelKey>,
     links: Links,
     /// Links with received bytes that are not decoded.
     readable: VecDeque<LinkNumber>,
@@ -114,6 +116,7 @@ impl Subscriber {
             results: Results::default(),
             subscriptions: Subscriptions::default(),
             unheld: BTreeSet::new(),
+            unplaced: BTreeSet::new(),
             links: Links::default(),
             readable: VecDeque::new(),
             events: VecDeque::new(),

@@ -216,8 +216,11 @@ impl Subscriber {
             return;
         }
         // Whether a channel on all primaries is complete is decided when the places are reviewed.
-        if !key.0.is_node_local(&key.1) {
+        if key.0.is_node_local(&key.1) {
+            self.unplaced.insert(key.clone());
+        } else {
             self.unheld.remove(key);
+            self.unplaced.remove(key);
             self.confirm(key);
         }
     }
@@ -245,7 +248,7 @@ impl Subscriber {
         if place.progress == Progress::Confirmed || place.gap.is_some() {
             subscription.lost = Some(place.gap.unwrap_or(reason));
         }
-        self.unheld.insert(key.clone());
+        self.want_place(key.clone());
         if let Some(entry) = self.links.get_mut(number) {
             entry.places -= 1;
         }

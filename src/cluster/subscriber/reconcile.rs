@@ -148,6 +148,7 @@ impl Subscriber {
                 self.unheld.insert(key);
             }
         }
+        self.unplaced = self.unheld.clone();
         let is_known = |home: &Arc<Peer>| {
             let node = topology.node_at(home.address());
             node.is_some_and(|node| Arc::ptr_eq(&node.peer, home))
@@ -155,21 +156,30 @@ impl Subscriber {
         self.home = self.home.take().filter(is_known);
     }
 
+    /// A channel is not held where it should be: its places are to be reviewed.
+    pub(super) fn want_place(&mut self, key: ChannelKey) {
+        self.unplaced.insert(key.clone());
+        self.unheld.insert(key);
+    }
+
     fn place_unheld(&mut self, topology: &Topology, time: Time) {
         self.retry_at = None;
-        let keys: Vec<ChannelKey> = self.unheld.iter().cloned().collect();
-        for key in keys {
+        for key in std::mem::take(&mut self.unplaced) {
             let Some(subscription) = self.subscriptions.get_mut(&key) else {
                 self.unheld.remove(&key);
                 continue;
             };
             if let Some(at) = subscription.retry_at.filter(|at| *at > time) {
                 self.retry_by(at);
+                self.unplaced.insert(key);
                 continue;
             }
-            match subscription.is_node_local {
+            let is_placed = match subscription.is_node_local {
                 true => self.place_on_primaries(&key, topology, time),
                 false => self.place_on_one(&key, topology, time),
+            };
+            if !is_placed {
+                self.unplaced.insert(key);
             }
         }
     }
@@ -178,7 +188,8 @@ impl Subscriber {
         self.retry_at = Some(self.retry_at.map_or(at, |earlier| earlier.min(at)));
     }
 
-    fn place_on_one(&mut self, key: &ChannelKey, topology: &Topology, time: Time) {
+    /// Returns whether the channel has all its places.
+    fn place_on_one(&mut self, key: &ChannelKey, topology: &Topology, time: Time) -> bool {
         let is_failing = |peer: &Peer| {
             let backoffs = &self.backoffs;
             !backoffs.is_empty() && backoffs.is_avoided(&peer.address().to_string(), time)
@@ -190,7 +201,7 @@ impl Subscriber {
             is_failing: &is_failing,
         };
         let Some(subscription) = self.subscriptions.get(key.0, &key.1) else {
-            return;
+            return true;
         };
         let fits = |place: &&Place| {
             let peer = self.links.peer(place.link);
@@ -220,12 +231,15 @@ impl Subscriber {
         }
         if is_held {
             self.unheld.remove(key);
-            return self.confirm(key);
+            self.confirm(key);
         }
         match target {
             Some(peer) => self.add_place(key, &peer, time),
-            None if good.is_none() => self.on_unroutable(key, time),
-            None => {}
+            None if good.is_none() => {
+                self.on_unroutable(key, time);
+                false
+            }
+            None => true,
         }
     }
 
@@ -250,7 +264,8 @@ impl Subscriber {
         self.home.clone().or_else(|| placement.of_all())
     }
 
-    fn place_on_primaries(&mut self, key: &ChannelKey, topology: &Topology, time: Time) {
+    /// Returns whether the channel has all its places.
+    fn place_on_primaries(&mut self, key: &ChannelKey, topology: &Topology, time: Time) -> bool {
         let primaries = Placement {
             topology,
             config: &self.client.config,
@@ -259,7 +274,7 @@ impl Subscriber {
         }
         .primaries();
         let Some(subscription) = self.subscriptions.get(key.0, &key.1) else {
-            return;
+            return true;
         };
         let is_there = |peer: &Arc<Peer>, place: &Place| {
             (self.links.peer(place.link)).is_some_and(|at| Arc::ptr_eq(at, peer))
@@ -280,15 +295,18 @@ impl Subscriber {
             self.unheld.remove(key);
             self.confirm(key);
         }
+        // Without those, it may be held already.
+        let mut is_placed = wrong.is_empty() && !primaries.is_empty();
         for link in wrong {
             self.remove_place(key, link);
         }
         for peer in &missing {
-            self.add_place(key, peer, time);
+            is_placed &= self.add_place(key, peer, time);
         }
         if primaries.is_empty() {
             self.on_unroutable(key, time);
         }
+        is_placed
     }
 
     fn remove_place(&mut self, key: &ChannelKey, link: LinkNumber) {
@@ -303,13 +321,13 @@ impl Subscriber {
         }
     }
 
-    /// Begins to subscribe at a node.
-    fn add_place(&mut self, key: &ChannelKey, peer: &Arc<Peer>, time: Time) {
+    /// Begins to subscribe at a node. Returns whether it does.
+    fn add_place(&mut self, key: &ChannelKey, peer: &Arc<Peer>, time: Time) -> bool {
         let link = match self.links.usable_at(peer) {
             Some(link) => link,
             None => match self.open(peer, time) {
                 Some(link) => link,
-                None => return,
+                None => return false,
             },
         };
         if key.0 != ChannelKind::Sharded
@@ -321,10 +339,10 @@ impl Subscriber {
         let (Some(subscription), Some(entry)) =
             (self.subscriptions.get_mut(key), self.links.get_mut(link))
         else {
-            return;
+            return true;
         };
         if subscription.has_place(link) {
-            return;
+            return true;
         }
         let default = match subscription.is_node_local {
             true => GapReason::Added,
@@ -338,6 +356,7 @@ impl Subscriber {
         });
         entry.places += 1;
         entry.pending.push(key.clone());
+        true
     }
 
     /// Starts to open a connection, unless one has failed just now.
