@@ -290,7 +290,7 @@ func (s *Subscription) keep(p *push) {
 }
 
 // Channel returns the Go channel of the messages, the same at each call. It is closed when the
-// subscription is. Confirmations are dropped, and a gap is in the field Gap of the next message of its
+// subscription is, and if no descriptor was left for it. Confirmations are dropped, and a gap is in the field Gap of the next message of its
 // channel. Errors are dropped too: the subscription goes on by itself.
 //
 // Use it, or ChannelWithSubscriptions, or the functions that receive; not several of them.
@@ -335,7 +335,8 @@ func (s *Subscription) forward(pass func(any) bool, end func()) {
 	defer end()
 	for {
 		event, err := s.Receive(context.Background())
-		if errors.Is(err, ErrClosed) {
+		// Without a descriptor, each call returns the same error at once.
+		if errors.Is(err, ErrClosed) || err != nil && s.fd < 0 {
 			return
 		}
 		if err == nil && !pass(event) {

@@ -9,6 +9,7 @@ import (
 	"runtime/pprof"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -339,5 +340,30 @@ func TestKilledPrimaryIsAGapBeforeTheNextMessage(t *testing.T) {
 			}
 			return
 		}
+	}
+}
+
+func TestChannelEndsWithoutADescriptor(t *testing.T) {
+	rc := connect(t)
+	publish(t, rc, "PUBLISH", "a", "m") // opens what the client needs
+	must(t, rc.Subscribe(bg, "a").Close())
+	var limit syscall.Rlimit
+	must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	low := limit
+	low.Cur = 0
+	must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low))
+	s := rc.Subscribe(bg, "a")
+	must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+	defer s.Close()
+	if _, err := s.Receive(bg); !errors.Is(err, rediscluster.ErrIO) {
+		t.Fatalf("got %v", err)
+	}
+	select {
+	case _, ok := <-s.Channel():
+		if ok {
+			t.Fatal("a message")
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("the channel stays open, and its goroutine asks again and again")
 	}
 }
