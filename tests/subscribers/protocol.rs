@@ -1,6 +1,7 @@
 //! Subscribers against scripted nodes: answers that real servers give at rare moments, and impossible ones.
 
 use crate::listener::Listener;
+use rediscluster::cluster::Client;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use support::{Action, Command, FakeCluster};
@@ -263,4 +264,32 @@ fn messages_in_parts_are_whole() {
         let expected = ["", "m", &long].map(|text| format!("[message, a, {text}]"));
         assert_eq!(listener.take(3), expected);
     }
+}
+
+#[test]
+fn refused_password_is_told_and_tried_seldom() {
+    let fake = FakeCluster::new(1);
+    let hellos = Arc::new(AtomicUsize::new(0));
+    let count = hellos.clone();
+    fake.on(0, move |_, command| {
+        is(command, "HELLO").then(|| {
+            count.fetch_add(1, Ordering::SeqCst);
+            Action::Send(b"-WRONGPASS invalid username-password pair\r\n".to_vec())
+        })
+    });
+    let url = fake.url().replace("redis://", "redis://user:wrong@");
+    let client = Client::create(&format!("{url}?timeout_ms=1000"));
+    let mut listener = Listener::of(Arc::new(client));
+    listener.command("SUBSCRIBE a");
+    let first = listener.next();
+    assert!(first.contains("refused HELLO"), "{first}");
+    assert_eq!(listener.next_within(700), "nil");
+    let second = listener.next();
+    let begin = "1 channels are not subscribed after 1000 ms (timeout_ms), which goes on: ";
+    assert!(
+        second.contains(begin) && second.contains("WRONGPASS"),
+        "{second}"
+    );
+    let attempts = hellos.load(Ordering::SeqCst);
+    assert!((1..=4).contains(&attempts), "{attempts} attempts");
 }

@@ -69,6 +69,8 @@ pub struct Subscriber {
     /// The version of the topology that the places fit.
     version: u64,
     connecting: Option<Task>,
+    /// The program was told that the client cannot connect.
+    has_failed_to_connect: bool,
     refresh: RefreshPlan,
     /// When a channel that was refused is tried again.
     retry_at: Option<Time>,
@@ -125,6 +127,7 @@ impl Subscriber {
             backoffs: NodeBackoffs::default(),
             version: 0,
             connecting: None,
+            has_failed_to_connect: false,
             refresh: RefreshPlan::default(),
             retry_at: None,
             unheld_since: None,

@@ -19,6 +19,9 @@ use std::time::Duration;
 /// When a client that could not connect tries again.
 const CONNECT_RETRY: Duration = Duration::from_millis(50);
 
+/// The same after a password was refused. Servers log each attempt.
+const AUTH_RETRY: Duration = Duration::from_millis(1000);
+
 impl Subscriber {
     /// Handles what the tasks have left behind.
     pub(super) fn collect(&mut self, time: Time) {
@@ -37,11 +40,21 @@ impl Subscriber {
 
     fn end_connecting(&mut self, result: Result<()>, time: Time) {
         self.connecting = None;
-        if let Err(error) = result {
-            self.retry_at = Some(time.plus(CONNECT_RETRY));
+        let Err(error) = result else {
+            self.has_failed_to_connect = false;
+            return;
+        };
+        let wait = match error.code {
+            Code::Auth => AUTH_RETRY,
+            _ => CONNECT_RETRY,
+        };
+        self.retry_at = Some(time.plus(wait));
+        // The first is told at once, the others once per timeout_ms.
+        if !std::mem::replace(&mut self.has_failed_to_connect, true) {
             self.unheld_since = Some(time);
             self.events.push_back(event::error(&error));
         }
+        self.last_error = Some(error);
     }
 
     fn end_opening(
