@@ -18,6 +18,9 @@ const MUTATIONS: u64 = 20_000;
 /// The same of programs for queues, which connect and wait.
 const QUEUE_MUTATIONS: u64 = 500;
 
+/// The same of programs for subscribers, which wait for silent nodes too.
+const SUBSCRIBER_MUTATIONS: u64 = 60;
+
 /// SplitMix64.
 struct SeededRng(u64);
 
@@ -207,4 +210,9 @@ fn fuzzed_dns_answer_has_requested_address_family() {
 #[test]
 fn fuzzed_queue_programs_complete_each_command_once() {
     run_mutations("queues", QUEUE_MUTATIONS);
+}
+
+#[test]
+fn fuzzed_subscriber_programs_get_messages_of_confirmed_channels_in_order_or_a_gap() {
+    run_mutations("subscribers", SUBSCRIBER_MUTATIONS);
 }

@@ -29,6 +29,13 @@ impl Message {
         &self.values[..self.count]
     }
 
+    /// The channel or pattern that the frame names.
+    #[inline]
+    pub fn channel<'f>(&self, frame: &'f [u8]) -> &'f [u8] {
+        let at = self.values[1].data as usize;
+        &frame[at..at + self.values[1].len as usize]
+    }
+
     /// The frame as a value: a push frame, also if it is an array of RESP2.
     pub fn root(&self) -> Value {
         Value::new(Kind::Push, self.count as u32, 0)
@@ -119,7 +126,8 @@ mod tests {
             assert_eq!(frame[at + len], 0);
             String::from_utf8_lossy(&frame[at..at + len]).into_owned()
         };
-        let texts = message.values().iter().map(text).collect();
+        let texts: Vec<String> = message.values().iter().map(text).collect();
+        assert_eq!(message.channel(&frame), texts[1].as_bytes());
         Some((message.kind, texts, message.len))
     }
 

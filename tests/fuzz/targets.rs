@@ -1,7 +1,8 @@
-//! The fuzz targets: parsers of untrusted input, and queues, each with a property that holds for every input.
+//! The fuzz targets: parsers of untrusted input, queues and subscribers, each with a property that holds for every input.
 //! Used by the fuzz tests and by the program in fuzz/.
 
 mod queues;
+mod subscribers;
 
 use rediscluster::address::Address;
 use rediscluster::config::Config;
@@ -29,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("keys", keys),
     ("dns", dns),
     ("queues", queues::queues),
+    ("subscribers", subscribers::subscribers),
 ];
 
 const LIMITS: Limits = Limits {

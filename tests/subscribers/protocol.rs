@@ -267,6 +267,42 @@ fn messages_in_parts_are_whole() {
 }
 
 #[test]
+fn messages_of_channels_that_are_not_confirmed_are_dropped() {
+    for protocol in [3, 2] {
+        let fake = FakeCluster::new(1);
+        let sign = if protocol == 3 { ">" } else { "*" };
+        fake.on(0, move |_, command| {
+            if is(command, "ROLE") {
+                return Some(Action::send("*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"));
+            }
+            let mut sent = push(&[b"smessage", b"a", b"too early"]);
+            sent.extend(confirm(command)?);
+            sent.extend(push(&[b"smessage", b"never subscribed", b"m"]));
+            sent.extend(push(&[b"message", b"a", b"of another kind"]));
+            sent.extend(push(&[b"smessage", b"a", b"in time"]));
+            sent.extend(confirmation(b"sunsubscribe", b"a"));
+            sent.extend(push(&[b"smessage", b"a", b"too late"]));
+            let text = String::from_utf8(sent).expect("a text");
+            Some(Action::send(text.replace('>', sign)))
+        });
+        let url = format!("{}?protocol={protocol}", fake.url());
+        let mut listener = Listener::new(&url);
+        listener.command("SSUBSCRIBE a");
+        let gap = format!("[gap, smessage, a, moved, 127.0.0.1:{}]", fake.port(0));
+        assert_eq!(
+            listener.take(4),
+            [
+                "[ssubscribe, a, 1]",
+                "[smessage, a, in time]",
+                &gap,
+                "[smessage, a, in time]"
+            ],
+            "RESP{protocol}"
+        );
+    }
+}
+
+#[test]
 fn refused_password_is_told_and_tried_seldom() {
     let fake = FakeCluster::new(1);
     let hellos = Arc::new(AtomicUsize::new(0));

@@ -97,8 +97,7 @@ impl Link {
         }
     }
 
-    /// Whether each message is to be checked for its channel.
-    #[inline]
+    /// Whether the node may go on sending messages of channels that are not held here.
     pub(super) fn has_unheld(&self) -> bool {
         !self.unheld.is_empty()
     }

@@ -59,6 +59,8 @@ pub struct Subscriber {
     links: Links,
     /// Links with received bytes that are not decoded.
     readable: VecDeque<LinkNumber>,
+    /// The channel of the message before, and the link that it is held at, unless something else has happened since.
+    held: Option<(LinkNumber, ChannelKey)>,
     /// What the library itself tells, in order.
     events: VecDeque<Box<Reply>>,
     /// The next message, decoded already: whether there is one decides whether the descriptor is readable.
@@ -121,6 +123,7 @@ impl Subscriber {
             unplaced: BTreeSet::new(),
             links: Links::default(),
             readable: VecDeque::new(),
+            held: None,
             events: VecDeque::new(),
             ahead: None,
             home: None,
@@ -237,6 +240,7 @@ impl Subscriber {
 
     /// Does what can be done without waiting.
     fn advance(&mut self, time: Time) {
+        self.held = None;
         loop {
             if let Ok(EventLoop { tasks, .. }) = &mut self.event_loop {
                 tasks.run();

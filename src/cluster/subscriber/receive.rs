@@ -4,14 +4,14 @@ use super::channel::{ChannelKey, ChannelKind};
 use super::event::{self, GapReason};
 use super::link::Frame;
 use super::links::LinkState;
-use super::subscriptions::{LinkNumber, Progress};
+use super::subscriptions::{LinkNumber, Progress, Subscriptions};
 use super::{EventLoop, Subscriber};
 use crate::cluster::state::{backoff, count};
 use crate::deadline::Time;
 use crate::error::{Code, Error, ErrorFields, Result};
 use crate::log;
 use crate::net::PthreadCancelDisabled;
-use crate::resp::{Kind, Reply, View};
+use crate::resp::{Kind, MessageType, Reply, View};
 use crate::route::{ErrorContext, RetryAction, Wording, action_for_reply, printable};
 use std::sync::atomic::Ordering;
 
@@ -45,23 +45,31 @@ impl Subscriber {
     /// Takes one frame. Returns it if it is a message of a channel that is held there.
     #[inline]
     fn take_from(&mut self, number: LinkNumber) -> Option<Box<Reply>> {
-        let Some(link) = self.links.link(number) else {
+        let Subscriber {
+            links,
+            held,
+            subscriptions,
+            ..
+        } = self;
+        let Some(link) = links.link(number) else {
             self.readable.pop_front();
             return None;
         };
-        let taken = (link.connection).take_message(&self.pool);
-        let Some((kind, message)) = taken else {
+        let is_held = |kind: MessageType, name: &[u8]| {
+            let is_same = |(link, key): &(LinkNumber, ChannelKey)| {
+                (*link, key.0) == (number, kind.into()) && *key.1 == *name
+            };
+            held.as_ref().is_some_and(is_same)
+                || find_held(held, subscriptions, (number, kind.into()), name)
+        };
+        let Some(message) = link.connection.take_message(&self.pool, is_held) else {
             return self.take_other(number);
         };
-        if link.has_unheld() {
-            return self.if_held(number, kind.into(), message);
-        }
-        self.uncounted = self.uncounted.wrapping_add(1);
-        Some(message)
+        self.uncounted = self.uncounted.wrapping_add(u64::from(message.is_some()));
+        message
     }
 
-    /// A message, unless its channel is not held there: it is not wanted any more, or on another node.
-    #[cold]
+    /// A message, unless its channel is not held there.
     fn if_held(
         &mut self,
         number: LinkNumber,
@@ -79,6 +87,7 @@ impl Subscriber {
     #[cold]
     fn take_other(&mut self, number: LinkNumber) -> Option<Box<Reply>> {
         let _uncancelled = PthreadCancelDisabled::begin();
+        self.held = None;
         let link = self.links.link(number)?;
         let interpreted = match link.connection.take_frame() {
             Ok(Some(mut frame)) => match link.interpret(&frame) {
@@ -339,6 +348,7 @@ impl Subscriber {
         let Some(entry) = self.links.remove(number) else {
             return;
         };
+        self.held = None;
         self.readable.retain(|readable| *readable != number);
         if let LinkState::Open(link) = &entry.state
             && let Ok(EventLoop { tasks, .. }) = &mut self.event_loop
@@ -369,4 +379,21 @@ impl Subscriber {
             format!("{reason}; {lost} channels are subscribed again: call again to go on");
         self.events.push_back(event::error(&told));
     }
+}
+
+/// Whether a channel is held at a link: not one that is not wanted any more, or on another node, or that the node has not
+/// confirmed. It is remembered for the next message.
+#[cold]
+fn find_held(
+    held: &mut Option<(LinkNumber, ChannelKey)>,
+    subscriptions: &Subscriptions,
+    (link, kind): (LinkNumber, ChannelKind),
+    name: &[u8],
+) -> bool {
+    let subscription = subscriptions.get(kind, name);
+    if !subscription.is_some_and(|s| s.is_held_at(link)) {
+        return false;
+    }
+    *held = subscriptions.key(kind, name).map(|key| (link, key));
+    true
 }

@@ -383,19 +383,25 @@ impl Connection {
         }))
     }
 
-    /// The next message of a channel, if all of it has been received and it is short. Its memory comes from the pool.
+    /// The next message of a channel, if all of it has been received and it is short. Its memory comes from the pool. It is
+    /// dropped if `is_wanted` is false for its kind and its channel or pattern.
     #[inline]
-    pub fn take_message(&mut self, pool: &Arc<ReplyPool>) -> Option<(MessageType, Box<Reply>)> {
+    pub fn take_message(
+        &mut self,
+        pool: &Arc<ReplyPool>,
+        is_wanted: impl FnOnce(MessageType, &[u8]) -> bool,
+    ) -> Option<Option<Box<Reply>>> {
         if !self.decoder.is_between_replies() {
             return None;
         }
         let start = self.input.start;
         let frame = &mut self.input.bytes[start..];
         let message = Message::decode(frame)?;
+        let is_wanted = is_wanted(message.kind, message.channel(frame));
         let parts = (message.root(), &frame[..message.len], message.values());
-        let reply = pool.reply(parts, &self.origin);
+        let reply = is_wanted.then(|| pool.reply(parts, &self.origin));
         self.input.start = start + message.len;
-        Some((message.kind, reply))
+        Some(reply)
     }
 
     /// The next frame of any kind, push frames included, if all of it has been received.
