@@ -273,7 +273,7 @@ mod tests {
         assert!(
             matches!(route_of("PUBLISH news m", false), Ok(Route::AnyNodeOf(of)) if of == slot)
         );
-        assert!(matches!(route_of("SPUBLISH news m", false), Ok(Route::Slot(of)) if of == slot));
+        assert!(matches!(route_of("SPUBLISH news m", false), Ok(Route::Primary(of)) if of == slot));
     }
 
     #[test]

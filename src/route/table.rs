@@ -673,7 +673,8 @@ pub static ROWS: [Row; 558] = [
     // keys: BY and GET are patterns, not keys, and are declared as unknown
     Row::new(422, None, "SORT_RO", -2, &[Read, KeysMovable], K1).read(),
     Row::new(423, None, "SPOP", -2, &[Write, Fast], K0),
-    Row::new(424, None, "SPUBLISH", 3, &[Pubsub, Loading, Stale, Fast, MayReplicate], K6),
+    // primary: a replica takes it instead of redirecting it, and its primary's subscribers do not receive it
+    Row::new(424, None, "SPUBLISH", 3, &[Pubsub, Loading, Stale, Fast, MayReplicate, PrimaryOnly], K6),
     Row::new(425, None, "SRANDMEMBER", -2, &[Read], K1).read(),
     Row::new(426, None, "SREM", -3, &[Write, Fast], K0),
     // primary: its cursor is valid only in the process that returned it

@@ -297,6 +297,7 @@ STATE = {
 # ---- Commands with a key for which only the primary's answer counts: never sent to a replica --------------------------
 
 PRIMARY_ONLY = {
+    "SPUBLISH": "a replica takes it instead of redirecting it, and its primary's subscribers do not receive it",
     **{name: "its cursor is valid only in the process that returned it"
        for name in ("SCAN", "HSCAN", "SSCAN", "ZSCAN", "CLUSTERSCAN", "BF.SCANDUMP", "CF.SCANDUMP", "FT.AGGREGATE",
                     "FT.CURSOR DEL", "FT.CURSOR READ")},
