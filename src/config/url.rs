@@ -189,11 +189,11 @@ fn parse_scheme(url: &str) -> Result<(Transport, usize)> {
         .all(|b| b.is_ascii_alphanumeric() || b == b'+');
     Err(if looks_like_scheme {
         let hint = suggest::nearest(scheme, schemes())
-            .map_or(String::new(), |name| format!("did you mean {name}://? "));
+            .map_or(String::new(), |name| format!("; did you mean {name}://?"));
         error_at(
             0,
             format_args!(
-                "scheme {} is unknown; {hint}The schemes are {all}",
+                "scheme {} is unknown: the schemes are {all}{hint}",
                 quote(scheme)
             ),
         )

@@ -214,7 +214,7 @@ pub unsafe extern "C" fn rdc_subscriber_wake(subscriber: *const rdc_subscriber) 
 /// readable if and only if rdc_subscriber_next() with a timeout of 0 has something to do, for as long as
 /// that is so (level-triggered): there is a PUSH or an ERROR, a socket is ready, a time has come (to send
 /// PING, to try again), or rdc_subscriber_wake() was called. So call rdc_subscriber_next() with 0 until it
-/// returns NIL, or once for each time that the descriptor is readable. It may also be readable once at a
+/// returns NIL or RDC_ERR_CLOSED, or once for each time that the descriptor is readable. It may also be readable once at a
 /// time that had been set before something arrived. It is the same for the whole life of the subscriber,
 /// which closes it. The program must neither read nor close it. -1 if the subscriber is NULL or no
 /// descriptor was left; then the calls return that error.
