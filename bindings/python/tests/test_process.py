@@ -75,8 +75,9 @@ def test_threads_get_their_own_replies(rc):
 def wait_until_blocked(rc: RedisCluster, key: str) -> None:
     """Waits until the primary of this key reports a blocked client."""
     node = f"127.0.0.1:{control('primary-of', f'key:{key}')[0]}"
+    end = time.monotonic() + 10
     while not rc.info("clients", target_nodes=node)["blocked_clients"]:
-        pass
+        assert time.monotonic() < end, f"no client is blocked at {node}"
 
 
 def test_blocked_call_lets_other_threads_run(rc):
