@@ -3,6 +3,7 @@
 mod client;
 mod context;
 mod dispatch;
+mod event_loop;
 mod execute;
 mod explain;
 mod fan_out;

@@ -1,7 +1,8 @@
 //! Ends commands of a queue before they have their replies.
 
+use super::Queue;
 use super::entry::{Entry, Inbox, Progress};
-use super::{EventLoop, Queue};
+use crate::cluster::event_loop::EventLoop;
 use crate::deadline::Time;
 use crate::error::{Code, Error};
 use crate::net::process_number;

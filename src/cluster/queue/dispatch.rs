@@ -1,5 +1,6 @@
 //! Starts what a queue can start, and handles what its fibers leave behind.
 
+use super::Queue;
 use super::batch::Batch;
 use super::decide::{slots_of_pipeline, work_of};
 use super::entry::{EntryRef, Inbox, OtherWork, Progress, Work};
@@ -7,8 +8,8 @@ use super::gathered::Gathered;
 use super::replies::{Ended, EndedTask};
 use super::running::{Running, run_caught};
 use super::shard_number::ShardNumber;
-use super::{EventLoop, Queue};
 use crate::cluster::client::Client;
+use crate::cluster::event_loop::EventLoop;
 use crate::cluster::state::Core;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};

@@ -14,7 +14,6 @@ mod completed;
 mod decide;
 mod dispatch;
 mod entry;
-mod event;
 mod gathered;
 mod groups;
 mod known_commands;
@@ -24,14 +23,16 @@ mod shard_inboxes;
 mod shard_number;
 mod slot_order;
 mod submit;
+mod wake;
 
 pub use completed::{CompletedReply, Completion};
-pub use event::{Wake, WakeEvent};
+pub use wake::Wake;
 
 use super::client::Client;
+use super::event_loop::EventLoop;
 use crate::deadline::{Deadline, Time, now};
-use crate::error::{Code, Error, Result};
-use crate::net::{TaskSet, process_number};
+use crate::error::Result;
+use crate::net::process_number;
 use completed::{CompletedEntry, SmallReplies};
 use entry::{EntryRef, Inbox};
 use groups::Groups;
@@ -94,25 +95,10 @@ pub struct Queue {
 /// The least number of inboxes that are looked at together.
 const MIN_INBOXES_TO_SCAN: usize = 64;
 
-/// What the system provides for an event loop.
-struct EventLoop {
-    tasks: TaskSet,
-    wake: WakeEvent,
-}
-
-impl EventLoop {
-    fn new(client: &Client) -> Result<EventLoop> {
-        let wake = WakeEvent::new(client)
-            .map_err(|e| Error::new(Code::Io, format_args!("no descriptor for a queue: {e}")))?;
-        let tasks = TaskSet::new(wake.fd)?;
-        Ok(EventLoop { tasks, wake })
-    }
-}
-
 impl Queue {
     pub fn new(client: Arc<Client>) -> Queue {
         let cancels = client.cancels();
-        let event_loop = EventLoop::new(&client);
+        let event_loop = EventLoop::new(&client, "a queue");
         let can_execute = event_loop.is_ok() && client.ready().is_ok();
         let limit = |limit: usize| if limit == 0 { usize::MAX } else { limit };
         Queue {
@@ -160,7 +146,7 @@ impl Queue {
     /// What makes [`Queue::run`] return.
     pub fn wake_handle(&self) -> Wake {
         Wake {
-            fd: self.event_loop.as_ref().map_or(-1, |l| l.wake.fd),
+            fd: self.event_loop.as_ref().map_or(-1, |l| l.wake.fd()),
             process: self.process,
         }
     }

@@ -27,10 +27,10 @@ mod wake;
 pub use wake::SubscriberWake;
 
 use super::client::Client;
-use super::queue::WakeEvent;
+use super::event_loop::EventLoop;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
-use crate::net::{Peer, PthreadCancelDisabled, TaskSet, process_number};
+use crate::net::{Peer, PthreadCancelDisabled, process_number};
 use crate::resp::{Reply, ReplyPool};
 use channel::ChannelKey;
 use links::{LinkState, Links};
@@ -89,28 +89,9 @@ pub struct Subscriber {
     has_poller: bool,
 }
 
-/// What the system provides for an event loop.
-struct EventLoop {
-    tasks: TaskSet,
-    wake: WakeEvent,
-}
-
-impl EventLoop {
-    fn new(client: &Client) -> Result<EventLoop> {
-        let wake = WakeEvent::new(client).map_err(|e| {
-            Error::new(
-                Code::Io,
-                format_args!("no descriptor for a subscriber: {e}"),
-            )
-        })?;
-        let tasks = TaskSet::new(wake.fd())?;
-        Ok(EventLoop { tasks, wake })
-    }
-}
-
 impl Subscriber {
     pub fn new(client: Arc<Client>) -> Subscriber {
-        let event_loop = EventLoop::new(&client);
+        let event_loop = EventLoop::new(&client, "a subscriber");
         let fd = event_loop.as_ref().map_or(-1, |l| l.wake.fd());
         Subscriber {
             process: process_number(),

@@ -1,11 +1,12 @@
 //! What a subscriber receives.
 
+use super::Subscriber;
 use super::channel::{ChannelKey, ChannelKind};
 use super::event::{self, GapReason};
 use super::link::Frame;
 use super::links::LinkState;
 use super::subscriptions::{LinkNumber, Progress, Subscriptions};
-use super::{EventLoop, Subscriber};
+use crate::cluster::event_loop::EventLoop;
 use crate::cluster::state::{backoff, count};
 use crate::deadline::Time;
 use crate::error::{Code, Error, ErrorFields, Result};

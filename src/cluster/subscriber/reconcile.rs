@@ -1,5 +1,6 @@
 //! Brings together what a subscriber wants and what it holds.
 
+use super::Subscriber;
 use super::channel::{ChannelKey, ChannelKind};
 use super::event::{self, GapReason};
 use super::link::{Link, Request};
@@ -7,7 +8,7 @@ use super::links::{Entry, LinkState};
 use super::placement::Placement;
 use super::subscriptions::{LinkNumber, Place, Progress};
 use super::tasks::Ended;
-use super::{EventLoop, Subscriber};
+use crate::cluster::event_loop::EventLoop;
 use crate::config::ReadFrom;
 use crate::deadline::Time;
 use crate::error::{Code, Error, Result};

@@ -1,9 +1,10 @@
 //! What a subscriber does at certain times: looks after silent connections, refreshes the topology, reports what lasts.
 
+use super::Subscriber;
 use super::event;
 use super::links::LinkState;
 use super::subscriptions::LinkNumber;
-use super::{EventLoop, Subscriber};
+use crate::cluster::event_loop::EventLoop;
 use crate::deadline::Time;
 use crate::error::{Code, Error};
 use std::time::Duration;

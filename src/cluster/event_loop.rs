@@ -1,0 +1,56 @@
+//! What a queue and a subscriber have of the system: fibers with their descriptors, and the event that wakes them.
+
+use super::client::Client;
+use super::state::Core;
+use crate::error::{Code, Error, Result};
+use crate::net::{TaskSet, close, new_event};
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+/// What the system provides for an event loop.
+pub struct EventLoop {
+    pub tasks: TaskSet,
+    pub wake: WakeEvent,
+}
+
+impl EventLoop {
+    /// `user` is who needs it, for error messages.
+    pub fn new(client: &Client, user: &str) -> Result<EventLoop> {
+        let wake = WakeEvent::new(client)
+            .map_err(|e| Error::new(Code::Io, format_args!("no descriptor for {user}: {e}")))?;
+        let tasks = TaskSet::new(wake.fd())?;
+        Ok(EventLoop { tasks, wake })
+    }
+}
+
+/// The event that wakes a queue or a subscriber from another thread. It is one of those that an interrupt of the client
+/// fires, if the client has a cluster.
+pub struct WakeEvent {
+    core: Option<Arc<Core>>,
+    fd: RawFd,
+}
+
+impl WakeEvent {
+    fn new(client: &Client) -> io::Result<WakeEvent> {
+        let core = client.core.clone();
+        let fd = match &core {
+            Some(core) => core.process().wakers.acquire_for_loop()?,
+            None => new_event()?,
+        };
+        Ok(WakeEvent { core, fd })
+    }
+
+    pub fn fd(&self) -> RawFd {
+        self.fd
+    }
+}
+
+impl Drop for WakeEvent {
+    fn drop(&mut self) {
+        match &self.core {
+            Some(core) => core.process().wakers.release_for_loop(self.fd),
+            None => close(self.fd),
+        }
+    }
+}
