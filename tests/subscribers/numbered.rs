@@ -1,6 +1,7 @@
 //! Numbered messages while the cluster is broken and repaired: on every channel, the numbers are in sequence, or a gap
 //! precedes the next one.
 
+use crate::common::set_on_drop::SetOnDrop;
 use crate::common::{client, wait_for};
 use crate::healthy::cluster;
 use crate::listener::Listener;
@@ -14,15 +15,6 @@ use support::{Cluster, Failover, slot_of};
 
 const CHANNELS: usize = 8;
 const MOMENT: Duration = Duration::from_secs(1);
-
-/// Sets the flag when the test ends, also by a failed assertion.
-struct EndOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for EndOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
 
 /// The channels, and the node that no fault concerns. It is the only one that publishes to channels that are not sharded: a
 /// node that dies takes messages with it that it has not sent to the others, and messages of two nodes have no order.
@@ -172,14 +164,14 @@ fn check(options: &str) {
             scope.spawn(move || publish(&client(&cluster.url()), command, plan, stops));
         }
         scope.spawn(move || {
-            let _end = EndOnDrop(ends);
-            let stop = EndOnDrop(stops);
+            let _end = SetOnDrop(ends);
+            let stop = SetOnDrop(stops);
             break_and_repair(cluster, plan);
             drop(stop);
             // The last messages arrive.
             sleep(Duration::from_millis(500));
         });
-        let _end = (EndOnDrop(ends), EndOnDrop(stops));
+        let _end = (SetOnDrop(ends), SetOnDrop(stops));
         receive(&mut listener, ends)
     });
     assert_eq!(channels.len(), 2 * CHANNELS);
