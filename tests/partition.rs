@@ -557,7 +557,7 @@ fn low_bandwidth_slows_large_pipeline_without_deadlock() {
         }
         let long = format!("{{{}}}long", tags[0]);
         let words = [&b"SET"[..], long.as_bytes(), &vec![b'v'; 4 << 20]];
-        assert_eq!(code(calls.command(&words).view()), Code::Ok);
+        assert_eq!(code(calls.command(&words).whole().view()), Code::Ok);
         network.bandwidth(Some("64mbit"));
         let (got, time) = timed(|| run_all(&calls, &commands));
         // The transfer takes half a second: a call with a shorter timeout fails, and a longer one gets the whole

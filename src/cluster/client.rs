@@ -13,8 +13,8 @@ use crate::config::{Config, Credentials, ReadFrom};
 use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::{Call, CancelFlag, Connection, ConnectionKind, Peer};
-use crate::resp::{CommandBody, EncodedPrefix, Kind, Reply, Value, flag, parse_command};
-use crate::route::{Access, Classified, Row, allows_early_send, classify};
+use crate::resp::{CommandBody, CommandReply, EncodedPrefix, Reply, Value, flag, parse_command};
+use crate::route::{Access, Classified, Row, allows_early_send, classify, has_valid_count};
 use crate::sim_hooks::sim_panic_point;
 use crate::topology::{KeySpace, key_slot};
 use std::sync::Arc;
@@ -324,13 +324,13 @@ impl Client {
     }
 
     /// Executes any command.
-    pub fn command(&self, args: &[&[u8]]) -> Box<Reply> {
-        self.counted(|core| self.run(core, args, CommandBody::Args(args)))
+    pub fn command(&self, args: &[&[u8]]) -> CommandReply {
+        self.counted_reply(|core| self.run(core, args, CommandBody::Args(args)))
     }
 
     /// Executes any command that is encoded already.
-    pub fn command_resp(&self, bytes: &[u8]) -> Box<Reply> {
-        self.counted(|core| {
+    pub fn command_resp(&self, bytes: &[u8]) -> CommandReply {
+        self.counted_reply(|core| {
             let mut args = Vec::new();
             if parse_command(bytes, 0, &mut args)? != bytes.len() {
                 return Err(Error::invalid(
@@ -351,8 +351,8 @@ impl Client {
         key: &[u8],
         prefix: &'static EncodedPrefix,
         rest: &[&[u8]],
-    ) -> Box<Reply> {
-        self.counted(|core| {
+    ) -> CommandReply {
+        self.counted_reply(|core| {
             if self.config.readonly {
                 permit(core, &self.config, &Classified::of_row(row, access))?;
             }
@@ -361,46 +361,62 @@ impl Client {
                 let command = Classified::of_row(row, access);
                 let mut context = self.context(core);
                 context.connect()?;
-                return self.run_pinned(&context, pin, &command, &body);
+                return Ok(self.run_pinned(&context, pin, &command, &body)?.into());
             }
-            let process = core.process();
-            let topology = process.topology.load();
-            let (slot, read) = (topology.key_space().slot(key), access == Access::Read);
-            // No queue calls this.
-            let call = self.call_since(now(), process, 0);
-            let call = call.early(allows_early_send(row));
-            let call = call.of_command(row.name).repeatable(read);
-            let routed = || RoutedCommand::new(body, row.name, Target::Slot(slot), read);
-            if read && self.policy.read_from != ReadFrom::Primary {
-                drop(topology);
-                return run_connected(self.context_of(core, process, call), routed());
-            }
-            // The first attempt mostly succeeds and is made here; an execution does the rest.
-            let primary = topology.shard(slot).and_then(|s| s.primary.as_ref());
-            let attempt = call.attempt_at(call.began);
-            let kind = ConnectionKind::primary(self.policy.kind.database());
-            let call_at = |p| Peer::call_if_healthy(p, kind, &body, attempt);
-            let Some((primary, outcome)) = primary.and_then(|p| Some((p, call_at(&p.peer)?)))
-            else {
-                return run_connected(self.context_of(core, process, call), routed());
-            };
-            match outcome {
-                Ok(mut reply) if reply.root.value.kind != Kind::Error => {
-                    reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
-                    if !read && core.session.is_on() {
-                        self.record_session(core, slot, access);
-                    }
-                    if process.is_refresh_wanted(call.began) {
-                        core.refresh_if_due(process, &call);
-                    }
-                    Ok(reply)
-                }
-                outcome => {
-                    let execution = self.context_of(core, process, call).execution();
-                    Ok(execution.resume_after_first(routed(), outcome, primary))
-                }
-            }
+            self.run_plain(core, (row, access), key, &body)
         })
+    }
+
+    /// Executes a command with one key, to any node of its shard, for a thread.
+    #[inline(never)]
+    fn run_plain(
+        &self,
+        core: &Core,
+        (row, access): (&'static Row, Access),
+        key: &[u8],
+        body: &CommandBody<'_>,
+    ) -> Result<CommandReply> {
+        let process = core.process();
+        let topology = process.topology.load();
+        let (slot, read) = (topology.key_space().slot(key), access == Access::Read);
+        let call = self.call_since(now(), process, 0);
+        let call = call.early(allows_early_send(row));
+        let call = call.of_command(row.name).repeatable(read);
+        let routed = || RoutedCommand::new(*body, row.name, Target::Slot(slot), read);
+        if read && self.policy.read_from != ReadFrom::Primary {
+            drop(topology);
+            let context = self.context_of(core, process, call);
+            return Ok(run_connected(context, routed())?.into());
+        }
+        // The first attempt mostly succeeds and is made here; an execution does the rest.
+        let primary = topology.shard(slot).and_then(|s| s.primary.as_ref());
+        let attempt = call.attempt_at(call.began);
+        let kind = ConnectionKind::primary(self.policy.kind.database());
+        let call_at = |p| Peer::call_if_healthy(p, kind, body, attempt);
+        let Some((primary, outcome)) = primary.and_then(|p| Some((p, call_at(&p.peer)?))) else {
+            let context = self.context_of(core, process, call);
+            return Ok(run_connected(context, routed())?.into());
+        };
+        match outcome {
+            Ok(mut reply) if !reply.is_error() => {
+                if let CommandReply::Whole(reply) = &mut reply {
+                    reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
+                }
+                if !read && core.session.is_on() {
+                    self.record_session(core, slot, access);
+                }
+                if process.is_refresh_wanted(call.began) {
+                    core.refresh_if_due(process, &call);
+                }
+                Ok(reply)
+            }
+            outcome => {
+                let execution = self.context_of(core, process, call).execution();
+                let outcome = outcome.map(CommandReply::whole);
+                let reply = execution.resume_after_first(routed(), outcome, primary);
+                Ok(reply.into())
+            }
+        }
     }
 
     /// Records what the primary of a slot has answered or executed.
@@ -417,7 +433,7 @@ impl Client {
     }
 
     #[inline]
-    fn counted(&self, f: impl FnOnce(&Arc<Core>) -> Result<Box<Reply>>) -> Box<Reply> {
+    fn counted_reply(&self, f: impl FnOnce(&Arc<Core>) -> Result<CommandReply>) -> CommandReply {
         let reply = match self.ready() {
             Ok(core) => {
                 count(&core.stats.commands);
@@ -425,8 +441,8 @@ impl Client {
             }
             Err(error) => Err(error),
         };
-        let reply = reply.unwrap_or_else(|error| Box::new(Reply::error(&error)));
-        if reply.root.value.kind == Kind::Error
+        let reply = reply.unwrap_or_else(|error| Box::new(Reply::error(&error)).into());
+        if reply.is_error()
             && let Some(core) = &self.core
         {
             count(&core.stats.errors);
@@ -434,22 +450,44 @@ impl Client {
         reply
     }
 
-    fn run(&self, core: &Core, args: &[&[u8]], body: CommandBody<'_>) -> Result<Box<Reply>> {
+    fn counted(&self, f: impl FnOnce(&Arc<Core>) -> Result<Box<Reply>>) -> Box<Reply> {
+        self.counted_reply(|core| Ok(f(core)?.into())).whole()
+    }
+
+    fn run(&self, core: &Core, args: &[&[u8]], body: CommandBody<'_>) -> Result<CommandReply> {
         sim_panic_point!(Cluster);
         if args.is_empty() {
             return Err(empty_command());
         }
         let command = classify(args);
         permit(core, &self.config, &command)?;
+        if let Some(row) = command.row
+            && row.is_plain()
+            && has_valid_count(row, args)
+            && self.pin.is_none()
+            && self.submitted.is_none()
+        {
+            let key = args[usize::from(row.only_key)];
+            return self.run_plain(core, (row, command.access), key, &body);
+        }
+        Ok(self.run_other(core, &command, body)?.into())
+    }
+
+    fn run_other(
+        &self,
+        core: &Core,
+        command: &Classified<'_>,
+        body: CommandBody<'_>,
+    ) -> Result<Box<Reply>> {
         let body = command.marked(body);
-        let mut context = self.context_for(core, &command);
+        let mut context = self.context_for(core, command);
         context.connect()?;
         match &self.pin {
             Some(pin) => {
-                module_commands::permit(&context, &command)?;
-                self.run_pinned(&context, pin, &command, &body)
+                module_commands::permit(&context, command)?;
+                self.run_pinned(&context, pin, command, &body)
             }
-            None => dispatch(&context, &command, body),
+            None => dispatch(&context, command, body),
         }
     }
 

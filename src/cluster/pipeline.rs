@@ -597,7 +597,8 @@ impl Pipeline {
                 (_, Some(failed)) => Box::new(Reply::error(&not_sent_behind(failed))),
                 _ => self
                     .client
-                    .command_resp(&self.bytes[command.begin..command.end]),
+                    .command_resp(&self.bytes[command.begin..command.end])
+                    .whole(),
             };
             if failed.is_none() && self.leaves_wrong_state(command, &single) {
                 failed = Some(command);

@@ -6,7 +6,7 @@ use super::panic_boundary::return_reply;
 use super::registry::acquire;
 use super::reply::rdc_reply;
 use crate::error::Result;
-use crate::resp::{EncodedPrefix, Reply};
+use crate::resp::{CommandReply, EncodedPrefix};
 use crate::route::{Access, Row, table};
 use std::ffi::c_char;
 
@@ -109,8 +109,8 @@ unsafe fn keyed(
     (key, key_len): (*const c_char, usize),
     build: impl FnOnce(
         &[u8],
-        &mut dyn FnMut(&'static EncodedPrefix, &[&[u8]]) -> Box<Reply>,
-    ) -> Result<Box<Reply>>,
+        &mut dyn FnMut(&'static EncodedPrefix, &[&[u8]]) -> CommandReply,
+    ) -> Result<CommandReply>,
 ) -> *mut rdc_reply {
     return_reply(|| {
         let handle = acquire(client)?;

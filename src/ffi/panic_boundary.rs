@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::log;
 use crate::net::PthreadCancelDisabled;
 pub use crate::panics::{catch_panic, panic_error};
-use crate::resp::Reply;
+use crate::resp::{CommandReply, Reply};
 use crate::sim_hooks::sim_panic_point;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -40,7 +40,7 @@ pub fn catch_panic_without_pthread_cancel<T>(
 
 /// Runs `f`, and gives its reply, or its error as a reply, to the caller.
 #[inline]
-pub fn return_reply(f: impl FnOnce() -> Result<Box<Reply>>) -> *mut rdc_reply {
+pub fn return_reply<R: Into<CommandReply>>(f: impl FnOnce() -> Result<R>) -> *mut rdc_reply {
     let result = catch_panic(
         |message| Err(panic_error(message).sent(true)),
         || {
@@ -48,7 +48,11 @@ pub fn return_reply(f: impl FnOnce() -> Result<Box<Reply>>) -> *mut rdc_reply {
             f()
         },
     );
-    reply_layout::into_raw(result.unwrap_or_else(|error| Box::new(Reply::error(&error))))
+    match result.map(R::into) {
+        Ok(CommandReply::Small(slab)) => reply_layout::small_into_raw(slab, 0),
+        Ok(CommandReply::Whole(reply)) => reply_layout::into_raw(reply),
+        Err(error) => reply_layout::into_raw(Box::new(Reply::error(&error))),
+    }
 }
 
 #[cfg(test)]

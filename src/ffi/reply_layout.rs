@@ -6,8 +6,8 @@
 
 use super::reply::rdc_reply;
 use crate::resp::{
-    BLOCK_LEN, Block, Element, Kind, NodeValue, OK_TEXT, Origin, Reply, ReplySlab, SmallReply,
-    Value, flag,
+    BLOCK_LEN, Block, Element, Kind, NodeValue, OK_TEXT, Origin, Reply, ReplySlab, SINGLE_SLAB,
+    SmallReply, Value, flag,
 };
 use std::mem::offset_of;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ fn raw_nil(origin: Arc<Origin>) -> *mut rdc_reply {
 
 /// The same for a reply of a slab, by its index.
 #[inline]
-pub fn small_into_raw(slab: Arc<ReplySlab>, index: usize) -> *mut rdc_reply {
+pub fn small_into_raw<const LEN: usize>(slab: Arc<ReplySlab<LEN>>, index: usize) -> *mut rdc_reply {
     let slab = Arc::into_raw(slab);
     // SAFETY: the pointer comes from the Arc above.
     unsafe { &raw const (*slab).replies[index].root }
@@ -272,11 +272,19 @@ pub unsafe fn node(reply: *const rdc_reply) -> *const std::ffi::c_char {
 pub unsafe fn free(reply: *mut rdc_reply) {
     // SAFETY: the same rule.
     let root = unsafe { value(reply) };
-    if root.slab_len > 0 {
-        let before = usize::from(root.slab_len - 1) * size_of::<SmallReply>();
-        let before = offset_of!(ReplySlab, replies) + before + offset_of!(SmallReply, root);
-        // SAFETY: such a root is that of a reply of a ReplySlab, and holds one reference on it.
-        return drop(unsafe { Arc::from_raw(reply.byte_sub(before).cast::<ReplySlab>()) });
+    match root.slab_len {
+        0 => {}
+        SINGLE_SLAB => {
+            let before = offset_of!(ReplySlab<1>, replies) + offset_of!(SmallReply, root);
+            // SAFETY: such a root is that of a reply of a ReplySlab<1>, and holds one reference on it.
+            return drop(unsafe { Arc::from_raw(reply.byte_sub(before).cast::<ReplySlab<1>>()) });
+        }
+        len => {
+            let before = usize::from(len - 1) * size_of::<SmallReply>();
+            let before = offset_of!(ReplySlab, replies) + before + offset_of!(SmallReply, root);
+            // SAFETY: such a root is that of a reply of a ReplySlab, and holds one reference on it.
+            return drop(unsafe { Arc::from_raw(reply.byte_sub(before).cast::<ReplySlab>()) });
+        }
     }
     let flags = root.flags;
     if reply.is_null() || flags & flag::ROOT == 0 {

@@ -11,7 +11,7 @@ use crate::deadline::Time;
 use crate::error::{Error, Result};
 use crate::log;
 use crate::net::wait::Call;
-use crate::resp::{CommandBody, Origin, Reply};
+use crate::resp::{CommandBody, CommandReply, Origin};
 use crate::sync::{Mutex, lock};
 use once_cell::race::OnceBox;
 use std::ops::Deref;
@@ -199,7 +199,7 @@ impl Peer {
         kind: ConnectionKind,
         body: &CommandBody<'_>,
         attempt: Attempt<'_>,
-    ) -> Result<Box<Reply>> {
+    ) -> Result<CommandReply> {
         self.pool(kind).call(body, attempt)
     }
 
@@ -210,7 +210,7 @@ impl Peer {
         kind: ConnectionKind,
         body: &CommandBody<'_>,
         attempt: Attempt<'_>,
-    ) -> Option<Result<Box<Reply>>> {
+    ) -> Option<Result<CommandReply>> {
         let used = self.used();
         let is_healthy = used.connector.node().health.is_healthy();
         is_healthy.then(|| used.pool(kind).call(body, attempt))

@@ -2,6 +2,7 @@
 
 mod builder;
 mod command_buffer;
+mod command_reply;
 mod decode;
 mod double;
 mod encode;
@@ -17,6 +18,7 @@ mod view;
 
 pub use builder::Builder;
 pub use command_buffer::CommandBuffer;
+pub use command_reply::CommandReply;
 pub use decode::{Decoder, Limits, ShortText};
 pub use double::parse_double;
 pub use encode::{CommandBody, EncodedPrefix, encode_command, encode_with_prefix};
@@ -26,6 +28,6 @@ pub use parse_command::parse_command;
 pub use reply::{INLINE_TEXT, Reply};
 pub use reply_pool::ReplyPool;
 pub use reply_slab::{ReplySlab, SLAB_LEN, SMALL_TEXT, SmallReply};
-pub use value::{Kind, NodeValue, Value, chunk_tag, flag};
+pub use value::{Kind, NodeValue, SINGLE_SLAB, Value, chunk_tag, flag};
 pub use value_list::{BLOCK_LEN, Block, Element, ValueList};
 pub use view::View;

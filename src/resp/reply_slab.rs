@@ -2,7 +2,7 @@
 
 use super::origin::{OK_TEXT, Origin};
 use super::reply::Reply;
-use super::value::{NodeValue, Value, flag};
+use super::value::{NodeValue, SINGLE_SLAB, Value, flag};
 use std::sync::Arc;
 
 /// The text of a small reply has less bytes than this.
@@ -15,8 +15,8 @@ pub const SLAB_LEN: usize = 15;
 /// caller holds holds a reference on the slab.
 #[derive(Debug)]
 #[repr(C)]
-pub struct ReplySlab {
-    pub replies: [SmallReply; SLAB_LEN],
+pub struct ReplySlab<const LEN: usize = SLAB_LEN> {
+    pub replies: [SmallReply; LEN],
     len: usize,
     /// Keeps the name of the node alive.
     origin: Arc<Origin>,
@@ -30,14 +30,15 @@ pub struct SmallReply {
     text: [u8; SMALL_TEXT],
 }
 
-impl ReplySlab {
-    pub fn new(origin: Arc<Origin>) -> Arc<ReplySlab> {
+impl<const LEN: usize> ReplySlab<LEN> {
+    pub fn new(origin: Arc<Origin>) -> Arc<ReplySlab<LEN>> {
+        const { assert!(LEN < SINGLE_SLAB as usize) };
         let unused = SmallReply {
             root: NodeValue::NIL,
             text: [0; SMALL_TEXT],
         };
         Arc::new(ReplySlab {
-            replies: [unused; SLAB_LEN],
+            replies: [unused; LEN],
             len: 0,
             origin,
         })
@@ -53,7 +54,10 @@ impl ReplySlab {
         self.len += 1;
         let mut value = value;
         value.flags |= flag::NODE_VALUE | flag::ROOT | flag::SENT;
-        value.slab_len = self.len as u8;
+        value.slab_len = match LEN {
+            1 => SINGLE_SLAB,
+            _ => self.len as u8,
+        };
         if value.in_chunk() {
             match bytes.first_chunk() {
                 // To copy a constant number of bytes takes a few instructions. Those behind the NUL are never read.
@@ -70,11 +74,21 @@ impl ReplySlab {
 
     /// Whether it has room for another reply of this node.
     pub fn takes(&self, origin: &Arc<Origin>) -> bool {
-        self.len < SLAB_LEN && Arc::ptr_eq(&self.origin, origin)
+        self.len < LEN && Arc::ptr_eq(&self.origin, origin)
     }
 }
 
-impl ReplySlab {
+impl ReplySlab<1> {
+    /// Makes room again, if no caller holds the reply.
+    #[inline(always)]
+    pub fn reuse(self: &mut Arc<Self>) -> Option<&mut Self> {
+        let slab = Arc::get_mut(self)?;
+        slab.len = 0;
+        Some(slab)
+    }
+}
+
+impl<const LEN: usize> ReplySlab<LEN> {
     /// A copy of a reply, without addresses: for callers in Rust.
     pub fn copy(&self, index: usize) -> Reply {
         let small = &self.replies[index];
@@ -97,7 +111,7 @@ mod tests {
     #[test]
     fn slab_takes_replies_of_one_node_until_it_is_full() {
         let (origin, other) = (Origin::new("a:1"), Origin::new("b:2"));
-        let mut slab = ReplySlab::new(origin.clone());
+        let mut slab: Arc<ReplySlab> = ReplySlab::new(origin.clone());
         let slab = Arc::get_mut(&mut slab).unwrap();
         let value = Value::new(Kind::String, 2, 0);
         assert!(!slab.takes(&other));
@@ -116,5 +130,20 @@ mod tests {
             assert_eq!(usize::from(reply.root.value.slab_len), len);
         }
         assert!(!slab.takes(&origin) && !slab.push(value, b"ab\0"));
+    }
+
+    #[test]
+    fn single_slab_is_reused_when_nobody_holds_its_reply() {
+        let mut slab: Arc<ReplySlab<1>> = ReplySlab::new(Origin::new("a:1"));
+        for round in 0..3u8 {
+            let unique = slab.reuse().expect("nobody holds it");
+            assert!(unique.push(Value::new(Kind::String, 1, 0), &[b'a' + round, 0]));
+            assert!(!unique.push(Value::NIL, b""), "there is room for one");
+            assert_eq!(unique.replies[0].root.value.slab_len, SINGLE_SLAB);
+            let held = slab.clone();
+            assert!(slab.reuse().is_none());
+            let reply = held.copy(0);
+            assert_eq!(reply.view().text(), Some(&[b'a' + round][..]));
+        }
     }
 }

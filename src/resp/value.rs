@@ -81,6 +81,9 @@ pub fn chunk_tag(chunk: usize) -> u64 {
 /// The chunk number of the inline text of a small reply.
 pub(super) const INLINE_CHUNK: usize = (1 << (64 - CHUNK_SHIFT)) - 1;
 
+/// [`Value::slab_len`] of the reply of a slab that has one.
+pub const SINGLE_SLAB: u8 = u8::MAX;
+
 /// One value of a reply.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -89,8 +92,8 @@ pub struct Value {
     pub flags: u8,
     /// The [`Code`](crate::error::Code) of an error.
     pub code: u8,
-    /// Of the root of a small reply: how many replies of its [`ReplySlab`](super::ReplySlab) there are up to this one. 0 for
-    /// any other value.
+    /// Of the root of a small reply: how many replies of its [`ReplySlab`](super::ReplySlab) there are up to this one, or
+    /// [`SINGLE_SLAB`]. 0 for any other value.
     pub slab_len: u8,
     /// Length of the text in bytes, or number of elements (two for each pair of a map).
     pub len: u32,

@@ -171,7 +171,7 @@ fn script_that_words_a_refusal_runs_once() {
             let error = format!("{word} 1 {}", server.address());
             for (name, body) in [("EVAL", SCRIPT), ("FCALL", "f")] {
                 let args = [name, body, "1", "n", &error].map(str::as_bytes);
-                let reply = client.command(&args);
+                let reply = client.command(&args).whole();
                 let text = show(reply.view());
                 assert!(
                     text.starts_with(word) && is_sent(reply.view()),

@@ -153,8 +153,9 @@ pub fn append_tokens(
                             WriteMode::Single => {
                                 n += 1;
                                 let (key, value) = (list(n), token(n));
-                                let reply =
-                                    client.command(&[b"RPUSH", key.as_bytes(), value.as_bytes()]);
+                                let reply = client
+                                    .command(&[b"RPUSH", key.as_bytes(), value.as_bytes()])
+                                    .whole();
                                 history.slowest = history.slowest.max(began.elapsed());
                                 history.record(value, reply.view());
                             }
@@ -166,7 +167,7 @@ pub fn append_tokens(
                                     .or_insert_with_key(|tag| client.pin(tag.as_bytes()));
                                 let mut run = |words: &[&[u8]]| {
                                     let began = Stopwatch::start();
-                                    let reply = pin.command(words);
+                                    let reply = pin.command(words).whole();
                                     history.slowest = history.slowest.max(began.elapsed());
                                     reply
                                 };
@@ -356,7 +357,7 @@ pub fn read_latencies(client: &Client, key: &str, finished: &AtomicBool) -> Vec<
     let mut times = Vec::new();
     while !finished.load(Ordering::SeqCst) {
         let began = Instant::now();
-        let reply = client.command(&[b"GET", key.as_bytes()]);
+        let reply = client.command(&[b"GET", key.as_bytes()]).whole();
         times.push(began.elapsed());
         assert_eq!(
             code(reply.view()),
@@ -375,7 +376,7 @@ pub fn paced_reads(what: &str, client: &Client, key: &str, finished: &AtomicBool
     while !finished.load(Ordering::SeqCst) {
         std::thread::sleep(PACE);
         let began = Stopwatch::start();
-        let reply = client.command(&[b"GET", key.as_bytes()]);
+        let reply = client.command(&[b"GET", key.as_bytes()]).whole();
         times.push(began.elapsed());
         let view = reply.view();
         assert_eq!(code(view), Code::Ok, "{what}: {key}: {}", show(view));

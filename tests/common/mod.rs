@@ -61,7 +61,7 @@ pub fn client(url: &str) -> Client {
 pub fn send(client: &Client, words: &str) -> Reply {
     let words = support::words::split(words).unwrap();
     let args: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-    *client.command(&args)
+    *client.command(&args).whole()
 }
 
 /// Sends a command and returns the reply as text: see [`show`].

@@ -57,7 +57,7 @@ fn first_write(client: &Client, key: &str, since: &OnceLock<Instant>, most: Dura
     let end = Instant::now() + 2 * WAIT_LIMIT;
     loop {
         let began = Instant::now();
-        let (reply, time) = timed(|| client.command(&[b"SET", key.as_bytes(), b"v"]));
+        let (reply, time) = timed(|| client.command(&[b"SET", key.as_bytes(), b"v"]).whole());
         let view = reply.view();
         assert!(time <= most, "{time:?}: {}", show(view));
         match code(view) {
@@ -218,7 +218,12 @@ fn primary_loss_does_not_slow_other_shards() {
     let client = Arc::new(client(&cluster.url()));
     let (unhealthy, healthy) = (key_of(0, 3, 1), key_of(1, 3, 2));
     assert_eq!(
-        code(client.command(&[b"SET", healthy.as_bytes(), b"v"]).view()),
+        code(
+            client
+                .command(&[b"SET", healthy.as_bytes(), b"v"])
+                .whole()
+                .view()
+        ),
         Code::Ok
     );
     let slot = slot_of(unhealthy.as_bytes());
@@ -268,7 +273,7 @@ fn returned_old_primary_is_read_as_replica_and_not_written() {
     let slot = slot_of(tag.as_bytes());
     let client = Arc::new(client(&cluster.url()));
     let readonly = client.readonly();
-    let get = |client: &Client| code(client.command(&[b"GET", tag.as_bytes()]).view());
+    let get = |client: &Client| code(client.command(&[b"GET", tag.as_bytes()]).whole().view());
     let old = cluster.primary_of(slot).unwrap();
     for _ in 0..20 {
         assert_eq!(get(&readonly), Code::Ok);
@@ -277,7 +282,12 @@ fn returned_old_primary_is_read_as_replica_and_not_written() {
     wait_promotion(cluster, slot, old);
     // The client now knows the new primary.
     assert_eq!(
-        code(client.command(&[b"SET", tag.as_bytes(), b"v"]).view()),
+        code(
+            client
+                .command(&[b"SET", tag.as_bytes(), b"v"])
+                .whole()
+                .view()
+        ),
         Code::Ok
     );
     let finished = AtomicBool::new(false);

@@ -467,7 +467,12 @@ fn killed_connections_fail_no_read_and_run_no_write_twice() {
     let value = vec![b'v'; 20 * 1024 * 1024];
     let big = format!("{{{key}}}big");
     assert_eq!(
-        code(client.command(&[b"SET", big.as_bytes(), &value]).view()),
+        code(
+            client
+                .command(&[b"SET", big.as_bytes(), &value])
+                .whole()
+                .view()
+        ),
         Code::Ok
     );
     let mut admin = admin(cluster, &key);
@@ -505,7 +510,7 @@ fn killed_connections_fail_no_read_and_run_no_write_twice() {
         });
         scope.spawn(|| {
             while !finished.load(Ordering::SeqCst) {
-                let reply = client.command(&[b"GET", big.as_bytes()]);
+                let reply = client.command(&[b"GET", big.as_bytes()]).whole();
                 let text = reply.view().text().unwrap_or_default();
                 assert_eq!(code(reply.view()), Code::Ok, "{}", show(reply.view()));
                 assert!(text == value, "an incomplete reply of {} bytes", text.len());

@@ -69,7 +69,7 @@ fn list_of_nulls_and_integers_needs_four_times_its_bytes() {
         let url = fake.url() + "?timeout_ms=60000&attempt_timeout_ms=60000&max_memory_bytes=";
         // The limit includes the memory that is allocated for the next bytes.
         let enough = client(&format!("{url}{}", 4 * bytes));
-        let reply = enough.command(&[b"GET", b"k"]);
+        let reply = enough.command(&[b"GET", b"k"]).whole();
         assert_eq!(reply.view().len(), COUNT, "{unit:?}");
         let too_few = client(&format!("{url}{bytes}"));
         let error = run(&too_few, "GET k");

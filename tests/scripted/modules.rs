@@ -355,9 +355,9 @@ fn trusted_module_read_runs_on_readonly_handle() {
         let args = support::words::split(words).unwrap();
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let replies = [
-            trusting.command(&args),
+            trusting.command(&args).whole(),
             trusting.command_to("slot:0", &args),
-            trusting.pin(b"k").command(&args),
+            trusting.pin(b"k").command(&args).whole(),
         ];
         let name = if words.starts_with("CONFIG") {
             "CONFIG NOSUCH"

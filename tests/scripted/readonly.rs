@@ -155,12 +155,15 @@ fn readonly_client_sends_only_known_reads() {
     };
     for command in &commands {
         let args: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
-        refused(&readonly.command(&args), command);
-        refused(&readonly.command_resp(&support::encode(&args)), command);
+        refused(&readonly.command(&args).whole(), command);
+        refused(
+            &readonly.command_resp(&support::encode(&args)).whole(),
+            command,
+        );
         for place in ["slot:0", "key:k", "random", "all", "primaries", "replicas"] {
             refused(&readonly.command_to(place, &args), command);
         }
-        refused(&readonly.pin(b"k").command(&args), command);
+        refused(&readonly.pin(b"k").command(&args).whole(), command);
         // A pipeline that contains one of them is rejected as a whole.
         let mut pipeline = Pipeline::new(readonly.clone());
         pipeline.command(&[b"GET", b"k"]);

@@ -55,7 +55,7 @@ fn create_client(simulation: &Arc<Simulation>) -> Client {
         let config = Config::from_url(&format!("redis://{}", node_address(0))).unwrap();
         let client = Client::create_with(config);
         assert!(client.error().is_none(), "{:?}", client.error());
-        let reply = client.command(&[b"DBSIZE"]);
+        let reply = client.command(&[b"DBSIZE"]).whole();
         assert_eq!(reply.view().kind(), Kind::Integer);
         *created.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
     })]);
@@ -94,7 +94,7 @@ fn rolling_restart_of_thousand_nodes_is_bounded() {
             while thread.simulation.lock().now < end {
                 thread.sleep(rng.below(THINK_TIME));
                 let key = format!("key:{}", rng.below(100_000));
-                let reply = client.command(&[b"GET", key.as_bytes()]);
+                let reply = client.command(&[b"GET", key.as_bytes()]).whole();
                 if reply.view().kind() == Kind::Error {
                     let text = reply.view().str().unwrap_or_default();
                     errors.lock().unwrap().push(text.to_string());

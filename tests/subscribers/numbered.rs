@@ -44,7 +44,7 @@ fn publish(client: &Client, command: &str, plan: &Plan, ends: &AtomicBool) {
             let args = [command.as_bytes(), channel.as_bytes(), text.as_bytes()];
             let accept = || match command {
                 "PUBLISH" => client.command_to(&node, &args),
-                _ => client.command(&args),
+                _ => client.command(&args).whole(),
             };
             while !ends.load(Ordering::SeqCst) && accept().view().kind() == Kind::Error {}
         }

@@ -45,7 +45,7 @@ use crate::config::ReadFrom;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::{Call, PthreadCancelDisabled};
-use crate::resp::{Kind, NodeValue, Reply, flag};
+use crate::resp::{CommandReply, Kind, NodeValue, Reply, flag};
 use crate::sim_hooks::{rng, sim_panic_point};
 use crate::topology::{Node, Topology};
 use batch_assignment::BatchTable;
@@ -262,7 +262,9 @@ impl<'c> Execution<'c> {
                 let peer = destination.peer;
                 // The choice of the node may have taken time, and the call may have been cancelled meanwhile.
                 let ready = if call.in_fiber { call.check() } else { Ok(()) };
-                ready.and_then(|()| peer.call(destination.kind, &command.body(), attempt))
+                let reply =
+                    ready.and_then(|()| peer.call(destination.kind, &command.body(), attempt));
+                reply.map(CommandReply::whole)
             }
             Some(_) => state.call_timed(command, &destination, &call),
         };

@@ -11,7 +11,7 @@ use crate::config::ReadFrom;
 use crate::deadline::now;
 use crate::error::Result;
 use crate::net::Call;
-use crate::resp::Reply;
+use crate::resp::{CommandReply, Reply};
 use std::sync::atomic::Ordering;
 
 impl ExecState<'_> {
@@ -31,6 +31,7 @@ impl ExecState<'_> {
         let connects_before = connects.load(Ordering::Relaxed);
         let attempt = call.attempt_at(began);
         let result = (destination.peer).call(destination.kind, &command.body(), attempt);
+        let result = result.map(CommandReply::whole);
         // Connecting takes several round trips, so such a call is not measured.
         if self.policy.read_from == ReadFrom::Nearest
             && destination.any_replica_ok

@@ -381,7 +381,7 @@ impl Queue {
 /// Executes a command that is executed by itself.
 fn execute(client: &Client, entry: &EntryRef) -> Box<Reply> {
     let Some(OtherWork::Selected(selector)) = entry.other() else {
-        return client.command_resp(entry.bytes());
+        return client.command_resp(entry.bytes()).whole();
     };
     let mut args = Vec::new();
     match parse_command(entry.bytes(), 0, &mut args) {

@@ -12,8 +12,8 @@ use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, Recv};
 use crate::net::wait::{Attempt, Call, TICK_MS};
 use crate::resp::{
-    CommandBody, CommandBuffer, Decoder, INLINE_TEXT, Kind, Limits, Message, MessageType, Origin,
-    Reply, ReplyPool, SMALL_TEXT, Value, ValueList, chunk_tag,
+    CommandBody, CommandBuffer, CommandReply, Decoder, INLINE_TEXT, Kind, Limits, Message,
+    MessageType, Origin, Reply, ReplyPool, ReplySlab, SMALL_TEXT, Value, ValueList, chunk_tag,
 };
 use crate::sim_hooks::sim_panic_point;
 use std::io;
@@ -47,6 +47,8 @@ pub struct Connection {
     decoder: Decoder,
     /// The values of an incomplete reply. They belong to the connection, because another thread may read the rest.
     values: ValueList,
+    /// The last small reply, whose memory is used again if nobody holds it.
+    small: Option<Arc<ReplySlab<1>>>,
     /// The number of values that the memory lease covers.
     leased_values: usize,
     /// Whether push frames may arrive between replies: RESP3 was negotiated.
@@ -74,6 +76,7 @@ impl Connection {
             input: RecvBuffer::new(memory),
             decoder: Decoder::new(limits),
             values: ValueList::default(),
+            small: None,
             leased_values: 0,
             pushes: false,
             is_single_use: false,
@@ -302,10 +305,25 @@ impl Connection {
 
     /// Waits for the next reply.
     pub fn reply(&mut self, attempt: Attempt<'_>) -> Result<Box<Reply>> {
+        self.wait_for(attempt, Connection::take)
+    }
+
+    /// The same, with the memory of the last small reply if this one is small.
+    #[inline(always)]
+    pub fn command_reply(&mut self, attempt: Attempt<'_>) -> Result<CommandReply> {
+        self.wait_for(attempt, |connection| connection.take_command_reply())
+    }
+
+    #[inline(always)]
+    fn wait_for<R>(
+        &mut self,
+        attempt: Attempt<'_>,
+        take: impl Fn(&mut Connection) -> Result<Option<R>>,
+    ) -> Result<R> {
         let mut attempt = attempt;
         let mut rounds = 0;
         loop {
-            if let Some(reply) = self.take()? {
+            if let Some(reply) = take(self)? {
                 return Ok(reply);
             }
             // The attempt timeout starts again while a long reply keeps arriving. The deadline of the call bounds a
@@ -356,6 +374,58 @@ impl Connection {
     #[inline(always)]
     fn take(&mut self) -> Result<Option<Box<Reply>>> {
         self.take_with(Connection::detach)
+    }
+
+    /// The same, with the memory of the last small reply if it is small.
+    #[inline(always)]
+    fn take_command_reply(&mut self) -> Result<Option<CommandReply>> {
+        if self.input.is_empty() {
+            return Ok(None);
+        }
+        let mut slab = self.unused_slab();
+        let Some((len, text)) = self.take_short_text() else {
+            return self.take_other_reply(slab);
+        };
+        let value = Value::new(Kind::String, len as u32, 0);
+        let reply = small_reply(&mut slab, value, text);
+        self.small = Some(slab);
+        Ok(Some(reply))
+    }
+
+    /// The same for a reply that is no short string.
+    #[inline(never)]
+    fn take_other_reply(&mut self, mut slab: Arc<ReplySlab<1>>) -> Result<Option<CommandReply>> {
+        let start = self.input.start;
+        let input = &mut self.input;
+        if let Some((value, end)) = self
+            .decoder
+            .decode_short(&mut input.bytes, start, bias(start))
+        {
+            input.start = end;
+            let reply = match value.in_chunk() {
+                true => self.detach(value, start, end).into(),
+                // An OK or a nil.
+                false => small_reply(&mut slab, value, &[]),
+            };
+            self.small = Some(slab);
+            return Ok(Some(reply));
+        }
+        let taken = match self.take_single()? {
+            None => None,
+            Some(TakenReply::Whole(reply)) => Some(CommandReply::Whole(reply)),
+            Some(TakenReply::Small(value, text)) => Some(small_reply(&mut slab, value, text)),
+        };
+        self.small = Some(slab);
+        Ok(taken)
+    }
+
+    /// A slab that nobody else holds.
+    #[inline(always)]
+    fn unused_slab(&mut self) -> Arc<ReplySlab<1>> {
+        match self.small.take() {
+            Some(slab) if Arc::strong_count(&slab) == 1 => slab,
+            _ => ReplySlab::new(self.origin.clone()),
+        }
     }
 
     /// The same, without memory of its own if it is small.
@@ -437,10 +507,9 @@ impl Connection {
     ) -> Result<Option<R>> {
         while !self.input.is_empty() {
             let start = self.input.start;
-            let bias = 0u64.wrapping_sub(start as u64);
             let decoded = self
                 .decoder
-                .decode(&mut self.input.bytes, start, bias, &mut self.values)
+                .decode(&mut self.input.bytes, start, bias(start), &mut self.values)
                 .map_err(|e| decode_error(&self.origin, self.written, e))?;
             let Some((value, end)) = decoded else {
                 self.lease_values()?;
@@ -592,10 +661,9 @@ impl Connection {
     fn drop_pushes(&mut self) -> bool {
         while self.pushes && self.input.bytes.get(self.input.start) == Some(&b'>') {
             let (bytes, start) = (&mut self.input.bytes, self.input.start);
-            let bias = 0u64.wrapping_sub(start as u64);
             let decoded = self
                 .decoder
-                .decode_general(bytes, start, bias, &mut self.values);
+                .decode_general(bytes, start, bias(start), &mut self.values);
             let Ok(Some((_, end))) = decoded else {
                 return false;
             };
@@ -654,6 +722,21 @@ impl Connection {
         };
         error.at(node).sent(self.written > 0)
     }
+}
+
+/// What makes positions relative to this start of a reply.
+#[inline(always)]
+fn bias(start: usize) -> u64 {
+    0u64.wrapping_sub(start as u64)
+}
+
+/// A value that needs no arena as a reply, in a slab that nobody else holds.
+#[inline(always)]
+fn small_reply(slab: &mut Arc<ReplySlab<1>>, value: Value, text: &[u8]) -> CommandReply {
+    if let Some(slab) = slab.reuse() {
+        slab.push(value, text);
+    }
+    CommandReply::Small(slab.clone())
 }
 
 /// The error of the decoder, with the node's name.

@@ -7,7 +7,7 @@ use super::leader::LeaderGuard;
 use crate::error::{Code, Error, Result};
 use crate::net::conn::Connection;
 use crate::net::wait::Attempt;
-use crate::resp::{CommandBody, Kind, Reply};
+use crate::resp::{CommandBody, CommandReply};
 use crate::sim_hooks::sim_yield_point;
 use crate::sync::lock;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ enum AcquireDecision {
 impl Pool {
     /// Sends one command and returns its reply.
     #[inline(always)]
-    pub fn call(&self, body: &CommandBody<'_>, attempt: Attempt<'_>) -> Result<Box<Reply>> {
+    pub fn call(&self, body: &CommandBody<'_>, attempt: Attempt<'_>) -> Result<CommandReply> {
         if self.kind.is_blocking() || body.is_secret() {
             return self.call_exclusive(body, attempt);
         }
@@ -61,7 +61,7 @@ impl Pool {
         connection: Box<Connection>,
         body: &CommandBody<'_>,
         attempt: Attempt<'_>,
-    ) -> Result<Box<Reply>> {
+    ) -> Result<CommandReply> {
         let mut leader = LeaderGuard::new(self, Some(connection));
         match leader.reauthenticate(attempt)? {
             true => leader.run_single(Some(body), attempt),
@@ -73,22 +73,22 @@ impl Pool {
     }
 
     #[cold]
-    fn call_exclusive(&self, body: &CommandBody<'_>, attempt: Attempt<'_>) -> Result<Box<Reply>> {
+    fn call_exclusive(&self, body: &CommandBody<'_>, attempt: Attempt<'_>) -> Result<CommandReply> {
         let mut leader = LeaderGuard::new(self, Some(self.acquire(attempt)?));
         let Some(connection) = &mut leader.connection else {
             return Err(Error::new(Code::Internal, "no connection to use"));
         };
         connection.push(body);
-        let reply = connection.reply(attempt)?;
+        let reply = connection.command_reply(attempt)?;
         // A node that is demoted sends an error to blocked clients and then closes their connections.
-        if reply.root.value.kind != Kind::Error && connection.reset_for_reuse(attempt.call.began) {
+        if !reply.is_error() && connection.reset_for_reuse(attempt.call.began) {
             leader.release();
         }
         Ok(reply)
     }
 
     #[inline(never)]
-    fn join(&self, body: &CommandBody<'_>, attempt: Attempt<'_>) -> Result<Box<Reply>> {
+    fn join(&self, body: &CommandBody<'_>, attempt: Attempt<'_>) -> Result<CommandReply> {
         // A fiber can neither follow nor lead: the other members would wait for its loop.
         if attempt.call.in_fiber {
             return self.call_exclusive(body, attempt);
@@ -123,12 +123,14 @@ impl Pool {
                 }
                 AcquireDecision::Lead(connection, batch, member) => {
                     let _entry = EntryGuard::new(self, &batch, member);
-                    return self.lead(&batch, member, Some(connection), attempt);
+                    let reply = self.lead(&batch, member, Some(connection), attempt);
+                    return reply.map(CommandReply::Whole);
                 }
                 AcquireDecision::Follow(batch, member, wake_epoch) => {
                     sim_yield_point!(Joined);
                     let entry = EntryGuard::new(self, &batch, member);
-                    return Follower::new(entry, attempt, wake_epoch).run();
+                    let reply = Follower::new(entry, attempt, wake_epoch).run();
+                    return reply.map(CommandReply::Whole);
                 }
             }
         }

@@ -9,7 +9,7 @@ use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::conn::Connection;
 use crate::net::wait::{Attempt, Call};
-use crate::resp::{CommandBody, Reply};
+use crate::resp::{CommandBody, CommandReply, Reply};
 use crate::sim_hooks::sim_yield_point;
 use crate::sync::{MutexGuard, lock, notify_one};
 use std::sync::Arc;
@@ -89,14 +89,14 @@ impl<'a> LeaderGuard<'a> {
         mut self,
         body: Option<&CommandBody<'_>>,
         attempt: Attempt<'_>,
-    ) -> Result<Box<Reply>> {
+    ) -> Result<CommandReply> {
         let Some(connection) = &mut self.connection else {
             return Err(Error::new(Code::Internal, "no connection to use"));
         };
         if let Some(body) = body {
             connection.push(body);
         }
-        let reply = connection.reply(attempt)?;
+        let reply = connection.command_reply(attempt)?;
         if connection.reset_for_reuse(attempt.call.began) {
             self.release();
             // Nothing is held any more. This saves the checks of the destructor.

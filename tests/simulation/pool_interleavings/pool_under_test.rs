@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::deadline::now;
 use crate::error::Result;
 use crate::net::{Call, CancelFlag, ConnectionKind, Peer, PeerContext, TryAcquire, Wakers};
-use crate::resp::{CommandBody, Reply};
+use crate::resp::{CommandBody, CommandReply, Reply};
 use crate::simulation::simulator::node_address;
 
 const KIND: ConnectionKind = ConnectionKind::primary(0);
@@ -56,7 +56,10 @@ impl PoolUnderTest {
         let args = [b"INCRBY".as_slice(), KEY.as_bytes(), token.as_bytes()];
         let (body, attempt) = (CommandBody::Args(&args), call.attempt_at(call.began));
         if !caller.acquires_connection {
-            return self.peer.call(KIND, &body, attempt);
+            return self
+                .peer
+                .call(KIND, &body, attempt)
+                .map(CommandReply::whole);
         }
         let mut connection = self.peer.acquire(KIND, attempt)?;
         connection.push(&body);

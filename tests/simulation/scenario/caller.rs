@@ -5,7 +5,7 @@ use super::history::{WriteOutcome, WriteRecord};
 use super::run::{RunContext, lock};
 use crate::cluster::Client;
 use crate::error::Code;
-use crate::resp::{Kind, Reply, Value, View, flag};
+use crate::resp::{CommandReply, Kind, Reply, Value, View, flag};
 use crate::sim_hooks::Layer;
 use crate::simulation::simulator::{MS, SeededRng, SimThread, US};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,27 +33,27 @@ impl Caller<'_> {
     }
 
     /// Makes a call of this handle. Returns when it began, and its reply unless it panicked.
-    pub(super) fn call(
+    pub(super) fn call<R: Into<CommandReply>>(
         &self,
         name: &str,
         handle: &Client,
-        f: impl FnOnce() -> Box<Reply>,
+        f: impl FnOnce() -> R,
     ) -> (u64, Option<Box<Reply>>) {
         self.blocking_call(name, handle, 0, f)
     }
 
     /// The same for a command that may block for `blocking_time` at the server.
-    pub(super) fn blocking_call(
+    pub(super) fn blocking_call<R: Into<CommandReply>>(
         &self,
         name: &str,
         handle: &Client,
         blocking_time: u64,
-        f: impl FnOnce() -> Box<Reply>,
+        f: impl FnOnce() -> R,
     ) -> (u64, Option<Box<Reply>>) {
         let began = self.now();
         let reply = catch_unwind(AssertUnwindSafe(|| {
             crate::sim_hooks::panic_point(Layer::Ffi);
-            f()
+            f().into().whole()
         }));
         let ended = self.now();
         self.thread.simulation.lock().log(|| {
