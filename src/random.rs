@@ -31,6 +31,16 @@ pub fn rng() -> ThreadRng {
     ThreadRng
 }
 
+/// A number that depends on all bits of both: for many choices from one random number, or where the time is random
+/// enough.
+#[inline]
+pub fn mixed(seed: u64, salt: u64) -> u64 {
+    (seed ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        .wrapping_mul(0xd6e8_feb8_6659_fd93)
+        .rotate_left(32)
+        .wrapping_mul(0xd6e8_feb8_6659_fd93)
+}
+
 /// Seeds all generators again. A forked child must do so: it would draw the same numbers as its parent and its siblings.
 pub fn reseed() {
     SEEDING.fetch_add(1, Ordering::Relaxed);

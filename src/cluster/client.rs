@@ -6,15 +6,17 @@ use super::explain::explain;
 use super::introspect;
 use super::module_commands;
 use super::pinned_connection::PinnedConnection;
-use crate::cluster::execute::{ExecPolicy, RoutedCommand, Target};
+use crate::cluster::execute::ExecPolicy;
 use crate::cluster::reads::ReadConsistency;
 use crate::cluster::state::{Core, ProcessState, VIEWS_PER_REFRESH, count};
 use crate::config::{Config, Credentials, ReadFrom};
 use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::{Call, CancelFlag, Connection, ConnectionKind, Peer};
-use crate::resp::{CommandBody, CommandReply, EncodedPrefix, Reply, Value, flag, parse_command};
-use crate::route::{Access, Classified, Row, allows_early_send, classify, has_valid_count};
+use crate::resp::{
+    CommandArgs, CommandBody, CommandReply, EncodedPrefix, Reply, Value, parse_command,
+};
+use crate::route::{Access, Classified, Row, classify, has_valid_count};
 use crate::sim_hooks::sim_panic_point;
 use crate::topology::{KeySpace, key_slot};
 use std::sync::Arc;
@@ -24,9 +26,9 @@ pub struct Client {
     /// `None` if the client can never connect: an option is invalid.
     pub(super) core: Option<Arc<Core>>,
     pub(super) config: Arc<Config>,
-    policy: ExecPolicy,
+    pub(super) policy: ExecPolicy,
     /// `Some` if the handle reads from replicas.
-    consistency: Option<ReadConsistency>,
+    pub(super) consistency: Option<ReadConsistency>,
     cancel_flag: CancelFlag,
     /// Why the client could not be created, or did not connect then.
     error: Option<Error>,
@@ -245,7 +247,7 @@ impl Client {
     }
 
     #[inline]
-    fn call_since<'a>(
+    pub(super) fn call_since<'a>(
         &'a self,
         began: Time,
         process: &'a ProcessState,
@@ -273,7 +275,7 @@ impl Client {
     }
 
     #[inline]
-    fn context_of<'a>(
+    pub(super) fn context_of<'a>(
         &'a self,
         core: &'a Core,
         process: &'a ProcessState,
@@ -331,13 +333,13 @@ impl Client {
     /// Executes any command that is encoded already.
     pub fn command_resp(&self, bytes: &[u8]) -> CommandReply {
         self.counted_reply(|core| {
-            let mut args = Vec::new();
+            let mut args = CommandArgs::default();
             if parse_command(bytes, 0, &mut args)? != bytes.len() {
                 return Err(Error::invalid(
                     "the RESP buffer holds more than one command: use a pipeline",
                 ));
             }
-            self.run(core, &args, CommandBody::Encoded(bytes))
+            self.run(core, args.as_slice(), CommandBody::Encoded(bytes))
         })
     }
 
@@ -367,61 +369,9 @@ impl Client {
         })
     }
 
-    /// Executes a command with one key, to any node of its shard, for a thread.
-    #[inline(never)]
-    fn run_plain(
-        &self,
-        core: &Core,
-        (row, access): (&'static Row, Access),
-        key: &[u8],
-        body: &CommandBody<'_>,
-    ) -> Result<CommandReply> {
-        let process = core.process();
-        let topology = process.topology.load();
-        let (slot, read) = (topology.key_space().slot(key), access == Access::Read);
-        let call = self.call_since(now(), process, 0);
-        let call = call.early(allows_early_send(row));
-        let call = call.of_command(row.name).repeatable(read);
-        let routed = || RoutedCommand::new(*body, row.name, Target::Slot(slot), read);
-        if read && self.policy.read_from != ReadFrom::Primary {
-            drop(topology);
-            let context = self.context_of(core, process, call);
-            return Ok(run_connected(context, routed())?.into());
-        }
-        // The first attempt mostly succeeds and is made here; an execution does the rest.
-        let primary = topology.shard(slot).and_then(|s| s.primary.as_ref());
-        let attempt = call.attempt_at(call.began);
-        let kind = ConnectionKind::primary(self.policy.kind.database());
-        let call_at = |p| Peer::call_if_healthy(p, kind, body, attempt);
-        let Some((primary, outcome)) = primary.and_then(|p| Some((p, call_at(&p.peer)?))) else {
-            let context = self.context_of(core, process, call);
-            return Ok(run_connected(context, routed())?.into());
-        };
-        match outcome {
-            Ok(mut reply) if !reply.is_error() => {
-                if let CommandReply::Whole(reply) = &mut reply {
-                    reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
-                }
-                if !read && core.session.is_on() {
-                    self.record_session(core, slot, access);
-                }
-                if process.is_refresh_wanted(call.began) {
-                    core.refresh_if_due(process, &call);
-                }
-                Ok(reply)
-            }
-            outcome => {
-                let execution = self.context_of(core, process, call).execution();
-                let outcome = outcome.map(CommandReply::whole);
-                let reply = execution.resume_after_first(routed(), outcome, primary);
-                Ok(reply.into())
-            }
-        }
-    }
-
     /// Records what the primary of a slot has answered or executed.
     #[cold]
-    fn record_session(&self, core: &Core, slot: u16, access: Access) {
+    pub(super) fn record_session(&self, core: &Core, slot: u16, access: Access) {
         let slot = self.key_space().of_hash_slot(slot);
         let session = &core.session;
         if access == Access::Write {
@@ -601,12 +551,6 @@ impl Client {
     pub(super) fn is_pinned(&self) -> bool {
         self.pin.is_some()
     }
-}
-
-/// Executes one command, after connecting if the client is not connected yet.
-fn run_connected(mut context: ExecContext<'_>, command: RoutedCommand<'_>) -> Result<Box<Reply>> {
-    context.connect()?;
-    Ok(context.run_one(command))
 }
 
 #[cold]

@@ -15,6 +15,7 @@ mod pinned_state;
 mod pipeline;
 mod pipeline_deferred;
 mod pipeline_waits;
+mod plain_call;
 mod queue;
 mod reads;
 mod scan;

@@ -5,7 +5,7 @@ use super::context::{ExecContext, is_permitted, refused_write};
 use super::fan_out::targets;
 use super::module_commands;
 use super::node_selector::not_selected;
-use crate::cluster::execute::{RoutedCommand, Target};
+use crate::cluster::execute::{PlainCommands, RoutedCommand, Target};
 use crate::cluster::state::{Core, count};
 use crate::error::{Code, Error, Result};
 use crate::resp::{
@@ -359,13 +359,17 @@ impl Pipeline {
         if !self.is_simple {
             self.route_waits();
         }
-        let topology = context.process.load_whole_topology();
-        let mut commands = Vec::new();
-        let fan_outs = self.routed_commands(&topology, &mut commands);
-        let mut reply = context.run_many(&mut commands);
-        if !self.is_simple {
-            self.merge_answers(&mut reply, fan_outs);
-        }
+        let mut reply = match self.is_simple {
+            true => context.execution().run_plain(self),
+            false => {
+                let topology = context.process.load_whole_topology();
+                let mut commands = Vec::new();
+                let fan_outs = self.routed_commands(&topology, &mut commands);
+                let mut reply = context.run_many(&mut commands);
+                self.merge_answers(&mut reply, fan_outs);
+                reply
+            }
+        };
         self.finish(&mut reply, core);
         Ok(reply)
     }
@@ -405,10 +409,6 @@ impl Pipeline {
         commands: &mut Vec<RoutedCommand<'a>>,
     ) -> Vec<FanOutCount> {
         let mut fan_outs = Vec::new();
-        if self.is_simple {
-            commands.extend(self.queued.iter().map(|command| self.single(command)));
-            return fan_outs;
-        }
         for command in &self.queued {
             let body = &self.bytes[command.begin..command.end];
             match command.route {
@@ -620,6 +620,45 @@ impl Pipeline {
                 && !command.state_effect().begins.is_empty()
         };
         is_refused && command.with_classified(&self.bytes, begins_state) == Some(true)
+    }
+}
+
+impl PlainCommands for Pipeline {
+    fn len(&self) -> usize {
+        self.queued.len()
+    }
+
+    #[inline]
+    fn slot(&self, number: usize) -> Option<u16> {
+        match self.queued[number].route {
+            QueuedRoute::Slot(slot) => Some(slot),
+            _ => None,
+        }
+    }
+
+    fn is_read_only(&self) -> bool {
+        let mut commands = self.queued.iter();
+        commands.all(|command| command.access == Access::Read)
+    }
+
+    fn encoded_len(&self, number: usize) -> usize {
+        let QueuedCommand { begin, end, .. } = self.queued[number];
+        end - begin
+    }
+
+    fn encode(&self, numbers: &[u32], out: &mut CommandBuffer) {
+        let commands = numbers.iter().map(|number| &self.queued[*number as usize]);
+        if !self.bytes.has_secret() {
+            let whole: &[u8] = &self.bytes;
+            return commands.for_each(|command| out.push_part(whole, command.begin..command.end));
+        }
+        for command in commands {
+            out.push(&command.body(&self.bytes[command.begin..command.end]));
+        }
+    }
+
+    fn routed(&self, number: usize) -> RoutedCommand<'_> {
+        self.single(&self.queued[number])
     }
 }
 

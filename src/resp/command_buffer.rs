@@ -1,11 +1,14 @@
 //! A buffer of encoded commands. Memory that has held a password is overwritten before it is freed.
 
 use super::encode::{CommandBody, encode_command, encode_with_prefix};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use zeroize::Zeroize;
 
 /// The encoder writes up to so many bytes behind a command before it truncates the buffer.
-const OVERSHOOT: usize = 48;
+const OVERSHOOT: usize = SHORT;
+
+/// A command of at most so many bytes is copied with as many: a copy of constant size takes a few instructions.
+const SHORT: usize = 64;
 
 /// Encoded commands.
 #[derive(Default)]
@@ -69,6 +72,29 @@ impl CommandBuffer {
         }
     }
 
+    /// Whether one of the commands contains a password.
+    pub fn has_secret(&self) -> bool {
+        self.has_secret
+    }
+
+    /// Appends a part of another buffer, none of them secret.
+    #[inline(always)]
+    pub fn push_part(&mut self, whole: &[u8], part: Range<usize>) {
+        let len = part.len();
+        match whole
+            .get(part.start..)
+            .and_then(|rest| rest.first_chunk::<SHORT>())
+        {
+            Some(chunk) if len <= SHORT => {
+                let bytes = self.appendable(|| SHORT);
+                let end = bytes.len() + len;
+                bytes.extend_from_slice(chunk);
+                bytes.truncate(end);
+            }
+            _ => self.appendable(|| len).extend_from_slice(&whole[part]),
+        }
+    }
+
     /// Moves encoded commands, none of them secret, to the end. If there are none yet, the buffers are swapped.
     pub fn append(&mut self, encoded: &mut Vec<u8>) {
         if self.bytes.is_empty() {
@@ -80,7 +106,7 @@ impl CommandBuffer {
     }
 
     /// Removes a part.
-    pub fn remove(&mut self, part: std::ops::Range<usize>) {
+    pub fn remove(&mut self, part: Range<usize>) {
         self.bytes.drain(part);
     }
 
@@ -161,6 +187,27 @@ mod tests {
         buffer.has_secret = true;
         buffer.clear(0);
         assert_eq!(buffer.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn parts_are_copied_as_they_are() {
+        let whole: Vec<u8> = (0..200).map(|n| n as u8).collect();
+        for (begin, end) in [
+            (0, 0),
+            (0, 64),
+            (1, 66),
+            (100, 164),
+            (136, 200),
+            (150, 200),
+            (0, 200),
+        ] {
+            let mut buffer = CommandBuffer::default();
+            buffer.push_part(b"x", 0..1);
+            buffer.push_part(&whole, begin..end);
+            buffer.push_part(&whole, 3..5);
+            let expected = [b"x", &whole[begin..end], &[3, 4]].concat();
+            assert_eq!(&*buffer, &*expected, "{begin}..{end}");
+        }
     }
 
     #[test]

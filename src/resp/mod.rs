@@ -24,7 +24,7 @@ pub use double::parse_double;
 pub use encode::{CommandBody, EncodedPrefix, encode_command, encode_with_prefix};
 pub use message::{Message, MessageType};
 pub use origin::{OK_TEXT, Origin};
-pub use parse_command::parse_command;
+pub use parse_command::{CommandArgs, parse_command};
 pub use reply::{INLINE_TEXT, Reply};
 pub use reply_pool::ReplyPool;
 pub use reply_slab::{ReplySlab, SLAB_LEN, SMALL_TEXT, SmallReply};

@@ -2,11 +2,75 @@
 
 use crate::error::{Error, Result};
 
+/// The arguments of a command.
+pub trait ArgList<'a> {
+    fn clear(&mut self);
+    fn push(&mut self, arg: &'a [u8]);
+}
+
+impl<'a> ArgList<'a> for Vec<&'a [u8]> {
+    fn clear(&mut self) {
+        self.clear();
+    }
+
+    fn push(&mut self, arg: &'a [u8]) {
+        self.push(arg);
+    }
+}
+
+/// The arguments of one command, of which most have few: those need no memory of their own.
+#[derive(Default)]
+pub struct CommandArgs<'a> {
+    few: [&'a [u8]; CommandArgs::FEW],
+    len: usize,
+    /// All arguments, if there are more.
+    many: Vec<&'a [u8]>,
+}
+
+impl CommandArgs<'_> {
+    const FEW: usize = 8;
+}
+
+impl<'a> CommandArgs<'a> {
+    #[inline]
+    pub fn as_slice(&self) -> &[&'a [u8]] {
+        match self.few.get(..self.len) {
+            Some(few) => few,
+            None => &self.many,
+        }
+    }
+
+    #[cold]
+    fn push_beyond_few(&mut self, arg: &'a [u8]) {
+        if self.many.is_empty() {
+            self.many.extend_from_slice(&self.few);
+        }
+        self.many.push(arg);
+    }
+}
+
+impl<'a> ArgList<'a> for CommandArgs<'a> {
+    fn clear(&mut self) {
+        self.len = 0;
+        self.many.clear();
+    }
+
+    #[inline]
+    fn push(&mut self, arg: &'a [u8]) {
+        match self.few.get_mut(self.len) {
+            Some(entry) => *entry = arg,
+            None => self.push_beyond_few(arg),
+        }
+        self.len += 1;
+    }
+}
+
 /// Parses the command at index `at` of `bytes` into `args`, and returns the index after it.
 ///
 /// Strict, because the bytes are sent to a server unchanged: the command must be an array of at least
 /// one bulk string, and every length must be correct.
-pub fn parse_command<'a>(bytes: &'a [u8], at: usize, args: &mut Vec<&'a [u8]>) -> Result<usize> {
+#[inline]
+pub fn parse_command<'a>(bytes: &'a [u8], at: usize, args: &mut impl ArgList<'a>) -> Result<usize> {
     args.clear();
     let (count, mut at) = parse_length(bytes, at, b'*')?;
     if count == 0 {
@@ -40,13 +104,23 @@ pub fn parse_command<'a>(bytes: &'a [u8], at: usize, args: &mut Vec<&'a [u8]>) -
 }
 
 /// Parses "<sign><digits>\r\n". Returns the number and the index after it.
+#[inline]
 fn parse_length(bytes: &[u8], at: usize, sign: u8) -> Result<(usize, usize)> {
-    // Most have one digit.
-    if let Some([first, digit @ b'0'..=b'9', b'\r', b'\n']) = bytes.get(at..at + 4)
-        && *first == sign
-    {
-        return Ok((usize::from(digit - b'0'), at + 4));
+    // Most have one digit or two.
+    let digit = |byte: u8| usize::from(byte - b'0');
+    match bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        Some([first, a @ b'0'..=b'9', b'\r', b'\n', _]) if *first == sign => {
+            Ok((digit(*a), at + 4))
+        }
+        Some([first, a @ b'0'..=b'9', b @ b'0'..=b'9', b'\r', b'\n']) if *first == sign => {
+            Ok((digit(*a) * 10 + digit(*b), at + 5))
+        }
+        _ => parse_any_length(bytes, at, sign),
     }
+}
+
+#[inline(never)]
+fn parse_any_length(bytes: &[u8], at: usize, sign: u8) -> Result<(usize, usize)> {
     let expected = |found: &str| {
         Error::invalid(format_args!(
             "expected {:?} and a length at byte {at} of the RESP buffer, found {found}",
@@ -75,6 +149,7 @@ fn parse_length(bytes: &[u8], at: usize, sign: u8) -> Result<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::encode::encode_command;
     use super::*;
 
     #[test]
@@ -85,6 +160,23 @@ mod tests {
         assert_eq!(args, [b"PING"]);
         assert_eq!(parse_command(bytes, next, &mut args).unwrap(), bytes.len());
         assert_eq!(args, [b"GET".as_slice(), b"\r\n"]);
+    }
+
+    #[test]
+    fn few_and_many_arguments_are_listed_in_order() {
+        let text = b"some text".as_slice();
+        let args = |count: usize| -> Vec<&[u8]> { (0..count).map(|n| &text[..n % 9]).collect() };
+        let counts = [1, 8, 9, 300, 7, 9];
+        let encoded = counts.map(|count| {
+            let mut bytes = Vec::new();
+            encode_command(&mut bytes, &args(count));
+            bytes
+        });
+        let mut parsed = CommandArgs::default();
+        for (count, bytes) in counts.into_iter().zip(&encoded) {
+            assert_eq!(parse_command(bytes, 0, &mut parsed).unwrap(), bytes.len());
+            assert_eq!(parsed.as_slice(), args(count));
+        }
     }
 
     #[test]

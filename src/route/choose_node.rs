@@ -106,6 +106,26 @@ pub fn choose_node<'a>(
     })
 }
 
+/// The node that [`choose_node`] chooses for reads from any node or from replicas, and whether it is the primary: if all
+/// nodes are fresh enough, and the first one that is looked at is healthy and idle. Otherwise `None`.
+#[inline]
+pub fn choose_first(shard: &Shard, read_from: ReadFrom, random: u64) -> Option<(&Arc<Node>, bool)> {
+    let primary = shard.primary.as_ref()?;
+    let replicas = shard.replicas.len() as u64;
+    let number = match (replicas, read_from) {
+        (0, _) => return None,
+        (_, ReadFrom::Any) => random % (replicas + 1),
+        (_, ReadFrom::Replica) => random % replicas + 1,
+        _ => return None,
+    };
+    let (node, is_primary) = match number {
+        0 => (primary, true),
+        n => (&shard.replicas[n as usize - 1], false),
+    };
+    let is_usable = node.peer.health.is_healthy() && node.peer.load.in_flight() == 0;
+    is_usable.then_some((node, is_primary))
+}
+
 /// The node if none is usable: the primary, then a fresh node that has not failed in this call, then any.
 fn last_resort<'a>(
     shard: &'a Shard,

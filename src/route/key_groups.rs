@@ -74,10 +74,20 @@ impl KeyGroups {
         self.ends.is_empty()
     }
 
-    /// The slot and the key of each group, in the order of the keys, if every group has one key.
-    pub fn single_keys(&self) -> Option<impl Iterator<Item = (u16, u32)>> {
-        let slots = self.ends.iter().map(|(slot, _)| *slot);
-        (self.ends.len() == self.keys.len()).then(|| slots.zip(self.keys.iter().copied()))
+    /// Whether every group has one key.
+    pub fn has_single_keys(&self) -> bool {
+        self.ends.len() == self.keys.len()
+    }
+
+    /// The key of a group, if every group has one.
+    #[inline]
+    pub fn single_key(&self, group: usize) -> u32 {
+        self.keys[group]
+    }
+
+    #[inline]
+    pub fn slot(&self, group: usize) -> u16 {
+        self.ends[group].0
     }
 
     /// Each group's slot and the indexes of its keys.

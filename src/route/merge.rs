@@ -214,7 +214,7 @@ fn merged_answer(value: Value) -> Option<NodeValue> {
 
 fn in_order(reply: &mut Reply, answers: &[NodeValue], groups: &KeyGroups) -> Option<NodeValue> {
     let first = reply.values.len();
-    if groups.single_keys().is_some() {
+    if groups.has_single_keys() {
         let mut merged = Vec::with_capacity(answers.len());
         let mut has_elements = false;
         for answer in answers {

@@ -22,7 +22,7 @@ mod scan;
 pub mod table;
 
 pub use access::{BlockingTimeout, access, allows_early_send, blocking_timeout};
-pub use choose_node::{Choice, SelectionCriteria, SkipReason, choose_node};
+pub use choose_node::{Choice, SelectionCriteria, SkipReason, choose_first, choose_node};
 pub use classify::{Classified, classify, marked};
 pub use command::{Access, Block, Flag, Flags, Request, Response, Row};
 pub use connection_state::{StateChange, StateEffect, StatePart, StateParts};

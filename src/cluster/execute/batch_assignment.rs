@@ -3,6 +3,8 @@
 //! Most commands join the batch of their shard's primary. The others follow the rules of their slot:
 //! the first command that a rule applies to chooses a node, and later ones join its batch.
 //!
+//! Reads of a handle that reads from replicas mostly join the batch of one of the [`PlainReaders`].
+//!
 //! | rule | applies to | reason |
 //! |---|---|---|
 //! | `ReplicaRead` | reads that a replica may answer | later reads must not be older than earlier ones |
@@ -16,6 +18,7 @@ use super::destination::{Destination, ReplicaChoice, unowned_slot};
 use super::exec_state::ExecState;
 use super::node_batch::NodeBatch;
 use super::node_selection::RouteRequest;
+use super::plain_readers::PlainReaders;
 use super::routed_command::{RoutedCommand, Target};
 use crate::config::ReadFrom;
 use crate::error::Result;
@@ -73,6 +76,7 @@ pub(super) struct BatchTable<'t> {
     is_plain: bool,
     /// An entry of `slots` follows [`SlotRule::SameNode`].
     has_same_node: bool,
+    readers: Option<PlainReaders>,
 }
 
 impl<'t> BatchTable<'t> {
@@ -96,6 +100,7 @@ impl<'t> BatchTable<'t> {
             at_primaries,
             is_plain: at_primaries,
             has_same_node: false,
+            readers: PlainReaders::new(state, topology),
         }
     }
 
@@ -119,6 +124,81 @@ impl<'t> BatchTable<'t> {
             return true;
         }
         false
+    }
+
+    /// Adds a read to the batch of a node that may serve it, if the choice of the node is simple.
+    #[inline]
+    pub(super) fn join_reader(
+        &mut self,
+        state: &ExecState<'_>,
+        number: usize,
+        command: &RoutedCommand<'_>,
+    ) -> bool {
+        if self.readers.is_none() {
+            return false;
+        }
+        let slot = match (&command.target, &command.retry_state) {
+            (Target::Slot(slot), None) if command.read && !state.is_written(*slot) => *slot,
+            _ => return false,
+        };
+        let batch = self.reader_of(state, slot);
+        if let Some(batch) = batch {
+            self.batches[batch].add(number as u32, is_special(command));
+        }
+        batch.is_some()
+    }
+
+    /// The batch to the node that serves a read of a slot, if its choice is simple.
+    #[inline]
+    fn reader_of(&mut self, state: &ExecState<'_>, slot: u16) -> Option<usize> {
+        let (shards, shard) = (&self.topology.shards, self.topology.owner(slot)?);
+        let node = self.readers.as_mut()?.choose(shards, shard, slot)?;
+        let joined = self.topology.shards.len() + self.topology.nodes.len() + node.index;
+        Some(match self.joined[joined] {
+            0 => self.batch_to(&Destination::of_node(node, true, state.policy.kind)),
+            batch => batch as usize - 1,
+        })
+    }
+
+    /// The batch to the primary of a slot, if it is healthy.
+    #[inline(always)]
+    fn primary_of(&mut self, state: &ExecState<'_>, slot: u16) -> Option<usize> {
+        let shard = self.topology.owner(slot)?;
+        match self.joined[shard] {
+            0 => self.begin_at_primary(state, shard),
+            batch => Some(batch as usize - 1),
+        }
+    }
+
+    #[inline(never)]
+    fn begin_at_primary(&mut self, state: &ExecState<'_>, shard: usize) -> Option<usize> {
+        let primary = self.topology.shards.get(shard)?.primary.as_ref()?;
+        let kind = state.policy.kind.at_primary();
+        let destination = Destination::of_node(primary, false, kind);
+        let batch = (primary.peer.is_healthy()).then(|| self.batch_to(&destination))?;
+        self.joined[shard] = batch as u32 + 1;
+        Some(batch)
+    }
+
+    /// Adds a command of this slot to the batch of a node that may execute it in a first attempt. False if the choice of
+    /// the node is not simple.
+    #[inline(always)]
+    pub(super) fn join_plain(&mut self, state: &ExecState<'_>, number: usize, slot: u16) -> bool {
+        let batch = match self.at_primaries {
+            true => self.primary_of(state, slot),
+            false => self.reader_of(state, slot),
+        };
+        if let Some(batch) = batch {
+            self.batches[batch].add(number as u32, false);
+        }
+        batch.is_some()
+    }
+
+    /// Counts the reads that have been assigned.
+    pub(super) fn count_reads(&self, state: &ExecState<'_>) {
+        if let Some(readers) = &self.readers {
+            readers.count(state, self.topology);
+        }
     }
 
     /// Adds a command to the batch that the rules of its slot determine, or else to the batch of a node that is chosen
@@ -187,7 +267,7 @@ impl<'t> BatchTable<'t> {
             return Err(unowned_slot(slot, command.name));
         };
         if let Some(index) = index {
-            state.count_read(&self.topology.nodes[index], &choice);
+            state.count_choice(&self.topology.nodes[index], &choice);
         }
         self.batches[batch].add(number as u32, is_special(command));
         Ok(())
@@ -288,11 +368,14 @@ impl<'t> BatchTable<'t> {
             let primary = shard.primary.as_ref();
             primary.is_some_and(|p| Arc::ptr_eq(&p.peer, &batch.peer))
         };
-        Destination {
-            index: node.map(|n| n.index),
-            any_replica_ok: !self.at_primaries && !self.topology.shards.iter().any(is_primary),
-            ..self.destination_of(batch, command)
+        let is_primary = self.topology.shards.iter().any(is_primary);
+        let mut destination = self.destination_of(batch, command);
+        destination.index = node.map(|n| n.index);
+        destination.any_replica_ok = !self.at_primaries && !is_primary;
+        if batch.kind().is_readonly() {
+            destination.choice.primary = is_primary;
         }
+        destination
     }
 }
 

@@ -25,6 +25,14 @@ pub(super) enum FreshnessCheck {
 }
 
 impl ExecState<'_> {
+    /// Whether every reply meets the handle's consistency, as far as is known now.
+    #[inline]
+    pub(super) fn accepts_any_reply(&self) -> bool {
+        self.consistency.is_none_or(|consistency| {
+            !consistency.rechecks_missing_keys() && !self.process.has_migrations()
+        })
+    }
+
     /// Whether a reply meets the handle's consistency.
     pub(super) fn check_freshness(
         &self,
@@ -109,7 +117,7 @@ impl ExecState<'_> {
         pending: &mut PendingReply,
         table: &BatchTable<'_>,
     ) {
-        if self.consistency.is_none() {
+        if self.accepts_any_reply() {
             return;
         }
         for batch in table.batches.iter().filter(|b| b.kind().is_readonly()) {

@@ -10,7 +10,7 @@ use crate::error::{Code, Error};
 use crate::net::{Call, release_time};
 use crate::route::leaves_time_for_write;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// After a timeout, nothing is sent again in the last moment of a call: in the last 50th of its time, or this time.
@@ -132,9 +132,10 @@ impl<'c> ExecState<'c> {
 
     /// Whether a refresh is due to find replicas where there were none, or to see changed roles.
     pub(super) fn is_replica_refresh_due(&self) -> bool {
-        let is_due = |when: &AtomicU64| self.call.began.millis() >= when.load(Ordering::Relaxed);
-        is_due(&self.process.refresh_replicas_at)
-            || (self.missed_replicas.get() && is_due(&self.process.find_replicas_at))
+        let (process, time) = (self.process, self.call.began);
+        process.is_replica_refresh_due(time)
+            || (self.missed_replicas.get()
+                && time.millis() >= process.find_replicas_at.load(Ordering::Relaxed))
     }
 
     /// Why the call ends now, if it does: it was cancelled, or has no time left for another round of these commands.

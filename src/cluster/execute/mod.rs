@@ -2,9 +2,9 @@
 //! open what has to be sent again. The loop ends when no command is open or the call has timed out. A
 //! single command is an execution of one.
 //!
-//! From the bottom up: `routed_command`, `command_batch`, `round_commands`, `node_batch` and `freshness_probe`; `exec_state`, which the
+//! From the bottom up: `routed_command`, `plain_commands`, `command_batch`, `round_commands`, `node_batch` and `freshness_probe`; `exec_state`, which the
 //! files above extend; the choice of a node (`node_probe`, `primary_selection`, `replica_selection`,
-//! `node_selection`, `batch_assignment`); the outcome of a round (`check_freshness`, `retry`,
+//! `node_selection`, `plain_readers`, `batch_assignment`, `plain_attempt`); the outcome of a round (`check_freshness`, `retry`,
 //! `redirect`, `prelude_replies`, `error_reply`, `multi_probe`, `slot_order`, `waits`, `outcomes`, `deliver`); and the loop.
 
 mod batch_assignment;
@@ -22,6 +22,9 @@ mod node_probe;
 mod node_selection;
 mod outcomes;
 mod pending_reply;
+mod plain_attempt;
+mod plain_commands;
+mod plain_readers;
 mod prelude_replies;
 mod primary_selection;
 mod redirect;
@@ -36,6 +39,8 @@ mod waits;
 pub use command_batch::CommandBatch;
 pub use exec_policy::ExecPolicy;
 pub use pending_reply::PendingReply;
+pub use plain_commands::PlainCommands;
+pub use replica_selection::count_read;
 pub use routed_command::{RoutedCommand, Target};
 
 use crate::call_scope::CallScope;
@@ -44,7 +49,7 @@ use crate::cluster::state::{Core, ProcessState, backoff, count, redirect_backoff
 use crate::config::ReadFrom;
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
-use crate::net::{Call, PthreadCancelDisabled};
+use crate::net::{Call, ConnectionKind, PthreadCancelDisabled};
 use crate::resp::{CommandReply, Kind, NodeValue, Reply, flag};
 use crate::sim_hooks::{rng, sim_panic_point};
 use crate::topology::{Node, Topology};
@@ -58,6 +63,7 @@ use node_selection::RouteRequest;
 use pending_reply::PendingCommand;
 use rand::Rng;
 use round_commands::RoundCommands;
+use std::sync::Arc;
 
 /// The execution of a call's commands.
 pub struct Execution<'c> {
@@ -65,6 +71,15 @@ pub struct Execution<'c> {
     _uncancelled: PthreadCancelDisabled,
     /// The execution may log.
     _scope: CallScope,
+}
+
+/// Where the first attempt of a command was sent by the caller.
+pub struct FirstNode<'t> {
+    pub node: &'t Arc<Node>,
+    pub kind: ConnectionKind,
+    /// Other nodes of the shard could serve the command as well.
+    pub any_replica_ok: bool,
+    pub is_primary: bool,
 }
 
 /// What the first attempt of a batch has left open.
@@ -97,6 +112,39 @@ impl<'c> Execution<'c> {
     pub fn run(mut self, commands: &mut [RoutedCommand<'_>], reply: &mut PendingReply) {
         self.run_rounds(commands, reply);
         self.finish();
+    }
+
+    /// Runs all commands, whose answers are stored in the reply.
+    pub fn run_plain(mut self, commands: &impl PlainCommands) -> Box<Reply> {
+        let mut reply = Box::<Reply>::default();
+        reply.node_values = vec![NodeValue::NIL; commands.len()];
+        let mut reply = Some(reply);
+        self.run_from_first(commands, &mut reply);
+        self.finish();
+        reply.unwrap_or_default()
+    }
+
+    fn run_from_first(&mut self, commands: &impl PlainCommands, reply: &mut PendingReply) {
+        let is_in_fiber = self.state.call.in_fiber;
+        let topology = self.state.process.load_topology_in(is_in_fiber);
+        let table = self.state.assign_plain(commands, &topology);
+        let sent = table.map(|table| self.state.attempt_plain(commands, table, reply));
+        if matches!(&sent, Some((_, None))) {
+            return;
+        }
+        let all = 0..commands.len();
+        let mut routed: Vec<RoutedCommand<'_>> = all.map(|n| commands.routed(n)).collect();
+        let is_sent = sent.is_some();
+        if let Some((table, Some(errors))) = sent {
+            let state = &mut self.state;
+            state.check_freshness_all(&mut routed, reply, &table);
+            state.apply_outcomes(&mut routed, reply, &table, &errors);
+        }
+        drop(topology);
+        match !is_sent || self.has_next_round(&mut routed, reply) {
+            true => self.run_rounds(&mut routed, reply),
+            false => self.state.record_session(&routed),
+        }
     }
 
     /// Runs several commands of one shard, whose answers go one by one.
@@ -216,11 +264,11 @@ impl<'c> Execution<'c> {
         mut self,
         mut command: RoutedCommand<'_>,
         result: Result<Box<Reply>>,
-        node: &Node,
+        first: &FirstNode<'_>,
     ) -> Box<Reply> {
         let mut reply = None;
-        let kind = self.state.policy.kind.at_primary();
-        let destination = Destination::of_node(node, false, kind);
+        let mut destination = Destination::of_node(first.node, first.any_replica_ok, first.kind);
+        destination.choice.primary = first.is_primary;
         let topology = self.state.process.load_topology();
         let mut pending = PendingCommand::new(&mut command, 0, &mut reply);
         self.handle_result(&mut pending, result, &destination, &topology);
@@ -367,7 +415,9 @@ impl<'c> Execution<'c> {
                 continue;
             }
             table.reads_only &= command.read;
-            if table.join_primary(number, command) {
+            if table.join_primary(number, command)
+                || table.join_reader(&self.state, number, command)
+            {
                 continue;
             }
             command.recheck = false;
@@ -376,6 +426,7 @@ impl<'c> Execution<'c> {
                 command.unroutable = true;
             }
         }
+        table.count_reads(&self.state);
         table
     }
 

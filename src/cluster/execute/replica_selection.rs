@@ -3,13 +3,15 @@
 use super::destination::{Destination, ReplicaChoice};
 use super::exec_state::ExecState;
 use crate::cluster::reads::{FreshnessRequirement, ReadConsistency, Seen};
-use crate::cluster::state::count;
+use crate::cluster::state::{Core, count};
 use crate::config::ReadFrom;
 use crate::deadline::{Time, now};
 use crate::net::Peer;
+use crate::random::mixed;
 use crate::route::{Choice, SelectionCriteria, SkipReason, choose_node};
 use crate::topology::{Node, Shard};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The nodes of a shard, and what one needs to serve a read.
 struct Candidates<'t> {
@@ -89,7 +91,8 @@ impl ExecState<'_> {
         let mut criteria = SelectionCriteria {
             read_from: self.policy.read_from,
             zone: consistency.zone.as_deref(),
-            random: self.random_of(salt),
+            // A number for each slot of a call, so that all its reads of a slot go to one node.
+            random: mixed(self.seed, salt),
             time: self.call.began,
             excluded: &self.excluded,
         };
@@ -108,19 +111,11 @@ impl ExecState<'_> {
             how.requirement = requirement;
             how.incarnation = self.incarnation_of(&choice.node.peer);
         }
-        self.count_read(choice.node, &how);
+        self.count_choice(choice.node, &how);
         Some(Destination {
             choice: how,
             ..Destination::of_node(choice.node, true, kind)
         })
-    }
-
-    /// A number for each slot of a call, so that all its reads of a slot go to one node.
-    fn random_of(&self, salt: u64) -> u64 {
-        (self.seed ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-            .wrapping_mul(0xd6e8_feb8_6659_fd93)
-            .rotate_left(32)
-            .wrapping_mul(0xd6e8_feb8_6659_fd93)
     }
 
     /// Chooses a node that is proven fresh enough; probes the shard's freshness where that is missing
@@ -162,7 +157,7 @@ impl ExecState<'_> {
     /// that has been demoted would serve it as a replica.
     fn primary_read<'t>(&self, shard: &'t Shard, choice: &Choice<'t>) -> Destination<'t> {
         let how = ReplicaChoice::new(choice, true);
-        self.count_read(choice.node, &how);
+        self.count_choice(choice.node, &how);
         let destination = match choice.node.peer.health.is_healthy() {
             true => Destination::of_node(choice.node, true, self.policy.kind.at_primary()),
             false => self.route_around_failed_primary(shard, &choice.node.peer),
@@ -220,13 +215,9 @@ impl ExecState<'_> {
         }
     }
 
-    pub(super) fn count_read(&self, node: &Node, choice: &ReplicaChoice) {
+    pub(super) fn count_choice(&self, node: &Node, choice: &ReplicaChoice) {
+        count_read(self.core, node, choice.primary);
         let stats = &self.core.stats;
-        count(match choice.primary {
-            true => &stats.primary_reads,
-            false => &stats.replica_reads,
-        });
-        count(&node.peer.counters.reads);
         match choice.skipped {
             None => {}
             Some(SkipReason::Ejected) => count(&stats.reads_skipped_ejected),
@@ -238,5 +229,22 @@ impl ExecState<'_> {
                 _ => &stats.reads_fallback,
             });
         }
+    }
+}
+
+/// Counts a read of a handle that reads from replicas.
+#[inline]
+pub fn count_read(core: &Core, node: &Node, is_primary: bool) {
+    count_reads(core, node, is_primary, 1);
+}
+
+/// The same for several.
+pub(super) fn count_reads(core: &Core, node: &Node, is_primary: bool, reads: u32) {
+    let of_role = match is_primary {
+        true => &core.stats.primary_reads,
+        false => &core.stats.replica_reads,
+    };
+    for counter in [of_role, &node.peer.counters.reads] {
+        counter.fetch_add(reads.into(), Ordering::Relaxed);
     }
 }

@@ -1,6 +1,7 @@
 //! The commands of a round, as the node batches see them.
 
 use super::command_batch::CommandBatch;
+use super::plain_commands::PlainCommands;
 use super::routed_command::RoutedCommand;
 use crate::net::Connection;
 
@@ -10,6 +11,7 @@ pub enum RoundCommands<'a> {
     Routed(&'a [RoutedCommand<'a>]),
     /// In their first attempt: each is sent as it is and has one reply.
     Unrouted(&'a dyn CommandBatch),
+    Plain(&'a dyn PlainCommands),
 }
 
 pub(super) const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
@@ -19,7 +21,7 @@ impl<'a> RoundCommands<'a> {
     pub(super) fn routed(self) -> &'a [RoutedCommand<'a>] {
         match self {
             RoundCommands::Routed(commands) => commands,
-            RoundCommands::Unrouted(_) => &[],
+            RoundCommands::Unrouted(_) | RoundCommands::Plain(_) => &[],
         }
     }
 
@@ -32,6 +34,7 @@ impl<'a> RoundCommands<'a> {
                 }
             }
             RoundCommands::Unrouted(batch) => batch.encode(numbers, connection.output()),
+            RoundCommands::Plain(commands) => commands.encode(numbers, connection.output()),
         }
     }
 
@@ -47,6 +50,7 @@ impl<'a> RoundCommands<'a> {
                 command.body().len() + asking
             }),
             RoundCommands::Unrouted(batch) => batch.body(number).len(),
+            RoundCommands::Plain(commands) => commands.encoded_len(number),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::cluster::state::Core;
 use crate::deadline::Time;
 use crate::error::{Code, Error, Result};
 use crate::net::process_number;
-use crate::resp::{CommandBody, parse_command};
+use crate::resp::{CommandArgs, CommandBody, parse_command};
 use crate::route::classify;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -68,10 +68,13 @@ impl Queue {
 
     /// Submits one command that is encoded already.
     pub fn command_resp(&mut self, tag: u64, encoded: &[u8]) {
-        let mut args = Vec::new();
+        let mut args = CommandArgs::default();
         match parse_command(encoded, 0, &mut args) {
             Ok(end) if end == encoded.len() => {
-                self.submit(tag, &args, CommandBody::Encoded(encoded));
+                let args = args.as_slice();
+                if !self.submit_plain(tag, args) {
+                    self.submit(tag, args, CommandBody::Encoded(encoded));
+                }
             }
             Ok(_) => self.fail(
                 tag,

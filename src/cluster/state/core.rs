@@ -112,6 +112,18 @@ impl ProcessState {
         self.refresh_wanted_at.load(Ordering::Relaxed) <= time.nanos()
     }
 
+    /// Whether a handle that reads from replicas refreshes the topology.
+    #[inline]
+    pub fn is_replica_refresh_due(&self, time: Time) -> bool {
+        time.millis() >= self.refresh_replicas_at.load(Ordering::Relaxed)
+    }
+
+    /// Whether slots are known to migrate.
+    #[inline]
+    pub fn has_migrations(&self) -> bool {
+        !self.migrating_slots.is_empty()
+    }
+
     /// The first call after `at` refreshes the topology, unless a refresh begins before.
     pub fn want_refresh_at(&self, at: Time) {
         self.refresh_wanted_at.store(at.nanos(), Ordering::Relaxed);

@@ -83,6 +83,42 @@ fn healthy_nodes_are_selected_by_read_from_mode() {
 }
 
 #[test]
+fn first_choice_is_the_choice_among_healthy_idle_nodes() {
+    let shards = [shard(&["", "", ""]), shard(&["", ""]), shard(&[""])];
+    for (number, of_shard) in shards.iter().enumerate() {
+        for read_from in [ReadFrom::Any, ReadFrom::Replica] {
+            for random in 0..60 {
+                let criteria = SelectionCriteria {
+                    random,
+                    ..criteria(read_from)
+                };
+                let chosen = choose_node(of_shard, &criteria, &|_| true).unwrap().node;
+                let first = choose_first(of_shard, read_from, random);
+                // Without replicas, the topology may need a refresh.
+                assert_eq!(first.is_some(), number < 2);
+                if let Some((node, is_primary)) = first {
+                    assert!(Arc::ptr_eq(node, chosen), "{read_from:?}, {random}");
+                    assert_eq!(is_primary, node.index == 0);
+                }
+            }
+        }
+    }
+    let [three, ..] = shards;
+    for read_from in [ReadFrom::Primary, ReadFrom::Zone, ReadFrom::Nearest] {
+        assert!(
+            choose_first(&three, read_from, 0).is_none(),
+            "{read_from:?}"
+        );
+    }
+    let busy = three.replicas[0].peer.load.track_in_flight(1);
+    assert!(choose_first(&three, ReadFrom::Any, 1).is_none());
+    drop(busy);
+    assert!(choose_first(&three, ReadFrom::Any, 1).is_some());
+    three.replicas[0].peer.health.record_failure(at(1000), 1.0);
+    assert!(choose_first(&three, ReadFrom::Any, 1).is_none());
+}
+
+#[test]
 fn other_zone_is_used_only_if_own_zone_cannot_serve() {
     let zones = shard(&["a", "a", "b", "c"]);
     let zone = criteria(ReadFrom::Zone);

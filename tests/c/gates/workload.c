@@ -94,6 +94,28 @@ static void pipeline(void)
     rdc_reply_free(reply);
 }
 
+/* The same reads by a read-only handle, spread over primaries and replicas. */
+static void by_reader(void (*reads)(void))
+{
+    static rdc_client *reader;
+    rdc_client *shared = client;
+    if (!reader)
+        reader = rdc_readonly(client);
+    client = reader;
+    reads();
+    client = shared;
+}
+
+static void readonly_get(void)
+{
+    by_reader(get);
+}
+
+static void readonly_pipeline(void)
+{
+    by_reader(pipeline);
+}
+
 static void mget(void)
 {
     static const char *argv[1 + BATCH] = {"MGET"};
@@ -290,6 +312,7 @@ static const struct {
     const char *name;
     void (*once)(void);
 } workloads[] = {
+    {"readonly_get", readonly_get}, {"readonly_pipeline", readonly_pipeline},
     {"load", load},     {"get", get},         {"set", set},       {"command", command}, {"pipeline", pipeline}, {"queue", queue},
     {"messages", messages},
     {"mget", mget},     {"lrange", lrange},   {"hgetall", hgetall}, {"bigget", bigget},
