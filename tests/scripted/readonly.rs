@@ -287,6 +287,7 @@ fn unavailable_primary_keeps_replica_reads() {
     ] {
         let fake = FakeCluster::with_replicas(1, 1);
         fake.put("k", "v");
+        fake.put("{k}2", "v");
         fake.on(0, move |_, command| {
             is_command(command, "GET").then(|| Action::send(says))
         });
@@ -294,13 +295,14 @@ fn unavailable_primary_keeps_replica_reads() {
         let usual = Arc::new(client.readonly());
         // It trusts the values of a replica and checks missing keys at the primary.
         let verifies = Arc::new(usual.with("nil", "verify"));
-        for n in 0..80 {
-            let client = [&usual, &verifies][n / 2 % 2];
-            let (got, time) = timed(|| match n % 2 {
+        for n in 0..120 {
+            let client = [&usual, &verifies][n / 3 % 2];
+            let (got, time) = timed(|| match n % 3 {
                 0 => run(client, "GET k"),
-                _ => run_all(client, &["GET k"]).concat(),
+                1 => run_all(client, &["GET k"]).concat(),
+                _ => run_all(client, &["GET k", "GET {k}2"]).concat(),
             });
-            assert_eq!(got, "v", "read {n}");
+            assert_eq!(got, ["v", "v", "vv"][n % 3], "read {n}");
             assert!(time < Duration::from_millis(100), "read {n}: {time:?}");
         }
         assert!(fake.node(0).calls("GET") > 0, "{says}");

@@ -346,12 +346,13 @@ impl<'t> BatchTable<'t> {
         command: &RoutedCommand<'_>,
     ) -> Destination<'b> {
         let mut destination = Destination::of_peer(&batch.peer, batch.kind());
-        let slot = command.slot();
+        let slot = command.slot().filter(|_| command.read);
         if let Some(SlotEntry::Batch { index, choice, .. }) =
             slot.and_then(|slot| self.slots.get(&(slot, SlotRule::ReplicaRead)))
         {
             destination.index = *index;
             destination.choice = *choice;
+            destination.any_replica_ok = true;
         }
         destination
     }
@@ -371,7 +372,9 @@ impl<'t> BatchTable<'t> {
         let is_primary = self.topology.shards.iter().any(is_primary);
         let mut destination = self.destination_of(batch, command);
         destination.index = node.map(|n| n.index);
-        destination.any_replica_ok = !self.at_primaries && !is_primary;
+        // The node of a read was chosen among all that may serve it.
+        destination.any_replica_ok |=
+            batch.kind().is_readonly() || (!self.at_primaries && !is_primary);
         if batch.kind().is_readonly() {
             destination.choice.primary = is_primary;
         }

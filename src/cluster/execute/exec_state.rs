@@ -32,6 +32,8 @@ pub(super) struct ExecState<'c> {
     pub(super) round_began: Time,
     /// Nodes, by index, that have failed in this call.
     pub(super) excluded: Vec<usize>,
+    /// How many of them failed in earlier rounds.
+    pub(super) excluded_before: usize,
     /// Slots that the pipeline writes: their reads go to the primary too.
     written: Option<Box<[u64; 256]>>,
     /// The topology should be refreshed when the call ends.
@@ -69,6 +71,7 @@ impl<'c> ExecState<'c> {
             tries: 0,
             round_began: call.began,
             excluded: Vec::new(),
+            excluded_before: 0,
             written: None,
             topology_outdated: false,
             refresh: false,

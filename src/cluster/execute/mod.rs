@@ -274,11 +274,11 @@ impl<'c> Execution<'c> {
         self.handle_result(&mut pending, result, &destination, &topology);
         drop(topology);
         let mut commands = [command];
-        if commands[0].is_pending && !self.refresh_and_backoff(&mut commands, &mut reply) {
-            self.state.record_session(&commands);
-            return reply.unwrap_or_default();
+        match self.has_next_round(&mut commands, &mut reply) {
+            true => self.run_rounds(&mut commands, &mut reply),
+            false => self.state.record_session(&commands),
         }
-        self.run(&mut commands, &mut reply);
+        self.finish();
         reply.unwrap_or_default()
     }
 
@@ -446,6 +446,7 @@ impl<'c> Execution<'c> {
             return false;
         }
         state.tries += 1;
+        state.excluded_before = state.excluded.len();
         count(&state.core.stats.retries);
         let mut end = state.end_of_call(commands);
         if end.is_none() && state.refresh {

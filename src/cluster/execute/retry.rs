@@ -76,12 +76,16 @@ impl ExecState<'_> {
             self.eject(destination, &error);
         }
         if let (Some(index), true) = (destination.index, destination.any_replica_ok) {
-            if !self.excluded.contains(&index) {
-                self.excluded.push(index);
-            } else {
-                // All nodes have failed: from now on each round waits first.
-                self.excluded.clear();
-                self.wait = true;
+            match self.excluded.iter().position(|excluded| *excluded == index) {
+                None => self.excluded.push(index),
+                // Another command of the same batch has failed there.
+                Some(at) if at >= self.excluded_before => {}
+                Some(_) => {
+                    // All nodes have failed: from now on each round waits first.
+                    self.excluded.clear();
+                    self.excluded_before = 0;
+                    self.wait = true;
+                }
             }
         }
         self.wait |= plan.wait;
