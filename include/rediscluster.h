@@ -555,7 +555,10 @@ rdc_reply *rdc_subscriber_command(rdc_subscriber *subscriber,
    A connection that is silent is tested with PING, and given up after the option subscriber_ping_ms.
    Only calls do that: a program that does not call for long learns of a loss, and of its gaps, with
    the next calls. Messages that it does not take stay in the socket, until the server closes the
-   connection (client-output-buffer-limit). */
+   connection (client-output-buffer-limit).
+
+   Up to 32 messages that arrive together share their memory, which is freed with the last of them: a message
+   that is kept holds at most 7.5 KiB, or, if it is longer, itself alone. */
 rdc_reply *rdc_subscriber_next(rdc_subscriber *subscriber,
                                int32_t timeout_ms);
 

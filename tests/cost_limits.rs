@@ -236,11 +236,11 @@ gates! {
     set_instructions: "SET, instructions", instructions of "set", [100, 1100], 1, 1_310.0;
     readonly_get_instructions: "GET by a read-only handle, instructions", instructions of "readonly_get", [500, 1500], 1, 1_330.0;
     // What bindings call.
-    encoded_get_instructions: "GET by rdc_command_resp, instructions", instructions of "command", [100, 1100], 1, 1_850.0;
+    encoded_get_instructions: "GET by rdc_command_resp, instructions", instructions of "command", [100, 1100], 1, 1_540.0;
     pipelined_get_instructions: "GET in a pipeline of 1000, instructions", instructions of "pipeline", [3, 13], 1000, 550.0;
     readonly_pipelined_get_instructions: "the same by a read-only handle, instructions", instructions of "readonly_pipeline", [3, 13], 1000, 650.0;
     queued_get_instructions: "GET in a queue, batches of 100, instructions", instructions of "queue", [10, 110], 100, 1_190.0;
-    message_instructions: "message of 16 bytes, instructions", instructions of "messages", [3, 13], 1000, 900.0;
+    message_instructions: "message of 16 bytes, instructions", instructions of "messages", [3, 13], 1000, 430.0;
     mget_instructions: "MGET of 100 keys, instructions", instructions of "mget", [5, 55], 1, 79_000.0;
     lrange_instructions: "LRANGE of 10,000, instructions", instructions of "lrange", [3, 13], 1, 2_000_000.0;
     hgetall_instructions: "HGETALL of 10,000, instructions", instructions of "hgetall", [3, 13], 1, 4_000_000.0;

@@ -28,4 +28,4 @@ pub use client::Client;
 pub use pipeline::Pipeline;
 pub use queue::{CompletedReply, Completion, Queue, Wake};
 pub use state::statistics;
-pub use subscriber::{Subscriber, SubscriberWake};
+pub use subscriber::{DeliveredReply, Subscriber, SubscriberWake};

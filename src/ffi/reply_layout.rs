@@ -6,8 +6,8 @@
 
 use super::reply::rdc_reply;
 use crate::resp::{
-    BLOCK_LEN, Block, Element, Kind, NodeValue, OK_TEXT, Origin, Reply, ReplySlab, SINGLE_SLAB,
-    SmallReply, Value, flag,
+    BLOCK_LEN, Block, Element, Kind, MessageSlab, NodeValue, OK_TEXT, Origin, Reply, ReplySlab,
+    SINGLE_SLAB, SlabMessage, SmallReply, Value, flag,
 };
 use std::mem::offset_of;
 use std::sync::Arc;
@@ -56,6 +56,15 @@ pub fn small_into_raw<const LEN: usize>(slab: Arc<ReplySlab<LEN>>, index: usize)
     unsafe { &raw const (*slab).replies[index].root }
         .cast_mut()
         .cast()
+}
+
+/// The same for a message of a slab, by its index.
+#[inline]
+pub fn message_into_raw(slab: Arc<MessageSlab>, index: usize) -> *mut rdc_reply {
+    let message: *const SlabMessage = &raw const slab.messages[index];
+    // The address of the slab is a part of the message.
+    Arc::into_raw(slab).expose_provenance();
+    message.cast_mut().cast()
 }
 
 /// Replaces every position and index by an address.
@@ -291,18 +300,34 @@ pub unsafe fn free(reply: *mut rdc_reply) {
         return;
     }
     if flags & flag::SHARED != 0 {
-        // SAFETY: a shared reply is the field `nil` or `ok` of an Origin, according to its kind, and
-        // holds one reference on it.
-        unsafe {
-            let field = match value(reply).kind {
-                Kind::Nil => offset_of!(Origin, nil),
-                _ => offset_of!(Origin, ok),
-            };
-            drop(Arc::from_raw(reply.byte_sub(field).cast::<Origin>()));
-        }
-        return;
+        // SAFETY: the flags of the root.
+        return unsafe { free_shared(reply, root.kind) };
     }
     // SAFETY: any other root is the field `root` of a boxed Reply.
-    let reply = unsafe { Box::from_raw(reply.byte_sub(offset_of!(Reply, root)).cast::<Reply>()) };
-    reply.free();
+    drop(unsafe { Box::from_raw(reply.byte_sub(offset_of!(Reply, root)).cast::<Reply>()) });
+}
+
+/// Drops the reference that a shared reply holds.
+///
+/// # Safety
+/// The root of the reply has the flag SHARED, and this kind.
+#[inline]
+unsafe fn free_shared(reply: *mut rdc_reply, kind: Kind) {
+    // SAFETY: a shared reply is a message of a MessageSlab, or the field `nil` or `ok` of an Origin, according to its kind,
+    // and holds one reference on that.
+    unsafe {
+        match kind {
+            Kind::Push => {
+                let slab = (*reply.cast::<SlabMessage>()).slab as usize;
+                let slab = std::ptr::with_exposed_provenance::<MessageSlab>(slab);
+                drop(Arc::from_raw(slab));
+            }
+            Kind::Nil => drop(Arc::from_raw(
+                reply.byte_sub(offset_of!(Origin, nil)).cast::<Origin>(),
+            )),
+            _ => drop(Arc::from_raw(
+                reply.byte_sub(offset_of!(Origin, ok)).cast::<Origin>(),
+            )),
+        }
+    }
 }

@@ -7,7 +7,7 @@ use super::panic_boundary::{catch_panic, catch_panic_without_pthread_cancel, pan
 use super::registry::acquire;
 use super::reply::rdc_reply;
 use super::reply_layout;
-use crate::cluster::{Client, Subscriber, SubscriberWake};
+use crate::cluster::{Client, DeliveredReply, Subscriber, SubscriberWake};
 use crate::deadline::{Deadline, now};
 use crate::error::Error;
 use crate::resp::Reply;
@@ -50,9 +50,9 @@ fn refused(subscriber: *mut rdc_subscriber) -> Error {
 #[inline]
 unsafe fn reply_of(
     subscriber: *mut rdc_subscriber,
-    f: impl FnOnce(&mut Subscriber) -> Box<Reply>,
+    f: impl FnOnce(&mut Subscriber) -> DeliveredReply,
 ) -> *mut rdc_reply {
-    let failed = |error: &Error| Box::new(Reply::error(error));
+    let failed = |error: &Error| DeliveredReply::Whole(Box::new(Reply::error(error)));
     // SAFETY: the rules above.
     let reply = match unsafe { BusyGuard::enter(subscriber) } {
         Some(mut guard) => {
@@ -60,7 +60,10 @@ unsafe fn reply_of(
         }
         None => failed(&refused(subscriber)),
     };
-    reply_layout::into_raw(reply)
+    match reply {
+        DeliveredReply::Message(slab, index) => reply_layout::message_into_raw(slab, index),
+        DeliveredReply::Whole(reply) => reply_layout::into_raw(reply),
+    }
 }
 
 /// ## Publish / subscribe
@@ -156,7 +159,7 @@ pub unsafe extern "C" fn rdc_subscriber_command(
     unsafe {
         reply_of(subscriber, |subscriber| {
             let reply = with_args(argc, argv, lens, |args| Ok(subscriber.command(args)));
-            reply.unwrap_or_else(|error| Box::new(Reply::error(&error)))
+            DeliveredReply::Whole(reply.unwrap_or_else(|error| Box::new(Reply::error(&error))))
         })
     }
 }
@@ -177,6 +180,9 @@ pub unsafe extern "C" fn rdc_subscriber_command(
 /// Only calls do that: a program that does not call for long learns of a loss, and of its gaps, with
 /// the next calls. Messages that it does not take stay in the socket, until the server closes the
 /// connection (client-output-buffer-limit).
+///
+/// Up to 32 messages that arrive together share their memory, which is freed with the last of them: a message
+/// that is kept holds at most 7.5 KiB, or, if it is longer, itself alone.
 ///
 /// # Safety
 /// Header rule 1.

@@ -1,7 +1,6 @@
 //! A reply and all its memory.
 
 use super::origin::{Origin, RECYCLE_FROM};
-use super::reply_pool::ReplyPool;
 use super::value::{INLINE_CHUNK, Kind, NodeValue, Value, chunk_tag, flag};
 use super::value_list::ValueList;
 use super::view::View;
@@ -25,8 +24,6 @@ pub struct Reply {
     pub origin: Option<Arc<Origin>>,
     /// Further chunks and origins. Most replies have none.
     more: Option<Box<More>>,
-    /// Where its memory goes when it is freed.
-    pub(super) pool: Option<Arc<ReplyPool>>,
     /// The inline text of a small reply, and a NUL.
     small: [u8; INLINE_TEXT],
 }
@@ -46,7 +43,6 @@ impl Default for Reply {
             first: Vec::new(),
             origin: None,
             more: None,
-            pool: None,
             small: [0; INLINE_TEXT],
         }
     }
@@ -90,22 +86,8 @@ impl Reply {
             first: Vec::new(),
             origin: Some(origin),
             more: None,
-            pool: None,
             small: [0; INLINE_TEXT],
         }
-    }
-
-    /// Frees the reply. Its memory goes to its pool, if it has one.
-    #[inline]
-    pub fn free(mut self: Box<Reply>) {
-        if let Some(pool) = self.pool.take() {
-            pool.put(self);
-        }
-    }
-
-    /// Whether it is one value, without memory but for its text and its elements.
-    pub(super) fn is_single(&self) -> bool {
-        self.node_values.is_empty() && self.more.is_none()
     }
 
     /// Stores the text of the root inline: at most [`INLINE_TEXT`] bytes, with the NUL.

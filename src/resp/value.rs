@@ -61,7 +61,8 @@ pub mod flag {
     pub const OK: u8 = 8;
     /// The command may have run.
     pub const SENT: u8 = 16;
-    /// The value is a field of an [`Origin`](crate::resp::Origin), and has no arena of its own.
+    /// The value has no arena of its own. It is a field of an [`Origin`](crate::resp::Origin), or, if it is a push frame, a
+    /// message of a [`MessageSlab`](crate::resp::MessageSlab).
     pub const SHARED: u8 = 32;
     /// The elements are in blocks: see [`ValueList`](crate::resp::ValueList).
     pub const PACKED: u8 = 64;

@@ -1,6 +1,6 @@
 /* The contract of the subscriber: its descriptor is readable if and only if rdc_subscriber_next(0) has something to do;
- * what ends a call that waits; a forked child; arguments.  With a number as its argument, threads with a subscriber each
- * receive so many messages while they are interrupted.
+ * what ends a call that waits; a forked child; arguments; messages that are kept.  With a number as its argument, threads
+ * with a subscriber each receive so many messages while they are interrupted.
  *
  * RDC_URL is the URL of a cluster with at least two primaries. */
 #define _XOPEN_SOURCE 700
@@ -257,6 +257,65 @@ static void forked(rdc_client *c) {
     rdc_subscriber_free(s);
 }
 
+enum { BURST = 300, KEEP_EVERY = 3, KEPT = BURST / KEEP_EVERY };
+
+static size_t len_of(int number) {
+    return number % 50 == 48 ? 70000 : number % 10 == 9 ? 3000 : 16;
+}
+
+static void publish_burst(rdc_client *c, int first) {
+    static char text[70001];
+    for (int number = first; number < first + BURST; number++) {
+        memset(text, 'x', len_of(number));
+        text[len_of(number)] = '\0';
+        text[snprintf(text, 12, "%d", number)] = ' ';
+        publish(c, "kept", text);
+    }
+}
+
+static int is_number(const rdc_reply *r, int number) {
+    const rdc_reply *payload = rdc_reply_at(r, 2);
+    const char *text = rdc_reply_str(payload);
+    return is_push(r, "smessage", "kept") && text && atoi(text) == number && rdc_reply_node(r) != NULL &&
+           rdc_reply_len(payload) == len_of(number) && strlen(text) == len_of(number);
+}
+
+static void *free_replies(void *replies) {
+    for (rdc_reply **r = replies; *r; r++)
+        rdc_reply_free(*r);
+    return NULL;
+}
+
+/* A message that is kept outlives those that came with it, and its subscriber. Two threads may free messages that came
+ * together. */
+static void kept(rdc_client *c) {
+    rdc_reply *replies[2][KEPT / 2 + 1] = {{NULL}};
+    int correct = 1;
+    rdc_subscriber *s = rdc_subscriber_new(c);
+    command(s, "SSUBSCRIBE", "kept");
+    rdc_reply_free(rdc_subscriber_next(s, LIMIT_MS));
+    for (int number = 0; number < 2 * BURST; number++) {
+        if (number % BURST == 0)
+            publish_burst(c, number);
+        rdc_reply *r = rdc_subscriber_next(s, LIMIT_MS);
+        correct &= is_number(r, number);
+        int n = number / KEEP_EVERY;
+        if (number < BURST && number % KEEP_EVERY == 0)
+            replies[n % 2][n / 2] = r;
+        else
+            rdc_reply_free(r);
+    }
+    check(correct, "every message of two bursts is received");
+    rdc_subscriber_free(s);
+    for (int n = 0; n < KEPT; n++)
+        correct &= is_number(replies[n % 2][n / 2], n * KEEP_EVERY);
+    check(correct, "messages that are kept stay as they are");
+    pthread_t thread;
+    pthread_create(&thread, NULL, free_replies, replies[0]);
+    free_replies(replies[1]);
+    pthread_join(thread, NULL);
+}
+
 static int stress_messages, finished;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -290,6 +349,7 @@ static void *receive(void *client) {
 
 static void stress(void) {
     rdc_client *c = rdc_create(url);
+    kept(c);
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++)
         pthread_create(&threads[i], NULL, receive, c);
@@ -320,6 +380,7 @@ int main(int argc, char **argv) {
     waiting();
     unreachable();
     forked(c);
+    kept(c);
     rdc_close(c);
     return check_done();
 }

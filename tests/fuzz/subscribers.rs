@@ -442,7 +442,7 @@ impl Test {
     /// Takes one thing.  Returns whether there was any.
     fn next(&mut self, ms: u64) -> bool {
         let until = || (ms > 0).then(|| Deadline::after(now(), ms));
-        let reply = self.subscriber.next(until);
+        let reply = self.subscriber.next(until).whole();
         let view = reply.view();
         match view.kind() {
             Kind::Nil => return false,

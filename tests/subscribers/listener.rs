@@ -35,10 +35,11 @@ impl Listener {
     }
 
     pub fn next_reply(&mut self, ms: u64) -> Box<Reply> {
-        self.subscriber.next(|| match ms {
+        let reply = self.subscriber.next(|| match ms {
             0 => None,
             ms => Some(Deadline::after(now(), ms)),
-        })
+        });
+        reply.whole()
     }
 
     /// The next thing as text, with `nil` if nothing comes.

@@ -2,6 +2,7 @@
 
 use super::Subscriber;
 use super::channel::{ChannelCommand, ChannelKey, ChannelKind, PushType, Verb};
+use super::delivery::DeliveredReply;
 use super::event;
 use super::subscriptions::Progress;
 use crate::deadline::now;
@@ -123,10 +124,18 @@ impl Subscriber {
     }
 }
 
-/// Whether a frame is a message of this channel or pattern.
-fn is_message_of(frame: &Reply, (kind, name): &ChannelKey) -> bool {
-    let view = frame.view();
-    let word = view.at(0).and_then(View::text).unwrap_or_default();
-    PushType::of(word, view.len()) == Some(PushType::Message(*kind))
-        && view.at(1).and_then(View::text) == Some(name)
+/// Whether this is a message of this channel or pattern.
+fn is_message_of(reply: &DeliveredReply, (kind, name): &ChannelKey) -> bool {
+    match reply {
+        DeliveredReply::Message(slab, index) => {
+            let (of_kind, of_name) = slab.channel(&slab.messages[*index]);
+            (ChannelKind::from(of_kind), of_name) == (*kind, name)
+        }
+        DeliveredReply::Whole(reply) => {
+            let view = reply.view();
+            let word = view.at(0).and_then(View::text).unwrap_or_default();
+            PushType::of(word, view.len()) == Some(PushType::Message(*kind))
+                && view.at(1).and_then(View::text) == Some(name)
+        }
+    }
 }

@@ -1,16 +1,17 @@
 //! Publish / subscribe: what a program wants to hear of, and the connections that bring it.
 //!
 //! A subscriber has no thread. [`Subscriber::next`] brings together what is wanted and what is held: it opens connections
-//! in fibers, subscribes, follows slots and failovers, and returns one message at a time. A message takes no fiber: it is
-//! decoded from the receive buffer of its connection.
+//! in fibers, subscribes, follows slots and failovers, and returns one message at a time. Messages take no fiber: they are
+//! decoded from the receive buffer of their connection, many at once.
 //!
 //! From the bottom up: `channel`, the kinds of channels and their commands; `event`, what the library itself tells;
 //! `subscriptions`, what is wanted and where it is held; `link`, the protocol of one connection; `tasks`, the fibers;
-//! `links`; `placement`, on which node a channel belongs; `node_backoffs`; `refresh_plan`; and the subscriber, whose
+//! `links`; `delivery`, messages on their way to the program; `placement`, on which node a channel belongs; `node_backoffs`; `refresh_plan`; and the subscriber, whose
 //! functions are also in `command`, `reconcile`, `receive` and `supervise`.
 
 mod channel;
 mod command;
+mod delivery;
 mod event;
 mod link;
 mod links;
@@ -24,6 +25,7 @@ mod supervise;
 mod tasks;
 mod wake;
 
+pub use delivery::DeliveredReply;
 pub use wake::SubscriberWake;
 
 use super::client::Client;
@@ -31,8 +33,9 @@ use super::event_loop::EventLoop;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::{Peer, PthreadCancelDisabled, process_number};
-use crate::resp::{Reply, ReplyPool};
+use crate::resp::Reply;
 use channel::ChannelKey;
+use delivery::DecodedMessages;
 use links::{LinkState, Links};
 use node_backoffs::NodeBackoffs;
 use refresh_plan::RefreshPlan;
@@ -59,12 +62,11 @@ pub struct Subscriber {
     links: Links,
     /// Links with received bytes that are not decoded.
     readable: VecDeque<LinkNumber>,
-    /// The channel of the message before, and the link that it is held at, unless something else has happened since.
-    held: Option<(LinkNumber, ChannelKey)>,
+    decoded: DecodedMessages,
     /// What the library itself tells, in order.
     events: VecDeque<Box<Reply>>,
-    /// The next message, decoded already: whether there is one decides whether the descriptor is readable.
-    ahead: Option<Box<Reply>>,
+    /// The next message, taken already: whether there is one decides whether the descriptor is readable.
+    ahead: Option<DeliveredReply>,
     /// The node for channels and patterns.
     home: Option<Arc<Peer>>,
     backoffs: NodeBackoffs,
@@ -79,8 +81,6 @@ pub struct Subscriber {
     /// Since when there are channels that are not held.
     unheld_since: Option<Time>,
     last_error: Option<Error>,
-    /// The memory of messages.
-    pool: Arc<ReplyPool>,
     /// How many messages have not been counted in the statistics.
     uncounted: u64,
     /// Something is to be done that waits for nothing.
@@ -104,7 +104,7 @@ impl Subscriber {
             unplaced: BTreeSet::new(),
             links: Links::default(),
             readable: VecDeque::new(),
-            held: None,
+            decoded: DecodedMessages::new(),
             events: VecDeque::new(),
             ahead: None,
             home: None,
@@ -116,7 +116,6 @@ impl Subscriber {
             retry_at: None,
             unheld_since: None,
             last_error: None,
-            pool: Arc::default(),
             uncounted: 0,
             is_due: false,
             has_poller: false,
@@ -158,9 +157,9 @@ impl Subscriber {
     /// The next message, confirmation, gap or error; nil if none comes until the time that `until` returns. Does not wait
     /// without one.
     #[inline]
-    pub fn next(&mut self, until: impl FnOnce() -> Option<Deadline>) -> Box<Reply> {
+    pub fn next(&mut self, until: impl FnOnce() -> Option<Deadline>) -> DeliveredReply {
         if let Err(error) = self.check() {
-            return event::error(&error);
+            return DeliveredReply::Whole(event::error(&error));
         }
         if let Some(reply) = self.take_next() {
             self.update_signal();
@@ -172,7 +171,7 @@ impl Subscriber {
     }
 
     #[inline(never)]
-    fn wait_for_next(&mut self, until: Option<Deadline>) -> Box<Reply> {
+    fn wait_for_next(&mut self, until: Option<Deadline>) -> DeliveredReply {
         let _uncancelled = PthreadCancelDisabled::begin();
         let began = now();
         let cancels = self.client.cancels();
@@ -183,7 +182,7 @@ impl Subscriber {
                 return reply;
             }
             if is_over {
-                return Box::default();
+                return DeliveredReply::Whole(Box::default());
             }
             if self.is_due {
                 self.advance(now());
@@ -193,10 +192,10 @@ impl Subscriber {
             }
             let goes_on = self.poll(until, began);
             if let Err(error) = self.check() {
-                return event::error(&error);
+                return DeliveredReply::Whole(event::error(&error));
             }
             if self.client.cancels() != cancels || !goes_on {
-                return event::error(&interrupted());
+                return DeliveredReply::Whole(event::error(&interrupted()));
             }
             let time = now();
             self.receive_all(time);
@@ -221,7 +220,7 @@ impl Subscriber {
 
     /// Does what can be done without waiting.
     fn advance(&mut self, time: Time) {
-        self.held = None;
+        self.decoded.forget_held();
         loop {
             if let Ok(EventLoop { tasks, .. }) = &mut self.event_loop {
                 tasks.run();
@@ -252,7 +251,7 @@ impl Subscriber {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn update_signal(&mut self) {
         if self.has_poller {
             self.signal();

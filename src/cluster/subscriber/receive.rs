@@ -2,72 +2,67 @@
 
 use super::Subscriber;
 use super::channel::{ChannelKey, ChannelKind};
+use super::delivery::DeliveredReply;
 use super::event::{self, GapReason};
 use super::link::Frame;
 use super::links::LinkState;
-use super::subscriptions::{LinkNumber, Progress, Subscriptions};
+use super::subscriptions::{LinkNumber, Progress};
 use crate::cluster::event_loop::EventLoop;
 use crate::cluster::state::{backoff, count};
 use crate::deadline::Time;
 use crate::error::{Code, Error, ErrorFields, Result};
 use crate::log;
 use crate::net::PthreadCancelDisabled;
-use crate::resp::{Kind, MessageType, Reply, View};
+use crate::resp::{Kind, Reply, View};
 use crate::route::{ErrorContext, RetryAction, Wording, action_for_reply, printable};
 use std::sync::atomic::Ordering;
 
 impl Subscriber {
     /// The next thing to tell the program, if it is known already.
-    #[inline]
-    pub(super) fn take_next(&mut self) -> Option<Box<Reply>> {
-        if let Some(ahead) = self.ahead.take() {
-            return Some(ahead);
+    #[inline(always)]
+    pub(super) fn take_next(&mut self) -> Option<DeliveredReply> {
+        if self.ahead.is_some() {
+            return self.ahead.take();
         }
         if let Some(event) = self.events.pop_front() {
-            return Some(event);
+            return Some(DeliveredReply::Whole(event));
         }
-        self.take_received()
+        self.take_decoded().or_else(|| self.take_received())
+    }
+
+    /// The next message that is decoded already.
+    #[inline(always)]
+    fn take_decoded(&mut self) -> Option<DeliveredReply> {
+        let message = self.decoded.pop(&self.subscriptions)?;
+        self.uncounted = self.uncounted.wrapping_add(1);
+        Some(message)
     }
 
     /// The next message that has been received, or an event that a frame before it has caused.
-    #[inline]
-    pub(super) fn take_received(&mut self) -> Option<Box<Reply>> {
-        while let Some(&number) = self.readable.front() {
-            if let Some(message) = self.take_from(number) {
+    #[inline(never)]
+    pub(super) fn take_received(&mut self) -> Option<DeliveredReply> {
+        loop {
+            if let Some(message) = self.take_decoded() {
                 return Some(message);
             }
-            if let Some(event) = self.events.pop_front() {
-                return Some(event);
+            let number = *self.readable.front()?;
+            if let Some(reply) = self.decode_more(number) {
+                return Some(DeliveredReply::Whole(reply));
             }
         }
-        None
     }
 
-    /// Takes one frame. Returns it if it is a message of a channel that is held there.
-    #[inline]
-    fn take_from(&mut self, number: LinkNumber) -> Option<Box<Reply>> {
-        let Subscriber {
-            links,
-            held,
-            subscriptions,
-            ..
-        } = self;
-        let Some(link) = links.link(number) else {
+    /// Decodes what a link has received next. Returns it if it is a long message, or an event that it has caused.
+    fn decode_more(&mut self, number: LinkNumber) -> Option<Box<Reply>> {
+        let Some(link) = self.links.link(number) else {
             self.readable.pop_front();
             return None;
         };
-        let is_held = |kind: MessageType, name: &[u8]| {
-            let is_same = |(link, key): &(LinkNumber, ChannelKey)| {
-                (*link, key.0) == (number, kind.into()) && *key.1 == *name
-            };
-            held.as_ref().is_some_and(is_same)
-                || find_held(held, subscriptions, (number, kind.into()), name)
-        };
-        let Some(message) = link.connection.take_message(&self.pool, is_held) else {
-            return self.take_other(number);
-        };
-        self.uncounted = self.uncounted.wrapping_add(u64::from(message.is_some()));
-        message
+        if self.decoded.take_from(number, &mut link.connection) {
+            return None;
+        }
+        let message = self.take_other(number);
+        message.or_else(|| self.events.pop_front())
     }
 
     /// A message, unless its channel is not held there.
@@ -88,7 +83,6 @@ impl Subscriber {
     #[cold]
     fn take_other(&mut self, number: LinkNumber) -> Option<Box<Reply>> {
         let _uncancelled = PthreadCancelDisabled::begin();
-        self.held = None;
         let link = self.links.link(number)?;
         let interpreted = match link.connection.take_frame() {
             Ok(Some(mut frame)) => match link.interpret(&frame) {
@@ -349,7 +343,7 @@ impl Subscriber {
         let Some(entry) = self.links.remove(number) else {
             return;
         };
-        self.held = None;
+        self.decoded.drop_of(number);
         self.readable.retain(|readable| *readable != number);
         if let LinkState::Open(link) = &entry.state
             && let Ok(EventLoop { tasks, .. }) = &mut self.event_loop
@@ -380,21 +374,4 @@ impl Subscriber {
             format!("{reason}; {lost} channels are subscribed again: call again to go on");
         self.events.push_back(event::error(&told));
     }
-}
-
-/// Whether a channel is held at a link: not one that is not wanted any more, or on another node, or that the node has not
-/// confirmed. It is remembered for the next message.
-#[cold]
-fn find_held(
-    held: &mut Option<(LinkNumber, ChannelKey)>,
-    subscriptions: &Subscriptions,
-    (link, kind): (LinkNumber, ChannelKind),
-    name: &[u8],
-) -> bool {
-    let subscription = subscriptions.get(kind, name);
-    if !subscription.is_some_and(|s| s.is_held_at(link)) {
-        return false;
-    }
-    *held = subscriptions.key(kind, name).map(|key| (link, key));
-    true
 }

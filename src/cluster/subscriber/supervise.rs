@@ -84,6 +84,7 @@ impl Subscriber {
         let Some(entry) = self.links.remove(number) else {
             return;
         };
+        self.decoded.drop_of(number);
         self.readable.retain(|readable| *readable != number);
         let Ok(EventLoop { tasks, .. }) = &mut self.event_loop else {
             return;

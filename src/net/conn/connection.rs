@@ -12,8 +12,8 @@ use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, Recv};
 use crate::net::wait::{Attempt, Call, TICK_MS};
 use crate::resp::{
-    CommandBody, CommandBuffer, CommandReply, Decoder, INLINE_TEXT, Kind, Limits, Message,
-    MessageType, Origin, Reply, ReplyPool, ReplySlab, SMALL_TEXT, Value, ValueList, chunk_tag,
+    CommandBody, CommandBuffer, CommandReply, Decoder, INLINE_TEXT, Kind, Limits, MessageSlab,
+    Origin, Reply, ReplySlab, SMALL_TEXT, Value, ValueList, chunk_tag,
 };
 use crate::sim_hooks::sim_panic_point;
 use std::io;
@@ -453,25 +453,16 @@ impl Connection {
         }))
     }
 
-    /// The next message of a channel, if all of it has been received and it is short. Its memory comes from the pool. It is
-    /// dropped if `is_wanted` is false for its kind and its channel or pattern.
-    #[inline]
-    pub fn take_message(
-        &mut self,
-        pool: &Arc<ReplyPool>,
-        is_wanted: impl FnOnce(MessageType, &[u8]) -> bool,
-    ) -> Option<Option<Box<Reply>>> {
+    /// Decodes the messages of channels that are received next, as many as the slab takes. False if there is none that is
+    /// short and complete.
+    pub fn take_messages(&mut self, slab: &mut MessageSlab) -> bool {
         if !self.decoder.is_between_replies() {
-            return None;
+            return false;
         }
-        let start = self.input.start;
-        let frame = &mut self.input.bytes[start..];
-        let message = Message::decode(frame)?;
-        let is_wanted = is_wanted(message.kind, message.channel(frame));
-        let parts = (message.root(), &frame[..message.len], message.values());
-        let reply = is_wanted.then(|| pool.reply(parts, &self.origin));
-        self.input.start = start + message.len;
-        Some(reply)
+        let bytes = &self.input.bytes[self.input.start..];
+        let len = slab.fill(bytes, &self.origin);
+        self.input.start += len;
+        len > 0
     }
 
     /// The next frame of any kind, push frames included, if all of it has been received.
