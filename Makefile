@@ -38,7 +38,7 @@ STATIC_LIBS := -lutil -lrt -lpthread -lm -ldl -lc
 # Starts a cluster for the command that follows, unless RDC_URL names a running one.
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
-.PHONY: build help demo test test-c asan tsan soak chaos chaos-messages gates test-go test-ruby test-python test-node test-examples bench bench-loops bench-bindings bench-node header lint
+.PHONY: build help demo test test-c asan tsan soak chaos chaos-messages gates test-go test-ruby test-python test-node test-examples bench bench-loops bench-messages bench-bindings bench-node header lint
 .PHONY: rdc install-debug cross sizes python-extension node-package check unit scripted fuzz leaks wheel gem npm stage install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench
 
 # Without the crate type rlib, whose public items the optimizer has to keep: docs/decisions/size.md.
@@ -70,7 +70,7 @@ soak: ## run random simulations, then 64 threads on a cluster with faults, for S
 chaos: ## break a cluster in many ways at once for CHAOS_SECONDS (600), and compare each command with the servers' files
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} $(CARGO) test --test faults chaos:: -- --nocapture
 
-chaos-messages: ## break clusters of each server for MESSAGES_SECONDS (300) while a subscriber counts numbered messages
+chaos-messages: ## break clusters of each server for MESSAGES_SECONDS (300) and MESSAGES_COUNT messages (0) while a subscriber checks them
 	MESSAGES_SECONDS=$${MESSAGES_SECONDS:-300} $(CARGO) test --test faults messages:: -- --nocapture
 
 test-c: ## run the C tests and examples, also under valgrind, and test the installation
@@ -196,7 +196,7 @@ bench: setup-bench setup-test stage python-extension ## compare with other clien
 	bench/peers.sh $(TARGET)/bench/peers
 	CARGO_TARGET_DIR=$(TARGET)/bench $(CARGO) build -q --release --manifest-path bench/Cargo.toml
 	$(BENCH) $(if $(QUICK),--quick) . $(STAGE)/lib/$(SO) $(TARGET)/bench/peers
-	$(MAKE) --no-print-directory bench-loops bench-bindings
+	$(MAKE) --no-print-directory bench-loops bench-messages bench-bindings
 
 bench-loops: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
 bench-loops: export PYTHONPATH := bindings/python
@@ -205,6 +205,11 @@ bench-loops: setup-bench setup-test stage python-extension ## compare queues wit
 	bench/peers.sh $(TARGET)/bench/peers
 	CARGO_TARGET_DIR=$(TARGET)/bench $(CARGO) run -q --release --manifest-path bench/Cargo.toml --bin event-loops -- \
 		. $(STAGE)/lib/$(SO) $(TARGET)/bench/peers $(if $(QUICK),5)
+
+bench-messages: setup-bench setup-test stage ## compare subscribers with those of other clients, and write docs/benchmarks/messages.md
+	bench/peers.sh $(TARGET)/bench/peers
+	CARGO_TARGET_DIR=$(TARGET)/bench $(CARGO) build -q --release --manifest-path bench/Cargo.toml --bins
+	$(TARGET)/bench/release/messages . $(STAGE)/lib/$(SO) $(TARGET)/bench/peers $(if $(QUICK),5)
 
 bench-bindings: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
 bench-bindings: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)

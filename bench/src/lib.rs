@@ -9,6 +9,7 @@ pub mod contender;
 pub mod data;
 pub mod event_loop_page;
 pub mod machine;
+pub mod message_page;
 pub mod recovery;
 pub mod report;
 pub mod results;

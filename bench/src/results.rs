@@ -37,6 +37,20 @@ impl Results {
         median(all.map(metric).collect())
     }
 
+    /// The first and the third quartile.
+    pub fn quartiles(
+        &self,
+        workload: usize,
+        contender: usize,
+        metric: Metric,
+    ) -> Option<(f64, f64)> {
+        let all = self.samples[workload][contender].iter().flatten();
+        let mut all: Vec<f64> = all.map(metric).collect();
+        all.sort_by(f64::total_cmp);
+        let last = all.len().checked_sub(1)?;
+        Some((all[last / 4], all[last - last / 4]))
+    }
+
     /// The median of one contender's value divided by another's, within each round.
     pub fn ratio(&self, workload: usize, one: usize, other: usize, metric: Metric) -> Option<f64> {
         self.ratio_of((workload, one), (workload, other), metric)

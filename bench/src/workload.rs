@@ -59,3 +59,11 @@ pub const EVENT_LOOP_WORKLOADS: &[Workload] = &[
     turns("batch", 100, "batches of 100 GETs"),
     row("batch", 1, "one GET at a time"),
 ];
+
+/// The one workload of subscribers: messages of 16 bytes on one channel.
+pub const MESSAGE_WORKLOADS: &[Workload] = &[Workload {
+    name: "messages",
+    arg: 1_000_000,
+    title: "a million messages",
+    turn: 1000,
+}];
