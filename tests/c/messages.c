@@ -52,6 +52,7 @@ static rdc_subscriber *subscriber;
 static int is_over, is_lossy, is_slow, has_input_ended, is_calm = 1; /* atomic */
 static long messages_published; /* atomic */
 static long messages, gaps, confirmations, errors, unexpected, empty_wakes, longest_empty_wakes;
+static int phase_of_longest;
 static char first_failure[400], last_error[300];
 static char phases[MAX_PHASES][64];
 static int phase; /* atomic */
@@ -243,7 +244,10 @@ static void wait_and_take(int timeout_ms) {
     int has_taken = take_all();
     empty_wakes += !has_taken;
     in_a_row = has_taken ? 0 : in_a_row + 1;
-    longest_empty_wakes = in_a_row > longest_empty_wakes ? in_a_row : longest_empty_wakes;
+    if (in_a_row > longest_empty_wakes) {
+        longest_empty_wakes = in_a_row;
+        phase_of_longest = LOAD(phase);
+    }
 }
 
 /* ---- The test ---------------------------------------------------------------------------------- */
@@ -392,7 +396,8 @@ int main(void) {
     for (const char *kind = "scp"; *kind; kind++)
         printf("   # %c: %ld lost and announced, %ld lost in silence, %ld doubled, %ld reordered\n", *kind,
                SUM(announced, *kind), SUM(silent, *kind), SUM(doubled, *kind), SUM(reordered, *kind));
-    printf("   # %ld wakes without anything to take, at most %ld in a row\n", empty_wakes, longest_empty_wakes);
+    printf("   # %ld wakes without anything to take, at most %ld in a row, after line %d, '%s'\n", empty_wakes,
+           longest_empty_wakes, phase_of_longest, phases[phase_of_longest]);
     if (first_failure[0])
         printf("   # %s\n", first_failure);
     for (int i = 0; i <= phase; i++)

@@ -4,6 +4,7 @@
 pub mod blackhole;
 pub mod history;
 pub mod load;
+pub mod primary_faults;
 pub mod process_info;
 pub mod proxies;
 pub mod serial;

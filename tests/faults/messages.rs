@@ -2,13 +2,15 @@
 //! message once and in order, or is told of a gap. This test breaks and repairs the cluster, and tells the program.
 //!
 //! The oldest and the newest server run all faults once; `make chaos-messages` repeats them on every server for
-//! MESSAGES_SECONDS. MESSAGES_SERVER selects servers by a part of their names.
+//! MESSAGES_SECONDS, and until there were MESSAGES_COUNT messages. MESSAGES_SERVER selects servers by a part of their
+//! names.
 
+use crate::common::primary_faults::{kill_primary, ordered_failover, stop_primary};
 use crate::common::serial::serial;
 use crate::common::{newest, servers};
 use crate::programs::{ROOT, compile, scratch};
 use crate::soak::{number, rest};
-use crate::told_program::{Program, kill_primary, ordered_failover, stop_primary};
+use crate::told_program::Program;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::find::Found;
@@ -77,15 +79,17 @@ fn messages_are_complete_or_gaps_are_announced(server: Found, program: &Path) {
     let mut program = Program::start(program, &cluster.url(), &[]);
     program.wait_line("ready");
     let end = Instant::now() + Duration::from_secs(number("MESSAGES_SECONDS", 0));
-    let mut rounds = 0;
-    while rounds == 0 || Instant::now() < end {
+    let (mut rounds, mut published) = (0, 0);
+    while rounds == 0 || Instant::now() < end || published < number("MESSAGES_COUNT", 0) {
         for (n, (what, fault)) in FAULTS.into_iter().enumerate() {
             rest(CALM);
             program.tell(what);
             fault(&cluster, SLOTS[(rounds + n) % SLOTS.len()]);
             cluster.wait_agreement().unwrap();
             rest(CALM);
-            program.tell("calm");
+            let said = program.tell("calm");
+            let count = said.split(' ').next().expect("a number of messages");
+            published = count.parse().expect("a number of messages");
         }
         rounds += 1;
     }
@@ -103,7 +107,9 @@ fn subscriber_loses_no_message_in_silence() {
     let every = servers().into_iter();
     let chosen: Vec<Found> = match std::env::var("MESSAGES_SERVER") {
         Ok(part) => every.filter(|s| s.to_string().contains(&part)).collect(),
-        Err(_) if number("MESSAGES_SECONDS", 0) > 0 => every.collect(),
+        Err(_) if number("MESSAGES_SECONDS", 0) + number("MESSAGES_COUNT", 0) > 0 => {
+            every.collect()
+        }
         Err(_) => every.take(1).chain([newest("valkey")]).collect(),
     };
     assert!(!chosen.is_empty(), "no server has that name");

@@ -1,10 +1,11 @@
 //! Faults of a cluster while one thread with an event loop keeps 10,000 commands in flight: tests/c/queue_failover.c
 //! checks each command. This test breaks and repairs the cluster, and tells the program which.
 
+use crate::common::primary_faults::{kill_primary, ordered_failover, stop_primary};
 use crate::common::serial::serial;
 use crate::programs::{ROOT, compile, scratch};
 use crate::soak::{number, rest};
-use crate::told_program::{Program, kill_primary, ordered_failover, stop_primary};
+use crate::told_program::Program;
 use std::path::Path;
 use std::time::Duration;
 use support::Cluster;

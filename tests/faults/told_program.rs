@@ -1,16 +1,12 @@
 //! C programs that check the library while a test breaks their cluster. The test tells them each fault as a line, and
 //! they repeat the line when they have read it.
 
-use crate::common::shared::wait_promotion;
-use crate::soak::{Running, rest};
+use crate::soak::Running;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
-use support::{Cluster, Failover};
-
-const MS: Duration = Duration::from_millis(1);
 
 /// A running program: lines to it, and from it.
 pub struct Program {
@@ -60,10 +56,13 @@ impl Program {
         }
     }
 
-    /// Writes a line, and waits until the program has read it.
-    pub fn tell(&mut self, line: &str) {
+    /// Writes a line, and waits until the program has read it. Returns what it says then.
+    pub fn tell(&mut self, line: &str) -> &str {
         writeln!(self.input, "{line}").unwrap();
-        self.wait_line(&format!("# {line}: "));
+        let repeated = format!("# {line}: ");
+        self.wait_line(&repeated);
+        let said = self.said.last().map_or("", String::as_str);
+        said.split_once(&repeated).map_or("", |(_, rest)| rest)
     }
 
     /// The whole output, after the program has ended successfully.
@@ -81,25 +80,4 @@ impl Program {
         assert!(status.success(), "{status}\n{said}");
         said
     }
-}
-
-pub fn kill_primary(cluster: &Cluster, slot: u16) {
-    let primary = cluster.primary_of(slot).unwrap();
-    cluster.kill(primary).unwrap();
-    wait_promotion(cluster, slot, primary);
-    rest(500 * MS);
-    cluster.restart(primary).unwrap();
-}
-
-pub fn stop_primary(cluster: &Cluster, slot: u16) {
-    let primary = cluster.primary_of(slot).unwrap();
-    cluster.stop(primary).unwrap();
-    wait_promotion(cluster, slot, primary);
-    rest(500 * MS);
-    cluster.cont(primary).unwrap();
-}
-
-pub fn ordered_failover(cluster: &Cluster, slot: u16) {
-    let replica = cluster.replicas_of(slot).unwrap()[0];
-    cluster.failover(replica, Failover::Plain).unwrap();
 }

@@ -1,8 +1,9 @@
 //! Numbered messages while the cluster is broken and repaired: on every channel, the numbers are in sequence, or a gap
 //! precedes the next one.
 
+use crate::common::client;
+use crate::common::primary_faults::{kill_primary, ordered_failover};
 use crate::common::set_on_drop::SetOnDrop;
-use crate::common::{client, wait_for};
 use crate::healthy::cluster;
 use crate::listener::Listener;
 use rediscluster::cluster::Client;
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
-use support::{Cluster, Failover, slot_of};
+use support::{Cluster, slot_of};
 
 const CHANNELS: usize = 8;
 const MOMENT: Duration = Duration::from_secs(1);
@@ -125,24 +126,15 @@ fn break_and_repair(cluster: &Cluster, plan: &Plan) {
             return;
         }
         let slot = slots[round % CHANNELS];
-        let primary = cluster.primary_of(slot).unwrap();
         match round % 3 {
-            0 => {
-                let replica = cluster.replicas_of(slot).unwrap()[0];
-                cluster.failover(replica, Failover::Plain).unwrap();
-            }
+            0 => ordered_failover(cluster, slot),
             1 => {
+                let primary = cluster.primary_of(slot).unwrap();
                 let other = (slots.iter().map(|slot| cluster.primary_of(*slot).unwrap()))
                     .find(|port| *port != primary);
                 cluster.migrate_slot(slot, other.unwrap()).unwrap();
             }
-            _ => {
-                cluster.kill(primary).unwrap();
-                wait_for("a promotion", || {
-                    cluster.primary_of(slot).is_ok_and(|port| port != primary)
-                });
-                cluster.restart(primary).unwrap();
-            }
+            _ => kill_primary(cluster, slot),
         }
         sleep(Duration::from_millis(200));
         cluster.wait_healthy().unwrap();
