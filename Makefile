@@ -39,7 +39,7 @@ STATIC_LIBS := -lutil -lrt -lpthread -lm -ldl -lc
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
 .PHONY: build help demo test test-c asan tsan soak chaos chaos-messages gates test-go test-ruby test-python test-node test-examples bench bench-loops bench-messages bench-bindings bench-node header lint
-.PHONY: rdc install-debug cross sizes python-extension node-package check unit scripted fuzz leaks wheel gem npm stage install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench
+.PHONY: rdc install-debug cross sizes python-extension ruby-extension node-package check unit scripted fuzz leaks wheel gem npm stage install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench
 
 # Without the crate type rlib, whose public items the optimizer has to keep: docs/decisions/size.md.
 CARGO_BUILD = $(CARGO) rustc --release --lib --crate-type cdylib,staticlib
@@ -97,9 +97,19 @@ test-go: stage ## test the Go binding, also with the race detector; likewise tes
 		GODEBUG=cgocheck=1 go test -race -count=1 ./...; \
 		env -u LD_LIBRARY_PATH go test -tags static -count=1 -run Example ./...'
 
-test-ruby: stage
-	cd bindings/ruby && $(IN_CLUSTER) \
-		ruby -w -Ilib -Itest -e 'Dir["test/*_test.rb"].sort.each { |file| require File.expand_path(file) }'
+# The C extension of the Ruby package, for its tests; the installation of the gem compiles another one.
+RUBY_EXTENSION := $(TARGET)/ruby/extension.so
+RUBY_TESTS = ruby -w -Ilib -Itest -e 'Dir["test/*_test.rb"].sort.each { |file| require File.expand_path(file) }'
+
+ruby-extension: setup-test
+	mkdir -p $(TARGET)/ruby
+	cd $(TARGET)/ruby && RDC_RUBY_EXTENSION=yes ruby $(CURDIR)/bindings/ruby/ext/rediscluster/extconf.rb >extconf.txt && \
+		$(MAKE) --no-print-directory -s >make.txt || { cat extconf.txt make.txt; exit 1; }
+
+test-ruby: export RDC_RUBY_EXTENSION := $(RUBY_EXTENSION)
+test-ruby: stage ruby-extension
+	cd bindings/ruby && $(IN_CLUSTER) $(RUBY_TESTS)
+	cd bindings/ruby && RDC_RUBY_EXTENSION=no $(IN_CLUSTER) $(RUBY_TESTS)
 
 # The C extension of the Python package, for its tests; `make wheel` builds another one.
 PYTHON_EXTENSION := $(TARGET)/python/rediscluster/_extension.abi3.so
@@ -156,10 +166,12 @@ leaks: export PKG_CONFIG_PATH := $(STAGE)/lib/pkgconfig
 leaks: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)
 leaks: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
 leaks: export RDC_PYTHON_EXTENSION := $(PYTHON_EXTENSION)
-leaks: setup-test stage node-package python-extension ## check Go, Ruby, Python and Node for leaks over many calls, and the C examples under valgrind
+leaks: export RDC_RUBY_EXTENSION := $(RUBY_EXTENSION)
+leaks: setup-test stage node-package python-extension ruby-extension ## check Go, Ruby, Python and Node for leaks over many calls, and the C examples under valgrind
 	$(CARGO) test --test c_programs examples
 	cd bindings/go && $(IN_CLUSTER) go test -count=1 -v -run 'Memory|Bounded' ./...
-	cd bindings/ruby && $(IN_CLUSTER) ruby -w -Ilib -Itest -r./test/process_test.rb test/fiber_test.rb -n /memory/
+	cd bindings/ruby && $(IN_CLUSTER) ruby -w -Ilib -Itest -r./test/process_test.rb -r./test/extension_test.rb \
+		test/fiber_test.rb -n /memory/
 	cd bindings/python && PYTHONPATH=. $(IN_CLUSTER) $(TARGET)/venv/bin/python -W error -m pytest -q -k memory
 	cd bindings/node && $(IN_CLUSTER) node --test --test-reporter=spec test/memory.test.js
 
@@ -175,6 +187,7 @@ gem: stage ## build the Ruby package, which contains the library, in target/pack
 	mkdir -p $(PACKAGES)
 	cp -r bindings/ruby $(TARGET)/gem
 	strip --strip-debug -o $(TARGET)/gem/lib/rediscluster/$(SO).$(MAJOR) $(STAGE)/lib/$(SO)
+	cp include/rediscluster.h $(TARGET)/gem/ext/rediscluster
 	cd $(TARGET)/gem && gem build -q rediscluster.gemspec
 	mv $(TARGET)/gem/*.gem $(PACKAGES)
 	@ls $(PACKAGES)/*.gem
@@ -215,7 +228,8 @@ bench-bindings: export RDC_LIBRARY := $(STAGE)/lib/$(SO)
 bench-bindings: export LD_LIBRARY_PATH := $(STAGE)/lib:$(LD_LIBRARY_PATH)
 bench-bindings: export PKG_CONFIG_PATH := $(STAGE)/lib/pkgconfig
 bench-bindings: export RDC_PYTHON_EXTENSION := $(PYTHON_EXTENSION)
-bench-bindings: setup-bench setup-test stage python-extension ## compare the bindings with other clients, and write docs/benchmarks/bindings.md
+bench-bindings: export RDC_RUBY_EXTENSION := $(RUBY_EXTENSION)
+bench-bindings: setup-bench setup-test stage python-extension ruby-extension ## compare the bindings with other clients, and write docs/benchmarks/bindings.md
 	cd bindings/go/bench && go build -o $(TARGET)/bench/go-clients .
 	test -d $(TARGET)/bench/hiredis || $(TARGET)/venv/bin/pip install -q --no-deps --target $(TARGET)/bench/hiredis hiredis==$(HIREDIS)
 	$(IN_CLUSTER) $(TARGET)/venv/bin/python bindings/bench/table.py \

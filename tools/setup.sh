@@ -56,7 +56,8 @@ find_missing() {
         want npm have npm ;;
     esac
     case $purpose in bench)
-        want ruby-redis ruby -e 'require "redis"' ;;
+        want ruby-redis ruby -e 'require "redis"'
+        want ruby-hiredis ruby -e 'require "hiredis"' ;;
     esac
     case $purpose in test)
         want g++ have c++
@@ -69,6 +70,7 @@ find_missing() {
         want nftables have_for_root nft
         want iproute2 have_for_root ip
         want ruby have ruby
+        want ruby-dev ruby -e 'require "rbconfig"; exit File.exist?(File.join(RbConfig::CONFIG["rubyhdrdir"], "ruby.h"))'
         want ruby-ffi ruby -e 'require "ffi"'
         want ruby-minitest ruby -e 'require "minitest"'
         want ruby-async ruby -e 'require "async"'

@@ -75,20 +75,56 @@ def instructions(python: str, hiredis: str) -> dict[str, dict[str, float]]:
     }
 
 
+RUBY_OPERATIONS = {
+    "get": "GET",
+    "get_beside_thread": "GET, beside another thread",
+    **{name: title for name, title in OPERATIONS.items() if name != "get"},
+}
+
+
+def ruby_instructions() -> dict[str, dict[str, float]]:
+    """The same of the Ruby gem and of redis-rb, whose pipelines are limited to one node."""
+
+    def measured(*client: str, **environment: str) -> dict[str, float]:
+        command = ("ruby", "-W0", "-Ilib", "test/cost_workload.rb", "measure", *client)
+        (line,) = lines(*command, folder="ruby", **environment)
+        return json.loads(line)
+
+    return {
+        "with the C extension": measured(),
+        "without it": measured(RDC_RUBY_EXTENSION="no"),
+        "redis-rb with hiredis": measured("redis-rb"),
+    }
+
+
+def rows_of_instructions(found: dict[str, dict[str, float]], operations: dict[str, str]) -> str:
+    text = f"| | {' | '.join(found)} |\n|---|--:|--:|--:|\n"
+    for name, title in operations.items():
+        text += f"| {title} | {' | '.join(f'{each[name]:,.0f}' for each in found.values())} |\n"
+    return text
+
+
 def instructions_table(found: dict[str, dict[str, float]]) -> str:
-    text = f"""
+    return f"""
 ## Instructions of the Python package
 
 Instructions of the client process in user space for one operation, counted by callgrind with CPython
 {sys.version_info[0]}.{sys.version_info[1]}. Keys have 11 bytes, values 16. The figures contain the interpreter's own for
 the loop and for the calls. Lower is better; `tests/test_cost.py` of the package limits the first column.
 
-| | {" | ".join(found)} |
-|---|--:|--:|--:|
-"""
-    for name, title in OPERATIONS.items():
-        text += f"| {title} | {' | '.join(f'{each[name]:,.0f}' for each in found.values())} |\n"
-    return text
+{rows_of_instructions(found, OPERATIONS)}"""
+
+
+def ruby_instructions_table(found: dict[str, dict[str, float]]) -> str:
+    version = lines("ruby", "-e", "print RUBY_VERSION", folder="ruby")[0]
+    return f"""
+## Instructions of the Ruby gem
+
+The same with Ruby {version}, averages of 20 long replies. These contain the work of the garbage collector, which varies: of
+HGETALL with the extension, between 17 and 24 million were counted. The keys of
+redis-rb's pipeline are in one slot. `test/cost_test.rb` of the gem limits the first column.
+
+{rows_of_instructions(found, RUBY_OPERATIONS)}"""
 
 
 def page(rows: list[dict], load: float) -> str:
@@ -124,7 +160,8 @@ def main(python: str, hiredis: str, go_bench: str, rounds: int) -> None:
     rows += from_json(
         lines("ruby", "-W0", "-Ilib", "bench.rb", rounds, "--json", folder="ruby"), "Ruby"
     )
-    PAGE.write_text(page(rows, load) + instructions_table(instructions(python, hiredis)))
+    python_table = instructions_table(instructions(python, hiredis))
+    PAGE.write_text(page(rows, load) + python_table + ruby_instructions_table(ruby_instructions()))
     print(PAGE.read_text())
     for row in rows:
         if not row["peer"].endswith("(its own parser)"):

@@ -11,7 +11,9 @@ Gem::Specification.new do |spec|
                      "It loads the shared library librediscluster, which gems of a platform include."
   spec.licenses = ["MIT", "Apache-2.0"]
   spec.required_ruby_version = ">= 2.7"
-  spec.files = Dir["lib/**/*.rb", base: __dir__] + ["README.md"]
+  # `make gem` copies the library's header beside the sources of the C extension.
+  spec.files = Dir["lib/**/*.rb", "ext/**/{Rakefile,*.rb,*.c,*.h}", base: __dir__] + ["README.md"]
+  spec.extensions = ["ext/rediscluster/Rakefile"]
   # `make gem` copies the library there.
   library = "lib/rediscluster/librediscluster.so.0"
   if File.exist?(File.expand_path(library, __dir__))
@@ -19,5 +21,7 @@ Gem::Specification.new do |spec|
     spec.platform = Gem::Platform::CURRENT
   end
   spec.add_dependency "ffi", "~> 1.15"
+  # RubyGems needs it for the Rakefile of the C extension.
+  spec.add_dependency "rake", ">= 12"
   spec.metadata["rubygems_mfa_required"] = "true"
 end

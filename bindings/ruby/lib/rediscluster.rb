@@ -1,9 +1,12 @@
 # frozen_string_literal: true
 
 require_relative "rediscluster/version"
+require_relative "rediscluster/load_extension"
+require_relative "rediscluster/waiting"
 require_relative "rediscluster/native"
 require_relative "rediscluster/errors"
 require_relative "rediscluster/wait_callback"
+require_relative "rediscluster/dispatch"
 require_relative "rediscluster/convert"
 require_relative "rediscluster/fiber_queue"
 require_relative "rediscluster/fiber_queues"
@@ -12,4 +15,5 @@ require_relative "rediscluster/scan"
 require_relative "rediscluster/pub_sub"
 require_relative "rediscluster/subscriptions"
 require_relative "rediscluster/client"
+require_relative "rediscluster/pipeline_buffer"
 require_relative "rediscluster/pipeline"

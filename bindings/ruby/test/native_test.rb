@@ -68,27 +68,78 @@ class NativeTest < Minitest::Test
     rc = RedisCluster.new(ENV["RDC_URL"])
     rc.set("gem", "works")
     puts rc.get("gem"), File.read("/proc/self/maps")[%r{/\\S*librediscluster\\S*}]
+    puts RedisCluster::EXTENSION.inspect, $LOADED_FEATURES.grep(%r{rediscluster/extension\\.so})
   RUBY
 
   # As a user would, from a copy. The library is only in the gem.
   def test_gem_is_built_installed_and_used
+    in_copy do |source, folder|
+      has_headers = File.exist?(File.join(RbConfig::CONFIG["rubyhdrdir"], "ruby.h"))
+      file = build_gem(source, folder)
+      ["", "no"].each do |choice|
+        home = File.join(folder, "home#{choice}")
+        install_gem(file, home, choice)
+        printed, loaded, extension, from = run_installed(home).lines(chomp: true)
+        assert_equal "works", printed
+        assert loaded.start_with?(File.realpath(home)), loaded
+        if has_headers && choice.empty?
+          assert_equal "RedisCluster::Extension", extension
+          assert from.start_with?(File.realpath(home)), from
+        else
+          assert_equal "nil", extension
+        end
+        installed = Dir["lib/**/*.rb", base: Dir["#{home}/gems/rediscluster-*"].first]
+        assert_equal Dir["lib/**/*.rb", base: source].sort, installed.sort
+      end
+    end
+  end
+
+  # Without a compiler the installation succeeds, unless the extension is demanded.
+  def test_gem_is_installed_without_compiler
+    in_copy do |source, folder|
+      file = build_gem(source, folder)
+      home = File.join(folder, "home")
+      without = "MAKE=/nonexistent PATH=/nonexistent"
+      install_gem(file, home, "", without)
+      assert_equal ["works", "nil"], run_installed(home).lines(chomp: true).values_at(0, 2)
+      output = IO.popen(install_command(file, "#{home}2", "yes", without), err: %i[child out], &:read)
+      refute $?.success?
+      assert_match(/The C extension of rediscluster cannot be compiled/, output)
+    end
+  end
+
+  # Yields a copy of the package with the library and its header, as `make gem` makes it, and a folder.
+  def in_copy
     require "tmpdir"
     require "fileutils"
-    Dir.mktmpdir do |dir|
-      source = File.join(dir, "ruby")
+    Dir.mktmpdir do |folder|
+      source = File.join(folder, "ruby")
       FileUtils.cp_r(File.expand_path("..", __dir__), source)
       FileUtils.cp(ENV.fetch("RDC_LIBRARY"), File.join(source, "lib/rediscluster/librediscluster.so.0"))
-      home = File.join(dir, "home")
-      run_or_flunk("cd #{source} && gem build rediscluster.gemspec -o #{dir}/it.gem")
-      run_or_flunk("gem install --local --ignore-dependencies --no-document --install-dir #{home} #{dir}/it.gem")
-      path = "GEM_PATH=#{home}:#{Gem.path.join(":")}"
-      output = run_or_flunk("cd / && env -u RDC_LIBRARY -u LD_LIBRARY_PATH #{path} ruby -w -e '#{SESSION}'")
-      printed, loaded = output.lines(chomp: true)
-      assert_equal "works", printed
-      assert loaded.start_with?(File.realpath(home)), loaded
-      installed = Dir["lib/**/*.rb", base: Dir["#{home}/gems/rediscluster-*"].first]
-      assert_equal Dir["lib/**/*.rb", base: source].sort, installed.sort
+      FileUtils.cp(File.join(ROOT, "include/rediscluster.h"), File.join(source, "ext/rediscluster"))
+      yield source, folder
     end
+  end
+
+  def build_gem(source, folder)
+    file = File.join(folder, "it.gem")
+    run_or_flunk("cd #{source} && gem build rediscluster.gemspec -o #{file}")
+    file
+  end
+
+  def install_command(file, home, choice, environment = "")
+    "env RDC_RUBY_EXTENSION=#{choice} #{environment} #{RbConfig.ruby} -rrubygems/gem_runner " \
+      "-e 'Gem::GemRunner.new.run(ARGV)' -- install --local --ignore-dependencies --no-document " \
+      "--install-dir #{home} #{file}"
+  end
+
+  def install_gem(*args)
+    run_or_flunk(install_command(*args))
+  end
+
+  def run_installed(home)
+    run_or_flunk("cd / && env -u RDC_LIBRARY -u LD_LIBRARY_PATH -u RDC_RUBY_EXTENSION " \
+                 "GEM_PATH=#{home}:#{Gem.path.join(":")} #{RbConfig.ruby} -w -e '#{SESSION}'")
   end
 
   def run_or_flunk(command)

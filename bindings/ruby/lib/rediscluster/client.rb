@@ -5,6 +5,7 @@
 # a fiber scheduler, a waiting call lets the other fibers of its thread run.
 class RedisCluster
   include Commands
+  include Dispatch
   include Scan
   include Subscriptions
 
@@ -30,12 +31,6 @@ class RedisCluster
     end
   end
 
-  # Runs any command: call("SET", "key", "value", ex: 5). Arrays and hashes among the arguments are flattened. The
-  # result is the server's reply as String, Integer, Float, true, false, nil, Array or Hash.
-  def call(*args, **options)
-    run(args, options, nil)
-  end
-
   # Runs a command at a target: "slot:N", "key:K", "random" or "host:port"; or at "all", "primaries" or "replicas",
   # with a hash of each node's reply as the result.
   def call_to(target, *args)
@@ -53,17 +48,17 @@ class RedisCluster
   #
   #     client.pipelined { |p| p.get("a"); p.incr("b") } # => ["1", 2]
   def pipelined(exception: true)
-    pipeline = Pipeline.new
+    pipeline = Pipeline.new(@address)
     yield pipeline
-    pipeline.send(:execute, false, @handle, @queues.current, exception)
+    pipeline.send(:execute, false, @queues.current, exception)
   end
 
   # The same as a transaction: all commands run or none, without other commands in between. All keys must be in one
   # slot.
   def multi(exception: true)
-    pipeline = Pipeline.new
+    pipeline = Pipeline.new(@address)
     yield pipeline
-    pipeline.send(:execute, true, @handle, @queues.current, exception)
+    pipeline.send(:execute, true, @queues.current, exception)
   end
 
   # Another client of the same cluster that reads from primaries and replicas and refuses writes (ReadonlyError).
@@ -184,6 +179,8 @@ class RedisCluster
   # Attaches the handle that the block returns to this client, or raises the error of the handle.
   def attach
     WaitCallback.defer_interrupts { @handle = Native::Client.new(yield) }
+    # The C extension reads it. The handle closes the client when it is collected with this object.
+    @address = @handle.address
     @queues = FiberQueues.new(@handle)
     message = Native.rdc_client_error(@handle)
     raise Error.of_creation(message) if message
@@ -191,7 +188,8 @@ class RedisCluster
 
   private
 
-  def run(args, options, convert)
+  # Runs a command, by the queue of the fibers if there is a scheduler.
+  def run_encoded(args, options, convert)
     resp = Convert.encode(args, options)
     value = raise_error(execute(resp, @queues.current))
     convert ? convert.call(value) : value

@@ -67,8 +67,7 @@ class RedisCluster
 
     TABLE.each do |convert, names|
       names.each do |name|
-        command = name.to_s.upcase.freeze
-        define_method(name) { |*args, **options| run([command, *args], options, convert) }
+        (EXTENSION || RubyDispatch).define_command(self, name, name.to_s.upcase.freeze, convert)
       end
     end
 

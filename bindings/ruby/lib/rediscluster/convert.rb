@@ -75,6 +75,8 @@ class RedisCluster
     end
 
     def value(reply, out)
+      return EXTENSION.read(reply.address) if EXTENSION
+
       type = Native.rdc_reply_read(reply, out, out + 8)
       scalar(type, out.get_uint64(0), out.get_int64(8)) { reply }
     end

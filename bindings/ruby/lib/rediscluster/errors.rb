@@ -91,12 +91,15 @@ class RedisCluster
       kind.new(message, code: code)
     end
 
+    # The exception for an error with the number of its code.
+    def self.build(number, message, node, sent)
+      code = number == 1 ? message.sub(PIPELINE_PREFIX, "")[/\A\S+/] : Native.rdc_error_name(number)
+      CLASSES.fetch(number, Error).new(message, code: code, node: node, sent: sent)
+    end
+
     # The exception for an error reply.
     def self.from(reply, message)
-      number = Native.rdc_reply_error(reply)
-      code = number == 1 ? message.sub(PIPELINE_PREFIX, "")[/\A\S+/] : Native.rdc_error_name(number)
-      node = Native.rdc_reply_node(reply)
-      CLASSES.fetch(number, Error).new(message, code: code, node: node, sent: Native.rdc_reply_sent(reply) == 1)
+      build(Native.rdc_reply_error(reply), message, Native.rdc_reply_node(reply), Native.rdc_reply_sent(reply) == 1)
     end
   end
 end

@@ -99,10 +99,12 @@ class RedisCluster
     # A thread of ffi, which sleeps unless another library calls back from a thread of its own.
     DISPATCHER = "FFI Callback Dispatcher"
 
-    # The module to call functions from that may wait. Handlers run in the main thread only. It keeps the lock if no
+    # The module to call functions from that may wait: of the C extension, or else of ffi. Handlers run in the main thread only. It keeps the lock if no
     # other thread needs it. With other threads the moment remains: about a microsecond in each 25 ms of waiting. Of
     # 3,000 exceptions among 100,000 signals at random times, none hit it.
     def self.waiting
+      return Waiting if EXTENSION
+
       Thread.list.one? { |thread| thread.name != DISPATCHER } ? KeepingLock : self
     end
 

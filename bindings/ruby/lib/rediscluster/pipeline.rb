@@ -2,50 +2,46 @@
 
 class RedisCluster
   # A list of commands to send together: the argument of the blocks of pipelined and multi. Appending a command sends
-  # nothing and returns nil. The commands are encoded in one buffer, which is passed to the library in one call.
-  class Pipeline
+  # nothing and returns nil.
+  class Pipeline < PipelineBuffer
     include Commands
-
-    def initialize
-      @resp = String.new(encoding: Encoding::BINARY)
-      @conversions = []
-      # The results of commands that are not sent, with their positions.
-      @own_results = []
-    end
-
-    # Appends any command, as in RedisCluster#call.
-    def call(*args, **options)
-      run(args, options, nil)
-    end
+    include Dispatch
 
     # The number of appended commands.
     def length
-      @conversions.length + @own_results.length
+      super + own_results.length
     end
 
     private
 
-    def run(args, options, convert)
-      Convert.encode(args, options, @resp)
-      @conversions << convert
-      nil
+    # The results of commands that are not sent, with their positions.
+    def own_results
+      @own_results ||= []
     end
 
     def respond(result)
-      @own_results << [length, result]
+      own_results << [length, result]
       nil
     end
 
-    def execute(atomic, handle, queue, exception)
-      values = @conversions.empty? ? [] : send_all(atomic, handle, queue)
+    def refuse
+      raise InvalidError.new("INVALID the pipeline was executed: append commands inside the block", code: "INVALID")
+    end
+
+    def execute(atomic, queue, exception)
+      values = length == own_results.length ? [] : send_all(atomic, queue)
       raise values if values.is_a?(Error)
 
-      values.each_with_index do |value, i|
-        conversion = @conversions[i]
-        values[i] = convert(value, conversion, exception) if conversion || value.is_a?(Error)
-      end
+      convert_all(values, exception) unless plain?
       @own_results.each { |position, result| values.insert(position, result) }
       values
+    end
+
+    def convert_all(values, exception)
+      values.each_with_index do |value, i|
+        conversion = conversions && conversions[i]
+        values[i] = convert(value, conversion, exception) if conversion || value.is_a?(Error)
+      end
     end
 
     # Returns the result for a reply, or raises it if it is an error. Without exception, a failed conversion is a
@@ -60,24 +56,18 @@ class RedisCluster
       e
     end
 
-    def send_all(atomic, handle, queue)
-      if queue
-        submit = atomic ? :rdc_queue_pipeline_atomic : :rdc_queue_pipeline
-        queue.call do |native, tag|
-          with_native(handle) { |pipeline| Native.public_send(submit, native, tag, pipeline) }
-        end
-      else
-        run = atomic ? :rdc_pipeline_execute_atomic : :rdc_pipeline_execute
-        Convert.reply { with_native(handle) { |pipeline| Native.waiting.public_send(run, pipeline) } }
-      end
-    end
+    def send_all(atomic, queue)
+      return execute_now(atomic) unless queue
 
-    def with_native(handle)
-      pipeline = Native.rdc_pipeline_new(handle)
-      Native.rdc_pipeline_resp(pipeline, @resp, @resp.bytesize)
-      yield pipeline
-    ensure
-      Native.rdc_pipeline_free(pipeline)
+      queue.call do |native, tag|
+        pipeline = FFI::Pointer.new(take_address)
+        begin
+          submit = atomic ? :rdc_queue_pipeline_atomic : :rdc_queue_pipeline
+          Native.public_send(submit, native, tag, pipeline)
+        ensure
+          Native.rdc_pipeline_free(pipeline)
+        end
+      end
     end
   end
 end

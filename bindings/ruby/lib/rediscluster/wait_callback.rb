@@ -7,6 +7,9 @@ class RedisCluster
   # and its rdc_reply_free, or unwind stack frames that are not Ruby's. The library calls the thread's wait callback
   # while it waits. The callback runs due handlers of trap, and ends the call if an interrupt is pending. The
   # interrupt is raised after the call has returned. A handler that raises nothing does not end the call.
+  #
+  # The C extension has a wait callback of its own, and raises what has ended a command itself. Only its functions in
+  # Waiting leave an exception to this module.
   module WaitCallback
     # Per-thread state: memory for out-parameters, and the exception that a handler of trap raised.
     State = Struct.new(:out, :raised)
@@ -37,9 +40,14 @@ class RedisCluster
     # fiber, so another fiber cannot use this state during a call.
     def thread_state
       Thread.current[:rediscluster] ||= begin
-        Native.rdc_set_wait_callback(CALLBACK, nil)
+        Native.rdc_set_wait_callback(CALLBACK, nil) if CALLBACK
         State.new(FFI::MemoryPointer.new(:int64, 2))
       end
+    end
+
+    # Raises the exception when the call of this thread has returned.
+    def raise_later(exception)
+      thread_state.raised = exception
     end
 
     # Whether the call of this thread continues to wait.
@@ -52,7 +60,7 @@ class RedisCluster
         thread_state
         continue = !Thread.current.pending_interrupt?
       rescue Exception => e # rubocop:disable Lint/RescueException
-        thread_state.raised = e
+        raise_later(e)
       ensure
         # The return also stops a throw, which must not unwind the library's stack frames.
         return continue # rubocop:disable Lint/EnsureReturn
@@ -60,6 +68,6 @@ class RedisCluster
     end
 
     # If the block raises anyway, ffi returns 0, which ends the call, and reports the exception.
-    CALLBACK = FFI::Function.new(:int32, [:pointer]) { |_| continue? ? 1 : 0 }
+    CALLBACK = (FFI::Function.new(:int32, [:pointer]) { |_| continue? ? 1 : 0 } unless EXTENSION)
   end
 end
