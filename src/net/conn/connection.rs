@@ -3,8 +3,12 @@
 //! Replies are matched to commands by position alone. So a connection whose position may be wrong (after a timeout, a
 //! protocol error or unsolicited bytes) must be dropped and never used again.
 
+mod take;
+
+pub use take::TakenReply;
+
 use super::memory_budget::MemoryBudget;
-use super::recv_buffer::{Chunk, KEEP, RecvBuffer};
+use super::recv_buffer::{KEEP, RecvBuffer};
 use super::release_time::release_time;
 use super::stream::Stream;
 use crate::deadline::{Time, now};
@@ -12,8 +16,8 @@ use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, Recv};
 use crate::net::wait::{Attempt, Call, TICK_MS};
 use crate::resp::{
-    CommandBody, CommandBuffer, CommandReply, Decoder, INLINE_TEXT, Kind, Limits, MessageSlab,
-    Origin, Reply, ReplySlab, SMALL_TEXT, Value, ValueList, chunk_tag,
+    CommandBody, CommandBuffer, CommandReply, Decoder, Limits, Origin, Reply, ReplySlab, Value,
+    ValueList,
 };
 use crate::sim_hooks::sim_panic_point;
 use std::io;
@@ -23,17 +27,6 @@ use std::sync::Arc;
 
 /// The most that is sent before the call looks at the clock.
 const MAX_SENT: usize = 8 << 20;
-
-/// A reply with fewer values is not counted in the memory budget.
-const UNCOUNTED_VALUES: usize = 4096;
-
-/// The reply of one command.
-pub enum TakenReply<'a> {
-    /// One value without elements, which is no error: and the bytes that its text of less than [`SMALL_TEXT`] bytes and a
-    /// NUL begin, if it has one.
-    Small(Value, &'a [u8]),
-    Whole(Box<Reply>),
-}
 
 /// A connection that has been set up.
 #[derive(Debug)]
@@ -370,259 +363,6 @@ impl Connection {
         Some(String::from_utf8_lossy(&line[..end]).into_owned())
     }
 
-    /// The next reply, if all of it has been received.
-    #[inline(always)]
-    fn take(&mut self) -> Result<Option<Box<Reply>>> {
-        self.take_with(Connection::detach)
-    }
-
-    /// The same, with the memory of the last small reply if it is small.
-    #[inline(always)]
-    fn take_command_reply(&mut self) -> Result<Option<CommandReply>> {
-        if self.input.is_empty() {
-            return Ok(None);
-        }
-        let mut slab = self.unused_slab();
-        let Some((len, text)) = self.take_short_text() else {
-            return self.take_other_reply(slab);
-        };
-        let value = Value::new(Kind::String, len as u32, 0);
-        let reply = small_reply(&mut slab, value, text);
-        self.small = Some(slab);
-        Ok(Some(reply))
-    }
-
-    /// The same for a reply that is no short string.
-    #[inline(never)]
-    fn take_other_reply(&mut self, mut slab: Arc<ReplySlab<1>>) -> Result<Option<CommandReply>> {
-        let start = self.input.start;
-        let input = &mut self.input;
-        if let Some((value, end)) = self
-            .decoder
-            .decode_short(&mut input.bytes, start, bias(start))
-        {
-            input.start = end;
-            let reply = match value.in_chunk() {
-                true => self.detach(value, start, end).into(),
-                // An OK or a nil.
-                false => small_reply(&mut slab, value, &[]),
-            };
-            self.small = Some(slab);
-            return Ok(Some(reply));
-        }
-        let taken = match self.take_single()? {
-            None => None,
-            Some(TakenReply::Whole(reply)) => Some(CommandReply::Whole(reply)),
-            Some(TakenReply::Small(value, text)) => Some(small_reply(&mut slab, value, text)),
-        };
-        self.small = Some(slab);
-        Ok(taken)
-    }
-
-    /// A slab that nobody else holds.
-    #[inline(always)]
-    fn unused_slab(&mut self) -> Arc<ReplySlab<1>> {
-        match self.small.take() {
-            Some(slab) if Arc::strong_count(&slab) == 1 => slab,
-            _ => ReplySlab::new(self.origin.clone()),
-        }
-    }
-
-    /// The same, without memory of its own if it is small.
-    pub fn take_single(&mut self) -> Result<Option<TakenReply<'_>>> {
-        let taken = self.take_with(|connection, value, start, end| {
-            let is_small = match value.in_chunk() {
-                true => (value.len as usize) < SMALL_TEXT && value.kind != Kind::Error,
-                false => !value.kind.has_elements(),
-            };
-            match is_small {
-                true => Err((value, start)),
-                false => Ok(connection.detach(value, start, end)),
-            }
-        })?;
-        Ok(taken.map(|taken| match taken {
-            Ok(whole) => TakenReply::Whole(whole),
-            Err((value, start)) => {
-                let text = if value.in_chunk() {
-                    start + value.data as usize
-                } else {
-                    start
-                };
-                TakenReply::Small(value, &self.input.bytes[text..])
-            }
-        }))
-    }
-
-    /// Decodes the messages of channels that are received next, as many as the slab takes. False if there is none that is
-    /// short and complete.
-    pub fn take_messages(&mut self, slab: &mut MessageSlab) -> bool {
-        if !self.decoder.is_between_replies() {
-            return false;
-        }
-        let bytes = &self.input.bytes[self.input.start..];
-        let len = slab.fill(bytes, &self.origin);
-        self.input.start += len;
-        len > 0
-    }
-
-    /// The next frame of any kind, push frames included, if all of it has been received.
-    pub fn take_frame(&mut self) -> Result<Option<Box<Reply>>> {
-        self.take_where(|_| true, Connection::detach)
-    }
-
-    /// The next reply, if it has been received and is a string of less than [`SMALL_TEXT`] bytes: the length of the string,
-    /// and the bytes that it and a NUL begin.
-    #[inline(always)]
-    pub fn take_short_text(&mut self) -> Option<(usize, &[u8])> {
-        let input = &mut self.input;
-        let text = (self.decoder).decode_short_text(&mut input.bytes, input.start, SMALL_TEXT)?;
-        input.start = text.next;
-        Some((text.end - text.begin, &input.bytes[text.begin..]))
-    }
-
-    /// Gives the value of the next reply to `detach`, with the range of its bytes.
-    #[inline(always)]
-    fn take_with<R>(
-        &mut self,
-        detach: impl FnOnce(&mut Connection, Value, usize, usize) -> R,
-    ) -> Result<Option<R>> {
-        self.take_where(|kind| kind != Kind::Push, detach)
-    }
-
-    /// The same for the next frame of a kind that the caller wants. Others are dropped.
-    #[inline(always)]
-    fn take_where<R>(
-        &mut self,
-        is_wanted: impl Fn(Kind) -> bool,
-        detach: impl FnOnce(&mut Connection, Value, usize, usize) -> R,
-    ) -> Result<Option<R>> {
-        while !self.input.is_empty() {
-            let start = self.input.start;
-            let decoded = self
-                .decoder
-                .decode(&mut self.input.bytes, start, bias(start), &mut self.values)
-                .map_err(|e| decode_error(&self.origin, self.written, e))?;
-            let Some((value, end)) = decoded else {
-                self.lease_values()?;
-                return Ok(None);
-            };
-            self.input.start = end;
-            if self.values.total_capacity() > UNCOUNTED_VALUES {
-                self.lease_values()?;
-            }
-            if !is_wanted(value.kind) {
-                self.values.clear();
-                continue;
-            }
-            return Ok(Some(detach(self, value, start, end)));
-        }
-        Ok(None)
-    }
-
-    /// Leases the memory of the values of a single reply.
-    fn lease_values(&mut self) -> Result<()> {
-        let capacity = self.values.total_capacity();
-        self.lease_growth(self.leased_values, capacity)?;
-        self.leased_values = capacity + self.decoder.pending_capacity();
-        Ok(())
-    }
-
-    /// Leases the memory of values whose capacity has grown from `before` to `capacity` and the decoder's own.
-    fn lease_growth(&mut self, before: usize, capacity: usize) -> Result<()> {
-        let lease = &mut self.input.lease;
-        let leased = lease.take_values(before, capacity + self.decoder.pending_capacity());
-        leased.map_err(|e| e.sent(self.written > 0))
-    }
-
-    /// Makes a reply from a decoded value and its bytes.
-    #[inline]
-    fn detach(&mut self, value: Value, start: usize, end: usize) -> Box<Reply> {
-        sim_panic_point!(Net);
-        let mut reply = Box::new(Reply::from_node(value, self.origin.clone()));
-        let len = value.len as usize;
-        if value.in_chunk() && len < INLINE_TEXT {
-            let text = start + value.data as usize;
-            reply.set_inline_text(&self.input.bytes[text..=text + len]);
-        } else if value.in_chunk() || !self.values.is_unused() {
-            reply.first = self.input.take_reply(start, end);
-            reply.values = std::mem::take(&mut self.values);
-        }
-        reply
-    }
-
-    /// Begins to receive the replies of a pipeline, which become part of one reply.
-    pub fn begin_chunk(&mut self, reply: &mut Reply) -> Chunk {
-        sim_panic_point!(Net);
-        self.input.begin_chunk(reply)
-    }
-
-    /// Decodes the received replies directly into `reply`. `each` gets the values in order and returns whether more are
-    /// expected.
-    #[inline]
-    pub fn take_into(
-        &mut self,
-        reply: &mut Reply,
-        chunk: &mut Chunk,
-        each: impl FnMut(&mut Reply, Value) -> bool,
-    ) -> Result<bool> {
-        let before = reply.values.total_capacity() + self.decoder.pending_capacity();
-        let done = self.decode_into(reply, chunk, each)?;
-        self.lease_growth(before, reply.values.total_capacity())?;
-        Ok(done)
-    }
-
-    #[inline]
-    fn decode_into(
-        &mut self,
-        reply: &mut Reply,
-        chunk: &mut Chunk,
-        mut each: impl FnMut(&mut Reply, Value) -> bool,
-    ) -> Result<bool> {
-        while !self.input.is_empty() {
-            let tag = chunk_tag(chunk.number);
-            // The fast path, for most replies.
-            while let Some((value, end)) =
-                self.decoder
-                    .decode_short(&mut self.input.bytes, self.input.start, tag)
-            {
-                self.input.start = end;
-                if !each(reply, value) {
-                    self.end_chunk(reply, chunk);
-                    return Ok(true);
-                }
-            }
-            let decoded = self
-                .decoder
-                .decode_general(
-                    &mut self.input.bytes,
-                    self.input.start,
-                    tag,
-                    &mut reply.values,
-                )
-                .map_err(|e| decode_error(&self.origin, self.written, e))?;
-            let Some((value, end)) = decoded else {
-                break;
-            };
-            self.input.start = end;
-            if value.kind == Kind::Push {
-                continue;
-            }
-            if !each(reply, value) {
-                self.end_chunk(reply, chunk);
-                return Ok(true);
-            }
-        }
-        self.input
-            .next_chunk(reply, chunk, &mut self.decoder, &self.origin)
-            .map_err(|e| e.sent(self.written > 0))?;
-        Ok(false)
-    }
-
-    /// Gives the bytes of the replies taken so far to `reply`.
-    pub fn end_chunk(&mut self, reply: &mut Reply, chunk: &Chunk) {
-        self.input.end_chunk(reply, chunk);
-    }
-
     /// Prepares the connection for its next user. False if there are unsolicited bytes, or commands that have not been
     /// sent completely. Then the connection must be dropped.
     #[inline]
@@ -652,9 +392,9 @@ impl Connection {
     fn drop_pushes(&mut self) -> bool {
         while self.pushes && self.input.bytes.get(self.input.start) == Some(&b'>') {
             let (bytes, start) = (&mut self.input.bytes, self.input.start);
-            let decoded = self
-                .decoder
-                .decode_general(bytes, start, bias(start), &mut self.values);
+            let decoded =
+                self.decoder
+                    .decode_general(bytes, start, take::bias(start), &mut self.values);
             let Ok(Some((_, end))) = decoded else {
                 return false;
             };
@@ -713,30 +453,4 @@ impl Connection {
         };
         error.at(node).sent(self.written > 0)
     }
-}
-
-/// What makes positions relative to this start of a reply.
-#[inline(always)]
-fn bias(start: usize) -> u64 {
-    0u64.wrapping_sub(start as u64)
-}
-
-/// A value that needs no arena as a reply, in a slab that nobody else holds.
-#[inline(always)]
-fn small_reply(slab: &mut Arc<ReplySlab<1>>, value: Value, text: &[u8]) -> CommandReply {
-    if let Some(slab) = slab.reuse() {
-        slab.push(value, text);
-    }
-    CommandReply::Small(slab.clone())
-}
-
-/// The error of the decoder, with the node's name.
-fn decode_error(origin: &Origin, written: usize, error: Error) -> Error {
-    let problem = error.message.trim_start_matches("PROTOCOL the peer sent ");
-    Error::new(
-        Code::Protocol,
-        format_args!("{} sent {problem}", origin.name()),
-    )
-    .at(origin.name())
-    .sent(written > 0)
 }
