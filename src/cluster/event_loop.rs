@@ -44,6 +44,13 @@ impl WakeEvent {
     pub fn fd(&self) -> RawFd {
         self.fd
     }
+
+    /// From now on, it is also fired when another thread has learned a new topology.
+    pub fn follow_topology(&self) {
+        if let Some(core) = &self.core {
+            core.process().wakers.follow_topology(self.fd);
+        }
+    }
 }
 
 impl Drop for WakeEvent {

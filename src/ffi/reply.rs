@@ -67,11 +67,14 @@ pub unsafe extern "C" fn rdc_reply_len(reply: *const rdc_reply) -> usize {
 fn int(value: &Value) -> i64 {
     match value.kind {
         Kind::Integer | Kind::Bool => value.data as i64,
+        Kind::Error if value.flags & flag::SUBSCRIBED_AGAIN != 0 => 1,
+        Kind::Error if value.flags & flag::GIVEN_UP != 0 => 2,
         _ => 0,
     }
 }
 
-/// Returns the value of an INTEGER or a BOOL; 0 for other types.
+/// Returns the value of an INTEGER or a BOOL; of an ERROR of rdc_subscriber_next() which kind it is; 0 for
+/// all others.
 ///
 /// # Safety
 /// Header rule 1.

@@ -170,7 +170,13 @@ pub unsafe extern "C" fn rdc_subscriber_command(
 ///
 /// Returns ERROR
 /// - with RDC_ERR_IO, RDC_ERR_TIMEOUT or another code when a connection was lost that held channels, once
-///   for each. The channels are subscribed again: call again to go on. The gaps of the channels follow;
+///   for each. The channels are subscribed again: call again to go on. The gaps of the channels follow.
+///   rdc_reply_int() of this error is 1;
+/// - with RDC_ERR_SERVER when a server refuses a channel for good. The subscriber has given it up. The
+///   message is "CODE NODE refused COMMAND CHANNEL, which is not tried again: REASON". rdc_reply_int() of
+///   this error is 2, and of all others 0;
+/// - with the code of the last failure, once per timeout_ms, while channels cannot be subscribed. The
+///   subscriber goes on trying;
 /// - for what rdc_subscriber_command() says;
 /// - with RDC_ERR_INTERRUPTED when rdc_interrupt() or the wait callback ends the call. The subscriber
 ///   goes on with the next call;

@@ -68,6 +68,10 @@ pub mod flag {
     pub const PACKED: u8 = 64;
     /// The elements are constants, whose codes are the bytes of [`Value::data`](super::Value::data).
     pub const INLINE: u8 = 128;
+    /// Of an error of a subscriber: a connection was lost, and its channels are subscribed again.
+    pub const SUBSCRIBED_AGAIN: u8 = 64;
+    /// Of an error of a subscriber: a channel was refused, and is given up.
+    pub const GIVEN_UP: u8 = 128;
 }
 
 /// The bits of [`Value::data`] below this are an offset (up to 1 TiB), the others a chunk number.

@@ -106,6 +106,23 @@ static void arguments(rdc_client *c) {
     rdc_close(readonly);
 }
 
+/* An error says in a number what it is about. */
+static void marks(rdc_client *c) {
+    rdc_subscriber *s = rdc_subscriber_new(c);
+    check(command(s, "SUBSCRIBE", "a") == RDC_OK, "subscribe");
+    check_push(wait_next(s), "subscribe", "a", "a subscription that will be lost");
+    rdc_reply_free(rdc_command_to(c, "all", 4, (const char *[]){"CLIENT", "KILL", "TYPE", "pubsub"}, NULL));
+    rdc_reply *r = wait_next(s);
+    check(rdc_reply_type(r) == RDC_ERROR && rdc_reply_int(r) == 1, "the error of a lost connection has the number 1");
+    rdc_reply_free(r);
+    check_push(wait_next(s), "gap", "message", "and the gap follows");
+    rdc_interrupt(c);
+    r = rdc_subscriber_next(s, LIMIT_MS);
+    check(rdc_reply_type(r) != RDC_ERROR || rdc_reply_int(r) == 0, "another error has none");
+    rdc_reply_free(r);
+    rdc_subscriber_free(s);
+}
+
 static void descriptor(rdc_client *c) {
     rdc_subscriber *s = rdc_subscriber_new(c);
     int fd = rdc_subscriber_fd(s);
@@ -376,6 +393,7 @@ int main(int argc, char **argv) {
     }
     rdc_client *c = rdc_create(url);
     arguments(c);
+    marks(c);
     descriptor(c);
     waiting();
     unreachable();

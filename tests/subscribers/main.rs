@@ -5,6 +5,7 @@ mod common;
 
 mod faults;
 mod healthy;
+mod keyspace;
 mod listener;
 mod numbered;
 mod protocol;

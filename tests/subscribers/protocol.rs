@@ -1,7 +1,9 @@
 //! Subscribers against scripted nodes: answers that real servers give at rare moments, and impossible ones.
 
-use crate::listener::Listener;
+use crate::common::show;
+use crate::listener::{Listener, WAIT_MS};
 use rediscluster::cluster::Client;
+use rediscluster::resp::{Reply, flag as reply_flag};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use support::{Action, Command, FakeCluster};
@@ -92,6 +94,88 @@ fn demoted_primary_is_left_although_it_confirms() {
     );
 }
 
+/// The id of the replica of a fake shard, after [`shard_with_replica`].
+const REPLICA_ID: usize = 0xb;
+
+/// A primary and its replica, which is the second node. The primary lists it in `CLUSTER REPLICAS` while it knows it, and
+/// all nodes do in `CLUSTER SLOTS` while it is named.
+fn shard_with_replica(is_known: Arc<AtomicBool>, is_named: Arc<AtomicBool>) -> FakeCluster {
+    let fake = FakeCluster::with_replicas(1, 1);
+    fake.set_id(1, REPLICA_ID);
+    let port = fake.port(0);
+    for node in 0..2 {
+        let (is_known, is_named) = (is_known.clone(), is_named.clone());
+        fake.on(node, move |_, command| {
+            let asks = |word: &str| is(command, "CLUSTER") && command[1] == word.as_bytes();
+            if asks("REPLICAS") {
+                let line = format!("{REPLICA_ID:040x} 127.0.0.1:1@2 slave x 0 0 1 connected");
+                return Some(Action::Send(match is_known.load(Ordering::SeqCst) {
+                    true => [b"*1\r\n".to_vec(), bulk(line.as_bytes())].concat(),
+                    false => b"*0\r\n".to_vec(),
+                }));
+            }
+            if asks("SLOTS") && !is_named.load(Ordering::SeqCst) {
+                let primary = format!("*4\r\n$9\r\n127.0.0.1\r\n:{port}\r\n");
+                let id = bulk(format!("{:040x}", 0xa).as_bytes());
+                let view = format!("*1\r\n*3\r\n:0\r\n:16383\r\n{primary}").into_bytes();
+                return Some(Action::Send([view, id, b"*0\r\n".to_vec()].concat()));
+            }
+            confirm(command).map(Action::Send)
+        });
+    }
+    fake.set_id(0, 0xa);
+    fake
+}
+
+fn flag(value: bool) -> Arc<AtomicBool> {
+    Arc::new(AtomicBool::new(value))
+}
+
+#[test]
+fn replica_that_its_primary_does_not_know_is_not_used() {
+    for protocol in ["3", "2"] {
+        let is_known = flag(false);
+        let fake = shard_with_replica(is_known.clone(), flag(true));
+        let url = format!("{}?read_from=replica&protocol={protocol}", fake.url());
+        let mut listener = Listener::new(&url);
+        listener.command("SSUBSCRIBE a");
+        assert_eq!(listener.next_within(200), "nil", "RESP{protocol}");
+        is_known.store(true, Ordering::SeqCst);
+        assert_eq!(listener.next(), "[ssubscribe, a, 1]");
+        assert!(fake.node(0).calls("CLUSTER REPLICAS") > 1);
+        assert!(fake.node(1).calls("SSUBSCRIBE") > 1);
+    }
+}
+
+#[test]
+fn live_node_that_a_view_omits_keeps_its_channels() {
+    let is_named = flag(true);
+    let fake = shard_with_replica(flag(true), is_named.clone());
+    let mut listener = Listener::new(&format!("{}?read_from=replica", fake.url()));
+    listener.subscribe("SUBSCRIBE a");
+    assert_eq!(fake.node(1).calls("SUBSCRIBE"), 1);
+    let learn = |name: bool, listener: &Listener| {
+        is_named.store(name, Ordering::SeqCst);
+        listener.client.refresh();
+        let topology = show(listener.client.topology().view());
+        assert_eq!(
+            topology.contains(&fake.port(1).to_string()),
+            name,
+            "{topology}"
+        );
+    };
+    learn(false, &listener);
+    assert_eq!(listener.next_within(50), "nil");
+    learn(true, &listener);
+    assert_eq!(listener.next_within(1200), "nil");
+    assert_eq!(fake.node(1).calls("SUBSCRIBE"), 1);
+
+    // A node that stays away is left.
+    learn(false, &listener);
+    let gap = format!("[gap, message, a, topology, 127.0.0.1:{}]", fake.port(0));
+    assert_eq!(listener.next(), gap);
+}
+
 #[test]
 fn revoked_and_moved_channel_goes_to_the_new_owner() {
     let fake = FakeCluster::new(2);
@@ -146,7 +230,10 @@ fn refused_channel_is_given_up_alone() {
     });
     let mut listener = Listener::new(&fake.url());
     listener.command("SUBSCRIBE a secret b");
-    let mut told = listener.take(3);
+    let replies: Vec<_> = (0..3).map(|_| listener.next_reply(WAIT_MS)).collect();
+    let is_marked = |reply: &Reply| reply.root.value.flags & reply_flag::GIVEN_UP != 0;
+    assert_eq!(replies.iter().filter(|r| is_marked(r)).count(), 1);
+    let mut told: Vec<String> = replies.iter().map(|reply| show(reply.view())).collect();
     told.sort();
     assert!(
         told[0].starts_with("NOPERM 127.0.0.1:") && told[0].contains("refused SUBSCRIBE secret"),
@@ -154,6 +241,31 @@ fn refused_channel_is_given_up_alone() {
     );
     assert_eq!(told[1..], ["[subscribe, a, 1]", "[subscribe, b, 2]"]);
     assert_eq!(listener.next_within(50), "nil");
+}
+
+#[test]
+fn confirmations_come_in_the_order_of_the_commands() {
+    let fake = FakeCluster::new(1);
+    serve(&fake, 0);
+    let mut listener = Listener::new(&fake.url());
+    // Before the first confirmation, and out of the order of their names.
+    for command in ["SUBSCRIBE c a", "PSUBSCRIBE z", "SUBSCRIBE b"] {
+        assert_eq!(listener.command(command), "OK");
+    }
+    let expected = [
+        "[subscribe, c, 1]",
+        "[subscribe, a, 2]",
+        "[psubscribe, z, 3]",
+        "[subscribe, b, 4]",
+    ];
+    assert_eq!(listener.take(4), expected);
+    assert_eq!(listener.command("SSUBSCRIBE x{2} y{1} w{2}"), "OK");
+    let expected = [
+        "[ssubscribe, x{2}, 1]",
+        "[ssubscribe, w{2}, 2]",
+        "[ssubscribe, y{1}, 3]",
+    ];
+    assert_eq!(listener.take(3), expected);
 }
 
 #[test]
@@ -300,6 +412,45 @@ fn messages_of_channels_that_are_not_confirmed_are_dropped() {
             "RESP{protocol}"
         );
     }
+}
+
+#[test]
+fn password_that_is_refused_later_is_tried_seldom() {
+    let fake = FakeCluster::new(2);
+    for node in 0..2 {
+        serve(&fake, node);
+    }
+    let url = fake.url().replace("redis://", "redis://user:password@");
+    let mut listener = Listener::new(&format!("{url}?timeout_ms=1000"));
+    listener.subscribe("SUBSCRIBE a");
+    let refused = Arc::new(AtomicUsize::new(0));
+    for node in 0..2 {
+        fake.off(node);
+        let count = refused.clone();
+        fake.on(node, move |_, command| {
+            let refusal = b"-WRONGPASS invalid username-password pair\r\n";
+            match is(command, "HELLO") {
+                true => {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    Some(Action::Send(refusal.to_vec()))
+                }
+                false => Some(Action::Close),
+            }
+        });
+        fake.node(node).close_connections();
+    }
+    let began = std::time::Instant::now();
+    let mut told = Vec::new();
+    while began.elapsed() < std::time::Duration::from_secs(3) {
+        told.push(listener.next_within(100));
+    }
+    assert!(
+        told.iter().any(|text| text.contains("WRONGPASS")),
+        "{told:?}"
+    );
+    // Each node is asked for the subscription and for the topology, at most once a second each.
+    let attempts = refused.load(Ordering::SeqCst);
+    assert!((1..=16).contains(&attempts), "{attempts} attempts in 3 s");
 }
 
 #[test]

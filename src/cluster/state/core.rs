@@ -246,6 +246,7 @@ impl ProcessState {
             self.key_space.store(key_space, Ordering::Release);
             (replaced, outside.clear())
         };
+        self.wakers.fire_for_topology();
     }
 
     /// Stores a topology in which a redirection has moved a slot to this node.
@@ -258,6 +259,7 @@ impl ProcessState {
         let replaced = self.topology.swap(topology);
         drop(outside);
         drop(replaced);
+        self.wakers.fire_for_topology();
     }
 
     /// All peers, in the order of their addresses.

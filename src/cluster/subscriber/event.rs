@@ -2,7 +2,7 @@
 
 use super::channel::{ChannelKind, Verb};
 use crate::error::Error;
-use crate::resp::{Builder, Kind, Origin, Reply};
+use crate::resp::{Builder, Kind, Origin, Reply, flag};
 use std::sync::Arc;
 
 /// Why messages may have been missed.
@@ -72,4 +72,18 @@ pub(super) fn gap(
 
 pub(super) fn error(error: &Error) -> Box<Reply> {
     Box::new(Reply::error(error))
+}
+
+/// A connection was lost, and its channels are subscribed again.
+pub(super) fn subscribed_again(lost: &Error) -> Box<Reply> {
+    let mut reply = error(lost);
+    reply.root.value.flags |= flag::SUBSCRIBED_AGAIN;
+    reply
+}
+
+/// A channel was refused, and is given up.
+pub(super) fn given_up(refused: &Error) -> Box<Reply> {
+    let mut reply = error(refused);
+    reply.root.value.flags |= flag::GIVEN_UP;
+    reply
 }

@@ -27,6 +27,8 @@ enum Batch {
     Subscribe {
         /// The reply that says which role the node has is outstanding.
         asks_role: bool,
+        /// The role was not asked for, although channels of the batch depend on it.
+        is_unchecked: bool,
         commands: VecDeque<SentCommand>,
     },
     Unsubscribe(BTreeSet<ChannelKey>),
@@ -39,6 +41,8 @@ pub(super) enum Frame {
     /// A message, which is the frame itself.
     Message(ChannelKind),
     Confirmed(ChannelKey),
+    /// The same, of a channel that depends on the role of the node, which could not be asked for on this connection.
+    Unchecked(ChannelKey),
     /// The node has ended a subscription.
     Revoked(ChannelKey),
     /// The node has refused a command. `is_single` if it had one channel.
@@ -172,6 +176,7 @@ impl Link {
         self.is_used = true;
         self.batches.push_back(Batch::Subscribe {
             asks_role,
+            is_unchecked: needs_primary && !asks_role,
             commands,
         });
     }
@@ -262,7 +267,14 @@ impl Link {
 
     fn on_confirmation(&mut self, key: ChannelKey, verb: Verb) -> Result<Frame> {
         match (verb, self.batches.front_mut()) {
-            (Verb::Subscribe, Some(Batch::Subscribe { commands, .. })) => {
+            (
+                Verb::Subscribe,
+                Some(Batch::Subscribe {
+                    commands,
+                    is_unchecked,
+                    ..
+                }),
+            ) => {
                 let Some(command) = commands.front_mut() else {
                     return Err(self.unexpected("the confirmation of no command"));
                 };
@@ -270,6 +282,7 @@ impl Link {
                     return Err(self.unexpected("the confirmation of another channel"));
                 }
                 command.names.pop_front();
+                let is_unchecked = *is_unchecked && command.needs_primary;
                 if command.names.is_empty() {
                     commands.pop_front();
                 }
@@ -277,7 +290,10 @@ impl Link {
                     return Ok(Frame::Handled);
                 }
                 self.unheld.remove(&key);
-                Ok(Frame::Confirmed(key))
+                Ok(match is_unchecked {
+                    true => Frame::Unchecked(key),
+                    false => Frame::Confirmed(key),
+                })
             }
             (Verb::Subscribe, _) => Err(self.unexpected("the confirmation of no command")),
             (Verb::Unsubscribe, Some(Batch::Unsubscribe(keys))) if keys.contains(&key) => {
@@ -315,6 +331,7 @@ impl Link {
         let Some(Batch::Subscribe {
             asks_role,
             commands,
+            ..
         }) = self.batches.front_mut()
         else {
             return Err(self.unexpected("a role that was not asked for"));

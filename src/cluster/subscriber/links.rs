@@ -4,8 +4,11 @@ use super::channel::ChannelKey;
 use super::link::Link;
 use super::subscriptions::LinkNumber;
 use super::tasks::Task;
+use crate::deadline::Time;
 use crate::net::Peer;
+use crate::topology::Topology;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A connection to a node, or the task that opens it.
 pub(super) struct Entry {
@@ -17,7 +20,15 @@ pub(super) struct Entry {
     pub(super) places: usize,
     /// Channels to subscribe to.
     pub(super) pending: Vec<ChannelKey>,
+    /// The topology does not have the node.
+    pub(super) is_absent: bool,
+    /// Until then, channels that may be anywhere stay nevertheless.
+    pub(super) stays_until: Option<Time>,
 }
+
+/// How long a node may be absent from the topology until its channels are moved. After a failover, nodes leave out the former
+/// primary for a moment.
+const MAX_ABSENCE: Duration = Duration::from_millis(1000);
 
 pub(super) enum LinkState {
     Opening(Task),
@@ -86,6 +97,42 @@ impl Links {
         let is_it = |entry: &Entry| Arc::ptr_eq(&entry.peer, peer) && entry.is_usable();
         let mut entries = self.entries.iter();
         entries.position(|entry| entry.as_ref().is_some_and(is_it))
+    }
+
+    /// Notes which nodes a new topology does not have. Returns whether any has gone.
+    pub(super) fn note_absence(&mut self, topology: &Topology, time: Time) -> bool {
+        let mut has_gone = false;
+        for entry in self.entries.iter_mut().flatten() {
+            let was_absent = entry.is_absent;
+            entry.is_absent = topology.node_at(entry.peer.address()).is_none();
+            if !entry.is_absent {
+                entry.stays_until = None;
+            } else if !was_absent {
+                entry.stays_until = Some(time.plus(MAX_ABSENCE));
+                has_gone = true;
+            }
+        }
+        has_gone
+    }
+
+    /// Whether the node is absent from the topology, but not for long.
+    pub(super) fn is_briefly_absent(&self, number: LinkNumber) -> bool {
+        let entry = self.entries.get(number).and_then(Option::as_ref);
+        entry.is_some_and(|entry| entry.stays_until.is_some())
+    }
+
+    /// When the next absence is too long.
+    pub(super) fn next_absence(&self) -> Option<Time> {
+        self.iter().filter_map(|entry| entry.stays_until).min()
+    }
+
+    /// Ends the absences that are too long. Returns whether there are any.
+    pub(super) fn end_absences(&mut self, time: Time) -> bool {
+        let mut has_ended = false;
+        for entry in self.entries.iter_mut().flatten() {
+            has_ended |= entry.stays_until.take_if(|until| *until <= time).is_some();
+        }
+        has_ended
     }
 
     pub(super) fn numbers(&self) -> Vec<LinkNumber> {

@@ -5,9 +5,10 @@
 //! decoded from the receive buffer of their connection, many at once.
 //!
 //! From the bottom up: `channel`, the kinds of channels and their commands; `event`, what the library itself tells;
-//! `subscriptions`, what is wanted and where it is held; `link`, the protocol of one connection; `tasks`, the fibers;
-//! `links`; `delivery`, messages on their way to the program; `placement`, on which node a channel belongs; `node_backoffs`; `refresh_plan`; and the subscriber, whose
-//! functions are also in `command`, `reconcile`, `receive` and `supervise`.
+//! `subscriptions`, what is wanted and where it is held; `link`, the protocol of one connection; `replica_question`, whether
+//! a primary knows its replica; `tasks`, the fibers; `links`; `delivery`, messages on their way to the program; `placement`,
+//! on which node a channel belongs; `node_backoffs`; `refresh_plan`; and the subscriber, whose functions are also in
+//! `command`, `reconcile`, `receive`, `replicas` and `supervise`.
 
 mod channel;
 mod command;
@@ -20,6 +21,8 @@ mod placement;
 mod receive;
 mod reconcile;
 mod refresh_plan;
+mod replica_question;
+mod replicas;
 mod subscriptions;
 mod supervise;
 mod tasks;
@@ -44,7 +47,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use subscriptions::{LinkNumber, Subscriptions};
 
-use tasks::{Results, Task};
+use tasks::{Asking, Results, Task};
 
 /// A consumer of messages. Used by one thread at a time.
 pub struct Subscriber {
@@ -73,6 +76,12 @@ pub struct Subscriber {
     /// The version of the topology that the places fit.
     version: u64,
     connecting: Option<Task>,
+    /// Primaries that are asked whether they know a replica.
+    asking: Vec<Asking>,
+    /// How many were asked so far.
+    questions: u64,
+    /// Channels that nodes have confirmed, and of which primaries are to be asked: see `confirm_or_ask`.
+    unproven: Vec<(LinkNumber, ChannelKey, bool)>,
     /// The program was told that the client cannot connect.
     has_failed_to_connect: bool,
     refresh: RefreshPlan,
@@ -93,6 +102,9 @@ impl Subscriber {
     pub fn new(client: Arc<Client>) -> Subscriber {
         let event_loop = EventLoop::new(&client, "a subscriber");
         let fd = event_loop.as_ref().map_or(-1, |l| l.wake.fd());
+        if let Ok(event_loop) = &event_loop {
+            event_loop.wake.follow_topology();
+        }
         Subscriber {
             process: process_number(),
             event_loop,
@@ -111,6 +123,9 @@ impl Subscriber {
             backoffs: NodeBackoffs::default(),
             version: 0,
             connecting: None,
+            asking: Vec::new(),
+            questions: 0,
+            unproven: Vec::new(),
             has_failed_to_connect: false,
             refresh: RefreshPlan::default(),
             retry_at: None,
@@ -286,7 +301,11 @@ impl Drop for Subscriber {
                 task.cancel(tasks);
             }
         }
-        for task in self.connecting.iter().chain(self.refresh.task()) {
+        let asking = self.asking.iter().map(|asking| &asking.task);
+        for task in (self.connecting.iter())
+            .chain(self.refresh.task())
+            .chain(asking)
+        {
             task.cancel(tasks);
         }
         // A fiber that does not end after it was cancelled is a bug. Unwinding it might abort the process.

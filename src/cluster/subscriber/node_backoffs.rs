@@ -2,6 +2,7 @@
 
 use crate::cluster::state::backoff;
 use crate::deadline::{Time, now};
+use crate::error::Code;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ pub(super) struct NodeBackoffs(BTreeMap<String, NodeBackoff>);
 /// How long channels that may be anywhere avoid a node whose connection was lost.
 const AVOIDED: Duration = Duration::from_millis(1000);
 
+/// When a node is tried again that has refused the password. Servers log each attempt.
+pub(super) const AUTH_RETRY: Duration = Duration::from_millis(1000);
+
 impl NodeBackoffs {
     /// Channels that may be anywhere avoid this node for a while.
     pub(super) fn avoid(&mut self, node: &str) {
@@ -34,11 +38,14 @@ impl NodeBackoffs {
     }
 
     /// A connection to this node could not be opened.
-    pub(super) fn fail(&mut self, node: &str) {
+    pub(super) fn fail(&mut self, node: &str, code: Code) {
         self.avoid(node);
         if let Some(known) = self.0.get_mut(node) {
             known.failures += 1;
-            known.until = backoff(known.failures + 2).time().unwrap_or_else(now);
+            known.until = match code {
+                Code::Auth => now().plus(AUTH_RETRY),
+                _ => backoff(known.failures + 2).time().unwrap_or_else(now),
+            };
         }
     }
 

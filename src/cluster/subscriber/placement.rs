@@ -25,22 +25,59 @@ impl Placement<'_> {
         self.topology.shard(slot)
     }
 
-    fn contains(&self, peer: &Arc<Peer>) -> bool {
-        let node = self.topology.node_at(peer.address());
-        node.is_some_and(|node| Arc::ptr_eq(&node.peer, peer))
+    /// Whether a channel that is on this node may stay there. `known_to` is the primary that knows the node as its replica; None
+    /// if that is not known yet.
+    pub(super) fn fits(
+        &self,
+        (kind, name): &ChannelKey,
+        peer: &Arc<Peer>,
+        known_to: Option<&Option<Arc<str>>>,
+    ) -> bool {
+        if *kind != ChannelKind::Sharded {
+            return self.topology.node_at(peer.address()).is_some();
+        }
+        let Some(shard) = self.shard(name) else {
+            return false;
+        };
+        let is_peer = |node: &Arc<Node>| Arc::ptr_eq(&node.peer, peer);
+        if shard.primary.as_ref().is_some_and(is_peer) {
+            return true;
+        }
+        let is_known = || match &shard.primary {
+            Some(primary) if !self.topology.standalone => {
+                known_to.is_none_or(|known_to| known_to.as_ref() == Some(&primary.id))
+            }
+            _ => true,
+        };
+        self.config.read_from() != ReadFrom::Primary
+            && shard.replicas.iter().any(is_peer)
+            && is_known()
     }
 
-    /// Whether a channel that is on this node may stay there.
-    pub(super) fn fits(&self, (kind, name): &ChannelKey, peer: &Arc<Peer>) -> bool {
-        if *kind != ChannelKind::Sharded {
-            return self.contains(peer);
-        }
-        let is_peer = |node: &Arc<Node>| Arc::ptr_eq(&node.peer, peer);
-        self.shard(name)
-            .is_some_and(|shard| match self.config.read_from() {
-                ReadFrom::Primary => shard.primary.as_ref().is_some_and(is_peer),
-                _ => shard.nodes().any(is_peer),
-            })
+    /// The primary of a sharded channel, which has to know this node as its replica, and the replica's id. None if the node is
+    /// the primary, or not in that shard.
+    pub(super) fn primary_to_ask(
+        &self,
+        name: &[u8],
+        peer: &Arc<Peer>,
+    ) -> Option<(Arc<Node>, Arc<str>)> {
+        let shard = self.shard(name)?;
+        let mut replicas = shard.replicas.iter();
+        let replica = replicas.find(|node| Arc::ptr_eq(&node.peer, peer))?;
+        let primary = shard.primary.clone()?;
+        (!self.topology.standalone).then(|| (primary, replica.id.clone()))
+    }
+
+    /// The node itself, which has to be a primary.
+    pub(super) fn node_to_ask(&self, peer: &Arc<Peer>) -> Option<Arc<Node>> {
+        let node = self.topology.node_at(peer.address())?;
+        (!self.topology.standalone).then(|| node.clone())
+    }
+
+    /// Whether a node is the primary of a sharded channel.
+    pub(super) fn is_primary_of(&self, name: &[u8], peer: &Arc<Peer>) -> bool {
+        let primary = self.shard(name).and_then(|shard| shard.primary.as_ref());
+        primary.is_some_and(|node| Arc::ptr_eq(&node.peer, peer))
     }
 
     /// The node of a sharded channel.

@@ -156,7 +156,8 @@ impl Subscriber {
         self.is_due |= !matches!(frame, Frame::Handled);
         match frame {
             Frame::Handled | Frame::Message(_) => {}
-            Frame::Confirmed(key) => self.on_confirmed(number, &key),
+            Frame::Confirmed(key) => self.confirm_or_ask(number, &key, false),
+            Frame::Unchecked(key) => self.confirm_or_ask(number, &key, true),
             Frame::Revoked(key) => {
                 if self.lose_place(&key, number, GapReason::Moved).is_some() {
                     self.refresh.want();
@@ -182,7 +183,7 @@ impl Subscriber {
     }
 
     /// A node has confirmed a subscription. Messages of the channel follow from there only.
-    fn on_confirmed(&mut self, number: LinkNumber, key: &ChannelKey) {
+    pub(super) fn on_confirmed(&mut self, number: LinkNumber, key: &ChannelKey) {
         let Some(subscription) = self.subscriptions.get_mut(key) else {
             return;
         };
@@ -197,7 +198,10 @@ impl Subscriber {
         subscription.retry_at = None;
         let mut others = Vec::new();
         let is_complete = match subscription.is_node_local {
-            true => (subscription.places.iter()).all(|p| p.progress == Progress::Confirmed),
+            true => {
+                let mut places = subscription.places.iter();
+                subscription.has_all_places && places.all(|p| p.progress == Progress::Confirmed)
+            }
             false => {
                 let (here, elsewhere) = std::mem::take(&mut subscription.places)
                     .into_iter()
@@ -216,13 +220,7 @@ impl Subscriber {
         for other in others {
             self.leave(key, other.link, other.progress);
         }
-        if !is_complete {
-            return;
-        }
-        // Whether a channel on all primaries is complete is decided when the places are reviewed.
-        if key.0.is_node_local(&key.1) {
-            self.unplaced.insert(key.clone());
-        } else {
+        if is_complete {
             self.unheld.remove(key);
             self.unplaced.remove(key);
             self.confirm(key);
@@ -249,6 +247,7 @@ impl Subscriber {
     ) -> Option<Progress> {
         let subscription = self.subscriptions.get_mut(key)?;
         let place = subscription.remove_place(number)?;
+        subscription.has_all_places = false;
         if place.progress == Progress::Confirmed || place.gap.is_some() {
             subscription.lost = Some(place.gap.unwrap_or(reason));
         }
@@ -260,7 +259,7 @@ impl Subscriber {
     }
 
     /// A channel was refused: it is tried again, the first time at once.
-    fn try_later(&mut self, key: &ChannelKey) {
+    pub(super) fn try_later(&mut self, key: &ChannelKey) {
         if let Some(subscription) = self.subscriptions.get_mut(key) {
             let failures = subscription.failures;
             subscription.failures = failures.saturating_add(1);
@@ -335,7 +334,7 @@ impl Subscriber {
         refused.message = format!(
             "{code} {node} refused {command} {name}, which is not tried again: {text}{advice}"
         );
-        self.events.push_back(event::error(&refused));
+        self.events.push_back(event::given_up(&refused));
     }
 
     /// A connection is lost, and with it what was held there.
@@ -372,6 +371,6 @@ impl Subscriber {
         let mut told = error.clone();
         told.message =
             format!("{reason}; {lost} channels are subscribed again: call again to go on");
-        self.events.push_back(event::error(&told));
+        self.events.push_back(event::subscribed_again(&told));
     }
 }

@@ -5,23 +5,22 @@ use super::channel::{ChannelKey, ChannelKind};
 use super::event::{self, GapReason};
 use super::link::{Link, Request};
 use super::links::{Entry, LinkState};
+use super::node_backoffs::AUTH_RETRY;
 use super::placement::Placement;
 use super::subscriptions::{LinkNumber, Place, Progress};
 use super::tasks::Ended;
 use crate::cluster::event_loop::EventLoop;
 use crate::config::ReadFrom;
-use crate::deadline::Time;
+use crate::deadline::{Time, now};
 use crate::error::{Code, Error, Result};
 use crate::net::{Connection, ConnectionKind, Peer};
 use crate::topology::Topology;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// When a client that could not connect tries again.
 const CONNECT_RETRY: Duration = Duration::from_millis(50);
-
-/// The same after a password was refused. Servers log each attempt.
-const AUTH_RETRY: Duration = Duration::from_millis(1000);
 
 impl Subscriber {
     /// Handles what the tasks have left behind.
@@ -35,6 +34,7 @@ impl Subscriber {
                     serial,
                     result,
                 } => self.end_opening(link, serial, result, time),
+                Ended::Asked { question, is_known } => self.end_asking(&question, is_known),
             }
         }
     }
@@ -76,7 +76,7 @@ impl Subscriber {
                 self.backoffs.succeed(&node);
             }
             Err(error) => {
-                self.backoffs.fail(&node);
+                self.backoffs.fail(&node, error.code);
                 self.avoid(&node);
                 self.lose(number, &error);
                 self.refresh.want();
@@ -122,10 +122,15 @@ impl Subscriber {
             return self.connect(time);
         }
         let topology = process.load_whole_topology();
-        if std::mem::replace(&mut self.version, topology.version) != topology.version {
+        let is_new = std::mem::replace(&mut self.version, topology.version) != topology.version;
+        if is_new && self.links.note_absence(&topology, time) {
+            self.refresh.want();
+        }
+        if self.links.end_absences(time) || is_new {
             self.review(&topology, time);
         }
         self.place_unheld(&topology, time);
+        self.ask_primaries();
         self.close_unused();
         self.refresh_if_wanted(time);
     }
@@ -155,7 +160,8 @@ impl Subscriber {
         for (key, subscription) in self.subscriptions.iter_mut() {
             let fits = |place: &Place| {
                 let peer = self.links.peer(place.link);
-                peer.is_some_and(|peer| placement.fits(&key, peer))
+                key.0 != ChannelKind::Sharded && self.links.is_briefly_absent(place.link)
+                    || peer.is_some_and(|peer| placement.fits(&key, peer, place.known_to()))
             };
             let is_right = !subscription.is_node_local && subscription.places.iter().any(fits);
             if !is_right {
@@ -219,7 +225,8 @@ impl Subscriber {
         };
         let fits = |place: &&Place| {
             let peer = self.links.peer(place.link);
-            peer.is_some_and(|peer| placement.fits(key, peer))
+            key.0 != ChannelKind::Sharded && self.links.is_briefly_absent(place.link)
+                || peer.is_some_and(|peer| placement.fits(key, peer, place.known_to()))
         };
         let mut is_held = false;
         let mut wrong = Vec::new();
@@ -320,6 +327,9 @@ impl Subscriber {
         if primaries.is_empty() {
             self.on_unroutable(key, time);
         }
+        if let Some(subscription) = self.subscriptions.get_mut(key) {
+            subscription.has_all_places = is_placed;
+        }
         is_placed
     }
 
@@ -356,6 +366,7 @@ impl Subscriber {
             return true;
         };
         if subscription.has_place(link) {
+            self.ask_new_primary(link, key);
             return true;
         }
         let default = match subscription.is_node_local {
@@ -367,6 +378,7 @@ impl Subscriber {
             link,
             progress: Progress::Waiting,
             gap: subscription.is_confirmed.then_some(gap),
+            known_to: None,
         });
         entry.places += 1;
         entry.pending.push(key.clone());
@@ -396,6 +408,8 @@ impl Subscriber {
                     state: LinkState::Opening(task),
                     places: 0,
                     pending: Vec::new(),
+                    is_absent: false,
+                    stays_until: None,
                 };
                 self.links.insert(number, entry);
                 Some(number)
@@ -431,37 +445,11 @@ impl Subscriber {
 
     /// Sends what there is to send.
     pub(super) fn flush(&mut self) {
-        let key_space = self.client.key_space();
-        let reads_primaries = self.client.config.read_from() == ReadFrom::Primary;
         for number in self.links.numbers() {
-            let Some(entry) = self.links.get_mut(number) else {
+            let requests = self.requests(number);
+            let Some(link) = self.links.link(number) else {
                 continue;
             };
-            let LinkState::Open(link) = &mut entry.state else {
-                continue;
-            };
-            let mut requests = Vec::new();
-            for key in std::mem::take(&mut entry.pending) {
-                let Some(subscription) = self.subscriptions.get_mut(&key) else {
-                    continue;
-                };
-                let is_alone = subscription.is_alone;
-                let Some(place) = subscription.place(number) else {
-                    continue;
-                };
-                if place.progress != Progress::Waiting {
-                    continue;
-                }
-                place.progress = Progress::Sent;
-                let is_sharded = key.0 == ChannelKind::Sharded;
-                requests.push(Request {
-                    slot: is_sharded.then(|| key_space.slot(&key.1)),
-                    needs_primary: is_sharded && reads_primaries || subscription.is_node_local,
-                    is_alone,
-                    key,
-                });
-            }
-            requests.sort_by_key(|request| request.slot);
             link.push_unsubscribes();
             link.push_subscribes(&requests);
             if link.connection.is_flushed() {
@@ -472,5 +460,56 @@ impl Subscriber {
                 Err(error) => self.lose(number, &error),
             }
         }
+    }
+
+    /// The channels that are to be subscribed at an open link: in the order in which the program has named them, as it expects
+    /// the confirmations, but those of a slot together.
+    fn requests(&mut self, number: LinkNumber) -> Vec<Request> {
+        let (Some(entry), Some(core)) = (self.links.get_mut(number), &self.client.core) else {
+            return Vec::new();
+        };
+        if entry.pending.is_empty() || matches!(entry.state, LinkState::Opening(_)) {
+            return Vec::new();
+        }
+        let topology = core.process().load_whole_topology();
+        let placement = Placement {
+            topology: &topology,
+            config: &self.client.config,
+            time: now(),
+            is_failing: &|_| false,
+        };
+        let reads_primaries = self.client.config.read_from() == ReadFrom::Primary;
+        let mut requests = Vec::new();
+        for key in std::mem::take(&mut entry.pending) {
+            let Some(subscription) = self.subscriptions.get_mut(&key) else {
+                continue;
+            };
+            let (is_alone, is_node_local) = (subscription.is_alone, subscription.is_node_local);
+            let order = subscription.order;
+            let place = subscription.place(number);
+            let Some(place) = place.filter(|place| place.progress == Progress::Waiting) else {
+                continue;
+            };
+            place.progress = Progress::Sent;
+            let slot = (key.0 == ChannelKind::Sharded).then(|| topology.key_space().slot(&key.1));
+            let is_on_primary = || reads_primaries || placement.is_primary_of(&key.1, &entry.peer);
+            let request = Request {
+                needs_primary: is_node_local || slot.is_some() && is_on_primary(),
+                slot,
+                is_alone,
+                key,
+            };
+            requests.push((order, request));
+        }
+        requests.sort_by_key(|(order, _)| *order);
+        let mut first_of_slot = BTreeMap::new();
+        for (order, request) in &requests {
+            first_of_slot.entry(request.slot).or_insert(*order);
+        }
+        requests.sort_by_key(|(order, request)| match request.slot {
+            Some(_) => first_of_slot[&request.slot],
+            None => *order,
+        });
+        requests.into_iter().map(|(_, request)| request).collect()
     }
 }

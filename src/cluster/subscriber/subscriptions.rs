@@ -5,6 +5,7 @@ use super::event::GapReason;
 use crate::deadline::Time;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// The number of a link, which may be that of another one once it has ended.
 pub(super) type LinkNumber = usize;
@@ -16,18 +17,31 @@ pub(super) struct Place {
     pub(super) progress: Progress,
     /// The gap that its confirmation ends.
     pub(super) gap: Option<GapReason>,
+    /// On a replica: the id of the primary that knows it, and so passes messages on to it.
+    pub(super) known_to: Option<Arc<str>>,
+}
+
+impl Place {
+    /// The primary that knows the node as its replica, once the place is confirmed.
+    pub(super) fn known_to(&self) -> Option<&Option<Arc<str>>> {
+        (self.progress == Progress::Confirmed).then_some(&self.known_to)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     Waiting,
     Sent,
+    /// The node is a replica, and has confirmed. Its primary is asked whether it knows it.
+    Unproven,
     Confirmed,
 }
 
 /// A channel or pattern that the program wants.
 #[derive(Debug, Default)]
 pub(super) struct Subscription {
+    /// The order in which they were added.
+    pub(super) order: u64,
     /// How many confirmations the program is owed.
     pub(super) owed: u32,
     /// The program has had a confirmation: from then on, gaps are reported.
@@ -35,6 +49,8 @@ pub(super) struct Subscription {
     pub(super) is_node_local: bool,
     /// One, or two while it moves; or one for each primary.
     pub(super) places: Vec<Place>,
+    /// Of a channel on all primaries: it has a place on each that the topology names.
+    pub(super) has_all_places: bool,
     /// Why it lost its last place.
     pub(super) lost: Option<GapReason>,
     /// A command with several channels was refused: this one gets a command of its own.
@@ -54,11 +70,12 @@ impl Subscription {
         self.places.iter().any(|place| place.link == link)
     }
 
-    /// Whether messages of this link are delivered.
+    /// Whether messages of this link are delivered. Those of a channel on all primaries are not before the program has its
+    /// confirmation: a gap that precedes it would not be told.
     pub(super) fn is_held_at(&self, link: LinkNumber) -> bool {
         let is_confirmed =
             |place: &Place| place.link == link && place.progress == Progress::Confirmed;
-        self.places.iter().any(is_confirmed)
+        (self.is_confirmed || !self.is_node_local) && self.places.iter().any(is_confirmed)
     }
 
     pub(super) fn remove_place(&mut self, link: LinkNumber) -> Option<Place> {
@@ -73,6 +90,8 @@ pub(super) struct Subscriptions {
     by_kind: [BTreeMap<Rc<[u8]>, Subscription>; 3],
     /// How many of each kind are confirmed.
     confirmed: [usize; 3],
+    /// How many have been added so far.
+    added: u64,
 }
 
 impl Subscriptions {
@@ -95,7 +114,9 @@ impl Subscriptions {
             return known;
         }
         let key: ChannelKey = (kind, name.into());
+        self.added += 1;
         let subscription = Subscription {
+            order: self.added,
             is_node_local: kind.is_node_local(name),
             ..Subscription::default()
         };

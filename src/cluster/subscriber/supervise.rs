@@ -28,6 +28,7 @@ impl Subscriber {
         if !self.subscriptions.is_empty() {
             times.extend(self.refresh.next_at());
         }
+        times.extend(self.links.next_absence());
         if !self.unheld.is_empty() {
             times.extend(self.retry_at);
             times.extend(self.unheld_since.map(|since| self.report_at(since)));

@@ -1,5 +1,7 @@
 //! What a subscriber does in fibers: connect, open connections, refresh the topology.
 
+use super::channel::ChannelKey;
+use super::replica_question::{ReplicaQuestion, knows_replica};
 use super::subscriptions::LinkNumber;
 use crate::cluster::client::Client;
 use crate::deadline::now;
@@ -20,12 +22,24 @@ pub(super) enum Ended {
         serial: u64,
         result: Result<Box<Connection>>,
     },
+    /// A primary was asked whether it knows the replica of a link.
+    Asked {
+        question: ReplicaQuestion,
+        is_known: Result<bool>,
+    },
 }
 
 /// A task that may be cancelled. It has a handle of its own for that.
 pub(super) struct Task {
     number: TaskNumber,
     client: Arc<Client>,
+}
+
+/// A question that a primary has not answered, and the channels whose confirmation came before it was asked.
+pub(super) struct Asking {
+    pub(super) task: Task,
+    pub(super) number: u64,
+    pub(super) channels: Vec<ChannelKey>,
 }
 
 /// The results of tasks that have ended.
@@ -83,6 +97,23 @@ impl Results {
             link,
             serial,
             result,
+        })
+    }
+}
+
+impl Results {
+    /// Asks a primary for its replicas.
+    pub(super) fn ask(
+        &self,
+        tasks: &mut TaskSet,
+        owner: &Client,
+        question: ReplicaQuestion,
+    ) -> Result<Task> {
+        let (primary, replica) = (question.primary.clone(), question.replica.clone());
+        let ask = move |client: &Client| knows_replica(client, &primary, replica.as_deref());
+        self.spawn(tasks, owner, ask, move |is_known| Ended::Asked {
+            question,
+            is_known,
         })
     }
 }

@@ -29,6 +29,8 @@ struct Entry {
     is_used: AtomicBool,
     /// The descriptor plus one; 0 before the first use.
     event: AtomicI32,
+    /// Its user wants to know of a new topology.
+    follows_topology: AtomicBool,
 }
 
 impl Default for Wakers {
@@ -38,6 +40,7 @@ impl Default for Wakers {
             entries: std::array::from_fn(|_| Entry {
                 is_used: AtomicBool::new(false),
                 event: AtomicI32::new(0),
+                follows_topology: AtomicBool::new(false),
             }),
             more: OnceLock::new(),
         }
@@ -68,11 +71,32 @@ impl Wakers {
     }
 
     pub fn release_for_loop(&self, event: RawFd) {
+        if let Some(entry) = self.entry_of(event) {
+            entry.release();
+        }
+    }
+
+    /// From now on, [`Wakers::fire_for_topology`] fires this event of an event loop.
+    pub fn follow_topology(&self, event: RawFd) {
+        if let Some(entry) = self.entry_of(event) {
+            entry.follows_topology.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn entry_of(&self, event: RawFd) -> Option<&Entry> {
         let has_event = |entry: &&Entry| entry.event.load(Ordering::SeqCst) == event + 1;
-        match (self.entries.iter().find(has_event), self.more.get()) {
-            (Some(entry), _) => entry.release(),
-            (None, Some(more)) => more.release_for_loop(event),
-            (None, None) => {}
+        let found = self.entries.iter().find(has_event);
+        found.or_else(|| self.more.get()?.entry_of(event))
+    }
+
+    /// Wakes the event loops that follow the topology.
+    pub fn fire_for_topology(&self) {
+        let follows = |entry: &&Entry| entry.follows_topology.load(Ordering::SeqCst);
+        for entry in self.entries.iter().filter(follows) {
+            sys::fire(entry.event.load(Ordering::SeqCst) - 1);
+        }
+        if let Some(more) = self.more.get() {
+            more.fire_for_topology();
         }
     }
 
@@ -130,6 +154,7 @@ impl Entry {
     }
 
     fn release(&self) {
+        self.follows_topology.store(false, Ordering::SeqCst);
         self.is_used.store(false, Ordering::SeqCst);
     }
 }

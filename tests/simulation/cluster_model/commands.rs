@@ -2,7 +2,7 @@
 
 use super::ownership::{check_ownership, cluster_slots};
 use super::session::Session;
-use super::{DBSIZE_OF_SHARD, SHARDS, bulk_string};
+use super::{DBSIZE_OF_SHARD, SHARDS, bulk_string, pubsub};
 use crate::simulation::simulator::State;
 
 pub(super) const NULL_ARRAY: &[u8] = b"*-1\r\n";
@@ -10,16 +10,33 @@ pub(super) const NULL_ARRAY: &[u8] = b"*-1\r\n";
 /// Executes a command at a node, and returns its reply.
 pub(super) fn execute(state: &mut State, node: usize, id: usize, args: &[String]) -> Vec<u8> {
     let name = args[0].to_ascii_uppercase();
+    let is_subscribed = state.cluster.pubsub.is_subscribed(id);
+    let role = role(state, node);
     let Some(session) = state.cluster.sessions.get_mut(&id) else {
         return Vec::new();
     };
+    // With RESP2, such a connection serves nothing else.
+    if is_subscribed && !session.resp3 && name == "PING" {
+        return b"*2\r\n$4\r\npong\r\n$0\r\n\r\n".to_vec();
+    }
+    if let Some(reply) = pubsub::execute(state, (node, id), args) {
+        return reply.into_bytes();
+    }
+    let Some(session) = state.cluster.sessions.get_mut(&id) else {
+        return Vec::new();
+    };
+    if is_subscribed && !session.resp3 {
+        let refused = format!("-ERR Can't execute '{name}': only (P|S)SUBSCRIBE are allowed\r\n");
+        return refused.into_bytes();
+    }
     let asking = session.asking;
     // ASKING holds for one command or one transaction.
     session.asking = asking && session.queue.is_some();
     let reply = match name.as_str() {
         "HELLO" | "READONLY" | "ASKING" | "MULTI" | "DISCARD" => {
-            session_command(session, &name, args, asking)
+            session_command(session, &name, args, asking, role)
         }
+        "ROLE" => format!("*3\r\n{}:0\r\n*0\r\n", bulk_string(role)),
         "CLIENT" | "AUTH" | "WATCH" | "UNWATCH" => "+OK\r\n".to_string(),
         "PING" => "+PONG\r\n".to_string(),
         "DBSIZE" => format!(":{}\r\n", DBSIZE_OF_SHARD[node % SHARDS]),
@@ -30,12 +47,28 @@ pub(super) fn execute(state: &mut State, node: usize, id: usize, args: &[String]
     reply.into_bytes()
 }
 
+/// The role of a node, as far as it knows.
+fn role(state: &State, node: usize) -> &'static str {
+    let view = &state.cluster.nodes[node].view;
+    match view.primary[node % view.shards()] == node {
+        true => "master",
+        false => "slave",
+    }
+}
+
 /// A command that changes the state of its connection.
-fn session_command(session: &mut Session, name: &str, args: &[String], asking: bool) -> String {
+fn session_command(
+    session: &mut Session,
+    name: &str,
+    args: &[String],
+    asking: bool,
+    role: &str,
+) -> String {
     match name {
         "HELLO" => {
             session.resp3 = args.get(1).is_some_and(|version| version == "3");
-            return "%1\r\n$5\r\nproto\r\n:3\r\n".to_string();
+            let role = bulk_string(role);
+            return format!("%2\r\n$5\r\nproto\r\n:3\r\n$4\r\nrole\r\n{role}");
         }
         "READONLY" => session.readonly = true,
         "ASKING" => session.asking = true,
@@ -55,6 +88,9 @@ fn topology_request(state: &mut State, node: usize, id: usize, args: &[String]) 
     if args[1].eq_ignore_ascii_case("MYID") {
         return bulk_string(&format!("{node:040}"));
     }
+    if args[1].eq_ignore_ascii_case("REPLICAS") {
+        return replicas(state, node, &args[2]);
+    }
     if let Some(session) = state.cluster.sessions.get_mut(&id) {
         session.had_topology_request = true;
         if session.had_command {
@@ -64,10 +100,7 @@ fn topology_request(state: &mut State, node: usize, id: usize, args: &[String]) 
     if args[1].eq_ignore_ascii_case("SLOTS") {
         let now = state.now;
         state.cluster.refreshes.push(now);
-        return cluster_slots(
-            &state.cluster.nodes[node].view,
-            state.cluster.uses_hostnames,
-        );
+        return cluster_slots(&state.cluster, node, now);
     }
     let epoch = state.cluster.nodes[node].view.epoch;
     let nodes = state.cluster.nodes.len();
@@ -76,6 +109,26 @@ fn topology_request(state: &mut State, node: usize, id: usize, args: &[String]) 
         "cluster_state:{}\r\ncluster_slots_assigned:16384\r\ncluster_known_nodes:{nodes}\r\ncluster_current_epoch:{epoch}\r\ncluster_my_epoch:{epoch}\r\n",
         if is_down { "fail" } else { "ok" }
     ))
+}
+
+/// CLUSTER REPLICAS: the replica of a primary, if the node knows it as one.
+fn replicas(state: &State, node: usize, id: &str) -> String {
+    let view = &state.cluster.nodes[node].view;
+    let primary = id.parse().unwrap_or(usize::MAX);
+    if !view.primary.contains(&primary) {
+        return "-ERR The specified node is not a master\r\n".to_string();
+    }
+    let nodes = 0..state.cluster.nodes.len();
+    let is_replica = |other: &usize| {
+        other % view.shards() == primary % view.shards()
+            && *other != primary
+            && state.cluster.is_known_as_replica(*other, state.now)
+    };
+    let lines: Vec<String> = { nodes }
+        .filter(is_replica)
+        .map(|replica| bulk_string(&format!("{replica:040} :0@0 slave {id} 0 0 1 connected")))
+        .collect();
+    format!("*{}\r\n{}", lines.len(), lines.concat())
 }
 
 fn fail_for_shared_connection(state: &mut State, id: usize) {
@@ -102,7 +155,7 @@ fn exec(state: &mut State, node: usize, id: usize, asking: bool) -> String {
     }
     let mut out = format!("*{}\r\n", queue.len());
     for args in &queue {
-        out += &apply(state, args);
+        out += &apply(state, node, args);
     }
     out
 }
@@ -140,7 +193,7 @@ fn keyed_command(
         check_ownership(state, (node, id), &keys, writes, asking)
     };
     if refusal.is_ok() && !queued {
-        return apply(state, args);
+        return apply(state, node, args);
     }
     let Some(session) = state.cluster.sessions.get_mut(&id) else {
         return String::new();
@@ -178,7 +231,7 @@ fn random_error(state: &mut State, node: usize) -> String {
 }
 
 /// Executes a command that the node may execute.
-fn apply(state: &mut State, args: &[String]) -> String {
+fn apply(state: &mut State, node: usize, args: &[String]) -> String {
     let key = args[1].as_str();
     match args[0].to_ascii_uppercase().as_str() {
         "GET" => value_of(state, key, ""),
@@ -192,6 +245,7 @@ fn apply(state: &mut State, args: &[String]) -> String {
         }
         "SET" => {
             state.cluster.record_execution(key, &args[2]);
+            pubsub::notify(state, node, "set", key);
             "+OK\r\n".to_string()
         }
         "BLPOP" => String::from_utf8_lossy(NULL_ARRAY).into_owned(),

@@ -1,5 +1,6 @@
 //! Faults of the cluster, what follows from them, and their end.
 
+use super::pubsub::{self, Publication, UNKNOWN_FOR};
 use super::session::process_input;
 use super::{Migration, NodeModel};
 use crate::simulation::simulator::{Event, MS, State};
@@ -35,6 +36,12 @@ pub enum Fault {
     Migrate(u16, usize),
     MigrateKey(u16, String),
     FinishMigration(u16),
+    /// A message arrives at this node over the bus.
+    PassOn(usize, Publication),
+    /// The node closes the connections of its subscribers.
+    DropSubscribers(usize),
+    /// The connections of the node's subscribers fall silent.
+    SilenceSubscribers(usize),
     /// All faults end.
     Heal,
 }
@@ -64,10 +71,9 @@ pub fn apply_fault(state: &mut State, fault: Fault) {
         }
         Fault::Promote(shard, node) => promote(state, shard, node),
         Fault::LearnView(node) => {
-            let model = &mut state.cluster.nodes[node];
+            let model = &state.cluster.nodes[node];
             if model.alive && model.gossip_lost_until <= now {
-                model.view = state.cluster.actual_view.clone();
-                model.demoted_until = 0;
+                learn_view(state, node);
             }
         }
         Fault::Freeze(node, time) => state.cluster.nodes[node].frozen_until = now + time,
@@ -96,14 +102,29 @@ pub fn apply_fault(state: &mut State, fault: Fault) {
             }
         }
         Fault::FinishMigration(slot) => finish_migration(state, slot),
+        Fault::PassOn(node, publication) => pubsub::receive(state, node, publication),
+        Fault::DropSubscribers(node) => pubsub::drop_subscribers(state, node),
+        Fault::SilenceSubscribers(node) => pubsub::silence_subscribers(state, node),
         Fault::Heal => heal(state),
     }
+}
+
+fn learn_view(state: &mut State, node: usize) {
+    let view = state.cluster.actual_view.clone();
+    let shard = node % view.shards();
+    let (now, model) = (state.now, &mut state.cluster.nodes[node]);
+    if model.view.primary[shard] == node && view.primary[shard] != node {
+        model.unknown_until = now + UNKNOWN_FOR;
+    }
+    model.demoted_until = 0;
+    let former = std::mem::replace(&mut model.view, view);
+    pubsub::end_moved(state, node, &former);
 }
 
 fn kill(state: &mut State, node: usize) {
     state.cluster.nodes[node].alive = false;
     for id in state.connections_to(node) {
-        state.cluster.sessions.remove(&id);
+        state.cluster.end_session(id);
         state.break_connection(id);
     }
 }
@@ -185,6 +206,9 @@ fn heal(state: &mut State) {
     state.network.stalls = 0;
     state.cluster.conditions.random_errors = 0;
     state.cluster.conditions.slow_replies = 0;
+    for node in 0..state.cluster.nodes.len() {
+        learn_view(state, node);
+    }
     let healthy = NodeModel::healthy(state.cluster.actual_view.clone());
     state.cluster.nodes.fill(healthy);
 }

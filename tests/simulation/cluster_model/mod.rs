@@ -7,12 +7,15 @@
 mod commands;
 mod faults;
 mod ownership;
+mod pubsub;
 mod session;
 
 pub use faults::{Fault, apply_fault};
+pub use pubsub::{ChannelKind, SentMessages};
 pub use session::{on_connect, on_data, on_disconnect};
 
 use super::simulator::node_address;
+use pubsub::PubSub;
 use session::Session;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -66,6 +69,8 @@ pub struct NodeModel {
     pub demoted_until: u64,
     /// The node refuses new clients: `maxclients` is reached.
     pub clients_full_until: u64,
+    /// The node was demoted, and the new primary does not know it as its replica.
+    pub unknown_until: u64,
 }
 
 impl NodeModel {
@@ -80,6 +85,7 @@ impl NodeModel {
             cluster_down_until: 0,
             demoted_until: 0,
             clients_full_until: 0,
+            unknown_until: 0,
         }
     }
 }
@@ -123,6 +129,7 @@ pub struct ClusterModel {
     pub migrations: BTreeMap<u16, Migration>,
     /// By the number of the connection.
     sessions: HashMap<usize, Session>,
+    pub pubsub: PubSub,
     pub conditions: ServerConditions,
     pub keys: Vec<String>,
     /// Nodes announce hostnames instead of IP addresses.
@@ -160,6 +167,7 @@ impl ClusterModel {
             actual_view,
             migrations: BTreeMap::new(),
             sessions: HashMap::new(),
+            pubsub: PubSub::default(),
             conditions,
             keys,
             uses_hostnames: false,
@@ -182,6 +190,27 @@ impl ClusterModel {
         self.nodes[node].partitioned_until
     }
 
+    pub fn is_primary(&self, node: usize) -> bool {
+        self.actual_view.primary.contains(&node)
+    }
+
+    /// Whether a node has told the primary of its shard that it is its replica. A new primary learns that late of the former one.
+    fn is_known_as_replica(&self, node: usize, now: u64) -> bool {
+        let model = &self.nodes[node];
+        let shard = node % model.view.shards();
+        model.view.primary[shard] != node && model.unknown_until <= now
+    }
+
+    /// Ends the server's end of a connection.
+    fn end_session(&mut self, id: usize) {
+        self.sessions.remove(&id);
+        self.pubsub.forget_connection(id);
+    }
+
+    fn is_resp3(&self, id: usize) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.resp3)
+    }
+
     pub fn version(&self, key: &str) -> u64 {
         self.versions.get(key).copied().unwrap_or(0)
     }
@@ -200,6 +229,13 @@ impl ClusterModel {
         executions.push(execution);
         self.serial
     }
+}
+
+const MOVED: &str = "MOVED";
+
+fn redirection(uses_hostnames: bool, kind: &str, slot: u16, to: usize) -> String {
+    let host = announced_host(uses_hostnames, to);
+    format!("-{kind} {slot} {host}:{PORT}\r\n")
 }
 
 /// The host that a node announces.

@@ -1,15 +1,10 @@
 //! Which node serves which keys: the check before a command, and CLUSTER SLOTS.
 
-use super::{ClusterModel, OwnershipView, PORT, announced_host, bulk_string};
+use super::{ClusterModel, MOVED, PORT, announced_host, bulk_string, redirection};
 use crate::simulation::simulator::State;
 use crate::topology::key_slot;
 
 const TRYAGAIN: &str = "-TRYAGAIN Multiple keys request during rehashing of slot\r\n";
-
-fn redirection(uses_hostnames: bool, kind: &str, slot: u16, to: usize) -> String {
-    let host = announced_host(uses_hostnames, to);
-    format!("-{kind} {slot} {host}:{PORT}\r\n")
-}
 
 /// Whether a node executes a command with these keys on this connection; if not, its error reply.
 pub(super) fn check_ownership(
@@ -51,7 +46,7 @@ pub(super) fn check_ownership(
         return Ok(());
     }
     cluster.redirections += 1;
-    Err(redirection(cluster.uses_hostnames, "MOVED", slot, primary))
+    Err(redirection(cluster.uses_hostnames, MOVED, slot, primary))
 }
 
 /// The same for the owner and the target of a migrating slot, and `None` for other nodes.
@@ -94,9 +89,15 @@ fn check_migrating_slot(
     Some(Ok(()))
 }
 
-/// The reply to CLUSTER SLOTS of a node with this view.
-pub(super) fn cluster_slots(view: &OwnershipView, uses_hostnames: bool) -> String {
+/// The reply to CLUSTER SLOTS of a node. A primary that was just promoted leaves out the former one.
+pub(super) fn cluster_slots(cluster: &ClusterModel, node: usize, now: u64) -> String {
+    let (view, uses_hostnames) = (&cluster.nodes[node].view, cluster.uses_hostnames);
     let shards = view.shards();
+    let is_known = |other: usize| {
+        let shard = other % shards;
+        let is_outdated = view.primary[shard] != cluster.actual_view.primary[shard];
+        node == other || is_outdated || cluster.is_known_as_replica(other, now)
+    };
     let mut bounds: Vec<u16> = (1..shards)
         .map(|shard| (shard * 16384).div_ceil(shards) as u16)
         .collect();
@@ -118,7 +119,8 @@ pub(super) fn cluster_slots(view: &OwnershipView, uses_hostnames: bool) -> Strin
     for (first, last, shard) in ranges {
         let primary = view.primary[shard];
         let mut nodes = vec![primary];
-        nodes.extend([shard, shard + shards].iter().filter(|n| **n != primary));
+        let others = [shard, shard + shards].into_iter();
+        nodes.extend(others.filter(|n| *n != primary && is_known(*n)));
         out += &format!("*{}\r\n:{first}\r\n:{last}\r\n", nodes.len() + 2);
         for node in nodes {
             out += &format!(

@@ -28,7 +28,7 @@ pub fn on_connect(state: &mut State, id: usize) {
     if state.cluster.nodes[node].clients_full_until > state.now {
         let now = state.now;
         state.send_to_client(id, b"-ERR max number of clients reached\r\n", now);
-        state.cluster.sessions.remove(&id);
+        state.cluster.end_session(id);
         state.close_from_server(id, now);
     }
 }
@@ -49,7 +49,7 @@ pub fn on_disconnect(state: &mut State, id: usize) {
         // A busy server reads its buffered input before it notices the disconnect.
         session.closing = true;
         if session.input.is_empty() || is_reset {
-            state.cluster.sessions.remove(&id);
+            state.cluster.end_session(id);
         }
     }
 }
@@ -68,7 +68,7 @@ pub(super) fn process_input(state: &mut State, id: usize) {
         };
         let Some((args, size)) = parse_command(&session.input) else {
             if session.closing {
-                state.cluster.sessions.remove(&id);
+                state.cluster.end_session(id);
             }
             return;
         };

@@ -40,6 +40,24 @@ impl Scenario {
         self.interrupts = rng.below(6);
     }
 
+    /// Servers that cut off their subscribers, and connections that fall silent.
+    pub(super) fn add_subscriber_faults(&mut self, rng: &mut SeededRng) {
+        for _ in 0..rng.below(4) {
+            let time = rng.below(2500) * MS;
+            let node = rng.below(NODES as u64) as usize;
+            let fault = match rng.chance(500) {
+                true => Fault::DropSubscribers(node),
+                false => Fault::SilenceSubscribers(node),
+            };
+            self.faults.push((time, fault));
+        }
+        if rng.chance(600) {
+            let shard = rng.below(SHARDS as u64) as usize;
+            let time = rng.below(2800) * MS;
+            self.faults.push((time, Fault::Failover(shard)));
+        }
+    }
+
     fn add_cluster_fault(&mut self, rng: &mut SeededRng) {
         let time = rng.below(1500) * MS;
         let node = rng.below(NODES as u64) as usize;

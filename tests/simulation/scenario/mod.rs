@@ -3,12 +3,15 @@
 mod caller;
 mod faults;
 mod history;
+mod message_check;
 mod operations;
 mod pipelines;
+mod publisher;
 mod queue_checks;
 mod queue_command;
 mod queue_driver;
 mod run;
+mod subscriber_driver;
 
 pub use run::{RunStats, run};
 
@@ -45,6 +48,8 @@ pub struct Scenario {
     queues: usize,
     /// Two threads drive each queue in turns.
     moves_queues: bool,
+    /// How many subscribers there are beside the threads, and a thread that publishes.
+    subscribers: usize,
 }
 
 impl Scenario {
@@ -120,6 +125,45 @@ impl Scenario {
         scenario
     }
 
+    /// The same faults, with subscribers beside the threads, and faults of their connections.
+    pub fn with_subscribers(seed: u64) -> Scenario {
+        let mut scenario = Scenario::with_faults(seed);
+        let mut rng = SeededRng(seed ^ 0x5b5c);
+        scenario.add_subscribers(&mut rng);
+        scenario.add_subscriber_faults(&mut rng);
+        scenario
+    }
+
+    /// Subscribers beside threads, and no fault.
+    pub fn healthy_with_subscribers(seed: u64) -> Scenario {
+        let mut scenario = Scenario::healthy(seed);
+        scenario.add_subscribers(&mut SeededRng(seed ^ 0x5b5c));
+        scenario
+    }
+
+    fn add_subscribers(&mut self, rng: &mut SeededRng) {
+        self.subscribers = rng.between(1, 2) as usize;
+        self.threads = self.threads.min(2);
+        // The simulation runs a call that takes no time.
+        self.servers.large_values = 0;
+        let ping_ms = match rng.chance(500) {
+            true => rng.between(60, 300),
+            false => rng.between(300, 1500),
+        };
+        self.options
+            .push(("subscriber_ping_ms", ping_ms.to_string()));
+        if rng.chance(400) {
+            self.options.push(("spread_channels", "yes".to_string()));
+        }
+        if rng.chance(300) {
+            self.options.push(("lazy", "yes".to_string()));
+        }
+        if rng.chance(400) {
+            let from = ["replica", "any", "nearest"][rng.below(3) as usize];
+            self.options.push(("read_from", from.to_string()));
+        }
+    }
+
     fn add_queues(&mut self, rng: &mut SeededRng) {
         self.queues = rng.between(1, 3) as usize;
         self.moves_queues = self.queues < 3 && rng.chance(300);
@@ -174,7 +218,15 @@ impl Scenario {
             panic_at: None,
             queues: 0,
             moves_queues: false,
+            subscribers: 0,
         }
+    }
+
+    /// The value of an option of the client, if it is set.
+    fn option(&self, name: &str) -> Option<&str> {
+        let mut options = self.options.iter().rev();
+        let found = options.find(|(of, _)| *of == name);
+        found.map(|(_, value)| value.as_str())
     }
 
     /// Whether keys of one slot may be at two nodes.

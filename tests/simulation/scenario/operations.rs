@@ -73,7 +73,7 @@ impl Caller<'_> {
         })
     }
 
-    fn set(&self, key: &str, token: &str) {
+    pub(super) fn set(&self, key: &str, token: &str) {
         let client = &self.context.client;
         let args = [key.as_bytes(), token.as_bytes()];
         let (_, reply) = self.call(&format!("SET {key} {token}"), client, || {

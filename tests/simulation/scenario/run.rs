@@ -3,6 +3,7 @@
 use super::caller::Caller;
 use super::history::History;
 use super::queue_driver::SharedQueue;
+use super::subscriber_driver::SubscriberDriver;
 use super::{Scenario, keys};
 use crate::cluster::Client;
 use crate::config::Config;
@@ -12,6 +13,7 @@ use crate::simulation::simulator::{
     Event, MS, SeededRng, SimThread, Simulation, State, ThreadBody, node_address,
 };
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Counts of what happened in one or more runs.
@@ -31,6 +33,9 @@ pub struct RunStats {
     pub cancelled: u64,
     /// Commands that a full queue refused.
     pub refused: u64,
+    /// Messages that subscribers received.
+    pub messages: u64,
+    pub gaps: u64,
 }
 
 impl RunStats {
@@ -46,6 +51,8 @@ impl RunStats {
         self.panics += other.panics;
         self.cancelled += other.cancelled;
         self.refused += other.refused;
+        self.messages += other.messages;
+        self.gaps += other.gaps;
     }
 
     pub fn has_activity(&self) -> bool {
@@ -69,6 +76,8 @@ pub(super) struct RunContext<'a> {
     pub(super) stats: Mutex<RunStats>,
     /// When all faults end.
     pub(super) heal_time: u64,
+    /// The number of the next message.
+    pub(super) published: AtomicU64,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -97,12 +106,14 @@ pub fn run(scenario: &Scenario, traced: bool) -> (Result<RunStats, String>, Vec<
         closed_at: Mutex::default(),
         stats: Mutex::default(),
         heal_time: schedule_faults(&mut simulation.lock(), scenario),
+        published: AtomicU64::new(0),
     };
     let queues: Vec<SharedQueue> = (0..scenario.queues)
         .map(|number| SharedQueue::new(&context, number, scenario.threads_per_queue()))
         .collect();
     let mut bodies = thread_bodies(&context, &mut rng);
     bodies.extend(queue_bodies(&context, &queues, &mut rng));
+    bodies.extend(subscriber_bodies(&context, &mut rng));
     simulation.run(bodies);
     drop(queues);
     finish(&simulation, context)
@@ -181,6 +192,30 @@ fn queue_bodies<'a>(
                 id: thread.id,
             };
             queue.drive(&caller, &mut rng);
+        }));
+    }
+    bodies
+}
+
+/// The threads that use subscribers, and one that publishes.
+fn subscriber_bodies<'a>(context: &'a RunContext<'a>, rng: &mut SeededRng) -> Vec<ThreadBody<'a>> {
+    let subscribers = context.scenario.subscribers;
+    let mut bodies: Vec<ThreadBody<'a>> = Vec::new();
+    if subscribers == 0 {
+        return bodies;
+    }
+    for number in 0..=subscribers {
+        let mut rng = SeededRng(rng.next());
+        bodies.push(Box::new(move |thread| {
+            let caller = Caller {
+                context,
+                thread,
+                id: thread.id,
+            };
+            match number {
+                0 => caller.publish_at_random(&mut rng),
+                _ => SubscriberDriver::new(&caller).drive(&mut rng),
+            }
         }));
     }
     bodies

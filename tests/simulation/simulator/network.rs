@@ -99,10 +99,18 @@ pub struct SimConnection {
     /// The connection breaks after this number of bytes.
     pub break_after: [Option<usize>; 2],
     pub broken: bool,
+    /// The thread that opened it.
+    pub thread: usize,
+    /// What either end sends is lost.
+    pub is_silent: bool,
 }
 
 impl SimConnection {
-    pub(super) fn new(node: usize, now: u64, break_after: [Option<usize>; 2]) -> SimConnection {
+    pub(super) fn new(
+        (node, thread): (usize, usize),
+        now: u64,
+        break_after: [Option<usize>; 2],
+    ) -> SimConnection {
         SimConnection {
             node,
             phase: Phase::Connecting,
@@ -113,6 +121,8 @@ impl SimConnection {
             last_arrival: [now, now],
             break_after,
             broken: false,
+            thread,
+            is_silent: false,
         }
     }
 
@@ -174,7 +184,8 @@ impl State {
             Event::EndToServer(id) => cluster_model::on_disconnect(self, id),
             Event::DataToClient(id, bytes) => {
                 let connection = &mut self.connections[id];
-                let receives = connection.error.is_none() && !connection.ended;
+                let receives =
+                    connection.error.is_none() && !connection.ended && !connection.is_silent;
                 if connection.phase == Phase::Open && receives {
                     connection.receive_buffer.extend(bytes);
                 }
@@ -203,7 +214,7 @@ impl State {
     fn deliver_to_server(&mut self, id: usize, bytes: &[u8]) {
         let connection = &mut self.connections[id];
         connection.bytes_to_server -= bytes.len();
-        if connection.broken {
+        if connection.broken || connection.is_silent {
             return;
         }
         let (bytes, breaks) = connection.take_until_break(Direction::ToServer, bytes);
@@ -229,9 +240,13 @@ impl State {
         if self.connections[id].broken {
             return;
         }
+        let is_silent = self.connections[id].is_silent;
         self.connections[id].broken = true;
         cluster_model::on_disconnect(self, id);
         let (resets, delay) = (self.rng.chance(500), self.rng.below(2 * MS));
+        if is_silent {
+            return;
+        }
         if resets {
             self.schedule(self.now + delay, Event::ResetToClient(id));
         } else {

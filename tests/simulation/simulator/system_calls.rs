@@ -114,7 +114,7 @@ impl Simulator for SimThread {
                 *break_after = Some(state.rng.between(1, 4000) as usize);
             }
         }
-        let connection = SimConnection::new(node, now, break_after);
+        let connection = SimConnection::new((node, self.id), now, break_after);
         state.connections.push(connection);
         state.cluster.connects.push((now, node));
         // The number of a closed descriptor is reused.

@@ -442,6 +442,36 @@ impl Cluster {
         Ok(number)
     }
 
+    /// Adds a server of [`Cluster::start_node`] to the cluster, as a primary without slots, and waits until all nodes know it.
+    pub fn meet(&self, port: u16) -> Result<()> {
+        let new = self.process(port)?;
+        for (_, process) in self
+            .nodes
+            .iter()
+            .filter(|(_, process)| !Arc::ptr_eq(process, new))
+        {
+            self.order_meeting(process, new)?;
+        }
+        let all: Vec<_> = self.nodes.iter().map(|(id, _)| id.as_str()).collect();
+        self.wait("the nodes do not find each other", || {
+            let mut nodes = self.nodes.iter();
+            nodes.all(|(_, process)| {
+                let info = self.ask(process, &["CLUSTER", "INFO"]);
+                info.is_ok_and(|info| info.text().contains("cluster_state:ok"))
+                    && self.view(process).is_ok_and(|view| view.is_whole(&all))
+            })
+        })
+    }
+
+    fn order_meeting(&self, process: &Arc<Process>, other: &Process) -> Result<()> {
+        // Nodes meet at the port of the cluster's own transport.
+        let port = other.tls.as_ref().unwrap_or(&other.port).number.to_string();
+        let mut meet = vec!["CLUSTER", "MEET", &other.host, &port];
+        let bus = other.bus.as_ref().map(|bus| bus.number.to_string());
+        meet.extend(bus.as_deref());
+        self.ask(process, &meet).map(drop)
+    }
+
     /// Makes a replica the primary of its shard and waits until all live nodes agree.
     pub fn failover(&self, replica: u16, mode: Failover) -> Result<()> {
         if mode != Failover::Takeover {
@@ -760,12 +790,7 @@ impl Cluster {
         // Every node meets every other one: gossip would take one or two seconds longer.
         for (index, (_, process)) in self.nodes.iter().enumerate() {
             for (_, other) in &self.nodes[index + 1..] {
-                // Nodes meet at the port of the cluster's own transport.
-                let port = other.tls.as_ref().unwrap_or(&other.port).number.to_string();
-                let mut meet = vec!["CLUSTER", "MEET", &other.host, &port];
-                let bus = other.bus.as_ref().map(|bus| bus.number.to_string());
-                meet.extend(bus.as_deref());
-                self.ask(process, &meet)?;
+                self.order_meeting(process, other)?;
             }
         }
         for (index, (_, process)) in self.nodes.iter().enumerate().skip(count) {
