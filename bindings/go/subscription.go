@@ -293,7 +293,8 @@ func (s *Subscription) keep(p *push) {
 // subscription is, and if no descriptor was left for it. Confirmations are dropped, and a gap is in the field Gap of the next message of its
 // channel. Errors are dropped too: the subscription goes on by itself.
 //
-// Use it, or ChannelWithSubscriptions, or the functions that receive; not several of them.
+// Use it, or ChannelWithSubscriptions, or the functions that receive; not several of them. It panics after
+// ChannelWithSubscriptions.
 func (s *Subscription) Channel() <-chan *Message {
 	s.pump.Do(func() {
 		s.messages = make(chan *Message, channelSize)
@@ -310,11 +311,14 @@ func (s *Subscription) Channel() <-chan *Message {
 			}
 		}, func() { close(s.messages) })
 	})
+	if s.messages == nil {
+		panic("rediscluster: Channel cannot be called after ChannelWithSubscriptions")
+	}
 	return s.messages
 }
 
 // ChannelWithSubscriptions returns the Go channel of all events: *[Message], *[Confirmation] and
-// *[Gap].
+// *[Gap]. It panics after Channel.
 func (s *Subscription) ChannelWithSubscriptions() <-chan any {
 	s.pump.Do(func() {
 		s.events = make(chan any, channelSize)
@@ -327,6 +331,9 @@ func (s *Subscription) ChannelWithSubscriptions() <-chan any {
 			}
 		}, func() { close(s.events) })
 	})
+	if s.events == nil {
+		panic("rediscluster: ChannelWithSubscriptions cannot be called after Channel")
+	}
 	return s.events
 }
 

@@ -158,6 +158,31 @@ func TestChannelDeliversInOrderAndIsClosed(t *testing.T) {
 	}
 }
 
+func TestOnlyOneOfTheTwoGoChannelsCanBeUsed(t *testing.T) {
+	rc := connect(t)
+	for _, form := range []struct {
+		use  func(*rediscluster.Subscription)
+		want string
+	}{
+		{func(s *rediscluster.Subscription) { s.Channel(); s.ChannelWithSubscriptions() },
+			"ChannelWithSubscriptions cannot be called after Channel"},
+		{func(s *rediscluster.Subscription) { s.ChannelWithSubscriptions(); s.Channel() },
+			"Channel cannot be called after ChannelWithSubscriptions"},
+		{func(s *rediscluster.Subscription) { s.Channel(); s.Channel() }, ""},
+	} {
+		s := rc.Subscribe(bg, "go:two channels")
+		var said any
+		func() {
+			defer func() { said = recover() }()
+			form.use(s)
+		}()
+		if form.want == "" && said != nil || form.want != "" && !strings.Contains(fmt.Sprint(said), form.want) {
+			t.Errorf("got %v, want %q", said, form.want)
+		}
+		must(t, s.Close())
+	}
+}
+
 func TestContextEndsSubscription(t *testing.T) {
 	rc := connect(t)
 	ctx, cancel := context.WithCancel(bg)

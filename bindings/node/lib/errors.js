@@ -80,11 +80,18 @@ const CLASSES = {
 // In a pipeline, the name of the command precedes the message.
 const PIPELINE_PREFIX = /^Command # \d+ \(.*?\) of pipeline: /s;
 
+// What the library says about an error of a subscriber: rdc_reply_int().
+const MARK = Symbol("mark");
+/** The mark of the error that says that a server refuses a channel for good. */
+const GIVEN_UP = 2;
+
 /** The error for an error reply. The addon calls it. */
-function makeError(name, message, sent, node) {
+function makeError(name, message, sent, node, mark = 0) {
   const kind = CLASSES[name] ?? RedisError;
   const code = name === "SERVER" ? message.replace(PIPELINE_PREFIX, "").split(" ", 1)[0] : name;
-  return new kind(message, { code, sent, node });
+  const error = new kind(message, { code, sent, node });
+  if (mark !== 0) Object.defineProperty(error, MARK, { value: mark });
+  return error;
 }
 
 /** The error for a message that begins with the name of its code. */
@@ -128,5 +135,7 @@ module.exports = {
   closed,
   errorFromMessage,
   invalid,
+  GIVEN_UP,
+  MARK,
   makeError,
 };

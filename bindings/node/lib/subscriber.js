@@ -2,7 +2,7 @@
 
 const native = require("./native");
 const { normalize } = require("./encode");
-const { closed, errorFromMessage } = require("./errors");
+const { GIVEN_UP, MARK, closed, errorFromMessage } = require("./errors");
 
 // The events of each kind of message: for texts, and for Buffers.
 const MESSAGES = {
@@ -22,7 +22,7 @@ const COMMANDS = {
   sunsubscribe: { kind: "shardChannels", begins: false },
 };
 
-// The error for a channel that a server refuses for good names the command and the channel.
+// The message of an error that is marked with GIVEN_UP names the command and the channel.
 const REFUSED = / refused (S?P?SUBSCRIBE) (.*?), which is not tried again: /s;
 
 const wantsBuffers = (subscriber) => BUFFER_EVENTS.some((event) => subscriber.emitter.listenerCount(event) > 0);
@@ -143,7 +143,7 @@ class Subscriber {
   /** Something is broken. The library goes on by itself, unless the client was closed. */
   fail(error) {
     if (error.code === "CLOSED") return this.close();
-    const refused = REFUSED.exec(error.message);
+    const refused = error[MARK] === GIVEN_UP ? REFUSED.exec(error.message) : null;
     if (refused !== null && this.refuse(error, refused[1].toLowerCase(), refused[2])) return;
     if (this.emitter.listenerCount("error") > 0) this.emitter.emit("error", error);
   }

@@ -38,7 +38,7 @@ static napi_value integer(napi_env env, int64_t number, int flags) {
 }
 
 static napi_value error(napi_env env, js_environment *environment, const rdc_reply *reply) {
-    napi_value argv[4];
+    napi_value argv[5];
     const char *node = rdc_reply_node(reply), *name = rdc_error_name(rdc_reply_error(reply));
     napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &argv[0]);
     napi_create_string_utf8(env, rdc_reply_str(reply), rdc_reply_len(reply), &argv[1]);
@@ -47,7 +47,8 @@ static napi_value error(napi_env env, js_environment *environment, const rdc_rep
         napi_get_null(env, &argv[3]);
     else
         napi_create_string_utf8(env, node, NAPI_AUTO_LENGTH, &argv[3]);
-    return call(env, environment->make_error, 4, argv);
+    napi_create_int64(env, rdc_reply_int(reply), &argv[4]);
+    return call(env, environment->make_error, 5, argv);
 }
 
 static napi_value elements(napi_env env, js_environment *environment, const rdc_reply *reply, int flags);

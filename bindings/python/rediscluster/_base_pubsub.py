@@ -27,6 +27,8 @@ _ENDED = {
     "punsubscribe": "patterns",
     "sunsubscribe": "shard_channels",
 }
+# How many elements a push has, if not three. The rest is the node of a notification.
+_PUSH_LENGTHS = {"pmessage": 4, "gap": 5}
 _CONFIRMATIONS = frozenset((*_ENDED, "subscribe", "psubscribe", "ssubscribe"))
 
 # How many messages are read at once.
@@ -36,11 +38,12 @@ _PARTS = 5
 _ARRAYS = ("int32_t", "const char *", "int64_t")
 _unpack = ffi.unpack
 
-# The error of a lost connection says this. Gaps follow, and redis-py does not raise either.
-SUBSCRIBED_AGAIN = "channels are subscribed again: call again to go on"
+# rdc_reply_int() of the error of a lost connection. Gaps follow, and redis-py does not raise either.
+_SUBSCRIBED_AGAIN = 1
 
 NOT_CONNECTED = (
-    "pubsub connection not set: did you forget to call subscribe(), psubscribe() or ssubscribe()?"
+    "pubsub connection not set: did you forget to call subscribe() or psubscribe()? "
+    "(or ssubscribe(), for sharded channels)"
 )
 
 
@@ -71,6 +74,7 @@ class BasePubSub:
         port: None = None,
         *,
         ignore_subscribe_messages: bool = False,
+        push_handler_func: Handler | None = None,
         gap_handler: Handler | None = None,
     ) -> None:
         if not (node is host is port is None):
@@ -84,6 +88,7 @@ class BasePubSub:
         self._encoding: tuple[str, str] = client._encoding
         self._decode: _convert.Decode = client._decode
         self.ignore_subscribe_messages = ignore_subscribe_messages
+        self.push_handler_func = push_handler_func
         self.gap_handler = gap_handler
         self._forget()
 
@@ -200,7 +205,7 @@ class BasePubSub:
                 response.append(_convert.node(reply))
             return response
         response = _convert.read(reply, None)
-        if isinstance(response, Exception) and SUBSCRIBED_AGAIN in str(response):
+        if isinstance(response, Exception) and lib.rdc_reply_int(reply) == _SUBSCRIBED_AGAIN:
             return None
         return response
 
@@ -251,16 +256,18 @@ class BasePubSub:
             self._ending[kind].remove(name)
             getattr(self, kind).pop(name, None)
 
-    def _handler(self, message: Message) -> Handler | None:
-        """The function that gets this message instead of the caller."""
+    def _handled(self, message: Message, response: list[Any]) -> tuple[Handler, Any] | None:
+        """The function that gets a message instead of the caller, and what it gets."""
         kind = message["type"]
-        if kind == "gap":
-            return self.gap_handler
-        if kind not in _HANDLERS:
-            return None
-        name = message["pattern" if kind == "pmessage" else "channel"]
-        handler: Handler | None = getattr(self, _HANDLERS[kind]).get(name)
-        return handler
+        handler: Handler | None = None
+        if kind == "gap" and self.gap_handler is not None:
+            handler = self.gap_handler
+        elif self.push_handler_func is not None and kind != "pong":
+            return self.push_handler_func, response[: _PUSH_LENGTHS.get(kind, 3)]
+        elif kind in _HANDLERS:
+            name = message["pattern" if kind == "pmessage" else "channel"]
+            handler = getattr(self, _HANDLERS[kind]).get(name)
+        return None if handler is None else (handler, message)
 
     def _is_ignored(self, message: Message, ignore_subscribe_messages: bool) -> bool:
         ignores = ignore_subscribe_messages or self.ignore_subscribe_messages

@@ -36,7 +36,7 @@ class PubSub(BasePubSub):
         self._in_use = threading.Lock()
         self._next_turn = threading.Lock()
         self._reader: int | None = None  # the thread that waits for a message
-        self._is_subscribed = threading.Event()
+        self.subscribed_event = threading.Event()
         self._stop = False  # ends the wait of a reader
         self._close_later = False
         super().__init__(client, *args, **kwargs)
@@ -62,7 +62,7 @@ class PubSub(BasePubSub):
             # The library frees it when no thread wakes it any more.
             self._native = None
             self._forget()
-            self._is_subscribed.clear()
+            self.subscribed_event.clear()
             self._stop = self._close_later = False
 
     reset = close
@@ -109,7 +109,7 @@ class PubSub(BasePubSub):
         except BaseException:
             setattr(self, kind, before)
             raise
-        self._is_subscribed.set()
+        self.subscribed_event.set()
 
     def unsubscribe(self, *args: Any) -> None:
         """Ends the subscriptions to these channels, or to all. They end when the confirmation is
@@ -140,7 +140,7 @@ class PubSub(BasePubSub):
         """The next message, or None: there is none within ``timeout`` seconds (None: without a
         limit), it was given to a handler, or it is ignored."""
         deadline = None if timeout is None or self._responses else time.monotonic() + timeout
-        if not self._is_subscribed.is_set() and not self._is_subscribed.wait(timeout):
+        if not self.subscribed_event.is_set() and not self.subscribed_event.wait(timeout):
             return None
         response = self._next(deadline)
         if response is None:
@@ -169,16 +169,17 @@ class PubSub(BasePubSub):
         until then, because a signal handler may raise."""
         message = self._message(response)
         if not self.subscribed:
-            self._is_subscribed.clear()
+            self.subscribed_event.clear()
             if self.subscribed:  # by another thread, meanwhile
-                self._is_subscribed.set()
-        handler = self._handler(message)
+                self.subscribed_event.set()
+        handled = self._handled(message, response)
         is_ignored = self._is_ignored(message, ignore_subscribe_messages)
         responses = self._responses
         if responses and responses[0] is response:  # it was not closed meanwhile
             del responses[0]
-        if handler is not None:
-            handler(message)
+        if handled is not None:
+            handler, argument = handled
+            handler(argument)
             return None
         return None if is_ignored else message
 
@@ -298,5 +299,5 @@ class PubSubWorkerThread(threading.Thread):
         """Ends the thread after the handler that runs now, and closes the PubSub."""
         self._running.clear()
         self.pubsub._stop = True
-        self.pubsub._is_subscribed.set()
+        self.pubsub.subscribed_event.set()
         self.pubsub._wake()

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 
 import rediscluster
-from rediscluster import _base_pubsub, _native
+from rediscluster import _native
 
 HEADER = Path(__file__).resolve().parents[3] / "include" / "rediscluster.h"
 NATIVE = Path(_native.__file__)
@@ -43,11 +43,6 @@ def test_declarations_and_constants_match_header():
     if os.environ.get("RDC_BLESS"):
         NATIVE.write_text(fresh)
     assert NATIVE.read_text() == fresh, "stale: run RDC_BLESS=1 pytest tests/test_native.py"
-
-
-def test_words_of_a_lost_connection_are_those_of_the_library():
-    sources = (HEADER.parents[1] / "src" / "cluster" / "subscriber").glob("*.rs")
-    assert any(_base_pubsub.SUBSCRIBED_AGAIN in path.read_text() for path in sources)
 
 
 def test_version_matches_header():

@@ -230,6 +230,19 @@ def test_refused_channel_raises_and_others_go_on(url, rc, connect):
         rc.acl_deluser("py-sub")
 
 
+def test_event_says_whether_there_is_a_subscription(rc, channel):
+    p = rc.pubsub()
+    if not hasattr(p, "subscribed_event"):
+        pytest.skip("the event is one of threads")
+    assert not p.subscribed_event.is_set()
+    p.subscribe(channel)
+    assert p.subscribed_event.is_set()
+    p.unsubscribe()
+    assert wait(p)["type"] == "subscribe" and wait(p)["type"] == "unsubscribe"
+    assert not p.subscribed_event.is_set()
+    p.close()
+
+
 # ---- Messages ------------------------------------------------------------------------------------
 
 
@@ -238,6 +251,28 @@ def test_message_is_a_dict(rc, pubsub, form):
     assert wait(pubsub)["type"] == form.subscribe
     getattr(rc, form.publish)(form.channels[0], "test message")
     assert wait(pubsub) == received(form, 0, "test message")
+
+
+def test_push_handler_gets_everything_as_servers_send_it(rc, form):
+    pushes: list[Any] = []
+    p = rc.pubsub(push_handler_func=pushes.append)
+
+    def push() -> Any:
+        end = time.monotonic() + 10
+        while not pushes and time.monotonic() < end:
+            assert p.get_message(timeout=0.1) is None
+        return pushes.pop()
+
+    name, channel = form.names[0].encode(), form.channels[0].encode()
+    subscribe(p, form, form.names[0])
+    assert push() == [form.subscribe.encode(), name, 1]
+    getattr(rc, form.publish)(form.channels[0], "x")
+    pattern = [name] if form.message == "pmessage" else []
+    assert push() == [form.message.encode(), *pattern, channel, b"x"]
+    unsubscribe(p, form)
+    assert push() == [form.unsubscribe.encode(), name, 0]
+    assert p.subscribed is False
+    (p.aclose if hasattr(p, "aclose") else p.close)()
 
 
 def test_channel_and_pattern_both_get_a_message(rc, pubsub, channel):

@@ -184,3 +184,28 @@ def test_one_client_has_subscribers_in_many_loops(url, rc, new_loop, channel):
 
     for _ in range(5):
         assert run_in(new_loop(), use()) == b"x"
+
+
+async def test_errors_of_run_do_not_stop_the_loop(url, rc, channel):
+    errors = []
+    async with RedisCluster.from_url(url) as client, client.pubsub() as p:
+        await p.subscribe(**{channel: errors.append})
+
+        async def fail(**_):
+            raise ValueError("each time")
+
+        p.get_message = fail
+        task = asyncio.create_task(p.run(exception_handler=lambda error, _: errors.append(error)))
+        # Each round, the loop serves its other tasks too.
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(errors) > 1 and str(errors[0]) == "each time"
+
+
+async def test_reading_without_a_subscription_says_what_is_missing(url, rc):
+    async with RedisCluster.from_url(url) as client:
+        expected = r"connection not set: did you forget to call subscribe\(\) or psubscribe\(\)\?"
+        with pytest.raises(RuntimeError, match=expected):
+            await client.pubsub().get_message()

@@ -52,11 +52,6 @@ class NativeTest < Minitest::Test
     types.each { |name, number| assert_equal number, RedisCluster::Native.const_get(name), name }
   end
 
-  def test_words_of_a_lost_connection_are_those_of_the_library
-    sources = Dir[File.join(ROOT, "src/cluster/subscriber/*.rs")].map { |file| File.read(file) }
-    assert(sources.any? { |source| source.include?(RedisCluster::PubSub::SUBSCRIBED_AGAIN) })
-  end
-
   def test_version_matches_header
     parts = %w[MAJOR MINOR PATCH].map { |part| HEADER[/^#define RDC_VERSION_#{part} (\d+)$/, 1] }
     assert_equal parts.join("."), RedisCluster::VERSION

@@ -131,9 +131,10 @@ class PubSub(BasePubSub):
         if response is None:
             return None
         message = self._message(response)
-        handler = self._handler(message)
-        if handler is not None:
-            called = handler(message)
+        handled = self._handled(message, response)
+        if handled is not None:
+            handler, argument = handled
+            called = handler(argument)
             if inspect.isawaitable(called):
                 await called
             return None
@@ -175,6 +176,8 @@ class PubSub(BasePubSub):
                 called = exception_handler(exception, self)
                 if inspect.isawaitable(called):
                     await called
+                # An error that is raised at once each time, as that of a closed client, must not stop the loop.
+                await asyncio.sleep(0)
 
     async def _next(self, timeout: float | None) -> Any:
         """The next response, or None after the time, or when the PubSub was closed."""

@@ -62,6 +62,7 @@ class RedisCluster
       rdc_reply_read: [%i[pointer pointer pointer], :int32],
       rdc_reply_read_array: [%i[pointer size_t size_t pointer pointer pointer], :size_t],
       rdc_reply_at: [%i[pointer size_t], :pointer],
+      rdc_reply_int: [[:pointer], :int64],
       rdc_reply_double: [[:pointer], :double],
       rdc_reply_error: [[:pointer], :int32],
       rdc_reply_node: [[:pointer], :string],

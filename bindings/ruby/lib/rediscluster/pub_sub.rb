@@ -12,8 +12,8 @@ class RedisCluster
   class PubSub
     FOREVER = -1
     LONGEST = (1 << 31) - 1
-    # The error of a lost connection says this. It is no event: the gaps of its channels are.
-    SUBSCRIBED_AGAIN = "channels are subscribed again: call again to go on"
+    # rdc_reply_int() of the error of a lost connection. It is no event: the gaps of its channels are.
+    SUBSCRIBED_AGAIN = 1
 
     def initialize(handle)
       @subscriber = Native::Subscriber.new(Native.rdc_subscriber_new(handle))
@@ -142,7 +142,8 @@ class RedisCluster
       event = Convert.value(reply, @out)
       return event if event.is_a?(InterruptedError)
 
-      @events << event unless event.nil? || (event.is_a?(Error) && event.message.include?(SUBSCRIBED_AGAIN))
+      is_loss = event.is_a?(Error) && Native.rdc_reply_int(reply) == SUBSCRIBED_AGAIN
+      @events << event unless event.nil? || is_loss
       nil
     ensure
       Native.rdc_reply_free(reply)
