@@ -5,5 +5,6 @@ mod configuration;
 mod dependencies;
 mod import_circles;
 mod layering;
+mod man;
 mod reliability;
 mod statistics;
