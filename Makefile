@@ -35,17 +35,19 @@ CXX_FLAGS := -std=c++17 -pedantic -Wall -Wextra -Werror -Iinclude
 # The libraries that a static link needs, as printed by `rustc --print native-static-libs` (a test compares them), but
 # for -lgcc_s: C compilers add it themselves, or libgcc_eh with -static, where no static libgcc_s exists.
 STATIC_LIBS := -lutil -lrt -lpthread -lm -ldl -lc
+# What this build links instead, if its compiler needs more than its users' compilers.
+LINK_LIBS ?= $(STATIC_LIBS)
 
 # Starts a cluster for the command that follows, unless RDC_URL names a running one.
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
 .PHONY: build help demo test test-c asan tsan soak chaos chaos-messages gates test-go test-ruby test-python test-node test-examples bench bench-loops bench-messages bench-bindings bench-node header lint
-.PHONY: rdc install-debug cross sizes python-extension ruby-extension node-package check unit scripted fuzz leaks wheel gem npm stage install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench
+.PHONY: rdc install-debug cross sizes python-extension ruby-extension node-package node-addon check unit scripted fuzz leaks dist platforms sums stage install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench setup-dist
 
 # Without the crate type rlib, whose public items the optimizer has to keep: docs/decisions/size.md.
 CARGO_BUILD = $(CARGO) rustc --release --lib --crate-type cdylib,staticlib
 
-LINK = CC='$(CC)' STATIC_LIBS='$(STATIC_LIBS)' dist/link.sh
+LINK = CC='$(CC)' STATIC_LIBS='$(LINK_LIBS)' dist/link.sh
 
 build: ## build the libraries, and the tool rdc, in target/release; stripped ones in target/release/stripped
 	$(CARGO_BUILD) $(FEATURES)
@@ -133,19 +135,22 @@ test-python: stage python-extension
 NODE := $(TARGET)/node
 NODE_PACKAGE := $(NODE)/rediscluster
 NODE_FILES := lib index.d.ts commands.d.ts package.json README.md
-# Only the function that Node.js looks up is exported, so that the addon's library is never mixed with another one in the
-# process. It is never unloaded, because a thread that ends later may still run its destructors.
+# The addon is never unloaded, because a thread that ends later may still run its destructors.
 NODE_FLAGS := -O2 -fPIC -fvisibility=hidden -shared -s \
-	-Wl,--exclude-libs,ALL -Wl,--gc-sections -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now
+	-Wl,--version-script=bindings/node/src/addon.map -Wl,--gc-sections -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now
+ADDON = $(NODE_PACKAGE)/prebuilds/$(shell node -p 'process.platform + "-" + process.arch')/rediscluster.node
 
 node-package: setup-node build
 	rm -rf $(NODE_PACKAGE)
 	mkdir -p $(NODE_PACKAGE)
 	cp -r $(NODE_FILES:%=bindings/node/%) LICENSE-MIT LICENSE-APACHE $(NODE_PACKAGE)
-	set -e; prebuilds=$(NODE_PACKAGE)/prebuilds/$$(node -p 'process.platform + "-" + process.arch'); mkdir -p $$prebuilds; \
+	@$(MAKE) --no-print-directory node-addon
+	ln -sf $(ADDON) $(NODE)/rediscluster.node
+
+node-addon:
+	mkdir -p $(dir $(ADDON))
 	$(CC) $(C_FLAGS) $(NODE_FLAGS) -I$(NODE)/node_modules/node-api-headers/include bindings/node/src/*.c \
-		$(BUILD)/librediscluster.a $(STATIC_LIBS) -o $$prebuilds/rediscluster.node; \
-	ln -sf $$prebuilds/rediscluster.node $(NODE)/rediscluster.node
+		$(BUILD)/librediscluster.a $(LINK_LIBS) -o $(ADDON)
 
 test-node leaks: export RDC_NODE_ADDON := $(NODE)/rediscluster.node
 test-node: export RDC_NODE_PACKAGE := $(NODE_PACKAGE)
@@ -176,27 +181,49 @@ leaks: setup-test stage node-package python-extension ruby-extension ## check Go
 	cd bindings/python && PYTHONPATH=. $(IN_CLUSTER) $(TARGET)/venv/bin/python -W error -m pytest -q -k memory
 	cd bindings/node && $(IN_CLUSTER) node --test --test-reporter=spec test/memory.test.js
 
-PACKAGES := $(TARGET)/packages
+PACKAGES ?= $(TARGET)/packages
+# Platforms to make packages for, as Rust names them, in addition to this machine's: docs/packages.md.
+PLATFORMS ?=
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+PACKAGE_KINDS := tarball deb wheel sdist gem npm go-module crate
+.PHONY: $(PACKAGE_KINDS)
+platforms $(PACKAGE_KINDS): export STATIC_LIBS := $(STATIC_LIBS)
+platforms $(PACKAGE_KINDS): export FEATURES := $(FEATURES)
+platforms $(PACKAGE_KINDS): export PACKAGES := $(PACKAGES)
+platforms $(PACKAGE_KINDS): export NODE_FILES := $(NODE_FILES)
 
-wheel: stage ## build the Python package, which contains the library, in target/packages
-	test -x $(TARGET)/wheel/bin/pip || python3 -m venv $(TARGET)/wheel
-	RDC_LIBRARY=$(STAGE)/lib/$(SO) $(TARGET)/wheel/bin/pip wheel -q --no-deps -w $(PACKAGES) bindings/python
-	@ls $(PACKAGES)/*.whl
+dist: setup-dist build ## build all packages in target/packages; likewise tarball, deb, wheel, sdist, gem, npm, go-module, crate
+	rm -rf $(PACKAGES)
+	@$(MAKE) --no-print-directory $(PACKAGE_KINDS)
+	@$(MAKE) --no-print-directory sums
+	@PACKAGES=$(PACKAGES) dist/packages/check.sh
+	@set -e; for platform in $(PLATFORMS); do PACKAGES=$(PACKAGES) dist/packages/try.sh $$platform; done
 
-gem: stage ## build the Ruby package, which contains the library, in target/packages
-	rm -rf $(TARGET)/gem
-	mkdir -p $(PACKAGES)
-	cp -r bindings/ruby $(TARGET)/gem
-	strip --strip-debug -o $(TARGET)/gem/lib/rediscluster/$(SO).$(MAJOR) $(STAGE)/lib/$(SO)
-	cp include/rediscluster.h $(TARGET)/gem/ext/rediscluster
-	cd $(TARGET)/gem && gem build -q rediscluster.gemspec
-	mv $(TARGET)/gem/*.gem $(PACKAGES)
-	@ls $(PACKAGES)/*.gem
+# The files that packages contain, for each platform.
+platforms: build
+	set -e; for platform in $(HOST) $(PLATFORMS); do dist/packages/platform.sh $$platform; done
 
-npm: node-package ## build the npm package, which contains the library, in target/packages
-	mkdir -p $(PACKAGES)
-	npm pack --silent --pack-destination $(PACKAGES) $(NODE_PACKAGE) >/dev/null
-	@ls $(PACKAGES)/rediscluster-*.tgz
+tarball wheel gem: platforms
+	@set -e; for platform in $(HOST) $(PLATFORMS); do dist/packages/$@.sh $$platform; done
+
+npm: platforms
+	@dist/packages/npm.sh $(HOST) $(PLATFORMS)
+
+go-module: platforms
+	@dist/packages/go.sh $(HOST) $(PLATFORMS)
+
+sdist:
+	@dist/packages/wheel.sh sdist
+
+deb: build
+	@dist/packages/deb.sh
+
+crate:
+	@dist/packages/crate.sh
+
+sums:
+	cd $(PACKAGES) && find . -type f ! -name 'SHA256SUMS*' -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum >SHA256SUMS.new
+	mv $(PACKAGES)/SHA256SUMS.new $(PACKAGES)/SHA256SUMS
 
 HIREDIS := 3.5.0
 
@@ -263,7 +290,7 @@ lint: check ## run check, and check the other workspaces, a build without defaul
 	set -e; for file in examples-c/*.cpp tests/c/*.cpp; do $(CXX) $(CXX_FLAGS) -fsyntax-only "$$file"; done
 	! command -v clang-tidy >/dev/null || clang-tidy --quiet examples-c/*.cpp tests/c/*.cpp -- $(CXX_FLAGS)
 
-setup-demo setup-node setup-bench-node setup-test setup-bench: setup-%:
+setup-demo setup-node setup-bench-node setup-test setup-bench setup-dist: setup-%:
 	CARGO_TARGET_DIR=$(TARGET) tools/setup.sh $*
 
 # Runs cargo only if the library is missing, so that `make && sudo make install` does not run cargo as root.
@@ -276,7 +303,7 @@ RDC_SOURCES := $(wildcard tools/rdc/*.c tools/rdc/doctor/*.c)
 rdc: $(BUILD)/rdc ## build the tool rdc, which looks into a cluster, in target/release
 
 $(BUILD)/rdc: $(RDC_SOURCES) $(wildcard tools/rdc/*.h tools/rdc/doctor/*.h) include/rediscluster.h $(BUILD)/librediscluster.a
-	$(CC) $(C_FLAGS) -O2 -pthread -s -Wl,--gc-sections $(RDC_SOURCES) $(BUILD)/librediscluster.a $(STATIC_LIBS) -o $@
+	$(CC) $(C_FLAGS) -O2 -pthread -s -Wl,--gc-sections $(RDC_SOURCES) $(BUILD)/librediscluster.a $(LINK_LIBS) -o $@
 
 stage: build
 	@$(MAKE) --no-print-directory -s install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib INCLUDEDIR=$(STAGE)/include BINDIR=$(STAGE)/bin MANDIR=$(STAGE)/share/man
@@ -284,7 +311,7 @@ stage: build
 # The functions have one manual page, under each name.
 FUNCTIONS = $(shell sed -n 's/^ *\(rdc_[a-z_]*\);/\1/p' dist/rediscluster.map)
 
-install: $(BUILD)/$(SO) $(BUILD)/librediscluster.a $(BUILD)/rdc ## install into $(DESTDIR)$(PREFIX); see also LIBDIR and INCLUDEDIR
+install: $(BUILD)/librediscluster.a $(BUILD)/rdc ## install into $(DESTDIR)$(PREFIX); see also LIBDIR and INCLUDEDIR
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LIBDIR)/cmake/rediscluster $(DESTDIR)$(INCLUDEDIR)
 	$(LINK) $(BUILD) $(VERSION)
 	install -m 755 $(BUILD)/stripped/$(SO) $(DESTDIR)$(LIBDIR)/$(SO).$(VERSION)

@@ -6,6 +6,7 @@
 #     tools/setup.sh node        a C compiler, Node, and the headers of its addons
 #     tools/setup.sh bench-node  in addition, a server, and ioredis to compare with
 #     tools/setup.sh bench       in addition, Python, for the clients to compare with
+#     tools/setup.sh dist        what builds and checks packages; a package whose tools cannot be had is left out later
 #     tools/setup.sh test        all packages (the default)
 #
 # If nothing is missing, it uses no network and ends at once. As root it installs missing packages; as
@@ -135,7 +136,7 @@ node_packages() {
     say "Node packages into $folder"
     mkdir -p "$folder"
     cp $wanted "$folder/package.json"
-    npm install --prefix "$folder" --silent --no-audit --no-fund --no-package-lock
+    npm install --prefix "$folder" --silent --no-audit --no-fund --no-package-lock || return
     cp $wanted "$folder/installed.json"
 }
 
@@ -150,9 +151,35 @@ rust_components() {
     rustup component add rustfmt clippy
 }
 
+# Nothing of this is needed by all packages, so nothing of it has to succeed: `make dist` says what it leaves out.
+dist_tools() {
+    wanted=dist/packages/requirements.txt
+    venv=$target/dist/venv
+    if ! cmp -s $wanted "$venv/installed.txt"; then
+        say "Python packages into $venv"
+        mkdir -p "$target/dist"
+        if python3 -m venv --clear "$venv" &&
+            "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r $wanted; then
+            cp $wanted "$venv/installed.txt"
+        else
+            say "the Python packages are not there: python3-venv or PyPI cannot be reached"
+        fi
+    fi
+    if have dpkg-deb && have apt-get && [ "$(id -u)" -eq 0 ]; then
+        missing=
+        want lintian have lintian
+        want dpkg-dev have dpkg-gensymbols
+        [ -z "$missing" ] || install || say "not installed:$missing"
+    fi
+    if have npm && node_is_new_enough; then
+        node_packages bindings/node/tools/package.json "$target/node" || say "the headers of Node-API are not there"
+    fi
+}
+
 case $purpose in
 build | demo | node | bench-node | bench | test) ;;
-*) say "usage: tools/setup.sh [build|demo|node|bench-node|bench|test]"; exit 2 ;;
+dist) dist_tools; exit ;;
+*) say "usage: tools/setup.sh [build|demo|node|bench-node|bench|dist|test]"; exit 2 ;;
 esac
 if ! have cargo; then
     say "Rust is missing: install it with rustup, https://rustup.rs"

@@ -1,9 +1,9 @@
 """Includes the shared library in the wheel, which is for one platform and any Python version, and the
 C extension where a compiler is there."""
 
+import ctypes
 import os
 import shutil
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -15,8 +15,11 @@ from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-BUILT = ROOT / "target" / "release" / "librediscluster.so"
-HEADER = ROOT / "include" / "rediscluster.h"
+BUILT = ROOT / "target" / "release" / "stripped" / "librediscluster.so"
+SONAME = "librediscluster.so.0"
+IS_REPOSITORY = (ROOT / "include" / "rediscluster.h").exists()
+# In an sdist, the header is beside the sources.
+HEADER = (ROOT / "include" if IS_REPOSITORY else HERE / "src") / "rediscluster.h"
 SOURCES = ("module", "call", "names", "arguments", "reply", "commands", "queue")
 # The first version of the stable ABI that has all that the extension needs.
 STABLE_ABI = (3, 10)
@@ -38,7 +41,6 @@ def extensions():
             "rediscluster._extension",
             [f"src/{name}.c" for name in SOURCES],
             depends=["src/extension.h"],
-            # The header is in the repository's folder, and beside the sources of an sdist.
             include_dirs=["src", str(HEADER.parent)],
             define_macros=[("Py_LIMITED_API", version)],
             extra_compile_args=flags,
@@ -51,19 +53,30 @@ def extensions():
     ]
 
 
+def library():
+    """The library to include; None in an sdist on a system that has the library."""
+    chosen = os.environ.get("RDC_LIBRARY")
+    if chosen or IS_REPOSITORY:
+        path = Path(chosen or BUILT)
+        if not path.exists():
+            raise SystemExit(f"{path} does not exist: run `make`, or set RDC_LIBRARY to its path")
+        return path
+    try:
+        ctypes.CDLL(SONAME)
+    except OSError as error:
+        raise SystemExit(
+            f"cannot load {SONAME}: {error}; install librediscluster "
+            "(https://github.com/librediscluster/librediscluster), or set RDC_LIBRARY to the library to include"
+        ) from None
+    return None
+
+
 class BuildPyWithLibrary(build_py):
     def run(self):
         super().run()
-        library = Path(os.environ.get("RDC_LIBRARY") or BUILT)
-        if not library.exists():
-            raise SystemExit(
-                f"{library} does not exist: run `make`, or set RDC_LIBRARY to its path"
-            )
-        copy = Path(self.build_lib) / "rediscluster" / "librediscluster.so.0"
-        shutil.copyfile(library, copy)
-        # The debug information is seven times as large as the rest.
-        if shutil.which("strip"):
-            subprocess.run(["strip", "--strip-debug", copy], check=True)
+        found = library()
+        if found:
+            shutil.copyfile(found, Path(self.build_lib) / "rediscluster" / SONAME)
 
 
 class SdistWithHeader(sdist):
@@ -79,8 +92,9 @@ class PlatformDistribution(Distribution):
 
 class AnyPythonWheel(bdist_wheel):
     def get_tag(self):
-        # An interpreter that cannot load the extension does without it.
-        return ("py3", "none", super().get_tag()[2])
+        # An interpreter that cannot load the extension does without it. Who links for other systems than
+        # this one knows for which (dist/packages/wheel.sh).
+        return ("py3", "none", os.environ.get("RDC_WHEEL_PLATFORM") or super().get_tag()[2])
 
 
 setup(

@@ -11,17 +11,19 @@ Gem::Specification.new do |spec|
                      "It loads the shared library librediscluster, which gems of a platform include."
   spec.licenses = ["MIT", "Apache-2.0"]
   spec.required_ruby_version = ">= 2.7"
-  # `make gem` copies the library's header beside the sources of the C extension.
-  spec.files = Dir["lib/**/*.rb", "ext/**/{Rakefile,*.rb,*.c,*.h}", base: __dir__] + ["README.md"]
-  spec.extensions = ["ext/rediscluster/Rakefile"]
-  # `make gem` copies the library there.
+  spec.homepage = "https://github.com/librediscluster/librediscluster"
+  # `make gem` adds the licences, and the library's header to the sources of a C extension.
+  spec.files = Dir["lib/**/*.rb", "ext/**/{Rakefile,*.rb,*.c,*.h}", "LICENSE*", base: __dir__] + ["README.md"]
+  spec.extensions = Dir["ext/*/Rakefile", base: __dir__]
+  # `make gem` copies the library there, and says for which platform it is.
   library = "lib/rediscluster/librediscluster.so.0"
   if File.exist?(File.expand_path(library, __dir__))
     spec.files << library
-    spec.platform = Gem::Platform::CURRENT
+    spec.platform = Gem::Platform.new(ENV.fetch("RDC_GEM_PLATFORM", Gem::Platform.local.to_s))
   end
   spec.add_dependency "ffi", "~> 1.15"
   # RubyGems needs it for the Rakefile of the C extension.
   spec.add_dependency "rake", ">= 12"
+  spec.metadata["changelog_uri"] = "#{spec.homepage}/blob/main/CHANGELOG.md"
   spec.metadata["rubygems_mfa_required"] = "true"
 end
