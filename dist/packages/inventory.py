@@ -109,7 +109,6 @@ def parts(triple, linked):
     for crate in linked:
         yield part(
             crate.name, crate.version, crate.licence, f"pkg:cargo/{crate.name}@{crate.version}",
-            downloadLocation=f"https://crates.io/api/v1/crates/{crate.name}/{crate.version}/download",
             checksums=[{"algorithm": "SHA256", "checksumValue": crate.checksum}],
         )
     rust = rust_version()
