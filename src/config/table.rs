@@ -532,8 +532,8 @@ static TABLE: &[OptionRow] = &[
     flag!(
         spread_channels,
         "no",
-        "A subscriber spreads its channels and patterns over the nodes, by name, instead of using one node for all. \
-         Sharded channels are always on the nodes of their slots."
+        "A subscriber spreads its channels and patterns over the nodes by their slots, as PUBLISH does, instead of using \
+         the node of its first channel for all. Sharded channels are always on the nodes of their slots."
     )
     .per_handle(),
     number!(keepalive_ms: u64, 0, DAY_MS, "30000",

@@ -210,10 +210,30 @@ fn spread_channels_are_on_several_nodes() {
     listener.subscribe(&format!("SUBSCRIBE {}", names.join(" ")));
     let mut nodes = BTreeSet::new();
     for name in &names {
-        run(&client, &format!("PUBLISH {name} m"));
+        assert_eq!(run(&client, &format!("PUBLISH {name} m")), "1");
         nodes.insert(listener.node_of_next());
     }
     assert_eq!(nodes.len(), 3, "{nodes:?}");
+}
+
+#[test]
+fn first_channel_decides_on_the_node_of_all() {
+    let cluster = cluster();
+    for name in ["a", "b", "c", "d"] {
+        let mut listener = Listener::new(&cluster.url());
+        let client = listener.client.clone();
+        listener.subscribe(&format!("SUBSCRIBE {name} other"));
+        listener.subscribe("PSUBSCRIBE p*");
+        // Its messages do not depend on the cluster bus.
+        assert_eq!(run(&client, &format!("PUBLISH {name} m")), "1");
+        let port = cluster.primary_of(support::slot_of(name.as_bytes())).unwrap();
+        let node = format!("127.0.0.1:{port}");
+        assert_eq!(listener.node_of_next(), node);
+        for channel in ["other", "pattern"] {
+            run(&client, &format!("PUBLISH {channel} m"));
+            assert_eq!(listener.node_of_next(), node);
+        }
+    }
 }
 
 #[test]

@@ -126,52 +126,24 @@ impl Placement<'_> {
         }
     }
 
-    /// A node for all channels and patterns.
-    pub(super) fn of_all(&self) -> Option<Arc<Peer>> {
+    /// A node for a channel or pattern, if it is the first of all that are on one node, or if they are spread. A channel goes
+    /// to the node that PUBLISH is sent to: then its messages do not depend on the cluster bus, and the reply to PUBLISH
+    /// counts the subscriber.
+    pub(super) fn of_unsharded(&self, (kind, name): &ChannelKey) -> Option<Arc<Peer>> {
         let mut candidates = self.candidates();
+        let is_candidate =
+            |node: &&Arc<Node>| candidates.iter().any(|c| Arc::ptr_eq(c, &node.peer));
+        // A pattern has no slot: its text only spreads patterns.
+        if *kind == ChannelKind::Channel || self.config.spread_channels {
+            let mut nodes = self.shard(name).into_iter().flat_map(Shard::nodes);
+            if let Some(node) = nodes.find(is_candidate) {
+                return Some(node.peer.clone());
+            }
+        }
         if candidates.is_empty() {
             return None;
         }
         let chosen = rng().random_range(0..candidates.len());
         Some(candidates.swap_remove(chosen))
-    }
-
-    /// The node of one channel or pattern, if they are spread. Each node has its share, and a node that goes or comes moves
-    /// only that.
-    pub(super) fn of_name(&self, name: &[u8]) -> Option<Arc<Peer>> {
-        let weight = |peer: &Arc<Peer>| {
-            let address = peer.address().to_string();
-            mixed(name.iter().chain(address.as_bytes()))
-        };
-        self.candidates().into_iter().max_by_key(weight)
-    }
-}
-
-/// A hash whose bits all depend on all bytes (FNV-1a, and the end of MurmurHash3).
-fn mixed<'b>(bytes: impl Iterator<Item = &'b u8>) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in bytes {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash ^ (hash >> 33)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::mixed;
-
-    #[test]
-    fn hash_spreads_names_evenly_over_nodes() {
-        let mut counts = [0; 3];
-        for channel in 0..3000 {
-            let weight = |node: &usize| {
-                let text = format!("channel:{channel}127.0.0.1:700{node}");
-                mixed(text.as_bytes().iter())
-            };
-            let node = (0..3).max_by_key(weight).unwrap();
-            counts[node] += 1;
-        }
-        assert!(counts.iter().all(|n| (900..1100).contains(n)), "{counts:?}");
     }
 }

@@ -279,10 +279,9 @@ impl Subscriber {
         if key.0 == ChannelKind::Sharded {
             return placement.of_sharded(&key.1);
         }
-        if self.client.config.spread_channels {
-            return placement.of_name(&key.1);
-        }
-        self.home.clone().or_else(|| placement.of_all())
+        let home = self.home.clone();
+        let home = home.filter(|_| !self.client.config.spread_channels);
+        home.or_else(|| placement.of_unsharded(key))
     }
 
     /// Returns whether the channel has all its places.
