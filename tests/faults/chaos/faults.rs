@@ -102,6 +102,7 @@ impl Target {
             let is_member = info.contains("cluster_enabled:1");
             let is_primary = is_member && info.contains("role:master");
             if is_primary && let Some(seen) = seen.take() {
+                self.cluster.note_election(port);
                 self.ended("is promoted:".to_string(), port, Effect::Loss, seen);
             }
             if is_member && !is_primary {
@@ -338,10 +339,14 @@ impl Target {
         let modes = [Failover::Plain, Failover::Force, Failover::Takeover];
         let mode = *modes.choose(rng).expect("a mode");
         let began = now();
+        let remembers_election = self.cluster.remembers_election(replica);
+        self.cluster.note_election(replica);
         // It fails if the node has just been broken.
         let _ = self.cluster.order_failover(replica, mode);
         self.rest(rng.random_range(100..1500) * MS);
         let effect = match mode {
+            // The server gives writes up that it has acknowledged, and is the primary for less time than is noticed.
+            Failover::Plain if remembers_election => Effect::Loss,
             Failover::Plain => Effect::Delay,
             _ => Effect::Loss,
         };

@@ -10,7 +10,7 @@ use crate::slot::SLOTS;
 use crate::view::View;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The longest time that an operation of a healthy cluster may take on a busy machine.
@@ -492,20 +492,35 @@ impl Cluster {
         })
     }
 
-    /// Waits until a replica that was elected before would ask for new votes. Before that time it counts the votes of
-    /// the election before: it promotes itself with the old epoch, is demoted again by the primary, whose epoch is
-    /// newer, and loses the writes in between, while the primary holds all writes back for seconds (seen with Redis
-    /// 7.0.15; Valkey 8.1 forgets an election that was won).
+    /// Waits until a replica that was elected before would ask for new votes: see [`Cluster::remembers_election`].
     fn wait_election_expired(&self, replica: u16) {
-        let expiry = 4 * Duration::from_millis(u64::from(self.builder.node_timeout_ms.max(1000)));
-        let mut elections = self
-            .elections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = elections.get(&replica) {
-            std::thread::sleep((expiry + MARGIN).saturating_sub(before.elapsed()));
+        if let Some(left) = self.time_of_votes(replica) {
+            std::thread::sleep(left);
         }
-        elections.insert(replica, Instant::now());
+        self.note_election(replica);
+    }
+
+    /// Notes that a replica is elected now, or asks for votes.
+    pub fn note_election(&self, replica: u16) {
+        self.elections().insert(replica, Instant::now());
+    }
+
+    /// Whether a replica that is ordered to become the primary counts the votes of its election before: it promotes itself
+    /// with the old epoch, is demoted again by the primary, whose epoch is newer, and loses the writes in between, while
+    /// the primary holds all writes back for seconds (seen with Redis 7.0.15; Valkey 8.1 forgets an election that was won).
+    pub fn remembers_election(&self, replica: u16) -> bool {
+        self.time_of_votes(replica).is_some()
+    }
+
+    /// For how long a replica still counts the votes of an election before.
+    fn time_of_votes(&self, replica: u16) -> Option<Duration> {
+        let expiry = 4 * Duration::from_millis(u64::from(self.builder.node_timeout_ms.max(1000)));
+        let before = self.elections().get(&replica)?.elapsed();
+        (expiry + MARGIN).checked_sub(before)
+    }
+
+    fn elections(&self) -> MutexGuard<'_, HashMap<u16, Instant>> {
+        (self.elections.lock()).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Orders a replica to become the primary of its shard. Primaries that voted in another election of the shard a
