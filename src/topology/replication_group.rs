@@ -109,7 +109,7 @@ impl ReplicationGroup {
         let chosen = of_primary.or_else(of_unknown).or_else(of_named);
         let (primary, mut replicas) = chosen.or_else(of_first)?;
         replicas.retain(|replica| *replica != primary);
-        replicas.sort();
+        replicas.sort_unstable();
         replicas.dedup();
         Some(StandaloneView { primary, replicas })
     }

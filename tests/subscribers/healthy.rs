@@ -226,7 +226,9 @@ fn first_channel_decides_on_the_node_of_all() {
         listener.subscribe("PSUBSCRIBE p*");
         // Its messages do not depend on the cluster bus.
         assert_eq!(run(&client, &format!("PUBLISH {name} m")), "1");
-        let port = cluster.primary_of(support::slot_of(name.as_bytes())).unwrap();
+        let port = cluster
+            .primary_of(support::slot_of(name.as_bytes()))
+            .unwrap();
         let node = format!("127.0.0.1:{port}");
         assert_eq!(listener.node_of_next(), node);
         for channel in ["other", "pattern"] {

@@ -119,31 +119,50 @@ impl<'c> Execution<'c> {
         let mut reply = Box::<Reply>::default();
         reply.node_values = vec![NodeValue::NIL; commands.len()];
         let mut reply = Some(reply);
-        self.run_from_first(commands, &mut reply);
+        let is_in_fiber = self.state.call.in_fiber;
+        let topology = self.state.process.load_topology_in(is_in_fiber);
+        let table = self.state.assign_plain(commands, &topology);
+        let first = self.run_first(commands, table, &mut reply);
+        drop(topology);
+        if let Some((mut routed, goes_on)) = first {
+            self.run_rest(&mut routed, goes_on, &mut reply);
+        }
         self.finish();
         reply.unwrap_or_default()
     }
 
-    fn run_from_first(&mut self, commands: &impl PlainCommands, reply: &mut PendingReply) {
-        let is_in_fiber = self.state.call.in_fiber;
-        let topology = self.state.process.load_topology_in(is_in_fiber);
-        let table = self.state.assign_plain(commands, &topology);
-        let sent = table.map(|table| self.state.attempt_plain(commands, table, reply));
-        if matches!(&sent, Some((_, None))) {
-            return;
-        }
-        let all = 0..commands.len();
-        let mut routed: Vec<RoutedCommand<'_>> = all.map(|n| commands.routed(n)).collect();
-        let is_sent = sent.is_some();
-        if let Some((table, Some(errors))) = sent {
-            let state = &mut self.state;
-            state.check_freshness_all(&mut routed, reply, &table);
-            state.apply_outcomes(&mut routed, reply, &table, &errors);
-        }
-        drop(topology);
-        match !is_sent || self.has_next_round(&mut routed, reply) {
-            true => self.run_rounds(&mut routed, reply),
-            false => self.state.record_session(&routed),
+    /// The first attempt of plain commands. None if all have their answers; otherwise all commands, and whether there is
+    /// another round.
+    fn run_first<'p>(
+        &mut self,
+        commands: &'p dyn PlainCommands,
+        table: Option<BatchTable<'_>>,
+        reply: &mut PendingReply,
+    ) -> Option<(Vec<RoutedCommand<'p>>, bool)> {
+        let routed = || (0..commands.len()).map(|number| commands.routed(number));
+        let Some(table) = table else {
+            return Some((routed().collect(), true));
+        };
+        let (table, errors) = self.state.attempt_plain(commands, table, reply);
+        let errors = errors?;
+        let mut routed: Vec<RoutedCommand<'_>> = routed().collect();
+        let state = &mut self.state;
+        state.check_freshness_all(&mut routed, reply, &table);
+        state.apply_outcomes(&mut routed, reply, &table, &errors);
+        let goes_on = self.has_next_round(&mut routed, reply);
+        Some((routed, goes_on))
+    }
+
+    /// What follows a first attempt.
+    fn run_rest(
+        &mut self,
+        commands: &mut [RoutedCommand<'_>],
+        goes_on: bool,
+        reply: &mut PendingReply,
+    ) {
+        match goes_on {
+            true => self.run_rounds(commands, reply),
+            false => self.state.record_session(commands),
         }
     }
 
@@ -197,10 +216,8 @@ impl<'c> Execution<'c> {
             table.batches.push(node_batch);
             (self.state).apply_outcomes(&mut commands, &mut reply, &table, &errors);
         }
-        match !is_sent || self.has_next_round(&mut commands, &mut reply) {
-            true => self.run_rounds(&mut commands, &mut reply),
-            false => self.state.record_session(&commands),
-        }
+        let goes_on = !is_sent || self.has_next_round(&mut commands, &mut reply);
+        self.run_rest(&mut commands, goes_on, &mut reply);
         self.state.deliver_rest(count, &mut reply);
     }
 
@@ -274,10 +291,8 @@ impl<'c> Execution<'c> {
         self.handle_result(&mut pending, result, &destination, &topology);
         drop(topology);
         let mut commands = [command];
-        match self.has_next_round(&mut commands, &mut reply) {
-            true => self.run_rounds(&mut commands, &mut reply),
-            false => self.state.record_session(&commands),
-        }
+        let goes_on = self.has_next_round(&mut commands, &mut reply);
+        self.run_rest(&mut commands, goes_on, &mut reply);
         self.finish();
         reply.unwrap_or_default()
     }

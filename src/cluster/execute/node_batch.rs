@@ -437,7 +437,7 @@ pub fn send_and_receive(
         return batch_errors;
     }
     // All threads take connections in the same order, so that no two of them wait for each other.
-    batches.sort_by(|a, b| {
+    batches.sort_unstable_by(|a, b| {
         let addresses = a.peer.address().cmp(b.peer.address());
         addresses.then(a.kind.cmp(&b.kind))
     });
@@ -515,17 +515,19 @@ fn try_acquire_all(
         batch.has_permit = true;
     }
     let last = last_connect(batches, call);
-    let mut unconnected: Vec<&mut NodeBatch> = Vec::with_capacity(batches.len());
+    // Unhealthy nodes come last: connecting to them is likely to take longest.
+    let (mut unconnected, mut unhealthy) = (Vec::new(), Vec::new());
     for batch in batches.iter_mut() {
         if batch.has_current_credentials() {
             batch.start(commands, reply, round);
-        } else {
+        } else if batch.peer.health.is_healthy() {
             unconnected.push(batch);
+        } else {
+            unhealthy.push(batch);
         }
     }
+    unconnected.append(&mut unhealthy);
     let mut to_open = unconnected.len() as u32;
-    // Unhealthy nodes come last: connecting to them is likely to take longest.
-    unconnected.sort_by_key(|batch| !batch.peer.health.is_healthy());
     for batch in unconnected {
         let time = now();
         if last.passed(time) {

@@ -42,7 +42,7 @@ impl ExecState<'_> {
     /// Sends the batches. None in place of the errors if every command has its answer.
     pub(super) fn attempt_plain<'t>(
         &self,
-        commands: &impl PlainCommands,
+        commands: &dyn PlainCommands,
         mut table: BatchTable<'t>,
         reply: &mut PendingReply,
     ) -> (BatchTable<'t>, Option<BatchErrors>) {

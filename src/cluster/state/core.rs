@@ -267,9 +267,11 @@ impl ProcessState {
         let outside = lock(&self.outside_peers);
         let topology = self.load_topology();
         let mapped = topology.nodes.iter().map(|node| &node.peer);
-        let mut all: Vec<Arc<Peer>> = mapped.chain(outside.iter()).cloned().collect();
+        let is_unmapped = |peer: &&Arc<Peer>| topology.node_at(peer.address()).is_none();
+        let outside_only = outside.iter().filter(is_unmapped);
+        let mut all: Vec<Arc<Peer>> = mapped.chain(outside_only).cloned().collect();
         drop(outside);
-        all.sort_by(|a, b| a.address().cmp(b.address()));
+        all.sort_unstable_by(|a, b| a.address().cmp(b.address()));
         all.dedup_by(|a, b| a.address() == b.address());
         all
     }

@@ -243,7 +243,10 @@ impl Core {
         order.extend(rest);
         order.extend(unhealthy);
         if topology.version > 0 {
-            order.sort_by_key(|p| !p.is_healthy() && !p.health.is_probe_due(time));
+            let is_usable = |p: &Arc<Peer>| p.is_healthy() || p.health.is_probe_due(time);
+            let (usable, others): (Vec<_>, Vec<_>) = order.into_iter().partition(is_usable);
+            order = usable;
+            order.extend(others);
         }
         order
     }

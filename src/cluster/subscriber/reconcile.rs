@@ -500,14 +500,17 @@ impl Subscriber {
             };
             requests.push((order, request));
         }
-        requests.sort_by_key(|(order, _)| *order);
         let mut first_of_slot = BTreeMap::new();
-        for (order, request) in &requests {
-            first_of_slot.entry(request.slot).or_insert(*order);
+        for (order, request) in requests
+            .iter()
+            .filter(|(_, request)| request.slot.is_some())
+        {
+            let first = first_of_slot.entry(request.slot).or_insert(*order);
+            *first = (*first).min(*order);
         }
-        requests.sort_by_key(|(order, request)| match request.slot {
-            Some(_) => first_of_slot[&request.slot],
-            None => *order,
+        requests.sort_unstable_by_key(|(order, request)| {
+            let first = first_of_slot.get(&request.slot).unwrap_or(order);
+            (*first, *order)
         });
         requests.into_iter().map(|(_, request)| request).collect()
     }

@@ -70,11 +70,12 @@ impl CachedAddresses {
     /// The addresses in the order in which they are tried: first those that have not failed, then the one whose
     /// failure is the longest ago.
     fn in_order(&self, port: u16, time: Time) -> Vec<SocketAddr> {
-        let mut ips = self.addresses.clone();
-        ips.sort_by_key(|ip| self.failed_at(*ip, time));
-        ips.into_iter()
-            .map(|ip| SocketAddr::new(ip, port))
-            .collect()
+        let ips = self.addresses.iter().zip(0..);
+        let mut order: Vec<(Option<Time>, usize)> =
+            ips.map(|(ip, n)| (self.failed_at(*ip, time), n)).collect();
+        order.sort_unstable();
+        let ips = order.into_iter().map(|(_, n)| self.addresses[n]);
+        ips.map(|ip| SocketAddr::new(ip, port)).collect()
     }
 
     fn record_failure(&mut self, ip: IpAddr, time: Time) {
@@ -225,11 +226,19 @@ fn system_look_up(host: &str, ttl: u32) -> Result<Lookup> {
     Ok(lookup(found.iter().map(SocketAddr::ip).collect(), ttl))
 }
 
-fn lookup(mut addresses: Vec<IpAddr>, ttl_seconds: u32) -> Lookup {
+fn lookup(addresses: Vec<IpAddr>, ttl_seconds: u32) -> Lookup {
     // Reachable addresses first; IPv6 before IPv4 where both are reachable.
-    addresses.sort_by_cached_key(|ip| (!has_route(*ip), ip.is_ipv4()));
+    let rank = |ip: &IpAddr| (!has_route(*ip), ip.is_ipv4());
+    let ranks: Vec<_> = addresses.iter().map(rank).collect();
+    let of_rank = |wanted| {
+        let ranked = addresses.iter().zip(&ranks);
+        ranked
+            .filter(move |(_, rank)| **rank == wanted)
+            .map(|(ip, _)| *ip)
+    };
+    let order = [(false, false), (false, true), (true, false), (true, true)];
     Lookup {
-        addresses,
+        addresses: order.into_iter().flat_map(of_rank).collect(),
         ttl: Duration::from_secs(ttl_seconds.into()).clamp(MIN_TTL, MAX_TTL),
     }
 }
