@@ -50,7 +50,7 @@ def test_wheel_is_built_installed_and_used(rc, tmp_path):
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
     run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, source)
     (wheel,) = tmp_path.glob("*.whl")
-    assert wheel.name.startswith("rediscluster-") and "-py3-none-linux" in wheel.name
+    assert wheel.name.startswith("librediscluster-") and "-py3-none-linux" in wheel.name
     names = zipfile.ZipFile(wheel).namelist()
     for needed in ("client.py", "asyncio/client.py", "py.typed", "librediscluster.so.0"):
         assert f"rediscluster/{needed}" in names
