@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// The longest time that an operation of a healthy cluster may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(15);
-/// A failover is ordered again after this time.
+/// A failover, or a greater epoch, is ordered again after this time.
 const AGAIN: Duration = Duration::from_secs(3);
 /// How much longer than the servers do we regard an election as recent.
 const MARGIN: Duration = Duration::from_millis(200);
@@ -893,11 +893,17 @@ impl Cluster {
     }
 
     fn wait_owner(&self, slot: u16, port: u16) -> Result<()> {
-        let (id, _) = self.member(port)?;
+        let (id, owner) = self.member(port)?;
+        let mut asked = Instant::now();
         self.wait("the nodes do not hear of the slot's new owner", || {
-            self.live()
-                .iter()
-                .all(|p| self.view(p).is_ok_and(|v| v.owner(slot) == Some(id)))
+            let mut live = self.live().into_iter();
+            let agrees = live.all(|p| self.view(p).is_ok_and(|v| v.owner(slot) == Some(id)));
+            if !agrees && asked.elapsed() > AGAIN {
+                // Both owners may have got the same epoch; then replicas, which were not told, believe the former one.
+                let _ = self.ask(owner, &["CLUSTER", "BUMPEPOCH"]);
+                asked = Instant::now();
+            }
+            agrees
         })
     }
 
