@@ -136,7 +136,7 @@ mod tests {
     fn single_slab_is_reused_when_nobody_holds_its_reply() {
         let mut slab: Arc<ReplySlab<1>> = ReplySlab::new(Origin::new("a:1"));
         for round in 0..3u8 {
-            let unique = slab.reuse().expect("nobody holds it");
+            let unique = slab.reuse().expect("no caller holds it");
             assert!(unique.push(Value::new(Kind::String, 1, 0), &[b'a' + round, 0]));
             assert!(!unique.push(Value::NIL, b""), "there is room for one");
             assert_eq!(unique.replies[0].root.value.slab_len, SINGLE_SLAB);

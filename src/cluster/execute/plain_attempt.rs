@@ -23,9 +23,9 @@ impl ExecState<'_> {
             self.seed = rng().random();
         }
         let (state, count) = (&*self, commands.len());
-        if !is_read_only
-            && (state.policy.read_from != ReadFrom::Primary || state.core.session.is_on())
-        {
+        let may_read_replicas = state.policy.read_from != ReadFrom::Primary;
+        // A command that is alone shares a connection with those of other threads.
+        if count == 1 || (!is_read_only && (may_read_replicas || state.core.session.is_on())) {
             return None;
         }
         let mut table = BatchTable::new(state, topology, count);
@@ -46,19 +46,18 @@ impl ExecState<'_> {
         mut table: BatchTable<'t>,
         reply: &mut PendingReply,
     ) -> (BatchTable<'t>, Option<BatchErrors>) {
-        let state = self;
-        let call = state.attempt().repeatable(table.reads_only);
-        let (batches, sink) = (&mut table.batches, state.round_sink());
+        let call = self.attempt().repeatable(table.reads_only);
+        let (batches, sink) = (&mut table.batches, self.round_sink());
         let sent = RoundCommands::Plain(commands);
         let mut whole = reply.take().unwrap_or_default();
-        let errors = match state.consistency {
+        let errors = match self.consistency {
             None => send_and_receive(batches, sent, &mut whole, &call, sink),
-            Some(_) => state.send_and_receive_timed(batches, sent, &mut whole, &call, sink),
+            Some(_) => self.send_and_receive_timed(batches, sent, &mut whole, &call, sink),
         };
         *reply = Some(whole);
         let is_complete = errors.errors.is_empty()
             && table.batches.iter().all(|batch| batch.error.is_none())
-            && state.accepts_any_reply();
+            && self.accepts_any_reply();
         (table, (!is_complete).then_some(errors))
     }
 }

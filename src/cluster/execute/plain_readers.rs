@@ -70,11 +70,12 @@ impl PlainReaders {
         Some(node)
     }
 
-    /// Counts the reads.
+    /// Counts the reads, at the nodes that have any: the others may never have been used.
     pub(super) fn count(&self, state: &ExecState<'_>, topology: &Topology) {
-        for shard in topology.shards.iter() {
+        let shards = topology.shards.iter().zip(&self.shards);
+        for (shard, _) in shards.filter(|(_, usable)| usable.is_some()) {
             let primary = shard.primary.as_ref();
-            for node in shard.nodes() {
+            for node in shard.nodes().filter(|node| self.reads[node.index] > 0) {
                 let is_primary = primary.is_some_and(|primary| Arc::ptr_eq(primary, node));
                 count_reads(state.core, node, is_primary, self.reads[node.index]);
             }
@@ -89,8 +90,10 @@ impl Usable {
         // Without replicas, or with more than fit, a node is chosen in the other way.
         let (nodes, count) = match (&shard.primary, shard.replicas.len() as u32) {
             (Some(_), replicas @ 1..64) => {
-                let is_usable =
-                    |node: &Arc<Node>| node.peer.is_healthy() && node.peer.load.in_flight() == 0;
+                let is_usable = |node: &Arc<Node>| {
+                    let state = node.peer.state_if_used();
+                    state.is_none_or(|s| s.health.is_healthy() && s.load.in_flight() == 0)
+                };
                 let bits = shard.nodes().zip(0..);
                 let nodes = bits.map(|(node, bit)| u64::from(is_usable(node)) << bit);
                 (nodes.sum(), 1 + replicas - first)

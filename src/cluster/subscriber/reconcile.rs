@@ -4,7 +4,7 @@ use super::Subscriber;
 use super::channel::{ChannelKey, ChannelKind};
 use super::event::{self, GapReason};
 use super::link::{Link, Request};
-use super::links::{Entry, LinkState};
+use super::links::{Entry, LinkState, Links};
 use super::node_backoffs::AUTH_RETRY;
 use super::placement::Placement;
 use super::subscriptions::{LinkNumber, Place, Progress};
@@ -158,11 +158,7 @@ impl Subscriber {
             is_failing: &|_| false,
         };
         for (key, subscription) in self.subscriptions.iter_mut() {
-            let fits = |place: &Place| {
-                let peer = self.links.peer(place.link);
-                key.0 != ChannelKind::Sharded && self.links.is_briefly_absent(place.link)
-                    || peer.is_some_and(|peer| placement.fits(&key, peer, place.known_to()))
-            };
+            let fits = |place: &Place| fits(&placement, &self.links, &key, place);
             let is_right = !subscription.is_node_local && subscription.places.iter().any(fits);
             if !is_right {
                 self.unheld.insert(key);
@@ -223,11 +219,7 @@ impl Subscriber {
         let Some(subscription) = self.subscriptions.get(key.0, &key.1) else {
             return true;
         };
-        let fits = |place: &&Place| {
-            let peer = self.links.peer(place.link);
-            key.0 != ChannelKind::Sharded && self.links.is_briefly_absent(place.link)
-                || peer.is_some_and(|peer| placement.fits(key, peer, place.known_to()))
-        };
+        let fits = |place: &&Place| fits(&placement, &self.links, key, place);
         let mut is_held = false;
         let mut wrong = Vec::new();
         let good = subscription.places.iter().find(fits).map(|place| {
@@ -514,4 +506,11 @@ impl Subscriber {
         });
         requests.into_iter().map(|(_, request)| request).collect()
     }
+}
+
+/// Whether a channel may stay at a place.
+fn fits(placement: &Placement<'_>, links: &Links, key: &ChannelKey, place: &Place) -> bool {
+    let peer = links.peer(place.link);
+    key.0 != ChannelKind::Sharded && links.is_briefly_absent(place.link)
+        || peer.is_some_and(|peer| placement.fits(key, peer, place.known_to()))
 }

@@ -40,7 +40,7 @@ pub struct Connection {
     decoder: Decoder,
     /// The values of an incomplete reply. They belong to the connection, because another thread may read the rest.
     values: ValueList,
-    /// The last small reply, whose memory is used again if nobody holds it.
+    /// The last small reply, whose memory is used again if it was freed.
     small: Option<Arc<ReplySlab<1>>>,
     /// The number of values that the memory lease covers.
     leased_values: usize,

@@ -71,7 +71,7 @@ impl Connection {
         Ok(taken)
     }
 
-    /// A slab that nobody else holds.
+    /// A slab whose reply no caller holds.
     #[inline(always)]
     fn unused_slab(&mut self) -> Arc<ReplySlab<1>> {
         match self.small.take() {
@@ -282,7 +282,7 @@ pub(super) fn bias(start: usize) -> u64 {
     0u64.wrapping_sub(start as u64)
 }
 
-/// A value that needs no arena as a reply, in a slab that nobody else holds.
+/// A value that needs no arena as a reply, in a slab whose reply no caller holds.
 #[inline(always)]
 fn small_reply(slab: &mut Arc<ReplySlab<1>>, value: Value, text: &[u8]) -> CommandReply {
     if let Some(slab) = slab.reuse() {
