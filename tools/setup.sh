@@ -81,6 +81,7 @@ find_missing() {
         want luajit have luajit
         want lua-cqueues luajit -e 'require "cqueues"'
         want php-cli php -d ffi.enable=1 -r 'FFI::cdef("");'
+        want libffi-platypus-perl perl -MFFI::Platypus -e 1
         want openssl have openssl
         want mono-mcs have mcs
         want mono-runtime have mono ;;
