@@ -1,6 +1,6 @@
 //! Threads that share one handle.
 
-use crate::common::{run, wait_for};
+use crate::common::{client, run, run_all, wait_for};
 use rediscluster::cluster::Client;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -71,4 +71,36 @@ fn threads_share_connection_if_second_is_refused() {
         assert_eq!(slow.join().unwrap(), "slow");
     });
     assert!(turned_away.load(Ordering::SeqCst) > 0);
+}
+
+/// How many connections 16 threads of one handle open, if a node answers after 2 ms.
+fn connections_opened(operation: impl Fn(&Arc<Client>) + Sync) -> i64 {
+    let fake = FakeCluster::new(1);
+    fake.on(0, |_, command| {
+        let late = Action::Delay(
+            Duration::from_millis(2),
+            Box::new(Action::send("$1\r\nv\r\n")),
+        );
+        (command[0] == b"GET").then_some(late)
+    });
+    let client = Arc::new(client(&fake.url()));
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| (0..20).for_each(|_| operation(&client)));
+        }
+    });
+    let stats = client.stats();
+    let nodes = stats.view().find("nodes").unwrap();
+    let node = nodes.elements().nth(1).unwrap();
+    node.find("connects").and_then(|v| v.int()).unwrap()
+}
+
+#[test]
+fn pipelines_of_one_command_share_connections_as_commands_do() {
+    let of_commands = connections_opened(|client| assert_eq!(run(client, "GET k"), "v"));
+    let of_pipelines = connections_opened(|client| assert_eq!(run_all(client, &["GET k"]), ["v"]));
+    assert!(
+        of_pipelines <= of_commands + 2,
+        "{of_pipelines}, of commands {of_commands}"
+    );
 }
