@@ -179,7 +179,9 @@ fn programs_in_documentation_compile_and_run() {
             let dir = scratch(&format!("page-{found}"));
             fs::write(dir.join("block.c"), block).expect("the program");
             compile(&dir.join("block.c"), &dir.join("block"));
-            run(&dir.join("block"), &[]);
+            // Programs of pages take the URL as their argument.
+            let tool = ["sh", "-c", "exec \"$0\" \"$RDC_URL\""];
+            run(&dir.join("block"), &tool);
         }
     }
     assert!(found > 0, "the README shows a program in C");

@@ -60,7 +60,7 @@ static int run_child(rdc_reply *inherited) {
 
 static void *first_use(void *arg) {
     rdc_key_slot("k", 1);
-    rdc_close(rdc_create("redis://127.0.0.1:1?timeout_ms=100"));
+    rdc_close(rdc_create("redis://127.0.0.1:1?timeout_ms=5"));
     return arg;
 }
 

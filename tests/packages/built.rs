@@ -1,6 +1,6 @@
 //! The packages under test, which are built once.
 
-use super::programs::{CLUSTER, ROOT, scratch, succeed};
+use super::programs::{CLUSTERS, ROOT, scratch, succeed};
 use super::release_build::release;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,7 +71,7 @@ const INHERITED: &[&str] = &[
 pub fn in_cluster(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut timeout = command("timeout");
     timeout.args(["--kill-after=5", "60"]).arg(program);
-    timeout.env("RDC_URL", &CLUSTER.0);
+    timeout.env("RDC_URL", CLUSTERS[0].url());
     timeout
 }
 

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
 
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Strict C99, for the oldest compilers in use.
@@ -89,9 +89,31 @@ pub fn compile_against_library(compiler: &mut Command, source: &Path) {
     );
 }
 
-/// One cluster for all tests of a program: the one in RDC_URL, or a new one. A new one lives while its standard input
-/// is open, that is, until this process ends.
-pub static CLUSTER: LazyLock<(String, Option<Child>)> = LazyLock::new(|| {
+/// A cluster for programs: the one in RDC_URL, or a new one. A new one lives while its standard input is open, that is,
+/// until this process ends.
+pub struct Cluster {
+    url: LazyLock<(String, Option<Child>)>,
+    /// Several programs write and delete the same keys.
+    used: Mutex<()>,
+}
+
+impl Cluster {
+    const fn new() -> Cluster {
+        Cluster {
+            url: LazyLock::new(start),
+            used: Mutex::new(()),
+        }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url.0
+    }
+}
+
+/// Two, so that one program does not wait for another one that waits.
+pub static CLUSTERS: [Cluster; 2] = [const { Cluster::new() }; 2];
+
+fn start() -> (String, Option<Child>) {
     if let Ok(url) = std::env::var("RDC_URL") {
         return (url, None);
     }
@@ -110,7 +132,24 @@ pub static CLUSTER: LazyLock<(String, Option<Child>)> = LazyLock::new(|| {
         .find(|line| line.starts_with("redis://"))
         .expect("the cluster tool ended before its cluster was up");
     (url, Some(child))
-});
+}
+
+/// A cluster that no other program uses until the guard is dropped.
+fn free_cluster() -> (&'static Cluster, MutexGuard<'static, ()>) {
+    let is_given = std::env::var_os("RDC_URL").is_some();
+    let clusters = if is_given { &CLUSTERS[..1] } else { &CLUSTERS };
+    let free = clusters
+        .iter()
+        .find_map(|cluster| match cluster.used.try_lock() {
+            Ok(guard) => Some((cluster, guard)),
+            Err(TryLockError::Poisoned(failed)) => Some((cluster, failed.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        });
+    free.unwrap_or_else(|| {
+        let guard = clusters[0].used.lock();
+        (&clusters[0], guard.unwrap_or_else(PoisonError::into_inner))
+    })
+}
 
 /// An empty folder with this name.
 pub fn scratch(name: &str) -> PathBuf {
@@ -142,9 +181,6 @@ pub fn succeed(command: &mut Command) -> String {
     stdout
 }
 
-/// One program at a time: several of them write and delete the same keys.
-static ALONE: Mutex<()> = Mutex::new(());
-
 /// `tool` runs the program under `timeout`, so that an endless call fails instead of hanging.
 pub fn run(program: &Path, tool: &[&str]) -> String {
     run_with(program, tool, &[])
@@ -152,14 +188,14 @@ pub fn run(program: &Path, tool: &[&str]) -> String {
 
 /// As [`run`], with more environment variables.
 pub fn run_with(program: &Path, tool: &[&str], environment: &[(&str, &str)]) -> String {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (cluster, _guard) = free_cluster();
     let environment = environment.iter().filter(|(_, value)| !value.is_empty());
     succeed(
         Command::new("timeout")
             .args(["--kill-after=5", "180"])
             .args(tool)
             .arg(program)
-            .env("RDC_URL", &CLUSTER.0)
+            .env("RDC_URL", cluster.url())
             .envs(environment.copied()),
     )
 }
