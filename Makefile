@@ -42,7 +42,7 @@ LINK_LIBS ?= $(STATIC_LIBS)
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
 .PHONY: build help demo test test-c asan tsan soak chaos chaos-messages gates test-go test-ruby test-python test-node test-examples bench bench-loops bench-messages bench-bindings bench-node header lint
-.PHONY: rdc install-debug cross sizes python-extension ruby-extension node-package node-addon check unit scripted fuzz leaks dist platforms sums stage install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench setup-dist
+.PHONY: rdc install-debug cross sizes python-extension ruby-extension node-package node-addon check unit scripted fuzz leaks dist platforms sums stage site install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench setup-dist setup-site
 
 # Without the crate type rlib, whose public items the optimizer has to keep: docs/decisions/size.md.
 CARGO_BUILD = $(CARGO) rustc --release --lib --crate-type cdylib,staticlib
@@ -63,7 +63,7 @@ demo: setup-demo stage ## start a cluster of six nodes, run the C example and rd
 
 test: setup-test check build ## run all tests: Rust, C, installation, Go, Ruby, Python, Node, examples (installs missing tools)
 	CARGO_TARGET_DIR=$(TARGET) CARGO=$(CARGO) tools/test.sh
-	$(MAKE) --no-print-directory stage
+	$(MAKE) --no-print-directory stage site
 	$(IN_CLUSTER) $(MAKE) --no-print-directory test-go test-ruby test-python test-node test-examples
 
 soak: ## run random simulations, then 64 threads on a cluster with faults, for SOAK_SECONDS (600) each
@@ -290,12 +290,20 @@ lint: check ## run check, and check the other workspaces, a build without defaul
 	set -e; for file in examples-c/*.cpp tests/c/*.cpp; do $(CXX) $(CXX_FLAGS) -fsyntax-only "$$file"; done
 	! command -v clang-tidy >/dev/null || clang-tidy --quiet examples-c/*.cpp tests/c/*.cpp -- $(CXX_FLAGS)
 
-setup-demo setup-node setup-bench-node setup-test setup-bench setup-dist: setup-%:
+setup-demo setup-node setup-bench-node setup-test setup-bench setup-dist setup-site: setup-%:
 	CARGO_TARGET_DIR=$(TARGET) tools/setup.sh $*
 
 # Runs cargo only if the library is missing, so that `make && sudo make install` does not run cargo as root.
 $(BUILD)/%:
 	$(CARGO_BUILD) $(FEATURES)
+
+# The manual as a website: docs/ and the other pages, the header, and the sources that they link to. A link or an anchor
+# that leads nowhere ends it.
+site: export RDC_SITE_PAGES := $(TARGET)/site/pages
+site: export RDC_SITE_HTML := $(TARGET)/site/html
+site: setup-site ## build the manual as a website in target/site/html, which needs no server and no network
+	python3 tools/site/pages.py $(RDC_SITE_PAGES)
+	NO_MKDOCS_2_WARNING=1 $(TARGET)/site/venv/bin/mkdocs build --strict -f tools/site/mkdocs.yml
 
 # The tool contains the static library, so that it runs wherever it is copied to.
 RDC_SOURCES := $(wildcard tools/rdc/*.c tools/rdc/doctor/*.c)

@@ -476,15 +476,13 @@ void rdc_pipeline_free(rdc_pipeline *pipeline);
 /* A subscriber receives the messages of channels and patterns. It is driven by the thread that calls
    rdc_subscriber_next(): there is no other thread, and no callback.
 
-   ```text
-   rdc_subscriber *subscriber = rdc_subscriber_new(client);
-   rdc_reply_free(rdc_subscriber_command(subscriber, 3, (const char *[]){"SSUBSCRIBE", "a", "b"}, NULL));
-   for (;;) {
-       rdc_reply *reply = rdc_subscriber_next(subscriber, -1);
-       ...
-       rdc_reply_free(reply);
-   }
-   ```
+       rdc_subscriber *subscriber = rdc_subscriber_new(client);
+       rdc_reply_free(rdc_subscriber_command(subscriber, 3, (const char *[]){"SSUBSCRIBE", "a", "b"}, NULL));
+       for (;;) {
+           rdc_reply *reply = rdc_subscriber_next(subscriber, -1);
+           ...
+           rdc_reply_free(reply);
+       }
 
    What rdc_subscriber_next() returns is one of:
 
@@ -591,19 +589,17 @@ void rdc_subscriber_free(rdc_subscriber *subscriber);
 /* Commands for a program that must not block. A queue takes commands and gives back their
    replies; between the two, the program polls one descriptor, with whatever loop it has:
 
-   ```text
-   rdc_queue *queue = rdc_queue_new(client);
-   loop_watch_readable(loop, rdc_queue_fd(queue));
+       rdc_queue *queue = rdc_queue_new(client);
+       loop_watch_readable(loop, rdc_queue_fd(queue));
 
-   rdc_queue_command(queue, tag, argc, argv, lens);    any time
+       rdc_queue_command(queue, tag, argc, argv, lens);    any time
 
-   when the descriptor is readable:
-       rdc_queue_run(queue, 0);
-       while ((reply = rdc_queue_next(queue, &tag)) != NULL) {
-           ...
-           rdc_reply_free(reply);
-       }
-   ```
+       when the descriptor is readable:
+           rdc_queue_run(queue, 0);
+           while ((reply = rdc_queue_next(queue, &tag)) != NULL) {
+               ...
+               rdc_reply_free(reply);
+           }
 
    There are no callbacks and no threads. Nothing here blocks, except rdc_queue_run() with a
    timeout. A queue executes commands as the other functions do: it follows redirections, retries,

@@ -7,6 +7,7 @@
 #     tools/setup.sh bench-node  in addition, a server, and ioredis to compare with
 #     tools/setup.sh bench       in addition, Python, for the clients to compare with
 #     tools/setup.sh dist        what builds and checks packages; a package whose tools cannot be had is left out later
+#     tools/setup.sh site        what builds the manual as a website: Python
 #     tools/setup.sh test        all packages (the default)
 #
 # If nothing is missing, it uses no network and ends at once. As root it installs missing packages; as
@@ -47,9 +48,11 @@ find_missing() {
     case $purpose in demo | bench-node | bench | test)
         want redis-server have redis-server ;;
     esac
-    case $purpose in bench | test)
+    case $purpose in bench | site | test)
         want python3 have python3
-        want python3-venv python3 -c 'import ensurepip, venv'
+        want python3-venv python3 -c 'import ensurepip, venv' ;;
+    esac
+    case $purpose in bench | test)
         want python3-dev test -e "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))' 2>/dev/null)/Python.h" ;;
     esac
     case $purpose in node | bench-node | bench | test)
@@ -152,6 +155,17 @@ rust_components() {
     rustup component add rustfmt clippy
 }
 
+site_tools() {
+    wanted=tools/site/requirements.txt
+    venv=$target/site/venv
+    cmp -s $wanted "$venv/installed.txt" && return
+    say "Python packages into $venv"
+    mkdir -p "$target/site"
+    python3 -m venv --clear "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r $wanted
+    cp $wanted "$venv/installed.txt"
+}
+
 # Nothing of this is needed by all packages, so nothing of it has to succeed: `make dist` says what it leaves out.
 dist_tools() {
     wanted=dist/packages/requirements.txt
@@ -178,9 +192,9 @@ dist_tools() {
 }
 
 case $purpose in
-build | demo | node | bench-node | bench | test) ;;
+build | demo | node | bench-node | bench | site | test) ;;
 dist) dist_tools; exit ;;
-*) say "usage: tools/setup.sh [build|demo|node|bench-node|bench|dist|test]"; exit 2 ;;
+*) say "usage: tools/setup.sh [build|demo|node|bench-node|bench|dist|site|test]"; exit 2 ;;
 esac
 if ! have cargo; then
     say "Rust is missing: install it with rustup, https://rustup.rs"
@@ -210,6 +224,7 @@ esac
 case $purpose in bench-node | bench)
     node_packages bindings/node/bench/package.json "$target/bench/node" ;;
 esac
+[ "$purpose" != site ] || site_tools
 if [ "$purpose" = test ]; then
     rust_components
     python_packages

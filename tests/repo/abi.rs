@@ -169,6 +169,7 @@ fn flush(out: &mut String, comment: &mut Vec<String>) {
     if let Some(at) = lines.iter().position(|l| l.trim() == "# Safety") {
         lines.truncate(at);
     }
+    indent_programs(&mut lines);
     while lines.last().is_some_and(|l| l.trim().is_empty()) {
         lines.pop();
     }
@@ -193,6 +194,19 @@ fn flush(out: &mut String, comment: &mut Vec<String>) {
             out.push_str(" */\n");
         }
     }
+}
+
+/// Programs between fences, as rustdoc wants them, become indented lines.
+fn indent_programs(lines: &mut Vec<String>) {
+    let mut is_program = false;
+    lines.retain_mut(|line| {
+        let is_fence = line.starts_with("```");
+        is_program ^= is_fence;
+        if is_program && !line.is_empty() {
+            line.insert_str(0, "    ");
+        }
+        !is_fence
+    });
 }
 
 #[test]
