@@ -275,6 +275,7 @@ check: ## check formatting, and run clippy and cargo check
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) check --workspace --all-targets
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc -q --no-deps --lib
 
 unit: ## run the unit tests: no server, no simulation
 	$(CARGO) test --lib -- --skip simulation

@@ -1,7 +1,7 @@
 //! Hooks for the deterministic simulator of the tests.
 //!
 //! The shipped library takes time, random numbers and sockets from the operating system, and contains
-//! none of this. In unit tests a thread can run under a [`Simulator`] instead, where a seed determines
+//! none of this. In unit tests a thread can run under a `Simulator` instead, where a seed determines
 //! every event and its time (tests/simulation).
 
 #[cfg(not(test))]

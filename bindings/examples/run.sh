@@ -43,6 +43,7 @@ sessions() { # PREFIX
     check "$1PHP" expected.txt php -d ffi.enable=1 session.php
     NODE_PATH=$RDC_SCRATCH/node_modules check "$1Node" expected.txt node session.js
     check "$1C#" expected.txt mono "$RDC_SCRATCH/Session.exe"
+    check "$1Rust" expected.txt "$RDC_SCRATCH/../debug/examples/session"
     check "$1Perl" expected.txt perl session.pl
     check "$1Zig" expected.txt "$RDC_SCRATCH/session"
     if [ -n "$java" ]; then
@@ -63,6 +64,7 @@ fi
 python=$RDC_SCRATCH/../venv/bin/python
 "$python" -c 'import cffi, os; cffi.FFI().cdef(open(os.environ["RDC_CDEF"]).read())' && status=0 || status=$?
 result $status "cffi reads the declarations"
+(cd ../.. && "${CARGO:-cargo}" build -q --example session)
 mcs -out:"$RDC_SCRATCH/Session.exe" Session.cs
 "$python" -m ziglang build-exe session.zig -lc -lrediscluster -femit-bin="$RDC_SCRATCH/session" \
     -I"$(dirname "$RDC_CDEF")" -L"$(dirname "$RDC_LIBRARY")" \

@@ -103,7 +103,7 @@ pub fn parse_command<'a>(bytes: &'a [u8], at: usize, args: &mut impl ArgList<'a>
     Ok(at)
 }
 
-/// Parses "<sign><digits>\r\n". Returns the number and the index after it.
+/// Parses `<sign><digits>\r\n`. Returns the number and the index after it.
 #[inline]
 fn parse_length(bytes: &[u8], at: usize, sign: u8) -> Result<(usize, usize)> {
     // Most have one digit or two.

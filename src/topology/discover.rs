@@ -88,8 +88,8 @@ enum Answer {
     Standalone(ServerRole),
 }
 
-/// Queries `peers` in order until enough of them have returned a view, and decides what follows ([`Survey`],
-/// [`ReplicationGroup`]).
+/// Queries `peers` in order until enough of them have returned a view, and decides what follows (`Survey`,
+/// `ReplicationGroup`).
 ///
 /// If that is nothing, the error contains the reason of each.
 pub fn discover(

@@ -22,6 +22,7 @@ mod readonly;
 mod redirects;
 mod refusals;
 mod resolver;
+mod rust_interface;
 mod scan;
 mod scripts;
 mod shards;

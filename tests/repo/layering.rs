@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["topology"],
     &["route"],
     &["cluster"],
-    &["ffi"],
+    &["ffi", "interface"],
 ];
 
 /// Every file of src/ by its path, without code that is compiled only for its own tests.

@@ -12,7 +12,7 @@ use crate::sim_hooks::sim_yield_point;
 use crate::sync::{lock, notify_one};
 use std::sync::Arc;
 
-/// The outcome of [`Pool::try_acquire`].
+/// The outcome of `Pool::try_acquire`.
 #[derive(Debug)]
 pub enum TryAcquire {
     /// See [`Peer::has_current_credentials`](crate::net::Peer::has_current_credentials).

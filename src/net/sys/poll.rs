@@ -13,7 +13,7 @@ pub type PollFd = libc::pollfd;
 pub const IN: i16 = libc::POLLIN;
 pub const OUT: i16 = libc::POLLOUT;
 
-/// An entry for [`poll`]. A negative descriptor is ignored.
+/// An entry for `poll`. A negative descriptor is ignored.
 pub fn interest(fd: RawFd, events: i16) -> PollFd {
     PollFd {
         fd,
