@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::key_slot::SLOTS;
+use super::slot_set::SlotSet;
 use crate::address::{Address, without_brackets};
 use crate::error::{Code, Error, Result};
 use crate::resp::View;
@@ -221,6 +222,8 @@ pub(super) struct ViewBuilder<'a> {
     drafts: Vec<ShardDraft>,
     /// For each slot, one more than the index of its shard; 0 without one. There are no more shards than slots.
     owners: Vec<u16>,
+    /// Where the owner may change: the slots at which ranges begin, and those behind their ends.
+    boundaries: SlotSet,
     ranges: usize,
     conflicts: usize,
     defect: Option<String>,
@@ -241,6 +244,7 @@ impl<'a> ViewBuilder<'a> {
             by_key: HashMap::with_capacity(nodes),
             drafts: Vec::new(),
             owners: vec![0; SLOTS],
+            boundaries: SlotSet::new(),
             ranges: 0,
             conflicts: 0,
             defect: None,
@@ -314,6 +318,10 @@ impl<'a> ViewBuilder<'a> {
 
     /// Assigns the slots of a range that have no owner yet.
     fn assign(&mut self, (first, last): (u16, u16), shard: u16) {
+        self.boundaries.add(first, first);
+        if usize::from(last) + 1 < SLOTS {
+            self.boundaries.add(last + 1, last + 1);
+        }
         let owners = &mut self.owners[usize::from(first)..=usize::from(last)];
         // The usual case is checked first, because a loop without branches is much faster.
         if owners.iter().fold(0, |all, owner| all | owner) == 0 {
@@ -403,14 +411,18 @@ impl<'a> ViewBuilder<'a> {
 
     /// First and last slot of each run of slots of each shard, in order.
     fn ranges_of_drafts(&self) -> Vec<Vec<(u16, u16)>> {
-        let mut ranges = vec![Vec::new(); self.drafts.len()];
-        let mut first = 0;
-        for run in self.owners.chunk_by(|a, b| a == b) {
-            let next = first + run.len();
-            if run[0] != 0 {
-                ranges[usize::from(run[0]) - 1].push((first as u16, next as u16 - 1));
+        let mut ranges: Vec<Vec<(u16, u16)>> = vec![Vec::new(); self.drafts.len()];
+        let mut starts = self.boundaries.iter().peekable();
+        while let Some(first) = starts.next() {
+            let next = starts.peek().map_or(SLOTS, |next| usize::from(*next));
+            let Some(shard) = usize::from(self.owners[usize::from(first)]).checked_sub(1) else {
+                continue;
+            };
+            let last = (next - 1) as u16;
+            match ranges[shard].last_mut() {
+                Some((_, before)) if *before + 1 == first => *before = last,
+                _ => ranges[shard].push((first, last)),
             }
-            first = next;
         }
         ranges
     }

@@ -4,6 +4,8 @@ use super::super::view::{NodeView, ShardView};
 use super::*;
 use crate::error::Code;
 use crate::resp::{Decoder, Limits, Reply};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 /// The node that sends the replies in these tests.
 fn sender() -> Address {
@@ -388,6 +390,42 @@ fn slot_ranges_may_begin_and_end_anywhere() {
         let view = slots_view(&format!("[ [ {first} {last} [ h 1 a ] ] ]"));
         assert_eq!(view.shards[0].ranges, [(first, last)]);
         assert_eq!(view.slots(), usize::from(last - first) + 1);
+    }
+}
+
+#[test]
+fn ranges_of_random_claims_are_those_of_slot_by_slot() {
+    let mut rng = StdRng::seed_from_u64(7);
+    for _ in 0..300 {
+        let claims: Vec<(u16, u16, usize)> = (0..rng.random_range(1..12))
+            .map(|_| {
+                let first = rng.random_range(0..40);
+                (first, rng.random_range(first..40), rng.random_range(1..4))
+            })
+            .collect();
+        let mut owners = vec![0; 41];
+        for (first, last, shard) in &claims {
+            for owner in &mut owners[usize::from(*first)..=usize::from(*last)] {
+                *owner = if *owner == 0 { *shard } else { *owner };
+            }
+        }
+        let entries = claims
+            .iter()
+            .map(|(first, last, shard)| format!("[ {first} {last} [ h {shard} n{shard} ] ]"));
+        let view = slots_view(&format!("[ {} ]", entries.collect::<Vec<_>>().join(" ")));
+        for shard in &view.shards {
+            let port = shard.primary.as_ref().unwrap().address.port;
+            let mut expected = Vec::new();
+            let mut first = 0;
+            for run in owners.chunk_by(|a, b| a == b) {
+                let next = first + run.len() as u16;
+                if run[0] == usize::from(port) {
+                    expected.push((first, next - 1));
+                }
+                first = next;
+            }
+            assert_eq!(shard.ranges, expected, "{claims:?}");
+        }
     }
 }
 
