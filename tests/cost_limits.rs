@@ -272,6 +272,7 @@ gates! {
 
     resident_kilobytes: "idle handle on 6 nodes, KiB resident", kilobytes of "idle", [10, 210], 1, 64.0;
     connections_until_first_reply: "create to first reply, connections", connections of "create", [3, 13], 1, 2.0;
+    instructions_until_first_reply: "create to first reply, instructions", instructions of "create", [3, 13], 1, 186_000.0;
 }
 
 /// The cost of a GET does not depend on the size of the cluster: every step is a look-up.

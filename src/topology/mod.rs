@@ -10,6 +10,7 @@ mod key_space;
 mod known_ids;
 mod node;
 mod node_index;
+mod owner_table;
 mod parse;
 mod reconcile;
 mod redirect;

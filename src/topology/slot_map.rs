@@ -5,6 +5,7 @@ use super::key_space::KeySpace;
 use super::known_ids::KnownIds;
 use super::node::Node;
 use super::node_index::NodeIndex;
+use super::owner_table::set_owner;
 use super::view::{ClusterView, NodeView, ShardView};
 use crate::address::Address;
 use crate::net::Peer;
@@ -89,26 +90,18 @@ impl Topology {
         }
     }
 
-    /// A topology in which no slot has an owner yet.
-    fn without_owners() -> Topology {
-        Topology {
-            owners: Arc::new(vec![NO_OWNER; SLOTS].into_boxed_slice()),
-            ..Topology::empty()
-        }
-    }
-
-    /// The same, with memory for this many nodes.
+    /// A topology without slots and nodes, with memory for this many nodes.
     fn with_capacity(nodes: usize) -> Topology {
         Topology {
             nodes: Arc::new(Vec::with_capacity(nodes)),
             by_address: Arc::new(NodeIndex::with_capacity(nodes)),
-            ..Topology::without_owners()
+            ..Topology::empty()
         }
     }
 
     /// A server without cluster support, which owns all slots, and its replicas.
     pub fn of_standalone(primary: Arc<Peer>, replicas: Vec<Arc<Peer>>) -> Topology {
-        let mut topology = Topology::without_owners();
+        let mut topology = Topology::empty();
         let mut add = |peer: Arc<Peer>| {
             let (id, index) = (peer.address().to_string().into(), topology.nodes.len());
             let zone = None;
@@ -122,7 +115,7 @@ impl Topology {
         let primary = Some(add(primary));
         let replicas = replicas.into_iter().map(add).collect();
         topology.shards = Arc::new(vec![Shard { primary, replicas }]);
-        Arc::make_mut(&mut topology.owners).fill(0);
+        topology.owners = Arc::new(vec![0; SLOTS].into_boxed_slice());
         topology.standalone = true;
         topology
     }
@@ -156,8 +149,7 @@ impl Topology {
             }
         };
         let mut shards = Vec::with_capacity(view.shards.len());
-        let mut shared = std::mem::take(&mut topology.owners);
-        let owners = Arc::make_mut(&mut shared);
+        let mut owners = Vec::with_capacity(SLOTS);
         for shard in view.shards {
             let mut add = |node| topology.add_node(node_of(node, topology.nodes.len()));
             let primary = shard.primary.map(&mut add);
@@ -166,11 +158,12 @@ impl Topology {
             replicas.extend(shard.replicas.into_iter().map(&mut add));
             let number = shards.len() as u16;
             shards.push(Shard { primary, replicas });
-            for (first, last) in shard.ranges {
-                owners[usize::from(first)..=usize::from(last)].fill(number);
+            for range in shard.ranges {
+                set_owner(&mut owners, range, number, NO_OWNER);
             }
         }
-        topology.owners = shared;
+        owners.resize(SLOTS, NO_OWNER);
+        topology.owners = Arc::new(owners.into_boxed_slice());
         topology.shards = Arc::new(shards);
         topology
     }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::key_slot::SLOTS;
+use super::owner_table::set_owner;
 use super::slot_set::SlotSet;
 use crate::address::{Address, without_brackets};
 use crate::error::{Code, Error, Result};
@@ -220,7 +221,8 @@ pub(super) struct ViewBuilder<'a> {
     nodes: Vec<NodeDraft<'a>>,
     by_key: HashMap<Cow<'a, str>, usize>,
     drafts: Vec<ShardDraft>,
-    /// For each slot, one more than the index of its shard; 0 without one. There are no more shards than slots.
+    /// For each slot, one more than the index of its shard; 0 without one. It ends with the last slot that has one. There
+    /// are no more shards than slots.
     owners: Vec<u16>,
     /// Where the owner may change: the slots at which ranges begin, and those behind their ends.
     boundaries: SlotSet,
@@ -243,7 +245,7 @@ impl<'a> ViewBuilder<'a> {
             nodes: Vec::with_capacity(nodes),
             by_key: HashMap::with_capacity(nodes),
             drafts: Vec::new(),
-            owners: vec![0; SLOTS],
+            owners: Vec::with_capacity(SLOTS),
             boundaries: SlotSet::new(),
             ranges: 0,
             conflicts: 0,
@@ -322,13 +324,20 @@ impl<'a> ViewBuilder<'a> {
         if usize::from(last) + 1 < SLOTS {
             self.boundaries.add(last + 1, last + 1);
         }
-        let owners = &mut self.owners[usize::from(first)..=usize::from(last)];
+        let (at, next) = (usize::from(first), usize::from(last) + 1);
+        let claimed = at.min(self.owners.len())..next.min(self.owners.len());
         // The usual case is checked first, because a loop without branches is much faster.
-        if owners.iter().fold(0, |all, owner| all | owner) == 0 {
-            owners.fill(shard);
+        if self.owners[claimed]
+            .iter()
+            .fold(0, |all, owner| all | owner)
+            == 0
+        {
+            set_owner(&mut self.owners, (first, last), shard, 0);
             return;
         }
-        for owner in owners {
+        let end = self.owners.len().max(next);
+        self.owners.resize(end, 0);
+        for owner in &mut self.owners[at..next] {
             match *owner {
                 0 => *owner = shard,
                 other => self.conflicts += usize::from(other != shard),
@@ -415,7 +424,8 @@ impl<'a> ViewBuilder<'a> {
         let mut starts = self.boundaries.iter().peekable();
         while let Some(first) = starts.next() {
             let next = starts.peek().map_or(SLOTS, |next| usize::from(*next));
-            let Some(shard) = usize::from(self.owners[usize::from(first)]).checked_sub(1) else {
+            let owner = self.owners.get(usize::from(first)).copied().unwrap_or(0);
+            let Some(shard) = usize::from(owner).checked_sub(1) else {
                 continue;
             };
             let last = (next - 1) as u16;

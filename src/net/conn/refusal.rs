@@ -202,7 +202,7 @@ pub fn consequence(step: Step, message: &str, context: RefusalContext) -> Conseq
     let is_optional = matches!(step, Step::SetInfo | Step::MyId | Step::Ping);
     let of_every_step = EVERY_STEP
         .iter()
-        .find(|(words, _, optional)| has_any(words) && (*optional || !is_optional));
+        .find(|(words, _, optional)| (*optional || !is_optional) && has_any(words));
     if let Some((_, code, _)) = of_every_step {
         return Consequence::Fail(*code);
     }
