@@ -99,6 +99,9 @@ test-go: stage ## test the Go binding, also with the race detector; likewise tes
 		go test -count=1 ./...; \
 		GODEBUG=cgocheck=1 go test -race -count=1 ./...; \
 		env -u LD_LIBRARY_PATH go test -tags static -count=1 -run Example ./...'
+	cd bindings/go/goredis && go vet ./... && $(IN_CLUSTER) sh -ec ' \
+		go test -count=1 ./programs; \
+		go test -race -count=1 .'
 
 # The C extension of the Ruby package, for its tests; the installation of the gem compiles another one.
 RUBY_EXTENSION := $(TARGET)/ruby/extension.so

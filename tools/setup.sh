@@ -227,6 +227,7 @@ esac
 [ "$purpose" != site ] || site_tools
 if [ "$purpose" = test ]; then
     rust_components
+    (cd bindings/go/goredis && go mod download)
     python_packages
     node_packages bindings/examples/package.json "$target/examples"
 fi

@@ -356,7 +356,7 @@ func (s *sender) sendBatch() {
 	}
 	nativePipeline(h, s.buf, false, &s.out)
 	delivered := 0
-	whole := takeEach(&s.out, func(i int, v Value) {
+	whole := takeEach(&s.out, func(i int) bool { return s.batch[i].encoded }, func(i int, v Value) {
 		if e := v.err(); e != nil {
 			if !e.Sent && (e.Code == ErrInvalid || e.Code == ErrReadOnly || refusedForOrder(e)) {
 				// The command was refused, or the whole batch was because of another command, or it

@@ -32,6 +32,7 @@ type Client struct {
 	handle          handle
 	deadlineHandles deadlineHandles
 	batcher         batcher
+	pinned          bool // has one connection: see Pin
 	closed          atomic.Bool
 }
 
@@ -167,21 +168,31 @@ func (c *Client) Close() error {
 func (c *Client) isClosed() bool { return c.closed.Load() }
 
 // Do sends any command to the node that serves it and waits for the reply. Arguments are strings,
-// []byte, bools (1 and 0) and numbers. An error reply is returned as the error; a nil reply is a
+// []byte, bools (1 and 0) and numbers, or one [Encoded] command. An error reply is returned as the error; a nil reply is a
 // value and not an error.
 //
 // A blocking command (BLPOP, XREAD BLOCK) may take its own timeout in addition, unless the context
 // ends it.
 func (c *Client) Do(ctx context.Context, args ...any) (Value, error) {
+	cmd, err := encode(args)
+	if err != nil {
+		return Value{}, err
+	}
+	v := c.run(ctx, cmd)
+	return v, v.Err()
+}
+
+// encode returns a command with these arguments.
+func encode(args []any) (*command, error) {
 	cmd := newCommand()
 	var err error
 	if cmd.buf, err = appendCommand(cmd.buf, args); err != nil {
 		cmd.free()
-		return Value{}, err
+		return nil, err
 	}
 	cmd.unbatched = mayBlock(args[0])
-	v := c.run(ctx, cmd)
-	return v, v.Err()
+	_, cmd.encoded = args[0].(Encoded)
+	return cmd, nil
 }
 
 // Get returns the value of a key, or the error [Nil] if the key does not exist.
@@ -287,10 +298,31 @@ func (c *Client) Topology() (Value, error) {
 	return c.introspect(nativeTopology)
 }
 
+// Refresh reads the topology from the servers now. The client does so by itself when an error or a
+// redirection suggests a change.
+func (c *Client) Refresh() error {
+	_, err := c.introspect(nativeRefresh)
+	return err
+}
+
+// Explain returns how a command would be routed, without sending it, as a map: "slots", "nodes",
+// "others" with the reasons why the other nodes do not get it, "access", and "error" if the command
+// would be refused.
+func (c *Client) Explain(args ...any) (Value, error) {
+	cmd, err := encode(args)
+	if err != nil {
+		return Value{}, err
+	}
+	defer cmd.free()
+	nativeExplain(c.handle, cmd.buf, &cmd.out)
+	v := takeValue(&cmd.out, false)
+	return v, v.Err()
+}
+
 func (c *Client) introspect(native func(handle, *out)) (Value, error) {
 	cmd := newCommand()
 	defer cmd.free()
 	native(c.handle, &cmd.out)
-	v := takeValue(&cmd.out)
+	v := takeValue(&cmd.out, false)
 	return v, v.Err()
 }

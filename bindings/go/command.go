@@ -12,6 +12,7 @@ type command struct {
 	buf       []byte
 	out       out
 	unbatched bool // never sent in a batch with others
+	encoded   bool // an aggregate is to become an encoded value
 
 	// The fields of batcher.
 	inFlightBatch
@@ -34,14 +35,14 @@ func (cmd *command) free() {
 	if cap(cmd.buf) > maxReusedBuffer {
 		return
 	}
-	cmd.buf, cmd.unbatched, cmd.deadline = cmd.buf[:0], false, time.Time{}
+	cmd.buf, cmd.unbatched, cmd.encoded, cmd.deadline = cmd.buf[:0], false, false, time.Time{}
 	commands.Put(cmd)
 }
 
 // execute runs the command in one call into C, which usually returns the decoded reply too.
 func (cmd *command) execute(h handle) Value {
 	nativeCommand(h, cmd.buf, &cmd.out)
-	return takeValue(&cmd.out)
+	return takeValue(&cmd.out, cmd.encoded)
 }
 
 // run executes a command, in a batch or alone, and frees it. Every command goes through it.
@@ -51,7 +52,7 @@ func (c *Client) run(ctx context.Context, cmd *command) Value {
 		return errorValue(contextError(err, false))
 	}
 	cmd.deadline, _ = ctx.Deadline()
-	if !cmd.unbatched {
+	if !cmd.unbatched && !c.pinned {
 		return c.batcher.run(ctx, cmd)
 	}
 	v := c.runAlone(ctx, cmd)
@@ -72,8 +73,14 @@ func (c *Client) runAlone(ctx context.Context, cmd *command) Value {
 // call. A false negative costs a second attempt: the library refuses a blocking command in a
 // pipeline.
 func mayBlock(name any) bool {
-	text, ok := name.(string)
-	if !ok || text == "" {
+	var text string
+	switch name := name.(type) {
+	case string:
+		text = name
+	case Encoded:
+		text = string(name.name())
+	}
+	if text == "" {
 		return true
 	}
 	switch text[0] {

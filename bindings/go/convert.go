@@ -13,6 +13,12 @@ func appendCommand(buf []byte, args []any) ([]byte, error) {
 	if len(args) == 0 {
 		return buf, invalid("the command is empty; pass at least its name")
 	}
+	if encoded, ok := args[0].(Encoded); ok && len(args) == 1 {
+		if encoded.count() != 1 {
+			return buf, invalid("the encoded command is not exactly one command; see Encoded")
+		}
+		return append(buf, encoded...), nil
+	}
 	begin := len(buf)
 	buf = appendHeader(buf, '*', len(args))
 	for i, arg := range args {
@@ -111,8 +117,9 @@ func appendDigits(buf, digits []byte) []byte {
 	return append(buf, '\r', '\n')
 }
 
-// takeValue decodes the reply in out and frees it.
-func takeValue(o *out) Value {
+// takeValue decodes the reply in out and frees it. If it is an aggregate and encoded is true, it becomes an
+// encoded value instead of one for each element.
+func takeValue(o *out, encoded bool) Value {
 	if o.reply == 0 {
 		text, node := nativeShort(o)
 		v := Value{kind: Kind(o.kind), num: int64(o.num), node: internNode(node)}
@@ -128,32 +135,34 @@ func takeValue(o *out) Value {
 	if rows == nil {
 		return outOfMemory()
 	}
-	d := decoder{rows: rows}
+	d := decoder{rows: rows, encoded: encoded}
 	d.arena.remaining = d.shortTextBytes(0)
 	return d.value(0)
 }
 
 // takeReplies decodes the elements of an array reply and frees the reply. Any other reply is returned
 // as a whole.
-func takeReplies(o *out) (replies []Value, whole Value) {
+func takeReplies(o *out, encoded bool) (replies []Value, whole Value) {
 	if o.reply == 0 || !Kind(o.kind).hasElements() {
-		return nil, takeValue(o)
+		return nil, takeValue(o, encoded)
 	}
 	defer nativeFree(o)
 	rows := nativeRows(o)
 	if rows == nil {
 		return nil, outOfMemory()
 	}
-	d := decoder{rows: rows}
-	d.arena.remaining = d.shortTextBytes(0)
+	d := decoder{rows: rows, encoded: encoded}
+	for i := 0; i < int(rows[0].num); i++ {
+		d.arena.remaining += d.shortTextBytes(int(rows[0].first) + i)
+	}
 	return d.elements(0), Value{}
 }
 
 // takeEach is takeReplies for replies that go to different callers: it passes each to a function, and
 // they share no memory.
-func takeEach(o *out, each func(i int, v Value)) (whole Value) {
+func takeEach(o *out, encoded func(i int) bool, each func(i int, v Value)) (whole Value) {
 	if o.reply == 0 || !Kind(o.kind).hasElements() {
-		return takeValue(o)
+		return takeValue(o, false)
 	}
 	defer nativeFree(o)
 	rows := nativeRows(o)
@@ -163,6 +172,7 @@ func takeEach(o *out, each func(i int, v Value)) (whole Value) {
 	d := decoder{rows: rows}
 	for i := 0; i < int(rows[0].num); i++ {
 		at := int(rows[0].first) + i
+		d.encoded = encoded(i)
 		d.arena = stringArena{remaining: d.shortTextBytes(at)}
 		each(i, d.value(at))
 	}
@@ -206,8 +216,9 @@ func (a *stringArena) copy(text []byte) []byte {
 
 // decoder decodes the rows of a reply.
 type decoder struct {
-	rows  []row
-	arena stringArena
+	rows    []row
+	encoded bool // aggregates become encoded values
+	arena   stringArena
 	// The nodes that were looked up last, by address. The replies of one node have the same address.
 	nodes [64]struct {
 		address uintptr
@@ -222,7 +233,7 @@ func (d *decoder) shortTextBytes(at int) int {
 	switch kind := Kind(r.kind); {
 	case kind.hasText() && n <= maxShortText:
 		return n
-	case kind.hasElements():
+	case kind.hasElements() && !d.encoded:
 		sum := 0
 		for i := 0; i < n; i++ {
 			sum += d.shortTextBytes(int(r.first) + i)
@@ -242,6 +253,9 @@ func (d *decoder) value(at int) Value {
 		})
 	case v.kind.hasText():
 		v.data = textData(d.arena.copy(nativeText(r)))
+	case v.kind.hasElements() && d.encoded:
+		text := d.appendRESP(nil, at)
+		v.kind, v.num, v.data = kindEncoded, int64(len(text)), textData(text)
 	case v.kind.hasElements() && v.num > 0:
 		v.data = unsafe.Pointer(&d.elements(at)[0])
 	}

@@ -127,6 +127,9 @@ func (c *Client) withContext(ctx context.Context, f func(handle) Value) Value {
 	if err := ctx.Err(); err != nil {
 		return errorValue(contextError(err, false))
 	}
+	if c.pinned {
+		return c.withInterrupt(ctx, f)
+	}
 	var timeout int64
 	deadline, has := ctx.Deadline()
 	if has {
@@ -149,6 +152,21 @@ func (c *Client) withContext(ctx context.Context, f func(handle) Value) Value {
 	return c.withContextCause(ctx, v)
 }
 
+// withInterrupt calls f on a pinned client, whose only connection is that of its own handle. The
+// deadline may only shorten the client's timeout.
+func (c *Client) withInterrupt(ctx context.Context, f func(handle) Value) Value {
+	interrupted := make(chan struct{})
+	stop := afterDone(ctx, func() {
+		nativeInterrupt(c.handle)
+		close(interrupted)
+	})
+	v := f(c.handle)
+	if !stop() {
+		<-interrupted // a later interrupt would end the next call
+	}
+	return c.withContextCause(ctx, v)
+}
+
 // withContextCause adds the context's error as the cause of an error if the context ended the call.
 func (c *Client) withContextCause(ctx context.Context, v Value) Value {
 	e := v.err()
@@ -166,7 +184,7 @@ func (c *Client) withContextCause(ctx context.Context, v Value) Value {
 		caused := *e
 		caused.cause = cause
 		v.data = unsafe.Pointer(&caused)
-	case e.Code == ErrClosed && !c.isClosed():
+	case e.Code == ErrClosed && !c.isClosed(), e.Code == ErrInterrupted && c.pinned:
 		caused := contextError(cause, e.Sent)
 		caused.Node = e.Node
 		v.data = unsafe.Pointer(caused)

@@ -9,6 +9,10 @@ import (
 // Nil is the error of a nil value: the key, field or element does not exist.
 var Nil = errors.New("rediscluster: nil")
 
+// ErrTxFailed is the error of a transaction that did not run, because another client has changed a
+// key that [Client.Watch] watches. Watch again, or give up.
+var ErrTxFailed = errors.New("rediscluster: a watched key has changed, so the transaction did not run")
+
 // Code is the kind of an [Error]. Each code is itself an error, so that
 // errors.Is(err, rediscluster.ErrTimeout) tests for it.
 type Code int32

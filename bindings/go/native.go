@@ -105,10 +105,6 @@ static void rdcgo_store(rdc_reply *reply, rdcgo_out *out) {
 	rdc_reply_free(reply);
 }
 
-static void rdcgo_command(uintptr_t client, const char *resp, size_t len, rdcgo_out *out) {
-	rdcgo_store(rdc_command_resp((const rdc_client *)client, resp, len), out);
-}
-
 // Reads the digits of a length; returns what follows its line.
 static const char *rdcgo_length(const char *at, size_t *n) {
 	for (*n = 0; *at != '\r'; at++)
@@ -116,10 +112,38 @@ static const char *rdcgo_length(const char *at, size_t *n) {
 	return at + 2;
 }
 
-// Appends commands that this package has encoded. A GET is appended as such: the library takes three
+static void rdcgo_command(uintptr_t client, const char *resp, size_t len, rdcgo_out *out) {
+	rdcgo_store(rdc_command_resp((const rdc_client *)client, resp, len), out);
+}
+
+// The arguments of one encoded command. The caller frees argv; the lengths follow it in the same memory.
+static const char **rdcgo_argv(const char *resp, size_t *argc, size_t **lens) {
+	const char *at = rdcgo_length(resp + 1, argc);
+	const char **argv = malloc(*argc * (sizeof *argv + sizeof **lens));
+	if (argv == NULL)
+		abort();
+	*lens = (size_t *)(argv + *argc);
+	for (size_t i = 0; i < *argc; i++) {
+		argv[i] = rdcgo_length(at + 1, &(*lens)[i]);
+		at = argv[i] + (*lens)[i] + 2;
+	}
+	return argv;
+}
+
+// Sends one encoded command to chosen nodes; where is NULL to explain it instead.
+static void rdcgo_command_to(uintptr_t client, const char *where, const char *resp, rdcgo_out *out) {
+	size_t argc, *lens;
+	const char **argv = rdcgo_argv(resp, &argc, &lens);
+	const rdc_client *c = (const rdc_client *)client;
+	rdc_reply *reply = where == NULL ? rdc_explain(c, argc, argv, lens) : rdc_command_to(c, where, argc, argv, lens);
+	free(argv);
+	rdcgo_store(reply, out);
+}
+
+// Appends commands whose form this package has checked. A GET is appended as such: the library takes three
 // times as long for a command about which it has to find out what it is.
 static void rdcgo_append(rdc_pipeline *pipeline, const char *resp, size_t len) {
-	static const char get[] = "*2\r\n$3\r\nGET\r\n";
+	static const char get[] = "*2\r\n$3\r\nGET\r\n", lower[] = "*2\r\n$3\r\nget\r\n";
 	const char *others = resp, *at = resp, *end = resp + len; // others: not appended yet, up to at
 	while (at < end) {
 		const char *command = at, *last = NULL;
@@ -129,7 +153,7 @@ static void rdcgo_append(rdc_pipeline *pipeline, const char *resp, size_t len) {
 			last = rdcgo_length(at + 1, &n);
 			at = last + n + 2;
 		}
-		if (args != 2 || memcmp(command, get, sizeof get - 1) != 0)
+		if (args != 2 || (memcmp(command, get, sizeof get - 1) != 0 && memcmp(command, lower, sizeof lower - 1) != 0))
 			continue;
 		if (others < command)
 			rdc_pipeline_resp(pipeline, others, (size_t)(command - others));
@@ -148,11 +172,11 @@ static void rdcgo_pipeline(uintptr_t client, const char *resp, size_t len, int a
 	rdcgo_store(reply, out);
 }
 
-enum { RDCGO_STATS, RDCGO_TOPOLOGY };
+enum { RDCGO_STATS, RDCGO_TOPOLOGY, RDCGO_REFRESH };
 
 static void rdcgo_introspect(uintptr_t client, int what, rdcgo_out *out) {
 	const rdc_client *c = (const rdc_client *)client;
-	rdcgo_store(what == RDCGO_STATS ? rdc_stats(c) : rdc_topology(c), out);
+	rdcgo_store(what == RDCGO_STATS ? rdc_stats(c) : what == RDCGO_TOPOLOGY ? rdc_topology(c) : rdc_refresh(c), out);
 }
 
 static void rdcgo_free(rdcgo_out *out) {
@@ -195,6 +219,14 @@ static uintptr_t rdcgo_derive(uintptr_t client) {
 
 static uintptr_t rdcgo_readonly(uintptr_t client) {
 	return (uintptr_t)rdc_readonly((const rdc_client *)client);
+}
+
+static uintptr_t rdcgo_pin(uintptr_t client, const char *key, size_t len) {
+	return (uintptr_t)rdc_pin((const rdc_client *)client, key, len);
+}
+
+static void rdcgo_interrupt(uintptr_t client) {
+	rdc_interrupt((const rdc_client *)client);
 }
 
 static const char *rdcgo_error(uintptr_t client) {
@@ -280,6 +312,13 @@ func nativeSetCredentials(client handle, user, password []byte) bool {
 	return C.rdcgo_set_credentials(client, cUser, cPassword) != 0
 }
 
+// nativePin takes a key that may be empty.
+func nativePin(client handle, key string) handle {
+	text := append([]byte(key), 0) // there is a first byte
+	return C.rdcgo_pin(client, (*C.char)(unsafe.Pointer(&text[0])), C.size_t(len(key)))
+}
+
+func nativeInterrupt(client handle)       { C.rdcgo_interrupt(client) }
 func nativeDerive(client handle) handle   { return C.rdcgo_derive(client) }
 func nativeReadonly(client handle) handle { return C.rdcgo_readonly(client) }
 func nativeError(client handle) string    { return C.GoString(C.rdcgo_error(client)) }
@@ -287,6 +326,15 @@ func nativeClose(client handle)           { C.rdcgo_close(client) }
 
 func nativeCommand(client handle, resp []byte, out *out) {
 	C.rdcgo_command(client, (*C.char)(unsafe.Pointer(&resp[0])), C.size_t(len(resp)), out)
+}
+
+// nativeCommandTo takes a NUL-terminated destination.
+func nativeCommandTo(client handle, where, resp []byte, out *out) {
+	C.rdcgo_command_to(client, (*C.char)(unsafe.Pointer(&where[0])), (*C.char)(unsafe.Pointer(&resp[0])), out)
+}
+
+func nativeExplain(client handle, resp []byte, out *out) {
+	C.rdcgo_command_to(client, nil, (*C.char)(unsafe.Pointer(&resp[0])), out)
 }
 
 func nativePipeline(client handle, resp []byte, atomic bool, out *out) {
@@ -299,6 +347,7 @@ func nativePipeline(client handle, resp []byte, atomic bool, out *out) {
 
 func nativeStats(client handle, out *out)    { C.rdcgo_introspect(client, C.RDCGO_STATS, out) }
 func nativeTopology(client handle, out *out) { C.rdcgo_introspect(client, C.RDCGO_TOPOLOGY, out) }
+func nativeRefresh(client handle, out *out)  { C.rdcgo_introspect(client, C.RDCGO_REFRESH, out) }
 
 func nativeFree(out *out) { C.rdcgo_free(out) }
 

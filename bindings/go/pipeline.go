@@ -14,7 +14,9 @@ type Pipeline struct {
 	client *Client
 	memory *pipelineMemory // nil while the pipeline is empty
 	count  int
-	err    error
+	// Encoded commands were appended: aggregates among the replies become encoded values.
+	encoded bool
+	err     error
 }
 
 // pipelineMemory holds the encoded commands, and what a call needs for the reply. It is reused by
@@ -34,8 +36,14 @@ var pipelineMemories = sync.Pool{New: func() any {
 // Pipeline returns a new, empty pipeline. It does not have to be closed.
 func (c *Client) Pipeline() *Pipeline { return &Pipeline{client: c} }
 
-// Do appends any command. It takes the arguments of [Client.Do].
+// Do appends any command. It takes the arguments of [Client.Do]. One [Encoded] may hold several
+// commands.
 func (p *Pipeline) Do(args ...any) *Pipeline {
+	if len(args) == 1 {
+		if encoded, ok := args[0].(Encoded); ok {
+			return p.addEncoded(encoded)
+		}
+	}
 	return p.add(appendCommand(p.buf(), args))
 }
 
@@ -77,6 +85,16 @@ func (p *Pipeline) add(buf []byte, err error) *Pipeline {
 	return p
 }
 
+func (p *Pipeline) addEncoded(commands Encoded) *Pipeline {
+	n := commands.count()
+	if n < 1 {
+		return p.add(p.buf(), invalid("the encoded commands are malformed; see Encoded"))
+	}
+	p.count += n - 1 // add counts one
+	p.encoded = true
+	return p.add(append(p.buf(), commands...), nil)
+}
+
 // Len returns the number of appended commands.
 func (p *Pipeline) Len() int { return p.count }
 
@@ -91,7 +109,7 @@ func (p *Pipeline) Exec(ctx context.Context) ([]Value, error) { return p.exec(ct
 
 // ExecAtomic is Exec inside MULTI and EXEC: all commands run or none, without other commands in
 // between. All keys must be in one slot (use {hash tags}); otherwise the error is [ErrCrossSlot] and
-// nothing is sent.
+// nothing is sent. In [Client.Watch], the error is [ErrTxFailed] if a watched key has changed.
 func (p *Pipeline) ExecAtomic(ctx context.Context) ([]Value, error) { return p.exec(ctx, true) }
 
 func (p *Pipeline) exec(ctx context.Context, atomic bool) ([]Value, error) {
@@ -100,10 +118,14 @@ func (p *Pipeline) exec(ctx context.Context, atomic bool) ([]Value, error) {
 		return nil, p.err
 	}
 	m := p.memory
+	byHand := atomic && p.client.pinned // the library's transactions choose their own connection
+	if byHand {
+		m.buf = append(append(multi[:len(multi):len(multi)], m.buf...), exec...)
+	}
 	var replies []Value
 	run := func(h handle) (whole Value) {
-		nativePipeline(h, m.buf, atomic, &m.out)
-		replies, whole = takeReplies(&m.out)
+		nativePipeline(h, m.buf, atomic && !byHand, &m.out)
+		replies, whole = takeReplies(&m.out, p.encoded && !byHand)
 		return whole
 	}
 	var whole Value
@@ -114,6 +136,12 @@ func (p *Pipeline) exec(ctx context.Context, atomic bool) ([]Value, error) {
 	}
 	if err := whole.Err(); err != nil {
 		return nil, err
+	}
+	if byHand {
+		var err error
+		if replies, err = p.executed(ctx, replies); err != nil {
+			return nil, err
+		}
 	}
 	var first error
 	for i := range replies {
@@ -127,10 +155,32 @@ func (p *Pipeline) exec(ctx context.Context, atomic bool) ([]Value, error) {
 	return replies, first
 }
 
+var multi, exec = []byte("*1\r\n$5\r\nMULTI\r\n"), []byte("*1\r\n$4\r\nEXEC\r\n")
+
+// executed returns the replies of EXEC among those to MULTI, the commands and EXEC, or the error why the
+// transaction has not run.
+func (p *Pipeline) executed(ctx context.Context, replies []Value) ([]Value, error) {
+	last := replies[len(replies)-1]
+	if last.IsNil() {
+		return nil, ErrTxFailed
+	}
+	if last.kind != KindError {
+		return last.Slice()
+	}
+	for i, v := range replies {
+		if v.kind == KindError {
+			e := p.client.withContextCause(ctx, v).err()
+			e.Message = trimPipelinePrefix(e.Message, i)
+			return nil, e
+		}
+	}
+	return nil, last.err()
+}
+
 func (p *Pipeline) clear() {
 	if m := p.memory; m != nil && cap(m.buf) <= maxReusedPipelineBuffer {
 		m.buf = m.buf[:0]
 		pipelineMemories.Put(m)
 	}
-	p.memory, p.count, p.err = nil, 0, nil
+	p.memory, p.count, p.encoded, p.err = nil, 0, false, nil
 }

@@ -17,6 +17,9 @@ var kindNames = map[Kind]string{
 	KindPush: "PUSH", KindBigNum: "BIGNUM", KindVerbatim: "VERBATIM",
 }
 
+// kindEncoded is the internal kind of an aggregate that is encoded: see [Encoded].
+const kindEncoded Kind = -2
+
 // String returns the name of the kind: "ARRAY".
 func (k Kind) String() string {
 	if name, ok := kindNames[k]; ok {
@@ -86,8 +89,11 @@ func (v Value) err() *Error {
 
 // Kind returns the type of the reply.
 func (v Value) Kind() Kind {
-	if v.kind == 0 {
+	switch v.kind {
+	case 0:
 		return KindNil
+	case kindEncoded:
+		return map[byte]Kind{'%': KindMap, '~': KindSet, '>': KindPush, '*': KindArray}[v.text()[0]]
 	}
 	return v.kind
 }
@@ -119,6 +125,9 @@ func (v Value) typeError(wanted string) error {
 		return v.err()
 	case v.IsNil():
 		return Nil
+	}
+	if v.kind == kindEncoded {
+		return fmt.Errorf("rediscluster: the reply to an encoded command has no values; use AppendRESP, or Do with arguments")
 	}
 	return fmt.Errorf("rediscluster: the reply is of type %s, not %s", v.Kind(), wanted)
 }
@@ -215,7 +224,7 @@ func (v Value) String() string {
 		return "(error) " + v.err().Message
 	case v.kind == KindString || v.kind == KindVerbatim:
 		return strconv.Quote(v.text())
-	case v.kind.hasText():
+	case v.kind.hasText() || v.kind == kindEncoded:
 		return v.text()
 	case v.kind == KindInteger:
 		return strconv.FormatInt(v.num, 10)

@@ -10,8 +10,8 @@ work=$target/dist/go
 rm -rf "$work"
 mkdir -p "$work/include"
 cp -r bindings/go/. "$work/"
-# The benchmark is a module of its own, and the tests need the repository.
-rm -r "$work/bench"
+# The benchmark and the adapter are modules of their own, and the tests need the repository.
+rm -r "$work/bench" "$work/goredis"
 find "$work" -name '*_test.go' -delete
 cp LICENSE-MIT LICENSE-APACHE "$(tree_of "$1")/share/doc/librediscluster/LICENSES-THIRD-PARTY.txt" "$work/"
 cp include/rediscluster.h "$work/include/"
