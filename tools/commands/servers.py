@@ -1,4 +1,5 @@
-"""The commands of servers: queried from a running server, kept as one JSON line per command."""
+"""The commands of servers: queried from a running server, kept as one JSON line per command. Of COMMAND DOCS, facts are
+kept and no texts."""
 
 import json
 import pathlib
@@ -82,6 +83,39 @@ def command(row):
         yield from command(sub)
 
 
+def documented(flat):
+    """The facts of COMMAND DOCS, by the command's name: since when it exists, its group, and its arguments as a line."""
+    for name, fields in pairs(flat).items():
+        fields = pairs(fields)
+        facts = {word: fields[word] for word in ("since", "group") if word in fields}
+        if fields.get("arguments"):
+            facts["arguments"] = synopsis(fields["arguments"])
+        yield name.upper().replace("|", " "), facts
+        yield from documented(fields.get("subcommands", []))
+
+
+def synopsis(arguments):
+    """The arguments as in a manual: key [NX | XX] score member [score member ...]"""
+    return " ".join(argument(pairs(flat)) for flat in arguments)
+
+
+def argument(fields):
+    kind, flags, token = fields["type"], fields.get("flags", []), fields.get("token")
+    inside = [argument(pairs(flat)) for flat in fields.get("arguments", [])]
+    if kind == "pure-token":
+        text = token
+    elif kind == "oneof":
+        text = " | ".join(inside) if "optional" in flags else f"<{' | '.join(inside)}>"
+    else:
+        text = " ".join(inside) if kind == "block" else fields.get("display_text", fields["name"])
+    if token is not None and kind != "pure-token":
+        once, text = text, f"{token} {text}" if token else f'"" {text}'
+        text += f" [{text if 'multiple_token' in flags else once} ...]" if "multiple" in flags else ""
+    elif "multiple" in flags:
+        text += f" [{text} ...]"
+    return f"[{text}]" if "optional" in flags else text
+
+
 def refresh(binary, modules=()):
     """Starts the server, queries it, and writes servers/<name>-<major.minor>.jsonl: with modules, their commands only."""
     port = free_port()
@@ -106,7 +140,9 @@ def refresh(binary, modules=()):
                 kind, version = "valkey", info["valkey_version"]
             if modules:
                 kind += "-stack"
-            rows = [kept for row in sorted(connection.query("COMMAND"), key=lambda row: row[0]) for kept in command(row)
+            documentation = dict(documented(connection.query("COMMAND", "DOCS")))
+            rows = [kept | documentation.get(kept["name"], {})
+                    for row in sorted(connection.query("COMMAND"), key=lambda row: row[0]) for kept in command(row)
                     if not modules or "module" in kept["flags"]]
         finally:
             server.kill()
