@@ -195,62 +195,11 @@ func encode(args []any) (*command, error) {
 	return cmd, nil
 }
 
-// Get returns the value of a key, or the error [Nil] if the key does not exist.
-func (c *Client) Get(ctx context.Context, key string) (string, error) {
-	cmd := newCommand()
-	cmd.buf = appendText(append(cmd.buf, "*2\r\n$3\r\nGET\r\n"...), key)
-	return c.run(ctx, cmd).Text()
-}
-
-// Set sets a key to a string, []byte, bool or number.
-func (c *Client) Set(ctx context.Context, key string, value any) error {
-	cmd := newCommand()
-	var err error
-	if cmd.buf, err = appendSet(cmd.buf, key, value); err != nil {
-		cmd.free()
-		return err
-	}
-	return c.run(ctx, cmd).Err()
-}
-
 // SetPX is Set with a time to live of at least one millisecond.
 func (c *Client) SetPX(ctx context.Context, key string, value any, ttl time.Duration) error {
 	cmd := newCommand()
-	var err error
-	if cmd.buf, err = appendSetPX(cmd.buf, key, value, ttl); err != nil {
-		cmd.free()
-		return err
-	}
+	encodeSetPX(&cmd.encoder, key, value, ttl)
 	return c.run(ctx, cmd).Err()
-}
-
-// Del deletes a key and reports whether it existed.
-func (c *Client) Del(ctx context.Context, key string) (bool, error) {
-	cmd := newCommand()
-	cmd.buf = appendText(append(cmd.buf, "*2\r\n$3\r\nDEL\r\n"...), key)
-	return c.run(ctx, cmd).Bool()
-}
-
-// Exists reports whether a key exists.
-func (c *Client) Exists(ctx context.Context, key string) (bool, error) {
-	cmd := newCommand()
-	cmd.buf = appendText(append(cmd.buf, "*2\r\n$6\r\nEXISTS\r\n"...), key)
-	return c.run(ctx, cmd).Bool()
-}
-
-// IncrBy adds to the integer value of a key and returns the new value. If the reply is lost, the
-// command may have run or not, and is not sent again: see [Error.Sent].
-func (c *Client) IncrBy(ctx context.Context, key string, by int64) (int64, error) {
-	cmd := newCommand()
-	cmd.buf = appendInt(appendText(append(cmd.buf, "*3\r\n$6\r\nINCRBY\r\n"...), key), by)
-	return c.run(ctx, cmd).Int()
-}
-
-// PExpire sets the time to live of a key and reports whether the key exists.
-func (c *Client) PExpire(ctx context.Context, key string, ttl time.Duration) (bool, error) {
-	cmd := newCommand()
-	cmd.buf = appendInt(appendText(append(cmd.buf, "*3\r\n$7\r\nPEXPIRE\r\n"...), key), ttl.Milliseconds())
-	return c.run(ctx, cmd).Bool()
 }
 
 // Scan calls each for every key of the cluster that matches a pattern ("" for all). If each returns

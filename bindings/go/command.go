@@ -9,7 +9,7 @@ import (
 
 // command is one call: the encoded request, and the memory for its reply.
 type command struct {
-	buf       []byte
+	encoder
 	out       out
 	unbatched bool // never sent in a batch with others
 	encoded   bool // an aggregate is to become an encoded value
@@ -26,7 +26,7 @@ type command struct {
 const maxReusedBuffer = 64 << 10
 
 var commands = sync.Pool{New: func() any {
-	return &command{buf: make([]byte, 0, 256), result: make(chan Value, 1)}
+	return &command{encoder: encoder{buf: make([]byte, 0, 256)}, result: make(chan Value, 1)}
 }}
 
 func newCommand() *command { return commands.Get().(*command) }
@@ -35,7 +35,8 @@ func (cmd *command) free() {
 	if cap(cmd.buf) > maxReusedBuffer {
 		return
 	}
-	cmd.buf, cmd.unbatched, cmd.encoded, cmd.deadline = cmd.buf[:0], false, false, time.Time{}
+	cmd.encoder = encoder{buf: cmd.buf[:0]}
+	cmd.unbatched, cmd.encoded, cmd.deadline = false, false, time.Time{}
 	commands.Put(cmd)
 }
 
@@ -47,6 +48,10 @@ func (cmd *command) execute(h handle) Value {
 
 // run executes a command, in a batch or alone, and frees it. Every command goes through it.
 func (c *Client) run(ctx context.Context, cmd *command) Value {
+	if err := cmd.err; err != nil {
+		cmd.free()
+		return errorValue(err)
+	}
 	if err := ctx.Err(); err != nil {
 		cmd.free()
 		return errorValue(contextError(err, false))
@@ -90,23 +95,4 @@ func mayBlock(name any) bool {
 		return len(text) >= 5 && strings.EqualFold(text[:5], "XREAD")
 	}
 	return false
-}
-
-func appendSet(buf []byte, key string, value any) ([]byte, error) {
-	buf = appendText(append(buf, "*3\r\n$3\r\nSET\r\n"...), key)
-	return appendValue(buf, value)
-}
-
-func appendSetPX(buf []byte, key string, value any, ttl time.Duration) ([]byte, error) {
-	buf = appendText(append(buf, "*5\r\n$3\r\nSET\r\n"...), key)
-	buf, err := appendValue(buf, value)
-	return appendInt(append(buf, "$2\r\nPX\r\n"...), ttl.Milliseconds()), err
-}
-
-func appendValue(buf []byte, value any) ([]byte, error) {
-	buf, ok := appendArg(buf, value)
-	if !ok {
-		return buf, badArgument(2, value)
-	}
-	return buf, nil
 }

@@ -41,31 +41,21 @@ func (c *Client) Pipeline() *Pipeline { return &Pipeline{client: c} }
 func (p *Pipeline) Do(args ...any) *Pipeline {
 	if len(args) == 1 {
 		if encoded, ok := args[0].(Encoded); ok {
-			return p.addEncoded(encoded)
+			return p.addCommands(encoded)
 		}
 	}
 	return p.add(appendCommand(p.buf(), args))
 }
 
-// Get appends a GET.
-func (p *Pipeline) Get(key string) *Pipeline {
-	return p.add(appendText(append(p.buf(), "*2\r\n$3\r\nGET\r\n"...), key), nil)
-}
-
-// Set appends a SET.
-func (p *Pipeline) Set(key string, value any) *Pipeline {
-	return p.add(appendSet(p.buf(), key, value))
-}
-
 // SetPX appends a SET with a time to live.
 func (p *Pipeline) SetPX(key string, value any, ttl time.Duration) *Pipeline {
-	return p.add(appendSetPX(p.buf(), key, value, ttl))
+	e := p.encoder()
+	encodeSetPX(&e, key, value, ttl)
+	return p.addEncoded(&e)
 }
 
-// Del appends a DEL of one key.
-func (p *Pipeline) Del(key string) *Pipeline {
-	return p.add(appendText(append(p.buf(), "*2\r\n$3\r\nDEL\r\n"...), key), nil)
-}
+// encoder returns an encoder that appends to the commands.
+func (p *Pipeline) encoder() encoder { return encoder{buf: p.buf()} }
 
 // buf returns the commands that are encoded already.
 func (p *Pipeline) buf() []byte {
@@ -85,7 +75,15 @@ func (p *Pipeline) add(buf []byte, err error) *Pipeline {
 	return p
 }
 
-func (p *Pipeline) addEncoded(commands Encoded) *Pipeline {
+// addEncoded adds the command that an encoder has appended.
+func (p *Pipeline) addEncoded(e *encoder) *Pipeline {
+	if e.err != nil {
+		return p.add(nil, e.err)
+	}
+	return p.add(e.buf, nil)
+}
+
+func (p *Pipeline) addCommands(commands Encoded) *Pipeline {
 	n := commands.count()
 	if n < 1 {
 		return p.add(p.buf(), invalid("the encoded commands are malformed; see Encoded"))
