@@ -144,6 +144,22 @@ node_packages() {
     cp $wanted "$folder/installed.json"
 }
 
+# The adapter for go-redis needs that module. Staticcheck needs the Go version that it was released for.
+go_packages() {
+    (cd bindings/go/goredis && go mod download)
+    wanted=honnef.co/go/tools/cmd/staticcheck@v0.8.2
+    printf '%s\n' "$wanted" | cmp -s - "$target/go/installed.txt" && return
+    minor=$(go env GOVERSION | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+    if [ "${minor:-0}" -lt 26 ]; then
+        say "not installed: staticcheck, which needs Go 1.26; go vet checks the Go code"
+        return
+    fi
+    say "$wanted into $target/go"
+    mkdir -p "$target/go"
+    GOBIN=$(cd "$target/go" && pwd)/bin go install "$wanted"
+    printf '%s\n' "$wanted" >"$target/go/installed.txt"
+}
+
 # A minimal Rust installation has neither.
 rust_components() {
     cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 && return
@@ -227,7 +243,7 @@ esac
 [ "$purpose" != site ] || site_tools
 if [ "$purpose" = test ]; then
     rust_components
-    (cd bindings/go/goredis && go mod download)
+    go_packages
     python_packages
     node_packages bindings/examples/package.json "$target/examples"
 fi

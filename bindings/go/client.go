@@ -210,29 +210,19 @@ func (c *Client) Scan(ctx context.Context, match string, each func(key string) e
 		match = "*"
 	}
 	for cursor := "0"; ; {
-		reply, err := c.Do(ctx, "SCAN", cursor, "MATCH", match)
-		if err != nil {
-			return err
-		}
-		step, err := reply.Slice()
-		if err != nil {
-			return err
-		}
-		keys, err := step[1].Slice()
+		cmd := newCommand()
+		encodeScan(&cmd.encoder, cursor, "MATCH", match)
+		keys, next, err := c.run(ctx, cmd).page()
 		if err != nil {
 			return err
 		}
 		for _, key := range keys {
-			text, err := key.Text()
-			if err != nil {
-				return err
-			}
-			if err := each(text); err != nil {
+			if err := each(key); err != nil {
 				return err
 			}
 		}
-		if cursor, err = step[0].Text(); err != nil || cursor == "0" {
-			return err
+		if cursor = next; cursor == "0" {
+			return nil
 		}
 	}
 }

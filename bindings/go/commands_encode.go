@@ -333,6 +333,14 @@ func encodeRestore(e *encoder, key string, d time.Duration, value any, args ...a
 	}
 }
 
+func encodeScan(e *encoder, cursor string, args ...any) {
+	e.begin(2+len(args), 1, "$4\r\nSCAN\r\n")
+	e.text(cursor)
+	for _, one := range args {
+		e.value(one)
+	}
+}
+
 func encodeSort(e *encoder, key string, args ...any) {
 	e.begin(2+len(args), 1, "$4\r\nSORT\r\n")
 	e.text(key)

@@ -7,6 +7,8 @@ import (
 )
 
 // Nil is the error of a nil value: the key, field or element does not exist.
+//
+//lint:ignore ST1012 programs for go-redis know this name
 var Nil = errors.New("rediscluster: nil")
 
 // ErrTxFailed is the error of a transaction that did not run, because another client has changed a

@@ -42,13 +42,13 @@ RESULTS = {
 
 
 def files(rows, note):
-    rows = [row for row in rows if row.method not in BY_HAND]
+    encoded, rows = rows, [row for row in rows if row.method not in BY_HAND]
     head = HEAD.format(note=note)
     return {
         FOLDER + "commands.go": head + 'import (\n\t"context"\n\t"time"\n)\n' + "".join(map(client_method, rows)),
         FOLDER + "commands_pipeline.go":
             head + 'import "time"\n' + "".join(pipeline_method(row) for row in rows if not row.blocking or "..." in reads(row)),
-        FOLDER + "commands_encode.go": head + 'import "time"\n' + "".join(map(encoder, rows)),
+        FOLDER + "commands_encode.go": head + 'import "time"\n' + "".join(map(encoder, encoded)),
     }
 
 
