@@ -280,6 +280,9 @@ func (r *recorder) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
 		var e *rediscluster.Error
+		if cmd.Name() == "hello" { // of another connection
+			return err
+		}
 		r.add(fmt.Sprintf("%v %T %t", cmd.Args(), cmd, errors.As(err, &e)))
 		return err
 	}

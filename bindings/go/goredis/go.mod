@@ -1,6 +1,6 @@
 module github.com/librediscluster/librediscluster/bindings/go/goredis
 
-go 1.19
+go 1.21
 
 require (
 	github.com/librediscluster/librediscluster/bindings/go v0.0.0

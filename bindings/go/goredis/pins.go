@@ -16,7 +16,7 @@ type pins struct {
 }
 
 // The number of idle connections for each node.
-const maxIdlePins = 16
+const maxIdlePins = 64
 
 // acquire returns a client with a connection to the primary that serves a key, and the name of that node.
 func (p *pins) acquire(key string) (*rediscluster.Client, string, error) {
