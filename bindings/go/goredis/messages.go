@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
 	rediscluster "github.com/librediscluster/librediscluster/bindings/go"
 )
@@ -100,7 +101,10 @@ func (m *messages) receive() {
 		case errors.As(err, &e) && (e.Code == rediscluster.ErrServer || e.Code == rediscluster.ErrAuth):
 			event = e // a channel is refused for good
 		case err != nil:
-			continue // a lost connection: the subscription goes on, and announces a gap
+			// A lost connection: the subscription goes on, and announces a gap. Without a descriptor, this error
+			// comes again at once.
+			sleep(m.ctx, 10*time.Millisecond)
+			continue
 		}
 		if !m.pass(m.encode(event)) {
 			return
