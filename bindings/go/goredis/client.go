@@ -71,6 +71,19 @@ func (c *ClusterClient) Options() *redis.ClusterOptions { return c.options }
 // AddHook adds a hook, as redis.ClusterClient does.
 func (c *ClusterClient) AddHook(hook redis.Hook) { c.hooks.add(hook) }
 
+// Watch watches keys, calls fn, and ends the watch, as redis.ClusterClient does. All keys are in one slot. If the slot
+// moves or its node fails before the transaction, fn is called again.
+func (c *ClusterClient) Watch(ctx context.Context, fn func(*redis.Tx) error, keys ...string) error {
+	for pause := 10 * time.Millisecond; ; pause *= 2 {
+		err := c.Client.Watch(ctx, fn, keys...)
+		if !mayMove(err) || pause > time.Second || ctx.Err() != nil {
+			return err
+		}
+		_ = c.rc.Refresh()
+		sleep(ctx, pause)
+	}
+}
+
 // Close closes the client, and the connections to the cluster unless it was made by [From].
 func (c *ClusterClient) Close() error {
 	err := c.Client.Close()

@@ -428,6 +428,76 @@ func TestConcurrentGoroutinesGetTheirOwnReplies(t *testing.T) {
 	all.Wait()
 }
 
+func TestCommandsGoOnWhileSlotMigrates(t *testing.T) {
+	rdb := connect(t, rediscluster.WithTimeout(20*time.Second))
+	must(t, rdb.Del(bg, "{moves}", "{moves}n", "{moves}list").Err())
+	ctx, cancel := context.WithCancel(bg)
+	var all sync.WaitGroup
+	var counts [4]atomic.Int64
+	for i, work := range []func() error{
+		func() error { return rdb.Set(bg, "{moves}", 1, 0).Err() },
+		func() error {
+			_, err := rdb.Pipelined(bg, func(p redis.Pipeliner) error {
+				p.StrLen(bg, "{moves}")
+				p.Set(bg, "elsewhere", 1, 0)
+				p.LPush(bg, "{moves}list", 1)
+				p.LTrim(bg, "{moves}list", 0, 5)
+				return nil
+			})
+			return err
+		},
+		func() error {
+			_, err := rdb.TxPipelined(bg, func(p redis.Pipeliner) error {
+				p.Incr(bg, "{moves}tx")
+				return p.Expire(bg, "{moves}tx", time.Hour).Err()
+			})
+			return err
+		},
+		func() error {
+			err := rdb.Watch(bg, func(tx *redis.Tx) error {
+				n, err := tx.Get(bg, "{moves}n").Int()
+				if err != nil && !errors.Is(err, redis.Nil) {
+					return err
+				}
+				_, err = tx.TxPipelined(bg, func(p redis.Pipeliner) error { return p.Set(bg, "{moves}n", n+1, 0).Err() })
+				return err
+			}, "{moves}n")
+			return err
+		},
+	} {
+		all.Add(1)
+		go func(i int, work func() error) {
+			defer all.Done()
+			for ctx.Err() == nil {
+				if err := work(); err != nil {
+					t.Errorf("work %d: %v", i, err)
+					return
+				}
+				counts[i].Add(1)
+			}
+		}(i, work)
+	}
+	home := ctl(t, "primary-of", "key:{moves}")
+	nodes, err := rdb.Cluster().Nodes()
+	must(t, err)
+	other := ""
+	for _, node := range nodes {
+		if _, port, err := net.SplitHostPort(node.Address); err == nil && node.Primary && port != home {
+			other = port
+		}
+	}
+	for i := 0; i < 3; i++ {
+		ctl(t, "migrate", "key:{moves}", other)
+		ctl(t, "migrate", "key:{moves}", home)
+	}
+	ctl(t, "wait-healthy")
+	cancel()
+	all.Wait()
+	same(t, rdb.Get(bg, "{moves}tx").Val(), counts[2].Load())
+	same(t, rdb.Get(bg, "{moves}n").Val(), counts[3].Load())
+	t.Log(counts[0].Load(), counts[1].Load(), counts[2].Load(), counts[3].Load())
+}
+
 func TestCommandsGoOnAfterPrimaryIsKilled(t *testing.T) {
 	rdb := connect(t, rediscluster.WithTimeout(20*time.Second))
 	must(t, rdb.Set(bg, "dies", "before", 0).Err())

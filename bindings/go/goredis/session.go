@@ -260,17 +260,13 @@ func (s *session) watch(out []byte, r request) []byte {
 		return s.reply(out, v, err)
 	}
 	v, err := s.watchAt(r, s.pins.acquire)
-	// An idle connection that was lost, or a node that has failed or given the slot away. A pinned client does
-	// not look for another node by itself.
-	for pause := 10 * time.Millisecond; mayMove(err) && pause < time.Second && s.context().Err() == nil; pause *= 2 {
+	if mayMove(err) && s.context().Err() == nil {
+		// An idle connection that was lost, or whose node has failed or given the slot away.
 		_ = s.rc.Refresh()
 		v, err = s.watchAt(r, func(key string) (*rediscluster.Client, string, error) {
 			pinned, err := s.rc.Pin(key)
 			return pinned, "", err
 		})
-		if mayMove(err) {
-			sleep(s.context(), pause)
-		}
 	}
 	return s.reply(out, v, err)
 }
