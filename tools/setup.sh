@@ -132,18 +132,6 @@ python_packages() {
     cat $wanted $old $servers >"$venv/installed.txt"
 }
 
-# node_packages WANTED FOLDER
-node_packages() {
-    wanted=$1
-    folder=$2
-    cmp -s $wanted "$folder/installed.json" && return
-    say "Node packages into $folder"
-    mkdir -p "$folder"
-    cp $wanted "$folder/package.json"
-    npm install --prefix "$folder" --silent --no-audit --no-fund --no-package-lock || return
-    cp $wanted "$folder/installed.json"
-}
-
 # The adapter for go-redis needs that module. Staticcheck needs the Go version that it was released for.
 go_packages() {
     (cd bindings/go/goredis && go mod download)
@@ -158,6 +146,18 @@ go_packages() {
     mkdir -p "$target/go"
     GOBIN=$(cd "$target/go" && pwd)/bin go install "$wanted"
     printf '%s\n' "$wanted" >"$target/go/installed.txt"
+}
+
+# node_packages WANTED FOLDER
+node_packages() {
+    wanted=$1
+    folder=$2
+    cmp -s $wanted "$folder/installed.json" && return
+    say "Node packages into $folder"
+    mkdir -p "$folder"
+    cp $wanted "$folder/package.json"
+    npm install --prefix "$folder" --silent --no-audit --no-fund --no-package-lock || return
+    cp $wanted "$folder/installed.json"
 }
 
 # A minimal Rust installation has neither.

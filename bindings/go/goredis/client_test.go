@@ -3,6 +3,7 @@ package goredis_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -332,9 +333,9 @@ func TestOptionsAreFollowedOrRefusedByName(t *testing.T) {
 	must(t, err)
 	same(t, fields["read_from"], `"any"`)
 	for name, opt := range map[string]*redis.ClusterOptions{
-		"Addrs":     {},
-		"TLSConfig": {Addrs: addresses(t), TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12}},
-		"Dialer":    {Addrs: addresses(t), Dialer: (&net.Dialer{}).DialContext},
+		"Addrs": {},
+		"TLSConfig.RootCAs, TLSConfig.MinVersion": {Addrs: addresses(t), TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: x509.NewCertPool()}},
+		"Dialer": {Addrs: addresses(t), Dialer: (&net.Dialer{}).DialContext},
 	} {
 		refused := goredis.NewClusterClient(opt)
 		if err := refused.Ping(bg).Err(); err == nil || !strings.Contains(err.Error(), name) {
@@ -344,6 +345,22 @@ func TestOptionsAreFollowedOrRefusedByName(t *testing.T) {
 			t.Error(name)
 		}
 		must(t, refused.Close())
+	}
+}
+
+func TestTLSConfigMeansTLS(t *testing.T) {
+	rdb := goredis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: addresses(t), TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: "cluster", InsecureSkipVerify: true}, DialTimeout: 300 * time.Millisecond,
+	})
+	defer rdb.Close()
+	short, err := rdb.Cluster().With("timeout_ms", "300")
+	must(t, err)
+	defer short.Close()
+	// The test cluster does not speak TLS.
+	err = goredis.From(short).Ping(bg).Err()
+	var e *rediscluster.Error
+	if !errors.As(err, &e) || e.Sent || !strings.Contains(e.Message, "TLS") {
+		t.Fatal(err)
 	}
 }
 

@@ -52,8 +52,6 @@ func check(opt *redis.ClusterOptions) error {
 	switch {
 	case len(opt.Addrs) == 0:
 		return errors.New("goredis: the option Addrs is empty; give one address of the cluster")
-	case opt.TLSConfig != nil:
-		return unsupported("TLSConfig", "use New with a URL that begins with rediss:// and the options tls_ca_file, tls_cert_file and tls_key_file")
 	case opt.NewClient != nil:
 		return unsupported("NewClient", "there are no clients of single nodes; AddHook sees every command")
 	case opt.Dialer != nil:
@@ -102,7 +100,18 @@ func fromOptions(opt *redis.ClusterOptions) (*ClusterClient, error) {
 		set("connections_per_node", opt.PoolSize)
 	}
 	timeouts(opt, set)
-	rc, err := rediscluster.New("redis://"+strings.Join(opt.Addrs, ","), settings...)
+	scheme := "redis://"
+	if opt.TLSConfig != nil {
+		scheme = "rediss://"
+		secure, err := tlsOptions(opt.TLSConfig)
+		if err != nil {
+			return nil, err
+		}
+		for name, value := range secure {
+			set(name, value)
+		}
+	}
+	rc, err := rediscluster.New(scheme+strings.Join(opt.Addrs, ","), settings...)
 	if err != nil {
 		return nil, err
 	}

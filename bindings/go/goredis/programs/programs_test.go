@@ -50,7 +50,7 @@ func TestProgramsPrintTheSameWithBothClients(t *testing.T) {
 	outputs := map[string]string{}
 	for _, folder := range []string{".", ported} {
 		programs := t.TempDir()
-		if output, err := exec.Command("go", "build", "-o", programs, "./"+folder+"/...").CombinedOutput(); err != nil {
+		if output, err := exec.Command("go", "build", "-ldflags", "-s -w", "-o", programs, "./"+folder+"/...").CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, output)
 		}
 		for _, source := range sources {
