@@ -117,6 +117,8 @@ ruby-extension: setup-test
 		$(MAKE) --no-print-directory -s >make.txt || { cat extconf.txt make.txt; exit 1; }
 
 test-ruby: export RDC_RUBY_EXTENSION := $(RUBY_EXTENSION)
+# redis-rb, Sidekiq and ActiveSupport, to compare with: see tools/setup.sh.
+test-ruby: export RDC_RUBY_GEMS := $(TARGET)/ruby/gems
 test-ruby: stage ruby-extension
 	cd bindings/ruby && $(IN_CLUSTER) $(RUBY_TESTS)
 	cd bindings/ruby && RDC_RUBY_EXTENSION=no $(IN_CLUSTER) $(RUBY_TESTS)

@@ -160,6 +160,34 @@ node_packages() {
     cp $wanted "$folder/installed.json"
 }
 
+# The gems that the Ruby tests compare with, in versions that the system may not have: Debian 13's packages of them,
+# unpacked in a folder. They are files of Ruby, for any release. Without them, the tests that need them are skipped.
+ruby_gems() {
+    wanted=$PWD/bindings/ruby/test/gems.txt
+    folder=$target/ruby/gems
+    cmp -s "$wanted" "$folder/installed.txt" && return
+    keys=/usr/share/keyrings/debian-archive-keyring.gpg
+    mirror=$(apt-get --print-uris update 2>/dev/null | sed -n "s|^'\\(.*/debian/\\)dists/.*|\\1|p" | head -n 1)
+    if [ -z "$mirror" ] || ! [ -e $keys ]; then
+        say "Debian's gems cannot be had: the Ruby tests with redis-rb, Sidekiq and ActiveSupport are skipped"
+        return
+    fi
+    say "gems into $folder"
+    rm -rf "$folder"
+    mkdir -p "$folder/apt/lists/partial" "$folder/apt/archives/partial"
+    (
+        cd "$folder/apt"
+        printf 'deb [signed-by=%s] %s trixie main\n' "$keys" "$mirror" >sources.list
+        set -- -qq -o Dir::Etc::sourcelist="$PWD/sources.list" -o Dir::Etc::sourceparts=/dev/null \
+            -o Dir::State::lists="$PWD/lists" -o Dir::State::status=/dev/null -o Dir::Cache="$PWD" \
+            -o APT::Sandbox::User=root -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
+        # shellcheck disable=SC2046 # a list of words
+        apt-get "$@" update && apt-get "$@" download $(cat "$wanted") &&
+            for package in *.deb; do dpkg-deb -x "$package" ..; done
+    ) && cp "$wanted" "$folder/installed.txt" || say "some gems cannot be had: the Ruby tests with them are skipped"
+    rm -rf "$folder/apt"
+}
+
 # A minimal Rust installation has neither.
 rust_components() {
     cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 && return
@@ -246,4 +274,5 @@ if [ "$purpose" = test ]; then
     go_packages
     python_packages
     node_packages bindings/examples/package.json "$target/examples"
+    ruby_gems
 fi

@@ -13,7 +13,7 @@ Gem::Specification.new do |spec|
   spec.required_ruby_version = ">= 2.7"
   spec.homepage = "https://github.com/librediscluster/librediscluster"
   # `make gem` adds the licences, and the library's header to the sources of a C extension.
-  spec.files = Dir["lib/**/*.rb", "ext/**/{Rakefile,*.rb,*.c,*.h}", "LICENSE*", base: __dir__] + ["README.md"]
+  spec.files = Dir["lib/**/*.rb", "sig/**/*.rbs", "ext/**/{Rakefile,*.rb,*.c,*.h}", "LICENSE*", base: __dir__] + ["README.md"]
   spec.extensions = Dir["ext/*/Rakefile", base: __dir__]
   # `make gem` copies the library there, and says for which platform it is.
   library = "lib/rediscluster/librediscluster.so.0"

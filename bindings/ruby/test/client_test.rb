@@ -159,7 +159,7 @@ class ClientTest < ClusterTest
     assert_equal rc.inspect, rc.to_s
     refute_match(/s3cret/, rc.inspect)
     # The default inspect would show other instance variables, such as a password.
-    assert_equal %i[@address @handle @queues], rc.instance_variables.sort
+    assert_equal %i[@address @handle @pinned @queues], rc.instance_variables.sort
   ensure
     rc&.close
   end

@@ -120,7 +120,7 @@ class FiberTest < ClusterTest
       assert_equal %w[WRONGTYPE text] * 10, results
       assert_raises(RedisCluster::CrossSlotError) { @rc.rename("a", "b") }
       results = @rc.pipelined(exception: false) { |p| p.get(k); p.lpush(k, 1) }
-      assert_equal ["text", RedisCluster::CommandError], [results[0], results[1].class]
+      assert_equal ["text", RedisCluster::WrongTypeError], [results[0], results[1].class]
       assert_raises(RedisCluster::CommandError) { @rc.pipelined { |p| p.lpush(k, 1) } }
     end
   end

@@ -9,7 +9,8 @@ class NativeTest < Minitest::Test
   # The types of ffi for each type of C.
   TYPES = {
     "void" => %i[void], "int32_t" => %i[int32], "int64_t" => %i[int64], "uint64_t" => %i[uint64],
-    "size_t" => %i[size_t], "double" => %i[double], "rdc_wait_fn" => %i[pointer], "const char *" => %i[string buffer_in]
+    "size_t" => %i[size_t], "double" => %i[double], "rdc_wait_fn" => %i[pointer], "rdc_log_fn" => %i[pointer],
+     "const char *" => %i[string buffer_in]
   }.freeze
 
   # name => [arguments, result], as in the header.

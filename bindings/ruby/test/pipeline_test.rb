@@ -15,7 +15,7 @@ class PipelineTest < ClusterTest
   def test_pipeline_results_equal_single_command_results
     k = key
     results = @rc.pipelined do |p|
-      assert_nil p.hset(k, "f", 1)
+      p.hset(k, "f", 1)
       p.hgetall(k)
       p.hexists(k, "f")
       p.call("HGET", k, "f")
@@ -51,13 +51,41 @@ class PipelineTest < ClusterTest
     assert_raises(ArgumentError) { @rc.pipelined(&append) }
   end
 
-  def test_del_without_keys_keeps_its_place
+  # As in redis-rb, such a call is no command of the pipeline.
+  def test_calls_without_keys_send_nothing
     k = key
     append = ->(p) { [p.del, p.set(k, 1), p.del([]), p.get(k)] }
-    assert_equal [0, "OK", 0, "1"], @rc.pipelined(&append)
-    assert_equal [0, "OK", 0, "1"], @rc.multi(&append)
-    assert_equal [0], @rc.pipelined { |p| p.del([]); assert_equal 1, p.length }
+    assert_equal %w[OK 1], @rc.pipelined(&append)
+    assert_equal %w[OK 1], @rc.multi(&append)
+    assert_equal [], @rc.pipelined { |p| assert_equal [0, 0, 0], [p.del([]), p.zadd(k, []), p.zrem(k, [])] }
     assert_equal [0, 0, 1], [@rc.del, @rc.del([]), @rc.del([k])]
+  end
+
+  def test_future_has_result_after_pipeline
+    k = key
+    futures = nil
+    results = @rc.pipelined do |p|
+      futures = [p.hset(k, "f", 1), p.hexists(k, "f"), p.call("HGET", k, "f") { |text| text.to_i + 1 }]
+      error = assert_raises(RedisCluster::FutureNotReady) { futures.first.value }
+      assert_match(/after the block/, error.message)
+    end
+    assert_equal [1, true, 2], results
+    results.clear
+    assert_equal [1, true, 2], futures.map(&:value)
+    assert_match(/Future of command 2/, futures[1].inspect)
+    failed = nil
+    @rc.pipelined(exception: false) { |p| failed = p.incr(k) }
+    assert_kind_of RedisCluster::WrongTypeError, failed.value
+    assert_raises(RedisCluster::WrongTypeError) { @rc.multi { |t| failed = t.incr(k) } }
+    assert_raises(RedisCluster::FutureNotReady) { failed.value }
+  end
+
+  def test_pipeline_refuses_transaction_and_is_its_own_pipeline
+    k = key
+    assert_equal ["OK"], @rc.pipelined { |p| p.pipelined { |q| q.set(k, 1) } }
+    error = assert_raises(RedisCluster::InvalidError) { @rc.multi { |t| t.multi { |u| u.set(k, 2) } } }
+    assert_match(/call it on the client/, error.message)
+    assert_equal "1", @rc.get(k)
   end
 
   def test_raising_block_sends_nothing
@@ -86,5 +114,40 @@ class PipelineTest < ClusterTest
       assert_nil pinned.call("EXEC")
     end
     assert_equal "another's", @rc.get(k)
+  end
+
+  def test_watch_runs_nothing_after_change_of_another
+    k = key
+    @rc.set(k, 1)
+    assert_equal(["OK", "2"], @rc.watch(k) { |w| w.multi { |t| [t.set(k, w.get(k).to_i + 1), t.get(k)] } })
+    result = @rc.watch(k) do
+      @rc.with { |other| other.set(k, "another's") }
+      @rc.multi { |t| t.set(k, "mine") }
+    end
+    assert_nil result
+    assert_equal "another's", @rc.get(k)
+    assert_equal(["OK"], @rc.multi(watch: [k]) { |t| t.set(k, "mine") })
+    assert_raises(ArgumentError) { @rc.watch(k) }
+  end
+
+  def test_watch_ends_with_unwatch_error_or_block
+    k = key
+    @rc.set(k, 1)
+    result = @rc.watch(k) do
+      @rc.unwatch
+      @rc.set(k, 2)
+      @rc.multi { |t| t.incr(k) }
+    end
+    assert_equal [3], result
+    assert_raises(RuntimeError) { @rc.watch(k) { raise "no" } }
+    @rc.set(k, 5)
+    assert_equal [6], @rc.multi { |t| t.incr(k) }
+    error = assert_raises(RedisCluster::InvalidError) { @rc.unwatch }
+    assert_match(/pin\(key\)/, error.message)
+    threads = Array.new(4) do
+      Thread.new { 25.times { loop { break if @rc.watch(k) { |w| w.get(k).then { |n| w.multi { |t| t.set(k, n.to_i + 1) } } } } } }
+    end
+    threads.each(&:join)
+    assert_equal "106", @rc.get(k)
   end
 end

@@ -7,7 +7,7 @@ require "timeout"
 # Publish/subscribe with the forms of redis-rb and of redis-client.
 class PubSubTest < ClusterTest
   def subscribers(channel)
-    @rc.pubsub("NUMSUB", channel)[1]
+    @rc.pubsub("NUMSUB", channel)[channel]
   end
 
   # Calls the block, with a PubSub, and closes it.
@@ -112,7 +112,7 @@ class PubSubTest < ClusterTest
       confirmed = Array.new(3) { pubsub.next_event(5) }
       assert_includes confirmed, ["subscribe", @name, 1]
       @rc.publish(@name, "\xFF\x00")
-      assert_equal ["message", @name, "\xFF\x00"], pubsub.next_event(5)
+      assert_equal ["message", @name, "\xFF\x00".b], pubsub.next_event(5)
       @rc.spublish("#{@name}:b", "é")
       assert_equal ["smessage", "#{@name}:b", "é"], pubsub.next_event
       assert_nil pubsub.next_event(0)

@@ -92,6 +92,12 @@ static VALUE take_options(int *argc, const VALUE *argv)
     return rb_keyword_given_p() ? argv[--*argc] : Qnil;
 }
 
+/* The conversion of a method without one: its block, as in redis-client. */
+static VALUE or_block(VALUE convert)
+{
+    return NIL_P(convert) && rb_block_given_p() ? rb_block_proc() : convert;
+}
+
 /* run(args, options, convert), where args is an Array. */
 static VALUE method_run(VALUE self, VALUE args, VALUE options, VALUE convert)
 {
@@ -103,11 +109,11 @@ static VALUE method_run(VALUE self, VALUE args, VALUE options, VALUE convert)
     return result;
 }
 
-/* call(*args, **options) */
+/* call(*args, **options) { |reply| result } */
 static VALUE method_call(int argc, VALUE *argv, VALUE self)
 {
     VALUE options = take_options(&argc, argv);
-    return run_or_append(self, argc, argv, options, Qnil);
+    return run_or_append(self, argc, argv, options, or_block(Qnil));
 }
 
 /* ---- The methods of the command table --------------------------------------------------------- */
@@ -128,13 +134,14 @@ static VALUE method_of_table(int argc, VALUE *argv, VALUE self)
         rb_raise(rb_eNoMethodError, "%" PRIsVALUE " is no command", rb_id2str(method));
     const table_command *command = (const table_command *)found;
     VALUE options = take_options(&argc, argv);
+    VALUE convert = or_block(command->convert);
     if (is_pipeline(self))
-        return pipeline_append(self, &command->name, argc, argv, options, command->convert);
+        return pipeline_append(self, &command->name, argc, argv, options, convert);
     VALUE address = rb_ivar_get(self, id_address);
     /* Any class may include the module of these methods. */
     if (NIL_P(address))
-        return call_run(self, id_run, &command->name, argc, argv, options, command->convert);
-    return client_run(self, address, &command->name, argc, argv, options, command->convert);
+        return call_run(self, id_run, &command->name, argc, argv, options, convert);
+    return client_run(self, address, &command->name, argc, argv, options, convert);
 }
 
 /* define_command(module, method, name, convert): defines a method that runs the command `name`. */

@@ -35,6 +35,7 @@
     F(rdc_reply_node)                                                                              \
     F(rdc_reply_sent)                                                                              \
     F(rdc_reply_free)                                                                              \
+    F(rdc_set_logger)                                                                              \
     F(rdc_set_wait_callback)
 
 typedef struct {
@@ -49,6 +50,7 @@ extern library_functions library;
 typedef struct {
     VALUE error;         /* the class Error */
     VALUE wait_callback; /* the module WaitCallback */
+    VALUE future;        /* the class Future */
 } ruby_objects;
 
 extern ruby_objects objects;
@@ -73,8 +75,14 @@ typedef struct {
 interruption wait_without_lock(void (*function)(void *), void *argument);
 /* Raises what has ended a call, if something has. What belongs to the call must be freed first. */
 void raise_interruption(interruption found);
+/* Runs the interrupts of a thread that is in a call and has Ruby's lock. What they raise ends the call. */
+void wait_run_interrupts(void);
 /* Functions that wait, for Ruby code that masks interrupts: see waiting.rb. */
 void wait_init(VALUE extension);
+
+/* ---- log.c: the library's messages ------------------------------------------------------------ */
+
+void log_init(VALUE extension);
 
 /* ---- arguments.c: Ruby objects as arguments of a command -------------------------------------- */
 
@@ -135,7 +143,7 @@ void commands_init(VALUE extension);
 
 /* Whether the object is a PipelineBuffer. */
 bool is_pipeline(VALUE object);
-/* Appends a command, whose reply `convert` converts unless it is nil. */
+/* Appends a command, whose reply `convert` converts unless it is nil. Returns its Future. */
 VALUE pipeline_append(VALUE pipeline, const command_name *name, int argc, const VALUE *argv, VALUE options,
                       VALUE convert);
 void pipeline_init(VALUE extension);

@@ -27,18 +27,19 @@ static void keep_library_loaded(void)
         dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
 }
 
-/* setup(addresses, error, wait_callback): the addresses of LIBRARY_FUNCTIONS by name, the class Error and the
- * module WaitCallback. */
-static VALUE setup(VALUE module, VALUE addresses, VALUE error, VALUE wait_callback)
+/* setup(addresses, error, wait_callback, future): the addresses of LIBRARY_FUNCTIONS by name, the class Error, the
+ * module WaitCallback and the class Future. */
+static VALUE setup(VALUE module, VALUE addresses, VALUE error, VALUE wait_callback, VALUE future)
 {
     (void)module;
     Check_Type(addresses, T_HASH);
 #define BIND(name) bind(addresses, #name, &library.name);
     LIBRARY_FUNCTIONS(BIND)
 #undef BIND
-    objects = (ruby_objects){error, wait_callback};
+    objects = (ruby_objects){error, wait_callback, future};
     rb_gc_register_mark_object(error);
     rb_gc_register_mark_object(wait_callback);
+    rb_gc_register_mark_object(future);
     keep_library_loaded();
     return Qnil;
 }
@@ -54,9 +55,10 @@ void Init_extension(void)
     LIBRARY_FUNCTIONS(NAME)
 #undef NAME
     rb_define_const(extension, "LIBRARY_FUNCTIONS", rb_obj_freeze(names));
-    rb_define_singleton_method(extension, "setup", setup, 3);
+    rb_define_singleton_method(extension, "setup", setup, 4);
     arguments_init();
     wait_init(extension);
+    log_init(extension);
     reply_init(extension);
     commands_init(extension);
     pipeline_init(extension);

@@ -2,10 +2,25 @@
  * converted. See pipeline_buffer.rb, which does the same in Ruby. */
 #include "extension.h"
 
+/* What Futures refer to. They are allocated together, because there is one for each command. */
+enum { FUTURES_AT_ONCE = 64 };
+
+typedef struct {
+    VALUE pipeline;
+    size_t index;
+} future;
+
+typedef struct future_block {
+    struct future_block *next;
+    future futures[FUTURES_AT_ONCE];
+} future_block;
+
 typedef struct {
     /* NULL after the execution. */
     rdc_pipeline *pipeline;
     size_t length;
+    /* The last block is the first of the list. */
+    future_block *futures;
     /* An Array with the conversion of each command, or nil if no command has one. */
     VALUE conversions;
     bool has_errors;
@@ -24,14 +39,20 @@ static void buffer_compact(void *data)
 
 static void buffer_free(void *data)
 {
-    library.rdc_pipeline_free(((pipeline_buffer *)data)->pipeline);
-    xfree(data);
+    pipeline_buffer *buffer = data;
+    library.rdc_pipeline_free(buffer->pipeline);
+    while (buffer->futures) {
+        future_block *block = buffer->futures;
+        buffer->futures = block->next;
+        xfree(block);
+    }
+    xfree(buffer);
 }
 
 static size_t buffer_size(const void *data)
 {
-    (void)data;
-    return sizeof(pipeline_buffer);
+    size_t blocks = (((const pipeline_buffer *)data)->length + FUTURES_AT_ONCE - 1) / FUTURES_AT_ONCE;
+    return sizeof(pipeline_buffer) + blocks * sizeof(future_block);
 }
 
 static const rb_data_type_t buffer_type = {
@@ -68,6 +89,50 @@ static VALUE buffer_initialize(VALUE self, VALUE address)
         rb_raise(rb_eArgError, "a pipeline is initialized once");
     buffer->pipeline = library.rdc_pipeline_new(address_of(address));
     return self;
+}
+
+/* ---- Futures ---------------------------------------------------------------------------------- */
+
+/* A Future keeps its pipeline alive, and with it its memory. */
+static void future_mark(void *data)
+{
+    if (data)
+        rb_gc_mark(((future *)data)->pipeline);
+}
+
+static const rb_data_type_t future_type = {
+    .wrap_struct_name = "RedisCluster::Future",
+    .function = {future_mark, NULL, NULL, NULL, {0}},
+    .flags = RUBY_TYPED_FREE_IMMEDIATELY | RUBY_TYPED_WB_PROTECTED,
+};
+
+/* A Future of the command that is appended next. */
+static VALUE future_new(VALUE self, pipeline_buffer *buffer)
+{
+    size_t free = buffer->length % FUTURES_AT_ONCE;
+    if (free == 0) {
+        future_block *block = ALLOC(future_block);
+        block->next = buffer->futures;
+        buffer->futures = block;
+    }
+    future *found = &buffer->futures->futures[free];
+    *found = (future){self, buffer->length};
+    return TypedData_Wrap_Struct(objects.future, &future_type, found);
+}
+
+static const future *future_of(VALUE self)
+{
+    return rb_check_typeddata(self, &future_type);
+}
+
+static VALUE future_pipeline(VALUE self)
+{
+    return future_of(self)->pipeline;
+}
+
+static VALUE future_index(VALUE self)
+{
+    return SIZET2NUM(future_of(self)->index);
 }
 
 /* ---- Appending -------------------------------------------------------------------------------- */
@@ -108,8 +173,9 @@ VALUE pipeline_append(VALUE self, const command_name *name, int argc, const VALU
         library.rdc_pipeline_command(pipeline, command.argc, args, lens);
     }
     RB_GC_GUARD(command.flat);
+    VALUE result = future_new(self, buffer);
     remember(self, buffer, convert);
-    return Qnil;
+    return result;
 }
 
 /* The number of commands. */
@@ -198,4 +264,8 @@ void pipeline_init(VALUE extension)
     rb_define_private_method(class, "take_address", buffer_take, 0);
     rb_define_private_method(class, "conversions", buffer_conversions, 0);
     rb_define_private_method(class, "plain?", buffer_is_plain, 0);
+    class = rb_define_class_under(extension, "Future", rb_cObject);
+    rb_undef_alloc_func(class);
+    rb_define_private_method(class, "pipeline", future_pipeline, 0);
+    rb_define_private_method(class, "index", future_index, 0);
 }

@@ -20,11 +20,14 @@ unsigned long reply_errors;
 
 static VALUE node_value(const rdc_reply *reply, int32_t kind, const char *text, int64_t number);
 
-/* A new String in UTF-8, whatever its bytes are. rb_utf8_str_new() costs 170 instructions more. */
+/* A new String in UTF-8; as in redis-client, a binary one if its bytes are not UTF-8. rb_utf8_str_new() costs 170
+ * instructions more. */
 static inline VALUE text_value(const char *text, int64_t len)
 {
     VALUE string = rb_str_new(text, (long)len);
     RB_ENCODING_SET_INLINED(string, rb_utf8_encindex());
+    if (rb_enc_str_coderange(string) == RUBY_ENC_CODERANGE_BROKEN)
+        rb_enc_associate_index(string, rb_ascii8bit_encindex());
     return string;
 }
 

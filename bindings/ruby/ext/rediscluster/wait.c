@@ -84,6 +84,22 @@ static bool is_over(const waiting_call *call)
     return call->is_deferred || call->found.exception || call->found.state;
 }
 
+/* end_call(exception): ends the call that this thread is in with an exception. False if it is in none. */
+static VALUE end_call(VALUE extension, VALUE exception)
+{
+    (void)extension;
+    if (!current)
+        return Qfalse;
+    current->found.exception = exception;
+    return Qtrue;
+}
+
+void wait_run_interrupts(void)
+{
+    if (current && rb_thread_interrupted(current->thread))
+        run_until_none_is_left(current);
+}
+
 static int32_t wait_callback(void *unused)
 {
     waiting_call *call = current;
@@ -255,6 +271,7 @@ static VALUE wait_subscriber_next(VALUE module, VALUE subscriber, VALUE millisec
 void wait_init(VALUE extension)
 {
     id_is_pending = rb_intern("pending_interrupt?");
+    rb_define_singleton_method(extension, "end_call", end_call, 1);
     rb_define_singleton_method(extension, "rdc_create_with", wait_create, 1);
     rb_define_singleton_method(extension, "rdc_refresh", wait_refresh, 1);
     rb_define_singleton_method(extension, "rdc_command_resp", wait_command_resp, 2);

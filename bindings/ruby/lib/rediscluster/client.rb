@@ -4,27 +4,31 @@
 # after a fork by the parent and the child. Every call that waits for a server ends within the option timeout_ms. Under
 # a fiber scheduler, a waiting call lets the other fibers of its thread run.
 class RedisCluster
+  include Administration
+  include CallForms
   include Commands
   include Dispatch
   include Scan
   include Subscriptions
+  include Transactions
 
   # RedisCluster.new("redis://127.0.0.1:7000", readonly: true)
   # RedisCluster.new(nodes: ["127.0.0.1:7000", { host: "127.0.0.1", port: 7001 }], password: "secret")
   # RedisCluster.new(url: "redis://127.0.0.1", db: 3)
   # RedisCluster.new(path: "/run/redis.sock")
   #
-  # The options are those of CONFIGURATION.md. Raises InvalidError if an option is wrong, and CannotConnectError if no
-  # node can be reached.
-  def initialize(url = nil, nodes: nil, path: nil, db: nil, **options)
-    url ||= Convert.url(nodes) if nodes
-    url ||= Convert.socket_url(path) if path
+  # The options are those of CONFIGURATION.md, and those of redis-rb: see Options. Raises InvalidError if an option is
+  # wrong, and CannotConnectError if no node can be reached.
+  # logger: is for the whole process, as RedisCluster.logger=.
+  def initialize(url = nil, logger: nil, **options)
+    Log.logger = logger if logger
+    options = url.transform_keys(&:to_sym) if url.is_a?(Hash)
+    options[:url] = url if url.is_a?(String)
+    options = Options.translate(**options)
     native = Native.rdc_options_new
     begin
       # Errors of options are reported by rdc_create_with.
-      { url: url, database: db, **options }.each do |name, value|
-        Native.rdc_options_set(native, name.to_s, Convert.option(value)) unless value.nil?
-      end
+      options.each { |name, value| Native.rdc_options_set(native, name.to_s, value.to_s) }
       FiberQueues.off_thread { attach { Native.waiting.rdc_create_with(native) } }
     ensure
       Native.rdc_options_free(native)
@@ -40,25 +44,6 @@ class RedisCluster
 
       queue.call { |native, tag| Native.rdc_queue_command_to(native, tag, target, *argv) }
     end)
-  end
-
-  # Sends the commands that the block appends in one pipeline, and returns their results in order. If commands
-  # failed, raises the first error after all replies have arrived. With exception: false, errors are elements of the
-  # results instead.
-  #
-  #     client.pipelined { |p| p.get("a"); p.incr("b") } # => ["1", 2]
-  def pipelined(exception: true)
-    pipeline = Pipeline.new(@address)
-    yield pipeline
-    pipeline.send(:execute, false, @queues.current, exception)
-  end
-
-  # The same as a transaction: all commands run or none, without other commands in between. All keys must be in one
-  # slot.
-  def multi(exception: true)
-    pipeline = Pipeline.new(@address)
-    yield pipeline
-    pipeline.send(:execute, true, @queues.current, exception)
   end
 
   # Another client of the same cluster that reads from primaries and replicas and refuses writes (ReadonlyError).
@@ -85,20 +70,16 @@ class RedisCluster
   def pin(key, &block)
     key = Convert.text(key)
     pinned = derive { |handle| Native.rdc_pin(handle, key, key.bytesize) }
+    pinned.mark_pinned
     block ? pinned.close_after(&block) : pinned
   end
 
   # A subscriber, with the methods of redis-client's: `pubsub.call("SUBSCRIBE", "news")`, `pubsub.next_event(timeout)`.
   # With arguments, the command PUBSUB: `pubsub("CHANNELS", "news.*")`.
   def pubsub(*args)
-    args.empty? ? PubSub.new(@handle) : call("PUBSUB", *args)
-  end
+    return PubSub.new(@handle) if args.empty?
 
-  # Raises InvalidError: other threads use the same connections. `with(database: 3)` is a client of another database.
-  def select(database)
-    message = "select would change the database of every thread: pass db: #{database} to new, " \
-              "or use with(database: #{database})"
-    raise InvalidError.new(message, code: "INVALID")
+    run(["PUBSUB", *args], {}, args.first.to_s.match?(/numsub\z/i) ? Commands::HASH : nil)
   end
 
   # Replaces the credentials of all clients of the cluster, without network I/O. Connections that are opened from now on
@@ -154,6 +135,16 @@ class RedisCluster
       Native.rdc_version
     end
 
+    # The Logger of the library's messages, of all clients: errors, warnings, information and debug messages, from the
+    # level on that the logger has when it is set. nil for none.
+    def logger=(logger)
+      Log.logger = logger
+    end
+
+    def logger
+      Log.logger
+    end
+
     # The slot of a key, 0 to 16383.
     def slot(key)
       key = Convert.text(key)
@@ -170,6 +161,10 @@ class RedisCluster
     close
   end
 
+  def mark_pinned
+    @pinned = true
+  end
+
   # A client of the same class on the handle that the block derives from this one.
   def derive
     handle = @handle
@@ -179,6 +174,7 @@ class RedisCluster
   # Attaches the handle that the block returns to this client, or raises the error of the handle.
   def attach
     WaitCallback.defer_interrupts { @handle = Native::Client.new(yield) }
+    @pinned = false
     # The C extension reads it. The handle closes the client when it is collected with this object.
     @address = @handle.address
     @queues = FiberQueues.new(@handle)
@@ -199,10 +195,6 @@ class RedisCluster
     return Convert.reply { Native.waiting.rdc_command_resp(@handle, resp, resp.bytesize) } unless queue
 
     queue.call { |native, tag| Native.rdc_queue_resp(native, tag, resp, resp.bytesize) }
-  end
-
-  def respond(result)
-    result
   end
 
   # Returns the value, or raises it if it is an error.

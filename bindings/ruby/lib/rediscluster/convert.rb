@@ -57,7 +57,8 @@ class RedisCluster
     def text(arg)
       case arg
       when String then arg.ascii_only? ? arg : arg.b
-      when Symbol, Integer, Float then arg.to_s
+      when Symbol then text(arg.to_s)
+      when Integer, Float then arg.to_s
       else raise TypeError, "an argument of a command is of type #{arg.class}; pass a String, Symbol, Integer or Float"
       end
     end
@@ -98,8 +99,10 @@ class RedisCluster
       end
     end
 
+    # In UTF-8; as in redis-client, binary if the bytes are not UTF-8.
     def string(address, length)
-      MEMORY.get_bytes(address - 1, length).force_encoding(Encoding::UTF_8)
+      text = MEMORY.get_bytes(address - 1, length).force_encoding(Encoding::UTF_8)
+      text.valid_encoding? ? text : text.force_encoding(Encoding::BINARY)
     end
 
     def elements(reply, count)
@@ -142,17 +145,20 @@ class RedisCluster
       yield texts.length, pointers, lengths
     end
 
-    # The URL for nodes, each "host:port", "redis://host:port" or { host:, port: }.
+    # The URL for nodes, each "host:port", a URL, or { host:, port: }. The first URL gives the scheme and the
+    # credentials.
     def url(nodes)
-      names = (nodes.is_a?(Array) ? nodes : [nodes]).map do |node|
-        next node.to_s.sub(%r{\A\w+://}, "").chomp("/") unless node.is_a?(Hash)
+      nodes = nodes.is_a?(Array) ? nodes : [nodes]
+      scheme, credentials = nodes.first.to_s.match(%r{\A(?:(\w+://))?(.*@)?}).captures unless nodes.first.is_a?(Hash)
+      names = nodes.map do |node|
+        next node.to_s.sub(%r{\A\w+://}, "").sub(/.*@/, "").chomp("/") unless node.is_a?(Hash)
 
         host, port = node.transform_keys(&:to_sym).values_at(:host, :port)
         host = host.to_s
         host = "[#{host}]" if host.include?(":")
         port ? "#{host}:#{port}" : host
       end
-      "redis://#{names.join(",")}"
+      "#{scheme || "redis://"}#{credentials}#{names.join(",")}"
     end
 
     # The URL of a unix socket. Characters that mean something else in a URL are encoded.

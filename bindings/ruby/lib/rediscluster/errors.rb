@@ -24,8 +24,14 @@ class RedisCluster
 
   # The server replied with an error.
   class CommandError < Error; end
+  # The command does not fit the type of the key's value.
+  class WrongTypeError < CommandError; end
+  # The server has no memory for a write.
+  class OutOfMemoryError < CommandError; end
   # The server refused the credentials, or they lack a permission.
   class AuthenticationError < CommandError; end
+  # The user lacks a permission.
+  class PermissionError < AuthenticationError; end
   # CLUSTERDOWN, or no node serves the slot.
   class ClusterDownError < CommandError; end
 
@@ -60,6 +66,12 @@ class RedisCluster
   # A bug in the library, caught at the C interface.
   class InternalError < Error; end
 
+  # The names that redis-rb has for these.
+  BaseError = Error
+  BaseConnectionError = ConnectionError
+  ReadOnlyError = ReadonlyError
+  InvalidClientOptionError = InvalidError
+
   class Error
     # The codes RDC_ERR_... of the header. An unknown code, from a later library, is an Error.
     CLASSES = {
@@ -81,6 +93,19 @@ class RedisCluster
       16 => QueueFullError
     }.freeze
 
+    # The numbers of errors whose messages begin with a server's error code.
+    OF_SERVER = [1, 7].freeze
+
+    # Classes of error codes of servers.
+    OF_SERVERS = { "WRONGTYPE" => WrongTypeError, "OOM" => OutOfMemoryError, "NOPERM" => PermissionError }.freeze
+
+    # The methods for functions of the library that its messages name.
+    METHODS = {
+      "rdc_command_to()" => "call_to", "a handle from rdc_pin()" => "pin(key)", "rdc_with()" => "with",
+      "(rdc_subscriber_new)" => "(subscribe or pubsub)",
+      "for a handle of another database" => "for a client of another database"
+    }.freeze
+
     # The prefix of the message of an error in a pipeline, which names the command.
     PIPELINE_PREFIX = /\ACommand # \d+ \(.*?\) of pipeline: /m
 
@@ -93,8 +118,20 @@ class RedisCluster
 
     # The exception for an error with the number of its code.
     def self.build(number, message, node, sent)
-      code = number == 1 ? message.sub(PIPELINE_PREFIX, "")[/\A\S+/] : Native.rdc_error_name(number)
-      CLASSES.fetch(number, Error).new(message, code: code, node: node, sent: sent)
+      return of_server(number, message, node, sent) if OF_SERVER.include?(number)
+
+      kind = CLASSES.fetch(number, Error)
+      message = message.gsub(Regexp.union(METHODS.keys), METHODS) if kind == InvalidError
+      kind.new(message, code: Native.rdc_error_name(number), node: node, sent: sent)
+    end
+
+    # The exception for an error that a server has replied with.
+    def self.of_server(number, message, node, sent)
+      text = message.sub(PIPELINE_PREFIX, "")
+      code = text[/\A\S+/]
+      kind = OF_SERVERS[code] || CLASSES.fetch(number)
+      code = Native.rdc_error_name(number) unless number == 1
+      kind.new(message, code: code, node: node, sent: sent)
     end
 
     # The exception for an error reply.

@@ -72,6 +72,7 @@ class RedisCluster
       rdc_stats: [[:pointer], :pointer],
       rdc_explain: [%i[pointer size_t pointer pointer], :pointer],
       rdc_key_slot: [%i[buffer_in size_t], :int32],
+      rdc_set_logger: [%i[pointer pointer int32], :void],
       rdc_set_wait_callback: [%i[pointer pointer], :void],
       rdc_error_name: [[:int32], :string],
       rdc_version: [[], :string],
@@ -100,9 +101,9 @@ class RedisCluster
     # A thread of ffi, which sleeps unless another library calls back from a thread of its own.
     DISPATCHER = "FFI Callback Dispatcher"
 
-    # The module to call functions from that may wait: of the C extension, or else of ffi. Handlers run in the main thread only. It keeps the lock if no
-    # other thread needs it. With other threads the moment remains: about a microsecond in each 25 ms of waiting. Of
-    # 3,000 exceptions among 100,000 signals at random times, none hit it.
+    # The module to call functions from that may wait: of the C extension, or else of ffi. Handlers run in the main
+    # thread only. It keeps the lock if no other thread needs it. With other threads the moment remains: about a
+    # microsecond in each 25 ms of waiting. Of 3,000 exceptions among 100,000 signals at random times, none hit it.
     def self.waiting
       return Waiting if EXTENSION
 

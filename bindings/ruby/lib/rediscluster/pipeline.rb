@@ -2,42 +2,47 @@
 
 class RedisCluster
   # A list of commands to send together: the argument of the blocks of pipelined and multi. Appending a command sends
-  # nothing and returns nil.
+  # nothing and returns its Future.
   class Pipeline < PipelineBuffer
     include Commands
+    include CallForms
     include Dispatch
 
-    # The number of appended commands.
-    def length
-      super + own_results.length
+    # So that code for a client also runs in a pipeline.
+    def pipelined
+      yield self
+    end
+
+    # Raises InvalidError: a transaction is not part of a pipeline, and not of another transaction.
+    def multi(*)
+      message = "INVALID multi is inside a pipeline or a transaction: call it on the client"
+      raise InvalidError.new(message, code: "INVALID")
+    end
+
+    # The result of the command at this position. Raises FutureNotReady without results.
+    def result(index)
+      raise FutureNotReady unless @results
+
+      @results.fetch(index)
     end
 
     private
-
-    # The results of commands that are not sent, with their positions.
-    def own_results
-      @own_results ||= []
-    end
-
-    def respond(result)
-      own_results << [length, result]
-      nil
-    end
 
     def refuse
       raise InvalidError.new("INVALID the pipeline was executed: append commands inside the block", code: "INVALID")
     end
 
     def execute(atomic, queue, exception)
-      values = length == own_results.length ? [] : send_all(atomic, queue)
+      values = length.zero? ? [] : send_all(atomic, queue)
       raise values if values.is_a?(Error)
 
-      convert_all(values, exception) unless plain?
-      @own_results.each { |position, result| values.insert(position, result) }
+      convert_all(values, conversions, exception) unless plain?
+      # The caller may change the array.
+      @results = values.dup
       values
     end
 
-    def convert_all(values, exception)
+    def convert_all(values, conversions, exception)
       values.each_with_index do |value, i|
         conversion = conversions && conversions[i]
         values[i] = convert(value, conversion, exception) if conversion || value.is_a?(Error)

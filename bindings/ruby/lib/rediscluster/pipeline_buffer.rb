@@ -34,7 +34,7 @@ class RedisCluster
 
       Convert.encode(args, options, @resp)
       @conversions << convert
-      nil
+      Future.new(self, @conversions.length - 1)
     end
 
     # Executes the commands: the replies, or the error of all.

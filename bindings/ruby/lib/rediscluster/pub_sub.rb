@@ -39,6 +39,10 @@ class RedisCluster
       nil
     end
 
+    def call_v(command)
+      call(*command)
+    end
+
     # The next event, or nil after the timeout in seconds, or after `wake`. Without a timeout, waits without a limit.
     #
     #     ["message", channel, payload], ["pmessage", pattern, channel, payload], ["smessage", channel, payload]
