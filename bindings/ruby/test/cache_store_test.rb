@@ -2,8 +2,9 @@
 
 require_relative "support"
 require_relative "gems"
-HAS_CACHE_STORE = Gems::HAS_REDIS && Gems.load("logger", "active_support", "active_support/cache", "active_support/cache/redis_cache_store",
-                                               "active_support/core_ext/integer/time")
+HAS_CACHE_STORE = Gems::HAS_REDIS &&
+                  Gems.load("logger", "active_support", "active_support/cache",
+                            "active_support/cache/redis_cache_store", "active_support/core_ext/integer/time")
 require "rediscluster/redis" if HAS_CACHE_STORE
 
 # The cache store of Rails on a cluster.
@@ -65,7 +66,8 @@ class CacheStoreTest < ClusterTest
 
   def test_pool_and_failures
     reported = []
-    pooled = ActiveSupport::Cache::RedisCacheStore.new(redis: -> { RedisCluster::Redis.new(URL) }, pool: { size: 2 }, namespace: "ruby:cache")
+    pooled = ActiveSupport::Cache::RedisCacheStore.new(redis: -> { RedisCluster::Redis.new(URL) }, pool: { size: 2 },
+                                                       namespace: "ruby:cache")
     assert_equal 3, pooled.fetch("pooled") { 3 }
     nowhere = RedisCluster::Redis.new("redis://127.0.0.1:1", lazy: true, timeout_ms: 200)
     broken = ActiveSupport::Cache::RedisCacheStore.new(redis: nowhere, error_handler: ->(**event) { reported << event })
@@ -79,8 +81,11 @@ class CacheStoreTest < ClusterTest
     key = self.key
     @redis.set(key, "text")
     { Redis::WrongTypeError => -> { @redis.lpush(key, 1) }, Redis::CommandError => -> { @redis.call("NO-SUCH") },
-      Redis::BaseError => -> { @redis.multi { |t| t.get("a"); t.get("b") } }, Redis::ReadOnlyError => -> { @redis.readonly.set(key, 1) },
-      Redis::CannotConnectError => -> { RedisCluster::Redis.new("redis://127.0.0.1:1", timeout_ms: 200) } }.each do |kind, call|
+      Redis::BaseError => -> { @redis.multi { |t| t.get("a"); t.get("b") } },
+      Redis::ReadOnlyError => -> { @redis.readonly.set(key, 1) },
+      Redis::CannotConnectError => lambda do
+        RedisCluster::Redis.new("redis://127.0.0.1:1", timeout_ms: 200)
+      end }.each do |kind, call|
       error = assert_raises(kind, &call)
       assert_kind_of RedisCluster::Error, error.cause
     end

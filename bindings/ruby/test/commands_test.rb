@@ -95,7 +95,8 @@ class CommandsTest < ClusterTest
 
   def test_functions_and_call_forms
     k = key
-    library = "#!lua name=ruby_test\nredis.register_function('ruby_echo', function(keys, args) return {keys[1], args[1]} end)"
+    library = "#!lua name=ruby_test\n" \
+              "redis.register_function('ruby_echo', function(keys, args) return {keys[1], args[1]} end)"
     assert_equal "ruby_test", @rc.function("LOAD", "REPLACE", library)
     assert_equal [k, "1"], @rc.fcall("ruby_echo", [k], [1])
     assert_equal [k, "2"], @rc.fcall("ruby_echo", keys: [k], argv: [2])
@@ -109,6 +110,22 @@ class CommandsTest < ClusterTest
     assert_equal [2, "1"], @rc.pipelined { |p| p.call_v(["INCR", k]) { |n| n }; p.call_once("LPOP", "#{k}l") }
   ensure
     @rc.function("DELETE", "ruby_test")
+  end
+
+  def test_methods_of_other_commands
+    a, b = %w[{g}a {g}b].map { |suffix| key(suffix) }
+    @rc.mset(a, "ohmytext", b, "mynewtext")
+    assert_equal "mytext", @rc.lcs(a, b)
+    assert_equal 6, @rc.lcs(a, b, len: true)
+    assert_equal ["6"], @rc.pipelined { |p| p.lcs(a, b, "LEN") }.map(&:to_s)
+    @rc.del(a, b)
+    @rc.sadd(a, %w[x y z])
+    @rc.sadd(b, %w[y z])
+    assert_equal 2, @rc.sintercard([a, b])
+    assert_equal 1, @rc.sintercard([a, b], limit: 1)
+    assert_equal %w[x y z], @rc.sort_ro(a, "ALPHA")
+    error = assert_raises(RedisCluster::CommandError) { @rc.json_get(a, "$") }
+    assert_match(/unknown command/, error.message)
   end
 
   def test_set_commands

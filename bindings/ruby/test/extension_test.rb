@@ -171,6 +171,31 @@ class ExtensionTest < ClusterTest
     assert(@rc.hgetall(k).all? { |name, number| name.frozen? && name == "f#{number}" })
   end
 
+  # In a process of its own, because other extensions do not allow that their objects move.
+  def test_futures_keep_their_pipeline_while_objects_move
+    needs_extension
+    output, status = run_ruby(<<~RUBY, "RDC_KEY" => key)
+      require "rediscluster"
+      rc = RedisCluster.new("#{URL}")
+      name = ENV.fetch("RDC_KEY")
+      rc.set(name, "v")
+      futures = []
+      GC.stress = true
+      rc.pipelined { |p| 70.times { futures << p.get(name) } }
+      GC.stress = false
+      GC.compact if GC.respond_to?(:compact)
+      Array.new(1_000) { |i| "x" * (i % 50) }
+      puts futures.map(&:value).tally
+      begin
+        RedisCluster::Future.allocate.value
+      rescue NoMethodError, TypeError => e
+        puts e.class
+      end
+    RUBY
+    assert status.success?, output
+    assert_match(/\A\{"v"=>70\}\n(NoMethodError|TypeError)\n\z/, output)
+  end
+
   # ---- Classes
 
   # A class that includes the commands and runs them itself.

@@ -152,6 +152,8 @@ class FiberTest < ClusterTest
       assert_equal "PONG", created.ping
       created.close
       assert_raises(RedisCluster::InvalidError) { RedisCluster.new(URL, timeout_ms: "soon") }
+    ensure
+      # Without it, the scheduler never ends.
       ticking = false
     end
   end
@@ -213,6 +215,14 @@ class FiberTest < ClusterTest
         assert_equal [2], pinned.call("EXEC")
       end
     end
+  end
+
+  # Each fiber watches with a connection of its own, and none of their changes is lost.
+  def test_fibers_watch_one_key
+    k = key
+    add = proc { |w| w.get(k).to_i.then { |n| w.multi { |t| t.set(k, n + 1) } } }
+    schedule { each_in_fiber(0...5) { |_| 4.times { nil until @rc.watch(k, &add) } } }
+    assert_equal "20", @rc.get(k)
   end
 
   def test_threads_with_schedulers_share_a_client

@@ -35,7 +35,7 @@ class LogTest < ClusterTest
   def test_messages_of_many_threads_come_whole
     lines = Thread::Queue.new
     logger = Logger.new(File::NULL, level: Logger::DEBUG)
-    logger.define_singleton_method(:add) { |severity, message, name| lines << [severity, message, name, Thread.current] }
+    logger.define_singleton_method(:add) { |level, message, name| lines << [level, message, name, Thread.current] }
     RedisCluster.logger = logger
     threads = Array.new(8) do
       Thread.new do
@@ -55,13 +55,16 @@ class LogTest < ClusterTest
 
   def test_logger_that_raises_throws_or_uses_client_fails_no_call
     calls = 0
-    [-> { raise "broken" }, -> { throw :out }, -> { @rc.set(@name, "from the logger") }, -> { RedisCluster.new("redis://127.0.0.1:1", timeout_ms: 20) if calls < 3 }].each do |action|
+    again = -> { RedisCluster.new("redis://127.0.0.1:1", timeout_ms: 20) if calls < 3 }
+    [-> { raise "broken" }, -> { throw :out }, -> { @rc.set(@name, "from the logger") }, again].each do |action|
       calls = 0
       logger = Object.new
       logger.define_singleton_method(:level) { Logger::DEBUG }
       logger.define_singleton_method(:add) { |*| calls += 1; action.call }
       catch(:out) do
-        assert_raises(RedisCluster::CannotConnectError) { RedisCluster.new("redis://127.0.0.1:1", logger: logger, timeout_ms: 100) }
+        assert_raises(RedisCluster::CannotConnectError) do
+          RedisCluster.new("redis://127.0.0.1:1", logger: logger, timeout_ms: 100)
+        end
       end
       assert_operator calls, :>, 0
       assert_equal "PONG", @rc.ping
@@ -92,7 +95,8 @@ class LogTest < ClusterTest
     output, status = run_ruby(<<~RUBY)
       require "rediscluster"
       $stdout.sync = true
-      RedisCluster.logger = Logger.new($stdout, level: Logger::DEBUG, formatter: ->(*, name, text) { "\#{name} \#{Process.pid}\\n" })
+      line = ->(*, name, _text) { "\#{name} \#{Process.pid}\\n" }
+      RedisCluster.logger = Logger.new($stdout, level: Logger::DEBUG, formatter: line)
       rc = RedisCluster.new("#{URL}")
       begin; RedisCluster.new("redis://127.0.0.1:1", timeout_ms: 50); rescue RedisCluster::Error; end
       child = fork { begin; RedisCluster.new("redis://127.0.0.1:1", timeout_ms: 50); rescue RedisCluster::Error; end }

@@ -144,10 +144,8 @@ class PipelineTest < ClusterTest
     assert_equal [6], @rc.multi { |t| t.incr(k) }
     error = assert_raises(RedisCluster::InvalidError) { @rc.unwatch }
     assert_match(/pin\(key\)/, error.message)
-    threads = Array.new(4) do
-      Thread.new { 25.times { loop { break if @rc.watch(k) { |w| w.get(k).then { |n| w.multi { |t| t.set(k, n.to_i + 1) } } } } } }
-    end
-    threads.each(&:join)
+    add = proc { |w| w.get(k).to_i.then { |n| w.multi { |t| t.set(k, n + 1) } } }
+    Array.new(4) { Thread.new { 25.times { nil until @rc.watch(k, &add) } } }.each(&:join)
     assert_equal "106", @rc.get(k)
   end
 end

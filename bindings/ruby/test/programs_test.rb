@@ -4,8 +4,8 @@ require_relative "support"
 require_relative "gems"
 require "open3"
 
-# Programs that are written for redis-clustering print the same with this gem, by changing the file that they require and
-# the name of the class.
+# Programs that are written for redis-clustering print the same with this gem, by changing the file that they require
+# and the name of the class.
 class ProgramsTest < ClusterTest
   FILES = Dir[File.expand_path("programs/*.rb", __dir__)].freeze
   CHANGES = { 'require "redis-clustering"' => 'require "rediscluster"', "Redis::Cluster.new" => "RedisCluster.new",
@@ -21,7 +21,8 @@ class ProgramsTest < ClusterTest
   end
 
   def test_there_are_programs
-    assert_equal %w[cache leaderboard rate_limiter session_store work_queue], FILES.map { |file| File.basename(file, ".rb") }.sort
+    names = FILES.map { |file| File.basename(file, ".rb") }
+    assert_equal %w[cache leaderboard rate_limiter session_store work_queue], names.sort
   end
 
   FILES.each do |file|

@@ -25,7 +25,8 @@ class RedisClientTest < ClusterTest
 
   CALLS = {
     "call" => lambda do |c|
-      [c.call("SET", "k", "v", ex: 5), c.call("SET", "k", "w", nx: true, get: false), c.call("TTL", "k"), c.call("get", :k),
+      [c.call("SET", "k", "v", ex: 5), c.call("SET", "k", "w", nx: true, get: false), c.call("TTL", "k"),
+       c.call("get", :k),
        c.call("HSET", "h", { a: 1, "b" => 2.5 }), c.call("HGETALL", "h"), c.call("LPUSH", "l", [1, 2], 3),
        c.call("ZADD", "z", 1.5, "m"), c.call("ZSCORE", "z", "m"), c.call("ZRANGE", "z", 0, -1, "WITHSCORES"),
        c.call("SISMEMBER", "s", 1), c.call("GET", "none"), c.call_v(["INCR", "n"]), c.call_once("INCR", "n"),
@@ -53,9 +54,9 @@ class RedisClientTest < ClusterTest
       found.sort_by(&:to_s) + c.sscan("set").to_a + c.hscan("scanned").to_a + c.scan(match: "none*").to_a
     end,
     "attributes" => lambda do |c|
-      [c.server_url, c.db, c.host, c.port, c.path, c.username, c.password, c.timeout, c.read_timeout, c.connect_timeout, c.size, c.id,
-       c.with { |same| same.equal?(c) }, c.then { |same| same.call("PING") }, c.connected? ? true : false, c.close.equal?(c), c.connected? ? true : false,
-       c.call("PING"), c.measure_round_trip_delay.class]
+      [c.server_url, c.db, c.host, c.port, c.path, c.username, c.password, c.timeout, c.read_timeout, c.connect_timeout,
+       c.size, c.id, c.with { |same| same.equal?(c) }, c.then { |same| same.call("PING") }, c.connected? ? true : false,
+       c.close.equal?(c), c.connected? ? true : false, c.call("PING"), c.measure_round_trip_delay.class]
     end
   }.freeze
 
@@ -110,7 +111,7 @@ class RedisClientTest < ClusterTest
     seen = []
     middleware = Module.new do
       define_method(:call) { |command, config, &block| seen << command; super(command, config, &block) }
-      define_method(:call_pipelined) { |commands, config, &block| seen.concat(commands); super(commands, config, &block) }
+      define_method(:call_pipelined) { |list, config, &block| seen.concat(list); super(list, config, &block) }
     end
     client = RedisCluster::Client.config(url: SINGLE, timeout: 0.2, middlewares: [middleware]).new_client(id: "me")
     assert_equal "me", client.call("CLIENT", "GETNAME")
@@ -128,7 +129,8 @@ class RedisClientTest < ClusterTest
   def test_client_of_a_cluster_in_a_pool
     pool = RedisCluster::Client.config(custom: { nodes: ENV.fetch("RDC_SEEDS").split(",") }).new_pool(size: 2)
     assert_equal "OK", pool.call("MSET", "{ruby:pool}a", 1, "{ruby:pool}b", 2)
-    assert_equal %w[1 2], pool.with { |client| client.pipelined { |p| p.call("GET", "{ruby:pool}a"); p.call("GET", "{ruby:pool}b") } }
+    keys = %w[{ruby:pool}a {ruby:pool}b]
+    assert_equal(%w[1 2], pool.with { |client| client.pipelined { |p| keys.each { |key| p.call("GET", key) } } })
     pubsub = pool.with(&:pubsub)
     pubsub.call_v(%w[SUBSCRIBE ruby:pool])
     assert_equal ["subscribe", "ruby:pool", 1], pubsub.next_event(5)

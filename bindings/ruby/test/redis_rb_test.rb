@@ -132,17 +132,21 @@ class RedisRbTest < ClusterTest
   def test_resp2_gives_replies_of_redis_rb
     ours = RedisCluster.new(URL, protocol: 2)
     calls = lambda do |c, k|
-      c.hset(k["h"], "f", 1); c.call("HGETALL", k["h"]); c.zadd(k["z"], 1.5, "m"); c.call("ZRANGE", k["z"], 0, -1, "WITHSCORES")
-      c.geoadd(k["g"], 13.361389, 38.115556, "m"); c.geopos(k["g"], "m"); c.georadius(k["g"], 13, 38, 99, "km", options: :WITHCOORD)
+      c.hset(k["h"], "f", 1); c.call("HGETALL", k["h"])
+      c.zadd(k["z"], 1.5, "m"); c.call("ZRANGE", k["z"], 0, -1, "WITHSCORES")
+      c.geoadd(k["g"], 13.361389, 38.115556, "m"); c.geopos(k["g"], "m")
+      c.georadius(k["g"], 13, 38, 99, "km", options: :WITHCOORD)
     end
     assert_same_results(run_case(@redis, calls).results, run_case(ours, calls).results, "RESP2")
-    RedisRbCases::ALL.each { |name, all| assert_same_results(run_case(@redis, all).results, run_case(ours, all).results, name) }
+    RedisRbCases::ALL.each do |name, all|
+      assert_same_results(run_case(@redis, all).results, run_case(ours, all).results, name)
+    end
   ensure
     ours&.close
   end
 
   def test_all_methods_of_redis_rb_are_there
-    theirs = (Redis.public_instance_methods + Redis::Cluster.public_instance_methods).uniq - Object.public_instance_methods
+    theirs = [Redis, Redis::Cluster].flat_map(&:public_instance_methods).uniq - Object.public_instance_methods
     missing = theirs - RedisCluster.public_instance_methods
     assert_equal [:_client], missing
     source = File.read(RedisRbCases::ALL.each_value.first.source_location.first)

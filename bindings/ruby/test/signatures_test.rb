@@ -3,6 +3,7 @@
 require_relative "support"
 require_relative "gems"
 require_relative "redis_rb_cases"
+require "open3"
 require_relative "../tools/pipeline_signatures"
 HAS_RBS = Gems.load("rbs", "rbs/cli")
 
@@ -20,10 +21,16 @@ class SignaturesTest < ClusterTest
   def test_signatures_are_valid_and_those_of_pipelines_current
     output = StringIO.new
     RBS::CLI.new(stdout: output, stderr: output).run(["-I", File.join(ROOT, "sig"), "validate", "--silent"])
-    assert_equal PipelineSignatures.generate, File.read(PipelineSignatures::TARGET), "run ruby tools/pipeline_signatures.rb"
+    assert_equal PipelineSignatures.generate, File.read(PipelineSignatures::TARGET), PipelineSignatures::STALE
   end
 
-  def definitions
+  def test_generated_methods_are_current
+    methods = File.expand_path("../../tools/commands/methods.py", ROOT)
+    output, status = Open3.capture2e("python3", methods, "--check")
+    assert status.success?, output
+  end
+
+  def definition_builder
     loader = RBS::EnvironmentLoader.new
     loader.add(path: Pathname(File.join(ROOT, "sig")))
     RBS::DefinitionBuilder.new(env: RBS::Environment.from_loader(loader).resolve_type_names)
@@ -33,8 +40,9 @@ class SignaturesTest < ClusterTest
     Gems.load("rediscluster/redis_client") if Gems::HAS_REDIS
     names = %w[Pipeline Future PubSub Subscriptions::Callbacks Error Client Client::CommandList]
     names.select! { |name| RedisCluster.const_defined?(name) }
+    builder = definition_builder
     ["RedisCluster", *names.map { |name| "RedisCluster::#{name}" }].each do |name|
-      definition = definitions.build_instance(TypeName("::#{name}"))
+      definition = builder.build_instance(TypeName("::#{name}"))
       own = Object.const_get(name).public_instance_methods - Exception.public_instance_methods
       # Callbacks#call is what the subscription itself calls.
       assert_equal [], own - definition.methods.keys - %i[call then], name
@@ -64,9 +72,10 @@ class SignaturesTest < ClusterTest
   RUBY
 
   def test_signatures_hold_for_calls
-    environment = { "RBS_TEST_TARGET" => "RedisCluster,RedisCluster::*", "RBS_TEST_OPT" => "-I sig", "RBS_TEST_RAISE" => "true",
-                    "RBS_TEST_LOGLEVEL" => "error" }
-    output = IO.popen([environment, RbConfig.ruby, "-Ilib", "-rrbs/test/setup", "-e", CHECK], chdir: ROOT, err: %i[child out], &:read)
+    environment = { "RBS_TEST_TARGET" => "RedisCluster,RedisCluster::*", "RBS_TEST_OPT" => "-I sig",
+                    "RBS_TEST_RAISE" => "true", "RBS_TEST_LOGLEVEL" => "error" }
+    command = [RbConfig.ruby, "-Ilib", "-rrbs/test/setup", "-e", CHECK]
+    output, = Open3.capture2e(environment, *command, chdir: ROOT)
     *wrong, last = output.lines(chomp: true)
     assert_equal "complete", last, output
     assert_equal WRONG_CALLS, wrong.map { |line| line[/\A\S+/] }.uniq.sort, output

@@ -45,7 +45,7 @@ class Cache
   end
 
   def clear
-    @redis.scan_each(match: "#{@namespace}:*", count: 100).each_slice(50) { |keys| keys.each { |key| @redis.unlink(key) } }
+    @redis.scan_each(match: "#{@namespace}:*", count: 100) { |key| @redis.unlink(key) }
   end
 
   def remaining(name)
