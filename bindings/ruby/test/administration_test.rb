@@ -21,7 +21,7 @@ class AdministrationTest < ClusterTest
     refute_includes translate(url: "redis://h", replica: false), :read_from
     assert_equal({ url: "unix:///s", tls_ca_file: "/ca", tls_insecure_skip_verify: "yes" },
                  translate(path: "/s", ssl_params: { ca_file: "/ca", verify_mode: 0 }))
-    assert_equal "rediss://u:p@h:1,i:2", RedisCluster::Convert.url(%w[rediss://u:p@h:1 rediss://u:p@i:2/])
+    assert_equal "rediss://u:p@h:1,i:2", RedisCluster::Convert.url(%w[rediss://u:p@h:1/0 rediss://u:p@i:2/])
   end
 
   def test_options_without_effect_are_refused_with_the_reason

@@ -89,6 +89,9 @@ class CacheStoreTest < ClusterTest
       error = assert_raises(kind, &call)
       assert_kind_of RedisCluster::Error, error.cause
     end
+    results = @redis.pipelined(exception: false) { |p| p.lpush(key, 1); p.get(key) }
+    assert_equal [Redis::WrongTypeError, "text"], [results[0].class, results[1]]
+    assert_raises(Redis::WrongTypeError) { @redis.pipelined { |p| p.lpush(key, 1) } }
     assert_equal [key], @redis.scan_each(match: key).to_a
   end
 end

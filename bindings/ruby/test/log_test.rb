@@ -30,6 +30,9 @@ class LogTest < ClusterTest
     assert_equal Logger::FATAL, RedisCluster.logger.level
     RedisCluster.logger = nil
     assert_nil RedisCluster.logger
+    logger = Logger.new(File::NULL)
+    RedisCluster.new({ "url" => URL, "logger" => logger }).close
+    assert_same logger, RedisCluster.logger
   end
 
   def test_messages_of_many_threads_come_whole

@@ -81,6 +81,8 @@ class RedisClientTest < ClusterTest
     [@theirs, @ours].each do |client|
       assert_raises(RedisClient::WrongTypeError) { client.pipelined { |p| p.call("LPUSH", "k", 1) } }
       assert_raises(RedisClient::CommandError) { client.multi { |t| t.call("INCR", "k") } }
+      results = client.pipelined(exception: false) { |p| p.call("LPUSH", "k", 1); p.call("GET", "k") }
+      assert_equal [RedisClient::WrongTypeError, "text"], [results[0].class, results[1]]
       assert_raises(TypeError) { client.call("GET", nil) }
     end
     nowhere = RedisCluster::Client.new(url: "redis://127.0.0.1:1", timeout: 0.2, custom: { timeout_ms: 300 })

@@ -21,8 +21,9 @@ class RedisCluster
   # wrong, and CannotConnectError if no node can be reached.
   # logger: is for the whole process, as RedisCluster.logger=.
   def initialize(url = nil, logger: nil, **options)
-    Log.logger = logger if logger
     options = url.transform_keys(&:to_sym) if url.is_a?(Hash)
+    logger ||= options.delete(:logger)
+    Log.logger = logger if logger
     options[:url] = url if url.is_a?(String)
     options = Options.translate(**options)
     native = Native.rdc_options_new

@@ -151,7 +151,7 @@ class RedisCluster
       nodes = nodes.is_a?(Array) ? nodes : [nodes]
       scheme, credentials = nodes.first.to_s.match(%r{\A(?:(\w+://))?(.*@)?}).captures unless nodes.first.is_a?(Hash)
       names = nodes.map do |node|
-        next node.to_s.sub(%r{\A\w+://}, "").sub(/.*@/, "").chomp("/") unless node.is_a?(Hash)
+        next node.to_s.sub(%r{\A\w+://}, "").sub(/.*@/, "").sub(%r{/0?\z}, "") unless node.is_a?(Hash)
 
         host, port = node.transform_keys(&:to_sym).values_at(:host, :port)
         host = host.to_s

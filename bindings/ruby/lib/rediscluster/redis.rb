@@ -31,17 +31,25 @@ class RedisCluster
       InvalidError => ::Redis::CommandError
     }.freeze
 
+    # redis-rb's error for the library's. Its message begins with the server's error code, also in a pipeline.
     def self.error(error)
       _, kind = ERRORS.find { |ours, _| error.is_a?(ours) }
-      (kind || ::Redis::BaseError).new(error.message)
+      (kind || ::Redis::BaseError).new(error.message.sub(Error::PIPELINE_PREFIX, ""))
     end
 
-    (RedisCluster.public_instance_methods - Object.public_instance_methods + [:initialize]).each do |name|
+    methods = RedisCluster.public_instance_methods - Object.public_instance_methods - [:pipelined] + [:initialize]
+    methods.each do |name|
       define_method(name) do |*args, **options, &block|
         super(*args, **options, &block)
       rescue Error => e
         raise Redis.error(e)
       end
+    end
+
+    def pipelined(exception: true)
+      super.map { |result| result.is_a?(Error) ? Redis.error(result) : result }
+    rescue Error => e
+      raise Redis.error(e)
     end
   end
 end

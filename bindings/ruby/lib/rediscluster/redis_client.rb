@@ -102,7 +102,8 @@ class RedisCluster
     def pipelined(exception: true)
       list = CommandList.new
       yield list
-      run(list) { cluster.pipelined(exception: exception) { |pipeline| list.append_to(pipeline) } }
+      results = run(list) { cluster.pipelined(exception: exception) { |pipeline| list.append_to(pipeline) } }
+      results.map { |result| result.is_a?(Error) ? RedisClientErrors.of(result) : result }
     end
 
     # The results; nil if a watched key was changed.
