@@ -39,6 +39,11 @@ def pause_before(attempt: int) -> float | None:
     return None if attempt >= _ATTEMPTS else _PAUSE * (attempt - 1)
 
 
+def _of_client(name: str) -> Any:
+    """An attribute of the client as one of its pipelines."""
+    return property(lambda self: getattr(self._client, name), doc=getattr(Handle, name).__doc__)
+
+
 class BasePipeline(PipelineDispatcher, Commands):  # type: ignore[misc]
     """The commands of a pipeline, and the conversion of the replies.
 
@@ -215,13 +220,28 @@ class BasePipeline(PipelineDispatcher, Commands):  # type: ignore[misc]
         if pin is not None:
             lib.rdc_close(pin)
 
-    def get_connection_kwargs(self) -> dict[str, Any]:
-        """The settings of texts, as redis-py names them."""
-        return self._client.get_connection_kwargs()
-
-    def get_encoder(self) -> Any:
-        """redis-py's encoder with the same settings."""
-        return self._client.get_encoder()
+    # redis-py's pipeline is a client.
+    PRIMARIES, REPLICAS, ALL_NODES = Handle.PRIMARIES, Handle.REPLICAS, Handle.ALL_NODES
+    RANDOM, DEFAULT_NODE, NODE_FLAGS = Handle.RANDOM, Handle.DEFAULT_NODE, Handle.NODE_FLAGS
+    determine_slot = _of_client("determine_slot")
+    encoder = _of_client("encoder")
+    get_connection_kwargs = _of_client("get_connection_kwargs")
+    get_default_node = _of_client("get_default_node")
+    get_encoder = _of_client("get_encoder")
+    get_node = _of_client("get_node")
+    get_node_from_key = _of_client("get_node_from_key")
+    get_nodes = _of_client("get_nodes")
+    get_nodes_from_slot = _of_client("get_nodes_from_slot")
+    get_primaries = _of_client("get_primaries")
+    get_random_node = _of_client("get_random_node")
+    get_random_primary_node = _of_client("get_random_primary_node")
+    get_random_primary_or_all_nodes = _of_client("get_random_primary_or_all_nodes")
+    get_redis_connection = _of_client("get_redis_connection")
+    get_replicas = _of_client("get_replicas")
+    keyslot = _of_client("keyslot")
+    nodes_manager = _of_client("nodes_manager")
+    set_response_callback = _of_client("set_response_callback")
+    startup_nodes = _of_client("startup_nodes")
 
     def __len__(self) -> int:
         return len(self._commands)

@@ -31,6 +31,11 @@ _ENDED = {
 _PUSH_LENGTHS = {"pmessage": 4, "gap": 5}
 _CONFIRMATIONS = frozenset((*_ENDED, "subscribe", "psubscribe", "ssubscribe"))
 
+_SUBSCRIBED = frozenset((b"subscribe", b"psubscribe", b"ssubscribe"))
+
+# The longest wait of subscribe(), in seconds: another thread may end a subscription before it is
+# confirmed.
+LONGEST_CONFIRMATION = 5.0
 # How many messages are read at once.
 _READ_AHEAD = 32
 # More elements than a message has. A gap has as many, and is read like other replies.
@@ -63,6 +68,8 @@ class Message(dict):  # type: ignore[type-arg]
 class BasePubSub:
     """The state of redis-py's PubSub."""
 
+    PUBLISH_MESSAGE_TYPES = tuple(_HANDLERS)
+    UNSUBSCRIBE_MESSAGE_TYPES = tuple(_ENDED)
     _native: Any = None
     _reply: Any = None
 
@@ -101,6 +108,8 @@ class BasePubSub:
         self._ending: dict[str, set[Any]] = {name: set() for name in _HANDLERS.values()}
         # What has not been returned: responses of the library, exceptions, and pongs.
         self._responses: deque[Any] = deque()
+        # How many subscriptions the servers have not confirmed yet.
+        self._unconfirmed = 0
         # A reply that is not among them, because a signal handler has raised.
         reply, self._reply = self._reply, None
         if reply is not None:
@@ -141,6 +150,7 @@ class BasePubSub:
     def _subscribed_to(self, kind: str, wanted: dict[Any, Handler | None]) -> None:
         """From now on, messages find their handlers."""
         getattr(self, kind).update(wanted)
+        self._unconfirmed += len(wanted)
         self._ending[kind].difference_update(wanted)
 
     def _unwanted(self, kind: str, names: Iterable[Any]) -> list[Any]:
@@ -181,11 +191,20 @@ class BasePubSub:
             reply, self._reply = self._reply, None
             if is_stored:
                 responses += (response,)
+                if self._unconfirmed:
+                    self._count_confirmation(response)
             lib.rdc_reply_free(reply)
             if not is_stored:
                 return response
             milliseconds = 0
         return None
+
+    def _count_confirmation(self, response: Any) -> None:
+        """Counts the confirmation of a subscription. After an error, none may come for long."""
+        if isinstance(response, Exception):
+            self._unconfirmed = 0
+        elif response[0] in _SUBSCRIBED:
+            self._unconfirmed -= 1
 
     def _store_gaps(self) -> None:
         """The next response of each channel and pattern is a gap."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
-from redis.cluster import ClusterNode
+from redis.cluster import READ_COMMANDS, ClusterNode
 
 from . import _convert, _wait_callback
+from ._cluster_nodes import NodesManager, nodes_of, nodes_of_slot
 from ._commands import DEFAULT_NODE_COMMANDS
 from ._native import lib
-from .exceptions import SlotNotCoveredError, error
+from ._redis_connection import Settings
+from .exceptions import error
 
 
 class ClusterView:
@@ -21,6 +22,8 @@ class ClusterView:
     _encoding: tuple[str, str]
     _default_node: str | None
     _default_targets: dict[str, Any]
+    _settings: Settings
+    load_balancing_strategy: Any
 
     def _introspect(self, reply: Any) -> Any:
         if _wait_callback.pending:
@@ -55,24 +58,46 @@ class ClusterView:
         """The known shards: none before the client has connected."""
         return self.topology()
 
+    def get_redis_connection(self, node: ClusterNode) -> Any:
+        """redis-py's own client of this node, with connections of its own and the settings of this
+        client."""
+        raise NotImplementedError
+
+    def get_connection_kwargs(self) -> dict[str, Any]:
+        """The settings of texts, as redis-py names them."""
+        raise NotImplementedError
+
+    @property
+    def nodes_manager(self) -> NodesManager:
+        """The nodes and slots, with the names of redis-py's NodesManager."""
+        return NodesManager(self)
+
+    @property
+    def startup_nodes(self) -> list[ClusterNode]:
+        """The nodes that the client was made with."""
+        return list(self.nodes_manager.startup_nodes.values())
+
+    def get_nodes(self) -> list[ClusterNode]:
+        """Primaries, and then replicas."""
+        nodes = [node for shard in self._shards() for node in nodes_of(self, shard)]
+        return sorted(nodes, key=lambda node: node.server_type != "primary")
+
     def get_primaries(self) -> list[ClusterNode]:
-        """The primaries, as redis-py describes them."""
-        return [_node(shard["primary"], "primary") for shard in self._shards() if shard["primary"]]
+        """The primaries."""
+        return [node for node in self.get_nodes() if node.server_type == "primary"]
 
     def get_replicas(self) -> list[ClusterNode]:
         """The replicas."""
-        return [_node(node, "replica") for shard in self._shards() for node in shard["replicas"]]
-
-    def get_nodes(self) -> list[ClusterNode]:
-        """Primaries and replicas."""
-        return self.get_primaries() + self.get_replicas()
+        return [node for node in self.get_nodes() if node.server_type == "replica"]
 
     def get_node(
         self, host: str | None = None, port: int | None = None, node_name: str | None = None
     ) -> ClusterNode | None:
         """The node at an address, or None."""
-        wanted = node_name or f"{'127.0.0.1' if host == 'localhost' else host}:{port}"
-        return next((node for node in self.get_nodes() if node.name == wanted), None)
+        wanted = [node_name or f"{host}:{port}"]
+        if host == "localhost" and node_name is None:
+            wanted.append(f"127.0.0.1:{port}")
+        return next((node for node in self.get_nodes() if node.name in wanted), None)
 
     def get_random_node(self) -> ClusterNode:
         """Any node."""
@@ -81,6 +106,17 @@ class ClusterView:
     def get_random_primary_node(self) -> ClusterNode:
         """Any primary."""
         return random.choice(self.get_primaries())
+
+    @property
+    def read_from_replicas(self) -> bool:
+        """Whether replicas serve reads."""
+        return bool(self.explain("GET", "")["read_from"] != "primary")
+
+    def get_random_primary_or_all_nodes(self, command_name: str) -> ClusterNode:
+        """Any node for a read, if replicas serve reads; else any primary."""
+        if self.read_from_replicas and command_name in READ_COMMANDS:
+            return self.get_random_node()
+        return self.get_random_primary_node()
 
     def get_default_node(self) -> ClusterNode | None:
         """The node of set_default_node() while it is in the cluster; else a primary."""
@@ -106,14 +142,8 @@ class ClusterView:
 
     def get_node_from_key(self, key: Any, replica: bool = False) -> ClusterNode | None:
         """The primary of a key's slot, or one of its replicas, or None if it has no replica."""
-        slot = self.keyslot(key)
-        for shard in self._shards():
-            if any(first <= slot <= last for first, last in shard["slots"]):
-                if replica:
-                    return next((_node(node, "replica") for node in shard["replicas"]), None)
-                if shard["primary"]:
-                    return _node(shard["primary"], "primary")
-        raise SlotNotCoveredError(f"no primary of slot {slot} is known")
+        primary, *replicas = nodes_of_slot(self, self.keyslot(key))
+        return next(iter(replicas), None) if replica else primary
 
     def get_nodes_from_slot(self, command: str, *args: Any) -> list[ClusterNode]:
         """The nodes that may get a command. ``args`` includes its name."""
@@ -128,15 +158,3 @@ class ClusterView:
             message = f"CROSSSLOT the keys of {args[0]} are in {len(slots)} slots"
             raise error("CROSSSLOT", message, False, None)
         return slots[0] if slots else None
-
-
-def _node(node: Mapping[str, Any], role: str) -> ClusterNode:
-    address = node["address"]
-    make: Any = ClusterNode
-    if address.startswith("/"):
-        # The path of a unix socket, which has no port.
-        described = make(address, 0, role)
-        described.name = address
-        return cast(ClusterNode, described)
-    host, _, port = address.rpartition(":")
-    return cast(ClusterNode, make(host, int(port), role))

@@ -7,9 +7,19 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
+from redis.cluster import ClusterNode
+from redis.cluster import RedisCluster as Model
 from redis.connection import Encoder  # type: ignore[attr-defined]
 
-from . import _convert, _credentials, _logging, _options, _redis_py_arguments, _wait_callback
+from . import (
+    _convert,
+    _credentials,
+    _logging,
+    _options,
+    _redis_connection,
+    _redis_py_arguments,
+    _wait_callback,
+)
 from ._cluster_view import ClusterView
 from ._commands import (
     DEFAULT_TARGETS,
@@ -51,7 +61,13 @@ class Handle(ClusterView):
     ALL_NODES = "all"
     RANDOM = "random"
     DEFAULT_NODE = "default-node"
+    NODE_FLAGS = frozenset((PRIMARIES, REPLICAS, ALL_NODES, RANDOM, DEFAULT_NODE))
+    node_flags = NODE_FLAGS
+    RESULT_CALLBACKS = Model.RESULT_CALLBACKS
+    CLUSTER_COMMANDS_RESPONSE_CALLBACKS = Model.CLUSTER_COMMANDS_RESPONSE_CALLBACKS
 
+    # redis-py's own client, of one node.
+    _redis_class: Any = None
     _is_per_node = False
 
     @_options.with_url_arguments
@@ -124,6 +140,10 @@ class Handle(ClusterView):
             _convert.text_decoder(encoding, encoding_errors) if decode_responses else None
         )
         self._default_node: str | None = None
+        self._settings = _redis_connection.Settings(chosen)
+        self._response_types = (resp, legacy_responses)
+        self._redis_connections: dict[str, Any] = {}
+        self.load_balancing_strategy = load_balancing_strategy
         self.response_callbacks = response_callbacks(resp, legacy_responses)
         self.result_callbacks = merge_callbacks(per_node)
         self._default_targets = PER_NODE_TARGETS if per_node else DEFAULT_TARGETS
@@ -185,6 +205,7 @@ class Handle(ClusterView):
         copy._default_targets, copy._address = self._default_targets, self._address
         copy.response_callbacks = self.response_callbacks.copy()
         copy.result_callbacks = self.result_callbacks.copy()
+        copy._redis_connections = {}
         return copy
 
     def __copy__(self: Self) -> Self:
@@ -201,6 +222,31 @@ class Handle(ClusterView):
                 "INVALID the credentials are not valid: at most 64 KiB without NUL, a user without "
                 "control characters, and a password for a user; or the client was closed"
             )
+        self._settings.set_credentials(username, password)
+
+    def get_redis_connection(self, node: ClusterNode | str) -> Any:
+        """redis-py's own client of this node, or of the node with this name. It has connections of its
+        own, with the settings of this client, for what needs redis-py's connections."""
+        name = node if isinstance(node, str) else node.name
+        if name not in self._redis_connections:
+            database = self.explain("GET", "")["database"]
+            self._redis_connections[name] = _redis_connection.connection(
+                self._redis_class, self._settings, name, database, self.get_connection_kwargs(),
+                *self._response_types,
+            )  # fmt: skip
+        return self._redis_connections[name]
+
+    def monitor(self, target_node: ClusterNode | str | None = None) -> Any:
+        """redis-py's Monitor of a node, or of the default node: what the node executes, over a
+        connection of redis-py."""
+        node = target_node or self.get_default_node()
+        if node is None:
+            raise RedisClusterException("no primary is known: pass target_node")
+        return self.get_redis_connection(node).monitor()
+
+    def load_external_module(self, funcname: str, func: Any) -> None:
+        """Sets an attribute of this client."""
+        setattr(self, funcname, func)
 
     def _destinations(self, target: Any) -> list[str]:
         """redis-py's target_nodes as targets of rdc_command_to()."""
@@ -279,6 +325,16 @@ class Handle(ClusterView):
             "encoding_errors": errors,
             "decode_responses": self._decode is not None,
         }
+
+    @property
+    def connection_kwargs(self) -> dict[str, Any]:
+        """The same as get_connection_kwargs()."""
+        return self.get_connection_kwargs()
+
+    @property
+    def encoder(self) -> Encoder:
+        """The same as get_encoder()."""
+        return self.get_encoder()
 
     def get_encoder(self) -> Encoder:
         """redis-py's encoder with the same settings."""

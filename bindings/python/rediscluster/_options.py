@@ -177,12 +177,21 @@ def _boolean(value: str) -> bool:
     return value.lower() not in ("", "0", "f", "false", "n", "no")
 
 
+# Names of redis-py's asynchronous client and of redis-py 3 for the same arguments.
+ALIASES = {
+    "charset": "encoding",
+    "errors": "encoding_errors",
+    "path": "unix_socket_path",
+}
+
 # Arguments of redis-py that a URL's query may contain. They overrule the constructor's.
 _URL_ARGUMENTS: dict[str, Callable[[str], Any]] = {
     "db": int,
     "decode_responses": _boolean,
     "encoding": str,
     "encoding_errors": str,
+    "legacy_responses": _boolean,
+    "load_balancing_strategy": str,
     "max_connections": int,
     "protocol": int,
     "read_from_replicas": _boolean,
@@ -224,10 +233,12 @@ def split_url(url: str) -> tuple[str, dict[str, Any]]:
 
 
 def with_url_arguments(init: Init) -> Init:
-    """Passes the arguments in the query of the URL to a constructor."""
+    """Passes the arguments in the query of the URL to a constructor, and those with other names."""
 
     @functools.wraps(init)
     def wrapper(self: Any, *args: Any, url: str | None = None, **kwargs: Any) -> None:
+        for alias in ALIASES.keys() & kwargs.keys():
+            kwargs.setdefault(ALIASES[alias], kwargs.pop(alias))
         if url is not None:
             url, arguments = split_url(url)
             kwargs.update(arguments)

@@ -5,6 +5,7 @@ and else refused by its name, with the reason. None is ignored."""
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,7 +42,9 @@ def _maintenance(value: Any) -> Options | None:
 
 
 def _tls_version(value: Any) -> Options | None:
-    return {} if getattr(value, "name", value) in ("TLSv1_2", "MINIMUM_SUPPORTED") else None
+    # The name of an ssl.TLSVersion, or its number, as in a URL.
+    accepted = ("TLSv1_2", "MINIMUM_SUPPORTED", ssl.TLSVersion.TLSv1_2, str(int(ssl.TLSVersion.TLSv1_2)))
+    return {} if getattr(value, "name", value) in accepted else None
 
 
 _RETRIES = (

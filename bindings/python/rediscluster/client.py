@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from redis import Redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.lock import Lock
 
@@ -24,6 +25,8 @@ Self = TypeVar("Self", bound="RedisCluster")
 class RedisCluster(ClientDispatcher, Handle, Commands):  # type: ignore[misc]
     """A Redis or Valkey Cluster or a single server, for any number of threads at once."""
 
+    _redis_class = Redis
+
     def _connect(self, chosen: dict[str, Any], address_remap: Any) -> None:
         self._attach(connect(chosen))
         if address_remap is not None:
@@ -39,6 +42,8 @@ class RedisCluster(ClientDispatcher, Handle, Commands):  # type: ignore[misc]
     def close(self) -> None:
         """Ends the calls in progress in other threads. They and all later calls raise."""
         lib.rdc_close(self._handle)
+        while self._redis_connections:
+            self._redis_connections.popitem()[1].close()
 
     def interrupt(self) -> None:
         """Ends the calls in progress in other threads, with InterruptedCall. The client keeps
@@ -97,6 +102,17 @@ class RedisCluster(ClientDispatcher, Handle, Commands):  # type: ignore[misc]
         """A subscriber, with redis-py's interface. ``ignore_subscribe_messages`` drops confirmations.
         ``gap_handler`` is called instead of returning a message of the type "gap"."""
         return PubSub(self, *args, **kwargs)
+
+    def keyspace_notifications(
+        self, key_prefix: str | bytes | None = None, ignore_subscribe_messages: bool = True
+    ) -> Any:
+        """redis-py's KeyspaceNotifications, of all primaries. It needs redis-py 8."""
+        from redis.keyspace_notifications import KeyspaceNotifications
+
+        # The library subscribes such channels at every primary. redis-py's class for clusters would
+        # make a PubSub for each.
+        client: Any = self
+        return KeyspaceNotifications(client, key_prefix, ignore_subscribe_messages)
 
     def transaction(
         self,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from redis.exceptions import PubSubError
 
 from . import _wait_callback
-from ._base_pubsub import BasePubSub, Handler, Message
+from ._base_pubsub import LONGEST_CONFIRMATION, BasePubSub, Handler, Message
 from ._native import lib
 
 Self = TypeVar("Self", bound="PubSub")
@@ -84,8 +84,8 @@ class PubSub(BasePubSub):
             self._command(args)
 
     def subscribe(self, *args: Any, **kwargs: Handler) -> None:
-        """Subscribes to channels. A keyword argument is a channel with its handler, which is called
-        for each of its messages."""
+        """Subscribes to channels, and waits for their confirmations, which are messages. A keyword
+        argument is a channel with its handler, which is called for each of its messages."""
         self._subscribe("SUBSCRIBE", "channels", args, kwargs)
 
     def psubscribe(self, *args: Any, **kwargs: Handler) -> None:
@@ -101,15 +101,30 @@ class PubSub(BasePubSub):
         self, command: str, kind: str, args: tuple[Any, ...], kwargs: dict[str, Handler]
     ) -> None:
         wanted = self._wanted(args, kwargs)
-        before = dict(getattr(self, kind))
+        before, unconfirmed = dict(getattr(self, kind)), self._unconfirmed
         # Before the command: another thread may read the first message at once.
         self._subscribed_to(kind, wanted)
         try:
             self.execute_command(command, *wanted)
         except BaseException:
             setattr(self, kind, before)
+            self._unconfirmed = unconfirmed
             raise
         self.subscribed_event.set()
+        self._wait_for_confirmations()
+
+    def _wait_for_confirmations(self) -> None:
+        """What is published from now on arrives, as in redis-py. The confirmations, and what else comes
+        meanwhile, stay stored; so does an error, which ends the wait."""
+        deadline = time.monotonic() + LONGEST_CONFIRMATION
+        while self._unconfirmed > 0 and not self._stop:
+            left = math.ceil(1000 * (deadline - time.monotonic()))
+            if left <= 0:
+                self._unconfirmed = 0
+                return
+            with self._next_turn, _Exclusive(self):
+                if self._unconfirmed > 0 and self._native is not None:
+                    self._take_in_library(left)
 
     def unsubscribe(self, *args: Any) -> None:
         """Ends the subscriptions to these channels, or to all. They end when the confirmation is
@@ -206,18 +221,21 @@ class PubSub(BasePubSub):
 
     def _wait(self, pause: int) -> None:
         """Waits for a response in the library, and stores it."""
-        if not _wait_callback.installed:
-            _wait_callback.install()
         with self._next_turn:
             pass  # a command goes first
         with self._in_use:
-            if self._native is None:
-                return
-            try:
-                self._reader = threading.get_ident()
-                interrupted = self._take(pause)
-            finally:
-                self._reader = None
+            if self._native is not None:
+                self._take_in_library(pause)
+
+    def _take_in_library(self, pause: int) -> None:
+        """The same, by the thread that has the subscriber."""
+        if not _wait_callback.installed:
+            _wait_callback.install()
+        try:
+            self._reader = threading.get_ident()
+            interrupted = self._take(pause)
+        finally:
+            self._reader = None
         exception = _wait_callback.take_pending() if _wait_callback.pending else None
         if exception is not None:
             raise exception

@@ -485,3 +485,23 @@ def test_closed_client_ends_its_subscribers(url, connect, rc, channel):
         wait(p)
     assert raised.value.code == "CLOSED"
     p.close()
+
+
+def test_what_is_published_after_subscribe_arrives(rc, pubsub):
+    """As in redis-py, the program need not read the confirmation first."""
+    for subscribe, publish, channel in (
+        (pubsub.subscribe, rc.publish, "first:a"),
+        (pubsub.psubscribe, rc.publish, "first:b"),
+        (pubsub.ssubscribe, rc.spublish, "first:c"),
+    ):
+        subscribe(channel)
+        publish(channel, "x")
+        kinds = [pubsub.get_message(timeout=5)["type"] for _ in range(2)]
+        assert kinds[0].endswith("subscribe") and kinds[1].endswith("message")
+
+
+def test_channel_that_is_subscribed_twice_is_confirmed_at_once(pubsub):
+    began = time.monotonic()
+    for _ in range(3):
+        pubsub.subscribe("twice", "twice")
+    assert time.monotonic() - began < 3

@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pytest
 import redis
+import redis.asyncio
 import redis.cluster
+import redis.connection
 from conftest import control
 from redis.credentials import UsernamePasswordCredentialProvider
 
 import rediscluster.asyncio
-from rediscluster import DataError, RedisCluster, _redis_py_arguments
+from rediscluster import DataError, RedisCluster, _options, _redis_py_arguments
 from rediscluster._handle import Handle
 
 
@@ -56,9 +58,18 @@ ACCEPTED = [
     ("socket_keepalive_options", {socket.TCP_KEEPIDLE: 7}, {"keepalive_ms": 7000}),
     ("ssl_min_version", Version.TLSv1_2, {}),
     ("ssl_min_version", ssl.TLSVersion.TLSv1_2, {}),
+    ("ssl_min_version", "771", {}),
     ("ssl_validate_ocsp", False, {}),
     ("ssl_validate_ocsp_stapled", False, {}),
 ]
+
+# The arguments of redis-py-cluster 2.1.
+REDIS_PY_CLUSTER = {
+    "cluster_down_retry_attempts", "connection_class", "host", "host_port_remap", "init_slot_cache",
+    "max_connections", "max_connections_per_node", "nodemanager_follow_cluster", "port",
+    "read_from_replicas", "readonly_mode", "reinitialize_steps", "skip_full_coverage_check",
+    "startup_nodes",
+}  # fmt: skip
 
 # Values that are refused.
 REFUSED = [
@@ -109,8 +120,9 @@ REFUSED = [
 
 def test_every_argument_of_redis_py_is_known():
     own = set(inspect.signature(Handle.__init__).parameters)
-    theirs = set(inspect.signature(redis.cluster.RedisCluster.__init__).parameters)
-    theirs |= set(redis.cluster.REDIS_ALLOWED_KEYS) - {"kwargs", "self"}
+    theirs = set(redis.cluster.REDIS_ALLOWED_KEYS) | REDIS_PY_CLUSTER
+    for client in (redis.cluster.RedisCluster, redis.asyncio.RedisCluster, redis.Redis):
+        theirs |= set(inspect.signature(client.__init__).parameters)
     tls = {
         "ssl",
         "ssl_ca_certs",
@@ -119,8 +131,24 @@ def test_every_argument_of_redis_py_is_known():
         "ssl_check_hostname",
         "ssl_keyfile",
     }
-    unknown = theirs - own - _redis_py_arguments.NAMES - tls - {"kwargs"}
-    assert unknown == set()
+    unknown = theirs - own - _redis_py_arguments.NAMES - tls - set(_options.ALIASES) - {"kwargs"}
+    # The last one is an object that redis-py's cluster client passes to its clients of nodes.
+    assert unknown <= {"oss_cluster_maint_notifications_handler"}
+
+
+def test_every_argument_that_redis_py_reads_in_a_url_is_read():
+    theirs = set(redis.connection.URL_QUERY_ARGUMENT_PARSERS)
+    assert theirs - set(_options._URL_ARGUMENTS) == set()
+
+
+def test_arguments_have_the_names_of_redis_py_3_too(url):
+    with RedisCluster.from_url(url, charset="latin-1", errors="replace") as rc:
+        kwargs = rc.get_connection_kwargs()
+    assert (kwargs["encoding"], kwargs["encoding_errors"]) == ("latin-1", "replace")
+    with pytest.raises(DataError, match="^protocol"):
+        RedisCluster(path="/run/redis.sock", lazy=True, protocol=9)
+    rc = rediscluster.asyncio.RedisCluster(path="/run/redis.sock")
+    assert [node.name for node in rc.startup_nodes] == ["/run/redis.sock"]
 
 
 def test_every_argument_of_the_table_is_tested_and_documented():

@@ -11,6 +11,7 @@ from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
 
+from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.cluster import ClusterNode
@@ -44,6 +45,8 @@ class RedisCluster(Handle, AsyncCommands):  # type: ignore[misc]
     command connects; ``await rc`` or ``async with rc`` does it at once. Each event loop that uses
     the client has a queue of its own in the library, which is freed when the loop is closed.
     """
+
+    _redis_class = Redis
 
     def _connect(self, chosen: dict[str, Any], address_remap: Any) -> None:
         self._forget_queues()
@@ -106,6 +109,9 @@ class RedisCluster(Handle, AsyncCommands):  # type: ignore[misc]
     async def aclose(self) -> None:
         """Ends the commands in progress in all event loops. They and all later commands raise."""
         lib.rdc_close(self._handle)
+        while self._redis_connections:
+            # redis-py 4 has no aclose().
+            await self._redis_connections.popitem()[1].connection_pool.disconnect()
         queue = self._queue_of(get_running_loop())
         if queue is not None:
             while queue.run():
@@ -219,6 +225,17 @@ class RedisCluster(Handle, AsyncCommands):  # type: ignore[misc]
         """A subscriber, with redis-py's interface. ``ignore_subscribe_messages`` drops confirmations.
         ``gap_handler`` is called instead of returning a message of the type "gap"."""
         return PubSub(self, *args, **kwargs)
+
+    def keyspace_notifications(
+        self, key_prefix: str | bytes | None = None, ignore_subscribe_messages: bool = True
+    ) -> Any:
+        """redis-py's AsyncKeyspaceNotifications, of all primaries. It needs redis-py 8."""
+        from redis.asyncio.keyspace_notifications import AsyncKeyspaceNotifications
+
+        # The library subscribes such channels at every primary. redis-py's class for clusters would
+        # make a PubSub for each.
+        client: Any = self
+        return AsyncKeyspaceNotifications(client, key_prefix, ignore_subscribe_messages)
 
     async def _before_subscriber(self) -> None:
         """Before a subscriber is made on the handle, which address_remap replaces."""

@@ -13,7 +13,7 @@ from asyncio import AbstractEventLoop, Future, get_running_loop
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
-from .._base_pubsub import NOT_CONNECTED, BasePubSub, Handler, Message
+from .._base_pubsub import LONGEST_CONFIRMATION, NOT_CONNECTED, BasePubSub, Handler, Message
 from .._native import lib
 
 Self = TypeVar("Self", bound="PubSub")
@@ -72,8 +72,8 @@ class PubSub(BasePubSub):
     # ---- Commands --------------------------------------------------------------------------------
 
     async def execute_command(self, *args: Any) -> None:
-        """Runs SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE or one of their UN-. It waits for nothing; their
-        confirmations are messages."""
+        """Runs SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE or one of their UN-. It does not wait for their
+        confirmations, which are messages."""
         await self.connect()
         self._command(args)
 
@@ -97,6 +97,19 @@ class PubSub(BasePubSub):
         wanted = self._wanted(args, kwargs)
         await self.execute_command(command, *wanted)
         self._subscribed_to(kind, wanted)
+        # What is published from now on arrives, as in redis-py. An error ends the wait.
+        loop = get_running_loop()
+        deadline = loop.time() + LONGEST_CONFIRMATION
+        while self._unconfirmed > 0 and self._native is not None:
+            interrupted = self._take(0)
+            if interrupted is not None:
+                raise interrupted
+            left = deadline - loop.time()
+            if left <= 0:
+                self._unconfirmed = 0
+            elif self._unconfirmed > 0:
+                await self._until_readable(loop, left)
+        self._wake_tasks()
 
     async def unsubscribe(self, *args: Any) -> None:
         """Ends the subscriptions to these channels, or to all. They end when the confirmation is
