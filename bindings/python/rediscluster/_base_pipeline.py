@@ -3,13 +3,13 @@ encoded when it is called, and all are sent in one buffer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
 from . import _convert
-from ._commands import DEFAULT_TARGETS, Commands
+from ._commands import DEFAULT_TARGETS, CommandArguments, Commands
 from ._dispatch import PipelineDispatcher
 from ._dispatch_python import for_callback
 from ._handle import Handle
@@ -39,12 +39,23 @@ def pause_before(attempt: int) -> float | None:
     return None if attempt >= _ATTEMPTS else _PAUSE * (attempt - 1)
 
 
+if TYPE_CHECKING:
+
+    class AppendedCommands(CommandArguments):
+        """To type checkers, each method of a command accepts anything and returns Any: the pipeline, or
+        the response while keys are watched. The annotations of redis-py are those of a client."""
+
+        def __getattr__(self, name: str) -> Callable[..., Any]: ...
+else:
+    AppendedCommands = Commands
+
+
 def _of_client(name: str) -> Any:
     """An attribute of the client as one of its pipelines."""
-    return property(lambda self: getattr(self._client, name), doc=getattr(Handle, name).__doc__)
+    return property(lambda self: getattr(self._client, name), doc=getattr(getattr(Handle, name, None), "__doc__", None))
 
 
-class BasePipeline(PipelineDispatcher, Commands):  # type: ignore[misc]
+class BasePipeline(PipelineDispatcher, AppendedCommands):
     """The commands of a pipeline, and the conversion of the replies.
 
     The C extension appends commands to the library's pipeline at once. Without it, and while keys
@@ -55,7 +66,7 @@ class BasePipeline(PipelineDispatcher, Commands):  # type: ignore[misc]
         super().__init_subclass__(**options)
         if "execute_command" in vars(cls):
             # That of the C extension does not call execute_command().
-            cls.get = Commands.get  # type: ignore[method-assign]
+            cls.get = Commands.get  # type: ignore[attr-defined]
 
     def __init__(self, client: Handle, transaction: bool) -> None:
         self._client = client
@@ -239,7 +250,9 @@ class BasePipeline(PipelineDispatcher, Commands):  # type: ignore[misc]
     get_redis_connection = _of_client("get_redis_connection")
     get_replicas = _of_client("get_replicas")
     keyslot = _of_client("keyslot")
+    load_balancing_strategy = _of_client("load_balancing_strategy")
     nodes_manager = _of_client("nodes_manager")
+    read_from_replicas = _of_client("read_from_replicas")
     set_response_callback = _of_client("set_response_callback")
     startup_nodes = _of_client("startup_nodes")
 

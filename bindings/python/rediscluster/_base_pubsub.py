@@ -195,7 +195,8 @@ class BasePubSub:
                     self._count_confirmation(response)
             lib.rdc_reply_free(reply)
             if not is_stored:
-                return response
+                interrupted: InterruptedCall | None = response
+                return interrupted
             milliseconds = 0
         return None
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from redis.cluster import READ_COMMANDS, ClusterNode
+from redis.cluster import ClusterNode
+from redis.commands.cluster import READ_COMMANDS
 
 from . import _convert, _wait_callback
 from ._cluster_nodes import NodesManager, nodes_of, nodes_of_slot
 from ._commands import DEFAULT_NODE_COMMANDS
 from ._native import lib
 from ._redis_connection import Settings
-from .exceptions import error
+from .exceptions import error, python_message
 
 
 class ClusterView:
@@ -47,7 +48,10 @@ class ClusterView:
     def explain(self, *args: Any) -> Any:
         """How a command would be routed, without running it."""
         argc, argv, lens, _alive = _convert.arguments(args, *self._encoding)
-        return self._introspect(lib.rdc_explain(self._handle, argc, argv, lens))
+        found = self._introspect(lib.rdc_explain(self._handle, argc, argv, lens))
+        if "error" in found:
+            found["error"] = python_message(found["error"])
+        return found
 
     def keyslot(self, key: Any) -> int:
         """The slot of a key."""

@@ -22,11 +22,15 @@ from ._convert import pairs
 # Targets of commands that redis-py sends elsewhere than the library does by default: to one node
 # instead of several; SCAN to every primary, with a cursor for each, instead of to one node.
 DEFAULT_TARGETS = {
+    "BGSAVE": Model.DEFAULT_NODE,
+    "CLIENT PAUSE": Model.DEFAULT_NODE,
+    "CLIENT UNPAUSE": Model.DEFAULT_NODE,
     "INFO": "random",
     "LATENCY HISTORY": "random",
     "LATENCY LATEST": "random",
     "MEMORY MALLOC-STATS": "random",
     "MEMORY STATS": "random",
+    "SAVE": Model.DEFAULT_NODE,
     "SCAN": "primaries",
 }
 
@@ -153,12 +157,20 @@ class CommandArguments:
             return super().geoadd(name, values, *more, **options)  # type: ignore[misc]
         return super().geoadd(name, (values, *more), **options)  # type: ignore[misc]
 
+    def readonly(self, *args: Any, **options: Any) -> Any:
+        """Is refused: other threads use the same connections."""
+        return self.execute_command("READONLY", *args, **options)
+
+    def readwrite(self, *args: Any, **options: Any) -> Any:
+        """Is refused: other threads use the same connections."""
+        return self.execute_command("READWRITE", *args, **options)
+
     def mget_nonatomic(self, keys: Any, *args: Any) -> Any:
         """The same as MGET, which the library splits by node anyway."""
         return self.mget(keys, *args)  # type: ignore[attr-defined]
 
 
-class Commands(  # type: ignore[misc]
+class Commands(  # pyright: ignore[reportIncompatibleMethodOverride]
     CommandArguments, ClusterManagementCommands, RedisModuleCommands, CoreCommands
 ):
     """The base class of the client and of pipelines."""

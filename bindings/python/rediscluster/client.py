@@ -22,7 +22,7 @@ from .pubsub import PubSub
 Self = TypeVar("Self", bound="RedisCluster")
 
 
-class RedisCluster(ClientDispatcher, Handle, Commands):  # type: ignore[misc]
+class RedisCluster(ClientDispatcher, Handle, Commands):  # type: ignore[override]
     """A Redis or Valkey Cluster or a single server, for any number of threads at once."""
 
     _redis_class = Redis
@@ -148,7 +148,8 @@ class RedisCluster(ClientDispatcher, Handle, Commands):  # type: ignore[misc]
 
     def lock(self, name: str, *args: Any, lock_class: type | None = None, **kwargs: Any) -> Any:
         """redis-py's Lock, with its arguments."""
-        return (lock_class or Lock)(self, name, *args, **kwargs)
+        client: Any = self
+        return (lock_class or Lock)(client, name, *args, **kwargs)
 
     def refresh(self) -> None:
         """Fetches the topology now. This is rarely needed: the library does it by itself."""

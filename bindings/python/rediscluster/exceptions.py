@@ -150,6 +150,7 @@ _BY_CODE_IN_CONSTRUCTOR: dict[str, type[Exception]] = {
 # What the library's messages recommend to C programs, and what it is called here.
 _IN_PYTHON = {
     "a handle from rdc_pin()": "a client from pin()",
+    "a subscriber (rdc_subscriber_new)": "pubsub()",
     "rdc_command_to() with": "target_nodes with",
     "rdc_command_to()": "target_nodes",
     "rdc_pin()": "pin()",
@@ -158,7 +159,12 @@ _IN_PYTHON = {
 }
 
 
-def _python_message(message: str) -> str:
+# How the library and redis-py name the command of a pipeline that an error is about.
+_OF_PIPELINE, _OF_PIPELINE_HERE = " of pipeline: ", " of pipeline caused error: "
+
+
+def python_message(message: str) -> str:
+    """A message of the library with the names of this package."""
     for of_c, of_python in _IN_PYTHON.items():
         message = message.replace(of_c, of_python)
     return message
@@ -168,17 +174,19 @@ def error(code: str, message: str, sent: bool, node: str | None) -> Exception:
     """The exception for an error of the library. An unknown code gives RedisError."""
     kind = _BY_CODE.get(code, RedisError)
     if code != "SERVER" and "rdc_" in message:
-        message = _python_message(message)
+        message = python_message(message)
     if code in ("SERVER", "AUTH"):
         # In a pipeline, the message begins with "Command # 2 (SET foo) of pipeline: ".
-        kind = _BY_SERVER_CODE.get(message.rpartition(" of pipeline: ")[2].split(" ", 1)[0], kind)
+        kind = _BY_SERVER_CODE.get(message.rpartition(_OF_PIPELINE)[2].split(" ", 1)[0], kind)
+    if message.startswith("Command # "):
+        message = message.replace(_OF_PIPELINE, _OF_PIPELINE_HERE, 1)
     return _with_attributes(kind, code, message, sent, node)
 
 
 def constructor_error(message: str, code: str = "") -> Exception:
     """The exception for an error that rdc_client_error() returns, whose message begins with the
     code."""
-    code = code or message.split(" ", 1)[0]
+    code, message = code or message.split(" ", 1)[0], python_message(message)
     kind = _BY_CODE_IN_CONSTRUCTOR.get(code) or _BY_CODE.get(code, RedisError)
     return _with_attributes(kind, code, message, False, None)
 

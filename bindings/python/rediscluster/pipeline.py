@@ -51,7 +51,7 @@ class ClusterPipeline(BasePipeline):
 
     # ---- Watched keys ----------------------------------------------------------------------------
 
-    def watch(self, *names: Any) -> bool:  # type: ignore[override]
+    def watch(self, *names: Any) -> bool:
         """Watches keys of one slot. Until multi(), commands run at once, on one connection. After
         multi(), execute() raises WatchError if a watched key was changed. It is also raised if the
         watch was lost with its connection or because the slot has moved, and nothing has run."""
@@ -79,7 +79,7 @@ class ClusterPipeline(BasePipeline):
             self._drop_pin()
             raise
 
-    def unwatch(self) -> bool:  # type: ignore[override]
+    def unwatch(self) -> bool:
         """Forgets the watched keys and closes their connection."""
         if self._pin is None:
             return True
@@ -133,7 +133,7 @@ class ClusterPipeline(BasePipeline):
 
     # ---- Other -----------------------------------------------------------------------------------
 
-    def reset(self) -> None:  # type: ignore[override]
+    def reset(self) -> None:
         """Forgets all commands and all watched keys."""
         self._drop_pin()
         self._clear()

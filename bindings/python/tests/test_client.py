@@ -266,42 +266,6 @@ def test_slot_and_nodes_of_command_are_found(text):
     assert text.get_random_primary_node() in text.get_primaries()
 
 
-# The public methods of redis-py's RedisCluster that README.md lists as not supported.
-NOT_SUPPORTED = {
-    "disconnect_connection_pools",
-    "get_random_primary_or_all_nodes",
-    "get_redis_connection",
-    "get_retry",
-    "get_special_nodes",
-    "himport_discard",
-    "himport_discard_all",
-    "himport_prepare",
-    "himport_registry",
-    "keyspace_notifications",
-    "load_external_module",
-    "monitor",
-    "on_connect",
-    "set_retry",
-}
-
-
-@pytest.mark.parametrize(
-    ("model", "client"),
-    [
-        (redis.cluster.RedisCluster, RedisCluster),
-        (redis.asyncio.cluster.RedisCluster, rediscluster.asyncio.RedisCluster),
-    ],
-)
-def test_every_method_of_redis_py_exists_or_is_listed(model, client):
-    public = {
-        name for name in dir(model) if not name.startswith("_") and callable(getattr(model, name))
-    }
-    constants = {"CLUSTER_COMMANDS_RESPONSE_CALLBACKS", "ERRORS_ALLOW_RETRY"}
-    assert public - set(dir(client)) - constants <= NOT_SUPPORTED
-    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text()
-    assert all(f"`{name}`" in readme for name in NOT_SUPPORTED)
-
-
 def test_asyncio_client_has_every_method_of_synchronous_one():
     names = (name for name in dir(RedisCluster) if not name.startswith("_"))
     public = {name for name in names if callable(getattr(RedisCluster, name))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from rediscluster import RedisCluster
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 pytestmark = pytest.mark.skipif(
-    not hasattr(redis.cluster, "cleanup_kwargs"), reason="the README lists the names of redis-py 8"
+    find_spec("redis.keyspace_notifications") is None,
+    reason="the README lists the names of redis-py 8",
 )
 
 

@@ -40,7 +40,7 @@ def test_first_error_is_raised_and_other_commands_run(rc):
     pipe = rc.pipeline().set("a", "x").lpush("a", 1).set("b", "y")
     with pytest.raises(redis.exceptions.ResponseError) as raised:
         pipe.execute()
-    assert str(raised.value).startswith("Command # 2 (LPUSH a) of pipeline: WRONGTYPE")
+    assert str(raised.value).startswith("Command # 2 (LPUSH a) of pipeline caused error: WRONGTYPE")
     assert rc.get("b") == b"y"
     found = pipe.lpush("a", 1).get("b").execute(raise_on_error=False)
     assert isinstance(found[0], redis.exceptions.ResponseError) and found[0].sent is True

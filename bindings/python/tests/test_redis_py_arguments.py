@@ -3,6 +3,7 @@ by its name with the reason."""
 
 from __future__ import annotations
 
+import ast
 import enum
 import inspect
 import logging
@@ -301,13 +302,35 @@ def test_messages_name_python_methods(rc):
 
 
 def test_messages_of_the_library_have_known_functions_only():
-    """Every function of C that a message of src/route recommends has a translation."""
+    """Every function of C that a message of the library recommends has a translation."""
     root = Path(__file__).resolve().parents[3] / "src"
     known = " ".join(rediscluster.exceptions._IN_PYTHON)
-    for file in (root / "route" / "classify.rs", root / "cluster" / "node_selector.rs"):
+    files = [file for file in root.rglob("*.rs") if "tests" not in file.parts]
+    assert len(files) > 50
+    for file in files:
         code = re.sub(r"//.*", "", file.read_text())
-        for name in re.findall(r"rdc_\w+\(\)", code):
-            assert name in known, f"{file}: {name}"
+        for text in re.findall(r'"((?:[^"\\]|\\.)*)"', code, re.S):
+            for name in re.findall(r"rdc_\w+", text):
+                assert name in known, f"{file}: {name}"
+
+
+def test_reasons_of_refused_commands_name_python_methods(rc):
+    refused = 0
+    for name in [*redis.cluster.RedisCluster.COMMAND_FLAGS, "WATCH", "MULTI", "MONITOR", "SUBSCRIBE"]:
+        for count in range(4):
+            reason = rc.explain(*name.split(), *["1"] * count).get("error", "")
+            refused += "needs" not in reason and reason != ""
+            assert "rdc_" not in reason, reason
+    assert refused > 20
+
+
+def test_messages_of_this_package_name_no_function_of_c():
+    root = Path(rediscluster.__file__).parent
+    for file in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Raise):
+                texts = [each.value for each in ast.walk(node) if isinstance(each, ast.Constant)]
+                assert not any("rdc_" in text for text in texts if isinstance(text, str)), file
 
 
 def test_pinned_client_has_its_own_connection(rc):

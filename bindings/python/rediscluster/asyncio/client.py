@@ -37,7 +37,7 @@ from .pubsub import PubSub
 Self = TypeVar("Self", bound="RedisCluster")
 
 
-class RedisCluster(Handle, AsyncCommands):  # type: ignore[misc]
+class RedisCluster(Handle, AsyncCommands):  # type: ignore[misc, override]
     """A Redis or Valkey Cluster or a single server, for any number of tasks, event loops and threads
     at once.
 
@@ -282,7 +282,8 @@ class RedisCluster(Handle, AsyncCommands):  # type: ignore[misc]
 
     def lock(self, name: str, *args: Any, lock_class: type | None = None, **kwargs: Any) -> Any:
         """redis-py's Lock, with its arguments."""
-        return (lock_class or Lock)(self, name, *args, **kwargs)
+        client: Any = self
+        return (lock_class or Lock)(client, name, *args, **kwargs)
 
     # ---- Nodes -----------------------------------------------------------------------------------
 

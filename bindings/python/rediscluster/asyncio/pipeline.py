@@ -66,7 +66,7 @@ class ClusterPipeline(BasePipeline):
 
     # ---- Watched keys ----------------------------------------------------------------------------
 
-    async def watch(self, *names: Any) -> bool:  # type: ignore[override]
+    async def watch(self, *names: Any) -> bool:
         """Watches keys of one slot. Until multi(), commands run at once, on one connection. After
         multi(), execute() raises WatchError if a watched key was changed. It is also raised if the
         watch was lost with its connection or because the slot has moved, and nothing has run."""
@@ -98,7 +98,7 @@ class ClusterPipeline(BasePipeline):
             self._drop_pin()
             raise
 
-    async def unwatch(self) -> bool:  # type: ignore[override]
+    async def unwatch(self) -> bool:
         """Forgets the watched keys and closes their connection."""
         self._drop_pin()
         return True
@@ -149,7 +149,7 @@ class ClusterPipeline(BasePipeline):
 
     # ---- Begin and end ---------------------------------------------------------------------------
 
-    async def reset(self) -> None:  # type: ignore[override]
+    async def reset(self) -> None:
         """Forgets all commands and all watched keys."""
         self._drop_pin()
         self._clear()

@@ -235,7 +235,8 @@ class PubSub(BasePubSub):
         if self._loop is loop:
             return
         self._unwatch()
-        loop.add_reader(self._descriptor, _on_readable, weakref.ref(self))
+        reference: weakref.ref[PubSub] = weakref.ref(self)
+        loop.add_reader(self._descriptor, _on_readable, reference)
         self._loop = loop
 
     def _unwatch(self) -> None:
