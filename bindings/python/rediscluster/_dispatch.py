@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _convert, _wait_callback
 from ._load_extension import extension
 from ._native import ffi, lib
 from .exceptions import error
+
+Class = TypeVar("Class", bound="type[Any]")
 
 
 def _address(name: str) -> int:
@@ -27,6 +29,13 @@ def _set_up(module: Any) -> None:
     module.setup({name: _address(name) for name in module.LIBRARY_FUNCTIONS}, objects)
 
 
+def own_methods(kind: Class) -> Class:
+    """Gives a class the methods of the C extension as its own, which makes their calls cheaper."""
+    if extension is not None:
+        extension.own_methods(kind)
+    return kind
+
+
 if TYPE_CHECKING or extension is None:
     from ._dispatch_python import ClientDispatcher, PipelineDispatcher
 else:
@@ -34,4 +43,4 @@ else:
     ClientDispatcher = extension.ClientDispatcher
     PipelineDispatcher = extension.PipelineDispatcher
 
-__all__ = ["ClientDispatcher", "PipelineDispatcher"]
+__all__ = ["ClientDispatcher", "PipelineDispatcher", "own_methods"]

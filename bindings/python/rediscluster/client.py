@@ -12,7 +12,7 @@ from redis.lock import Lock
 
 from . import _convert, _options, _wait_callback
 from ._commands import LIBRARY_ROUTED, Commands
-from ._dispatch import ClientDispatcher
+from ._dispatch import ClientDispatcher, own_methods
 from ._handle import Handle, connect
 from ._native import lib
 from .exceptions import WatchError
@@ -22,6 +22,7 @@ from .pubsub import PubSub
 Self = TypeVar("Self", bound="RedisCluster")
 
 
+@own_methods
 class RedisCluster(ClientDispatcher, Handle, Commands):  # type: ignore[override]
     """A Redis or Valkey Cluster or a single server, for any number of threads at once."""
 

@@ -10,6 +10,7 @@ from redis.client import EMPTY_RESPONSE
 
 from . import _convert, _wait_callback
 from ._base_pipeline import EXEC, MULTI, BasePipeline, Command, pause_before
+from ._dispatch import own_methods
 from ._native import RDC_ERROR, ffi, lib
 from .exceptions import ClusterError, ConnectionError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .client import RedisCluster
 
 
+@own_methods
 class ClusterPipeline(BasePipeline):
     """Commands to send together. A pipeline must be used by one thread at a time.
 

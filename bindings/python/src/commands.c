@@ -16,6 +16,7 @@ typedef struct {
     PyObject *targets;  /* a dict by command: of a client, the commands that have another target */
     PyObject *commands; /* a list of tuples of a name and its options: of a pipeline */
     PyObject *latest;   /* the latest of these tuples whose options were empty */
+    const PyObject *latest_name;
 } commands_object;
 
 /* ---- Attributes ------------------------------------------------------------------------------- */
@@ -302,7 +303,7 @@ static PyObject *execute_command(commands_object *self, PyObject *const *args, P
 /* Remembers the name of an appended command, and its options or NULL. */
 static int remember(commands_object *self, PyObject *name, PyObject *options)
 {
-    if (!options && self->latest && PyTuple_GetItem(self->latest, 0) == name)
+    if (!options && self->latest && self->latest_name == name)
         return PyList_Append(self->commands, self->latest);
     PyObject *empty = options ? NULL : PyDict_New();
     PyObject *command = options || empty ? PyTuple_Pack(2, name, options ? options : empty) : NULL;
@@ -311,6 +312,7 @@ static int remember(commands_object *self, PyObject *name, PyObject *options)
     if (!failed && !options) {
         PyObject *before = self->latest;
         self->latest = command;
+        self->latest_name = name;
         Py_XDECREF(before);
     } else {
         Py_XDECREF(command);
@@ -439,6 +441,8 @@ static PyMethodDef pipeline_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyTypeObject *client_type;
+
 static int add_type(PyObject *module, const char *name, PyMethodDef *methods)
 {
     PyType_Slot slots[] = {
@@ -454,8 +458,27 @@ static int add_type(PyObject *module, const char *name, PyMethodDef *methods)
     };
     PyObject *type = PyType_FromSpec(&spec);
     int failed = !type || PyModule_AddObjectRef(module, strrchr(name, '.') + 1, type);
+    if (!failed && methods == client_methods)
+        client_type = (PyTypeObject *)type; /* which the module keeps */
     Py_XDECREF(type);
     return failed ? -1 : 0;
+}
+
+PyObject *own_methods(PyObject *module, PyObject *class)
+{
+    (void)module;
+    if (!PyType_Check(class))
+        return PyErr_Format(PyExc_TypeError, "own_methods() needs a class");
+    PyTypeObject *type = (PyTypeObject *)class;
+    bool is_client = PyType_IsSubtype(type, client_type);
+    for (PyMethodDef *each = is_client ? client_methods : pipeline_methods; each->ml_name; each++) {
+        PyObject *method = PyDescr_NewMethod(type, each);
+        int failed = !method || PyObject_SetAttrString(class, each->ml_name, method);
+        Py_XDECREF(method);
+        if (failed)
+            return NULL;
+    }
+    Py_RETURN_NONE;
 }
 
 int commands_add_types(PyObject *module)

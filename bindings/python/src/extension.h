@@ -125,6 +125,9 @@ PyObject *reply_pairs(const rdc_reply *reply, PyObject *decode);
 /* ---- commands.c: the base classes of the client and of its pipelines -------------------------- */
 
 int commands_add_types(PyObject *module);
+/* own_methods(class): gives a subclass methods of its own. CPython calls a method faster whose class is
+ * exactly that of the object. */
+PyObject *own_methods(PyObject *module, PyObject *class);
 
 /* ---- queue.c: the queue of an event loop ------------------------------------------------------ */
 

@@ -75,6 +75,7 @@ static PyObject *read_reply(PyObject *module, PyObject *args)
 static PyMethodDef functions[] = {
     {"setup", setup, METH_VARARGS, NULL},
     {"wait_callback_installed", wait_callback_installed, METH_NOARGS, NULL},
+    {"own_methods", own_methods, METH_O, NULL},
     {"queue_submit", queue_submit, METH_VARARGS, NULL},
     {"queue_take", queue_take, METH_VARARGS, NULL},
     {"read", read_reply, METH_VARARGS, NULL},

@@ -11,6 +11,7 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
 from .. import _convert
 from .._base_pipeline import EXEC, MULTI, BasePipeline, Command, pause_before
+from .._dispatch import own_methods
 from .._native import RDC_ERROR, ffi, lib
 from ..exceptions import ClusterError, ConnectionError, WatchError
 from ._queue import Queue
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .client import RedisCluster
 
 
+@own_methods
 class ClusterPipeline(BasePipeline):
     """Commands to send together. A pipeline must be used by one task at a time.
 
