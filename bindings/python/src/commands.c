@@ -17,6 +17,7 @@ typedef struct {
     PyObject *commands; /* a list of tuples of a name and its options: of a pipeline */
     PyObject *latest;   /* the latest of these tuples whose options were empty */
     const PyObject *latest_name;
+    Py_ssize_t repeats; /* how many more of it belong at the end of `commands` */
 } commands_object;
 
 /* ---- Attributes ------------------------------------------------------------------------------- */
@@ -26,7 +27,6 @@ static PyMemberDef members[] = {
     {"_decode", T_OBJECT_EX, offsetof(commands_object, decode), 0, NULL},
     {"response_callbacks", T_OBJECT_EX, offsetof(commands_object, callbacks), 0, NULL},
     {"_default_targets", T_OBJECT_EX, offsetof(commands_object, targets), 0, NULL},
-    {"_commands", T_OBJECT_EX, offsetof(commands_object, commands), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -68,7 +68,56 @@ static int set_encoding(commands_object *self, PyObject *value, void *closure)
     return 0;
 }
 
+/* Appends the repeated tuple to `commands`. */
+static int append_repeats(commands_object *self)
+{
+    if (self->repeats == 0)
+        return 0;
+    PyObject *one = PyList_New(1);
+    if (!one)
+        return -1;
+    Py_INCREF(self->latest);
+    PyList_SetItem(one, 0, self->latest);
+    PyObject *more = PySequence_Repeat(one, self->repeats);
+    PyObject *all = more ? PySequence_InPlaceConcat(self->commands, more) : NULL;
+    int failed = !all;
+    self->repeats = failed ? self->repeats : 0;
+    Py_DECREF(one);
+    Py_XDECREF(more);
+    Py_XDECREF(all);
+    return failed ? -1 : 0;
+}
+
+static PyObject *get_commands(commands_object *self, void *closure)
+{
+    (void)closure;
+    if (!self->commands) {
+        PyErr_SetString(PyExc_AttributeError, "_commands");
+        return NULL;
+    }
+    if (append_repeats(self))
+        return NULL;
+    Py_INCREF(self->commands);
+    return self->commands;
+}
+
+static int set_commands(commands_object *self, PyObject *value, void *closure)
+{
+    (void)closure;
+    if (!value || !PyList_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "_commands is a list");
+        return -1;
+    }
+    PyObject *before = self->commands;
+    Py_INCREF(value);
+    self->commands = value;
+    self->repeats = 0;
+    Py_XDECREF(before);
+    return 0;
+}
+
 static PyGetSetDef properties[] = {
+    {"_commands", (getter)get_commands, (setter)set_commands, NULL, NULL},
     {"_encoding", (getter)get_encoding, (setter)set_encoding, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -93,6 +142,7 @@ static int clear(commands_object *self)
     Py_CLEAR(self->targets);
     Py_CLEAR(self->commands);
     Py_CLEAR(self->latest);
+    self->repeats = 0;
     return 0;
 }
 
@@ -303,8 +353,12 @@ static PyObject *execute_command(commands_object *self, PyObject *const *args, P
 /* Remembers the name of an appended command, and its options or NULL. */
 static int remember(commands_object *self, PyObject *name, PyObject *options)
 {
-    if (!options && self->latest && self->latest_name == name)
-        return PyList_Append(self->commands, self->latest);
+    if (!options && self->latest && self->latest_name == name) {
+        self->repeats++;
+        return 0;
+    }
+    if (append_repeats(self))
+        return -1;
     PyObject *empty = options ? NULL : PyDict_New();
     PyObject *command = options || empty ? PyTuple_Pack(2, name, options ? options : empty) : NULL;
     int failed = !command || PyList_Append(self->commands, command);
@@ -362,7 +416,7 @@ static PyObject *append_command(commands_object *self, PyObject *const *args, Py
 {
     unsigned kinds = options_of(names);
     bool is_usual = count > 0 && !(kinds & (OPTION_TARGET | OPTION_RESPONSE)) && is_ready(self);
-    if (!is_usual || !self->commands || !PyList_Check(self->commands))
+    if (!is_usual || !self->commands)
         return unusual(self, "_append", args, count, names);
     PyObject *options = NULL;
     if (kinds && !(options = callback_options(args + count, names)))

@@ -276,3 +276,21 @@ def test_pipeline_executed_while_other_thread_appends(rc):
         thread.join()
     pipe.reset()
     assert pipe.get("key").execute() == [None]
+
+
+def test_commands_of_a_pipeline_are_remembered_in_order(rc):
+    pipe = rc.pipeline()
+    pipe.get("a").get("b").get("c").set("a", 1).get("a").get("b")
+    pipe.mget([]).get("c").hgetall("h").hgetall("h")
+    assert len(pipe) == 10
+    pipe.get("a").get("a")
+    names = [name for name, _ in pipe._commands]
+    assert names == ["GET"] * 3 + ["SET"] + ["GET"] * 2 + ["MGET", "GET", "HGETALL", "HGETALL", "GET", "GET"]
+    found = pipe.execute()
+    assert found == [None, None, None, True, b"1", None, [], None, {}, {}, b"1", b"1"]
+    pipe.get("a").get("a")
+    pipe.reset()
+    assert len(pipe) == 0 and pipe.get("a").execute() == [b"1"]
+    if extension is not None:
+        with pytest.raises(TypeError, match="_commands is a list"):
+            pipe._commands = ()
