@@ -19,12 +19,18 @@ from redis.exceptions import DataError
 
 from ._convert import pairs
 
+# The node of the slot that is the second argument.
+NODE_OF_SLOT = "slot-id"
+
 # Targets of commands that redis-py sends elsewhere than the library does by default: to one node
 # instead of several; SCAN to every primary, with a cursor for each, instead of to one node.
 DEFAULT_TARGETS = {
     "BGSAVE": Model.DEFAULT_NODE,
     "CLIENT PAUSE": Model.DEFAULT_NODE,
     "CLIENT UNPAUSE": Model.DEFAULT_NODE,
+    "CLUSTER DELSLOTS": NODE_OF_SLOT,
+    "CLUSTER DELSLOTSRANGE": NODE_OF_SLOT,
+    "CLUSTER SETSLOT": NODE_OF_SLOT,
     "INFO": "random",
     "LATENCY HISTORY": "random",
     "LATENCY LATEST": "random",

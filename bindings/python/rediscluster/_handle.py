@@ -23,6 +23,7 @@ from . import (
 from ._cluster_view import ClusterView
 from ._commands import (
     DEFAULT_TARGETS,
+    NODE_OF_SLOT,
     PER_NODE_TARGETS,
     merge_callbacks,
     response_callbacks,
@@ -248,8 +249,10 @@ class Handle(ClusterView):
         """Sets an attribute of this client."""
         setattr(self, funcname, func)
 
-    def _destinations(self, target: Any) -> list[str]:
+    def _destinations(self, target: Any, args: tuple[Any, ...]) -> list[str]:
         """redis-py's target_nodes as targets of rdc_command_to()."""
+        if target == NODE_OF_SLOT:
+            return [f"slot:{args[1]}"]
         if isinstance(target, str):
             if target == self.DEFAULT_NODE:
                 node = self.get_default_node()

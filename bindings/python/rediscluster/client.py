@@ -72,7 +72,7 @@ class RedisCluster(ClientDispatcher, Handle, Commands):  # type: ignore[override
             reply = lib.rdc_command_resp(self._handle, wire, len(wire))
             return self._apply_callback(self._read(reply, _convert.read, options), name, options)
         values: dict[str, Any] = {}
-        for destination in self._destinations(target):
+        for destination in self._destinations(target, args):
             argc, argv, lens, _alive = _convert.arguments(args, *self._encoding)
             reply = lib.rdc_command_to(self._handle, destination.encode(), argc, argv, lens)
             found = self._read(reply, self._reader(destination), options)

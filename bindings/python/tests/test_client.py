@@ -266,6 +266,23 @@ def test_slot_and_nodes_of_command_are_found(text):
     assert text.get_random_primary_node() in text.get_primaries()
 
 
+def test_commands_about_one_node_go_where_redis_py_sends_them(rc):
+    assert rc.bgsave(schedule=True) is True
+    assert rc.client_pause(1) is True and rc.client_unpause() is True
+    slot, owner = rc.keyslot("foo"), rc.get_node_from_key("foo")
+    other = next(node for node in rc.get_primaries() if node != owner)
+
+    def nodes():
+        return rc.execute_command("CLUSTER NODES", target_nodes=owner)
+
+    known = nodes()
+    assert rc.cluster_setslot(owner, known[other.name]["node_id"], slot, "MIGRATING") is True
+    assert nodes()[owner.name]["migrations"] != []
+    # Nobody else knows of the migration.
+    assert rc.cluster_setslot_stable(slot) is True
+    assert nodes()[owner.name]["migrations"] == []
+
+
 def test_asyncio_client_has_every_method_of_synchronous_one():
     names = (name for name in dir(RedisCluster) if not name.startswith("_"))
     public = {name for name in names if callable(getattr(RedisCluster, name))}

@@ -202,7 +202,7 @@ class RedisCluster(Handle, AsyncCommands):  # type: ignore[misc, override]
         if target == self.DEFAULT_NODE:
             await self.initialize()
         queue = self._queue_of(get_running_loop()) or await self._open_queue()
-        destinations = self._destinations(target)
+        destinations = self._destinations(target, args)
         targets = [(each.encode(), self._reader(each)) for each in destinations]
         argc, argv, lens, _alive = _convert.arguments(args, *self._encoding)
         found = await queue.command_to(targets, (argc, argv, lens), decode)
