@@ -26,7 +26,9 @@ NODE_OF_SLOT = "slot-id"
 # instead of several; SCAN to every primary, with a cursor for each, instead of to one node.
 DEFAULT_TARGETS = {
     "BGSAVE": Model.DEFAULT_NODE,
+    "CLIENT KILL": Model.DEFAULT_NODE,
     "CLIENT PAUSE": Model.DEFAULT_NODE,
+    "CLIENT UNBLOCK": Model.DEFAULT_NODE,
     "CLIENT UNPAUSE": Model.DEFAULT_NODE,
     "CLUSTER DELSLOTS": NODE_OF_SLOT,
     "CLUSTER DELSLOTSRANGE": NODE_OF_SLOT,

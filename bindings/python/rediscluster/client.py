@@ -64,7 +64,7 @@ class RedisCluster(ClientDispatcher, Handle, Commands):  # type: ignore[override
         if not _wait_callback.installed:
             _wait_callback.install()
         name = args[0]
-        if EMPTY_RESPONSE in options:
+        if EMPTY_RESPONSE in options and len(args) == 1:
             return options[EMPTY_RESPONSE]
         target = options.pop("target_nodes", None) or self._default_targets.get(name)
         if target is None or target == LIBRARY_ROUTED:

@@ -266,6 +266,13 @@ def test_slot_and_nodes_of_command_are_found(text):
     assert text.get_random_primary_node() in text.get_primaries()
 
 
+def test_empty_response_is_that_of_a_command_without_arguments(rc):
+    from redis.client import EMPTY_RESPONSE
+
+    assert rc.execute_command("EXISTS", "a", **{EMPTY_RESPONSE: []}) == 0
+    assert rc.mget([]) == []
+
+
 def test_commands_about_one_node_go_where_redis_py_sends_them(rc):
     assert rc.bgsave(schedule=True) is True
     assert rc.client_pause(1) is True and rc.client_unpause() is True

@@ -388,6 +388,8 @@ def test_repr_never_raises(url):
     rc = RedisCluster.from_url(url)
     rc.close()
     assert "closed" in repr(rc)
+    assert "closed" in repr(rc.nodes_manager) and "0 commands" in repr(rc.pipeline())
+    assert repr(rc.pubsub())
     # Nothing is sent: the port is closed.
     with RedisCluster("localhost", 1, lazy=True) as lazy:
         assert "not connected" in repr(lazy)

@@ -191,7 +191,7 @@ class RedisCluster(Handle, AsyncCommands):  # type: ignore[misc, override]
 
     async def _execute(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         name = args[0]
-        if EMPTY_RESPONSE in options:
+        if EMPTY_RESPONSE in options and len(args) == 1:
             return options[EMPTY_RESPONSE]
         decode = None if NEVER_DECODE in options else self._decode
         target = options.pop("target_nodes", None) or self._default_targets.get(name)
