@@ -10,6 +10,9 @@ An exception that the library raises has these attributes:
 
 from __future__ import annotations
 
+from typing import Any
+
+import redis.exceptions
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -91,9 +94,16 @@ class InvalidError(DataError, ResponseError):
     number of arguments. redis-py raises DataError for the first, and ResponseError for the last."""
 
 
-class CrossSlotError(ClusterCrossSlotError, RedisClusterException):
-    """The library refused a command because its keys are in different slots. redis-py raises
-    RedisClusterException for this."""
+# redis-py has this class since version 6.
+_OfTransaction: Any = getattr(
+    redis.exceptions, "CrossSlotTransactionError", RedisClusterException
+)
+
+
+class CrossSlotError(ClusterCrossSlotError, _OfTransaction):  # type: ignore[misc]
+    """The library refused a command or a transaction because its keys are in different slots. redis-py
+    raises RedisClusterException for a command, and CrossSlotTransactionError, which is one too, for a
+    transaction."""
 
 
 class InterruptedCall(RedisError):
