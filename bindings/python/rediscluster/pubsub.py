@@ -224,7 +224,8 @@ class PubSub(BasePubSub):
         with self._next_turn:
             pass  # a command goes first
         with self._in_use:
-            if self._native is not None:
+            # A command that went first may have stored some.
+            if self._native is not None and not self._responses:
                 self._take_in_library(pause)
 
     def _take_in_library(self, pause: int) -> None:

@@ -118,7 +118,10 @@ def test_read_waits_for_the_first_subscription(rc, channel):
     assert p.get_message() is None and p.get_message(timeout=0.05) is None
     timer = threading.Timer(0.1, p.subscribe, [channel])
     timer.start()
+    began = time.monotonic()
     assert p.get_message(timeout=5)["type"] == "subscribe"
+    # It is returned at once, whichever thread has received it.
+    assert time.monotonic() - began < 4
     timer.join()
     p.close()
 

@@ -97,7 +97,13 @@ class PubSub(BasePubSub):
         wanted = self._wanted(args, kwargs)
         await self.execute_command(command, *wanted)
         self._subscribed_to(kind, wanted)
-        # What is published from now on arrives, as in redis-py. An error ends the wait.
+        try:
+            await self._wait_for_confirmations()
+        finally:
+            self._wake_tasks()  # for what was received meanwhile
+
+    async def _wait_for_confirmations(self) -> None:
+        """What is published from now on arrives, as in redis-py. An error ends the wait."""
         loop = get_running_loop()
         deadline = loop.time() + LONGEST_CONFIRMATION
         while self._unconfirmed > 0 and self._native is not None:
@@ -109,7 +115,6 @@ class PubSub(BasePubSub):
                 self._unconfirmed = 0
             elif self._unconfirmed > 0:
                 await self._until_readable(loop, left)
-        self._wake_tasks()
 
     async def unsubscribe(self, *args: Any) -> None:
         """Ends the subscriptions to these channels, or to all. They end when the confirmation is
