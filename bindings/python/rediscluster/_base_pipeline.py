@@ -65,8 +65,9 @@ class BasePipeline(PipelineDispatcher, AppendedCommands):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "execute_command" in vars(cls):
-            # That of the C extension does not call execute_command().
-            cls.get = Commands.get  # type: ignore[attr-defined]
+            # That of the C extension does not call execute_command(). (An assignment would tell type
+            # checkers another type.)
+            setattr(cls, "get", Commands.get)
 
     def __init__(self, client: Handle, transaction: bool) -> None:
         self._client = client
