@@ -23,7 +23,8 @@ from ._convert import pairs
 NODE_OF_SLOT = "slot-id"
 
 # Targets of commands that redis-py sends elsewhere than the library does by default: to one node
-# instead of several; SCAN to every primary, with a cursor for each, instead of to one node.
+# instead of several, or to each primary instead of one node; to the default node or that of a slot,
+# where the library asks for a node; SCAN to every primary, with a cursor for each.
 DEFAULT_TARGETS = {
     "BGSAVE": Model.DEFAULT_NODE,
     "CLIENT KILL": Model.DEFAULT_NODE,
@@ -33,6 +34,7 @@ DEFAULT_TARGETS = {
     "CLUSTER DELSLOTS": NODE_OF_SLOT,
     "CLUSTER DELSLOTSRANGE": NODE_OF_SLOT,
     "CLUSTER SETSLOT": NODE_OF_SLOT,
+    "FUNCTION LIST": "primaries",
     "INFO": "random",
     "LATENCY HISTORY": "random",
     "LATENCY LATEST": "random",
