@@ -19,10 +19,16 @@ fn main() -> std::io::Result<()> {
     std::fs::write(Path::new(&out).join("crc16_tables.rs"), crc16_tables())?;
     // Programs are linked against the major version: see ABI.md.
     let major = std::env::var("CARGO_PKG_VERSION_MAJOR").unwrap_or_default();
-    println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,librediscluster.so.{major}");
-    println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    let option = match std::env::var("CARGO_CFG_TARGET_VENDOR").as_deref() {
+        // A library with thread-local variables is never unloaded there.
+        Ok("apple") => format!("-install_name,@rpath/librediscluster.{major}.dylib"),
+        _ => format!("-soname,librediscluster.so.{major},-z,nodelete"),
+    };
+    println!("cargo:rustc-cdylib-link-arg=-Wl,{option}");
     // Set by `make tsan` only: see src/sync.rs.
     println!("cargo:rustc-check-cfg=cfg(rdc_tsan)");
+    // Set by tests/portable.rs only: see src/net/sys/bsd/mod.rs.
+    println!("cargo:rustc-check-cfg=cfg(rdc_portable)");
     println!("cargo:rerun-if-changed=build.rs");
     Ok(())
 }

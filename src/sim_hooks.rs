@@ -99,21 +99,15 @@ mod inside {
         fn send(&self, fd: RawFd, bytes: &[u8]) -> io::Result<usize>;
         fn recv(&self, fd: RawFd, room: usize, wait: Wait) -> io::Result<Vec<u8>>;
         fn has_news(&self, fd: RawFd) -> bool;
-        /// A socket, an event, a timer or an epoll is closed.
+        /// A socket, an event, a timer or a poll set is closed.
         fn closed(&self, fd: RawFd);
         fn poll(&self, fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<usize>;
         fn fire(&self, event: RawFd);
         fn clear(&self, event: RawFd);
-        /// `change` is that of epoll_ctl(2).
-        fn change_epoll(
-            &self,
-            epoll: RawFd,
-            change: libc::c_int,
-            fd: RawFd,
-            events: i16,
-        ) -> io::Result<()>;
-        /// The ready descriptors of an epoll and their events.
-        fn wait_epoll(&self, epoll: RawFd, timeout: Option<Duration>) -> Vec<(RawFd, i16)>;
+        /// Adds a descriptor to a poll set or replaces its events; removes it without events.
+        fn change_poll_set(&self, set: RawFd, fd: RawFd, events: Option<i16>) -> io::Result<()>;
+        /// The ready descriptors of a poll set and their events.
+        fn wait_poll_set(&self, set: RawFd, timeout: Option<Duration>) -> Vec<(RawFd, i16)>;
         /// Makes a timer readable from this time on, or never.
         fn set_timer(&self, timer: RawFd, at: Option<u64>);
         /// Sleeps on the futex word at this address.

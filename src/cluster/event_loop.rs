@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::state::Core;
 use crate::error::{Code, Error, Result};
-use crate::net::{TaskSet, close, new_event};
+use crate::net::{TaskSet, close, has_events_of, new_event, process_number};
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ impl EventLoop {
 pub struct WakeEvent {
     core: Option<Arc<Core>>,
     fd: RawFd,
+    /// The process that has it.
+    process: i32,
 }
 
 impl WakeEvent {
@@ -38,7 +40,8 @@ impl WakeEvent {
             Some(core) => core.process().wakers.acquire_for_loop()?,
             None => new_event()?,
         };
-        Ok(WakeEvent { core, fd })
+        let process = process_number();
+        Ok(WakeEvent { core, fd, process })
     }
 
     pub fn fd(&self) -> RawFd {
@@ -55,6 +58,9 @@ impl WakeEvent {
 
 impl Drop for WakeEvent {
     fn drop(&mut self) {
+        if !has_events_of(self.process) {
+            return;
+        }
         match &self.core {
             Some(core) => core.process().wakers.release_for_loop(self.fd),
             None => close(self.fd),

@@ -1,7 +1,7 @@
 //! The environment variable `RDC_LOG`: messages on standard error or in a file, for programs that set no logger.
 
 use crate::log::{self, Logger};
-use crate::net::PthreadCancelDisabled;
+use crate::net::{PthreadCancelDisabled, is_privileged};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -34,17 +34,6 @@ pub fn install() {
             }
         }
     });
-}
-
-/// Whether the process has more rights than its caller: setuid, setgid or capabilities.
-fn is_privileged() -> bool {
-    #[cfg(target_os = "linux")]
-    // SAFETY: reads a value that the kernel has passed to the process.
-    let answer = unsafe { libc::getauxval(libc::AT_SECURE) != 0 };
-    #[cfg(not(target_os = "linux"))]
-    // SAFETY: has no arguments.
-    let answer = unsafe { libc::issetugid() != 0 };
-    answer
 }
 
 /// LEVEL or LEVEL:FILE.

@@ -31,9 +31,10 @@ pub use node::{
 pub use peer::{Peer, PeerContext};
 pub use pool::TryAcquire;
 pub use sys::{
-    DescriptorRegistry, OUT, PollFd, PthreadCancelDisabled, Recv, interest, process_number,
+    DescriptorRegistry, OUT, PollFd, PthreadCancelDisabled, Recv, interest, is_privileged,
+    process_number,
 };
-pub use sys::{close, fire, new_event};
+pub use sys::{close, fire, has_events_of, new_event};
 pub use wait::{
     Attempt, Call, CancelFlag, POLL_INTERVAL, TaskNumber, TaskSet, Wakers, no_answer,
     set_wait_callback,

@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,16 +16,20 @@ static int is_fine(rdc_reply *r) {
     return rdc_reply_free(r) == RDC_OK;
 }
 
-/* As a daemon does: closes all descriptors but the standard ones, and opens its own. */
+/* As a daemon does: closes all descriptors but the standard ones, and opens its own, files and sockets. */
 static void become_daemon(ino_t inodes[FILES]) {
     char name[] = "/tmp/rdc-fork-XXXXXX";
     struct stat status;
     for (int fd = 3; fd < LAST; fd++)
         close(fd);
     for (int i = 0; i < FILES; i++) {
-        strcpy(name + sizeof name - 7, "XXXXXX");
-        fstat(mkstemp(name), &status);
-        unlink(name);
+        if (i % 2) {
+            fstat(socket(AF_INET, SOCK_STREAM, 0), &status);
+        } else {
+            strcpy(name + sizeof name - 7, "XXXXXX");
+            fstat(mkstemp(name), &status);
+            unlink(name);
+        }
         inodes[i] = status.st_ino;
     }
 }
@@ -45,7 +50,7 @@ static int open_sockets(void) {
     return count;
 }
 
-/* What a child does with the handles; the number is the exit code if a file of its own is lost. */
+/* What a child does with the handles; the number is the exit code if a descriptor of its own is lost. */
 static void use(int how) {
     ino_t inodes[FILES];
     become_daemon(inodes);

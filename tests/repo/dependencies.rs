@@ -18,11 +18,14 @@ const ACCEPTED: &[&str] = &[
     "Unicode-3.0",
 ];
 
-/// Name, version and licence of each crate of the build, without this one.
-fn tree() -> BTreeSet<[String; 3]> {
+const LINUX: &str = "x86_64-unknown-linux-gnu";
+const MACOS: &str = "aarch64-apple-darwin";
+
+/// Name, version and licence of each crate of the build for a target, without this one.
+fn tree(target: &str) -> BTreeSet<[String; 3]> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "-e", "normal,build", "--prefix", "none"])
-        .args(["--target", "x86_64-unknown-linux-gnu", "-f", "{p}|{l}"])
+        .args(["--target", target, "-f", "{p}|{l}"])
         .current_dir(ROOT)
         .output()
         .expect("cargo tree");
@@ -76,19 +79,28 @@ fn dependencies_page_lists_every_crate_with_reason() {
         let old = listed.insert(row[0].clone(), row[1].clone());
         assert_eq!(old, None, "{} is listed twice", row[0]);
     }
-    let used: BTreeMap<_, _> = tree()
-        .into_iter()
-        .map(|[name, _, licence]| (name, licence))
-        .collect();
+    let by_name = |crates: BTreeSet<[String; 3]>| -> BTreeMap<String, String> {
+        let pairs = crates.into_iter().map(|[name, _, licence]| (name, licence));
+        pairs.collect()
+    };
+    let used = by_name(tree(LINUX));
     assert_eq!(
         listed, used,
         "docs/dependencies.md (left) and cargo tree (right)"
+    );
+    let listed = table(&page, "Only on macOS").into_iter();
+    let listed: BTreeMap<_, _> = listed.map(|row| (row[0].clone(), row[1].clone())).collect();
+    let mut only = by_name(tree(MACOS));
+    only.retain(|name, _| !used.contains_key(name));
+    assert_eq!(
+        listed, only,
+        "docs/dependencies.md (left) and what cargo tree has for macOS only (right)"
     );
 }
 
 #[test]
 fn licences_of_dependencies_are_accepted() {
-    for [name, _, licence] in tree() {
+    for [name, _, licence] in tree(LINUX).union(&tree(MACOS)) {
         let parts = licence
             .split(" AND ")
             .map(|part| part.trim_matches(['(', ')']));
@@ -105,7 +117,7 @@ fn licences_of_dependencies_are_accepted() {
 #[test]
 fn duplicate_crates_are_explained() {
     let mut versions: BTreeMap<String, usize> = BTreeMap::new();
-    for [name, ..] in tree() {
+    for [name, ..] in tree(LINUX) {
         *versions.entry(name).or_default() += 1;
     }
     let duplicates: BTreeSet<String> = versions

@@ -16,7 +16,7 @@
 //!   once, and at once when it was cancelled. A queue's descriptor was readable if and only if a run or taking a reply had
 //!   something to do: this is checked after most steps, while clock and network stand still. Only what another thread
 //!   has changed is noticed up to 5 ms later. No function but a run with a timeout waited, and no fiber ever blocked its
-//!   thread. No epoll and no timer was leaked.
+//!   thread. No poll set and no timer was leaked.
 //! - Subscribers, beside threads that publish: the messages of a channel, from its confirmation or a gap to the next gap, are the
 //!   first ones that one connection was sent of it. None is lost, doubled or out of order without a gap. The descriptor is
 //!   readable if and only if `next` has something to do. When all faults are over, each message comes, from a node where its

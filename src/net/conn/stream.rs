@@ -7,8 +7,8 @@ use crate::config::Admission;
 use crate::deadline::{Deadline, now};
 use crate::error::{Code, Error, Result};
 use crate::net::sys::{self, Recv, RegisteredSocket};
-use crate::net::wait::{Attempt, RECV_TIMEOUT_MS};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use crate::net::wait::Attempt;
+use socket2::{Domain, Protocol, TcpKeepalive};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
@@ -97,9 +97,7 @@ impl Stream {
         endpoint: &Endpoint,
         attempt: Attempt<'_>,
     ) -> std::result::Result<Stream, ConnectError> {
-        // socket2 sets close-on-exec.
-        let kind = Type::STREAM.nonblocking();
-        let socket = Socket::new(Domain::for_address(ip), kind, Some(Protocol::TCP))?;
+        let socket = sys::new_stream_socket(Domain::for_address(ip), Some(Protocol::TCP))?;
         // Registered before the connect, so that a child that is forked meanwhile closes it too.
         let socket = endpoint.descriptors.register(socket);
         match sys::connect(&socket, ip) {
@@ -137,8 +135,7 @@ impl Stream {
     fn connect_unix(endpoint: &Endpoint, attempt: Attempt<'_>) -> Result<Stream> {
         let (address, began) = (&endpoint.address, now());
         let fail = |error: io::Error| unix_error(address, &error).at(address.to_string());
-        let kind = Type::STREAM.nonblocking();
-        let socket = Socket::new(Domain::UNIX, kind, None).map_err(fail)?;
+        let socket = sys::new_stream_socket(Domain::UNIX, None).map_err(fail)?;
         let socket = endpoint.descriptors.register(socket);
         loop {
             match sys::connect_unix(&socket, &address.host) {
@@ -157,10 +154,9 @@ impl Stream {
         }
     }
 
-    /// From now on a receive may block, for the receive timeout. A send never does: see `sys::send`.
+    /// From now on a receive may block, for a short time. A send never does: see `sys::send`.
     fn connected(socket: RegisteredSocket) -> io::Result<Stream> {
-        sys::set_blocking(socket.as_raw_fd())?;
-        sys::set_receive_timeout(socket.as_raw_fd(), Duration::from_millis(RECV_TIMEOUT_MS))?;
+        sys::wait_in_receive(socket.as_raw_fd())?;
         Ok(Stream { socket, tls: None })
     }
 

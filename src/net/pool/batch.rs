@@ -3,7 +3,7 @@
 use crate::deadline::Time;
 use crate::error::Result;
 use crate::net::conn::Connection;
-use crate::net::sys;
+use crate::net::sys::WakeEpoch;
 use crate::resp::Reply;
 use crate::sim_hooks::sim_yield_point;
 use crate::sync::{Mutex, lock};
@@ -45,8 +45,8 @@ pub(super) struct InFlightBatch {
 /// What the members of a batch share.
 #[derive(Debug)]
 pub(super) struct Batch {
-    /// The futex that members sleep on. It changes whenever the members have to check the batch.
-    pub(super) wake_epoch: AtomicU32,
+    /// Members sleep on it. It changes whenever they have to check the batch.
+    pub(super) wake_epoch: WakeEpoch,
     /// The number of members that sleep or are about to.
     sleepers: AtomicU32,
     pub(super) handoff: Mutex<Handoff>,
@@ -96,7 +96,7 @@ pub(super) const ABANDONED: u8 = 4;
 impl Batch {
     pub(super) fn new() -> Batch {
         Batch {
-            wake_epoch: AtomicU32::new(0),
+            wake_epoch: WakeEpoch::default(),
             sleepers: AtomicU32::new(0),
             handoff: Mutex::new(Handoff::default()),
             complete: AtomicBool::new(false),
@@ -113,10 +113,10 @@ impl Batch {
     pub(super) fn wake(&self, members: i32) {
         sim_yield_point!();
         // A member that is about to sleep and is not counted yet sees the new value.
-        self.wake_epoch.fetch_add(1, Ordering::SeqCst);
+        self.wake_epoch.advance();
         sim_yield_point!();
         if self.sleepers.load(Ordering::SeqCst) > 0 {
-            sys::futex_wake(&self.wake_epoch, members);
+            self.wake_epoch.wake(members);
         }
     }
 
@@ -154,7 +154,7 @@ impl Batch {
         sim_yield_point!();
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         sim_yield_point!();
-        sys::futex_wait(&self.wake_epoch, seen, timeout);
+        self.wake_epoch.sleep(seen, timeout);
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 

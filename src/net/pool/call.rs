@@ -11,7 +11,6 @@ use crate::resp::{CommandBody, CommandReply};
 use crate::sim_hooks::sim_yield_point;
 use crate::sync::lock;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// An uncontended pool opens up to this many connections at once instead of combining commands. For threads that rarely
 /// use the node at the same time, handing over a connection costs more than another socket.
@@ -161,7 +160,7 @@ impl Pool {
             AcquireDecision::OpenExtra
         } else {
             let (batch, member) = state.join(body);
-            let wake_epoch = batch.wake_epoch.load(Ordering::Acquire);
+            let wake_epoch = batch.wake_epoch.number();
             AcquireDecision::Follow(batch, member, wake_epoch)
         }
     }

@@ -205,14 +205,14 @@ impl<'a> Follower<'a> {
             member,
         } = self.entry;
         // The leader often only needs a processor, and being woken costs more than a yield.
-        while self.yields_left > 0 && batch.wake_epoch.load(Ordering::Acquire) == self.wake_epoch {
+        while self.yields_left > 0 && batch.wake_epoch.number() == self.wake_epoch {
             self.yields_left = match pool.yield_policy.maybe_yield() {
                 true => self.yields_left - 1,
                 false => 0,
             };
         }
         self.has_waited = true;
-        let epoch = batch.wake_epoch.load(Ordering::Acquire);
+        let epoch = batch.wake_epoch.number();
         if epoch != self.wake_epoch {
             self.wake_epoch = epoch;
             return;
@@ -221,7 +221,7 @@ impl<'a> Follower<'a> {
         let has_timer =
             left < POLL_INTERVAL * 2 || is_wait_callback_set() || batch.has_timer(member);
         batch.sleep(epoch, has_timer.then_some(EXTRA_CONNECTION_AFTER.min(left)));
-        self.wake_epoch = batch.wake_epoch.load(Ordering::Acquire);
+        self.wake_epoch = batch.wake_epoch.number();
         if self.wake_epoch == epoch {
             // The timer has fired. Every second time, wake the members that have none. That is often enough: if this
             // thread finds that it has to end, it wakes them at once.

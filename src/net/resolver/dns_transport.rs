@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::net::sys::{self, CountedSocket, Recv};
 use crate::net::wait::Attempt;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -63,8 +63,7 @@ struct TcpConnection<'a> {
 
 impl<'a> TcpConnection<'a> {
     fn open(server: SocketAddr, attempt: Attempt<'a>) -> Result<TcpConnection<'a>, TcpError> {
-        let kind = Type::STREAM.nonblocking();
-        let socket = Socket::new(Domain::for_address(server), kind, Some(Protocol::TCP))?;
+        let socket = sys::new_stream_socket(Domain::for_address(server), Some(Protocol::TCP))?;
         let socket = CountedSocket(socket);
         let connection = TcpConnection { socket, attempt };
         match sys::connect(&connection.socket, server) {

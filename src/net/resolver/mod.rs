@@ -2,7 +2,7 @@
 //!
 //! getaddrinfo() has no deadline and cannot be interrupted, and its asynchronous form starts threads. So this resolver
 //! reads the hosts file and queries the name servers of resolv.conf itself. It calls getaddrinfo() only where
-//! nsswitch.conf names other sources and neither of these two has the name.
+//! nsswitch.conf names other sources, or the system has some, and neither of these two has the name.
 
 mod dns_client;
 mod dns_config;
@@ -214,7 +214,10 @@ fn look_up(host: &str, attempt: Attempt<'_>) -> Result<Lookup> {
     }
     let config = DnsConfig::parse(&read(RESOLV_CONF));
     match query_servers(host, &config, attempt) {
-        Err(error) if error.code == Code::Connect && has_other_sources(&read_text(NSSWITCH)) => {
+        Err(error)
+            if error.code == Code::Connect
+                && (sys::HAS_OTHER_SOURCES || has_other_sources(&read_text(NSSWITCH))) =>
+        {
             system_look_up(host, 0)
         }
         outcome => outcome.map(|found| lookup(found.ips, found.ttl)),

@@ -4,9 +4,10 @@ use super::closed_sockets::count_closed;
 use super::fork_mark::process_number;
 use super::pthread_cancel::PthreadCancelDisabled;
 use super::socket::close;
+use super::system::{SocketIdentity, socket_identity};
 use crate::sync::{Mutex, lock, try_lock};
 use socket2::Socket;
-use std::mem::{ManuallyDrop, MaybeUninit};
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
@@ -17,36 +18,25 @@ pub struct DescriptorRegistry {
     open: Mutex<Vec<Descriptor>>,
 }
 
-/// A descriptor, and the file that it refers to.
+/// A descriptor, and the socket that it refers to.
 #[derive(Debug, PartialEq)]
 struct Descriptor {
     fd: RawFd,
-    device: libc::dev_t,
-    inode: libc::ino_t,
+    identity: SocketIdentity,
 }
 
 impl Descriptor {
     /// What `fd` refers to now; `None` if it is not open.
     fn of(fd: RawFd) -> Option<Descriptor> {
-        let mut stat = MaybeUninit::<libc::stat>::uninit();
-        // SAFETY: the pointer is that of a live struct.
-        if unsafe { libc::fstat(fd, stat.as_mut_ptr()) } != 0 {
-            return None;
-        }
-        // SAFETY: the call has initialized the struct.
-        let stat = unsafe { stat.assume_init() };
-        Some(Descriptor {
-            fd,
-            device: stat.st_dev,
-            inode: stat.st_ino,
-        })
+        let identity = socket_identity(fd)?;
+        Some(Descriptor { fd, identity })
     }
 }
 
 impl DescriptorRegistry {
     /// Takes a socket, and registers it until it is dropped.
     pub fn register(self: &Arc<DescriptorRegistry>, socket: Socket) -> RegisteredSocket {
-        // The library opened it: fstat fails only if the program closes descriptors that are not its own.
+        // The library opened it: this fails only if the program closes descriptors that are not its own.
         if let Some(descriptor) = Descriptor::of(socket.as_raw_fd()) {
             lock(&self.open).push(descriptor);
         }

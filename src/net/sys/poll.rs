@@ -1,6 +1,6 @@
 //! Waiting for several descriptors.
 
-use super::syscall::{NULL, check, timespec};
+use super::system;
 #[cfg(test)]
 use crate::sim_hooks;
 use std::io;
@@ -28,21 +28,5 @@ pub fn poll(fds: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize> 
     if let Some(simulator) = sim_hooks::current() {
         return simulator.poll(fds, timeout);
     }
-    // Mutable because the kernel writes the remaining time to it.
-    let mut spec = timeout.map(timespec);
-    let spec = spec
-        .as_mut()
-        .map_or(std::ptr::null_mut(), std::ptr::from_mut);
-    // SAFETY: the pointer and the length are those of a live slice; the timeout is NULL or alive; the signal mask is
-    // NULL, so the kernel ignores its size.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_ppoll,
-            fds.as_mut_ptr(),
-            fds.len(),
-            spec,
-            NULL,
-            0usize,
-        )
-    } as isize)
+    system::poll(fds, timeout)
 }

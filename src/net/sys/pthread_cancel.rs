@@ -2,8 +2,8 @@
 
 use std::marker::PhantomData;
 
-// The libc crate does not declare these for Linux. The value is that of glibc and musl.
-const PTHREAD_CANCEL_DISABLE: libc::c_int = 1;
+// The libc crate does not declare these. The value is that of glibc, musl and FreeBSD; macOS has the opposite.
+const PTHREAD_CANCEL_DISABLE: libc::c_int = if cfg!(target_vendor = "apple") { 0 } else { 1 };
 unsafe extern "C" {
     fn pthread_setcancelstate(state: libc::c_int, previous: *mut libc::c_int) -> libc::c_int;
 }

@@ -6,6 +6,10 @@ use crate::sim_hooks;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
+/// The C library's resolver has sources of names besides files and DNS, whatever nsswitch.conf says: macOS asks a daemon
+/// that knows the name servers of each network, and multicast.
+pub const HAS_OTHER_SOURCES: bool = cfg!(target_vendor = "apple");
+
 /// The IP addresses of a host, from getaddrinfo(3). Blocks for as long as the system's resolver does.
 pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     #[cfg(test)]

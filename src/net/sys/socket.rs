@@ -1,6 +1,7 @@
-//! Sockets: connect, send, receive, options.
+//! Sockets: connect, send, receive.
 
-use super::syscall::{NULL, check};
+use super::result::check;
+use super::system;
 #[cfg(test)]
 use crate::sim_hooks;
 use socket2::{SockAddr, Socket};
@@ -9,7 +10,10 @@ use std::net::SocketAddr;
 #[cfg(test)]
 use std::os::fd::AsRawFd;
 use std::os::fd::RawFd;
-use std::time::Duration;
+
+/// The time that a receive blocks before a call checks for an interrupt. Linux counts it in ticks of its clock, of 4 ms
+/// or 10 ms, and rounds up, so that a longer timeout would mean more than one tick.
+pub const RECV_TIMEOUT_MS: u64 = 1;
 
 /// Starts a connect on a non-blocking socket.
 pub fn connect(socket: &Socket, to: SocketAddr) -> io::Result<()> {
@@ -34,29 +38,18 @@ pub fn connect_result(socket: &Socket) -> io::Result<()> {
     socket.take_error()?.map_or(Ok(()), Err)
 }
 
-/// Sends as much as fits into the socket's send buffer, without blocking. MSG_NOSIGNAL makes a closed peer an error
-/// instead of a SIGPIPE in the host process.
+/// Sends as much as fits into the socket's send buffer, without blocking. A closed peer is an error.
 #[inline]
 pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     #[cfg(test)]
     if let Some(simulator) = sim_hooks::current() {
         return simulator.send(fd, bytes);
     }
-    // SAFETY: the pointer and the length are those of a live slice; the address is NULL.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_sendto,
-            fd,
-            bytes.as_ptr(),
-            bytes.len(),
-            libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
-            NULL,
-            NULL,
-        )
-    } as isize)
+    check(system::send(fd, bytes))
 }
 
-/// Whether a receive blocks. The socket's receive timeout bounds each wait.
+/// Whether a receive blocks, which takes at most `RECV_TIMEOUT_MS`, as the system measures it. On systems other than
+/// Linux, a receive that blocks also returns before its room is full.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Recv {
     /// Does not block.
@@ -84,23 +77,7 @@ pub fn recv(fd: RawFd, buf: &mut Vec<u8>, room: usize, how: Recv) -> io::Result<
         buf.extend_from_slice(&bytes);
         return Ok(bytes.len());
     }
-    let flags = match how {
-        Recv::Now => libc::MSG_DONTWAIT,
-        Recv::Some => 0,
-        Recv::All => libc::MSG_WAITALL,
-    };
-    // SAFETY: the kernel writes at most `room` bytes, and the spare capacity has at least that many.
-    let n = check(unsafe {
-        libc::syscall(
-            libc::SYS_recvfrom,
-            fd,
-            spare.as_mut_ptr(),
-            room,
-            flags,
-            NULL,
-            NULL,
-        )
-    } as isize)?;
+    let n = check(system::recv(fd, &mut spare[..room], how))?;
     // SAFETY: the kernel has initialized the first n bytes of the spare capacity.
     unsafe { buf.set_len(len + n.min(room)) };
     Ok(n)
@@ -113,47 +90,7 @@ pub fn is_readable(fd: RawFd) -> bool {
     if let Some(simulator) = sim_hooks::current() {
         return simulator.has_news(fd);
     }
-    let mut byte = 0u8;
-    // SAFETY: the pointer is that of one live byte.
-    let n = unsafe {
-        libc::syscall(
-            libc::SYS_recvfrom,
-            fd,
-            &raw mut byte,
-            1usize,
-            libc::MSG_PEEK | libc::MSG_DONTWAIT,
-            NULL,
-            NULL,
-        )
-    };
-    n >= 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EAGAIN)
-}
-
-/// Makes a non-blocking socket blocking.
-pub fn set_blocking(fd: RawFd) -> io::Result<()> {
-    let mut not: libc::c_int = 0;
-    // SAFETY: the request reads one integer, which is alive.
-    let n = unsafe { libc::ioctl(fd, libc::FIONBIO, &raw mut not) };
-    check(n as isize).map(drop)
-}
-
-/// Makes a blocking receive fail with "would block" after `timeout`.
-pub fn set_receive_timeout(fd: RawFd, timeout: Duration) -> io::Result<()> {
-    let value = libc::timeval {
-        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::c_long::MAX),
-        tv_usec: timeout.subsec_micros() as _,
-    };
-    // SAFETY: the option takes a timeval, and the size is that of one.
-    let n = unsafe {
-        libc::setsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_RCVTIMEO,
-            (&raw const value).cast(),
-            size_of::<libc::timeval>() as libc::socklen_t,
-        )
-    };
-    check(n as isize).map(drop)
+    system::peek(fd) >= 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EAGAIN)
 }
 
 /// Closes a descriptor that no Rust object owns: an event, or a socket that a forked child inherited.
@@ -162,6 +99,5 @@ pub fn close(fd: RawFd) {
     if let Some(simulator) = sim_hooks::current() {
         simulator.closed(fd);
     }
-    // SAFETY: the caller owns the descriptor and does not use it again. An error of close() has no remedy.
-    unsafe { libc::syscall(libc::SYS_close, fd) };
+    system::close(fd);
 }

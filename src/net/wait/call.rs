@@ -1,6 +1,6 @@
 //! The context of one call: its deadline, and how it is cancelled.
 //!
-//! A call waits for a socket in the receive itself for [`RECV_TIMEOUT_MS`], which costs nothing, and then in a poll
+//! A call waits for a socket in the receive itself for 1 ms, which costs nothing, and then in a poll
 //! together with an event, which an interrupt fires. Nothing here takes a lock: an interrupt may come from a signal
 //! handler, and a forked child must not wait for a lock that its parent held.
 
@@ -11,14 +11,10 @@ use crate::call_scope::{CallScope, limit_nested, run_callback};
 use crate::deadline::{Deadline, Time, now};
 use crate::error::{Code, Error, Result};
 use crate::fiber::{self, FiberWait};
-use crate::net::sys::{self, PollFd};
+use crate::net::sys::{self, PollFd, PthreadCancelDisabled};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use std::io;
 use std::time::Duration;
-
-/// The time that a receive blocks before a call checks for an interrupt. The kernel counts it in ticks of 4 ms or
-/// 10 ms and rounds up, so that a longer timeout would mean more than one tick.
-pub const RECV_TIMEOUT_MS: u64 = 1;
 
 /// The longest tick of a kernel's clock. A call waits for a nearer deadline in a poll, which is exact.
 pub const TICK_MS: u64 = 10;
@@ -253,6 +249,8 @@ impl<'a> Call<'a> {
         timeout: Duration,
     ) -> MutexGuard<'m, T> {
         if !self.in_fiber {
+            // It is a cancellation point on macOS.
+            let _uncancelled = PthreadCancelDisabled::begin();
             return wait(condvar, mutex, guard, timeout);
         }
         drop(guard);

@@ -9,7 +9,7 @@ mod wait_callback;
 mod wakers;
 
 pub use attempt::{Attempt, no_answer};
-pub use call::{Call, POLL_INTERVAL, RECV_TIMEOUT_MS, TICK_MS};
+pub use call::{Call, POLL_INTERVAL, TICK_MS};
 pub use cancel_flag::CancelFlag;
 pub use poller::TaskNumber;
 pub use task_set::TaskSet;

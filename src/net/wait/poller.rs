@@ -16,7 +16,7 @@
 //! [`sys::closed_sockets`] tells whether that may have happened.
 
 use crate::deadline::{Deadline, Time, now};
-use crate::net::sys::{self, EpollChange, change_epoll};
+use crate::net::sys;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::RawFd;
@@ -31,6 +31,8 @@ pub struct Poller {
     signal: RawFd,
     wake: RawFd,
     timer: RawFd,
+    /// The process that opened them.
+    process: i32,
     is_signaled: bool,
     is_woken: bool,
     /// The time that the timer is set to.
@@ -54,13 +56,14 @@ impl Poller {
             signal: -1,
             wake,
             timer: -1,
+            process: sys::process_number(),
             is_signaled: false,
             is_woken: false,
             timer_at: None,
             sockets: BTreeMap::new(),
         };
-        poller.fd = sys::new_epoll()?;
-        poller.ready = sys::new_epoll()?;
+        poller.fd = sys::new_poll_set()?;
+        poller.ready = sys::new_poll_set()?;
         poller.signal = sys::new_event()?;
         poller.timer = sys::new_timer()?;
         for (set, fd) in [
@@ -69,7 +72,7 @@ impl Poller {
             (poller.ready, poller.wake),
             (poller.ready, poller.timer),
         ] {
-            change_epoll(set, EpollChange::Add, fd, sys::IN)?;
+            sys::add(set, fd, sys::IN)?;
         }
         Ok(poller)
     }
@@ -86,12 +89,16 @@ impl Poller {
         }
         match is_signaled {
             true => sys::fire(self.signal),
-            false => sys::clear(self.signal),
+            false => {
+                sys::clear(self.signal);
+                sys::settle(self.fd);
+            }
         }
     }
 
     /// Makes the descriptor readable at this time, and perhaps once before: a timer that is set to an earlier time is left
-    /// alone, which saves a system call. Without a time, it is turned off.
+    /// alone, which saves a system call. Without a time, it is turned off. The last call before the program polls: from
+    /// then on the descriptor is readable only if there is something to do.
     pub fn set_timer(&mut self, at: Option<Time>) {
         let is_good = match (self.timer_at, at) {
             (None, None) => true,
@@ -102,6 +109,13 @@ impl Poller {
             self.timer_at = at;
             sys::set_timer(self.timer, at);
         }
+        self.settle();
+    }
+
+    fn settle(&self) {
+        // The inner one first: the outer one looks at it.
+        sys::settle(self.ready);
+        sys::settle(self.fd);
     }
 
     /// Whether another thread has woken the loop since this was last asked.
@@ -120,12 +134,7 @@ impl Poller {
             socket.task = Some(task);
             return true;
         }
-        let changed = match change_epoll(self.ready, EpollChange::Modify, fd, events) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                change_epoll(self.ready, EpollChange::Add, fd, events)
-            }
-            changed => changed,
-        };
+        let changed = sys::replace(self.ready, fd, events);
         let task = Some(task);
         self.sockets.insert(
             fd,
@@ -145,7 +154,7 @@ impl Poller {
             if socket.events != sys::IN {
                 // It is not that of an open connection, or only for a moment.
                 self.sockets.remove(&fd);
-                let _ = change_epoll(self.ready, EpollChange::Remove, fd, 0);
+                sys::remove(self.ready, fd);
             }
         }
     }
@@ -158,7 +167,7 @@ impl Poller {
             Some(until) => until.left(now()),
         };
         let mut ready = Vec::new();
-        let waited = sys::wait_epoll(self.ready, timeout, |fd, events| {
+        let waited = sys::wait_poll_set(self.ready, timeout, |fd, events| {
             if fd == self.wake {
                 sys::clear(fd);
                 self.is_woken = true;
@@ -172,7 +181,7 @@ impl Poller {
                 ready.push((*task, fd, events));
             } else {
                 self.sockets.remove(&fd);
-                let _ = change_epoll(self.ready, EpollChange::Remove, fd, 0);
+                sys::remove(self.ready, fd);
             }
         });
         // The only error is a signal.
@@ -182,6 +191,9 @@ impl Poller {
 
 impl Drop for Poller {
     fn drop(&mut self) {
+        if !sys::has_events_of(self.process) {
+            return;
+        }
         for fd in [self.fd, self.ready, self.signal, self.timer] {
             if fd >= 0 {
                 sys::close(fd);
@@ -213,6 +225,7 @@ mod tests {
 
         /// Whether the program's poll reports the descriptor within this time.
         fn is_readable_within(&self, ms: u64) -> bool {
+            self.poller.settle();
             let mut fds = [interest(self.poller.fd(), IN)];
             poll(&mut fds, Some(Duration::from_millis(ms))).unwrap() == 1
         }

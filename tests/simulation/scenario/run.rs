@@ -271,7 +271,7 @@ fn finish(
     }
     let leaked = state.open_event_loops();
     if leaked > 0 {
-        state.fail(format!("{leaked} epolls and timers are leaked"));
+        state.fail(format!("{leaked} poll sets and timers are leaked"));
     }
     if let Err(message) = lock(&history).verify(&state.cluster.executions) {
         state.fail(message);

@@ -1,16 +1,15 @@
-//! Epolls and timers of the simulation, and the checks of code that must not wait.
+//! Poll sets and timers of the simulation, and the checks of code that must not wait.
 
 use super::scheduler::WaitReason;
 use super::{Event, MAX_THREADS, SimThread, State};
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 use std::os::fd::RawFd;
 use std::sync::MutexGuard;
 
 #[derive(Default)]
 pub(super) struct EventLoops {
-    /// The descriptors of each epoll, and the events that it reports of them.
-    epolls: HashMap<RawFd, BTreeMap<RawFd, i16>>,
+    /// The descriptors of each poll set, and the events that it reports of them.
+    poll_sets: HashMap<RawFd, BTreeMap<RawFd, i16>>,
     /// When each timer is due.
     timers: HashMap<RawFd, Option<u64>>,
 }
@@ -22,7 +21,7 @@ pub struct Effects {
     pub io: u64,
     /// Sends alone.
     pub sends: u64,
-    /// Changes of events, timers and epolls.
+    /// Changes of events, timers and poll sets.
     pub polling: u64,
 }
 
@@ -41,12 +40,12 @@ impl State {
         self.poll_events(fd, libc::POLLIN) != 0
     }
 
-    /// What poll(2) reports of an epoll or a timer; None if it is something else.
+    /// What poll(2) reports of a poll set or a timer; None if it is something else.
     pub(super) fn event_loop_events(&self, fd: RawFd, events: i16) -> Option<i16> {
         let is_readable = match self.event_loops.timers.get(&fd) {
             Some(due) => due.is_some_and(|due| due <= self.now),
             None => {
-                let mut members = self.event_loops.epolls.get(&fd)?.iter();
+                let mut members = self.event_loops.poll_sets.get(&fd)?.iter();
                 members.any(|(fd, events)| self.poll_events(*fd, *events) != 0)
             }
         };
@@ -57,9 +56,9 @@ impl State {
         })
     }
 
-    /// Whether a timer of this epoll, or of one of its members, is due within this time.
-    pub fn is_due_within(&self, epoll: RawFd, time: u64) -> bool {
-        let Some(members) = self.event_loops.epolls.get(&epoll) else {
+    /// Whether a timer of this poll set, or of one of its members, is due within this time.
+    pub fn is_due_within(&self, set: RawFd, time: u64) -> bool {
+        let Some(members) = self.event_loops.poll_sets.get(&set) else {
             return false;
         };
         members
@@ -70,16 +69,16 @@ impl State {
             })
     }
 
-    /// How many epolls and timers are open.
+    /// How many poll sets and timers are open.
     pub fn open_event_loops(&self) -> usize {
-        self.event_loops.epolls.len() + self.event_loops.timers.len()
+        self.event_loops.poll_sets.len() + self.event_loops.timers.len()
     }
 
-    /// The kernel removes a closed descriptor from all epolls.
+    /// The kernel removes a closed descriptor from all poll sets.
     pub(super) fn close_in_event_loops(&mut self, fd: RawFd) {
-        self.event_loops.epolls.remove(&fd);
+        self.event_loops.poll_sets.remove(&fd);
         self.event_loops.timers.remove(&fd);
-        for members in self.event_loops.epolls.values_mut() {
+        for members in self.event_loops.poll_sets.values_mut() {
             members.remove(&fd);
         }
     }
@@ -93,27 +92,12 @@ impl State {
         self.restrictions.is_frozen = is_frozen;
     }
 
-    pub(super) fn change_epoll(
-        &mut self,
-        epoll: RawFd,
-        change: libc::c_int,
-        fd: RawFd,
-        events: i16,
-    ) -> io::Result<()> {
-        let members = self.event_loops.epolls.entry(epoll).or_default();
-        let error = match (change, members.contains_key(&fd)) {
-            (libc::EPOLL_CTL_ADD, true) => Some(libc::EEXIST),
-            (libc::EPOLL_CTL_MOD | libc::EPOLL_CTL_DEL, false) => Some(libc::ENOENT),
-            _ => None,
+    pub(super) fn change_poll_set(&mut self, set: RawFd, fd: RawFd, events: Option<i16>) {
+        let members = self.event_loops.poll_sets.entry(set).or_default();
+        match events {
+            Some(events) => members.insert(fd, events),
+            None => members.remove(&fd),
         };
-        if let Some(number) = error {
-            return Err(io::Error::from_raw_os_error(number));
-        }
-        match change {
-            libc::EPOLL_CTL_DEL => members.remove(&fd),
-            _ => members.insert(fd, events),
-        };
-        Ok(())
     }
 
     pub(super) fn set_timer(&mut self, timer: RawFd, at: Option<u64>) {
@@ -123,9 +107,9 @@ impl State {
         }
     }
 
-    /// The ready descriptors of an epoll, in any order.
-    pub(super) fn ready_members(&mut self, epoll: RawFd) -> Vec<(RawFd, i16)> {
-        let Some(members) = self.event_loops.epolls.get(&epoll) else {
+    /// The ready descriptors of a poll set, in any order.
+    pub(super) fn ready_members(&mut self, set: RawFd) -> Vec<(RawFd, i16)> {
+        let Some(members) = self.event_loops.poll_sets.get(&set) else {
             return Vec::new();
         };
         let events = members

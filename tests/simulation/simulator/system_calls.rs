@@ -258,29 +258,24 @@ impl Simulator for SimThread {
         state.signaled_events.remove(&event);
     }
 
-    fn change_epoll(
-        &self,
-        epoll: RawFd,
-        change: libc::c_int,
-        fd: RawFd,
-        events: i16,
-    ) -> io::Result<()> {
+    fn change_poll_set(&self, set: RawFd, fd: RawFd, events: Option<i16>) -> io::Result<()> {
         // It takes no time: sockets that other tests close at the same time cause more of these calls.
         let mut state = self.simulation.lock();
         self.count_polling(&mut state);
-        state.change_epoll(epoll, change, fd, events)
+        state.change_poll_set(set, fd, events);
+        Ok(())
     }
 
-    fn wait_epoll(&self, epoll: RawFd, timeout: Option<Duration>) -> Vec<(RawFd, i16)> {
+    fn wait_poll_set(&self, set: RawFd, timeout: Option<Duration>) -> Vec<(RawFd, i16)> {
         let mut state = self.begin_call();
         if timeout != Some(Duration::ZERO) {
             let until = timeout.map(|timeout| state.now + timeout.as_nanos() as u64 + 50 * US);
-            let reason = WaitReason::Poll(vec![(epoll, libc::POLLIN)]);
+            let reason = WaitReason::Poll(vec![(set, libc::POLLIN)]);
             state = self.block_in_call(state, reason, until);
         } else if state.rng.chance(100) {
             state = self.give_way(state);
         }
-        state.ready_members(epoll)
+        state.ready_members(set)
     }
 
     fn set_timer(&self, timer: RawFd, at: Option<u64>) {

@@ -1,10 +1,7 @@
-//! Definitions that several files of system calls use.
+//! Conversions that several files of system calls use.
 
 use std::io;
 use std::time::Duration;
-
-/// A NULL argument of a system call.
-pub(super) const NULL: *const u8 = std::ptr::null();
 
 /// Converts the return value of a C function: a count, or -1 with the error in `errno`.
 pub(super) fn check(n: isize) -> io::Result<usize> {
@@ -13,7 +10,7 @@ pub(super) fn check(n: isize) -> io::Result<usize> {
 
 pub(super) fn timespec(duration: Duration) -> libc::timespec {
     libc::timespec {
-        tv_sec: duration.as_secs().try_into().unwrap_or(libc::c_long::MAX),
+        tv_sec: duration.as_secs().try_into().unwrap_or(libc::time_t::MAX),
         tv_nsec: libc::c_long::from(duration.subsec_nanos() as i32),
     }
 }
