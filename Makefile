@@ -45,7 +45,7 @@ IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --
 .PHONY: rdc install-debug cross sizes python-extension ruby-extension node-package node-addon check unit scripted fuzz leaks dist platforms sums stage site install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench setup-dist setup-site
 
 # Without the crate type rlib, whose public items the optimizer has to keep: docs/decisions/size.md.
-CARGO_BUILD = $(CARGO) rustc --release --lib --crate-type cdylib,staticlib
+CARGO_BUILD = CARGO_ENCODED_RUSTFLAGS="$$(CARGO='$(CARGO)' dist/rustflags.sh)" $(CARGO) rustc --release --lib --crate-type cdylib,staticlib
 
 LINK = CC='$(CC)' STATIC_LIBS='$(LINK_LIBS)' dist/link.sh
 

@@ -87,6 +87,33 @@ fn installed_files_without_tls_are_smaller() {
     }
 }
 
+/// dist/rustflags.sh: messages of panics contain the paths of sources.
+#[test]
+fn installed_files_name_no_folder_of_the_machine_that_built_them() {
+    let home = std::env::var("HOME").unwrap_or_default();
+    let folders = [ROOT, &home, ".cargo/registry", "/rustlib/src/"];
+    let folders = folders.iter().filter(|folder| folder.len() > 1);
+    for file in [LIBRARY, "librediscluster.a", "../bin/rdc"] {
+        let bytes = fs::read(LIB.join(file)).expect(file);
+        let text = String::from_utf8_lossy(&bytes);
+        for folder in folders.clone() {
+            let found = text.match_indices(*folder).take(3);
+            let found: Vec<&str> = found.map(|(at, _)| line_at(&text, at)).collect();
+            assert!(found.is_empty(), "{file} names {folder}: {found:?}");
+        }
+        assert!(text.contains("/crates/"), "{file}: the search is wrong");
+    }
+}
+
+/// What stands around a place, as far as it is text.
+fn line_at(text: &str, at: usize) -> &str {
+    let is_end = |c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER;
+    let start = text[..at].rfind(is_end).map_or(0, |end| end + 1);
+    let rest = text.get(start..).unwrap_or(&text[at..]);
+    let rest = rest.split(is_end).next().unwrap_or_default();
+    rest.get(..160).unwrap_or(rest)
+}
+
 /// Sections of the installed library, and the line of a function, which only the file beside it knows.
 #[test]
 fn debug_information_is_found_beside_stripped_library() {
