@@ -20,13 +20,28 @@ STAGE := $(TARGET)/stage
 # The version is defined in Cargo.toml only.  The soname contains its first number.
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 MAJOR   := $(firstword $(subst ., ,$(VERSION)))
-SO      := librediscluster.so
+# The system to build for: Linux, Darwin or FreeBSD.
+SYSTEM  ?= $(shell uname -s)
+ifeq ($(SYSTEM),Darwin)
+SO         := librediscluster.dylib
+SO_MAJOR   := librediscluster.$(MAJOR).dylib
+SO_VERSION := librediscluster.$(VERSION).dylib
+SO_NAME    := @rpath/$(SO_MAJOR)
+STRIPPED   := -Wl,-dead_strip,-S,-x
+else
+SO         := librediscluster.so
+SO_MAJOR   := $(SO).$(MAJOR)
+SO_VERSION := $(SO).$(VERSION)
+SO_NAME    := $(SO_MAJOR)
+STRIPPED   := -s -Wl,--gc-sections
+endif
 # Made from dist/NAME.in, below LIBDIR. They find the other files relative to themselves, wherever those are moved.
 CONFIGURED := pkgconfig/rediscluster.pc pkgconfig/rediscluster-static.pc \
 	cmake/rediscluster/rediscluster-config.cmake cmake/rediscluster/rediscluster-config-version.cmake
 space := $(subst ,, )
 # $(call from,FOLDER,PATH): PATH relative to FOLDER.
-from = $(shell realpath -m -s --relative-to='$(1)' '$(2)')
+from = $(shell realpath -m -s --relative-to='$(1)' '$(2)' 2>/dev/null || \
+	python3 -c 'import os, sys; print(os.path.relpath(sys.argv[2], sys.argv[1]))' '$(1)' '$(2)')
 # For C; for C++17; for parsers of declarations without a preprocessor.
 HEADERS := rediscluster.h rediscluster.hpp rediscluster.cdef.h
 
@@ -34,20 +49,26 @@ C_FLAGS   := -std=c99 -pedantic -Wall -Wextra -Werror -Iinclude
 CXX_FLAGS := -std=c++17 -pedantic -Wall -Wextra -Werror -Iinclude
 # The libraries that a static link needs, as printed by `rustc --print native-static-libs` (a test compares them), but
 # for -lgcc_s: C compilers add it themselves, or libgcc_eh with -static, where no static libgcc_s exists.
+ifeq ($(SYSTEM),Darwin)
+STATIC_LIBS := -Wl,-framework,Security -Wl,-framework,CoreFoundation -lm
+else ifeq ($(SYSTEM),FreeBSD)
+STATIC_LIBS := -lexecinfo -lpthread -lgcc_s -lm -lrt -lutil -lc
+else
 STATIC_LIBS := -lutil -lrt -lpthread -lm -ldl -lc
+endif
 # What this build links instead, if its compiler needs more than its users' compilers.
 LINK_LIBS ?= $(STATIC_LIBS)
 
 # Starts a cluster for the command that follows, unless RDC_URL names a running one.
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
-.PHONY: build help demo test test-c asan tsan soak chaos chaos-messages gates test-go test-ruby test-python test-node test-examples bench bench-loops bench-messages bench-bindings bench-node header lint
+.PHONY: build help demo test test-c asan tsan portable soak chaos chaos-messages gates test-go test-ruby test-python test-node test-examples bench bench-loops bench-messages bench-bindings bench-node header lint
 .PHONY: rdc install-debug cross sizes python-extension ruby-extension node-package node-addon check unit scripted fuzz leaks dist platforms sums stage site install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench setup-dist setup-site
 
 # Without the crate type rlib, whose public items the optimizer has to keep: docs/decisions/size.md.
 CARGO_BUILD = CARGO_ENCODED_RUSTFLAGS="$$(CARGO='$(CARGO)' dist/rustflags.sh)" $(CARGO) rustc --release --lib --crate-type cdylib,staticlib
 
-LINK = CC='$(CC)' STATIC_LIBS='$(LINK_LIBS)' dist/link.sh
+LINK = CC='$(CC)' SYSTEM='$(SYSTEM)' STATIC_LIBS='$(LINK_LIBS)' dist/link.sh
 
 build: ## build the libraries, and the tool rdc, in target/release; stripped ones in target/release/stripped
 	$(CARGO_BUILD) $(FEATURES)
@@ -84,6 +105,9 @@ asan: ## run the C programs under AddressSanitizer: memory errors and leaks
 
 tsan: ## run the C programs under ThreadSanitizer: data races
 	$(CARGO) test --test sanitizers thread
+
+portable: ## run on Linux what macOS and FreeBSD compile instead of Linux's system calls
+	$(CARGO) test --test portable -- --include-ignored
 
 gates: build ## check the cost limits of operations: instructions, system calls, allocations, memory
 	$(CARGO) test --test cost_limits
@@ -321,7 +345,7 @@ RDC_SOURCES := $(wildcard tools/rdc/*.c tools/rdc/doctor/*.c)
 rdc: $(BUILD)/rdc ## build the tool rdc, which looks into a cluster, in target/release
 
 $(BUILD)/rdc: $(RDC_SOURCES) $(wildcard tools/rdc/*.h tools/rdc/doctor/*.h) include/rediscluster.h $(BUILD)/librediscluster.a
-	$(CC) $(C_FLAGS) -O2 -pthread -s -Wl,--gc-sections $(RDC_SOURCES) $(BUILD)/librediscluster.a $(LINK_LIBS) -o $@
+	$(CC) $(C_FLAGS) -O2 -pthread $(STRIPPED) $(RDC_SOURCES) $(BUILD)/librediscluster.a $(LINK_LIBS) -o $@
 
 stage: build
 	@$(MAKE) --no-print-directory -s install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib INCLUDEDIR=$(STAGE)/include BINDIR=$(STAGE)/bin MANDIR=$(STAGE)/share/man
@@ -332,9 +356,9 @@ FUNCTIONS = $(shell sed -n 's/^ *\(rdc_[a-z_]*\);/\1/p' dist/rediscluster.map)
 install: $(BUILD)/librediscluster.a $(BUILD)/rdc ## install into $(DESTDIR)$(PREFIX); see also LIBDIR and INCLUDEDIR
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LIBDIR)/cmake/rediscluster $(DESTDIR)$(INCLUDEDIR)
 	$(LINK) $(BUILD) $(VERSION)
-	install -m 755 $(BUILD)/stripped/$(SO) $(DESTDIR)$(LIBDIR)/$(SO).$(VERSION)
-	ln -sf $(SO).$(VERSION) $(DESTDIR)$(LIBDIR)/$(SO).$(MAJOR)
-	ln -sf $(SO).$(MAJOR) $(DESTDIR)$(LIBDIR)/$(SO)
+	install -m 755 $(BUILD)/stripped/$(SO) $(DESTDIR)$(LIBDIR)/$(SO_VERSION)
+	ln -sf $(SO_VERSION) $(DESTDIR)$(LIBDIR)/$(SO_MAJOR)
+	ln -sf $(SO_MAJOR) $(DESTDIR)$(LIBDIR)/$(SO)
 	install -m 644 $(BUILD)/stripped/librediscluster.a $(DESTDIR)$(LIBDIR)/
 	install -m 644 $(HEADERS:%=include/%) $(DESTDIR)$(INCLUDEDIR)/
 	set -e; for file in $(CONFIGURED); do \
@@ -342,6 +366,7 @@ install: $(BUILD)/librediscluster.a $(BUILD)/rdc ## install into $(DESTDIR)$(PRE
 		    -e 's|@PREFIX@|$(call from,$(LIBDIR)/pkgconfig,$(PREFIX))|' \
 		    -e 's|@CMAKE_INCLUDE@|$(call from,$(LIBDIR)/cmake/rediscluster,$(INCLUDEDIR))|' \
 		    -e 's|@VERSION@|$(VERSION)|' -e 's|@MAJOR@|$(MAJOR)|' -e 's|@STATIC_LIBS@|$(STATIC_LIBS)|' \
+		    -e 's|@SO_VERSION@|$(SO_VERSION)|' -e 's|@SO_NAME@|$(SO_NAME)|' \
 		    -e 's|@STATIC_LIBS_LIST@|$(subst $(space),;,$(STATIC_LIBS))|' dist/$${file##*/}.in \
 		    > $(DESTDIR)$(LIBDIR)/$$file; \
 		chmod 644 $(DESTDIR)$(LIBDIR)/$$file; \
@@ -355,11 +380,11 @@ install: $(BUILD)/librediscluster.a $(BUILD)/rdc ## install into $(DESTDIR)$(PRE
 
 # A debugger finds the file beside the library by its name, or by the build id in /usr/lib/debug.
 install-debug: install ## install, and install the debug information of the shared library beside it
-	install -m 644 $(BUILD)/stripped/$(SO).debug $(DESTDIR)$(LIBDIR)/$(SO).$(VERSION).debug
+	install -m 644 $(BUILD)/stripped/$(SO).debug $(DESTDIR)$(LIBDIR)/$(SO_VERSION).debug
 
 uninstall: ## remove the installed files
-	rm -f $(DESTDIR)$(LIBDIR)/$(SO) $(DESTDIR)$(LIBDIR)/$(SO).$(MAJOR) $(DESTDIR)$(LIBDIR)/$(SO).$(VERSION)
-	rm -f $(DESTDIR)$(LIBDIR)/$(SO).$(VERSION).debug $(DESTDIR)$(LIBDIR)/librediscluster.a
+	rm -f $(DESTDIR)$(LIBDIR)/$(SO) $(DESTDIR)$(LIBDIR)/$(SO_MAJOR) $(DESTDIR)$(LIBDIR)/$(SO_VERSION)
+	rm -f $(DESTDIR)$(LIBDIR)/$(SO_VERSION).debug $(DESTDIR)$(LIBDIR)/librediscluster.a
 	rm -f $(CONFIGURED:%=$(DESTDIR)$(LIBDIR)/%) $(HEADERS:%=$(DESTDIR)$(INCLUDEDIR)/%) $(DESTDIR)$(BINDIR)/rdc
 	rm -f $(DESTDIR)$(MANDIR)/man1/rdc.1 $(DESTDIR)$(MANDIR)/man3/rediscluster.3 $(FUNCTIONS:%=$(DESTDIR)$(MANDIR)/man3/%.3)
 	-rmdir $(DESTDIR)$(LIBDIR)/cmake/rediscluster

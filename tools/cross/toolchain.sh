@@ -6,8 +6,11 @@
 # shellcheck shell=bash
 cross=$(realpath -m "${CARGO_TARGET_DIR:-target}/cross")
 zig_version=0.15.2
-# What is linked with glibc runs with this version and later ones.
+# What is linked with glibc runs with this version and later ones; RISC-V's first one is later.
 glibc=2.17
+glibc_riscv=2.27
+# The first macOS on which what is linked for it runs. The first one for aarch64.
+export MACOSX_DEPLOYMENT_TARGET=11.0
 
 say() { printf '%s: %s\n' "$(basename "$0" .sh)" "$*" >&2; }
 
@@ -50,6 +53,28 @@ END
     mv "$cross/rustc.new" "$cross/rustc"
 }
 
+# rust_tool NAME: the path of a program of Rust's own installation, which may lack it.
+rust_tool() { echo "$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/$1"; }
+
+# Makes $cross/objcopy, Rust's own, which understands all processors and systems; that of binutils understands one.
+rust_objcopy() {
+    tool objcopy env "LD_LIBRARY_PATH=$(rustc --print sysroot)/lib" "$(rust_tool rust-objcopy)"
+}
+
+# apple_compiler TARGET: makes $cross/cc-TARGET for macOS. rustup's Rust has the linker; others have LLVM's, if at all.
+apple_compiler() {
+    local linker architecture=${1%%-*}
+    linker=$(rust_tool gcc-ld/ld64.lld)
+    [ -x "$linker" ] || linker=$(command -v ld64.lld) ||
+        { say "a linker for macOS is missing: use rustup, or install LLVM's lld"; return 1; }
+    tool "cc-$1" env "ZIG='$cross/zig/bin/python -m ziglang'" "LD64=$linker" \
+        "LIBSYSTEM=$(echo "$cross"/zig/lib/python3*/site-packages/ziglang/lib/libc/darwin)" \
+        "MACOSX_DEPLOYMENT_TARGET=$MACOSX_DEPLOYMENT_TARGET" \
+        "$(realpath tools/cross/apple-cc)" "${architecture/aarch64/arm64}"
+    # Build scripts look for an SDK, but need nothing in it.
+    export SDKROOT=$cross/zig
+}
+
 # tool NAME COMMAND...: a program of one word, as cargo and build scripts want it. Build scripts name the target as Rust
 # does, which zig does not understand. The file changes only if its contents do: cargo compares times.
 tool() {
@@ -67,10 +92,16 @@ END
 
 # zig_compiler TARGET: makes $cross/cc-TARGET, and $cross/TARGET/libgcc_s.so.1 to link with.
 zig_compiler() {
-    local zig="$cross/zig/bin/python -m ziglang" name=${1/-unknown/}
-    # Without optimization, zig instruments C for a runtime library that a foreign program does not link.
-    tool "cc-$1" "$zig cc -target ${name/%-gnu/-gnu.$glibc} -fno-sanitize=undefined"
+    local zig="$cross/zig/bin/python -m ziglang" name
+    case $1 in
+    riscv64gc-*-gnu) name=riscv64-linux-gnu.$glibc_riscv ;;
+    *-gnu) name=${1/-unknown/}.$glibc ;;
+    *) name=${1/-unknown/} ;;
+    esac
     tool ar "$zig ar"
+    case $1 in *-apple-darwin) apple_compiler "$1"; return ;; esac
+    # Without optimization, zig instruments C for a runtime library that a foreign program does not link.
+    tool "cc-$1" "$zig cc -target $name -fno-sanitize=undefined"
     mkdir -p "$cross/$1"
     case $1 in *-gnu)
         "$cross/cc-$1" -shared -nostdlib -Wl,-soname,libgcc_s.so.1 \
@@ -81,29 +112,48 @@ zig_compiler() {
 # unwinder TARGET: what a program or library links that contains librediscluster.a. C compilers link it without being
 # asked, but zig does not. Systems with musl need not have libgcc_s, so there it is zig's own, inside the program.
 unwinder() {
-    case $1 in *-gnu) echo "$cross/$1/libgcc_s.so.1" ;; *) echo -lunwind ;; esac
+    case $1 in
+    *-gnu) echo "$cross/$1/libgcc_s.so.1" ;;
+    *-apple-darwin) ;; # it is a part of libSystem
+    *) echo -lunwind ;;
+    esac
+}
+
+# system_libraries TARGET: the other libraries that such a program links; the Makefile has the same.
+system_libraries() {
+    case $1 in
+    *-apple-darwin) echo "-Wl,-framework,Security -Wl,-framework,CoreFoundation -Wl,-dead_strip -lm" ;;
+    *-freebsd) echo "-lexecinfo -lpthread -lm -lrt -lutil" ;;
+    *) echo "-lm -lpthread -ldl" ;;
+    esac
 }
 
 # cross_library TARGET PROFILE: builds $cross/build/TARGET/PROFILE/librediscluster.a. It contains no C library, also for
 # musl, so that programs choose how to link theirs.
 cross_library() {
-    local name=${1//-/_} profile=$2 std=()
+    local name=${1//-/_} profile=$2 std=() flags=()
     export "CC_$name=$cross/cc-$1" "AR_$name=$cross/ar" "CARGO_TARGET_${name^^}_LINKER=$cross/cc-$1"
-    case $1 in *-musl) export "CARGO_TARGET_${name^^}_RUSTFLAGS=-C target-feature=-crt-static" ;; esac
+    case $1 in *-musl) flags=(-C target-feature=-crt-static) ;; esac
     if ! rustup target add "$1" >/dev/null 2>&1; then
+        case $1 in *-linux-*) ;; *) say "$1: rustup, which has its standard library, is missing"; return 1 ;; esac
         setup_debian_rust "$1"
         export RUSTC=$cross/rustc RUSTC_BOOTSTRAP=1
         std=(-Zbuild-std=std,panic_unwind)
     fi
     [ "$profile" = debug ] && profile=dev
+    CARGO_ENCODED_RUSTFLAGS=$(dist/rustflags.sh "${flags[@]}") || return
+    export CARGO_ENCODED_RUSTFLAGS
     cargo rustc --lib --crate-type staticlib --profile "$profile" --target "$1" --target-dir "$cross/build" "${std[@]}"
-    unset RUSTC RUSTC_BOOTSTRAP
+    unset RUSTC RUSTC_BOOTSTRAP CARGO_ENCODED_RUSTFLAGS
 }
 
 # runner TARGET: the command that runs a program of a target, which is installed if need be; "-" if it cannot be had.
 # glibc's programs also get its loader and libraries.
 runner() {
-    local qemu=qemu-${1%%-*} system=/
+    local processor=${1%%-*} qemu system=/ packages
+    case $1 in *-linux-*) ;; *) echo -; return ;; esac
+    processor=${processor/riscv64gc/riscv64}
+    qemu=qemu-$processor
     if [ "${1%%-*}" = "$(uname -m)" ]; then echo env; return; fi
     if ! command -v "$qemu" >/dev/null && { [ "$(id -u)" -ne 0 ] ||
         ! apt-get install -qq -y --no-install-recommends qemu-user >/dev/null 2>&1; }; then
@@ -111,9 +161,10 @@ runner() {
         echo -
         return
     fi
-    case $1 in aarch64-*-gnu)
-        system=$cross/root/usr/aarch64-linux-gnu
-        [ -e "$system" ] || debian libc6-arm64-cross libgcc-s1-arm64-cross >&2 ;;
+    case $1 in *-gnu)
+        system=$cross/root/usr/$processor-linux-gnu
+        packages=${processor/aarch64/arm64}-cross
+        [ -e "$system" ] || debian "libc6-$packages" "libgcc-s1-$packages" >&2 ;;
     esac
     echo "$qemu -L $system"
 }
