@@ -4,6 +4,7 @@
 have gem || skip "the gem" RubyGems "apt-get install ruby"
 triple=$(built "${1:-$host}")
 [ -n "$triple" ] || exit 0
+case $triple in *-linux-*) ;; *) say "no gem for $triple"; exit 0 ;; esac
 work=$target/dist/$triple/gem
 
 # RubyGems says linux for glibc; older versions of it do not understand another name.

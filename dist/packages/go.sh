@@ -21,7 +21,8 @@ for triple; do
     case $triple in
     x86_64-*-gnu) processor=amd64 ;;
     aarch64-*-gnu) processor=arm64 ;;
-    *) say "not $triple: Go does not tell musl from glibc; use -tags system there"; continue ;;
+    *-musl) say "not $triple: Go does not tell musl from glibc; use -tags system there"; continue ;;
+    *) say "not $triple: use -tags system there"; continue ;;
     esac
     folder=$work/lib/linux_$processor
     mkdir -p "$folder"

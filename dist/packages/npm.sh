@@ -11,7 +11,8 @@ addon() { # TRIPLE
     case $triple in
     x86_64-*-gnu) processor=x64 ;;
     aarch64-*-gnu) processor=arm64 ;;
-    *) say "no addon for $triple: Node.js does not tell musl from glibc"; return ;;
+    *-musl) say "no addon for $triple: Node.js does not tell musl from glibc"; return ;;
+    *) say "no addon for $triple"; return ;;
     esac
     make --no-print-directory -s node-addon CC="$(compiler_of "$triple")" LINK_LIBS="$(cat "$target/dist/$triple/link_libs")" \
         BUILD="$(build_of "$triple")" ADDON="$work/prebuilds/linux-$processor/rediscluster.node"

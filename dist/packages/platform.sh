@@ -14,12 +14,9 @@ with_zig() {
     [ "${RDC_ZIG:-yes}" = yes ] && have python3 && setup_zig
 }
 
-# objcopy of binutils understands one processor; Rust's own understands all.
 objcopy() {
-    if [ "${triple%%-*}" = "${host%%-*}" ]; then echo objcopy; return; fi
-    local sysroot
-    sysroot=$(rustc --print sysroot)
-    tool objcopy env "LD_LIBRARY_PATH=$sysroot/lib" "$sysroot/lib/rustlib/$host/bin/rust-objcopy"
+    case $triple in "${host%%-*}"-*-linux-*) echo objcopy; return ;; esac
+    rust_objcopy
     for tool in "$cross/objcopy" llvm-objcopy "${triple%%-*}-linux-gnu-objcopy"; do
         if "$tool" --version >/dev/null 2>&1; then echo "$tool"; return; fi
     done
@@ -30,10 +27,13 @@ objcopy=$(objcopy)
 [ "$objcopy" != - ] || skip "$triple" "an objcopy for ${triple%%-*}" "install llvm"
 rm -rf "$folder/root" "$folder/compiler"
 archive=$target/release/librediscluster.a
+system=Linux
+case $triple in *-apple-darwin) system=Darwin ;; *-linux-*) ;; *) say "no packages for $triple"; exit 0 ;; esac
 if with_zig; then
     zig_compiler "$triple"
     compiler=$cross/cc-$triple
     link_libs="$static_libs $(unwinder "$triple")"
+    [ $system = Linux ] || link_libs=$(system_libraries "$triple")
 elif [ "$triple" = "$host" ]; then
     say "without zig, the packages need glibc $(newest_glibc "$target/release/stripped/librediscluster.so") or later"
     compiler=${CC:-cc}
@@ -49,7 +49,7 @@ fi
 build=$folder/build-$(basename "$compiler")
 mkdir -p "$build"
 cp -pu "$archive" "$build/"
-OBJCOPY=$objcopy make --no-print-directory -s install BUILD="$build" CC="$compiler" LINK_LIBS="$link_libs" \
+OBJCOPY=$objcopy make --no-print-directory -s install SYSTEM=$system BUILD="$build" CC="$compiler" LINK_LIBS="$link_libs" \
     DESTDIR= PREFIX="$folder/root" LIBDIR="$folder/root/lib" INCLUDEDIR="$folder/root/include" \
     BINDIR="$folder/root/bin" MANDIR="$folder/root/share/man"
 documents=$folder/root/share/doc/librediscluster

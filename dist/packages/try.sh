@@ -12,12 +12,15 @@ tar -C "$work" -xf "$packages/librediscluster-$version-$(platform_name "$triple"
 root=$work/librediscluster-$version-$(platform_name "$triple")
 compiler=$(compiler_of "$triple")
 export PKG_CONFIG_PATH=$root/lib/pkgconfig
+# zig links programs for musl statically, unless it is told not to.
+dynamic=-dynamic
+case $triple in *-apple-darwin) dynamic= ;; esac
 
 # shellcheck disable=SC2046 # lists of words
-"$compiler" examples-c/readonly.c $(pkg-config --cflags --libs rediscluster-static) "$(unwinder "$triple")" -o "$work/static"
+"$compiler" examples-c/readonly.c $(pkg-config --cflags --libs rediscluster-static) $(unwinder "$triple") -o "$work/static"
 # shellcheck disable=SC2046
-"$compiler" -dynamic examples-c/readonly.c $(pkg-config --cflags --libs rediscluster) -Wl,-rpath,"$root/lib" \
-    -o "$work/shared"
+"$compiler" examples-c/readonly.c $(pkg-config --cflags --libs rediscluster) -Wl,-rpath,"$root/lib" \
+    ${dynamic:+"$dynamic"} -o "$work/shared"
 run=$(runner "$triple")
 if [ "$run" = - ]; then
     say "$triple: linked, not run"

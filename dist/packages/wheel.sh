@@ -9,6 +9,9 @@ triple=${1:-$host}
 [ "$triple" = sdist ] || triple=$(built "$triple")
 [ -n "$triple" ] || exit 0
 work=$target/dist/$triple/python
+system=Linux
+case $triple in *-apple-darwin) system=Darwin ;; esac
+. tools/cross/toolchain.sh
 
 # A Python with setuptools, for which the C extension can be compiled; target/venv is that of the tests.
 find_python() {
@@ -48,7 +51,10 @@ copy_sources() {
 # manylinux_2_17_x86_64 for what needs glibc 2.17 or less.
 platform_tag() {
     local processor=${triple%%-*} glibc minor
-    case $triple in *-musl) echo "musllinux_1_2_$processor"; return ;; esac
+    case $triple in
+    *-musl) echo "musllinux_1_2_$processor"; return ;;
+    *-apple-darwin) echo "macosx_${MACOSX_DEPLOYMENT_TARGET/./_}_${processor/aarch64/arm64}"; return ;;
+    esac
     glibc=$(newest_glibc "$RDC_LIBRARY")
     minor=${glibc#2.}
     [ "$minor" -gt 17 ] || minor=17
@@ -61,6 +67,11 @@ check_tag() { # WHEEL
     rm -rf "$folder"
     "$python" -m zipfile -e "$1" "$folder"
     mapfile -t files < <(find "$folder" -name '*.so*')
+    if [ "$system" = Darwin ]; then
+        [ ${#files[@]} -eq 1 ] || { say "not the library alone: ${files[*]}"; exit 1; }
+        tools/cross/macho.py "${files[0]}" | grep -qx "macos $MACOSX_DEPLOYMENT_TARGET"
+        return
+    fi
     [ ${#files[@]} -eq 2 ] || { say "not the library and the C extension: ${files[*]}"; exit 1; }
     needed=$(readelf -dW "${files[@]}" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort -u |
         grep -vxE 'lib(c|m|dl|rt|pthread|util|gcc_s)\.so(\.[0-9])?|ld-linux-.*' || true)
@@ -89,10 +100,16 @@ check_metadata() { # FILE
 
 wheel() {
     local compiler
-    python_headers
-    compiler=$(compiler_of "$triple")
     export RDC_LIBRARY RDC_WHEEL_PLATFORM RDC_PYTHON_EXTENSION=yes
     RDC_LIBRARY=$(tree_of "$triple")/lib/librediscluster.so.$version
+    compiler=$(compiler_of "$triple")
+    if [ "$system" = Darwin ]; then
+        # The headers of another system's Python cannot be had here. The package does without the C extension.
+        RDC_PYTHON_EXTENSION= compiler=false
+        RDC_LIBRARY=$(tree_of "$triple")/lib/librediscluster.$version.dylib
+    else
+        python_headers
+    fi
     RDC_WHEEL_PLATFORM=$(platform_tag)
     cp "$(tree_of "$triple")/share/doc/librediscluster/LICENSES-THIRD-PARTY.txt" "$work/"
     CC=$compiler LDSHARED="$compiler -shared" CFLAGS="-I$work/headers" "$python" -m pip wheel -q \
