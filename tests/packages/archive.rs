@@ -1,5 +1,5 @@
 use super::built::{PACKAGES, VERSION, command, in_cluster, make, package};
-use super::programs::{ROOT, run, scratch, succeed};
+use super::programs::{BUILT, ROOT, run, scratch, succeed};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -68,6 +68,57 @@ fn archive_works_with_cmake_in_folder_with_spaces() {
     for kind in ["use_rediscluster", "use_static"] {
         run(&project.join("build").join(kind), &[]);
     }
+}
+
+#[test]
+fn archive_works_with_meson() {
+    let root = unpack("archive-for-meson");
+    let project = scratch("meson-project");
+    let text = format!(
+        "project('example', 'c', default_options: ['c_std=c99'])\n\
+         foreach kind, name : {{'shared': 'rediscluster', 'static': 'rediscluster-static'}}\n\
+         executable('use_' + kind, '{ROOT}/examples-c/readonly.c',\n\
+         dependencies: dependency(name, version: '>=0.1'))\n\
+         endforeach\n"
+    );
+    fs::write(project.join("meson.build"), text).expect("the project");
+    let venv = BUILT.join("../../venv/bin");
+    let path = std::env::var("PATH").expect("PATH");
+    let path = format!("{}:{path}", venv.display());
+    for arguments in ["setup build", "compile -C build"] {
+        succeed(
+            command(venv.join("meson"))
+                .args(arguments.split(' '))
+                .current_dir(&project)
+                .env("PATH", &path)
+                .env("PKG_CONFIG_PATH", root.join("lib/pkgconfig")),
+        );
+    }
+    for kind in ["use_shared", "use_static"] {
+        run(&project.join("build").join(kind), &[]);
+    }
+}
+
+/// zig translates the header. `make tarball` has installed it, unless this machine cannot.
+#[test]
+fn archive_works_with_zig() {
+    let python = BUILT.join("../../cross/zig/bin/python");
+    if !python.exists() {
+        eprintln!("skipped: zig is missing: PyPI could not be reached");
+        return;
+    }
+    let root = unpack("archive-for-zig");
+    let lib = root.join("lib").display().to_string();
+    let program = root.join("program");
+    succeed(
+        command(python)
+            .args(["-m", "ziglang", "build-exe", "bindings/examples/session.zig"])
+            .arg(format!("-I{}", root.join("include").display()))
+            .args([&format!("-L{lib}"), "-lrediscluster", "-lc", "-rpath", &lib])
+            .arg(format!("-femit-bin={}", program.display()))
+            .current_dir(ROOT),
+    );
+    run(&program, &[]);
 }
 
 #[test]
