@@ -103,19 +103,22 @@ pub unsafe fn with_args<T>(
             bytes_arg(pointer, len, "an argument")
         }
     };
-    if argc <= STACK_ARGS {
-        // Not initialized first: that would take longer than the rest.
-        let mut args = [MaybeUninit::<&[u8]>::uninit(); STACK_ARGS];
-        for (i, entry) in args.iter_mut().enumerate().take(argc) {
+    // Not initialized first: that would take longer than the rest.
+    let mut few = [MaybeUninit::<&[u8]>::uninit(); STACK_ARGS];
+    let mut many = Vec::new();
+    let args = if argc <= STACK_ARGS {
+        for (i, entry) in few.iter_mut().enumerate().take(argc) {
             entry.write(arg(i)?);
         }
         // SAFETY: the first `argc` entries have been written, and `MaybeUninit` has the layout of its content.
-        let args = unsafe { std::slice::from_raw_parts(args.as_ptr().cast::<&[u8]>(), argc) };
-        return f(args);
-    }
-    let mut args: Vec<&[u8]> = Vec::with_capacity(argc.min(MAX_RESERVED_ARGS));
-    for i in 0..argc {
-        args.push(arg(i)?);
-    }
-    f(&args)
+        unsafe { std::slice::from_raw_parts(few.as_ptr().cast::<&[u8]>(), argc) }
+    } else {
+        many.reserve(argc.min(MAX_RESERVED_ARGS));
+        for i in 0..argc {
+            many.push(arg(i)?);
+        }
+        &many
+    };
+    // Called in one place, so that it is inlined.
+    f(args)
 }

@@ -274,13 +274,27 @@ pub unsafe extern "C" fn rdc_queue_next(queue: *mut rdc_queue, tag: *mut u64) ->
     let Some(mut guard) = (unsafe { BusyGuard::enter(queue) }) else {
         return std::ptr::null_mut();
     };
+    // SAFETY: the rule above.
+    let set_tag = |of_command: u64| unsafe {
+        if let Some(tag) = tag.as_mut() {
+            *tag = of_command;
+        }
+    };
+    let small = catch_panic(|_| None, || guard.value().next_small());
+    if let Some((of_command, slab, index)) = small {
+        set_tag(of_command);
+        return reply_layout::small_into_raw(slab, index);
+    }
+    next_other(&mut guard, set_tag)
+}
+
+/// The next reply, if it is not one of the slab that is taken now.
+#[inline(never)]
+fn next_other(guard: &mut BusyGuard<rdc_queue>, set_tag: impl FnOnce(u64)) -> *mut rdc_reply {
     let Some(next) = catch_panic(|_| None, || guard.value().next_reply()) else {
         return std::ptr::null_mut();
     };
-    // SAFETY: the rule above.
-    if let Some(tag) = unsafe { tag.as_mut() } {
-        *tag = next.tag;
-    }
+    set_tag(next.tag);
     match next.reply {
         CompletedReply::Small(slab, index) => reply_layout::small_into_raw(slab, index),
         CompletedReply::Whole(reply) => reply_layout::into_raw(reply),

@@ -255,6 +255,18 @@ pub unsafe extern "C" fn rdc_reply_read_array(
 /// Header rule 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rdc_reply_free(reply: *mut rdc_reply) -> i32 {
+    // SAFETY: header rule 1.
+    match unsafe { reply_layout::free_in_slab(reply) } {
+        true => Code::Ok as i32,
+        // SAFETY: the same rule.
+        false => unsafe { free_other(reply) },
+    }
+}
+
+/// # Safety
+/// As [`rdc_reply_free`].
+#[inline(never)]
+unsafe fn free_other(reply: *mut rdc_reply) -> i32 {
     // SAFETY: header rule 1. Panics are caught, because this may drop the last reference on an Origin.
     unsafe {
         let error = rdc_reply_error(reply);

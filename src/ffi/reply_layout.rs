@@ -106,10 +106,12 @@ fn swizzle(reply: &mut Reply) {
     for block in &mut reply.values.blocks {
         block.others = addresses.of_value(block.others);
     }
-    for answer in reply.node_values.iter_mut().chain([&mut reply.root]) {
+    let swizzle = |answer: &mut NodeValue| {
         addresses.swizzle(&mut answer.value);
         answer.node = names[answer.node as usize];
-    }
+    };
+    reply.node_values.iter_mut().for_each(swizzle);
+    swizzle(&mut reply.root);
 }
 
 /// The same for a reply of one node, whose texts are all in chunk 0.
@@ -204,13 +206,14 @@ pub unsafe fn element(value: &Value, i: usize) -> *const rdc_reply {
     if !value.kind.has_elements() || i >= value.len as usize {
         return std::ptr::null();
     }
-    let stride = match value.flags & (flag::NODE_VALUES | flag::PACKED | flag::INLINE) {
-        0 => size_of::<Value>(),
-        flag::NODE_VALUES => size_of::<NodeValue>(),
+    // The elements are in memory, so nothing overflows.
+    let offset = match value.flags & (flag::NODE_VALUES | flag::PACKED | flag::INLINE) {
+        0 => i.wrapping_mul(size_of::<Value>()),
+        flag::NODE_VALUES => i.wrapping_mul(size_of::<NodeValue>()),
         // SAFETY: the same rule, and i is below the length.
         _ => return unsafe { compact_element(value, i) },
     };
-    std::ptr::with_exposed_provenance(value.data as usize + i * stride)
+    std::ptr::with_exposed_provenance((value.data as usize).wrapping_add(offset))
 }
 
 /// The element of a packed or inline aggregate at index `i`.
@@ -274,27 +277,38 @@ pub unsafe fn node(reply: *const rdc_reply) -> *const std::ffi::c_char {
     std::ptr::with_exposed_provenance(answer.node as usize)
 }
 
-/// Frees a reply. Does nothing for an element, which belongs to its reply.
+/// Frees a reply that is a part of a slab, and thus no error, and neither a list nor an element. False for any other one.
 ///
 /// # Safety
 /// Header rule 1: NULL, a reply that has not been freed, or an element of one.
-pub unsafe fn free(reply: *mut rdc_reply) {
+#[inline(always)]
+pub unsafe fn free_in_slab(reply: *mut rdc_reply) -> bool {
     // SAFETY: the same rule.
-    let root = unsafe { value(reply) };
-    match root.slab_len {
-        0 => {}
+    match unsafe { value(reply) }.slab_len {
+        0 => false,
         SINGLE_SLAB => {
             let before = offset_of!(ReplySlab<1>, replies) + offset_of!(SmallReply, root);
             // SAFETY: such a root is that of a reply of a ReplySlab<1>, and holds one reference on it.
-            return drop(unsafe { Arc::from_raw(reply.byte_sub(before).cast::<ReplySlab<1>>()) });
+            drop(unsafe { Arc::from_raw(reply.byte_sub(before).cast::<ReplySlab<1>>()) });
+            true
         }
         len => {
             let before = usize::from(len - 1) * size_of::<SmallReply>();
             let before = offset_of!(ReplySlab, replies) + before + offset_of!(SmallReply, root);
             // SAFETY: such a root is that of a reply of a ReplySlab, and holds one reference on it.
-            return drop(unsafe { Arc::from_raw(reply.byte_sub(before).cast::<ReplySlab>()) });
+            drop(unsafe { Arc::from_raw(reply.byte_sub(before).cast::<ReplySlab>()) });
+            true
         }
     }
+}
+
+/// Frees a reply that is no part of a slab. Does nothing for an element, which belongs to its reply.
+///
+/// # Safety
+/// As [`free_in_slab`].
+pub unsafe fn free(reply: *mut rdc_reply) {
+    // SAFETY: the same rule.
+    let root = unsafe { value(reply) };
     let flags = root.flags;
     if reply.is_null() || flags & flag::ROOT == 0 {
         return;

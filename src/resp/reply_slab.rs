@@ -72,6 +72,28 @@ impl<const LEN: usize> ReplySlab<LEN> {
         true
     }
 
+    /// The number of replies.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Makes room for replies of this node, if no caller holds a reply. Returns whether that is so.
+    pub fn renew(self: &mut Arc<Self>, origin: &Arc<Origin>) -> bool {
+        let Some(slab) = Arc::get_mut(self) else {
+            return false;
+        };
+        slab.len = 0;
+        if !Arc::ptr_eq(&slab.origin, origin) {
+            slab.origin = origin.clone();
+        }
+        true
+    }
+
     /// Whether it has room for another reply of this node.
     pub fn takes(&self, origin: &Arc<Origin>) -> bool {
         self.len < LEN && Arc::ptr_eq(&self.origin, origin)
@@ -130,6 +152,22 @@ mod tests {
             assert_eq!(usize::from(reply.root.value.slab_len), len);
         }
         assert!(!slab.takes(&origin) && !slab.push(value, b"ab\0"));
+    }
+
+    #[test]
+    fn slab_is_renewed_for_another_node_when_nobody_holds_its_replies() {
+        let (origin, other) = (Origin::new("a:1"), Origin::new("b:2"));
+        let mut slab: Arc<ReplySlab> = ReplySlab::new(origin.clone());
+        assert!(Arc::get_mut(&mut slab).unwrap().push(Value::NIL, b""));
+        let held = slab.clone();
+        assert!(!slab.renew(&other) && slab.len() == 1);
+        drop(held);
+        assert!(slab.renew(&other) && slab.is_empty() && slab.takes(&other));
+        assert_eq!(
+            Arc::strong_count(&origin),
+            1,
+            "it keeps the former one no more"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub const SLOTS: usize = 16384;
 /// The slot of a key: CRC16 of its hash tag, or of the whole key if it has none, modulo 16384.
 ///
 /// The hash tag is the text between the first `{` and the first `}` after it, unless it is empty.
-#[inline]
+#[inline(always)]
 pub fn key_slot(key: &[u8]) -> u16 {
     let (crc, has_brace) = crc(key);
     let crc = if has_brace { crc_of_tag(key) } else { crc };

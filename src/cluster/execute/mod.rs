@@ -88,7 +88,7 @@ struct FirstAttempt {
     /// None if none was made.
     sent: Option<(NodeBatch, BatchErrors)>,
     /// The error replies.
-    reply: Box<Reply>,
+    reply: Reply,
 }
 
 impl<'c> Execution<'c> {
@@ -208,7 +208,7 @@ impl<'c> Execution<'c> {
         let mut commands: Vec<RoutedCommand<'_>> = (0..count).map(|n| batch.routed(n)).collect();
         let FirstAttempt { sent, mut reply } = first;
         reply.node_values.resize(count, NodeValue::NIL);
-        let mut reply = Some(reply);
+        let mut reply = Some(Box::new(reply));
         let is_sent = sent.is_some();
         if let Some((node_batch, errors)) = sent {
             let topology = self.state.process.load_topology();

@@ -106,8 +106,8 @@ impl NodeBatch {
 
     /// The batch of the first attempt of `count` commands.
     pub fn of_first(peer: Arc<Peer>, kind: ConnectionKind, count: usize) -> NodeBatch {
-        let mut batch = NodeBatch::new(peer, kind, count);
-        batch.reply_owners.extend(0..count as u32);
+        let mut batch = NodeBatch::new(peer, kind, 0);
+        batch.reply_owners = (0..count as u32).collect();
         batch
     }
 

@@ -1,7 +1,7 @@
 //! A batch of a queue: commands of one shard, executed in one fiber.
 
-use super::completed::SlabWriter;
-use super::entry::{Entry, Progress, Work};
+use super::completed::CompletedReplies;
+use super::entry::{Admission, EntryWork, Inbox, Progress};
 use super::gathered::Gathered;
 use super::replies::Replies;
 use super::shard_number::ShardNumber;
@@ -11,7 +11,7 @@ use crate::cluster::execute::{CommandBatch, RoutedCommand, Target};
 use crate::cluster::state::count;
 use crate::error::{Error, Result};
 use crate::net::{Connection, TakenReply};
-use crate::resp::{CommandBody, CommandBuffer, Kind, Reply, Value, flag};
+use crate::resp::{CommandBody, CommandBuffer, Kind, Origin, Reply, Value, flag};
 use crate::route::Access;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -40,7 +40,8 @@ impl Batch {
     pub(super) fn end(&self, error: &Error) {
         for number in (0..self.entries.len()).filter(|number| self.is_open(*number)) {
             let command = self.entries.locate(number);
-            let sent = match self.entries.entry(number).progress.get() {
+            let (inbox, index) = command;
+            let sent = match inbox.progress(&inbox.entries[index]) {
                 Progress::Waiting => false,
                 Progress::Sent => true,
                 // Only its execution knows. A panic has left that open.
@@ -54,11 +55,17 @@ impl Batch {
     /// Commands that were cancelled have a place in the order of their slot until here.
     fn release_rest(&self) {
         let order = &mut *self.order.borrow_mut();
-        self.entries.for_each(|entry| {
-            if !entry.is_released.get() {
-                release(entry, order);
+        if let Gathered::Whole(inbox) = &self.entries
+            && inbox.admission.get() == Admission::Running
+        {
+            return order.end_whole(inbox);
+        }
+        for number in 0..self.entries.len() {
+            let command = self.entries.locate(number);
+            if !self.entries.entry(number).is_released.get() {
+                release(command, order);
             }
-        });
+        }
     }
 
     fn execute(&self) -> Result<()> {
@@ -77,11 +84,14 @@ impl Batch {
 }
 
 /// Gives up the place of a command in the order of its slot.
-#[inline]
-fn release(entry: &Entry, order: &mut SlotOrder) {
+#[inline(always)]
+fn release((inbox, index): (&Inbox, usize), order: &mut SlotOrder) {
+    let entry = &inbox.entries[index];
     entry.is_released.set(true);
-    if let Work::InBatch(command) = &entry.work {
-        order.end(command.slot);
+    if inbox.admission.get() == Admission::Counted
+        && let Some(slot) = entry.batch_slot()
+    {
+        order.end(slot);
     }
 }
 
@@ -103,11 +113,17 @@ impl CommandBatch for Batch {
     }
 
     fn begin_send(&self, numbers: &mut Vec<u32>) {
+        if let Gathered::Whole(inbox) = &self.entries
+            && numbers.len() == inbox.entries.len()
+            && !inbox.has_closed()
+        {
+            return inbox.is_sent.set(true);
+        }
         numbers.retain(|number| {
             let entry = self.entries.entry(*number as usize);
             let is_open = entry.is_open();
             if is_open {
-                entry.progress.set(Progress::Sent);
+                entry.set_progress(Progress::Sent);
             }
             is_open
         });
@@ -132,7 +148,7 @@ impl CommandBatch for Batch {
     fn routed(&self, number: usize) -> RoutedCommand<'_> {
         let body = self.body(number);
         match &self.entries.entry(number).work {
-            Work::InBatch(command) => {
+            EntryWork::InBatch(command) => {
                 let target = match command.is_for_primary {
                     true => Target::Primary(command.slot),
                     false => Target::Slot(command.slot),
@@ -155,8 +171,9 @@ impl CommandBatch for Batch {
         {
             count(&core.stats.errors);
         }
-        release(self.entries.entry(number), &mut self.order.borrow_mut());
-        self.replies.complete(self.entries.locate(number), reply);
+        let command = self.entries.locate(number);
+        release(command, &mut self.order.borrow_mut());
+        self.replies.complete(command, reply);
     }
 
     fn deliver_received(
@@ -168,9 +185,21 @@ impl CommandBatch for Batch {
         let origin = connection.origin().clone();
         let order = &mut *self.order.borrow_mut();
         let completed = &mut *self.replies.completed.borrow_mut();
-        while let Some(number) = numbers.get(*received) {
-            let (inbox, index) = self.entries.locate(*number as usize);
-            let entry = &inbox.entries[index];
+        loop {
+            match &self.entries {
+                Gathered::Whole(inbox) if inbox.entries.len() == numbers.len() => {
+                    let locate = |at| (at < numbers.len()).then_some((&**inbox, at));
+                    deliver_texts(locate, received, connection, &origin, completed, order);
+                }
+                entries => {
+                    let locate = |at| Some(entries.locate(*numbers.get(at)? as usize));
+                    deliver_texts(locate, received, connection, &origin, completed, order);
+                }
+            }
+            let Some(number) = numbers.get(*received) else {
+                return Ok(None);
+            };
+            let command = self.entries.locate(*number as usize);
             let reply = match connection.take_single()? {
                 None => return Ok(None),
                 Some(TakenReply::Whole(reply)) if reply.root.value.kind == Kind::Error => {
@@ -180,49 +209,63 @@ impl CommandBatch for Batch {
                 Some(reply) => reply,
             };
             *received += 1;
-            release(entry, order);
-            if !inbox.close(entry) {
+            let Some(tag) = end(command, order) else {
                 continue;
-            }
+            };
             match reply {
                 TakenReply::Small(value, text) => {
                     if let Some(mut small) = completed.small(&origin) {
-                        small.push(entry.tag, value, text);
-                        self.deliver_texts(numbers, received, connection, &mut small, order);
+                        small.push(tag, value, text);
                     }
                 }
                 TakenReply::Whole(mut reply) => {
                     reply.root.value.flags |= flag::NODE_VALUE | flag::SENT;
-                    completed.push(entry.tag, reply);
+                    completed.push(tag, reply);
                 }
             }
         }
-        Ok(None)
     }
 }
 
-impl Batch {
-    /// Delivers the replies that are short strings, as most are, until there is another one, or no room for more.
-    #[inline]
-    fn deliver_texts(
-        &self,
-        numbers: &[u32],
-        received: &mut usize,
-        connection: &mut Connection,
-        small: &mut SlabWriter<'_>,
-        order: &mut SlotOrder,
-    ) {
+/// A command has a reply that needs no check. Returns its tag if the reply is its answer: it has not been cancelled.
+#[inline(always)]
+fn end(command: (&Inbox, usize), order: &mut SlotOrder) -> Option<u64> {
+    release(command, order);
+    let (inbox, index) = command;
+    let entry = &inbox.entries[index];
+    inbox.close(entry).then_some(entry.tag)
+}
+
+/// Delivers the replies that are short strings, as most are, until there is another one. `locate` finds the commands by
+/// the numbers of their replies.
+#[inline(always)]
+fn deliver_texts<'e>(
+    locate: impl Fn(usize) -> Option<(&'e Inbox, usize)>,
+    received: &mut usize,
+    connection: &mut Connection,
+    origin: &Arc<Origin>,
+    completed: &mut CompletedReplies,
+    order: &mut SlotOrder,
+) {
+    let value = |len: usize| Value::new(Kind::String, len as u32, 0);
+    while let Some(command) = locate(*received)
+        && let Some((len, bytes)) = connection.take_short_text()
+    {
+        *received += 1;
+        let Some(tag) = end(command, order) else {
+            continue;
+        };
+        let Some(mut small) = completed.small(origin) else {
+            continue;
+        };
+        small.push(tag, value(len), bytes);
         while small.has_room()
-            && let Some(number) = numbers.get(*received)
+            && let Some(command) = locate(*received)
             && let Some((len, bytes)) = connection.take_short_text()
         {
             *received += 1;
-            let (inbox, index) = self.entries.locate(*number as usize);
-            let entry = &inbox.entries[index];
-            release(entry, order);
-            if inbox.close(entry) {
-                let value = Value::new(Kind::String, len as u32, 0);
-                small.push(entry.tag, value, bytes);
+            if let Some(tag) = end(command, order) {
+                small.push(tag, value(len), bytes);
             }
         }
     }

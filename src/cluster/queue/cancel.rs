@@ -12,7 +12,7 @@ impl Queue {
     /// Completes commands that have not been started.
     pub(super) fn close_where(&self, inbox: &Inbox, error: &Error, which: impl Fn(&Entry) -> bool) {
         for (index, entry) in inbox.entries.iter().enumerate() {
-            if entry.progress.get() == Progress::Waiting && which(entry) {
+            if inbox.progress(entry) == Progress::Waiting && which(entry) {
                 self.close_entry(inbox, index, error);
             }
         }
@@ -96,7 +96,7 @@ impl Queue {
         let sent = cancelled("the command was cancelled after it was sent").sent(true);
         for inbox in self.open_inboxes() {
             for index in inbox.with_tag(tag) {
-                let error = match inbox.entries[index].progress.get() {
+                let error = match inbox.progress(&inbox.entries[index]) {
                     Progress::Waiting => &unsent,
                     Progress::Sent => &sent,
                     Progress::Alone | Progress::Done => continue,

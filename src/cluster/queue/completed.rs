@@ -31,20 +31,24 @@ impl Completion {
 pub(super) struct CompletedReplies {
     entries: VecDeque<CompletedEntry>,
     len: usize,
+    /// Those whose replies have all been taken, to be used again when all have been freed.
+    taken: VecDeque<Box<SmallReplies>>,
 }
+
+/// The most slabs that are kept to be used again.
+const MAX_TAKEN: usize = 32;
 
 pub(super) enum CompletedEntry {
     Whole(u64, Box<Reply>),
-    Small(SmallReplies),
+    Small(Box<SmallReplies>),
 }
 
 /// Replies of a slab, and the tags of their commands.
 pub(super) struct SmallReplies {
     slab: Arc<ReplySlab>,
     tags: [u64; SLAB_LEN],
-    /// The indices of the replies.
+    /// The index of the first reply that has not been taken.
     begin: usize,
-    end: usize,
 }
 
 impl CompletedReplies {
@@ -65,22 +69,41 @@ impl CompletedReplies {
             _ => false,
         };
         if !has_room {
-            self.entries.push_back(CompletedEntry::Small(SmallReplies {
-                slab: ReplySlab::new(origin.clone()),
-                tags: [0; SLAB_LEN],
-                begin: 0,
-                end: 0,
-            }));
+            let unused = self.unused(origin);
+            self.entries.push_back(CompletedEntry::Small(unused));
         }
         let Some(CompletedEntry::Small(last)) = self.entries.back_mut() else {
             return None;
         };
+        let slab = Arc::get_mut(&mut last.slab)?;
         Some(SlabWriter {
-            slab: Arc::get_mut(&mut last.slab)?,
+            before: slab.len(),
+            slab,
             tags: &mut last.tags,
-            end: &mut last.end,
             len: &mut self.len,
         })
+    }
+
+    /// An empty slab for replies of a node. One whose replies a program keeps is left to them.
+    fn unused(&mut self, origin: &Arc<Origin>) -> Box<SmallReplies> {
+        if let Some(mut taken) = self.taken.pop_front()
+            && taken.slab.renew(origin)
+        {
+            taken.begin = 0;
+            return taken;
+        }
+        Box::new(SmallReplies {
+            slab: ReplySlab::new(origin.clone()),
+            tags: [0; SLAB_LEN],
+            begin: 0,
+        })
+    }
+
+    /// All replies of a slab have been taken.
+    pub(super) fn recycle(&mut self, small: Box<SmallReplies>) {
+        if self.taken.len() < MAX_TAKEN {
+            self.taken.push_back(small);
+        }
     }
 
     /// The next reply, or the next ones of a slab.
@@ -95,22 +118,18 @@ impl CompletedReplies {
 }
 
 impl SmallReplies {
+    #[inline(always)]
     pub(super) fn len(&self) -> usize {
-        self.end - self.begin
+        self.slab.len() - self.begin
     }
 
-    /// The next of the replies.
+    /// The next of the replies: the tag of its command, and its index.
     #[inline(always)]
-    pub(super) fn pop(&mut self) -> Option<Completion> {
+    pub(super) fn pop(&mut self) -> Option<(u64, Arc<ReplySlab>, usize)> {
         let index = self.begin;
-        if index == self.end {
-            return None;
-        }
+        let tag = self.tags.get(index).filter(|_| index < self.slab.len())?;
         self.begin = index + 1;
-        Some(Completion {
-            tag: self.tags[index],
-            reply: CompletedReply::Small(self.slab.clone(), index),
-        })
+        Some((*tag, self.slab.clone(), index))
     }
 
     /// Whether replies of this node can be added. The slab may be full, or a caller may hold a reply of it.
@@ -123,26 +142,32 @@ impl SmallReplies {
 pub(super) struct SlabWriter<'a> {
     slab: &'a mut ReplySlab,
     tags: &'a mut [u64; SLAB_LEN],
-    end: &'a mut usize,
+    /// The number of replies that the slab had before.
+    before: usize,
     /// The number of all replies.
     len: &'a mut usize,
 }
 
 impl SlabWriter<'_> {
+    #[inline(always)]
     pub(super) fn has_room(&self) -> bool {
-        *self.end < SLAB_LEN
+        self.slab.len() < SLAB_LEN
     }
 
     /// Adds a reply, for which there must be room: see [`ReplySlab::push`].
     #[inline(always)]
     pub(super) fn push(&mut self, tag: u64, value: Value, bytes: &[u8]) {
-        if self.slab.push(value, bytes)
-            && let Some(of_reply) = self.tags.get_mut(*self.end)
-        {
+        if let Some(of_reply) = self.tags.get_mut(self.slab.len()) {
             *of_reply = tag;
-            *self.end += 1;
-            *self.len += 1;
+            self.slab.push(value, bytes);
         }
+    }
+}
+
+impl Drop for SlabWriter<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        *self.len += self.slab.len() - self.before;
     }
 }
 
@@ -162,7 +187,11 @@ mod tests {
             }),
             Some(CompletedEntry::Small(mut small)) => {
                 assert!(small.len() > 0);
-                held.extend(std::iter::from_fn(|| small.pop()));
+                let replies = std::iter::from_fn(|| small.pop());
+                held.extend(replies.map(|(tag, slab, index)| Completion {
+                    tag,
+                    reply: CompletedReply::Small(slab, index),
+                }));
             }
         }
         let taken = held[before..].iter();

@@ -3,7 +3,7 @@
 use super::Queue;
 use super::batch::Batch;
 use super::decide::{slots_of_pipeline, work_of};
-use super::entry::{EntryRef, Inbox, OtherWork, Progress, Work};
+use super::entry::{EntryRef, Inbox, OtherWork, Progress};
 use super::gathered::Gathered;
 use super::replies::{Ended, EndedTask};
 use super::running::{Running, run_caught};
@@ -72,20 +72,21 @@ impl Queue {
             }
             let inbox = Rc::new(inbox);
             let is_whole = match inbox.shard.filter(|shard| self.groups.has_shard(*shard)) {
-                Some(shard) if order.admit_whole(&inbox) => {
+                Some(shard) if order.admit_whole(&inbox, shard) => {
                     self.groups.push_whole(&inbox, shard);
                     true
                 }
                 _ => false,
             };
-            for (index, entry) in inbox.entries.iter().enumerate().filter(|_| !is_whole) {
-                match &entry.work {
+            let one_by_one = if is_whole { &[] } else { &inbox.entries[..] };
+            for (index, entry) in one_by_one.iter().enumerate() {
+                match (entry.batch_slot(), inbox.other(entry)) {
                     _ if !entry.is_open() => {}
-                    Work::InBatch(command) if order.admit_at_once(command.slot) => {
+                    (Some(slot), _) if order.admit_at_once(slot) => {
                         let entry = EntryRef::new(&inbox, index);
-                        self.groups.push(entry, command.slot, &topology);
+                        self.groups.push(entry, slot, &topology);
                     }
-                    Work::Other(other) if matches!(**other, OtherWork::Blocking) => {
+                    (_, Some(OtherWork::Blocking)) => {
                         let own = Rc::new(inbox.split_off_blocking(index));
                         self.held_bytes += own.bytes.len();
                         order.add(EntryRef::new(&own, 0));
@@ -104,17 +105,16 @@ impl Queue {
     /// Decides about the commands that were submitted before the client had connected.
     pub(super) fn decide(&self, inbox: &mut Inbox, core: &Core, key_space: KeySpace) {
         for index in 0..inbox.entries.len() {
-            let entry = &mut inbox.entries[index];
-            if let Work::Other(other) = &mut entry.work
-                && let OtherWork::Pipeline {
-                    pipeline, slots, ..
-                } = &mut **other
+            if let Some(OtherWork::Pipeline {
+                pipeline, slots, ..
+            }) = inbox.other_mut(index)
                 && let Some(pipeline) = pipeline.get_mut()
                 && pipeline.route_in(key_space)
             {
                 *slots = slots_of_pipeline(pipeline);
             }
-            if !matches!(entry.other(), Some(OtherWork::Undecided)) || !entry.is_open() {
+            let entry = &inbox.entries[index];
+            if !matches!(inbox.other(entry), Some(OtherWork::Undecided)) || !entry.is_open() {
                 continue;
             }
             let mut args = Vec::new();
@@ -122,7 +122,7 @@ impl Queue {
             let work =
                 parsed.and_then(|_| work_of(&self.client, core, &classify(&args), key_space));
             match work {
-                Ok(work) => inbox.entries[index].work = work,
+                Ok(work) => inbox.decide(index, work),
                 Err(error) => {
                     self.replies.fail_tag(entry.tag, &error);
                     inbox.close(&inbox.entries[index]);
@@ -190,6 +190,9 @@ impl Queue {
     }
 
     pub(super) fn start_admitted(&mut self) {
+        if !self.order.borrow().has_admitted() && self.alone.is_empty() {
+            return;
+        }
         let admitted = self.order.borrow_mut().take_admitted();
         self.start_all_alone(admitted.alone);
         if let Some(topology) = self.topology().filter(|_| !admitted.in_batch.is_empty()) {
@@ -257,7 +260,7 @@ impl Queue {
         };
         let running = Running::new(client.clone(), owner, cancels, Some(entry.clone()));
         let (replies, entry) = (self.replies.clone(), entry.clone());
-        entry.progress.set(Progress::Alone);
+        entry.set_progress(Progress::Alone);
         let sharing = usize::from(!entry.is_blocking());
         self.spawn(running, move |number| {
             let caught = run_caught(|| {
@@ -306,14 +309,20 @@ impl Queue {
     /// Gives the commands of a batch their turn in the order of their slots, and removes those that were cancelled.
     fn order_batch(&mut self, group: ShardNumber, entries: &mut Gathered) {
         let order = &mut *self.order.borrow_mut();
+        if let Gathered::Whole(inbox) = entries
+            && order.start_whole(inbox)
+        {
+            return;
+        }
+        order.count_all();
         let mut has_closed = false;
         entries.for_each(|entry| {
-            if let Work::InBatch(command) = &entry.work {
+            if let Some(slot) = entry.batch_slot() {
                 match entry.is_open() {
-                    true => order.start(command.slot),
+                    true => order.start(slot),
                     false => {
                         has_closed = true;
-                        order.abandon(command.slot);
+                        order.abandon(slot);
                     }
                 }
             }
@@ -321,21 +330,21 @@ impl Queue {
         if has_closed {
             entries.mixed().retain(|entry| entry.is_open());
         }
-        self.groups.retain_left(group, |entry| match &entry.work {
-            Work::InBatch(command) => order.postpone_behind_running(entry, command.slot),
-            _ => true,
+        self.groups.retain_left(group, |entry| {
+            let slot = entry.batch_slot();
+            slot.is_none_or(|slot| order.postpone_behind_running(entry, slot))
         });
     }
 
-    pub(super) fn start_batch(&mut self, group: ShardNumber, mut entries: Gathered) {
+    pub(super) fn start_batch(&mut self, group: ShardNumber, entries: Gathered) {
         let Some(submitted) = entries.oldest() else {
             return self.groups.end_batch(group);
         };
         let client = Arc::new(self.client.for_task(submitted));
         // One command is cancelled like the call of a thread.
-        let only = (entries.len() == 1).then(|| entries.mixed()[0].clone());
+        let only = (entries.len() == 1).then(|| entries.first()).flatten();
         if let Some(only) = &only {
-            only.progress.set(Progress::Alone);
+            only.set_progress(Progress::Alone);
         }
         let batch = Rc::new(Batch {
             group,
@@ -361,9 +370,9 @@ impl Queue {
 
     /// Handles what the fibers have left behind. Returns whether something else may be started now.
     pub(super) fn collect(&mut self) -> bool {
-        let ended = self.replies.take_ended();
-        let has_ended = !ended.is_empty();
-        for Ended { number, what } in ended {
+        let mut has_ended = false;
+        while let Some(Ended { number, what }) = self.replies.next_ended() {
+            has_ended = true;
             self.running.remove(number);
             match what {
                 EndedTask::Batch(group) => self.groups.end_batch(group),

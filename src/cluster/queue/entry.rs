@@ -15,6 +15,8 @@ use std::rc::Rc;
 pub(super) struct Inbox {
     pub(super) bytes: CommandBuffer,
     pub(super) entries: Vec<Entry>,
+    /// How those of them are executed that have no place in a batch. Few have none.
+    others: Vec<OtherWork>,
     /// When the first run after their submission began: their timeout runs from here on.
     pub(super) at: Option<Time>,
     /// How many of them have no reply yet.
@@ -25,6 +27,9 @@ pub(super) struct Inbox {
     pub(super) is_undecided: bool,
     /// All commands have one slot each, which this shard owns.
     pub(super) shard: Option<ShardNumber>,
+    pub(super) admission: Cell<Admission>,
+    /// All commands may have been sent, in a batch.
+    pub(super) is_sent: Cell<bool>,
     tags: RefCell<TagIndex>,
 }
 
@@ -37,14 +42,27 @@ struct TagIndex {
     searched: usize,
 }
 
+/// How the order of slots knows the commands of an inbox.
+#[derive(Clone, Copy, Default, PartialEq)]
+pub(super) enum Admission {
+    /// One by one.
+    #[default]
+    Counted,
+    /// All have been admitted.
+    Gathered,
+    /// All are in one batch.
+    Running,
+}
+
 /// One command, or one pipeline.
 pub(super) struct Entry {
     pub(super) tag: u64,
     /// The range of the command in [`Inbox::bytes`].
     pub(super) begin: usize,
     pub(super) end: usize,
-    pub(super) work: Work,
-    pub(super) progress: Cell<Progress>,
+    pub(super) work: EntryWork,
+    /// See [`Inbox::progress`].
+    progress: Cell<Progress>,
     /// It no longer has a place in the order of its slot.
     pub(super) is_released: Cell<bool>,
 }
@@ -53,8 +71,15 @@ pub(super) struct Entry {
 pub(super) enum Work {
     /// In one batch with other commands of the shard that serves the slot.
     InBatch(BatchedCommand),
-    /// Few commands are executed in another way, so that it is in a box.
-    Other(Box<OtherWork>),
+    Other(OtherWork),
+}
+
+/// The same in an entry, which needs nothing to be done when it is dropped.
+#[derive(Clone, Copy)]
+pub(super) enum EntryWork {
+    InBatch(BatchedCommand),
+    /// The index in the inbox.
+    Other(u32),
 }
 
 pub(super) enum OtherWork {
@@ -74,17 +99,17 @@ pub(super) enum OtherWork {
     Undecided,
 }
 
-impl Work {
+impl EntryWork {
     /// Whether it is a read, as far as is known.
     #[inline]
     pub(super) fn is_read(&self) -> bool {
-        matches!(self, Work::InBatch(command) if command.access == Access::Read)
+        matches!(self, EntryWork::InBatch(command) if command.access == Access::Read)
     }
 }
 
 impl From<OtherWork> for Work {
     fn from(other: OtherWork) -> Work {
-        Work::Other(Box::new(other))
+        Work::Other(other)
     }
 }
 
@@ -110,29 +135,20 @@ pub(super) enum Progress {
 }
 
 impl Entry {
+    pub(super) fn set_progress(&self, progress: Progress) {
+        self.progress.set(progress);
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.progress.get() != Progress::Done
     }
 
-    pub(super) fn is_blocking(&self) -> bool {
-        matches!(self.other(), Some(OtherWork::Blocking))
-    }
-
-    pub(super) fn other(&self) -> Option<&OtherWork> {
+    /// Its slot, if it is executed in a batch.
+    #[inline(always)]
+    pub(super) fn batch_slot(&self) -> Option<u16> {
         match &self.work {
-            Work::InBatch(_) => None,
-            Work::Other(other) => Some(other),
-        }
-    }
-
-    /// The slots in whose order it has a place.
-    pub(super) fn slots(&self) -> &[u16] {
-        match &self.work {
-            Work::InBatch(command) => std::slice::from_ref(&command.slot),
-            Work::Other(other) => match &**other {
-                OtherWork::Alone(slots) | OtherWork::Pipeline { slots, .. } => slots,
-                OtherWork::Selected(_) | OtherWork::Blocking | OtherWork::Undecided => &[],
-            },
+            EntryWork::InBatch(command) => Some(command.slot),
+            EntryWork::Other(_) => None,
         }
     }
 }
@@ -156,6 +172,25 @@ impl EntryRef {
     #[inline]
     pub(super) fn location(&self) -> (&Inbox, usize) {
         (&self.inbox, self.index as usize)
+    }
+
+    pub(super) fn other(&self) -> Option<&OtherWork> {
+        self.inbox.other(self)
+    }
+
+    pub(super) fn is_blocking(&self) -> bool {
+        matches!(self.other(), Some(OtherWork::Blocking))
+    }
+
+    /// The slots in whose order it has a place.
+    pub(super) fn slots(&self) -> &[u16] {
+        match &self.work {
+            EntryWork::InBatch(command) => std::slice::from_ref(&command.slot),
+            EntryWork::Other(index) => match &self.inbox.others[*index as usize] {
+                OtherWork::Alone(slots) | OtherWork::Pipeline { slots, .. } => slots,
+                OtherWork::Selected(_) | OtherWork::Blocking | OtherWork::Undecided => &[],
+            },
+        }
     }
 
     /// Its encoded command.
@@ -202,13 +237,38 @@ impl Inbox {
         is_kept
     }
 
+    /// Whether a command has its reply.
+    pub(super) fn has_closed(&self) -> bool {
+        self.open.get() < self.entries.len()
+    }
+
+    /// What is known of a command.
+    pub(super) fn progress(&self, entry: &Entry) -> Progress {
+        match entry.progress.get() {
+            Progress::Waiting if self.is_sent.get() => Progress::Sent,
+            progress => progress,
+        }
+    }
+
     /// An encoded command.
     pub(super) fn bytes_of(&self, entry: &Entry) -> &[u8] {
         &self.bytes[entry.begin..entry.end]
     }
 
-    #[inline(always)]
+    /// Adds a command, whose bytes begin there.
     pub(super) fn push(&mut self, tag: u64, begin: usize, work: Work) {
+        let work = match work {
+            Work::InBatch(command) => EntryWork::InBatch(command),
+            Work::Other(other) => {
+                self.others.push(other);
+                EntryWork::Other(self.others.len() as u32 - 1)
+            }
+        };
+        self.push_entry(tag, begin, work);
+    }
+
+    #[inline(always)]
+    pub(super) fn push_entry(&mut self, tag: u64, begin: usize, work: EntryWork) {
         self.open.set(self.open.get() + 1);
         self.has_writes |= !work.is_read();
         self.entries.push(Entry {
@@ -219,6 +279,33 @@ impl Inbox {
             progress: Cell::new(Progress::Waiting),
             is_released: Cell::new(false),
         });
+    }
+
+    /// How a command is executed that has no place in a batch.
+    pub(super) fn other(&self, entry: &Entry) -> Option<&OtherWork> {
+        match &entry.work {
+            EntryWork::InBatch(_) => None,
+            EntryWork::Other(index) => self.others.get(*index as usize),
+        }
+    }
+
+    pub(super) fn other_mut(&mut self, index: usize) -> Option<&mut OtherWork> {
+        match &self.entries[index].work {
+            EntryWork::InBatch(_) => None,
+            EntryWork::Other(index) => self.others.get_mut(*index as usize),
+        }
+    }
+
+    /// Decides about a command that was undecided.
+    pub(super) fn decide(&mut self, index: usize, work: Work) {
+        match work {
+            Work::InBatch(command) => self.entries[index].work = EntryWork::InBatch(command),
+            Work::Other(other) => {
+                if let Some(undecided) = self.other_mut(index) {
+                    *undecided = other;
+                }
+            }
+        }
     }
 
     /// Moves a command to an inbox of its own, so that it does not keep the memory of the others for as long as it blocks.

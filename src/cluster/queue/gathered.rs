@@ -45,6 +45,13 @@ impl Gathered {
         &inbox.entries[index]
     }
 
+    pub(super) fn first(&self) -> Option<EntryRef> {
+        match self {
+            Gathered::Whole(inbox) => Some(EntryRef::new(inbox, 0)),
+            Gathered::Mixed(entries) => entries.first().cloned(),
+        }
+    }
+
     #[inline]
     pub(super) fn for_each(&self, mut f: impl FnMut(&Entry)) {
         match self {

@@ -226,7 +226,10 @@ mod tests {
         std::iter::from_fn(next)
             .map(|(number, batch)| {
                 let entries = (0..batch.len()).map(|n| batch.entry(n));
-                (number, entries.map(|entry| entry.slots()[0]).collect())
+                (
+                    number,
+                    entries.map(|entry| entry.batch_slot().unwrap()).collect(),
+                )
             })
             .collect()
     }

@@ -33,6 +33,7 @@ use super::event_loop::EventLoop;
 use crate::deadline::{Deadline, Time, now};
 use crate::error::Result;
 use crate::net::process_number;
+use crate::resp::ReplySlab;
 use completed::{CompletedEntry, SmallReplies};
 use entry::{EntryRef, Inbox};
 use groups::Groups;
@@ -72,7 +73,7 @@ pub struct Queue {
     running: RunningTasks,
     replies: Rc<Replies>,
     /// Those of them that are taken next.
-    next_replies: Option<SmallReplies>,
+    next_replies: Option<Box<SmallReplies>>,
     /// How many commands have been submitted and their replies not been taken.
     len: usize,
     /// How many bytes the inboxes hold.
@@ -173,39 +174,50 @@ impl Queue {
     }
 
     /// The next complete reply and the tag of its command.
-    #[inline(always)]
     pub fn next_reply(&mut self) -> Option<Completion> {
-        let next = match &mut self.next_replies {
-            Some(small) => small.pop()?,
-            None => self.next_entry()?,
-        };
+        if let Some((tag, slab, index)) = self.next_small() {
+            let reply = CompletedReply::Small(slab, index);
+            return Some(Completion { tag, reply });
+        }
+        let entry = self.replies.completed.borrow_mut().pop()?;
+        match entry {
+            CompletedEntry::Whole(tag, reply) => {
+                self.len -= 1;
+                self.update_signal();
+                let reply = CompletedReply::Whole(reply);
+                Some(Completion { tag, reply })
+            }
+            CompletedEntry::Small(small) => {
+                self.next_replies = Some(small);
+                self.next_reply()
+            }
+        }
+    }
+
+    /// The next reply of the slab whose replies are taken now: the tag of its command, the slab, and its index there.
+    #[inline(always)]
+    pub fn next_small(&mut self) -> Option<(u64, Arc<ReplySlab>, usize)> {
+        let small = self.next_replies.as_mut()?;
+        let next = small.pop()?;
         self.len -= 1;
-        if self
-            .next_replies
-            .as_ref()
-            .is_none_or(|small| small.len() == 0)
-        {
-            self.next_replies = None;
-            self.update_signal();
+        if small.len() == 0 {
+            self.end_small();
         }
         Some(next)
     }
 
+    /// The replies of a slab have been taken.
     #[inline(never)]
-    fn next_entry(&mut self) -> Option<Completion> {
-        let entry = self.replies.completed.borrow_mut().pop()?;
-        match entry {
-            CompletedEntry::Whole(tag, reply) => {
-                let reply = CompletedReply::Whole(reply);
-                Some(Completion { tag, reply })
-            }
-            CompletedEntry::Small(small) => self.next_replies.insert(small).pop(),
+    fn end_small(&mut self) {
+        if let Some(small) = self.next_replies.take() {
+            self.replies.completed.borrow_mut().recycle(small);
         }
+        self.update_signal();
     }
 
     /// The number of replies that wait to be taken.
     fn completed(&self) -> usize {
-        let next = self.next_replies.as_ref().map_or(0, SmallReplies::len);
+        let next = self.next_replies.as_ref().map_or(0, |small| small.len());
         next + self.replies.completed()
     }
 

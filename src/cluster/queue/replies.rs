@@ -7,12 +7,13 @@ use crate::error::{Error, Result};
 use crate::net::TaskNumber;
 use crate::resp::Reply;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 
 #[derive(Default)]
 pub(super) struct Replies {
     /// The replies that wait to be taken.
     pub(super) completed: RefCell<CompletedReplies>,
-    ended: RefCell<Vec<Ended>>,
+    ended: RefCell<VecDeque<Ended>>,
 }
 
 /// A task that has ended.
@@ -54,10 +55,10 @@ impl Replies {
     }
 
     pub(super) fn end(&self, ended: Ended) {
-        self.ended.borrow_mut().push(ended);
+        self.ended.borrow_mut().push_back(ended);
     }
 
-    pub(super) fn take_ended(&self) -> Vec<Ended> {
-        self.ended.take()
+    pub(super) fn next_ended(&self) -> Option<Ended> {
+        self.ended.borrow_mut().pop_front()
     }
 }

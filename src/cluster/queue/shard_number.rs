@@ -6,3 +6,10 @@ pub(super) struct ShardNumber {
     pub(super) version: u64,
     pub(super) index: usize,
 }
+
+impl ShardNumber {
+    /// Whether no slot is in both shards.
+    pub(super) fn is_apart(self, other: ShardNumber) -> bool {
+        self.version == other.version && self.index != other.index
+    }
+}

@@ -1,17 +1,25 @@
 //! The order of the commands of one slot: a command is sent when all earlier ones of its slot have their replies, or in
 //! one batch with them.
 
-use super::entry::{BatchedCommand, Entry, EntryRef, Inbox, Work};
+use super::entry::{Admission, Entry, EntryRef, Inbox};
+use super::shard_number::ShardNumber;
 use crate::topology::SLOTS;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 /// Which commands may be sent, slot by slot.
+///
+/// Mostly, all commands of an inbox are admitted, and nothing else of their shard is under way. The commands of such an
+/// inbox are counted only when other commands may meet them: see [`SlotOrder::admit_whole`].
 #[derive(Default)]
 pub(super) struct SlotOrder {
-    /// Empty until the first command.
+    /// Inboxes all of whose commands have been admitted and are not counted in `slots`. Each has a shard of its own.
+    uncounted: Vec<Rc<Inbox>>,
+    /// Empty until a command is counted.
     slots: Vec<Slot>,
+    /// The number of commands that are counted in `slots`, once for each of their slots.
+    counted: usize,
     /// Commands that have to wait, in order. Few slots have any.
     waiting: HashMap<u16, VecDeque<Waiter>>,
     admitted: Admitted,
@@ -51,51 +59,88 @@ impl SlotOrder {
     /// What was admitted before must have been taken: see [`SlotOrder::take_admitted`].
     #[inline]
     pub(super) fn admit_at_once(&mut self, number: u16) -> bool {
-        let Some(slot) = self.slots.get_mut(usize::from(number)) else {
-            self.slots = vec![Slot::default(); SLOTS];
-            return self.admit_at_once(number);
-        };
+        self.count_all();
+        let slot = &mut self.slots[usize::from(number)];
         let may_be_sent =
             slot.running == 0 && (self.waiting.is_empty() || !self.waiting.contains_key(&number));
         slot.gathered += u32::from(may_be_sent);
+        self.counted += usize::from(may_be_sent);
         may_be_sent
     }
 
-    /// Adds all commands of an inbox, each of which is executed in a batch, if all can be sent. Returns whether they can.
-    /// What was admitted before must have been taken.
-    pub(super) fn admit_whole(&mut self, inbox: &Inbox) -> bool {
-        if !self.waiting.is_empty() || self.slots.is_empty() {
+    /// Adds all commands of an inbox, each of which is executed in a batch of this shard, if all can be sent. Returns
+    /// whether they can. What was admitted before must have been taken.
+    pub(super) fn admit_whole(&mut self, inbox: &Rc<Inbox>, shard: ShardNumber) -> bool {
+        if !self.waiting.is_empty() || inbox.has_closed() {
             return false;
         }
-        for (index, entry) in inbox.entries.iter().enumerate() {
-            if let Work::InBatch(command) = &entry.work
-                && let slot = &mut self.slots[usize::from(command.slot)]
-                && slot.running == 0
-                && entry.is_open()
-            {
-                slot.gathered += 1;
-                continue;
-            }
-            for slot in inbox.entries[..index].iter().flat_map(Entry::slots) {
-                self.slots[usize::from(*slot)].gathered -= 1;
-            }
-            return false;
+        let is_apart = |other: &Rc<Inbox>| other.shard.is_some_and(|o| o.is_apart(shard));
+        if self.counted == 0 && self.uncounted.iter().all(is_apart) {
+            inbox.admission.set(Admission::Gathered);
+            self.uncounted.push(inbox.clone());
+            return true;
         }
-        true
+        self.count_all();
+        let slots = || inbox.entries.iter().filter_map(Entry::batch_slot);
+        let may_be_sent = slots().all(|slot| self.slots[usize::from(slot)].running == 0);
+        if may_be_sent {
+            for slot in slots() {
+                self.slots[usize::from(slot)].gathered += 1;
+            }
+            self.counted += inbox.entries.len();
+        }
+        may_be_sent
+    }
+
+    /// All commands of an inbox are in a batch now, if they are not counted and none has been cancelled. Returns whether
+    /// that is so.
+    pub(super) fn start_whole(&mut self, inbox: &Inbox) -> bool {
+        let is_whole = inbox.admission.get() == Admission::Gathered && !inbox.has_closed();
+        if is_whole {
+            inbox.admission.set(Admission::Running);
+        }
+        is_whole
+    }
+
+    /// The batch of an inbox whose commands are not counted has ended.
+    pub(super) fn end_whole(&mut self, inbox: &Rc<Inbox>) {
+        self.uncounted.retain(|other| !Rc::ptr_eq(inbox, other));
+    }
+
+    /// Counts the commands of all inboxes.
+    #[inline]
+    pub(super) fn count_all(&mut self) {
+        if self.slots.is_empty() || !self.uncounted.is_empty() {
+            self.count_uncounted();
+        }
+    }
+
+    #[inline(never)]
+    fn count_uncounted(&mut self) {
+        self.slots.resize_with(SLOTS, Slot::default);
+        for inbox in self.uncounted.drain(..) {
+            let held = inbox.entries.iter().filter(|e| !e.is_released.get());
+            for number in held.filter_map(Entry::batch_slot) {
+                let slot = &mut self.slots[usize::from(number)];
+                match inbox.admission.get() {
+                    Admission::Running => slot.running += 1,
+                    Admission::Gathered | Admission::Counted => slot.gathered += 1,
+                }
+                self.counted += 1;
+            }
+            inbox.admission.set(Admission::Counted);
+        }
     }
 
     /// Adds a command that cannot be sent yet, or that is executed by itself, in the order of submission.
     pub(super) fn add(&mut self, entry: EntryRef) {
-        if self.slots.is_empty() {
-            self.slots = vec![Slot::default(); SLOTS];
-        }
-        match &entry.work {
-            Work::InBatch(BatchedCommand { slot, .. }) => {
-                let slot = *slot;
+        self.count_all();
+        match entry.batch_slot() {
+            Some(slot) => {
                 let waiting = self.waiting.entry(slot).or_default();
                 waiting.push_back(Waiter::InBatch(entry));
             }
-            _ => self.add_alone(entry),
+            None => self.add_alone(entry),
         }
     }
 
@@ -140,6 +185,7 @@ impl SlotOrder {
             return true;
         }
         slot.gathered -= 1;
+        self.counted -= 1;
         let waiting = self.waiting.entry(number).or_default();
         waiting.push_front(Waiter::InBatch(entry.clone()));
         false
@@ -148,6 +194,7 @@ impl SlotOrder {
     /// A command that was admitted will not be sent.
     pub(super) fn abandon(&mut self, slot: u16) {
         self.slots[usize::from(slot)].gathered -= 1;
+        self.counted -= 1;
         self.admit(slot);
     }
 
@@ -155,6 +202,7 @@ impl SlotOrder {
     #[inline]
     pub(super) fn end(&mut self, slot: u16) {
         self.slots[usize::from(slot)].running -= 1;
+        self.counted -= 1;
         if !self.waiting.is_empty() {
             self.admit(slot);
         }
@@ -173,12 +221,14 @@ impl SlotOrder {
                 Waiter::InBatch(entry) => {
                     if entry.is_open() {
                         slot.gathered += 1;
+                        self.counted += 1;
                         self.admitted.in_batch.push((entry.clone(), number));
                     }
                 }
                 Waiter::Alone(_) if slot.gathered > 0 => break,
                 Waiter::Alone(waiter) => {
                     slot.running += 1;
+                    self.counted += 1;
                     waiter.missing.set(waiter.missing.get() - 1);
                     if waiter.missing.get() == 0 {
                         self.admitted.alone.push(waiter.entry.clone());
@@ -226,8 +276,8 @@ mod tests {
         /// As `Queue::route_inboxes` does.
         fn submit(&mut self, number: usize) {
             let entry = self.entry(number);
-            match &entry.work {
-                Work::InBatch(command) if self.order.admit_at_once(command.slot) => {
+            match entry.batch_slot() {
+                Some(slot) if self.order.admit_at_once(slot) => {
                     self.in_batch.push(number);
                 }
                 _ => self.order.add(entry),
@@ -433,5 +483,185 @@ mod tests {
             assert_eq!(commands.inbox.open.get(), 0, "seed {seed}: some never ran");
             assert!(commands.order.waiting.is_empty());
         }
+    }
+
+    /// Inboxes of two shards, each with three slots, and the commands that have been admitted or are in batches.
+    #[derive(Default)]
+    struct Inboxes {
+        order: SlotOrder,
+        all: Vec<Rc<Inbox>>,
+        gathered: [Vec<Rc<Inbox>>; 2],
+        singles: [Vec<EntryRef>; 2],
+        /// The commands of each batch that have no reply, and the inbox if it is the batch.
+        running: Vec<(Vec<EntryRef>, Option<Rc<Inbox>>)>,
+        wholes: usize,
+    }
+
+    fn shard_of(slot: u16) -> usize {
+        usize::from(slot / 3)
+    }
+
+    impl Inboxes {
+        /// As `Queue::route_inboxes` does.
+        fn submit(&mut self, slots: &[u16], shard: Option<usize>) {
+            let commands: Vec<&[u16]> = slots.iter().map(std::slice::from_ref).collect();
+            let mut inbox = Rc::into_inner(inbox_of(Time::ZERO, &commands)).unwrap();
+            let number = shard.map(|index| ShardNumber { version: 1, index });
+            inbox.shard = number;
+            let inbox = Rc::new(inbox);
+            self.all.push(inbox.clone());
+            if let Some(number) = number
+                && self.order.admit_whole(&inbox, number)
+            {
+                return self.gathered[number.index].push(inbox);
+            }
+            for (index, slot) in slots.iter().enumerate() {
+                let entry = EntryRef::new(&inbox, index);
+                match self.order.admit_at_once(*slot) {
+                    true => self.singles[shard_of(*slot)].push(entry),
+                    false => self.order.add(entry),
+                }
+            }
+            self.take_admitted();
+        }
+
+        fn take_admitted(&mut self) {
+            for (entry, slot) in self.order.take_admitted().in_batch {
+                self.singles[shard_of(slot)].push(entry);
+            }
+        }
+
+        /// Starts a batch of what has been gathered of a shard, as `Queue::order_batch` does.
+        fn start(&mut self, shard: usize) {
+            let wholes = std::mem::take(&mut self.gathered[shard]);
+            let mut entries = std::mem::take(&mut self.singles[shard]);
+            let mut only = None;
+            match &wholes[..] {
+                [whole] if entries.is_empty() && self.order.start_whole(whole) => {
+                    only = Some(whole.clone());
+                    self.wholes += 1;
+                }
+                _ => self.order.count_all(),
+            }
+            for whole in wholes {
+                entries.extend((0..whole.entries.len()).map(|n| EntryRef::new(&whole, n)));
+            }
+            if only.is_none() {
+                for entry in &entries {
+                    match entry.is_open() {
+                        true => self.order.start(entry.slots()[0]),
+                        false => self.order.abandon(entry.slots()[0]),
+                    }
+                }
+            }
+            entries.retain(|entry| entry.is_open());
+            self.assert_in_order(&entries);
+            self.running.push((entries, only));
+            self.take_admitted();
+        }
+
+        /// Every earlier command of the slots of a batch has ended, or is in the batch.
+        fn assert_in_order(&self, batch: &[EntryRef]) {
+            let at = |entry: &EntryRef| {
+                let inbox = self.all.iter().position(|of| Rc::ptr_eq(of, &entry.inbox));
+                (inbox.unwrap(), entry.location().1)
+            };
+            for entry in batch {
+                let (last, index) = at(entry);
+                for (number, inbox) in self.all[..=last].iter().enumerate() {
+                    for earlier in (0..inbox.entries.len())
+                        .map(|index| EntryRef::new(inbox, index))
+                        .filter(|earlier| (number, earlier.location().1) < (last, index))
+                        .filter(|earlier| earlier.slots() == entry.slots())
+                    {
+                        let is_in_batch = batch.iter().any(|other| at(other) == at(&earlier));
+                        // One that was cancelled in a batch keeps its place there.
+                        let mut sent = self.running.iter().flat_map(|(entries, _)| entries);
+                        let is_running = sent.any(|other| at(other) == at(&earlier));
+                        let has_ended = !earlier.is_open() && !is_running;
+                        assert!(is_in_batch || has_ended, "{:?} overtakes", (last, index));
+                    }
+                }
+            }
+        }
+
+        /// A command of a batch has its reply, as in `Batch`.
+        fn end_one(&mut self, batch: usize) {
+            let (entries, only) = &mut self.running[batch];
+            if let Some(entry) = entries.pop() {
+                entry.close();
+                entry.is_released.set(true);
+                if entry.inbox.admission.get() == Admission::Counted {
+                    self.order.end(entry.slots()[0]);
+                }
+            } else {
+                if let Some(whole) = only
+                    && whole.admission.get() == Admission::Running
+                {
+                    self.order.end_whole(whole);
+                }
+                self.running.swap_remove(batch);
+            }
+            self.take_admitted();
+        }
+    }
+
+    #[test]
+    fn random_inboxes_keep_their_order_whether_they_are_counted_or_not() {
+        let mut wholes = 0;
+        for seed in 0..400 {
+            let (mut rng, mut inboxes) = (SeededRng(seed), Inboxes::default());
+            let mut left = rng.between(1, 12);
+            while left > 0
+                || !inboxes.running.is_empty()
+                || (inboxes.gathered.iter().any(|of| !of.is_empty()))
+                || (inboxes.singles.iter().any(|of| !of.is_empty()))
+            {
+                let shard = rng.below(2);
+                match rng.below(5) {
+                    0 if left > 0 => {
+                        left -= 1;
+                        let is_mixed = rng.chance(200);
+                        let slots: Vec<u16> = (0..rng.between(1, 4))
+                            .map(|_| match is_mixed {
+                                true => rng.below(6) as u16,
+                                false => (shard * 3 + rng.below(3)) as u16,
+                            })
+                            .collect();
+                        inboxes.submit(&slots, (!is_mixed).then_some(shard as usize));
+                    }
+                    1 => {
+                        let shard = shard as usize;
+                        if !(inboxes.gathered[shard].is_empty()
+                            && inboxes.singles[shard].is_empty())
+                        {
+                            inboxes.start(shard);
+                        }
+                    }
+                    2 if !inboxes.all.is_empty() && rng.chance(200) => {
+                        let inbox = &inboxes.all[rng.below(inboxes.all.len() as u64) as usize];
+                        let index = rng.below(inbox.entries.len() as u64) as usize;
+                        EntryRef::new(inbox, index).close();
+                    }
+                    _ if !inboxes.running.is_empty() => {
+                        let batch = rng.below(inboxes.running.len() as u64);
+                        inboxes.end_one(batch as usize);
+                    }
+                    _ => {}
+                }
+            }
+            let order = &inboxes.order;
+            assert!(
+                inboxes.all.iter().all(|inbox| inbox.open.get() == 0),
+                "seed {seed}"
+            );
+            assert!(
+                order.waiting.is_empty() && order.uncounted.is_empty(),
+                "seed {seed}"
+            );
+            assert_eq!(order.counted, 0, "seed {seed}");
+            wholes += inboxes.wholes;
+        }
+        assert!(wholes > 150, "few inboxes were not counted: {wholes}");
     }
 }

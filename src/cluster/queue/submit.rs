@@ -3,7 +3,7 @@
 use super::Queue;
 use super::cancel::after_fork;
 use super::decide::{slots_of_pipeline, work_of};
-use super::entry::{BatchedCommand, Inbox, OtherWork, Work};
+use super::entry::{BatchedCommand, EntryWork, Inbox, OtherWork, Work};
 
 use crate::cluster::pipeline::Pipeline;
 use crate::cluster::state::Core;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 impl Queue {
     /// Submits one command.
-    #[inline]
+    #[inline(always)]
     pub fn command(&mut self, tag: u64, args: &[&[u8]]) {
         if !self.submit_plain(tag, args) {
             self.submit(tag, args, CommandBody::Args(args));
@@ -25,7 +25,7 @@ impl Queue {
     }
 
     /// Submits a command as most are. False for another one, or if it cannot be submitted.
-    #[inline]
+    #[inline(always)]
     pub(super) fn submit_plain(&mut self, tag: u64, args: &[&[u8]]) -> bool {
         // The other path tells what is wrong.
         if !self.takes_plain
@@ -54,13 +54,13 @@ impl Queue {
         let begin = inbox.bytes.len();
         command.push(&mut inbox.bytes, args);
         self.held_bytes += inbox.bytes.len() - begin;
-        let work = Work::InBatch(BatchedCommand {
+        let work = EntryWork::InBatch(BatchedCommand {
             slot,
             is_for_primary: false,
             row: command.row,
             access: command.access,
         });
-        inbox.push(tag, begin, work);
+        inbox.push_entry(tag, begin, work);
         self.len += 1;
         self.signal(true);
         true
@@ -84,6 +84,7 @@ impl Queue {
         }
     }
 
+    #[inline(never)]
     pub(super) fn submit(&mut self, tag: u64, args: &[&[u8]], body: CommandBody<'_>) {
         let command = classify(args);
         let work = self
@@ -105,9 +106,8 @@ impl Queue {
     #[inline]
     pub(super) fn add(&mut self, tag: u64, begin: usize, work: Work) {
         self.cancel_if_interrupted();
-        if let Work::Other(other) = &work {
-            let is_decided = !matches!(**other, OtherWork::Undecided | OtherWork::Pipeline { .. });
-            self.inbox.is_undecided |= !is_decided;
+        if let Work::Other(OtherWork::Undecided | OtherWork::Pipeline { .. }) = &work {
+            self.inbox.is_undecided = true;
         }
         self.inbox.push(tag, begin, work);
         self.held_bytes += self.inbox.bytes.len() - begin;
