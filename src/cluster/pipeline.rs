@@ -269,7 +269,7 @@ impl Pipeline {
 
     /// Queues a command with one key whose row is known at compile time. `prefix` is its encoded
     /// beginning, `rest` its arguments.
-    #[inline]
+    #[inline(always)]
     pub fn keyed(
         &mut self,
         row: &'static Row,
@@ -491,16 +491,13 @@ impl Pipeline {
     /// Inserts the errors of invalid commands, names the command in each error, and makes the reply
     /// an array.
     pub(super) fn finish(&self, reply: &mut Reply, core: &Core) {
-        for (number, command) in self.queued.iter().enumerate() {
-            if let QueuedRoute::Invalid(at) = command.route {
-                reply.node_values[number] = reply.store_error(&self.errors[at as usize]);
-            }
-            let value = &mut reply.node_values[number].value;
-            value.flags |= flag::NODE_VALUE;
-            if value.kind == Kind::Error {
-                count(&core.stats.errors);
-                self.name_error(reply, number);
-            }
+        let mut has_errors = !self.errors.is_empty();
+        for answer in &mut reply.node_values {
+            has_errors |= answer.value.kind == Kind::Error;
+            answer.value.flags |= flag::NODE_VALUE;
+        }
+        if has_errors {
+            self.finish_errors(reply, core);
         }
         let mut root = Value::new(Kind::Array, self.queued.len() as u32, 0);
         root.flags = flag::NODE_VALUES | flag::SENT;
@@ -508,6 +505,20 @@ impl Pipeline {
             value: root,
             node: 0,
         };
+    }
+
+    #[cold]
+    fn finish_errors(&self, reply: &mut Reply, core: &Core) {
+        for (number, command) in self.queued.iter().enumerate() {
+            if let QueuedRoute::Invalid(at) = command.route {
+                reply.node_values[number] = reply.store_error(&self.errors[at as usize]);
+                reply.node_values[number].value.flags |= flag::NODE_VALUE;
+            }
+            if reply.node_values[number].value.kind == Kind::Error {
+                count(&core.stats.errors);
+                self.name_error(reply, number);
+            }
+        }
     }
 
     /// Prepends "Command # 2 (SET foo) of pipeline: " to the message of an error.

@@ -165,25 +165,25 @@ pub unsafe extern "C" fn rdc_pipeline_resp(
     }
 }
 
-/// Appends a command whose only key is its first argument. `build` gets the key and a function that
-/// adds the command.
+/// Appends a command whose only key is its first argument. `prefix` is its encoded beginning; `arguments` gets the key and
+/// returns all other arguments.
 ///
 /// # Safety
 /// Header rules 1 and 3.
-#[inline]
-unsafe fn keyed(
+#[inline(always)]
+unsafe fn keyed<'a, const COUNT: usize>(
     pipeline: *mut rdc_pipeline,
     (row, access): (&'static Row, Access),
     (key, key_len): (*const c_char, usize),
-    build: impl FnOnce(&[u8], &mut dyn FnMut(&'static EncodedPrefix, &[&[u8]])) -> Result<()>,
+    prefix: &'static EncodedPrefix,
+    arguments: impl FnOnce(&'a [u8]) -> Result<[&'a [u8]; COUNT]>,
 ) {
     // SAFETY: header rules 1 and 3.
     unsafe {
         append(pipeline, |pipeline| {
             let key = bytes_arg(key, key_len, "key")?;
-            build(key, &mut |name, args| {
-                pipeline.keyed(row, access, key, name, args)
-            })
+            pipeline.keyed(row, access, key, prefix, &arguments(key)?);
+            Ok(())
         });
     }
 }
@@ -204,13 +204,8 @@ pub unsafe extern "C" fn rdc_pipeline_get(
             pipeline,
             (table::GET, Access::Read),
             (key, key_len),
-            |key, add| {
-                add(
-                    const { &EncodedPrefix::new(b"*2\r\n$3\r\nGET\r\n") },
-                    &[key],
-                );
-                Ok(())
-            },
+            const { &EncodedPrefix::new(b"*2\r\n$3\r\nGET\r\n") },
+            |key| Ok([key]),
         );
     }
 }
@@ -233,13 +228,8 @@ pub unsafe extern "C" fn rdc_pipeline_set(
             pipeline,
             (table::SET, Access::Write),
             (key, key_len),
-            |key, add| {
-                add(
-                    const { &EncodedPrefix::new(b"*3\r\n$3\r\nSET\r\n") },
-                    &[key, bytes_arg(value, value_len, "value")?],
-                );
-                Ok(())
-            },
+            const { &EncodedPrefix::new(b"*3\r\n$3\r\nSET\r\n") },
+            |key| Ok([key, bytes_arg(value, value_len, "value")?]),
         );
     }
 }
@@ -257,19 +247,17 @@ pub unsafe extern "C" fn rdc_pipeline_set_px(
     value_len: usize,
     ttl_ms: i64,
 ) {
+    let ttl = ttl_ms.to_string();
     // SAFETY: header rules 1 and 3, for the key and the value.
     unsafe {
         keyed(
             pipeline,
             (table::SET, Access::Write),
             (key, key_len),
-            |key, add| {
+            const { &EncodedPrefix::new(b"*5\r\n$3\r\nSET\r\n") },
+            |key| {
                 let value = bytes_arg(value, value_len, "value")?;
-                add(
-                    const { &EncodedPrefix::new(b"*5\r\n$3\r\nSET\r\n") },
-                    &[key, value, b"PX", ttl_ms.to_string().as_bytes()],
-                );
-                Ok(())
+                Ok([key, value, b"PX", ttl.as_bytes()])
             },
         );
     }
@@ -291,13 +279,8 @@ pub unsafe extern "C" fn rdc_pipeline_del(
             pipeline,
             (table::DEL, Access::Write),
             (key, key_len),
-            |key, add| {
-                add(
-                    const { &EncodedPrefix::new(b"*2\r\n$3\r\nDEL\r\n") },
-                    &[key],
-                );
-                Ok(())
-            },
+            const { &EncodedPrefix::new(b"*2\r\n$3\r\nDEL\r\n") },
+            |key| Ok([key]),
         );
     }
 }
