@@ -316,7 +316,10 @@ impl Connection {
         let mut attempt = attempt;
         let mut rounds = 0;
         loop {
-            if let Some(reply) = take(self)? {
+            // Mostly, nothing has been received yet.
+            if !self.input.is_empty()
+                && let Some(reply) = take(self)?
+            {
                 return Ok(reply);
             }
             // The attempt timeout starts again while a long reply keeps arriving. The deadline of the call bounds a

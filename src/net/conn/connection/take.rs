@@ -31,11 +31,13 @@ impl Connection {
     /// The same, with the memory of the last small reply if it is small.
     #[inline(always)]
     pub(super) fn take_command_reply(&mut self) -> Result<Option<CommandReply>> {
-        if self.input.is_empty() {
-            return Ok(None);
-        }
         let mut slab = self.unused_slab();
         let Some((len, text)) = self.take_short_text() else {
+            if self.take_ok() {
+                let reply = small_reply(&mut slab, Value::OK, &[]);
+                self.small = Some(slab);
+                return Ok(Some(reply));
+            }
             return self.take_other_reply(slab);
         };
         let value = Value::new(Kind::String, len as u32, 0);
@@ -44,7 +46,24 @@ impl Connection {
         Ok(Some(reply))
     }
 
-    /// The same for a reply that is no short string.
+    /// Whether the next reply is OK, which is taken then.
+    #[inline(always)]
+    fn take_ok(&mut self) -> bool {
+        const OK: &[u8] = b"+OK\r\n";
+        let (start, end) = (self.input.start, self.input.start + OK.len());
+        let is_ok = self.decoder.is_between_replies()
+            && self
+                .input
+                .bytes
+                .get(start..end)
+                .is_some_and(|head| head == OK);
+        if is_ok {
+            self.input.start = end;
+        }
+        is_ok
+    }
+
+    /// The same for a reply that is neither a short string nor OK.
     #[inline(never)]
     fn take_other_reply(&mut self, mut slab: Arc<ReplySlab<1>>) -> Result<Option<CommandReply>> {
         let start = self.input.start;
@@ -56,7 +75,7 @@ impl Connection {
             input.start = end;
             let reply = match value.in_chunk() {
                 true => self.detach(value, start, end).into(),
-                // An OK or a nil.
+                // A nil.
                 false => small_reply(&mut slab, value, &[]),
             };
             self.small = Some(slab);
