@@ -232,14 +232,14 @@ macro_rules! gates {
 }
 
 gates! {
-    get_instructions: "GET, instructions", instructions of "get", [100, 1100], 1, 1_180.0;
-    set_instructions: "SET, instructions", instructions of "set", [100, 1100], 1, 1_310.0;
-    readonly_get_instructions: "GET by a read-only handle, instructions", instructions of "readonly_get", [500, 1500], 1, 1_380.0;
+    get_instructions: "GET, instructions", instructions of "get", [100, 1100], 1, 1_140.0;
+    set_instructions: "SET, instructions", instructions of "set", [100, 1100], 1, 1_195.0;
+    readonly_get_instructions: "GET by a read-only handle, instructions", instructions of "readonly_get", [500, 1500], 1, 1_340.0;
     // What bindings call.
-    encoded_get_instructions: "GET by rdc_command_resp, instructions", instructions of "command", [100, 1100], 1, 1_540.0;
-    pipelined_get_instructions: "GET in a pipeline of 1000, instructions", instructions of "pipeline", [3, 13], 1000, 550.0;
-    readonly_pipelined_get_instructions: "the same by a read-only handle, instructions", instructions of "readonly_pipeline", [3, 13], 1000, 690.0;
-    queued_get_instructions: "GET in a queue, batches of 100, instructions", instructions of "queue", [10, 110], 100, 1_190.0;
+    encoded_get_instructions: "GET by rdc_command_resp, instructions", instructions of "command", [100, 1100], 1, 1_500.0;
+    pipelined_get_instructions: "GET in a pipeline of 1000, instructions", instructions of "pipeline", [3, 13], 1000, 495.0;
+    readonly_pipelined_get_instructions: "the same by a read-only handle, instructions", instructions of "readonly_pipeline", [3, 13], 1000, 625.0;
+    queued_get_instructions: "GET in a queue, batches of 100, instructions", instructions of "queue", [10, 110], 100, 910.0;
     message_instructions: "message of 16 bytes, instructions", instructions of "messages", [3, 13], 1000, 430.0;
     mget_instructions: "MGET of 100 keys, instructions", instructions of "mget", [5, 55], 1, 79_000.0;
     lrange_instructions: "LRANGE of 10,000, instructions", instructions of "lrange", [3, 13], 1, 2_000_000.0;
@@ -259,7 +259,7 @@ gates! {
 
     get_allocations: "GET, allocations", allocations of "get", [100, 1100], 1, 0.1;
     pipelined_get_allocations: "GET in a pipeline of 1000, allocations", allocations of "pipeline", [3, 13], 1000, 0.05;
-    queued_get_allocations: "GET in a queue, batches of 100, allocations", allocations of "queue", [10, 110], 100, 0.4;
+    queued_get_allocations: "GET in a queue, batches of 100, allocations", allocations of "queue", [10, 110], 100, 0.2;
     message_allocations: "message of 16 bytes, allocations", allocations of "messages", [3, 13], 1000, 0.1;
     // Two threads on one handle have one connection each and never wait for each other. Many threads share one
     // connection for each node, and most of them neither send nor receive.
@@ -281,7 +281,7 @@ fn command_cost_does_not_depend_on_cluster_size() {
     let cost = |bench: &Bench, name: &str, fake: &FakeCluster| {
         let bench = bench.with(fake);
         // Every key once, so that every node is connected, and then every key again.
-        measure(&bench, name, instructions, "get", [1000, 4000], 1, 1_180.0)
+        measure(&bench, name, instructions, "get", [1000, 4000], 1, 1_140.0)
     };
     with_bench(|bench| {
         let three = cost(
@@ -440,7 +440,7 @@ fn thousand_handles_and_threads_stay_within_limits() {
             "handles1000",
             [1, 2],
             1000,
-            1_180.0,
+            1_140.0,
         );
         let memory = "another handle by rdc_readonly, KiB resident";
         measure(
