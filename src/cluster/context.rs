@@ -2,14 +2,15 @@
 
 use crate::cluster::execute::{ExecPolicy, Execution, RoutedCommand};
 use crate::cluster::reads::ReadConsistency;
-use crate::cluster::state::{Core, ProcessState, count};
+use crate::cluster::state::{Core, ProcessState, VIEWS_PER_REFRESH, count};
 use crate::config::{Config, ReadFrom};
 use crate::deadline::now;
 use crate::error::{Code, Error, Result};
 use crate::net::Call;
 use crate::resp::{NodeValue, Reply};
 use crate::route::{Access, Classified, RouteOptions};
-use crate::topology::KeySpace;
+use crate::topology::{KeySpace, Topology};
+use std::sync::Arc;
 
 /// The cluster, the options of the handle, and the call.
 #[derive(Clone, Copy)]
@@ -40,6 +41,16 @@ impl<'a> ExecContext<'a> {
         // The time for the reply of a node runs from here on.
         self.call = self.call.with_start(now());
         Ok(())
+    }
+
+    /// The topology for a command at all nodes or all primaries. A redirection can add a node that no view contains, as a
+    /// shard of its own, while the shard that its slots have left is still that of its old primary: their keys would count
+    /// twice. So a refresh comes first then. If it fails, which is logged, the old topology is used.
+    pub fn topology_of_all(&self) -> Arc<Topology> {
+        if self.process.load_topology().unconfirmed_nodes > 0 {
+            let _ = (self.core).refresh_now(self.process, &self.call, VIEWS_PER_REFRESH);
+        }
+        self.process.load_whole_topology()
     }
 
     /// The same with reads from primaries only.

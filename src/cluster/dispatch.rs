@@ -41,7 +41,7 @@ pub fn dispatch(
             scan::scan(&context.reading_from_primaries(), command.args)?
         }
         Route::FanOut(nodes, merge) => {
-            let targets = targets(&context.process.load_topology(), nodes, merge)?;
+            let targets = targets(&context.topology_of_all(), nodes, merge)?;
             fan_out(context, targets.into_iter().map(routed).collect(), merge)?
         }
         Route::Split(groups, merge) => split(context, command, &groups, merge),
@@ -60,7 +60,11 @@ pub fn dispatch_to(
     let body = command.marked(CommandBody::Args(command.args));
     let read = module_commands::permit(context, command)? == Access::Read;
     let routed = |target| RoutedCommand::new(body, command.name(), target, read);
-    match select_nodes(selector, &context.process.load_topology())? {
+    let topology = match selector {
+        "all" | "primaries" | "replicas" => context.topology_of_all(),
+        _ => context.process.load_whole_topology(),
+    };
+    match select_nodes(selector, &topology)? {
         SelectedNodes::One(target) => Ok(context.run_one(routed(target))),
         SelectedNodes::Several(peers) => {
             let targets = peers.into_iter().map(Target::Peer);

@@ -362,7 +362,11 @@ impl Pipeline {
         let mut reply = match self.is_simple {
             true => context.execution().run_plain(self),
             false => {
-                let topology = context.process.load_whole_topology();
+                let mut routes = self.queued.iter().map(|command| command.route);
+                let topology = match routes.any(|route| matches!(route, QueuedRoute::FanOut(..))) {
+                    true => context.topology_of_all(),
+                    false => context.process.load_whole_topology(),
+                };
                 let mut commands = Vec::new();
                 let fan_outs = self.routed_commands(&topology, &mut commands);
                 let mut reply = context.run_many(&mut commands);

@@ -112,7 +112,12 @@ fn archive_works_with_zig() {
     let program = root.join("program");
     succeed(
         command(python)
-            .args(["-m", "ziglang", "build-exe", "bindings/examples/session.zig"])
+            .args([
+                "-m",
+                "ziglang",
+                "build-exe",
+                "bindings/examples/session.zig",
+            ])
             .arg(format!("-I{}", root.join("include").display()))
             .args([&format!("-L{lib}"), "-lrediscluster", "-lc", "-rpath", &lib])
             .arg(format!("-femit-bin={}", program.display()))

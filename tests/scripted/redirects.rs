@@ -6,7 +6,7 @@ use crate::common::{
 use rediscluster::cluster::{Client, Pipeline};
 use rediscluster::error::Code;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::{Action, Command, FakeCluster, slot_of};
 
@@ -205,6 +205,40 @@ fn redirection_to_unknown_node_is_followed_in_any_spelling() {
             assert_eq!(fake.node(1).calls("SET"), 1, "{there}");
             assert_eq!(fake.node(1).calls("ASKING"), usize::from(asked), "{there}");
         }
+    }
+}
+
+#[test]
+fn keys_of_a_node_that_no_view_contains_count_once() {
+    let (fake, other) = (FakeCluster::new(2), FakeCluster::new(1));
+    let moved = format!("-MOVED {} 127.0.0.1:{}\r\n", slot_of(b"k"), other.port(0));
+    let has_moved = Arc::new(AtomicBool::new(false));
+    for (cluster, node) in [(&fake, 0), (&fake, 1), (&other, 0)] {
+        let is_first = cluster.port(node) != other.port(0);
+        let (moved, has_moved) = (moved.clone(), has_moved.clone());
+        cluster.on(node, move |_, command| match &command[0][..] {
+            b"DBSIZE" => Some(Action::send(":10\r\n")),
+            b"SET" if is_first && !has_moved.swap(true, Ordering::SeqCst) => {
+                Some(Action::send(&moved))
+            }
+            _ => None,
+        });
+    }
+    let client = Arc::new(client(&fake.url()));
+    let at_primaries = |client: &Client| {
+        let reply = client.command_to("primaries", &[b"DBSIZE"]);
+        let sizes = reply.view().elements().filter_map(|size| size.int());
+        sizes.sum::<i64>().to_string()
+    };
+    for way in ["alone", "in a pipeline", "at primaries"] {
+        has_moved.store(false, Ordering::SeqCst);
+        assert_eq!(run(&client, "SET k v"), "OK");
+        let size = match way {
+            "alone" => run(&client, "DBSIZE"),
+            "in a pipeline" => run_all(&client, &["DBSIZE", "GET k"])[0].clone(),
+            _ => at_primaries(&client),
+        };
+        assert_eq!(size, "20", "{way}");
     }
 }
 
