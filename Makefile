@@ -82,10 +82,12 @@ demo: setup-demo stage ## start a cluster of six nodes, run the C example and rd
 	$(CC) $(C_FLAGS) examples-c/readonly.c -o $(TARGET)/demo -L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lrediscluster
 	$(IN_CLUSTER) sh -ec '$(TARGET)/demo; $(BUILD)/rdc topology'
 
+# The bindings' tests mostly wait, so two run at a time, each with a cluster of its own, or one at a time with that of
+# RDC_URL.
 test: setup-test check build ## run all tests: Rust, C, installation, Go, Ruby, Python, Node, examples (installs missing tools)
 	CARGO_TARGET_DIR=$(TARGET) CARGO=$(CARGO) tools/test.sh
 	$(MAKE) --no-print-directory stage site
-	$(IN_CLUSTER) $(MAKE) --no-print-directory test-go test-ruby test-python test-node test-examples
+	$(MAKE) --no-print-directory --output-sync -j$(if $(RDC_URL),1,2) test-go test-ruby test-python test-node test-examples
 
 soak: ## run random simulations, then 64 threads on a cluster with faults, for SOAK_SECONDS (600) each
 	SIMULATION_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --lib simulation::random_faults -- --nocapture
