@@ -9,6 +9,7 @@ use super::context::ExecContext;
 use super::pinned_state::{CallGuard, HeldConnection, PinnedState};
 use crate::address::Address;
 use crate::cluster::state::count;
+use crate::deadline::now;
 use crate::error::{Code, Error, ErrorFields, Result};
 use crate::net::{Call, ConnectionKind, PthreadCancelDisabled};
 use crate::resp::{CommandBody, Kind, Reply, Value, flag};
@@ -312,11 +313,13 @@ fn name_timeout(
     if error.code == Code::Timeout
         && let Some(row) = command.row
     {
+        // The call may have had less time than attempt_timeout_ms.
+        let ms = now().since(call.began).as_millis() as u64;
         error.message = format!(
             "TIMEOUT {} did not answer {} within {} ms",
             held.peer.origin().name(),
             row.name,
-            call.attempt_ms
+            ms.min(call.attempt_ms)
         );
     }
     error

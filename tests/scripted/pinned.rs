@@ -226,6 +226,19 @@ fn state_command_without_reply_counts_as_begun() {
 }
 
 #[test]
+fn timeout_on_pinned_connection_names_the_time_that_the_call_had() {
+    let fake = FakeCluster::new(1);
+    let pinned = client(&(fake.url() + "?attempt_timeout_ms=60000&timeout_ms=100")).pin(b"k");
+    fake.on(0, |_, command| {
+        is_command(command, "WATCH").then_some(Action::Hang)
+    });
+    let message = show(send(&pinned, "WATCH k").view());
+    let ms = message.split("did not answer WATCH within ").nth(1);
+    let ms = ms.and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+    assert!(ms.is_some_and(|ms| (90..60_000).contains(&ms)), "{message}");
+}
+
+#[test]
 fn moved_slot_loses_state_of_pinned_connection() {
     let fake = accepting(2);
     let key = key_of(0, 2, 0);
