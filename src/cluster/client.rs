@@ -186,9 +186,7 @@ impl Client {
 
     /// Replaces the credentials of all handles of the cluster. See [`CredentialStore`](crate::net::CredentialStore).
     pub fn set_credentials(&self, user: &str, password: &str) -> Result<()> {
-        let Some(core) = &self.core else {
-            return Err(Error::invalid("the client could not be created"));
-        };
+        let core = self.ready()?;
         let credentials = Credentials::new(user, password)?;
         core.process().credentials().set(credentials);
         Ok(())

@@ -67,6 +67,11 @@ macro_rules! integers {
     ($($type:ident)*) => {$(
         impl FromValue for $type {
             fn from_value(value: Value<'_>) -> Result<$type> {
+                // The text may be a number above the range of i64.
+                let text = value.str().filter(|_| value.kind() != Kind::Error);
+                if let Some(number) = text.and_then(|text| text.parse().ok()) {
+                    return Ok(number);
+                }
                 let wide = i64::from_value(value)?;
                 let narrow = $type::try_from(wide);
                 narrow.map_err(|_| unsuitable(value, concat!("within the range of ", stringify!($type))))

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Receives the messages of channels and patterns. It follows the cluster, and announces where messages may have been
-/// missed. There is no thread: whoever calls [`next`](Subscriber::next) does the work.
+/// missed. There is no thread: whoever calls [`next`](Subscriber::next) does the work. It stays in the thread that made
+/// it, to which a clone of the [`Client`](crate::Client) can be moved; its [`Waker`] may be anywhere.
 ///
 /// ```no_run
 /// # fn main() -> rediscluster::Result<()> {

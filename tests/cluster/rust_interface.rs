@@ -24,6 +24,8 @@ fn commands_convert_their_replies() {
     rc.del("rust:count").unwrap();
     assert_eq!(rc.incr_by("rust:count", 40).unwrap(), 40);
     assert_eq!(rc.get("rust:count").unwrap(), Some(40u64));
+    rc.set("rust:big", u64::MAX.to_string()).unwrap();
+    assert_eq!(rc.get("rust:big").unwrap(), Some(u64::MAX));
     assert!(rc.expire("rust:count", Duration::from_secs(60)).unwrap());
     rc.set_for("rust:short", [0xff, 0], Duration::from_secs(60))
         .unwrap();
@@ -138,6 +140,10 @@ fn errors_have_code_node_and_sent() {
     rc.close();
     assert_eq!(
         clone.get::<String>("rust:text").unwrap_err().code,
+        Code::Closed
+    );
+    assert_eq!(
+        clone.set_credentials("", "").unwrap_err().code,
         Code::Closed
     );
 }
