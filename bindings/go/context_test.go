@@ -67,6 +67,18 @@ func TestContextDeadlineReplacesClientTimeout(t *testing.T) {
 	same(t, text, "3")
 }
 
+func TestContextDeadlineIsTheCauseWhenNoNodeCanBeReached(t *testing.T) {
+	rc, err := rediscluster.New("redis://127.0.0.1:1", rediscluster.WithOption("lazy", "yes"))
+	must(t, err)
+	defer rc.Close()
+	ctx, cancel := context.WithTimeout(bg, 60*time.Millisecond)
+	defer cancel()
+	_, err = rc.Get(ctx, "k")
+	if e := fails(t, err, rediscluster.ErrConnect); !errors.Is(err, context.DeadlineExceeded) || e.Sent {
+		t.Fatalf("%+v", e)
+	}
+}
+
 func TestContextDeadlineMayExceedClientTimeout(t *testing.T) {
 	rc := connect(t, rediscluster.WithTimeout(50*time.Millisecond))
 	must(t, rc.Set(bg, "longer", 1))

@@ -167,6 +167,12 @@ func (c *Client) withInterrupt(ctx context.Context, f func(handle) Value) Value 
 	return c.withContextCause(ctx, v)
 }
 
+// endsWithTime tells whether a call returns this code when its time is over. Until then the library
+// tries again to connect, and waits for a node that serves the slot.
+func endsWithTime(code Code) bool {
+	return code == ErrTimeout || code == ErrConnect || code == ErrDown
+}
+
 // withContextCause adds the context's error as the cause of an error if the context ended the call.
 func (c *Client) withContextCause(ctx context.Context, v Value) Value {
 	e := v.err()
@@ -174,13 +180,13 @@ func (c *Client) withContextCause(ctx context.Context, v Value) Value {
 		return v
 	}
 	cause := ctx.Err()
-	if deadline, has := ctx.Deadline(); has && cause == nil && e.Code == ErrTimeout && time.Until(deadline) < time.Millisecond {
+	if deadline, has := ctx.Deadline(); has && cause == nil && endsWithTime(e.Code) && time.Until(deadline) < time.Millisecond {
 		cause = context.DeadlineExceeded // the context's timer is about to fire
 	}
 	switch {
 	case cause == nil:
 		return v
-	case e.Code == ErrTimeout:
+	case e.Code == ErrTimeout, endsWithTime(e.Code) && errors.Is(cause, context.DeadlineExceeded):
 		caused := *e
 		caused.cause = cause
 		v.data = unsafe.Pointer(&caused)
