@@ -262,7 +262,17 @@ class Handle(ClusterView):
             target = target.values()
         elif not isinstance(target, (list, tuple, set, frozenset)):
             target = [target]
-        return [node if isinstance(node, str) else node.name for node in target]
+        return [self._destination(node) for node in target]
+
+    @staticmethod
+    def _destination(node: Any) -> str:
+        name = node if isinstance(node, str) else getattr(node, "name", None)
+        if not isinstance(name, str):
+            raise TypeError(
+                f"target_nodes contains {node!r}: pass 'primaries', 'replicas', 'all', 'random', a "
+                "ClusterNode, the name of a node, or a list or dict of nodes"
+            )
+        return name
 
     def _reader(self, destination: str) -> Callable[..., Any]:
         """The function that reads the reply of rdc_command_to() as a dict by node."""

@@ -347,6 +347,9 @@ def test_target_nodes_selects_nodes(text):
     assert isinstance(ids, str) and len(ids) == 40
     assert text.ping(target_nodes=text.ALL_NODES) is True
     assert text.ping(target_nodes=primaries[0]) is True
+    for wrong in (5, [5], {"node": 5}, object()):
+        with pytest.raises(TypeError, match="target_nodes contains .*pass 'primaries'"):
+            text.ping(target_nodes=wrong)
     times = text.execute_command("TIME", target_nodes=text.PRIMARIES)
     assert set(times) == names and all(isinstance(t, tuple) for t in times.values())
     assert set(text.execute_command("TIME", target_nodes=primaries)) == names
