@@ -1,7 +1,9 @@
 package goredis
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"strconv"
 	"sync"
 
@@ -25,14 +27,16 @@ type call struct {
 // Args returns the ticket and the arguments of the command.
 func (c *call) Args() []any { return c.args }
 
-// A ticket begins with a byte that begins no command's name.
+// ticketByte is the first byte of a ticket. Random bytes follow, then a number: an argument of the program, which may
+// be any text, is not taken for a ticket.
 const ticketByte = 0
 
 // calls is the list of the calls in progress. Calls are reused, so that a ticket is a small number.
 type calls struct {
-	lock sync.Mutex
-	all  []*call
-	free []*call
+	lock   sync.Mutex
+	prefix []byte // of all tickets
+	all    []*call
+	free   []*call
 }
 
 // begin returns a call for a command, which stands for the command then.
@@ -43,7 +47,10 @@ func (cs *calls) begin(ctx context.Context, cmd redis.Cmder) *call {
 		c = cs.free[last]
 		cs.free = cs.free[:last]
 	} else {
-		c = &call{ticket: string(rune(ticketByte)) + strconv.Itoa(len(cs.all))}
+		if cs.prefix == nil {
+			cs.prefix = newPrefix()
+		}
+		c = &call{ticket: string(cs.prefix) + strconv.Itoa(len(cs.all))}
 		cs.all = append(cs.all, c)
 	}
 	cs.lock.Unlock()
@@ -63,14 +70,29 @@ func (cs *calls) end(c *call) {
 	cs.lock.Unlock()
 }
 
-// find returns the call of a ticket without its first byte.
-func (cs *calls) find(ticket []byte) *call {
-	n := 0
-	for _, digit := range ticket {
-		n = 10*n + int(digit-'0')
+func newPrefix() []byte {
+	prefix := make([]byte, 9)
+	if _, err := rand.Read(prefix[1:]); err != nil {
+		panic("goredis: the system has no random numbers: " + err.Error())
+	}
+	prefix[0] = ticketByte
+	return prefix
+}
+
+// find returns the call of a ticket, or nil if the name of a command is no ticket.
+func (cs *calls) find(name []byte) *call {
+	if cs == nil || len(name) == 0 || name[0] != ticketByte {
+		return nil
 	}
 	cs.lock.Lock()
 	defer cs.lock.Unlock()
+	if cs.prefix == nil || !bytes.HasPrefix(name, cs.prefix) {
+		return nil
+	}
+	n := 0
+	for _, digit := range name[len(cs.prefix):] {
+		n = 10*n + int(digit-'0')
+	}
 	return cs.all[n]
 }
 

@@ -57,3 +57,31 @@ func TestNothingIsHeldAfterCommandsBounded(t *testing.T) {
 		}
 	}
 }
+
+// The first argument of a command may be any text, also one that looks like what the adapter adds.
+func TestCommandThatBeginsLikeATicketIsACommand(t *testing.T) {
+	ctx := context.Background()
+	rdb, err := New(os.Getenv("RDC_URL"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rdb.Close()
+	for _, name := range []string{"\x00", "\x000", "\x00999", "\x00x", "\x00\x00\x00\x00\x00\x00\x00\x00\x000"} {
+		if err := rdb.Do(ctx, name, "x").Err(); !redis.HasErrorPrefix(err, "unknown command") {
+			t.Errorf("%q: %v", name, err)
+		}
+		cmds, _ := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+			p.Do(ctx, name, "x")
+			p.Do(ctx, name, "x")
+			return p.Ping(ctx).Err()
+		})
+		for i, cmd := range cmds[:2] {
+			if !redis.HasErrorPrefix(cmd.Err(), "unknown command") {
+				t.Errorf("%q at %d: %v", name, i, cmd.Err())
+			}
+		}
+		if err := cmds[2].Err(); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}

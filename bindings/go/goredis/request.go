@@ -73,12 +73,20 @@ func nextRequest(in []byte, calls *calls) (r request, rest []byte, err error) {
 		if text, rest, err = bulk(rest); err != nil {
 			return r, nil, err
 		}
+		if i == 0 {
+			r.call = calls.find(text)
+		}
 		switch {
-		case i == 0 && len(text) > 0 && text[0] == ticketByte && calls != nil:
-			r.call = calls.find(text[1:])
-			begin = replaceHeader(in, len(in)-len(rest), n-1)
-			n, i = n-1, -1
-			calls = nil
+		case i == 0 && r.call != nil:
+			n--
+			begin = replaceHeader(in, len(in)-len(rest), n)
+			if n == 0 {
+				break
+			}
+			if text, rest, err = bulk(rest); err != nil {
+				return r, nil, err
+			}
+			r.name = ownName(text)
 		case i == 0:
 			r.name = ownName(text)
 		case r.name != "":
@@ -90,13 +98,13 @@ func nextRequest(in []byte, calls *calls) (r request, rest []byte, err error) {
 }
 
 // hasTicket reports whether the first request has a ticket.
-func hasTicket(in []byte) bool {
+func (cs *calls) hasTicket(in []byte) bool {
 	_, rest, err := number(in, '*')
 	if err != nil {
 		return false
 	}
 	text, _, err := bulk(rest)
-	return err == nil && len(text) > 0 && text[0] == ticketByte
+	return err == nil && cs.find(text) != nil
 }
 
 // replaceHeader writes the header of an array of n elements in front of a position.

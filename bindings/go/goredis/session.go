@@ -35,7 +35,7 @@ func (s *session) execute(out, requests []byte) ([]byte, error) {
 		n := 0
 		last := request{} // the command behind the batch, if it cannot be part of it
 		for len(requests) > 0 && last.raw == nil {
-			if n > 0 && hasTicket(requests) {
+			if n > 0 && s.calls.hasTicket(requests) {
 				break // of another call: after those before it
 			}
 			r, rest, err := nextRequest(requests, s.calls)
