@@ -47,6 +47,8 @@ class CommandsTest < ClusterTest
     assert_equal "OK", @rc.mset(a, 1, b, 2)
     assert_equal ["1", "2", nil], @rc.mget(a, b, c)
     assert_equal ["1", nil], @rc.mget([a, c])
+    assert_equal "OK", @rc.mset(**{ a => 1, b => 2 })
+    assert_equal false, @rc.msetnx(**{ b => 1, c => 1 })
     assert_equal "OK", @rc.mapped_mset(a => 3, b => 4)
     assert_equal({ a => "3", c => nil }, @rc.mapped_mget(a, c))
     assert_equal false, @rc.msetnx(b, 1, c, 1)
@@ -58,6 +60,9 @@ class CommandsTest < ClusterTest
     assert_equal({}, @rc.hgetall(k))
     assert_equal 2, @rc.hset(k, "f", 1, "g", 2)
     assert_equal 1, @rc.hset(k, { f: 3, h: 4 })
+    assert_equal 0, @rc.hset(k, f: 3, "h" => 4)
+    assert_equal "OK", @rc.hmset(k, f: 3, h: 4)
+    assert_equal [0], @rc.pipelined { |p| p.hset(k, f: 3, h: 4) }
     assert_equal({ "f" => "3", "g" => "2", "h" => "4" }, @rc.hgetall(k))
     assert_equal true, @rc.hexists(k, "f")
     assert_equal false, @rc.hsetnx(k, "f", 1)

@@ -4,11 +4,20 @@ class RedisCluster
   module Commands
     # Hashes.
     module Hashes
-      Commands.define(self, nil, %i[hget hset hmset hmget hdel hkeys hvals hlen hincrby hstrlen])
+      Commands.define(self, nil, %i[hget hmget hdel hkeys hvals hlen hincrby hstrlen])
       Commands.define(self, BOOLEAN, %i[hsetnx hexists])
       Commands.define(self, FLOAT, %i[hincrbyfloat])
       Commands.define(self, HASH, %i[hgetall])
       Commands.define(self, SCANNED_PAIRS, %i[hscan])
+
+      # The command has no options, so keywords are fields, as in redis-rb: hset("user:1", name: "Ada").
+      def hset(key, *pairs, **fields)
+        run(["HSET", key, *pairs, fields], {}, nil)
+      end
+
+      def hmset(key, *pairs, **fields)
+        run(["HMSET", key, *pairs, fields], {}, nil)
+      end
 
       # The values by field.
       def mapped_hmget(key, *fields)

@@ -5,9 +5,8 @@ class RedisCluster
     # Strings and counters. As in redis-rb, the methods that store a value store value.to_s.
     module Strings
       Commands.define(self, nil, %i[
-        get mget mset getrange getdel getex append strlen incr decr incrby decrby
+        get mget getrange getdel getex append strlen incr decr incrby decrby
       ])
-      Commands.define(self, BOOLEAN, %i[msetnx])
 
       # "OK"; with nx or xx, whether the key was set; with get: true, the previous value.
       def set(key, value, **options)
@@ -38,6 +37,15 @@ class RedisCluster
 
       def incrbyfloat(key, increment)
         run(["INCRBYFLOAT", key, Float(increment)], {}, FLOAT)
+      end
+
+      # The command has no options, so keywords are keys, as in redis-rb: mset("{a}1": 1, "{a}2": 2).
+      def mset(*pairs, **values)
+        run(["MSET", *pairs, values], {}, nil)
+      end
+
+      def msetnx(*pairs, **values)
+        run(["MSETNX", *pairs, values], {}, BOOLEAN)
       end
 
       # The values by key.
