@@ -115,7 +115,7 @@ impl Client {
         self.command([b"INCRBY", key.as_ref(), by.as_bytes()])?.to()
     }
 
-    /// PEXPIRE: whether the key exists.
+    /// PEXPIRE: whether the key exists. A time below one millisecond deletes it.
     pub fn expire(&self, key: impl AsRef<[u8]>, ttl: Duration) -> Result<bool> {
         let ttl = ttl.as_millis().to_string();
         self.command([b"PEXPIRE", key.as_ref(), ttl.as_bytes()])?
