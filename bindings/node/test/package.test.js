@@ -2,10 +2,9 @@
 
 const assert = require("node:assert/strict");
 const fs = require("node:fs");
-const os = require("node:os");
 const path = require("node:path");
 const { test } = require("node:test");
-const { run, URL } = require("./support");
+const { run, temporary, URL } = require("./support");
 
 const binding = path.join(__dirname, "..");
 const root = path.join(binding, "..", "..");
@@ -15,12 +14,6 @@ async function succeeds(command, args, options) {
   const { output, status } = await run(command, args, { seconds: 120, ...options });
   assert.equal(status, 0, output);
   return output;
-}
-
-function temporary(t) {
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "rediscluster-"));
-  t.after(() => fs.rmSync(folder, { recursive: true }));
-  return folder;
 }
 
 test("package_is_installed_and_used_without_a_compiler", { timeout: 120_000 }, async (t) => {
@@ -113,16 +106,4 @@ test("version_is_that_of_the_library", () => {
   const { version } = require("../package.json");
   assert.match(fs.readFileSync(path.join(root, "Cargo.toml"), "utf8"), new RegExp(`^version = "${version}"$`, "m"));
   assert.equal(require("rediscluster").libraryVersion, version);
-});
-
-test("session_of_the_readme_prints_what_it_says", { timeout: 60_000 }, async () => {
-  const readme = fs.readFileSync(path.join(binding, "README.md"), "utf8");
-  const [block] = readme.split("```js\n").slice(1);
-  const expected = [...block.split("```")[0].matchAll(/\/\/ => (.*)$/gm)].map((match) => match[1]);
-  assert.ok(expected.length >= 4);
-  const [host, port] = process.env.RDC_SEEDS.split(",")[0].split(":");
-  const program = block.split("```")[0].replaceAll("127.0.0.1", host).replaceAll("7000", port);
-  const printing = program.replace(/^(?!const|let|import)(.*);\s*\/\/ => .*$/gm, "console.log($1);");
-  const output = await succeeds(process.execPath, ["--input-type=module", "-e", printing], { cwd: binding });
-  assert.deepEqual(output.trim().split("\n"), expected);
 });

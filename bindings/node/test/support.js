@@ -2,7 +2,9 @@
 // What the tests share. They use the cluster at RDC_URL, which `cluster run` starts.
 
 const { spawn } = require("node:child_process");
+const fs = require("node:fs");
 const net = require("node:net");
+const os = require("node:os");
 const path = require("node:path");
 const { Cluster } = require("rediscluster");
 
@@ -62,6 +64,22 @@ function run(command, args, { seconds = 60, ...options } = {}) {
   });
 }
 
+/** A folder that is deleted when the test ends. */
+function temporary(t) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "rediscluster-"));
+  t.after(() => fs.rmSync(folder, { recursive: true }));
+  return folder;
+}
+
+/** The paths of a certificate for 127.0.0.1, its key, and the authority that signed it. */
+async function certificates(t) {
+  const folder = temporary(t);
+  const script = path.join(__dirname, "..", "..", "examples", "certificates.sh");
+  const { output, status } = await run("sh", [script, folder]);
+  if (status !== 0) throw new Error(output);
+  return ["node.pem", "node.key", "ca.pem"].map((file) => path.join(folder, file));
+}
+
 /** Runs a script in a Node process of its own. `Cluster` and `url` are defined there. */
 function runNode(script, { flags = [], ...options } = {}) {
   const prelude = `const url = ${JSON.stringify(URL)}; const { Cluster } = require("rediscluster");`;
@@ -85,4 +103,15 @@ async function silentServer(t) {
   return [{ host: "127.0.0.1", port: server.address().port }];
 }
 
-module.exports = { URL, blockedClients, client, control, eventually, run, runNode, silentServer };
+module.exports = {
+  URL,
+  blockedClients,
+  certificates,
+  client,
+  control,
+  eventually,
+  run,
+  runNode,
+  silentServer,
+  temporary,
+};
