@@ -29,6 +29,8 @@ fn go(project: &Path, proxy: &Path, arguments: &[&str]) -> Command {
         .env("GOSUMDB", "off")
         .env("GOWORK", "off");
     go.env("PKG_CONFIG", "false");
+    // Go keeps a list of the files of a module's version, which is not the list of the next build's module.
+    go.env("GODEBUG", "goindex=0");
     go
 }
 
