@@ -55,9 +55,10 @@ def argument(value: Any, encoding: str, errors: str) -> bytes:
     raise bad_argument(value)
 
 
-def _split_name(name: Any, encoding: str, errors: str) -> list[bytes]:
-    """redis-py passes "CONFIG GET" as one argument; in RESP these are two."""
-    return argument(name, encoding, errors).split()
+def _split_name(name: Any) -> list[bytes]:
+    """redis-py passes "CONFIG GET" as one argument; in RESP these are two. The encoding of the client is
+    that of keys and values: servers know the names in ASCII."""
+    return argument(name, "utf-8", "strict").split()
 
 
 # Templates have up to this many arguments. Further arguments are appended one by one, so that the
@@ -66,9 +67,9 @@ _MAX_TEMPLATE = 16
 
 
 @lru_cache(maxsize=1024)
-def _template(name: Any, count: int, encoding: str, errors: str) -> bytes:
+def _template(name: Any, count: int) -> bytes:
     """A command of ``count`` arguments as RESP, with placeholders for their lengths and bytes."""
-    parts = _split_name(name, encoding, errors)
+    parts = _split_name(name)
     head = b"*%d\r\n" % (count - 1 + len(parts))
     head += b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in parts)
     return head.replace(b"%", b"%%") + b"$%d\r\n%b\r\n" * (min(count, _MAX_TEMPLATE) - 1)
@@ -84,7 +85,7 @@ def encode(args: tuple[Any, ...], encoding: str, errors: str) -> bytes:
             value = value.encode(encoding, errors)
         elif kind is not bytes:
             value = argument(value, encoding, errors)
-        return _template(name, 2, encoding, errors) % (len(value), value)
+        return _template(name, 2) % (len(value), value)
     flat: list[Any] = []
     for value in args[1:]:
         kind = type(value)
@@ -95,15 +96,15 @@ def encode(args: tuple[Any, ...], encoding: str, errors: str) -> bytes:
         flat.append(len(value))
         flat.append(value)
     if count <= _MAX_TEMPLATE:
-        return _template(args[0], count, encoding, errors) % tuple(flat)
-    head = _template(args[0], count, encoding, errors) % tuple(flat[: 2 * _MAX_TEMPLATE - 2])
+        return _template(args[0], count) % tuple(flat)
+    head = _template(args[0], count) % tuple(flat[: 2 * _MAX_TEMPLATE - 2])
     rest = flat[2 * _MAX_TEMPLATE - 2 :]
     return head + b"".join(map(b"$%d\r\n%b\r\n".__mod__, zip(rest[::2], rest[1::2])))
 
 
 def arguments(args: tuple[Any, ...], encoding: str, errors: str) -> tuple[int, Any, Any, Any]:
     """A command as argc, argv and lens, and the objects that must outlive them."""
-    data = _split_name(args[0], encoding, errors)
+    data = _split_name(args[0])
     data += [argument(value, encoding, errors) for value in args[1:]]
     alive = [ffi.from_buffer("char[]", value) for value in data]
     return len(data), _new("const char *[]", alive), _new("size_t[]", [len(d) for d in data]), alive

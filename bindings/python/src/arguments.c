@@ -121,14 +121,15 @@ int arguments_set(arguments *self, text_encoding encoding, PyObject *const *valu
     self->owned = NULL;
     const char *name;
     size_t len;
-    const command_name *known = encoding.is_utf8 && count <= INLINE_ARGUMENTS ? command_name_of(values[0]) : NULL;
+    const command_name *known = count <= INLINE_ARGUMENTS ? command_name_of(values[0]) : NULL;
     if (known) {
         self->argc = (size_t)count;
         self->argv[0] = known->text;
         self->lens[0] = known->len;
         return set_from(self, encoding, values, count, 1);
     }
-    if (set_one(self, encoding, values[0], &name, &len))
+    /* The encoding of the client is that of keys and values: servers know the names in ASCII. */
+    if (set_one(self, (text_encoding){NULL, true}, values[0], &name, &len))
         return -1;
     /* redis-py passes "CONFIG GET" as one argument. */
     size_t words = split_words(name, len, NULL, NULL);

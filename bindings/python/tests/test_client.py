@@ -94,6 +94,15 @@ def test_redis_py_arguments_with_the_meaning_of_the_library_are_accepted(url):
         assert rc.ping()
 
 
+def test_encoding_is_that_of_keys_and_values_and_not_of_names(url, rc):
+    with RedisCluster.from_url(url, encoding="utf-16-le") as wide:
+        assert wide.set("key", "é") is True and wide.get("key") == "é".encode("utf-16-le")
+        assert wide.execute_command("OBJECT ENCODING", "key") == b"embstr"
+        assert wide.pipeline().append("key", "x").strlen("key").execute() == [4, 4]
+        assert wide.execute_command("PING", target_nodes="random") is True
+    assert rc.get("key") is None and rc.get("key".encode("utf-16-le")) == "éx".encode("utf-16-le")
+
+
 def test_decode_responses_and_encoding(rc, text):
     assert rc.set("key", "välue") is True
     assert rc.get("key") == "välue".encode()
