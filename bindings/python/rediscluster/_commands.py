@@ -109,6 +109,12 @@ def response_callbacks(protocol: int, legacy_responses: bool | None) -> Callback
     return table
 
 
+def default_targets(per_node: bool) -> dict[str, Any]:
+    """The targets of commands that the library would send elsewhere. What redis-py-cluster does not
+    know goes where redis-py sends it."""
+    return {**DEFAULT_TARGETS, **PER_NODE_TARGETS} if per_node else DEFAULT_TARGETS
+
+
 def merge_callbacks(per_node: bool) -> dict[str, Callable[..., Any]]:
     """The conversions of the responses of several nodes, by redis-py or by redis-py-cluster."""
     table: dict[str, Callable[..., Any]] = dict(Model.RESULT_CALLBACKS)

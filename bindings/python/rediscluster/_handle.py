@@ -22,9 +22,8 @@ from . import (
 )
 from ._cluster_view import ClusterView
 from ._commands import (
-    DEFAULT_TARGETS,
     NODE_OF_SLOT,
-    PER_NODE_TARGETS,
+    default_targets,
     merge_callbacks,
     response_callbacks,
 )
@@ -147,7 +146,7 @@ class Handle(ClusterView):
         self.load_balancing_strategy = load_balancing_strategy
         self.response_callbacks = response_callbacks(resp, legacy_responses)
         self.result_callbacks = merge_callbacks(per_node)
-        self._default_targets = PER_NODE_TARGETS if per_node else DEFAULT_TARGETS
+        self._default_targets = default_targets(per_node)
         _logging.follow_level()
         self._connect(chosen, address_remap)
         _credentials.follow(credential_provider, self)

@@ -86,7 +86,11 @@ _RULES: dict[str, tuple[Rule, str]] = {
         _maintenance,
         "the library follows redirections, and handles no maintenance notifications",
     ),
-    "max_connections_per_node": (_is(True), "max_connections is the number for each node"),
+    # redis-py-cluster asks only whether it is true. A number that is passed here has no other effect.
+    "max_connections_per_node": (
+        lambda value: {} if value else None,
+        "max_connections is the number for each node",
+    ),
     "nodemanager_follow_cluster": (_is(True), _FOLLOWS),
     "nodes_flag": (_is(), _INTERNAL),
     "parser_class": (_is(), "the library parses replies"),
@@ -94,7 +98,7 @@ _RULES: dict[str, tuple[Rule, str]] = {
     "queue_class": (_is(), _CONNECTIONS),
     "redis_connect_func": (_is(), _CONNECTIONS),
     "reinitialize_steps": (
-        _is(),
+        _is(1),
         "the library refreshes the topology when a redirection shows that it has changed",
     ),
     "require_full_coverage": (_is(False), "the library also serves clusters that lack slots"),
@@ -147,9 +151,10 @@ def _boolean(value: str) -> bool:
 
 def from_text(name: str) -> Callable[[str], Any]:
     """The function that reads such an argument in the query of a URL."""
-    return int if name == "health_check_interval" else _boolean if name in _BOOLEANS else str
+    return int if name in _NUMBERS else _boolean if name in _BOOLEANS else str
 
 
+_NUMBERS = frozenset(("health_check_interval", "reinitialize_steps"))
 _BOOLEANS = REDIS_PY_CLUSTER_ONLY - {"cluster_down_retry_attempts"} | {
     "dynamic_startup_nodes",
     "require_full_coverage",

@@ -89,9 +89,11 @@ class ClusterTimeout(ClusterUnreachable, TimeoutError):
     """No node replied to the constructor in time."""
 
 
-class InvalidError(DataError, ResponseError):
-    """The library refused an argument, an option or a command, for example one with the wrong
-    number of arguments. redis-py raises DataError for the first, and ResponseError for the last."""
+class InvalidError(DataError, ResponseError, RedisClusterException):
+    """The library refused an argument, an option or a command. redis-py raises DataError for an
+    argument, ResponseError for a wrong number of arguments, and RedisClusterException for a command
+    without its key or for an unknown node. redis-py-cluster raises the last for commands that it
+    refuses in a cluster."""
 
 
 # redis-py has this class since version 6.

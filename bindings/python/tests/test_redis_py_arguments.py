@@ -45,7 +45,9 @@ ACCEPTED = [
     ("init_slot_cache", False, {"lazy": True}),
     ("maint_notifications_config", MaintenanceConfig(False), {}),
     ("max_connections_per_node", True, {}),
+    ("max_connections_per_node", 16, {}),
     ("nodemanager_follow_cluster", True, {}),
+    ("reinitialize_steps", 1, {}),
     ("require_full_coverage", False, {}),
     ("retry_on_error", [], {}),
     ("retry_on_error", [redis.exceptions.ConnectionError, TimeoutError], {"retry_writes": True}),
@@ -179,6 +181,7 @@ def test_argument_none_is_no_argument(name):
 
 def test_arguments_in_url_follow_the_same_rules(url):
     query = "?retry_on_timeout=true&skip_full_coverage_check=yes&health_check_interval=0"
+    query += "&reinitialize_steps=1"
     with RedisCluster.from_url(url + query) as rc:
         assert isinstance(rc.ping(), dict)
     for refused in ("health_check_interval=30", "require_full_coverage=1", "lib_name=x"):

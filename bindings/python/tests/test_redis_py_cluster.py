@@ -89,6 +89,20 @@ def test_pipeline_reads_from_replicas_on_request(old):
     assert all(int(control("calls", port, "get")[0]) > 0 for port in ports)
 
 
+def test_other_commands_of_nodes_go_where_redis_py_sends_them(old):
+    assert old.client_pause(1) is True and old.client_unpause() is True
+    assert old.client_unblock(2**40) == 0
+    assert set(old.function_list()) == {node.name for node in old.get_primaries()}
+    assert old.latency_latest() == [] and "peak.allocated" in old.memory_stats()
+
+
+def test_refused_commands_raise_redis_cluster_exception(old):
+    for command in ("GET",), ("CLIENT SETNAME", "x"), ("WAIT", 1, 1), ("MOVE", "a"):
+        with pytest.raises(RedisClusterException) as raised:
+            old.execute_command(*command)
+        assert (raised.value.code, raised.value.sent) == ("INVALID", False)
+
+
 def test_geoadd_accepts_flat_arguments(old):
     assert old.geoadd("g", 13.361389, 38.115556, "Palermo", 15.087269, 37.502669, "Catania") == 2
     assert old.geoadd("g", (13.5, 38.5, "Palermo"), ch=True) == 1
