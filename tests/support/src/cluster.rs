@@ -596,9 +596,20 @@ impl Cluster {
 
     /// Moves the remaining keys of an open slot, assigns the slot to `to`, and waits until all live nodes agree.
     pub fn finish_migration(&self, slot: u16, to: u16) -> Result<()> {
-        let (from, _) = self.owner(slot)?;
+        let (from, from_id) = self.owner(slot)?;
         let (to_id, target) = self.member(to)?;
         while !self.move_some_keys(slot, to, 500)?.is_empty() {}
+        // The target takes the slot with an epoch above those that it knows. If it does not know that of the source yet,
+        // an older message of the source takes the slot away again, and then no node claims it.
+        let source = self.process(from)?;
+        self.wait(
+            "the slot's new owner does not hear of the former one's epoch",
+            || {
+                let known = self.view(target).ok().and_then(|v| v.epoch_of(&from_id));
+                let actual = self.view(source).ok().and_then(|v| v.epoch_of(&from_id));
+                known.is_some() && known == actual
+            },
+        )?;
         let text = slot.to_string();
         let give = ["CLUSTER", "SETSLOT", &text, "NODE", to_id];
         // The target first: otherwise both nodes would redirect clients to each other for a while.

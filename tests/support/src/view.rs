@@ -63,6 +63,12 @@ impl View {
         Some(&line.id)
     }
 
+    /// The epoch of the slots of the node with this id.
+    pub fn epoch_of(&self, id: &str) -> Option<u64> {
+        let line = self.0.iter().find(|l| l.id == id)?;
+        Some(line.epoch)
+    }
+
     /// Whether the node with this id owns any slot.
     pub fn has_slots(&self, id: &str) -> bool {
         self.0.iter().any(|l| l.id == id && !l.slots.is_empty())
