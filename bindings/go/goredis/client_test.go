@@ -57,6 +57,37 @@ func TestErrorsAreThoseOfBothLibraries(t *testing.T) {
 	}
 }
 
+func TestReportsAreThoseOfOneNode(t *testing.T) {
+	rdb := connect(t)
+	check := func(name, text string, err error) {
+		t.Helper()
+		must(t, err)
+		if !strings.Contains(text, "redis_version:") && !strings.Contains(text, "Sam") {
+			t.Errorf("%s: %q", name, text)
+		}
+	}
+	text, err := rdb.Info(bg).Result()
+	check("INFO", text, err)
+	text, err = rdb.Info(bg, "server").Result()
+	check("INFO server", text, err)
+	text, err = rdb.Do(bg, "MEMORY", "doctor").Text()
+	check("MEMORY DOCTOR", text, err)
+	must(t, rdb.FunctionStats(bg).Err())
+	if _, err := rdb.Do(bg, "LATENCY", "LATEST").Slice(); err != nil {
+		t.Error(err)
+	}
+	must(t, rdb.Set(bg, "report", "x", 0).Err())
+	must(t, rdb.MemoryUsage(bg, "report").Err())
+	cmds, err := rdb.Pipelined(bg, func(p redis.Pipeliner) error {
+		p.Append(bg, "report", "y")
+		p.Info(bg)
+		p.Get(bg, "report")
+		return nil
+	})
+	check("INFO in a pipeline", cmds[1].(*redis.StringCmd).Val(), err)
+	same(t, cmds[2].(*redis.StringCmd).Val(), "xy")
+}
+
 func TestContextEndsItsOwnCommand(t *testing.T) {
 	rdb := connect(t)
 	for _, end := range []struct {

@@ -22,7 +22,7 @@ func init() {
 	for _, name := range []string{
 		"hello", "multi", "exec", "discard", "watch", "unwatch", "reset", "quit", "ping",
 		"subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe",
-		"scan", "xread", "xreadgroup",
+		"scan", "xread", "xreadgroup", "info", "function", "latency", "memory",
 		"blpop", "brpop", "brpoplpush", "blmove", "blmpop", "bzpopmin", "bzpopmax", "bzmpop",
 	} {
 		own[name] = name
@@ -42,6 +42,11 @@ func (r *request) placement() placement {
 	switch r.name {
 	case "", "ping":
 		return together
+	case "info", "function", "latency", "memory":
+		if r.isOfOneNode() {
+			return alone
+		}
+		return together
 	case "scan", "blpop", "brpop", "brpoplpush", "blmove", "blmpop", "bzpopmin", "bzpopmax", "bzmpop":
 		return alone
 	case "xread", "xreadgroup":
@@ -54,6 +59,27 @@ func (r *request) placement() placement {
 	default:
 		return byConn
 	}
+}
+
+// reports are the commands whose reply describes one node. The library asks all nodes, and returns a map of
+// their replies; go-redis expects one of them.
+var reports = map[string][]string{
+	"function": {"stats"},
+	"latency":  {"doctor", "graph", "histogram", "history", "latest"},
+	"memory":   {"doctor", "malloc-stats", "stats"},
+}
+
+// isOfOneNode reports whether any node's reply is the one that go-redis expects.
+func (r *request) isOfOneNode() bool {
+	if r.name == "info" {
+		return true
+	}
+	for _, word := range reports[r.name] {
+		if len(r.args) > 0 && strings.EqualFold(string(r.args[0]), word) {
+			return true
+		}
+	}
+	return false
 }
 
 var (

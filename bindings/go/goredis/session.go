@@ -57,6 +57,9 @@ func (s *session) execute(out, requests []byte) ([]byte, error) {
 		out = s.plain(out, batch, n)
 		switch {
 		case last.raw == nil:
+		case last.isOfOneNode() && s.node == "" && s.pinned == nil:
+			v, err := s.rc.DoTo(s.context(), "random", rediscluster.Encoded(last.raw))
+			out = s.reply(out, v, err)
 		case last.placement() == alone:
 			v, err := s.do(last.raw)
 			out = s.reply(out, v, err)
