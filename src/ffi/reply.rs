@@ -167,12 +167,7 @@ pub unsafe extern "C" fn rdc_reply_sent(reply: *const rdc_reply) -> i32 {
         return 0;
     }
     // SAFETY: header rule 1.
-    let value = unsafe { value(reply) };
-    // An element of another reply comes from a command that ran.
-    i32::from(
-        value.kind != Kind::Error
-            || value.flags & (flag::NODE_VALUE | flag::SENT) != flag::NODE_VALUE,
-    )
+    i32::from(unsafe { value(reply) }.may_have_run())
 }
 
 /// One call instead of three. Returns the type. Stores the text in *str (NULL if there is

@@ -81,9 +81,7 @@ impl<'a> Value<'a> {
 
     /// The value of a key, of a map or of a flat list of pairs.
     pub fn find(self, key: &str) -> Option<Value<'a>> {
-        let keys = (0..self.len() / 2).map(|i| 2 * i);
-        let mut found = keys.filter(|i| self.at(*i).and_then(Value::str) == Some(key));
-        found.next().and_then(|i| self.at(i + 1))
+        self.view.index_of(key).and_then(|i| self.at(i))
     }
 
     /// All elements, in order.
@@ -102,12 +100,10 @@ impl<'a> Value<'a> {
             return None;
         }
         let value = self.view.value();
-        // An element of another reply comes from a command that ran.
-        let is_certain = value.flags & (flag::NODE_VALUE | flag::SENT) == flag::NODE_VALUE;
         Some(Error::from(ErrorFields {
             code: Code::from_number(value.code.into()).unwrap_or(Code::Server),
             message: String::from_utf8_lossy(self.bytes().unwrap_or_default()).into_owned(),
-            sent: !is_certain,
+            sent: value.may_have_run(),
             node: self.node().map(str::to_owned),
         }))
     }

@@ -122,6 +122,13 @@ impl Value {
         }
     }
 
+    /// Whether the command that this value is of may have run. An element of another reply is of one that ran.
+    #[inline]
+    pub fn may_have_run(self) -> bool {
+        let of_node = self.flags & (flag::NODE_VALUE | flag::SENT);
+        self.kind != Kind::Error || of_node != flag::NODE_VALUE
+    }
+
     #[inline]
     pub fn integer(n: i64) -> Value {
         Value::new(Kind::Integer, 0, n as u64)

@@ -98,12 +98,13 @@ impl<'a> View<'a> {
 
     /// The value of a key in a map, or in a flat array of pairs (how RESP2 represents maps).
     pub fn find(self, key: &str) -> Option<View<'a>> {
-        (0..self.len() / 2)
-            .find(|i| {
-                self.at(2 * i)
-                    .is_some_and(|k| k.text() == Some(key.as_bytes()))
-            })
-            .and_then(|i| self.at(2 * i + 1))
+        self.index_of(key).and_then(|i| self.at(i))
+    }
+
+    /// The index of that value.
+    pub fn index_of(self, key: &str) -> Option<usize> {
+        let is_key = |i: &usize| (self.at(2 * i)).is_some_and(|k| k.text() == Some(key.as_bytes()));
+        (0..self.len() / 2).find(is_key).map(|i| 2 * i + 1)
     }
 
     /// All elements, in order.
