@@ -15,6 +15,7 @@ class RedisCluster
   # `custom: { nodes: %w[a:7000 b:7000] }`.
   class Client
     include RedisClientErrors
+    include CallForms
 
     attr_reader :config, :id, :connect_timeout, :read_timeout, :write_timeout
 
@@ -76,27 +77,10 @@ class RedisCluster
     end
     alias then with
 
-    def call(*command, **options, &block)
-      call_v(RedisClient::CommandBuilder.generate(command, options), &block)
-    end
-
-    def call_v(command)
-      command = RedisClient::CommandBuilder.generate(command)
+    def call(*command, **options)
+      command = RedisClient::CommandBuilder.generate(command, options)
       result = translating { @middlewares.call(command, config) { |sent| cluster.call(*sent) } }
       block_given? ? yield(result) : result
-    end
-
-    # The library sends no write twice, unless the option retry_writes is set.
-    alias call_once call
-    alias call_once_v call_v
-
-    # The timeout of redis-client is not needed: commands that wait are given the time that they ask for.
-    def blocking_call(_timeout, *command, **options, &block)
-      call(*command, **options, &block)
-    end
-
-    def blocking_call_v(_timeout, command, &block)
-      call_v(command, &block)
     end
 
     def pipelined(exception: true)
