@@ -1,6 +1,7 @@
 //! Faults of the primary of a slot, after which another node is the primary.
 
 use super::shared::wait_promotion;
+use super::wait_for;
 use std::thread::sleep;
 use std::time::Duration;
 use support::{Cluster, Failover};
@@ -25,6 +26,12 @@ pub fn stop_primary(cluster: &Cluster, slot: u16) {
 }
 
 pub fn ordered_failover(cluster: &Cluster, slot: u16) {
-    let replica = cluster.replicas_of(slot).unwrap()[0];
-    cluster.failover(replica, Failover::Plain).unwrap();
+    let mut replica = None;
+    // After a fault, the former primary may not have joined the new one yet.
+    wait_for("the primary has a replica", || {
+        let replicas = cluster.replicas_of(slot).unwrap_or_default();
+        replica = replicas.first().copied();
+        replica.is_some()
+    });
+    cluster.failover(replica.unwrap(), Failover::Plain).unwrap();
 }

@@ -296,6 +296,8 @@ fn unavailable_primary_keeps_replica_reads() {
         // It trusts the values of a replica and checks missing keys at the primary.
         let verifies = Arc::new(usual.with("nil", "verify"));
         for n in 0..120 {
+            // The primary is ejected and asked again by each handle, several times.
+            std::thread::sleep(Duration::from_millis(5));
             let client = [&usual, &verifies][n / 3 % 2];
             let (got, time) = timed(|| match n % 3 {
                 0 => run(client, "GET k"),

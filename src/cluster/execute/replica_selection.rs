@@ -158,10 +158,16 @@ impl ExecState<'_> {
     fn primary_read<'t>(&self, shard: &'t Shard, choice: &Choice<'t>) -> Destination<'t> {
         let how = ReplicaChoice::new(choice, true);
         self.count_choice(choice.node, &how);
-        let destination = match choice.node.peer.health.is_healthy() {
-            true => Destination::of_node(choice.node, true, self.policy.kind.at_primary()),
-            false => self.route_around_failed_primary(shard, &choice.node.peer),
-        };
+        let primary = &choice.node.peer;
+        let mut destination =
+            Destination::of_node(choice.node, true, self.policy.kind.at_primary());
+        if !primary.health.is_healthy() {
+            let other = self.route_around_failed_primary(shard, primary);
+            // Replicas can still serve the read if the primary refuses it.
+            if !Arc::ptr_eq(other.peer, primary) {
+                destination = other;
+            }
+        }
         Destination {
             choice: how,
             ..destination
