@@ -10,6 +10,7 @@ pub mod data;
 pub mod event_loop_page;
 pub mod machine;
 pub mod message_page;
+pub mod ratio_chart;
 pub mod recovery;
 pub mod report;
 pub mod results;

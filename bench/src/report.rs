@@ -7,11 +7,12 @@ use std::path::Path;
 use crate::bars;
 use crate::contender::{Contender, FLOOR, OURS, Sample};
 use crate::machine;
+use crate::ratio_chart::{RatioChart, Row};
 use crate::recovery::Outcomes;
 use crate::results::{Metric, Results, median};
 use crate::svg::{Chart, short};
 use crate::worker::Failure;
-use crate::workload::WORKLOADS;
+use crate::workload::{WORKLOADS, Workload};
 
 pub struct Report<'a> {
     pub contenders: &'a [Contender],
@@ -44,58 +45,58 @@ impl Report<'_> {
         fs::create_dir_all(folder)?;
         let names = self.names();
         self.results.write(&folder.join("results.tsv"), &names)?;
-        let cpu = self.chart(
-            "Client CPU time per operation",
-            "us",
-            true,
-            bars::metric("CPU"),
-            |_| true,
-        );
+        let cpu = "CPU time of the client for an operation, times that of librediscluster";
+        let cpu = self.ratio_chart(cpu, bars::metric("CPU"), |_| true);
         fs::write(folder.join("cpu.svg"), cpu)?;
-        let p50 = self.chart(
-            "Median time of a turn",
-            "us",
-            true,
-            |s| s.p50_ns / 1e3,
-            |title| !title.contains("thread"),
-        );
+        let p50 = "Median time of a turn, times that of librediscluster";
+        let p50 = self.ratio_chart(p50, bars::metric("p50"), |title| !title.contains("thread"));
         fs::write(folder.join("p50.svg"), p50)?;
-        let threads = self.chart(
-            "GET by several threads",
-            "thousand operations per second",
-            false,
-            |s| s.per_second() / 1e3,
-            |title| title.contains("thread"),
-        );
+        let threads = self.threads_chart();
         fs::write(folder.join("threads.svg"), threads)?;
         Ok(fs::write(folder.join("README.md"), self.page()?)?)
     }
 
-    fn chart(
-        &self,
-        title: &str,
-        unit: &str,
-        logarithmic: bool,
-        metric: Metric,
-        wanted: fn(&str) -> bool,
-    ) -> String {
-        let group = |(w, workload): (usize, &'static crate::workload::Workload)| {
-            let of = |c| self.results.median(w, c, metric);
-            let values = (0..self.contenders.len()).map(of).collect();
-            (workload.title, values)
+    /// The ratios of all other clients of a C program or of another language. The floor and the load generator are none.
+    fn ratio_chart(&self, title: &str, metric: Metric, wanted: fn(&str) -> bool) -> String {
+        let is_other = |c: &usize| self.contenders[*c].is_peer && *c != self.ours();
+        let others: Vec<usize> = (0..self.contenders.len()).filter(is_other).collect();
+        let row = |(w, workload): (usize, &'static Workload)| Row {
+            name: workload.title,
+            ratios: others
+                .iter()
+                .map(|&c| self.results.ratio_with_quartiles(w, c, self.ours(), metric))
+                .collect(),
         };
-        let rows = WORKLOADS
+        let rows = WORKLOADS.iter().enumerate();
+        RatioChart {
+            title,
+            clients: others.iter().map(|&c| self.contenders[c].name).collect(),
+            rows: rows.filter(|(_, w)| wanted(w.title)).map(row).collect(),
+        }
+        .draw()
+    }
+
+    /// The throughput of several threads, by the clients that have threads.
+    fn threads_chart(&self) -> String {
+        let rows: Vec<(usize, &'static Workload)> = WORKLOADS
             .iter()
             .enumerate()
-            .filter(|(_, w)| wanted(w.title));
-        let series = &self.names();
-        let groups = rows.map(group).collect();
+            .filter(|(_, w)| w.title.contains("thread"))
+            .collect();
+        let thousands = |w, c| (self.results.median(w, c, Sample::per_second)).map(|n| n / 1e3);
+        let threaded: Vec<usize> = (0..self.contenders.len())
+            .filter(|&c| rows.iter().any(|&(w, _)| thousands(w, c).is_some()))
+            .collect();
+        let series: Vec<&str> = threaded.iter().map(|&c| self.contenders[c].name).collect();
+        let group = |&(w, workload): &(usize, &'static Workload)| {
+            let values = threaded.iter().map(|&c| thousands(w, c)).collect();
+            (workload.title, values)
+        };
         Chart {
-            title,
-            unit,
-            series,
-            groups,
-            logarithmic,
+            title: "GET by several threads",
+            unit: "thousand operations per second: longer bars are better",
+            series: &series,
+            groups: rows.iter().map(group).collect(),
         }
         .draw()
     }

@@ -22,6 +22,13 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
     Some((values[last / 2] + values[values.len() / 2]) / 2.0)
 }
 
+/// The first and the third quartile.
+fn quartiles(mut values: Vec<f64>) -> Option<(f64, f64)> {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().checked_sub(1)?;
+    Some((values[last / 4], values[last - last / 4]))
+}
+
 impl Results {
     pub fn new(workloads: &'static [Workload], contenders: usize) -> Results {
         let samples = vec![vec![Vec::new(); contenders]; workloads.len()];
@@ -45,10 +52,7 @@ impl Results {
         metric: Metric,
     ) -> Option<(f64, f64)> {
         let all = self.samples[workload][contender].iter().flatten();
-        let mut all: Vec<f64> = all.map(metric).collect();
-        all.sort_by(f64::total_cmp);
-        let last = all.len().checked_sub(1)?;
-        Some((all[last / 4], all[last - last / 4]))
+        quartiles(all.map(metric).collect())
     }
 
     /// The median of one contender's value divided by another's, within each round.
@@ -63,10 +67,28 @@ impl Results {
         other: (usize, usize),
         metric: Metric,
     ) -> Option<f64> {
+        median(self.ratios(one, other, metric))
+    }
+
+    /// The median ratio of two contenders, and the quartiles of their ratios.
+    pub fn ratio_with_quartiles(
+        &self,
+        workload: usize,
+        one: usize,
+        other: usize,
+        metric: Metric,
+    ) -> Option<(f64, (f64, f64))> {
+        let ratios = self.ratios((workload, one), (workload, other), metric);
+        Some((median(ratios.clone())?, quartiles(ratios)?))
+    }
+
+    /// The ratios within all rounds that both were measured in.
+    fn ratios(&self, one: (usize, usize), other: (usize, usize), metric: Metric) -> Vec<f64> {
         let of = |(workload, contender): (usize, usize)| self.samples[workload][contender].iter();
-        let rounds = of(one).zip(of(other));
-        let ratios = rounds.filter_map(|(a, b)| Some(metric(a.as_ref()?) / metric(b.as_ref()?)));
-        median(ratios.collect())
+        of(one)
+            .zip(of(other))
+            .filter_map(|(a, b)| Some(metric(a.as_ref()?) / metric(b.as_ref()?)))
+            .collect()
     }
 
     /// The number of rounds of a contender: the minimum over all workloads.

@@ -8,11 +8,10 @@ pub struct Chart<'a> {
     pub series: &'a [&'a str],
     /// For each group its name, and the value of each series, if there is one.
     pub groups: Vec<(&'a str, Vec<Option<f64>>)>,
-    pub logarithmic: bool,
 }
 
 const COLOURS: [&str; 8] = [
-    "#0b7a75", "#9aa5b1", "#d1495b", "#edae49", "#66489c", "#3d7dca", "#7a5c3e", "#2e2e2e",
+    "#0b7a75", "#9aa5b1", "#2f6fb3", "#e08e0b", "#7a4fa3", "#2e2e2e", "#7a5c3e", "#4b9b8f",
 ];
 const LEFT: f64 = 180.0;
 const WIDTH: f64 = 560.0;
@@ -27,19 +26,7 @@ impl Chart<'_> {
                 .flat_map(|(_, values)| values.iter().flatten())
         };
         let most = values().copied().fold(f64::MIN_POSITIVE, f64::max);
-        let least = if self.logarithmic {
-            10f64.powf(values().copied().fold(most, f64::min).log10().floor())
-        } else {
-            0.0
-        };
-        let place = |value: f64| {
-            let share = if self.logarithmic {
-                (value / least).log10() / (most / least).log10().max(f64::MIN_POSITIVE)
-            } else {
-                value / most
-            };
-            share.clamp(0.0, 1.0) * WIDTH
-        };
+        let place = |value: f64| (value / most).clamp(0.0, 1.0) * WIDTH;
         let bars: usize = self
             .groups
             .iter()
@@ -97,15 +84,10 @@ impl Chart<'_> {
             }
             y += GAP;
         }
-        let scale = if self.logarithmic {
-            ", logarithmic"
-        } else {
-            ""
-        };
         line(
             &mut svg,
             &format!(
-                "<text x=\"{LEFT}\" y=\"{:.0}\" fill=\"#555\">{}{scale}</text>",
+                "<text x=\"{LEFT}\" y=\"{:.0}\" fill=\"#555\">{}</text>",
                 y + 8.0,
                 self.unit
             ),
