@@ -13,7 +13,8 @@ pub(super) fn nearest(
         return None;
     }
     let given = given.to_ascii_lowercase().replace('-', "_");
-    let max_distance = given.len() / 3 + 1;
+    // Half of a short word is another word.
+    let max_distance = ((given.len() + 2) / 4).max(1);
     names
         .filter_map(|name| {
             // A prefix ("timeout") or an extension ("username") of a name is distant, but intended.
@@ -55,6 +56,14 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_that_differ_in_half_of_their_letters_are_not_suggested() {
+        let names = || ["zone", "database", "timeout_ms"].into_iter();
+        assert_eq!(nearest("nope", names()), None);
+        assert_eq!(nearest("zne", names()), Some("zone"));
+        assert_eq!(nearest("databsae", names()), Some("database"));
+    }
 
     #[test]
     fn edit_distance_counts_single_character_changes() {

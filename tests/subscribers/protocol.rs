@@ -472,7 +472,7 @@ fn refused_password_is_told_and_tried_seldom() {
     assert!(first.contains("refused HELLO"), "{first}");
     assert_eq!(listener.next_within(700), "nil");
     let second = listener.next();
-    let begin = "1 channels are not subscribed after 1000 ms (timeout_ms), which goes on: ";
+    let begin = "1 channel is not subscribed after 1000 ms (timeout_ms), which goes on: ";
     assert!(
         second.contains(begin) && second.contains("WRONGPASS"),
         "{second}"
