@@ -1,21 +1,21 @@
 //! One connection for one handle: for WATCH, MULTI and EXEC, and for state such as SELECT and CLIENT TRACKING.
 //!
-//! Nothing is retried or redirected here. The state of the connection is lost with it, and a later command would run
-//! outside its transaction or in another database. So after such a loss every command fails, until RESET or the commands
-//! that began the state are sent again. A moved slot is an error too: the next command connects to the new owner, which
-//! loses the state as well.
+//! No command is retried or redirected here; only connecting is. The state of the connection is lost with it, and a
+//! later command would run outside its transaction or in another database. So after such a loss every command fails,
+//! until RESET or the commands that began the state are sent again. A moved slot is an error too: the next command
+//! connects to the new owner, which loses the state as well.
 
 use super::context::ExecContext;
 use super::pinned_state::{CallGuard, HeldConnection, PinnedState};
 use crate::address::Address;
-use crate::cluster::state::count;
+use crate::cluster::state::{backoff, count};
 use crate::deadline::now;
 use crate::error::{Code, Error, ErrorFields, Result};
 use crate::net::{Call, ConnectionKind, PthreadCancelDisabled};
 use crate::resp::{CommandBody, Kind, Reply, Value, flag};
 use crate::route::{
     Classified, ErrorContext, RetryAction, StateChange, StateEffect, StatePart, StateParts,
-    Wording, action_for_reply,
+    Wording, action_for_reply, may_pass,
 };
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -235,6 +235,26 @@ impl PinnedConnection {
 
     fn open(&self, context: &ExecContext<'_>) -> Result<HeldConnection> {
         let call = &context.call;
+        let mut tries = 0;
+        loop {
+            let error = match self.open_at_primary(context) {
+                Ok(held) => return Ok(held),
+                Err(error) => error,
+            };
+            if !may_pass(&error) || call.deadline.passed(now()) {
+                return Err(error);
+            }
+            // Another node may own the slot by now.
+            context.core.refresh_if_due(context.process, call);
+            call.sleep(backoff(tries).min(call.deadline))?;
+            if call.deadline.passed(now()) {
+                return Err(error);
+            }
+            tries += 1;
+        }
+    }
+
+    fn open_at_primary(&self, context: &ExecContext<'_>) -> Result<HeldConnection> {
         let topology = context.process.load_topology();
         let primary = topology.shard(self.slot).and_then(|s| s.primary.clone());
         drop(topology);
@@ -246,14 +266,8 @@ impl PinnedConnection {
         };
         let peer = primary.peer.clone();
         let kind = ConnectionKind::primary(context.policy.kind.database());
-        match peer.open(kind, call.attempt_until(call.deadline)) {
-            Ok(connection) => Ok(HeldConnection { peer, connection }),
-            Err(error) => {
-                // Another node may own the slot by now; the caller's next try goes there.
-                context.core.refresh_if_due(context.process, call);
-                Err(error)
-            }
-        }
+        let connection = peer.open(kind, context.call.attempt_at(now()))?;
+        Ok(HeldConnection { peer, connection })
     }
 }
 

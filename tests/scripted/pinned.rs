@@ -2,7 +2,7 @@
 
 use crate::common::serial::{in_child_process, in_forked_child, is_child_process};
 use crate::common::{
-    client, code, is_command, is_sent, key_of, pipeline, run, run_all, send, show,
+    client, code, is_command, is_sent, key_of, pipeline, run, run_all, send, show, timed,
 };
 use rediscluster::cluster::Client;
 use rediscluster::error::Code;
@@ -163,6 +163,38 @@ fn idle_pinned_connection_closed_by_server_is_replaced() {
     }
     fake.node(0).close_connections();
     assert_eq!(run(&pinned, "INCR n"), "4");
+}
+
+/// A pinned handle without state connects to the primary that its slot has then, and waits for one within its time.
+#[test]
+fn connecting_waits_for_the_promotion_of_a_replica() {
+    let mut fake = FakeCluster::with_replicas(1, 1);
+    fake.put("k", "v");
+    let client = client(&(fake.url() + "?timeout_ms=5000"));
+    let pinned = Arc::new(client.pin(b"k"));
+    assert_eq!(run(&pinned, "GET k"), "v");
+    fake.stop(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(200));
+            fake.promote(1);
+        });
+        let (got, time) = timed(|| run_all(&pinned, &["GET k", "GET k"]).concat());
+        assert_eq!(got, "vv");
+        assert!(time >= Duration::from_millis(150), "{time:?}");
+    });
+    // Without a successor the error comes at the end of the call, and says why.
+    fake.stop(1);
+    let short = client.with("timeout_ms", "300").pin(b"k");
+    let (reply, time) = timed(|| send(&short, "SET k 2"));
+    let text = show(reply.view());
+    assert_eq!(code(reply.view()), Code::Connect, "{text}");
+    assert!(!is_sent(reply.view()), "{text}");
+    assert!(
+        text.contains(&format!("127.0.0.1:{}", fake.port(1))),
+        "{text}"
+    );
+    assert!((250..1500).contains(&time.as_millis()), "{time:?}");
 }
 
 #[test]

@@ -222,7 +222,7 @@ fn late_reply_of_interrupted_command_is_discarded() {
     fake.on(0, move |connection, command| {
         let answer = Action::Send(usual(connection, command));
         is_command(command, "GET late")
-            .then(|| Action::Delay(Duration::from_millis(60), Box::new(answer)))
+            .then(|| Action::Delay(Duration::from_millis(250), Box::new(answer)))
     });
     let client = Arc::new(client(&(fake.url() + "?connections_per_node=1")));
     for _ in 0..5 {
