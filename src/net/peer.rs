@@ -203,7 +203,7 @@ impl Peer {
         self.pool(kind).call(body, attempt)
     }
 
-    /// The same, unless the node is ejected.
+    /// The same, unless the node is ejected. For commands that neither block nor are secret.
     #[inline]
     pub fn call_if_healthy(
         &self,
@@ -213,7 +213,7 @@ impl Peer {
     ) -> Option<Result<CommandReply>> {
         let used = self.used();
         let is_healthy = used.connector.node().health.is_healthy();
-        is_healthy.then(|| used.pool(kind).call(body, attempt))
+        is_healthy.then(|| used.pool(kind).call_shared(body, attempt))
     }
 
     /// A connection for the exclusive use of the caller. It counts towards the pool's limit. Give it back by

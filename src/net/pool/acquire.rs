@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::conn::Connection;
 use crate::net::wait::{Attempt, Call, POLL_INTERVAL};
 use crate::sim_hooks::sim_yield_point;
-use crate::sync::{lock, notify_one};
+use crate::sync::notify_one;
 use std::sync::Arc;
 
 /// The outcome of `Pool::try_acquire`.
@@ -52,7 +52,7 @@ impl Pool {
 
     /// Waits for an idle connection, or for the permit to open one (None).
     fn wait_for_idle(&self, attempt: Attempt<'_>) -> Result<Option<Box<Connection>>> {
-        let mut state = lock(&self.state);
+        let mut state = self.lock_state();
         loop {
             if let Some(connection) = state.idle.pop() {
                 return Ok(Some(connection));
@@ -81,7 +81,7 @@ impl Pool {
                 notify_one(&self.freed);
                 return Err(error);
             }
-            state = lock(&self.state);
+            state = self.lock_state();
         }
     }
 
@@ -96,7 +96,7 @@ impl Pool {
     /// The same as [`Pool::acquire`] without waiting.
     pub fn try_acquire(&self, call: &Call<'_>) -> TryAcquire {
         sim_yield_point!();
-        let mut state = lock(&self.state);
+        let mut state = self.lock_state();
         while let Some(connection) = state.idle.pop() {
             if !was_closed_while_idle(&connection, call) {
                 return TryAcquire::Idle(connection);
@@ -138,7 +138,7 @@ impl Pool {
     pub(super) fn acquire_for_batch(&self, batch: &Arc<Batch>) -> Option<BatchConnection> {
         let may_open_extra = self.connector.may_open_extra(self.kind);
         sim_yield_point!();
-        let mut state = lock(&self.state);
+        let mut state = self.lock_state();
         let may_open = state.open < self.max_connections && (may_open_extra || state.open == 0);
         if state.idle.is_empty() && !may_open {
             return None;

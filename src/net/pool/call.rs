@@ -9,7 +9,6 @@ use crate::net::conn::Connection;
 use crate::net::wait::Attempt;
 use crate::resp::{CommandBody, CommandReply};
 use crate::sim_hooks::sim_yield_point;
-use crate::sync::lock;
 use std::sync::Arc;
 
 /// An uncontended pool opens up to this many connections at once instead of combining commands. For threads that rarely
@@ -37,11 +36,19 @@ impl Pool {
         if self.kind.is_blocking() || body.is_secret() {
             return self.call_exclusive(body, attempt);
         }
-        // The common case: an idle connection. A statement of its own, so that the lock is
-        // released at its end.
+        self.call_shared(body, attempt)
+    }
+
+    /// The same, where neither the pool is one of blocking commands nor the command secret.
+    #[inline(always)]
+    pub fn call_shared(
+        &self,
+        body: &CommandBody<'_>,
+        attempt: Attempt<'_>,
+    ) -> Result<CommandReply> {
+        // The common case: an idle connection.
         sim_yield_point!();
-        let idle = lock(&self.state).try_checkout();
-        if let Some(connection) = idle {
+        if let Some(connection) = self.lone.take().or_else(|| self.try_checkout()) {
             if !self.has_current_credentials(&connection) {
                 return self.reauthenticate_and_call(connection, body, attempt);
             }
@@ -51,6 +58,11 @@ impl Pool {
             }
         }
         self.join(body, attempt)
+    }
+
+    #[inline(never)]
+    fn try_checkout(&self) -> Option<Box<Connection>> {
+        self.lock_state().try_checkout()
     }
 
     /// Sends changed credentials on an idle connection, and then the command.
@@ -114,7 +126,7 @@ impl Pool {
                         Ok(connection) => leader.connection = Some(connection),
                         // Not an error of the command, which shares the existing connections.
                         Err(_) => {
-                            lock(&self.state).force_contended();
+                            self.lock_state().force_contended();
                             continue;
                         }
                     }
@@ -136,7 +148,7 @@ impl Pool {
     }
 
     fn decide(&self, body: &CommandBody<'_>) -> AcquireDecision {
-        let mut state = lock(&self.state);
+        let mut state = self.lock_state();
         if let Some(connection) = state.try_checkout() {
             AcquireDecision::Alone(connection)
         } else if state.idle.len() == state.open

@@ -32,7 +32,7 @@ impl Drop for OpenPermit<'_> {
         if self.is_used {
             return;
         }
-        let mut state = lock(&self.pool.state);
+        let mut state = self.pool.lock_state();
         state.open -= 1;
         if let Some(open_batch) = state.open_batch(self.batch) {
             open_batch.led = false;
@@ -240,7 +240,7 @@ impl Pool {
     fn abandon_entry(&self, batch: &Arc<Batch>, member: usize) -> u8 {
         let former = batch.abandon(member);
         sim_yield_point!();
-        let mut state = lock(&self.state);
+        let mut state = self.lock_state();
         let mut handoff = lock(&batch.handoff);
         if batch.is_alive() {
             // This thread may have been the one that was woken to lead, or the one with the timer.

@@ -98,11 +98,23 @@ impl<'a> LeaderGuard<'a> {
         }
         let reply = connection.command_reply(attempt)?;
         if connection.reset_for_reuse(attempt.call.began) {
-            self.release();
+            self.release_single();
             // Nothing is held any more. This saves the checks of the destructor.
             std::mem::forget(self);
         }
         Ok(reply)
+    }
+
+    /// Releases the connection after a single command.
+    #[inline(always)]
+    fn release_single(&mut self) {
+        sim_yield_point!();
+        if let Some(connection) = self.connection.take()
+            && let Some(connection) = self.pool.lone.put_back(connection)
+        {
+            self.connection = Some(connection);
+            self.release();
+        }
     }
 
     /// Opens a connection for the batch. If that fails, all members get the error. If only the call of the leader `own`
@@ -154,7 +166,7 @@ impl<'a> LeaderGuard<'a> {
     /// have given up.
     fn seal_and_collect(&mut self, batch: &Arc<Batch>) -> Progress {
         sim_yield_point!();
-        let open_batch = lock(&self.pool.state).detach(batch);
+        let open_batch = self.pool.lock_state().detach(batch);
         let Some(OpenBatch { mut out, ends, .. }) = open_batch else {
             return Progress {
                 ends: Vec::new(),
@@ -173,7 +185,7 @@ impl<'a> LeaderGuard<'a> {
         };
         self.in_flight = Some(in_flight);
         sim_yield_point!();
-        let mut state = lock(&self.pool.state);
+        let mut state = self.pool.lock_state();
         // Batches that take longer are not waited for.
         state
             .in_flight
@@ -304,16 +316,21 @@ impl<'a> LeaderGuard<'a> {
     }
 
     /// Gives the connection to the next waiting thread or batch, or makes it idle.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn release(&mut self) {
         let Some(connection) = self.connection.take() else {
             return;
         };
         self.holds = false;
         sim_yield_point!();
-        let mut state = lock(&self.pool.state);
+        let mut state = self.pool.lock_state();
         if let Some(in_flight) = self.in_flight.take() {
             state.in_flight.retain(|other| *other != in_flight);
+        }
+        if state.is_quiet() {
+            let former = self.pool.lone.grant(connection);
+            state.idle.extend(former);
+            return;
         }
         if state.open_batches.is_empty() && state.exclusive_waiters == 0 {
             state.idle.push(connection);
@@ -444,7 +461,7 @@ impl Drop for LeaderGuard<'_> {
             return;
         }
         sim_yield_point!();
-        let mut state = lock(&self.pool.state);
+        let mut state = self.pool.lock_state();
         if let Some(in_flight) = self.in_flight {
             state.in_flight.retain(|other| *other != in_flight);
         }
@@ -491,7 +508,7 @@ impl Pool {
             None => {
                 // A contended pool is likely to stay contended: let more commands join.
                 sim_yield_point!();
-                if lock(&self.state).contention.is_contended() {
+                if self.lock_state().contention.is_contended() {
                     self.yield_policy.maybe_yield();
                 }
                 leader.batch = Some((batch.clone(), 0..0));

@@ -36,7 +36,6 @@ pub(super) struct State {
 
 impl State {
     /// An idle connection for a single command.
-    #[inline(always)]
     pub(super) fn try_checkout(&mut self) -> Option<Box<Connection>> {
         let busy = self.open - self.idle.len();
         if busy > 0 || !self.contention.is_zero() {
@@ -47,6 +46,15 @@ impl State {
             }
         }
         self.idle.pop()
+    }
+
+    /// Whether a connection that becomes idle now may be granted to lone threads: no other one is in use, no thread waits,
+    /// and the last commands have found no others.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.open == self.idle.len() + 1
+            && self.contention.is_zero()
+            && self.open_batches.is_empty()
+            && self.exclusive_waiters == 0
     }
 
     /// Records the number of other commands that a new command has found.

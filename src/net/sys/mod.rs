@@ -1,4 +1,4 @@
-//! The system calls that the standard library has no safe form of. The only unsafe code outside the C ABI.
+//! The system calls that the standard library has no safe form of, and [`RevocableBox`], which it has none of either.
 //!
 //! The files here are what the code above uses, the same on every system. `linux/` has Linux's side of it, `bsd/` that
 //! of macOS and FreeBSD, whose event queues are kqueues.
@@ -21,6 +21,7 @@ mod privileges;
 mod pthread_cancel;
 mod resolve;
 mod result;
+mod revocable_box;
 mod socket;
 mod timer;
 mod wake_epoch;
@@ -44,6 +45,7 @@ pub use poll_set::{add, new_poll_set, remove, replace, wait_poll_set};
 pub use privileges::is_privileged;
 pub use pthread_cancel::PthreadCancelDisabled;
 pub use resolve::{HAS_OTHER_SOURCES, resolve};
+pub use revocable_box::RevocableBox;
 pub use socket::{Recv, close, connect, connect_result, connect_unix, is_readable, recv, send};
 pub use system::{has_events_of, new_stream_socket, settle, wait_in_receive};
 pub use timer::{new_timer, set_timer};
