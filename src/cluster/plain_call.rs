@@ -2,17 +2,47 @@
 //! mostly succeeds, is made here; an execution does the rest.
 
 use super::client::Client;
-use super::context::ExecContext;
-use crate::cluster::execute::{FirstNode, RoutedCommand, Target, count_read};
+use crate::cluster::execute::{Execution, FirstNode, RoutedCommand, Target, count_read};
 use crate::cluster::state::{Core, ProcessState};
 use crate::config::ReadFrom;
 use crate::deadline::{Time, now};
 use crate::error::Result;
-use crate::net::{ConnectionKind, Peer};
+use crate::net::{Call, ConnectionKind, Peer};
 use crate::random::mixed;
-use crate::resp::{CommandBody, CommandReply, Reply, flag};
+use crate::resp::{CommandBody, CommandReply, flag};
 use crate::route::{Access, Row, allows_early_send, choose_first};
 use crate::topology::Shard;
+
+/// The command of a plain call.
+#[derive(Clone, Copy)]
+struct PlainCommand<'a> {
+    row: &'static Row,
+    access: Access,
+    slot: u16,
+    body: &'a CommandBody<'a>,
+}
+
+impl<'a> PlainCommand<'a> {
+    #[inline]
+    fn new(row: &'static Row, access: Access, slot: u16, body: &'a CommandBody<'a>) -> Self {
+        PlainCommand {
+            row,
+            access,
+            slot,
+            body,
+        }
+    }
+
+    #[inline]
+    fn is_read(self) -> bool {
+        self.access == Access::Read
+    }
+
+    fn routed(self) -> RoutedCommand<'a> {
+        let (target, name) = (Target::Slot(self.slot), self.row.name);
+        RoutedCommand::new(*self.body, name, target, self.is_read())
+    }
+}
 
 impl Client {
     /// Executes a command with this row and key.
@@ -26,25 +56,29 @@ impl Client {
     ) -> Result<CommandReply> {
         let process = core.process();
         let topology = process.topology.load();
-        let (slot, read) = (topology.key_space().slot(key), access == Access::Read);
+        let slot = topology.key_space().slot(key);
+        let command = PlainCommand::new(row, access, slot, body);
+        let read = command.is_read();
         let call = self.call_since(now(), process, 0);
         let call = call.early(allows_early_send(row));
         let call = call.of_command(row.name).repeatable(read);
-        let routed = || RoutedCommand::new(*body, row.name, Target::Slot(slot), read);
         let reads_replicas = read && self.policy.read_from != ReadFrom::Primary;
         let first = topology.shard(slot).and_then(|shard| match reads_replicas {
             true => self.first_reader(core, process, shard, (slot, call.began)),
             false => self.first_at_primary(shard),
         });
-        let attempt = call.attempt_at(call.began);
-        let outcome = first.as_ref().and_then(|first| {
-            let _in_flight = reads_replicas.then(|| first.node.peer.load.track_in_flight(1));
-            Peer::call_if_healthy(&first.node.peer, first.kind, body, attempt)
-        });
-        let Some((first, outcome)) = first.zip(outcome) else {
+        let Some(first) = first else {
             drop(topology);
-            let context = self.context_of(core, process, call);
-            return Ok(run_connected(context, routed())?.into());
+            return self.run_from_start(core, process, call, command);
+        };
+        let outcome = {
+            let _in_flight = reads_replicas.then(|| first.node.peer.load.track_in_flight(1));
+            let attempt = call.attempt_at(call.began);
+            Peer::call_if_healthy(&first.node.peer, first.kind, body, attempt)
+        };
+        let Some(outcome) = outcome else {
+            drop(topology);
+            return self.run_from_start(core, process, call, command);
         };
         match outcome {
             Ok(mut reply)
@@ -65,12 +99,23 @@ impl Client {
             }
             outcome => {
                 let execution = self.context_of(core, process, call).execution();
-                let outcome = outcome.map(CommandReply::whole);
-                Ok(execution
-                    .resume_after_first(routed(), outcome, &first)
-                    .into())
+                Ok(resume(execution, command, first, outcome))
             }
         }
+    }
+
+    /// Executes the command of which no attempt was made, after connecting if the client is not connected yet.
+    #[cold]
+    fn run_from_start(
+        &self,
+        core: &Core,
+        process: &ProcessState,
+        call: Call<'_>,
+        command: PlainCommand<'_>,
+    ) -> Result<CommandReply> {
+        let mut context = self.context_of(core, process, call);
+        context.connect()?;
+        Ok(context.run_one(command.routed()).into())
     }
 
     #[inline]
@@ -107,8 +152,15 @@ impl Client {
     }
 }
 
-/// Executes one command, after connecting if the client is not connected yet.
-fn run_connected(mut context: ExecContext<'_>, command: RoutedCommand<'_>) -> Result<Box<Reply>> {
-    context.connect()?;
-    Ok(context.run_one(command))
+/// Goes on after a first attempt that was no success.
+#[cold]
+fn resume(
+    execution: Execution<'_>,
+    command: PlainCommand<'_>,
+    first: FirstNode<'_>,
+    outcome: Result<CommandReply>,
+) -> CommandReply {
+    let outcome = outcome.map(CommandReply::whole);
+    let reply = execution.resume_after_first(command.routed(), outcome, &first);
+    reply.into()
 }

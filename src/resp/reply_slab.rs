@@ -59,11 +59,7 @@ impl<const LEN: usize> ReplySlab<LEN> {
             _ => self.len as u8,
         };
         if value.in_chunk() {
-            match bytes.first_chunk() {
-                // To copy a constant number of bytes takes a few instructions. Those behind the NUL are never read.
-                Some(bytes) => reply.text = *bytes,
-                None => reply.text[..bytes.len()].copy_from_slice(bytes),
-            }
+            copy_text(&mut reply.text, bytes);
             value.data = reply.text.as_ptr().expose_provenance() as u64;
         } else if value.kind.has_text() {
             value.data = OK_TEXT.as_ptr().expose_provenance() as u64;
@@ -97,6 +93,26 @@ impl<const LEN: usize> ReplySlab<LEN> {
     /// Whether it has room for another reply of this node.
     pub fn takes(&self, origin: &Arc<Origin>) -> bool {
         self.len < LEN && Arc::ptr_eq(&self.origin, origin)
+    }
+}
+
+/// Copies at least the text and the NUL that begin `bytes`. To copy a constant number of bytes takes a few instructions,
+/// any other number a call. Bytes behind the NUL are never read.
+#[inline(always)]
+fn copy_text(text: &mut [u8; SMALL_TEXT], bytes: &[u8]) {
+    const PART: usize = 16;
+    let len = bytes.len();
+    if let Some(bytes) = bytes.first_chunk() {
+        *text = *bytes;
+    } else if len <= 2 * PART
+        && let Some(first) = bytes.first_chunk::<PART>()
+        && let Some(last) = bytes.last_chunk::<PART>()
+    {
+        // They may overlap.
+        text[..PART].copy_from_slice(first);
+        text[len - PART..len].copy_from_slice(last);
+    } else {
+        text[..len].copy_from_slice(bytes);
     }
 }
 
@@ -152,6 +168,17 @@ mod tests {
             assert_eq!(usize::from(reply.root.value.slab_len), len);
         }
         assert!(!slab.takes(&origin) && !slab.push(value, b"ab\0"));
+    }
+
+    #[test]
+    fn text_of_any_length_is_copied() {
+        let bytes: [u8; 60] = std::array::from_fn(|n| n as u8);
+        for len in 0..=60 {
+            let mut text = [0xff; SMALL_TEXT];
+            copy_text(&mut text, &bytes[..len]);
+            let copied = len.min(SMALL_TEXT);
+            assert_eq!(text[..copied], bytes[..copied]);
+        }
     }
 
     #[test]

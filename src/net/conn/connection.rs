@@ -169,23 +169,61 @@ impl Connection {
         self.send_by(Stream::send_tls)
     }
 
+    /// Mostly, the first send takes everything.
     #[inline(always)]
     fn send_by(&mut self, send: impl Fn(&mut Stream, &[u8]) -> io::Result<usize>) -> Result<()> {
+        if self.is_flushed() {
+            return Ok(());
+        }
+        let outcome = send(&mut self.stream, &self.out[self.written..]);
+        if let Ok(n) = outcome {
+            self.written += n;
+            if self.is_flushed() {
+                return Ok(());
+            }
+        }
+        self.send_rest_by(outcome, send)
+    }
+
+    /// Sends more after a send with this outcome.
+    #[cold]
+    #[inline(never)]
+    fn send_rest_by(
+        &mut self,
+        first: io::Result<usize>,
+        send: impl Fn(&mut Stream, &[u8]) -> io::Result<usize>,
+    ) -> Result<()> {
+        let mut outcome = first;
         let until = self.written.saturating_add(MAX_SENT);
-        while self.written < self.out.len().min(until) {
-            match send(&mut self.stream, &self.out[self.written..]) {
-                Ok(n) => self.written += n,
+        loop {
+            match outcome {
+                Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(self.io_error(&e)),
             }
+            if self.written >= self.out.len().min(until) {
+                return Ok(());
+            }
+            outcome = send(&mut self.stream, &self.out[self.written..]);
+            if let Ok(n) = outcome {
+                self.written += n;
+            }
         }
-        Ok(())
     }
 
     /// Receives once. False if nothing has arrived.
     #[inline(always)]
     pub fn receive(&mut self, how: Recv) -> Result<bool> {
+        match self.receive_bytes(how)? {
+            Ok(1..) => Ok(true),
+            outcome => self.received_nothing(outcome),
+        }
+    }
+
+    /// The outcome of one receive. An error of the outer kind is one of the memory budget.
+    #[inline(always)]
+    fn receive_bytes(&mut self, how: Recv) -> Result<io::Result<usize>> {
         let room = self
             .input
             .make_room(&self.decoder, &self.origin)
@@ -194,21 +232,15 @@ impl Connection {
             Recv::Some if room.announced => Recv::All,
             how => how,
         };
-        if !self.stream.is_plain() {
-            return self.receive_tls(room.bytes, how);
-        }
-        match self.stream.recv(&mut self.input.bytes, room.bytes, how) {
-            Ok(1..) => Ok(true),
-            outcome => self.received_nothing(outcome),
+        match self.stream.is_plain() {
+            true => Ok(self.stream.recv(&mut self.input.bytes, room.bytes, how)),
+            false => Ok(self.receive_tls(room.bytes, how)),
         }
     }
 
     #[cold]
-    fn receive_tls(&mut self, room: usize, how: Recv) -> Result<bool> {
-        match self.stream.recv_tls(&mut self.input.bytes, room, how) {
-            Ok(1..) => Ok(true),
-            outcome => self.received_nothing(outcome),
-        }
+    fn receive_tls(&mut self, room: usize, how: Recv) -> io::Result<usize> {
+        self.stream.recv_tls(&mut self.input.bytes, room, how)
     }
 
     #[cold]
@@ -240,10 +272,22 @@ impl Connection {
         } else {
             Recv::Now
         };
-        if self.receive(first)? {
-            return Ok(());
+        match self.receive_bytes(first)? {
+            Ok(1..) => Ok(()),
+            outcome => self.poll_after_nothing(outcome, attempt),
         }
-        self.poll_send_and_recv(attempt)
+    }
+
+    #[cold]
+    fn poll_after_nothing(
+        &mut self,
+        outcome: io::Result<usize>,
+        attempt: Attempt<'_>,
+    ) -> Result<()> {
+        match self.received_nothing(outcome)? {
+            true => Ok(()),
+            false => self.poll_send_and_recv(attempt),
+        }
     }
 
     #[cold]
@@ -313,22 +357,35 @@ impl Connection {
         attempt: Attempt<'_>,
         take: impl Fn(&mut Connection) -> Result<Option<R>>,
     ) -> Result<R> {
+        // Mostly, nothing has been received yet.
+        if !self.input.is_empty()
+            && let Some(reply) = take(self)?
+        {
+            return Ok(reply);
+        }
+        self.send_and_recv(attempt)?;
+        match take(self)? {
+            Some(reply) => Ok(reply),
+            None => self.wait_for_rest(attempt, take),
+        }
+    }
+
+    /// The same after a part of the reply.
+    #[cold]
+    fn wait_for_rest<R>(
+        &mut self,
+        attempt: Attempt<'_>,
+        take: impl Fn(&mut Connection) -> Result<Option<R>>,
+    ) -> Result<R> {
         let mut attempt = attempt;
-        let mut rounds = 0;
         loop {
-            // Mostly, nothing has been received yet.
-            if !self.input.is_empty()
-                && let Some(reply) = take(self)?
-            {
-                return Ok(reply);
-            }
             // The attempt timeout starts again while a long reply keeps arriving. The deadline of the call bounds a
             // node that sends single bytes.
-            rounds += 1;
-            if rounds > 1 {
-                attempt = self.next_attempt(attempt)?;
-            }
+            attempt = self.next_attempt(attempt)?;
             self.send_and_recv(attempt)?;
+            if let Some(reply) = take(self)? {
+                return Ok(reply);
+            }
         }
     }
 
@@ -368,7 +425,7 @@ impl Connection {
 
     /// Prepares the connection for its next user. False if there are unsolicited bytes, or commands that have not been
     /// sent completely. Then the connection must be dropped.
-    #[inline]
+    #[inline(always)]
     pub fn reset_for_reuse(&mut self, used: Time) -> bool {
         sim_panic_point!(Net);
         if (!self.input.is_empty() && !self.drop_pushes())

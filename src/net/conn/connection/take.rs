@@ -2,10 +2,10 @@
 
 use super::Connection;
 use crate::error::{Code, Error, Result};
-use crate::net::conn::recv_buffer::Chunk;
+use crate::net::conn::recv_buffer::{Chunk, RecvBuffer};
 use crate::resp::{
-    CommandReply, INLINE_TEXT, Kind, MessageSlab, Origin, Reply, ReplySlab, SMALL_TEXT, Value,
-    chunk_tag,
+    CommandReply, Decoder, INLINE_TEXT, Kind, MessageSlab, Origin, Reply, ReplySlab, SMALL_TEXT,
+    Value, chunk_tag,
 };
 use crate::sim_hooks::sim_panic_point;
 use std::sync::Arc;
@@ -31,19 +31,24 @@ impl Connection {
     /// The same, with the memory of the last small reply if it is small.
     #[inline(always)]
     pub(super) fn take_command_reply(&mut self) -> Result<Option<CommandReply>> {
-        let mut slab = self.unused_slab();
-        let Some((len, text)) = self.take_short_text() else {
-            if self.take_ok() {
-                let reply = small_reply(&mut slab, Value::OK, &[]);
-                self.small = Some(slab);
-                return Ok(Some(reply));
-            }
-            return self.take_other_reply(slab);
-        };
-        let value = Value::new(Kind::String, len as u32, 0);
-        let reply = small_reply(&mut slab, value, text);
-        self.small = Some(slab);
-        Ok(Some(reply))
+        if let Some((len, text)) = short_text(&mut self.input, &self.decoder) {
+            let value = Value::new(Kind::String, len as u32, 0);
+            return Ok(Some(small_reply(
+                &mut self.small,
+                &self.origin,
+                value,
+                text,
+            )));
+        }
+        if self.take_ok() {
+            return Ok(Some(small_reply(
+                &mut self.small,
+                &self.origin,
+                Value::OK,
+                &[],
+            )));
+        }
+        self.take_other_reply()
     }
 
     /// Whether the next reply is OK, which is taken then.
@@ -65,7 +70,7 @@ impl Connection {
 
     /// The same for a reply that is neither a short string nor OK.
     #[inline(never)]
-    fn take_other_reply(&mut self, mut slab: Arc<ReplySlab<1>>) -> Result<Option<CommandReply>> {
+    fn take_other_reply(&mut self) -> Result<Option<CommandReply>> {
         let start = self.input.start;
         let input = &mut self.input;
         if let Some((value, end)) = self
@@ -73,30 +78,23 @@ impl Connection {
             .decode_short(&mut input.bytes, start, bias(start))
         {
             input.start = end;
-            let reply = match value.in_chunk() {
+            return Ok(Some(match value.in_chunk() {
                 true => self.detach(value, start, end).into(),
                 // A nil.
-                false => small_reply(&mut slab, value, &[]),
-            };
-            self.small = Some(slab);
-            return Ok(Some(reply));
+                false => small_reply(&mut self.small, &self.origin, value, &[]),
+            }));
         }
-        let taken = match self.take_single()? {
-            None => None,
-            Some(TakenReply::Whole(reply)) => Some(CommandReply::Whole(reply)),
-            Some(TakenReply::Small(value, text)) => Some(small_reply(&mut slab, value, text)),
-        };
-        self.small = Some(slab);
-        Ok(taken)
-    }
-
-    /// A slab whose reply no caller holds.
-    #[inline(always)]
-    fn unused_slab(&mut self) -> Arc<ReplySlab<1>> {
-        match self.small.take() {
-            Some(slab) if Arc::strong_count(&slab) == 1 => slab,
-            _ => ReplySlab::new(self.origin.clone()),
-        }
+        let mut small = self.small.take();
+        let origin = self.origin.clone();
+        let taken = self.take_single();
+        let taken = taken.map(|taken| {
+            taken.map(|taken| match taken {
+                TakenReply::Whole(reply) => CommandReply::Whole(reply),
+                TakenReply::Small(value, text) => small_reply(&mut small, &origin, value, text),
+            })
+        });
+        self.small = small;
+        taken
     }
 
     /// The same, without memory of its own if it is small.
@@ -145,10 +143,7 @@ impl Connection {
     /// and the bytes that it and a NUL begin.
     #[inline(always)]
     pub fn take_short_text(&mut self) -> Option<(usize, &[u8])> {
-        let input = &mut self.input;
-        let text = (self.decoder).decode_short_text(&mut input.bytes, input.start, SMALL_TEXT)?;
-        input.start = text.next;
-        Some((text.end - text.begin, &input.bytes[text.begin..]))
+        short_text(&mut self.input, &self.decoder)
     }
 
     /// Gives the value of the next reply to `detach`, with the range of its bytes.
@@ -301,13 +296,35 @@ pub(super) fn bias(start: usize) -> u64 {
     0u64.wrapping_sub(start as u64)
 }
 
-/// A value that needs no arena as a reply, in a slab whose reply no caller holds.
+/// See [`Connection::take_short_text`].
 #[inline(always)]
-fn small_reply(slab: &mut Arc<ReplySlab<1>>, value: Value, text: &[u8]) -> CommandReply {
-    if let Some(slab) = slab.reuse() {
-        slab.push(value, text);
+fn short_text<'a>(input: &'a mut RecvBuffer, decoder: &Decoder) -> Option<(usize, &'a [u8])> {
+    let text = decoder.decode_short_text(&mut input.bytes, input.start, SMALL_TEXT)?;
+    input.start = text.next;
+    Some((text.end - text.begin, &input.bytes[text.begin..]))
+}
+
+/// A value that needs no arena as a reply, in the memory of the last small one unless a caller holds that.
+#[inline(always)]
+fn small_reply(
+    last: &mut Option<Arc<ReplySlab<1>>>,
+    origin: &Arc<Origin>,
+    value: Value,
+    text: &[u8],
+) -> CommandReply {
+    let slab = match last {
+        Some(slab) if Arc::strong_count(slab) == 1 => slab,
+        _ => last.insert(new_slab(origin)),
+    };
+    if let Some(unused) = slab.reuse() {
+        unused.push(value, text);
     }
     CommandReply::Small(slab.clone())
+}
+
+#[cold]
+fn new_slab(origin: &Arc<Origin>) -> Arc<ReplySlab<1>> {
+    ReplySlab::new(origin.clone())
 }
 
 /// The error of the decoder, with the node's name.
