@@ -16,7 +16,7 @@ use crate::net::{Call, CancelFlag, Connection, ConnectionKind, Peer};
 use crate::resp::{
     CommandArgs, CommandBody, CommandReply, EncodedPrefix, Reply, Value, parse_command,
 };
-use crate::route::{Access, Classified, Row, classify, has_valid_count};
+use crate::route::{Access, Classified, Row, classify, classify_as, find, plain_key};
 use crate::sim_hooks::sim_panic_point;
 use crate::topology::{KeySpace, key_slot};
 use std::sync::Arc;
@@ -353,7 +353,7 @@ impl Client {
         rest: &[&[u8]],
     ) -> CommandReply {
         self.counted_reply(|core| {
-            if self.config.readonly {
+            if access == Access::Write && self.config.readonly {
                 permit(core, &self.config, &Classified::of_row(row, access))?;
             }
             let body = CommandBody::Named(prefix, rest);
@@ -407,20 +407,21 @@ impl Client {
         if args.is_empty() {
             return Err(empty_command());
         }
-        let command = classify(args);
-        permit(core, &self.config, &command)?;
-        if let Some(row) = command.row
-            && row.is_plain()
-            && has_valid_count(row, args)
+        let row = find(args);
+        if let Some(row) = row
+            && let Some((key, access)) = plain_key(row, args)
+            && (access == Access::Read || !self.config.readonly)
             && self.pin.is_none()
             && self.submitted.is_none()
         {
-            let key = args[usize::from(row.only_key)];
-            return self.run_plain(core, (row, command.access), key, &body);
+            return self.run_plain(core, (row, access), key, &body);
         }
+        let command = classify_as(row, args);
+        permit(core, &self.config, &command)?;
         Ok(self.run_other(core, &command, body)?.into())
     }
 
+    #[inline(never)]
     fn run_other(
         &self,
         core: &Core,

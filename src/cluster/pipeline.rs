@@ -558,7 +558,7 @@ impl Pipeline {
     /// On a read-only handle, a pipeline that contains a write is refused as a whole.
     pub(super) fn refuse_writes(&self, core: &Core) -> Option<Box<Reply>> {
         let config = &self.client.config;
-        if !config.readonly {
+        if !config.readonly || self.is_read_only() {
             return None;
         }
         // An invalid write is a write; a command that could not be parsed is not.

@@ -84,17 +84,19 @@ pub fn parse_command<'a>(bytes: &'a [u8], at: usize, args: &mut impl ArgList<'a>
             "the RESP buffer ends inside a command of {count} arguments"
         )));
     }
-    for n in 1..=count {
+    for n in 0..count {
         let (len, start) = parse_length(bytes, at, b'$')?;
         let end = start.checked_add(len).filter(|e| e + 2 <= bytes.len());
         let Some(end) = end else {
             return Err(Error::invalid(format_args!(
-                "the RESP buffer ends inside argument {n} of a command"
+                "the RESP buffer ends inside argument {} of a command",
+                n + 1
             )));
         };
         if &bytes[end..end + 2] != b"\r\n" {
             return Err(Error::invalid(format_args!(
-                "argument {n} of a command does not end with CRLF at byte {end} of the RESP buffer"
+                "argument {} of a command does not end with CRLF at byte {end} of the RESP buffer",
+                n + 1
             )));
         }
         args.push(&bytes[start..end]);

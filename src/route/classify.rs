@@ -26,7 +26,13 @@ pub struct Classified<'a> {
 /// Looks a command up.
 #[inline]
 pub fn classify<'a>(args: &'a [&'a [u8]]) -> Classified<'a> {
-    match find(args) {
+    classify_as(find(args), args)
+}
+
+/// Classifies a command that was looked up.
+#[inline]
+pub fn classify_as<'a>(row: Option<&'static Row>, args: &'a [&'a [u8]]) -> Classified<'a> {
+    match row {
         Some(row) => Classified {
             args,
             row: Some(row),

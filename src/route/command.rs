@@ -131,6 +131,7 @@ pub struct Row {
     /// The index of the key if the command always has exactly one key, and any node of the shard may serve
     /// it; otherwise 0. Less than `arity`.
     pub only_key: u8,
+    is_plain: bool,
     pub request: Request,
     pub response: Response,
     pub state_change: StateChange,
@@ -141,13 +142,10 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether a command with one key can share its connection with any others, as far as its row tells.
+    /// Whether the command has one key, can share its connection with any others, and has no sub-commands.
     #[inline]
     pub fn is_plain(&self) -> bool {
-        self.only_key != 0
-            && matches!(self.block, Block::Never)
-            && !self.flags.has(Flag::Secret)
-            && !self.flags.has(Flag::Connection)
+        self.is_plain
     }
 
     /// Whether it has sub-commands.
@@ -186,6 +184,10 @@ impl Row {
             flags,
             access: Access::Write,
             only_key,
+            is_plain: only_key != 0
+                && !flags.has(Flag::Secret)
+                && !flags.has(Flag::Connection)
+                && !flags.has(Flag::Container),
             request: Request::Default,
             response: Response::Default,
             state_change: StateChange::Nothing,
@@ -227,6 +229,7 @@ impl Row {
 
     pub(super) const fn block(mut self, block: Block) -> Row {
         self.block = block;
+        self.is_plain = false;
         self
     }
 }
@@ -247,6 +250,19 @@ impl std::fmt::Debug for Row {
 mod tests {
     use super::*;
     use crate::route::table;
+
+    #[test]
+    fn plain_commands_have_one_key_and_share_connections() {
+        for row in &table::ROWS {
+            let keeps_connection = [Flag::Secret, Flag::Connection, Flag::Container];
+            let shares = !keeps_connection.iter().any(|flag| row.flags.has(*flag));
+            let is_plain = row.only_key != 0 && matches!(row.block, Block::Never) && shares;
+            assert_eq!(row.is_plain(), is_plain, "{row:?}");
+        }
+        assert!(table::SET.is_plain() && table::OBJECT_ENCODING.is_plain());
+        let others = [table::MGET, table::BLPOP, table::OBJECT, table::WATCH];
+        assert!(!others.iter().any(|row| row.is_plain()));
+    }
 
     #[test]
     fn command_table_has_expected_rows() {

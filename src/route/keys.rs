@@ -1,7 +1,7 @@
 //! Which arguments of a command are keys, and whether the number of arguments is valid. A command that is refused here
 //! would be refused by every server, so nothing is sent.
 
-use super::command::{Flag, Row};
+use super::command::{Access, Flag, Row};
 use super::key_spec::{Begin, Find, KeyAccess, KeySpec, Presence};
 use crate::error::Error;
 
@@ -19,6 +19,16 @@ pub fn check(row: &Row, args: &[&[u8]]) -> Result<(), Error> {
 pub fn has_valid_count(row: &Row, args: &[&[u8]]) -> bool {
     let needed = usize::from(row.arity.unsigned_abs());
     args.len() == needed || (row.arity < 0 && args.len() > needed)
+}
+
+/// The key of a plain command ([`Row::is_plain`]) with a valid number of arguments, and whether the command writes.
+#[inline]
+pub fn plain_key<'a>(row: &Row, args: &[&'a [u8]]) -> Option<(&'a [u8], Access)> {
+    if !row.is_plain() || !has_valid_count(row, args) {
+        return None;
+    }
+    let key = args.get(usize::from(row.only_key))?;
+    Some((key, row.access))
 }
 
 #[cold]

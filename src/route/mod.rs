@@ -23,13 +23,13 @@ pub mod table;
 
 pub use access::{BlockingTimeout, access, allows_early_send, blocking_timeout};
 pub use choose_node::{Choice, SelectionCriteria, SkipReason, choose_first, choose_node};
-pub use classify::{Classified, classify, marked};
+pub use classify::{Classified, classify, classify_as, marked};
 pub use command::{Access, Block, Flag, Flags, Request, Response, Row};
 pub use connection_state::{StateChange, StateEffect, StatePart, StateParts};
 pub use find::find;
 pub use key_groups::KeyGroups;
 pub use key_spec::{KeyAccess, KeySpec};
-pub use keys::{check, each_key, first_key, has_valid_count};
+pub use keys::{check, each_key, first_key, has_valid_count, plain_key};
 pub use merge::{Merge, merge};
 pub use missing_key::may_be_missing_key;
 pub use recovery::{

@@ -45,7 +45,7 @@ impl KnownCommand {
     fn new(args: &[&[u8]]) -> Option<KnownCommand> {
         let row = find(args).filter(|row| row.is_plain() && has_valid_count(row, args))?;
         // Another argument decides about a sub-command.
-        if row.is_container() || row.name.contains(' ') {
+        if row.name.contains(' ') {
             return None;
         }
         Some(KnownCommand {
