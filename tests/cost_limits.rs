@@ -232,13 +232,13 @@ macro_rules! gates {
 }
 
 gates! {
-    get_instructions: "GET, instructions", instructions of "get", [100, 1100], 1, 1_140.0;
-    set_instructions: "SET, instructions", instructions of "set", [100, 1100], 1, 1_195.0;
-    readonly_get_instructions: "GET by a read-only handle, instructions", instructions of "readonly_get", [500, 1500], 1, 1_340.0;
+    get_instructions: "GET, instructions", instructions of "get", [100, 1100], 1, 955.0;
+    set_instructions: "SET, instructions", instructions of "set", [100, 1100], 1, 995.0;
+    readonly_get_instructions: "GET by a read-only handle, instructions", instructions of "readonly_get", [500, 1500], 1, 1_050.0;
     // What bindings call.
-    encoded_get_instructions: "GET by rdc_command_resp, instructions", instructions of "command", [100, 1100], 1, 1_500.0;
+    encoded_get_instructions: "GET by rdc_command_resp, instructions", instructions of "command", [100, 1100], 1, 1_225.0;
     pipelined_get_instructions: "GET in a pipeline of 1000, instructions", instructions of "pipeline", [3, 13], 1000, 495.0;
-    readonly_pipelined_get_instructions: "the same by a read-only handle, instructions", instructions of "readonly_pipeline", [3, 13], 1000, 625.0;
+    readonly_pipelined_get_instructions: "the same by a read-only handle, instructions", instructions of "readonly_pipeline", [3, 13], 1000, 595.0;
     queued_get_instructions: "GET in a queue, batches of 100, instructions", instructions of "queue", [10, 110], 100, 910.0;
     message_instructions: "message of 16 bytes, instructions", instructions of "messages", [3, 13], 1000, 430.0;
     mget_instructions: "MGET of 100 keys, instructions", instructions of "mget", [5, 55], 1, 79_000.0;
@@ -281,7 +281,7 @@ fn command_cost_does_not_depend_on_cluster_size() {
     let cost = |bench: &Bench, name: &str, fake: &FakeCluster| {
         let bench = bench.with(fake);
         // Every key once, so that every node is connected, and then every key again.
-        measure(&bench, name, instructions, "get", [1000, 4000], 1, 1_140.0)
+        measure(&bench, name, instructions, "get", [1000, 4000], 1, 955.0)
     };
     with_bench(|bench| {
         let three = cost(
@@ -433,15 +433,7 @@ fn refresh_of_thousand_nodes_stays_within_limits() {
 fn thousand_handles_and_threads_stay_within_limits() {
     with_bench(|bench| {
         let one = "GET by one of 1,000 handles, instructions";
-        measure(
-            bench,
-            one,
-            instructions,
-            "handles1000",
-            [1, 2],
-            1000,
-            1_140.0,
-        );
+        measure(bench, one, instructions, "handles1000", [1, 2], 1000, 955.0);
         let memory = "another handle by rdc_readonly, KiB resident";
         measure(
             bench,
