@@ -4,11 +4,14 @@
 //! NUL. It can stop at any byte and continue when more bytes have arrived. It does not recurse. Its
 //! memory grows with the bytes received, never with a length or count read from the wire.
 
+mod short_value;
+
 use super::double::{NAN, is_nan, parse_double};
 use super::value::{Kind, Value, chunk_tag};
 use super::value_list::{BLOCK_LEN, Block, ValueList, count_constants, values_of_blocks};
 use crate::error::{Code, Error, Result};
 use crate::sim_hooks::sim_panic_point;
+use short_value::{ShortValues, decode_only_string};
 
 /// Limits on what a node can make the client hold.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +69,8 @@ pub struct Decoder {
     first_value: usize,
     /// The pending values are packed when there are so many of them.
     pack_at: usize,
+    /// The length of the last list whose reply has taken the memory of the pending list.
+    expected: usize,
 }
 
 /// A list of fewer values is not packed before it is complete.
@@ -75,6 +80,9 @@ const GROWTH: usize = 8;
 
 /// Between replies, the pending list keeps capacity for this many entries.
 const KEEP_PENDING: usize = 16_384;
+
+/// A list of so many values is not copied when it is complete: the reply takes the memory of the pending list.
+const TAKE_FROM: usize = 1024;
 
 /// Where a short text is in a buffer, and where the next reply begins.
 pub struct ShortText {
@@ -111,6 +119,7 @@ impl Decoder {
             wanted: 0,
             first_value: 0,
             pack_at: PACK_AFTER,
+            expected: 0,
         }
     }
 
@@ -212,6 +221,25 @@ impl Decoder {
         })
     }
 
+    /// Decodes a reply that is a complete list of one short string, as those to the parts of an MGET are. Not where
+    /// `values` would have to grow.
+    #[inline(always)]
+    pub fn decode_short_single(
+        &self,
+        buf: &mut [u8],
+        start: usize,
+        bias: u64,
+        values: &mut ValueList,
+    ) -> Option<(Value, usize)> {
+        let first = values.len();
+        if self.at | self.searched != 0 || first == values.capacity() {
+            return None;
+        }
+        let (value, end) = decode_only_string(buf, start, bias)?;
+        values.push(value);
+        Some((Value::new(Kind::Array, 1, first as u64), end))
+    }
+
     /// Decodes any reply for which [`Decoder::decode_short`] has returned `None`.
     #[inline]
     pub fn decode_general(
@@ -287,7 +315,11 @@ impl Decoder {
             if self.pending.len() >= self.pack_at {
                 self.pack_pending(values);
             }
-            if self.decode_short_strings(buf, start, &mut at, bias) {
+            let closed = self.decode_short_values(buf, start, &mut at, bias);
+            if at - start > self.limits.bytes {
+                return Err(self.too_many_bytes());
+            }
+            if closed {
                 if let Some(value) = self.close_frame(values)
                     && let Some(reply) = self.add_value(value, values)
                 {
@@ -346,10 +378,10 @@ impl Decoder {
         }
     }
 
-    /// Decodes the short strings that come next in the innermost aggregate: lists consist mostly of
+    /// Decodes the short values that come next in the innermost aggregate: lists consist mostly of
     /// runs of them. Returns whether they were its last elements.
     #[inline(always)]
-    fn decode_short_strings(
+    fn decode_short_values(
         &mut self,
         buf: &mut [u8],
         start: usize,
@@ -364,12 +396,9 @@ impl Decoder {
             .remaining
             .min((self.limits.elements - self.elements) as u64);
         let most = (before + most as usize).min(self.pack_at);
-        while self.pending.len() < most
-            && let Some((value, end)) = decode_short_string(buf, *at, bias)
-        {
-            self.pending.push(value);
-            *at = end;
-        }
+        let mut values = ShortValues { buf, at: *at, bias };
+        values.append_to(&mut self.pending, most);
+        *at = values.at;
         let run = self.pending.len() - before;
         frame.remaining -= run as u64;
         self.elements += run;
@@ -495,6 +524,10 @@ impl Decoder {
                 self.limits.depth
             )));
         }
+        if self.pending.capacity() == 0 {
+            let expected = self.expected.min(PACK_AFTER);
+            self.pending.reserve_exact(expected.min(remaining as usize));
+        }
         self.frames.push(Frame {
             kind,
             remaining,
@@ -550,10 +583,21 @@ impl Decoder {
         if self.frames.is_empty() && elements.len() <= BLOCK_LEN {
             return values.plain(kind, elements);
         }
-        if first == 0 && values.is_unused() && elements.len() >= PACK_AFTER {
-            return values.plain_from(kind, &mut self.pending);
+        let is_whole_list = first == 0 && values.is_unused() && elements.len() >= TAKE_FROM;
+        if !(is_whole_list && elements.len() >= PACK_AFTER)
+            && let Some(smaller) = values.smaller_than_plain(kind, elements)
+        {
+            return smaller;
         }
-        values.smallest(kind, elements)
+        if !is_whole_list {
+            return values.plain(kind, elements);
+        }
+        // The elements are not copied, and the next list gets memory of its own.
+        self.expected = elements.len();
+        if self.pending.capacity() - self.expected > self.expected / GROWTH {
+            self.pending.shrink_to_fit();
+        }
+        values.plain_from(kind, &mut self.pending)
     }
 
     /// Packs the pending elements of the open aggregates, all but the last few of each. Not where a plain list would be
@@ -711,7 +755,8 @@ impl Decoder {
 fn decode_short_string(buf: &mut [u8], start: usize, bias: u64) -> Option<(Value, usize)> {
     let head = buf.get(start..start + 5)?;
     if head[0] != b'$' {
-        return (head == b"+OK\r\n").then(|| (Value::ok(), start + 5));
+        let is_ok = head[0] == b'+' && head == b"+OK\r\n";
+        return is_ok.then(|| (Value::ok(), start + 5));
     }
     let Some((len, text)) = short_string_header(head, start) else {
         return (head == b"$-1\r\n").then(|| (Value::NIL, start + 5));

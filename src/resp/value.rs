@@ -27,24 +27,32 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether this is one of the kinds of a bit set.
+    #[inline(always)]
+    const fn is_in(self, kinds: u32) -> bool {
+        kinds.wrapping_shr(self as u32) & 1 != 0
+    }
+
     /// Whether values of this kind have a text.
     #[inline]
-    pub fn has_text(self) -> bool {
-        matches!(
-            self,
-            Kind::String
-                | Kind::Status
-                | Kind::Error
-                | Kind::Double
-                | Kind::Bignum
-                | Kind::Verbatim
-        )
+    pub const fn has_text(self) -> bool {
+        const KINDS: u32 = 1 << Kind::String as u32
+            | 1 << Kind::Status as u32
+            | 1 << Kind::Error as u32
+            | 1 << Kind::Double as u32
+            | 1 << Kind::Bignum as u32
+            | 1 << Kind::Verbatim as u32;
+        self.is_in(KINDS)
     }
 
     /// Whether values of this kind have elements.
     #[inline]
-    pub fn has_elements(self) -> bool {
-        matches!(self, Kind::Array | Kind::Map | Kind::Set | Kind::Push)
+    pub const fn has_elements(self) -> bool {
+        const KINDS: u32 = 1 << Kind::Array as u32
+            | 1 << Kind::Map as u32
+            | 1 << Kind::Set as u32
+            | 1 << Kind::Push as u32;
+        self.is_in(KINDS)
     }
 }
 

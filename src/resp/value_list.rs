@@ -50,15 +50,14 @@ fn code_of(value: &Value) -> Option<u8> {
     if value.kind == Kind::String {
         return None;
     }
+    if value.kind == Kind::Integer {
+        let above_least = value.data.wrapping_sub(LEAST_INT as u64);
+        let is_small = above_least < u64::from(OTHER - FIRST_INT);
+        return is_small.then_some((above_least as u8).wrapping_add(FIRST_INT));
+    }
     let has_no_elements = value.len == 0;
     match value.kind {
         Kind::Nil => Some(0),
-        Kind::Integer => {
-            let code = (value.data as i64).checked_sub(LEAST_INT)?;
-            let code = code.checked_add(i64::from(FIRST_INT))?;
-            let code = u8::try_from(code).ok()?;
-            (code >= FIRST_INT && code != OTHER).then_some(code)
-        }
         Kind::Bool => Some(1 + (value.data & 1) as u8),
         Kind::Array if has_no_elements => Some(3),
         Kind::Map if has_no_elements => Some(4),
@@ -187,12 +186,19 @@ impl ValueList {
         Value::new(kind, self.values.len() as u32, 0)
     }
 
-    /// An aggregate in its smallest form.
-    pub fn smallest(&mut self, kind: Kind, elements: &[Value]) -> Value {
+    /// An aggregate in a form that is smaller than a plain one. None if there is none.
+    pub fn smaller_than_plain(&mut self, kind: Kind, elements: &[Value]) -> Option<Value> {
         let len = elements.len();
         // A part of a long list shows whether the others have to be counted.
-        if len > LONG && count_constants(&elements[..LONG]) == 0 && has_few_constants(elements) {
-            return self.plain(kind, elements);
+        if len > LONG {
+            let estimate = estimate_constants(elements);
+            if estimate < len / 8 && count_constants(&elements[..LONG]) == 0 {
+                return None;
+            }
+            // Even if the others are none, the sampled ones make up for the blocks.
+            if estimate > len / 4 * 3 {
+                return Some(self.packed_from(kind, elements));
+            }
         }
         let others = len - count_constants(elements);
         if others == 0 && len <= INLINE_LEN {
@@ -202,14 +208,17 @@ impl ValueList {
             }
             let mut value = Value::new(kind, len as u32, u64::from_le_bytes(codes));
             value.flags = flag::INLINE;
-            return value;
+            return Some(value);
         }
-        if values_of_blocks(len.div_ceil(BLOCK_LEN)) + others < len {
-            let mut blocks = Vec::with_capacity(len.div_ceil(BLOCK_LEN));
-            self.pack(elements, &mut blocks);
-            return self.packed(kind, len, blocks);
-        }
-        self.plain(kind, elements)
+        let is_smaller = values_of_blocks(len.div_ceil(BLOCK_LEN)) + others < len;
+        is_smaller.then(|| self.packed_from(kind, elements))
+    }
+
+    /// A packed aggregate of these elements.
+    fn packed_from(&mut self, kind: Kind, elements: &[Value]) -> Value {
+        let mut blocks = Vec::with_capacity(elements.len().div_ceil(BLOCK_LEN));
+        self.pack(elements, &mut blocks);
+        self.packed(kind, elements.len(), blocks)
     }
 
     /// The element at `at`, below the length of the aggregate, of a packed or inline aggregate.
@@ -251,12 +260,11 @@ pub fn values_of_blocks(blocks: usize) -> usize {
     blocks * (size_of::<Block>() / size_of::<Value>())
 }
 
-/// Whether a sample of the values suggests that few are constants.
-fn has_few_constants(values: &[Value]) -> bool {
+/// How many of the values are constants, estimated by one in seven.
+fn estimate_constants(values: &[Value]) -> usize {
     const STEP: usize = 7;
     let sample = values.iter().step_by(STEP);
-    let constants = sample.filter(|v| code_of(v).is_some()).count();
-    constants * STEP < values.len() / 8
+    sample.filter(|v| code_of(v).is_some()).count() * STEP
 }
 
 /// How many of the values are constants.
@@ -293,7 +301,8 @@ mod tests {
                     .collect();
                 let mut list = ValueList::default();
                 list.plain(Kind::Set, &[Value::NIL; 3]);
-                let aggregate = list.smallest(Kind::Array, &elements);
+                let smaller = list.smaller_than_plain(Kind::Array, &elements);
+                let aggregate = smaller.unwrap_or_else(|| list.plain(Kind::Array, &elements));
                 assert_eq!(aggregate.len as usize, len);
                 let compact = aggregate.flags & (flag::PACKED | flag::INLINE) != 0;
                 for (at, expected) in elements.iter().enumerate() {

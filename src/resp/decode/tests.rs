@@ -9,6 +9,12 @@ const LIMITS: Limits = Limits {
     depth: 8,
 };
 
+const LIMITS_OF_LONG_LISTS: Limits = Limits {
+    bytes: 1 << 30,
+    elements: 1 << 26,
+    depth: 32,
+};
+
 fn arena(values: ValueList, first: Vec<u8>) -> Reply {
     let mut reply = Reply::default();
     reply.values = values;
@@ -194,11 +200,7 @@ fn invalid_or_oversized_resp_is_rejected() {
 
 #[test]
 fn decoder_memory_follows_bytes_received() {
-    let mut decoder = Decoder::new(Limits {
-        bytes: 1 << 30,
-        elements: 1 << 26,
-        depth: 32,
-    });
+    let mut decoder = Decoder::new(LIMITS_OF_LONG_LISTS);
     let mut buf = b"*67108864\r\n:1\r\n".to_vec();
     let mut values = ValueList::default();
     assert!(
@@ -242,11 +244,7 @@ fn decoded_text_survives_buffer_reallocation() {
 
 /// The largest memory of a reply while it is received in pieces, and the reply. The buffer is as large as its content.
 fn receive(bytes: &[u8]) -> (usize, Reply) {
-    let mut decoder = Decoder::new(Limits {
-        bytes: 1 << 30,
-        elements: 1 << 26,
-        depth: 32,
-    });
+    let mut decoder = Decoder::new(LIMITS_OF_LONG_LISTS);
     let (mut buf, mut values, mut most) = (Vec::new(), ValueList::default(), 0);
     for piece in bytes.chunks(50_000) {
         buf.extend_from_slice(piece);
@@ -301,17 +299,12 @@ fn lists_of_short_values_use_at_most_four_times_their_bytes() {
 
 #[test]
 fn long_lists_of_mixed_values_keep_their_order() {
-    // A linear congruential generator.
-    let mut state = 1u32;
-    let mut random = |n: u32| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 16) % n
-    };
+    let mut random = Random(1);
     for rare in [1, 3, 20, 10_000] {
         let mut bytes = String::from("*200000\r\n");
         let mut expected = Vec::new();
         for n in 0..200_000 {
-            let (sent, shown) = match random(rare + 5) {
+            let (sent, shown) = match random.below(rare + 5) {
                 0 => (format!("$6\r\n{n:06}\r\n"), format!("String \"{n:06}\"")),
                 1 => (
                     format!("*2\r\n:{n}\r\n+s{n}\r\n"),
@@ -341,5 +334,239 @@ fn long_lists_of_mixed_values_keep_their_order() {
         whole.root = whole.absorb(receive(bytes.as_bytes()).1);
         let shown: Vec<String> = whole.view().elements().map(show).collect();
         assert!(shown == expected, "absorbed, one in {rare}");
+    }
+}
+
+/// A linear congruential generator.
+struct Random(u32);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.0 >> 16) as usize % n
+    }
+
+    fn one_of<'a>(&mut self, all: &[&'a str]) -> &'a str {
+        all[self.below(all.len())]
+    }
+
+    /// A value without elements, in a form that servers send or in one that is close to it.
+    fn scalar(&mut self) -> Vec<u8> {
+        let digits = "1234567890123456789012345";
+        let longest = 1 + 7 * self.below(4);
+        let number = &digits[..self.below(longest)];
+        match self.below(12) {
+            0..5 => {
+                let longest =
+                    self.one_of(&["9", "9", "10", "10", "16", "16", "99", "100", "100", "1000"]);
+                let longest = longest.parse::<usize>().unwrap();
+                let len = longest - self.below(3).min(longest);
+                let zeros = self.one_of(&["", "", "", "", "", "", "0", "00"]);
+                let text = "\r\n$3:x".repeat(len / 6 + 1);
+                format!("${zeros}{len}\r\n{}\r\n", &text[..len]).into_bytes()
+            }
+            5 | 6 => {
+                let sign = self.one_of(&["", "", "", "-", "-", "+", "0", "-0", "--"]);
+                format!(":{sign}{number}\r\n").into_bytes()
+            }
+            7 | 8 => {
+                let sign = self.one_of(&["", "", "-", "+", "--"]);
+                let rest = self.one_of(&[
+                    "",
+                    ".5",
+                    ".",
+                    "..5",
+                    ".123456789012345678901234567",
+                    "e7",
+                    "1.5-",
+                    "nan",
+                ]);
+                format!(",{sign}{number}{rest}\r\n").into_bytes()
+            }
+            9 => self
+                .one_of(&[
+                    "_\r\n",
+                    "$-1\r\n",
+                    "*-1\r\n",
+                    "*0\r\n",
+                    // A byte above the digits would be 10 or 11.
+                    "$:\r\n0123456789\r\n",
+                    "$1;\r\n012345678901234567890\r\n",
+                ])
+                .into(),
+            10 => self
+                .one_of(&["#t\r\n", "#f\r\n", "#x\r\n", "#\r\n", "_x\r\n"])
+                .into(),
+            _ => self
+                .one_of(&[
+                    "+OK\r\n",
+                    "+PONG\r\n",
+                    "+\r\n",
+                    "-ERR x\r\n",
+                    "=6\r\ntxt:ab\r\n",
+                    "(12\r\n",
+                ])
+                .into(),
+        }
+    }
+
+    /// The same, maybe with a wrong byte.
+    fn damaged_scalar(&mut self) -> Vec<u8> {
+        let mut bytes = self.scalar();
+        if self.below(8) == 0 {
+            let most = [6, bytes.len()][self.below(2)].min(bytes.len());
+            let at = self.below(most);
+            bytes[at] = b"\r\n$:*;x01/"[self.below(10)];
+        }
+        bytes
+    }
+}
+
+/// The values of lists, most of which are decoded in runs, against each value as a reply of its own, which is not. Lists
+/// are cut at every place. Where a value is no reply, the list is none either.
+#[test]
+fn runs_of_values_decode_as_single_values_do_at_any_split() {
+    let mut random = Random(1);
+    let (mut complete, mut invalid) = (0, 0);
+    for _ in 0..300 {
+        let len = 1 + random.below(8);
+        let same = random.damaged_scalar();
+        let is_uniform = random.below(3) == 0;
+        let mut values = Vec::new();
+        let mut expected = Ok(Vec::new());
+        while values.len() < len && expected.is_ok() {
+            let bytes = match is_uniform {
+                true => same.clone(),
+                false => random.damaged_scalar(),
+            };
+            match show_in_steps(&bytes, bytes.len()).as_deref() {
+                Ok([one]) if one != "..." => expected.as_mut().unwrap().push(one.clone()),
+                // A damaged length: what follows is a part of the value, or no reply.
+                Ok(_) => break,
+                Err(error) => expected = Err(error.code),
+            }
+            values.push(bytes);
+        }
+        // A list of which a part is missing is incomplete, unless it is invalid.
+        let count = values.len() + usize::from(expected.is_err());
+        let bytes = [format!("*{count}\r\n").into_bytes(), values.concat()].concat();
+        let expected = expected.map(|shown| vec![format!("Array[{}]", shown.join(" "))]);
+        match expected {
+            Ok(_) => complete += 1,
+            Err(_) => invalid += 1,
+        }
+        for cut in 1..=bytes.len() {
+            let (left, right) = bytes.split_at(cut);
+            let pieces = [left, right].into_iter().filter(|piece| !piece.is_empty());
+            let shown = show_in_pieces(pieces).map_err(|error| error.code);
+            assert_eq!(shown, expected, "{} cut at {cut}", bytes.escape_ascii());
+        }
+    }
+    assert!(complete > 80 && invalid > 80, "{complete} {invalid}");
+}
+
+/// The replies to the parts of an MGET have a path of their own. It takes only what is complete.
+#[test]
+fn list_of_one_string_decodes_as_any_list_does() {
+    let mut random = Random(2);
+    let mut taken = 0;
+    for _ in 0..3000 {
+        let reply = [b"*1\r\n".to_vec(), random.damaged_scalar()].concat();
+        let before = [&b""[..], b"+OK\r\n", b"$1\r\n"][random.below(3)];
+        for end in 0..=reply.len() {
+            let mut buf = [before, &reply[..end]].concat();
+            let mut values = ValueList::default();
+            values.reserve(1);
+            let decoder = Decoder::new(LIMITS);
+            let decoded = decoder.decode_short_single(&mut buf, before.len(), 0, &mut values);
+            let Some((value, next)) = decoded else {
+                continue;
+            };
+            let whole = &reply[..next - before.len()];
+            let shown = show(View::new(&arena(values, buf), value));
+            let expected = show_in_steps(whole, whole.len()).unwrap();
+            assert_eq!(expected, [shown], "{}", whole.escape_ascii());
+            taken += 1;
+        }
+    }
+    assert!(taken > 500, "{taken}");
+}
+
+/// The limits apply in runs as anywhere else, to the byte and to the element.
+#[test]
+fn limits_are_exact_in_runs_of_values() {
+    for unit in [
+        "$3\r\nabc\r\n",
+        ":123\r\n",
+        ",1.5\r\n",
+        "#t\r\n",
+        "_\r\n",
+        "$-1\r\n",
+        "+OK\r\n",
+    ] {
+        let bytes = [String::from("*20\r\n"), unit.repeat(20)]
+            .concat()
+            .into_bytes();
+        let decode = |limits, step| {
+            let (mut decoder, mut buf) = (Decoder::new(limits), Vec::new());
+            let mut values = ValueList::default();
+            for piece in bytes.chunks(step) {
+                buf.extend_from_slice(piece);
+                let decoded = decoder.decode(&mut buf, 0, 0, &mut values);
+                if let Some(reply) = decoded.map_err(|error| error.message.to_string())? {
+                    return Ok(reply.1);
+                }
+            }
+            Err("incomplete".to_string())
+        };
+        let len = bytes.len();
+        for step in [1, 7, len] {
+            let exact = Limits {
+                bytes: len,
+                elements: 20,
+                depth: 1,
+            };
+            assert_eq!(decode(exact, step), Ok(len), "{unit:?}");
+            for (limits, name) in [
+                (
+                    Limits {
+                        bytes: len - 1,
+                        ..exact
+                    },
+                    "max_reply_bytes",
+                ),
+                (
+                    Limits {
+                        elements: 19,
+                        ..exact
+                    },
+                    "max_reply_elements",
+                ),
+                (Limits { depth: 0, ..exact }, "max_reply_depth"),
+            ] {
+                let error = decode(limits, step).unwrap_err();
+                assert!(error.contains(name), "{unit:?} in steps of {step}: {error}");
+            }
+        }
+    }
+}
+
+/// The memory of a long list is that of its reply, and the next list is decoded into memory of its own.
+#[test]
+fn memory_of_long_list_is_not_shared_with_next_reply() {
+    let mut decoder = Decoder::new(LIMITS_OF_LONG_LISTS);
+    let list = |len: usize| [format!("*{len}\r\n"), "$3\r\nabc\r\n".repeat(len)].concat();
+    for len in [5000, 3000, 20_000, 12, 40_000, 5000] {
+        let mut buf = list(len).into_bytes();
+        let mut values = ValueList::default();
+        let decoded = decoder.decode(&mut buf, 0, 0, &mut values).unwrap();
+        assert_eq!(decoded.unwrap().0.len as usize, len);
+        assert_eq!(values.len(), len);
+        assert!(
+            values.capacity() <= len + len / 8 + 64,
+            "{len}: {}",
+            values.capacity()
+        );
+        assert!(decoder.pending_capacity() <= KEEP_PENDING);
     }
 }
