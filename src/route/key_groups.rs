@@ -1,7 +1,7 @@
 //! The keys of a command that is split by slot.
 
 use crate::resp::{EncodedPrefix, encode_command};
-use crate::topology::key_slot;
+use crate::topology::{SlotSet, key_slot};
 
 /// The keys of a split command, grouped by slot. One list holds the keys of all groups: most groups
 /// have one key.
@@ -26,6 +26,22 @@ pub(super) struct SplitShape {
 impl KeyGroups {
     /// Groups keys by slot; the groups are in the order of their first keys.
     pub(super) fn new(keys: Vec<u32>, args: &[&[u8]], shape: SplitShape) -> KeyGroups {
+        // In most commands that are split, each key has a slot of its own.
+        let mut seen = SlotSet::new();
+        let mut ends = Vec::with_capacity(keys.len());
+        for (end, key) in (1..).zip(&keys) {
+            let slot = key_slot(args[*key as usize]);
+            if !seen.insert(slot) {
+                return KeyGroups::of_shared_slots(keys, args, shape);
+            }
+            ends.push((slot, end));
+        }
+        KeyGroups { keys, ends, shape }
+    }
+
+    /// The same for keys of which some have the same slot.
+    #[cold]
+    fn of_shared_slots(keys: Vec<u32>, args: &[&[u8]], shape: SplitShape) -> KeyGroups {
         let mut index = SlotIndex::new(keys.len());
         // Each group's number of keys at first, and its end later.
         let mut ends: Vec<(u16, u32)> = Vec::with_capacity(keys.len());
@@ -39,26 +55,18 @@ impl KeyGroups {
                 None => ends.push((slot, 1)),
             }
         }
-        let grouped = if ends.len() == keys.len() {
-            for (end, (_, count)) in (1..).zip(&mut ends) {
-                *count = end;
-            }
-            keys
-        } else {
-            let mut grouped = vec![0; keys.len()];
-            let mut end = 0;
-            for (_, count) in &mut ends {
-                (*count, end) = (end, end + *count);
-            }
-            // Now it is each group's begin. It is the end when all keys of the group are in place.
-            for (key, slot) in keys.iter().zip(slots) {
-                let group = index.find_or_insert(slot, &ends);
-                let next = &mut ends[group].1;
-                grouped[*next as usize] = *key;
-                *next += 1;
-            }
-            grouped
-        };
+        let mut grouped = vec![0; keys.len()];
+        let mut end = 0;
+        for (_, count) in &mut ends {
+            (*count, end) = (end, end + *count);
+        }
+        // Now it is each group's begin. It is the end when all keys of the group are in place.
+        for (key, slot) in keys.iter().zip(slots) {
+            let group = index.find_or_insert(slot, &ends);
+            let next = &mut ends[group].1;
+            grouped[*next as usize] = *key;
+            *next += 1;
+        }
         KeyGroups {
             keys: grouped,
             ends,

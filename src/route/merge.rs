@@ -106,6 +106,14 @@ pub fn merge_of(row: &Row) -> Option<Merge> {
 /// as the complete one.
 pub fn merge(how: Merge, reply: &mut Reply, groups: &KeyGroups) {
     let answers = std::mem::take(&mut reply.node_values);
+    // An error is no list, so errors need not be looked for.
+    if how == Merge::InOrder
+        && !groups.is_empty()
+        && let Some(root) = in_order(reply, &answers, groups)
+    {
+        reply.root = root;
+        return;
+    }
     let failed = match how {
         Merge::ByNode => None,
         Merge::OneSucceeded => most_specific_error(reply, &answers),
@@ -212,21 +220,28 @@ fn merged_answer(value: Value) -> Option<NodeValue> {
     Some(answer)
 }
 
+/// The only element of an aggregate. None if the value is anything else.
+#[cold]
+fn only_element(reply: &Reply, value: Value) -> Option<Value> {
+    let view = View::new(reply, value);
+    let is_single = value.kind.has_elements() && value.len == 1;
+    is_single.then(|| Some(view.at(0)?.value())).flatten()
+}
+
 fn in_order(reply: &mut Reply, answers: &[NodeValue], groups: &KeyGroups) -> Option<NodeValue> {
     let first = reply.values.len();
     if groups.has_single_keys() {
-        let mut merged = Vec::with_capacity(answers.len());
+        let mut merged = vec![Value::NIL; answers.len()];
         let mut has_elements = false;
-        for answer in answers {
-            if !answer.value.kind.has_elements() || answer.value.len != 1 {
-                return None;
-            }
-            let value = match answer.value.is_compact() {
-                true => View::new(reply, answer.value).at(0)?.value(),
-                false => *reply.values.get(answer.value.data as usize)?,
+        let values: &[Value] = &reply.values;
+        for (answer, element) in answers.iter().zip(&mut merged) {
+            let list = answer.value;
+            let is_plain = list.kind == Kind::Array && list.len == 1 && !list.is_compact();
+            *element = match values.get(list.data as usize) {
+                Some(value) if is_plain => *value,
+                _ => only_element(reply, list)?,
             };
-            has_elements |= value.kind.has_elements();
-            merged.push(value);
+            has_elements |= element.kind != Kind::String && element.kind.has_elements();
         }
         if first == merged.len() && !has_elements {
             // The reply holds no other values, so they replace its values in the right order.

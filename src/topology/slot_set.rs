@@ -40,6 +40,16 @@ impl SlotSet {
         }
     }
 
+    /// Adds a slot. False if the set has it already.
+    #[inline(always)]
+    pub fn insert(&mut self, slot: u16) -> bool {
+        let slot = usize::from(slot) % SLOTS;
+        let (word, bit) = (&mut self.0[slot / 64], 1 << (slot % 64));
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+
     pub fn remove(&mut self, slot: u16) {
         self.0[usize::from(slot) / 64] &= !(1 << (slot % 64));
     }

@@ -246,11 +246,15 @@ impl Connection {
     ) -> Result<bool> {
         while !self.input.is_empty() {
             let tag = chunk_tag(chunk.number);
-            // The fast path, for most replies.
-            while let Some((value, end)) =
-                self.decoder
-                    .decode_short(&mut self.input.bytes, self.input.start, tag)
-            {
+            // The fast paths, for most replies.
+            while let Some((value, end)) = {
+                let (bytes, start) = (&mut self.input.bytes, self.input.start);
+                let short = self.decoder.decode_short(bytes, start, tag);
+                short.or_else(|| {
+                    let values = &mut reply.values;
+                    self.decoder.decode_short_single(bytes, start, tag, values)
+                })
+            } {
                 self.input.start = end;
                 if !each(reply, value) {
                     self.end_chunk(reply, chunk);
