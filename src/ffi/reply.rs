@@ -2,7 +2,7 @@
 
 use super::args::{NTS, bytes_arg};
 use super::panic_boundary::catch_panic;
-use super::reply_layout::{self, element, value};
+use super::reply_layout::{self, element, element_in, value};
 use crate::error::Code;
 use crate::resp::{Kind, Value, flag, parse_double};
 use std::ffi::c_char;
@@ -184,12 +184,13 @@ pub unsafe extern "C" fn rdc_reply_read(
 ) -> i32 {
     // SAFETY: the rules above.
     unsafe {
-        let value = value(reply);
+        // A copy: what is stored may not change what is read next.
+        let value = *value(reply);
         if let Some(str) = str.as_mut() {
-            *str = reply_layout::text(value);
+            *str = reply_layout::text(&value);
         }
         if let Some(num) = num.as_mut() {
-            *num = number(value);
+            *num = number(&value);
         }
         value.kind as i32
     }
@@ -226,8 +227,7 @@ pub unsafe extern "C" fn rdc_reply_read_array(
             return 0;
         }
         let count = (array.len as usize).saturating_sub(first).min(n);
-        for i in 0..count {
-            let value = value(element(array, first + i));
+        let store = |i: usize, value: &Value| {
             if !types.is_null() {
                 *types.add(i) = value.kind as i32;
             }
@@ -237,6 +237,13 @@ pub unsafe extern "C" fn rdc_reply_read_array(
             if !nums.is_null() {
                 *nums.add(i) = number(value);
             }
+        };
+        match reply_layout::element_places(array) {
+            // The index of each is below the length, so that there is a value.
+            Some(places) => (0..count).for_each(|i| {
+                store(i, &*element_in(places, first.wrapping_add(i)).cast());
+            }),
+            None => (0..count).for_each(|i| store(i, value(element(array, first + i)))),
         }
         count
     }

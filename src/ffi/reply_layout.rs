@@ -123,21 +123,24 @@ fn swizzle_single(reply: &mut Reply) {
         blocks: reply.values.blocks.as_ptr().expose_provenance() as u64,
         node_values: 0,
     };
-    for value in reply.values.iter_mut() {
-        if value.kind == Kind::String || value.in_chunk() {
-            value.data = value.data.wrapping_add(chunk);
+    // Most lists consist of strings: four are looked at together.
+    let (fours, rest) = reply.values.as_chunks_mut::<4>();
+    for four in fours {
+        if four.iter().all(|value| value.kind == Kind::String) {
+            for value in four {
+                value.data = value.data.wrapping_add(chunk);
+            }
         } else {
-            addresses.swizzle_other(value);
+            four.iter_mut()
+                .for_each(|value| addresses.swizzle_in(chunk, value));
         }
     }
+    rest.iter_mut()
+        .for_each(|value| addresses.swizzle_in(chunk, value));
     for block in &mut reply.values.blocks {
         block.others = addresses.of_value(block.others);
     }
-    let root = &mut reply.root.value;
-    match root.in_chunk() {
-        true => root.data = root.data.wrapping_add(chunk),
-        false => addresses.swizzle_other(root),
-    }
+    addresses.swizzle_in(chunk, &mut reply.root.value);
     reply.root.node = match reply.root.node {
         0 => 0,
         _ => reply.origin.as_ref().map_or(0, |o| address(o.c_name())),
@@ -159,11 +162,22 @@ struct Addresses<'a> {
 impl Addresses<'_> {
     #[inline(always)]
     fn swizzle(&self, value: &mut Value) {
-        if value.in_chunk() {
+        if value.kind == Kind::String || value.in_chunk() {
             let (chunk, at) = value.position();
             value.data = self.chunks[chunk].wrapping_add(at as u64);
         } else {
             self.swizzle_other(value);
+        }
+    }
+
+    /// The same where all texts are in a chunk at this address.
+    #[inline(always)]
+    fn swizzle_in(&self, chunk: u64, value: &mut Value) {
+        match value.kind {
+            Kind::String => value.data = value.data.wrapping_add(chunk),
+            Kind::Integer | Kind::Nil | Kind::Bool => {}
+            _ if value.in_chunk() => value.data = value.data.wrapping_add(chunk),
+            _ => self.swizzle_other(value),
         }
     }
 
@@ -197,6 +211,17 @@ pub unsafe fn value<'a>(reply: *const rdc_reply) -> &'a Value {
     unsafe { reply.cast::<Value>().as_ref() }.unwrap_or(&NIL)
 }
 
+/// The address of the first element of an aggregate, and the distance from one to the next, if they lie one after another.
+#[inline(always)]
+pub fn element_places(value: &Value) -> Option<(usize, usize)> {
+    let distance = match value.flags & (flag::NODE_VALUES | flag::PACKED | flag::INLINE) {
+        0 => size_of::<Value>(),
+        flag::NODE_VALUES => size_of::<NodeValue>(),
+        _ => return None,
+    };
+    Some((value.data as usize, distance))
+}
+
 /// The element at index `i`; NULL if there is none.
 ///
 /// # Safety
@@ -206,14 +231,18 @@ pub unsafe fn element(value: &Value, i: usize) -> *const rdc_reply {
     if !value.kind.has_elements() || i >= value.len as usize {
         return std::ptr::null();
     }
-    // The elements are in memory, so nothing overflows.
-    let offset = match value.flags & (flag::NODE_VALUES | flag::PACKED | flag::INLINE) {
-        0 => i.wrapping_mul(size_of::<Value>()),
-        flag::NODE_VALUES => i.wrapping_mul(size_of::<NodeValue>()),
+    match element_places(value) {
+        Some(places) => element_in(places, i),
         // SAFETY: the same rule, and i is below the length.
-        _ => return unsafe { compact_element(value, i) },
-    };
-    std::ptr::with_exposed_provenance((value.data as usize).wrapping_add(offset))
+        None => unsafe { compact_element(value, i) },
+    }
+}
+
+/// The element at index `i`, which must exist, of an aggregate with these places.
+#[inline(always)]
+pub fn element_in((first, distance): (usize, usize), i: usize) -> *const rdc_reply {
+    // The elements are in memory, so nothing overflows.
+    std::ptr::with_exposed_provenance(first.wrapping_add(i.wrapping_mul(distance)))
 }
 
 /// The element of a packed or inline aggregate at index `i`.
