@@ -241,9 +241,12 @@ gates! {
     readonly_pipelined_get_instructions: "the same by a read-only handle, instructions", instructions of "readonly_pipeline", [3, 13], 1000, 595.0;
     queued_get_instructions: "GET in a queue, batches of 100, instructions", instructions of "queue", [10, 110], 100, 910.0;
     message_instructions: "message of 16 bytes, instructions", instructions of "messages", [3, 13], 1000, 430.0;
-    mget_instructions: "MGET of 100 keys, instructions", instructions of "mget", [5, 55], 1, 79_000.0;
-    lrange_instructions: "LRANGE of 10,000, instructions", instructions of "lrange", [3, 13], 1, 2_000_000.0;
-    hgetall_instructions: "HGETALL of 10,000, instructions", instructions of "hgetall", [3, 13], 1, 4_000_000.0;
+    mget_instructions: "MGET of 100 keys, instructions", instructions of "mget", [5, 55], 1, 62_200.0;
+    lrange_instructions: "LRANGE of 10,000, instructions", instructions of "lrange", [3, 13], 1, 1_160_000.0;
+    lrange_array_instructions: "LRANGE of 10,000, by rdc_reply_read_array", instructions of "lrange_array", [3, 13], 1, 905_000.0;
+    hgetall_instructions: "HGETALL of 10,000, instructions", instructions of "hgetall", [3, 13], 1, 2_260_000.0;
+    hgetall_array_instructions: "HGETALL of 10,000, by rdc_reply_read_array", instructions of "hgetall_array", [3, 13], 1, 1_745_000.0;
+    integers_instructions: "10,000 integers, by rdc_reply_read_array", instructions of "integers", [3, 13], 1, 1_730_000.0;
     big_get_instructions: "GET of 10 MiB, instructions", instructions of "bigget", [3, 13], 1, 300_000.0;
 
     get_system_calls: "GET, system calls", all_calls of "get", [100, 1100], 1, 2.0;
@@ -268,7 +271,7 @@ gates! {
 
     deep_pipeline_memory: "pipeline of 100,000 x 1 KiB, peak by reply bytes", peak_kilobytes of "deep", [0, 1], 100_000, 1.5;
 
-    lrange_allocations: "LRANGE of 10,000, allocations", allocations of "lrange", [3, 13], 1, 8.0;
+    lrange_allocations: "LRANGE of 10,000, allocations", allocations of "lrange", [3, 13], 1, 5.0;
 
     resident_kilobytes: "idle handle on 6 nodes, KiB resident", kilobytes of "idle", [10, 210], 1, 64.0;
     connections_until_first_reply: "create to first reply, connections", connections of "create", [3, 13], 1, 2.0;

@@ -54,6 +54,22 @@ static void check_elements(const char *command, const rdc_reply *reply, size_t e
     }
 }
 
+/* The same with one call for 64 elements, as bindings do. */
+static void check_array(const char *command, const rdc_reply *reply, size_t elements, int32_t type)
+{
+    enum { PART = 64 };
+    int32_t types[PART];
+    const char *texts[PART];
+    int64_t numbers[PART];
+    size_t first = 0;
+    for (size_t n; (n = rdc_reply_read_array(reply, first, PART, types, texts, numbers)) > 0; first += n)
+        for (size_t i = 0; i < n; i++)
+            if (types[i] != type || numbers[i] == 0 || (type == RDC_STRING && texts[i][numbers[i]] != '\0'))
+                fail(command, rdc_reply_at(reply, first + i));
+    if (first != elements)
+        fail(command, reply);
+}
+
 static void get(void)
 {
     static size_t next;
@@ -140,6 +156,29 @@ static void hgetall(void)
 {
     rdc_reply *reply = rdc_cmd(client, "HGETALL", "bighash");
     check_elements("HGETALL", reply, 2 * ELEMENTS);
+    rdc_reply_free(reply);
+}
+
+static void lrange_array(void)
+{
+    rdc_reply *reply = rdc_cmd(client, "LRANGE", "biglist", "0", "-1");
+    check_array("LRANGE", reply, ELEMENTS, RDC_STRING);
+    rdc_reply_free(reply);
+}
+
+static void hgetall_array(void)
+{
+    rdc_reply *reply = rdc_cmd(client, "HGETALL", "bighash");
+    check_array("HGETALL", reply, 2 * ELEMENTS, RDC_STRING);
+    rdc_reply_free(reply);
+}
+
+/* A script returns the integers from 1 on. */
+static void integers(void)
+{
+    const char *script = "local all = {} for i = 1, 10000 do all[i] = i end return all";
+    rdc_reply *reply = rdc_command(client, 3, (const char *[]){"EVAL", script, "0"}, NULL);
+    check_array("integers", reply, ELEMENTS, RDC_INTEGER);
     rdc_reply_free(reply);
 }
 
@@ -316,6 +355,7 @@ static const struct {
     {"load", load},     {"get", get},         {"set", set},       {"command", command}, {"pipeline", pipeline}, {"queue", queue},
     {"messages", messages},
     {"mget", mget},     {"lrange", lrange},   {"hgetall", hgetall}, {"bigget", bigget},
+    {"lrange_array", lrange_array}, {"hgetall_array", hgetall_array}, {"integers", integers},
     {"create", create}, {"idle", idle},       {"deep", deep},     {"derived_handles", derived_handles},
     {"connect_and_close", connect_and_close}, {"connect_only", connect_only}, {"refresh", refresh},
 };
