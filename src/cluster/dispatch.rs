@@ -29,7 +29,7 @@ pub fn dispatch(
     };
     let read = access == Access::Read;
     let routed = |target| RoutedCommand::new(body, command.name(), target, read);
-    Ok(match route {
+    let reply = match route {
         Route::Slot(slot) => context.run_one(routed(Target::Slot(slot))),
         Route::Primary(slot) => context.run_one(routed(Target::Primary(slot))),
         Route::AnyNodeOf(slot) => context.run_one(routed(Target::Near(slot))),
@@ -45,7 +45,14 @@ pub fn dispatch(
             fan_out(context, targets.into_iter().map(routed).collect(), merge)?
         }
         Route::Split(groups, merge) => split(context, command, &groups, merge),
-    })
+    };
+    if command.publishes() {
+        context.core.note_publication(context.process);
+        if reply.view().int() == Some(0) {
+            context.core.note_unheard_publication(context.process);
+        }
+    }
+    Ok(reply)
 }
 
 /// Executes a command at the nodes that the caller selected.

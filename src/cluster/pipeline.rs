@@ -260,6 +260,9 @@ impl Pipeline {
         };
         if let Some(core) = &self.client.core {
             core.process().note_script(command);
+            if command.publishes() {
+                core.note_publication(core.process());
+            }
         }
         match route {
             Route::Selected => Err(not_selected(command)),

@@ -71,6 +71,12 @@ impl<'a> Classified<'a> {
         }
     }
 
+    /// Whether it publishes a message.
+    pub fn publishes(&self) -> bool {
+        self.row
+            .is_some_and(|row| row.flags.has(Flag::Pubsub) && row.flags.has(Flag::MayReplicate))
+    }
+
     /// The name for error messages.
     #[inline]
     pub fn name(&self) -> &'static str {

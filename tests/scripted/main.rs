@@ -15,6 +15,7 @@ mod modules;
 mod partial_replies;
 mod pinned;
 mod process;
+mod publications;
 mod queues;
 mod readonly;
 mod redirects;

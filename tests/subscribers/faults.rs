@@ -44,7 +44,7 @@ fn killed_node_costs_an_error_and_a_gap() {
     let port = cluster.primary_of(slot).unwrap();
     cluster.kill(port).unwrap();
     let error = listener.next();
-    assert!(error.contains("1 channels are subscribed again"), "{error}");
+    assert!(error.contains("1 channel is subscribed again"), "{error}");
     let gap = listener.next_push();
     assert!(
         gap.starts_with("[gap, smessage, a, disconnected, "),

@@ -50,6 +50,9 @@ pub(super) fn work_of(
         return Ok(OtherWork::Alone([slot].into()).into());
     }
     core.process().note_script(command);
+    if command.publishes() {
+        core.note_publication(core.process());
+    }
     Ok(Work::InBatch(BatchedCommand {
         slot,
         is_for_primary,

@@ -129,6 +129,12 @@ impl ProcessState {
         self.refresh_wanted_at.store(at.nanos(), Ordering::Relaxed);
     }
 
+    /// The same, unless a refresh is wanted earlier.
+    pub(super) fn want_refresh_by(&self, at: Time) {
+        self.refresh_wanted_at
+            .fetch_min(at.nanos(), Ordering::Relaxed);
+    }
+
     /// Puts off a refresh that is wanted, if one is.
     pub(super) fn put_off_wanted_refresh(&self, at: Time) {
         if self.refresh_wanted_at.load(Ordering::Relaxed) != u64::MAX {

@@ -4,6 +4,7 @@ mod connect;
 mod core;
 mod module_commands;
 mod outside_peers;
+mod publications;
 mod refresh;
 mod refresh_state;
 mod scans;

@@ -29,6 +29,14 @@ impl GapReason {
     }
 }
 
+/// A number of channels, with the verb.
+pub(super) fn channels_are(count: usize) -> String {
+    match count {
+        1 => "1 channel is".into(),
+        n => format!("{n} channels are"),
+    }
+}
+
 fn from_node(mut reply: Reply, node: Option<&Arc<Origin>>) -> Box<Reply> {
     if let Some(node) = node {
         reply.root.node = reply.add_origin(node);

@@ -365,12 +365,10 @@ impl Subscriber {
         if let Some(core) = &self.client.core {
             count(&core.stats.subscriber_losses);
         }
-        log::log(log::WARN, || {
-            format!("subscriber: {lost} channels are subscribed again: {reason}")
-        });
+        let again = event::channels_are(lost) + " subscribed again";
+        log::log(log::WARN, || format!("subscriber: {again}: {reason}"));
         let mut told = error.clone();
-        told.message =
-            format!("{reason}; {lost} channels are subscribed again: call again to go on");
+        told.message = format!("{reason}; {again}: call again to go on");
         self.events.push_back(event::subscribed_again(&told));
     }
 }

@@ -144,10 +144,7 @@ impl Subscriber {
             .as_ref()
             .map_or((Code::Timeout, None), |e| (e.code, e.node.clone()));
         let reason = last.map_or_else(String::new, |error| format!(": {}", error.message));
-        let channels = match count {
-            1 => "1 channel is",
-            n => &format!("{n} channels are"),
-        };
+        let channels = event::channels_are(count);
         let problem = format_args!(
             "{channels} not subscribed after {ms} ms (timeout_ms), which goes on{reason}"
         );
