@@ -19,6 +19,13 @@ pub struct CommandBuffer {
 }
 
 impl CommandBuffer {
+    pub fn with_capacity(bytes: usize) -> CommandBuffer {
+        CommandBuffer {
+            bytes: Vec::with_capacity(bytes),
+            has_secret: false,
+        }
+    }
+
     /// Appends a command.
     #[inline(always)]
     pub fn push(&mut self, body: &CommandBody<'_>) {

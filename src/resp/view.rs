@@ -107,6 +107,11 @@ impl<'a> View<'a> {
         (0..self.len() / 2).find(is_key).map(|i| 2 * i + 1)
     }
 
+    /// The keys of a map, or of a flat array of pairs, with their values.
+    pub fn pairs(self) -> impl Iterator<Item = (View<'a>, View<'a>)> {
+        (0..self.len() / 2).filter_map(move |i| self.at(2 * i).zip(self.at(2 * i + 1)))
+    }
+
     /// All elements, in order.
     pub fn elements(self) -> impl Iterator<Item = View<'a>> {
         (0..self.len()).filter_map(move |i| self.at(i))

@@ -5,7 +5,7 @@ use super::key_space::KeySpace;
 use super::known_ids::KnownIds;
 use super::node::Node;
 use super::node_index::NodeIndex;
-use super::owner_table::set_owner;
+use super::owner_table::OwnerTable;
 use super::view::{ClusterView, NodeView, ShardView};
 use crate::address::Address;
 use crate::net::Peer;
@@ -26,8 +26,6 @@ impl Shard {
         self.primary.iter().chain(&self.replicas)
     }
 }
-
-const NO_OWNER: u16 = u16::MAX;
 
 /// How many nodes redirections add to the topology between two refreshes at most.
 const MAX_UNCONFIRMED_NODES: usize = 32;
@@ -51,27 +49,20 @@ pub struct Topology {
     pub unconfirmed_nodes: usize,
     /// The [`ClusterView::fingerprint`] of the view, unless a redirection has changed the topology since.
     fingerprint: Option<u64>,
-    /// For each slot, the index of its shard, or [`NO_OWNER`]. The table has as many bytes as a receive buffer, so that
-    /// the allocator reuses the memory of one for the other: an `Arc<[u16]>` is larger.
-    owners: Arc<Box<[u16]>>,
+    /// For each slot, the index of its shard.
+    owners: Arc<OwnerTable>,
 }
 
 /// For each slot, the index of the shard that owns it.
 #[derive(Clone, Default)]
-pub struct SlotOwners(Arc<Box<[u16]>>);
+pub struct SlotOwners(Arc<OwnerTable>);
 
 impl SlotOwners {
     /// The index of the shard that owns a slot.
     #[inline]
     pub fn shard(&self, slot: u16) -> Option<usize> {
-        owner(&self.0, slot)
+        self.0.get(slot)
     }
-}
-
-#[inline]
-fn owner(owners: &[u16], slot: u16) -> Option<usize> {
-    let owner = *owners.get(usize::from(slot))?;
-    (owner != NO_OWNER).then_some(usize::from(owner))
 }
 
 impl Topology {
@@ -115,7 +106,7 @@ impl Topology {
         let primary = Some(add(primary));
         let replicas = replicas.into_iter().map(add).collect();
         topology.shards = Arc::new(vec![Shard { primary, replicas }]);
-        topology.owners = Arc::new(vec![0; SLOTS].into_boxed_slice());
+        topology.owners = Arc::new(OwnerTable::of(1, &[(0, SLOTS as u16 - 1, 0)]));
         topology.standalone = true;
         topology
     }
@@ -149,21 +140,18 @@ impl Topology {
             }
         };
         let mut shards = Vec::with_capacity(view.shards.len());
-        let mut owners = Vec::with_capacity(SLOTS);
+        let mut owners = Vec::with_capacity(view.shards.len());
         for shard in view.shards {
             let mut add = |node| topology.add_node(node_of(node, topology.nodes.len()));
             let primary = shard.primary.map(&mut add);
             // Collecting would keep the memory of the views for the few bytes of their nodes.
             let mut replicas = Vec::with_capacity(shard.replicas.len());
             replicas.extend(shard.replicas.into_iter().map(&mut add));
-            let number = shards.len() as u16;
+            let ranges = shard.ranges.into_iter();
+            owners.extend(ranges.map(|(first, last)| (first, last, shards.len())));
             shards.push(Shard { primary, replicas });
-            for range in shard.ranges {
-                set_owner(&mut owners, range, number, NO_OWNER);
-            }
         }
-        owners.resize(SLOTS, NO_OWNER);
-        topology.owners = Arc::new(owners.into_boxed_slice());
+        topology.owners = Arc::new(OwnerTable::of(shards.len(), &owners));
         topology.shards = Arc::new(shards);
         topology
     }
@@ -264,15 +252,13 @@ impl Topology {
     /// The shard that owns a slot.
     #[inline]
     pub fn shard(&self, slot: u16) -> Option<&Shard> {
-        let owner = *self.owners.get(usize::from(slot))?;
-        self.shards.get(usize::from(owner))
+        self.owners.shard(slot, &self.shards)
     }
 
     /// The first slot of the primary at this address.
     pub fn first_slot_of(&self, address: &Address) -> Option<u16> {
-        let shard = self.shard_of_primary(self.node_at(address)?)? as u16;
-        let slot = self.owners.iter().position(|owner| *owner == shard)?;
-        Some(slot as u16)
+        let shard = self.shard_of_primary(self.node_at(address)?)?;
+        self.owners.first_slot_of(shard)
     }
 
     /// The index of the shard with this primary.
@@ -285,7 +271,7 @@ impl Topology {
     /// The index in [`Topology::shards`] of the shard that owns a slot.
     #[inline]
     pub fn owner(&self, slot: u16) -> Option<usize> {
-        owner(&self.owners, slot)
+        self.owners.get(slot)
     }
 
     /// The owners of all slots. They keep no node alive.
@@ -295,7 +281,7 @@ impl Topology {
 
     /// Whether the shard with this index owns a slot.
     pub fn has_slots(&self, shard: usize) -> bool {
-        self.owners.contains(&(shard as u16))
+        self.owners.first_slot_of(shard).is_some()
     }
 
     /// The nodes that stand for the cluster: it is another cluster if none of their ids is in it.
@@ -365,29 +351,19 @@ impl Topology {
 
     /// Whether any slot has an owner.
     pub fn has_assigned_slots(&self) -> bool {
-        self.owners.iter().any(|o| *o != NO_OWNER)
+        self.owners.has_assigned()
     }
 
     /// The number of slots that have an owner.
     pub fn assigned_slots(&self) -> usize {
-        // Wrapping, because overflow checks would prevent vectorization.
-        let count = |n: usize, owner: &u16| n.wrapping_add(usize::from(*owner != NO_OWNER));
-        self.owners.iter().fold(0, count)
+        self.owners.assigned()
     }
 
     /// The ranges of slots of each shard, in order.
     pub fn ranges(&self) -> Vec<Vec<(u16, u16)>> {
         let mut ranges = vec![Vec::new(); self.shards.len()];
-        let mut slot = 0;
-        while slot < self.owners.len() {
-            let owner = self.owners[slot];
-            let first = slot;
-            while slot < self.owners.len() && self.owners[slot] == owner {
-                slot += 1;
-            }
-            if let Some(runs) = ranges.get_mut(usize::from(owner)) {
-                runs.push((first as u16, slot as u16 - 1));
-            }
+        for (first, last, owner) in self.owners.runs() {
+            ranges[owner].push((first, last));
         }
         ranges
     }
@@ -415,10 +391,9 @@ impl Topology {
         if self.standalone {
             return None;
         }
-        let owner = *self.owners.get(usize::from(slot))?;
         let is_target = |node: &Arc<Node>| node.peer.address() == to;
         let has_primary = |shard: &Shard| shard.primary.as_ref().is_some_and(is_target);
-        if self.shards.get(usize::from(owner)).is_some_and(has_primary) {
+        if self.shard(slot).is_some_and(has_primary) {
             return None;
         }
         let target = self.node_at(to).cloned();
@@ -440,7 +415,7 @@ impl Topology {
             Some(index) => index,
             None => next.promote(target),
         };
-        Arc::make_mut(&mut next.owners)[usize::from(slot)] = index as u16;
+        Arc::make_mut(&mut next.owners).set(slot, index);
         Some(next)
     }
 

@@ -8,8 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::key_slot::SLOTS;
-use super::owner_table::set_owner;
-use super::slot_set::SlotSet;
+use super::owner_table::OwnerTable;
 use crate::address::{Address, without_brackets};
 use crate::error::{Code, Error, Result};
 use crate::resp::View;
@@ -60,8 +59,7 @@ impl ShardView {
 pub struct ClusterView {
     /// In the order of the reply. No slot and no node is in two shards.
     pub shards: Vec<ShardView>,
-    /// The node's [`InfoView::current_epoch`](super::InfoView::current_epoch), set by the caller; 0
-    /// if unknown.
+    /// The node's [`current_epoch`](super::info::current_epoch), set by the caller; 0 if unknown.
     pub epoch: u64,
     /// How many slots a second shard claimed. Such slots stay with the first shard.
     pub conflicts: usize,
@@ -221,11 +219,9 @@ pub(super) struct ViewBuilder<'a> {
     nodes: Vec<NodeDraft<'a>>,
     by_key: HashMap<Cow<'a, str>, usize>,
     drafts: Vec<ShardDraft>,
-    /// For each slot, one more than the index of its shard; 0 without one. It ends with the last slot that has one. There
-    /// are no more shards than slots.
-    owners: Vec<u16>,
-    /// Where the owner may change: the slots at which ranges begin, and those behind their ends.
-    boundaries: SlotSet,
+    /// First and last slot of each range, and the index of the shard that claims it.
+    claims: Vec<(u16, u16, usize)>,
+    /// The number of ranges, including those of entries without a usable node.
     ranges: usize,
     conflicts: usize,
     defect: Option<String>,
@@ -245,8 +241,7 @@ impl<'a> ViewBuilder<'a> {
             nodes: Vec::with_capacity(nodes),
             by_key: HashMap::with_capacity(nodes),
             drafts: Vec::new(),
-            owners: Vec::with_capacity(SLOTS),
-            boundaries: SlotSet::new(),
+            claims: Vec::with_capacity(entries.min(SLOTS)),
             ranges: 0,
             conflicts: 0,
             defect: None,
@@ -312,37 +307,9 @@ impl<'a> ViewBuilder<'a> {
             }
         }
         self.usable_replicas = usable_replicas;
-        for range in ranges {
-            self.assign(*range, at as u16 + 1);
-        }
+        let claims = ranges.iter().map(|(first, last)| (*first, *last, at));
+        self.claims.extend(claims);
         Ok(())
-    }
-
-    /// Assigns the slots of a range that have no owner yet.
-    fn assign(&mut self, (first, last): (u16, u16), shard: u16) {
-        self.boundaries.add(first, first);
-        if usize::from(last) + 1 < SLOTS {
-            self.boundaries.add(last + 1, last + 1);
-        }
-        let (at, next) = (usize::from(first), usize::from(last) + 1);
-        let claimed = at.min(self.owners.len())..next.min(self.owners.len());
-        // The usual case is checked first, because a loop without branches is much faster.
-        if self.owners[claimed]
-            .iter()
-            .fold(0, |all, owner| all | owner)
-            == 0
-        {
-            set_owner(&mut self.owners, (first, last), shard, 0);
-            return;
-        }
-        let end = self.owners.len().max(next);
-        self.owners.resize(end, 0);
-        for owner in &mut self.owners[at..next] {
-            match *owner {
-                0 => *owner = shard,
-                other => self.conflicts += usize::from(other != shard),
-            }
-        }
     }
 
     /// Adds a node, or merges it with an earlier entry of the same node. Returns its index.
@@ -419,22 +386,36 @@ impl<'a> ViewBuilder<'a> {
     }
 
     /// First and last slot of each run of slots of each shard, in order.
-    fn ranges_of_drafts(&self) -> Vec<Vec<(u16, u16)>> {
+    fn ranges_of_drafts(&mut self) -> Vec<Vec<(u16, u16)>> {
+        let mut claims = self.claims.clone();
+        claims.sort_unstable();
+        let overlaps = |pair: &[(u16, u16, usize)]| pair[1].0 <= pair[0].1;
+        if claims.windows(2).any(overlaps) {
+            claims = self.resolve_overlaps();
+        }
         let mut ranges: Vec<Vec<(u16, u16)>> = vec![Vec::new(); self.drafts.len()];
-        let mut starts = self.boundaries.iter().peekable();
-        while let Some(first) = starts.next() {
-            let next = starts.peek().map_or(SLOTS, |next| usize::from(*next));
-            let owner = self.owners.get(usize::from(first)).copied().unwrap_or(0);
-            let Some(shard) = usize::from(owner).checked_sub(1) else {
-                continue;
-            };
-            let last = (next - 1) as u16;
+        for (first, last, shard) in claims {
             match ranges[shard].last_mut() {
                 Some((_, before)) if *before + 1 == first => *before = last,
                 _ => ranges[shard].push((first, last)),
             }
         }
         ranges
+    }
+
+    /// The claims in the order of their slots, if several name the same slot: it belongs to the first one. Counts the
+    /// slots that more than one shard claims.
+    fn resolve_overlaps(&mut self) -> Vec<(u16, u16, usize)> {
+        let mut table = OwnerTable::of(self.drafts.len(), &[]);
+        for (first, last, shard) in &self.claims {
+            for slot in *first..*last + 1 {
+                match table.get(slot) {
+                    None => table.set(slot, *shard),
+                    Some(owner) => self.conflicts += usize::from(owner != *shard),
+                }
+            }
+        }
+        table.runs()
     }
 }
 

@@ -244,7 +244,7 @@ fn client_of_primary_asks_for_no_roles() {
     for (mode, discovery) in [
         (
             "?cluster=auto",
-            "HELLO 3|CLUSTER MYID|CLIENT SETINFO LIB-NAME librediscluster|CLUSTER SLOTS|CLUSTER INFO",
+            "HELLO 3|CLUSTER MYID|CLUSTER SLOTS|CLUSTER INFO",
         ),
         ("?cluster=no", "HELLO 3"),
     ] {

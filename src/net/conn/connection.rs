@@ -28,6 +28,9 @@ use std::sync::Arc;
 /// The most that is sent before the call looks at the clock.
 const MAX_SENT: usize = 8 << 20;
 
+/// The bytes of most handshakes.
+const HANDSHAKE: usize = 256;
+
 /// A connection that has been set up.
 #[derive(Debug)]
 pub struct Connection {
@@ -64,7 +67,7 @@ impl Connection {
         Connection {
             stream,
             origin,
-            out: CommandBuffer::default(),
+            out: CommandBuffer::with_capacity(HANDSHAKE),
             written: 0,
             input: RecvBuffer::new(memory),
             decoder: Decoder::new(limits),
@@ -76,6 +79,11 @@ impl Connection {
             credentials: 0,
             used: now(),
         }
+    }
+
+    /// The connection will be idle most of the time, so its buffers begin small.
+    pub fn begin_small(&mut self) {
+        self.input.begin_small();
     }
 
     pub fn fd(&self) -> RawFd {

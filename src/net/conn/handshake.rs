@@ -37,6 +37,8 @@ pub struct HandshakePlan<'a> {
     pub opening: Opening,
     /// Whether the node is no cluster, so that it need not know commands for clusters.
     pub is_standalone: bool,
+    /// The connection is closed when its first commands have been answered: CLIENT LIST need not show what it is.
+    pub is_temporary: bool,
     /// Whether the node is of a shard that has replicas, which serve reads only after READONLY.
     pub has_replicas: bool,
     /// Commands of the caller, sent with the last command of the handshake to save a round trip. The caller reads their
@@ -155,15 +157,12 @@ impl Handshake<'_> {
 
     fn push_hello(&mut self) {
         let credentials = self.plan.credentials;
-        let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
-        if let Some(password) = &credentials.password {
-            let user = credentials.user.as_deref().unwrap_or("default");
-            hello.extend([
-                b"AUTH".as_slice(),
-                user.as_bytes(),
-                password.reveal().as_bytes(),
-            ]);
-        }
+        let Some(password) = &credentials.password else {
+            return self.connection.push(&CommandBody::Args(&[b"HELLO", b"3"]));
+        };
+        let user = credentials.user.as_deref().unwrap_or("default");
+        let (user, password) = (user.as_bytes(), password.reveal().as_bytes());
+        let hello = [b"HELLO", b"3".as_slice(), b"AUTH", user, password];
         self.connection.push(&CommandBody::SecretArgs(&hello));
     }
 
@@ -179,13 +178,15 @@ impl Handshake<'_> {
             return Ok(false);
         }
         self.connection.pushes = true;
-        let text = |name| {
-            let value = reply.view().find(name).and_then(|value| value.str());
-            value.filter(|text| !text.is_empty()).map(str::to_string)
-        };
-        self.greeting.zone = text("availability_zone");
-        self.greeting.role = ReportedRole::of(text("role").as_deref());
-        self.mode = text("mode");
+        for (name, value) in reply.view().pairs() {
+            let text = || value.str().filter(|text| !text.is_empty());
+            match name.text().unwrap_or_default() {
+                b"availability_zone" => self.greeting.zone = text().map(str::to_string),
+                b"role" => self.greeting.role = ReportedRole::of(text()),
+                b"mode" => self.mode = text().map(str::to_string),
+                _ => {}
+            }
+        }
         Ok(true)
     }
 
@@ -226,6 +227,7 @@ impl Handshake<'_> {
             kind,
             opening,
             is_standalone,
+            is_temporary,
             first,
             ..
         } = *self.plan;
@@ -257,7 +259,7 @@ impl Handshake<'_> {
             let args = [b"CLIENT".as_slice(), b"SETNAME", name.as_bytes()];
             send(Step::SetName, &args);
         }
-        if !is_minimal && !is_behind_proxy {
+        if !is_minimal && !is_behind_proxy && !is_temporary {
             // Redis 7.2 and later, and Valkey. Shown by CLIENT LIST.
             let version = env!("CARGO_PKG_VERSION").as_bytes();
             for (attribute, value) in [

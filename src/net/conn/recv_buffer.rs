@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 /// The room for a receive when the size of the next reply is unknown.
 const ROOM: usize = 16 * 1024;
+/// The buffer is enlarged before a receive with less room.
+const MIN_ROOM: usize = 2 * 1024;
 /// The rest of a string is received in one call if more than this is missing.
 const LARGE: usize = 64 * 1024;
 /// The most that one receive takes: the call looks at the clock between two. Copying the rest of a string is fast,
@@ -56,6 +58,12 @@ impl RecvBuffer {
         }
     }
 
+    /// Begins with little room, which suffices for most commands. The first larger reply replaces the buffer, which costs
+    /// that reply one more receive.
+    pub(super) fn begin_small(&mut self) {
+        self.bytes.reserve_exact(MIN_ROOM);
+    }
+
     /// Whether all received bytes have been decoded.
     #[inline(always)]
     pub(super) fn is_empty(&self) -> bool {
@@ -77,7 +85,7 @@ impl RecvBuffer {
         let have = self.bytes.len() - self.start;
         let wants = decoder.bytes_needed(have);
         let announced = wants > LARGE;
-        if self.spare() < ROOM / 4 || announced {
+        if self.spare() < MIN_ROOM || announced {
             self.grow(have, wants, origin)?;
         }
         let spare = self.spare();

@@ -61,6 +61,8 @@ struct Purpose<'a> {
     first: &'a [CommandBody<'a>],
     /// It is opened beside others: see [`Connector::open_extra`].
     is_extra: bool,
+    /// It learns the topology, and is closed then.
+    is_discovery: bool,
 }
 
 impl Purpose<'_> {
@@ -69,6 +71,7 @@ impl Purpose<'_> {
             kind,
             first: &[],
             is_extra: false,
+            is_discovery: false,
         }
     }
 }
@@ -233,6 +236,7 @@ impl Connector {
         // The caller's command was not sent, only those of the discovery.
         let purpose = Purpose {
             first,
+            is_discovery: true,
             ..Purpose::of(kind)
         };
         let opened = self.open_unverified(purpose, attempt);
@@ -493,6 +497,9 @@ impl Connector {
         };
         let origin = self.origin.clone();
         let mut connection = Box::new(Connection::new(stream, origin, limits, &self.memory));
+        if !purpose.is_discovery {
+            connection.begin_small();
+        }
         let began = now();
         let attempt = match self.endpoint.has_other_address() {
             // Some time is left for the other addresses.
@@ -505,6 +512,7 @@ impl Connector {
             kind: purpose.kind,
             opening,
             is_standalone: config.cluster == ClusterMode::No || self.identity().is_standalone(),
+            is_temporary: purpose.is_discovery,
             has_replicas: self.identity().has_replicas,
             first: purpose.first,
         };
