@@ -21,6 +21,7 @@ pub use table::{OptionRow, options};
 pub use url::schemes;
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use crate::address::Address;
 use crate::error::{Error, Result};
@@ -89,6 +90,11 @@ pub struct Config {
 impl Config {
     /// All options at their defaults, without seeds.
     pub fn new() -> Config {
+        static DEFAULTS: LazyLock<Config> = LazyLock::new(Config::with_defaults);
+        DEFAULTS.clone()
+    }
+
+    fn with_defaults() -> Config {
         let mut config = Config {
             seeds: Vec::new(),
             tls: false,

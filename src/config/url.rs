@@ -8,7 +8,7 @@
 //! The parser is strict, so that a password is never sent to the wrong host: a misplaced '@', '/',
 //! '?' or '#' of a password is an error. No error repeats text that may be part of a password.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use zeroize::Zeroizing;
@@ -50,13 +50,13 @@ fn error_at(position: usize, why: impl std::fmt::Display) -> Error {
 
 /// Sets seeds, TLS, credentials and options from `url`. An error leaves `config` unchanged.
 pub(super) fn set_url(config: &mut Config, url: &str) -> Result<()> {
-    if let Some(position) = url.bytes().position(|b| b.is_ascii_control()) {
+    if let Some(position) = url.as_bytes().iter().position(u8::is_ascii_control) {
         return Err(error_at(position, "it contains a control character"));
     }
     let (transport, start) = parse_scheme(url)?;
-    let end = url[start..]
-        .find(['/', '?', '#'])
-        .map_or(url.len(), |i| start + i);
+    let is_end = |b: &u8| matches!(b, b'/' | b'?' | b'#');
+    let end = url.as_bytes()[start..].iter().position(is_end);
+    let end = end.map_or(url.len(), |i| start + i);
     let authority = &url[start..end];
     let (userinfo, hosts) = match authority.split_once('@') {
         Some((userinfo, _)) => (Some(userinfo), start + userinfo.len() + 1),
@@ -207,17 +207,28 @@ fn parse_scheme(url: &str) -> Result<(Transport, usize)> {
 
 /// Parses the comma-separated hosts, which begin at `start` of the URL.
 fn parse_seeds(hosts: &str, start: usize) -> Result<Vec<Address>> {
-    let mut known = HashSet::new();
-    let mut seeds = Vec::new();
+    let mut seeds = Vec::with_capacity(hosts.bytes().filter(|b| *b == b',').count() + 1);
     let mut position = start;
     for entry in hosts.split(',') {
-        let address = parse_seed(entry).map_err(|why| error_at(position, why))?;
-        if known.insert(address.clone()) {
-            seeds.push(address);
-        }
+        seeds.push(parse_seed(entry).map_err(|why| error_at(position, why))?);
         position += entry.len() + 1;
     }
-    Ok(seeds)
+    Ok(without_duplicates(seeds))
+}
+
+/// The first of each of the addresses that are equal, in their order.
+fn without_duplicates(mut addresses: Vec<Address>) -> Vec<Address> {
+    let mut sorted: Vec<usize> = (0..addresses.len()).collect();
+    sorted.sort_by(|a, b| addresses[*a].cmp(&addresses[*b]));
+    let equal = sorted
+        .windows(2)
+        .filter(|pair| addresses[pair[0]] == addresses[pair[1]]);
+    let mut repeated: Vec<usize> = equal.map(|pair| pair[1]).collect();
+    repeated.sort_unstable_by(|a, b| b.cmp(a));
+    for index in repeated {
+        addresses.remove(index);
+    }
+    addresses
 }
 
 /// Parses one host with an optional port. The error does not repeat them: in "redis://bob:secret",
@@ -232,11 +243,13 @@ fn parse_seed(entry: &str) -> std::result::Result<Address, String> {
         None => DEFAULT_PORT,
     };
     // RFC 6874 writes the '%' before a scope as "%25"; most software writes a plain '%'.
-    let host = match host.split_once("%25") {
+    let scope = host.find('%').map(|i| host.split_at(i));
+    let scope = scope.and_then(|(address, rest)| Some((address, rest.strip_prefix("%25")?)));
+    let host = match scope {
         Some((address, scope)) if !scope.is_empty() && address.contains(':') => {
-            format!("{address}%{scope}")
+            Cow::Owned(format!("{address}%{scope}"))
         }
-        _ => host.to_owned(),
+        _ => Cow::Borrowed(host),
     };
     Address::new(&host, port).map_err(|error| {
         let message = &error.message;

@@ -3,7 +3,7 @@
 //! The only part of `topology` that does I/O. It always uses a connection of its own: a topology
 //! request never shares a stream position with a user's command.
 
-use super::info::info;
+use super::info::current_epoch;
 use super::known_ids::KnownIds;
 use super::parse::slots;
 use super::replication::replication;
@@ -390,11 +390,7 @@ fn fetch_view(peer: &Arc<Peer>, discovery: &Discovery<'_>, call: &Call<'_>) -> R
     slots_reply.discard();
     let view = view.transpose()?;
     // CLUSTER INFO is optional: without an epoch, the view is of unknown age.
-    let info_reply = info_reply?;
-    let epoch = match info_reply.view().kind() {
-        Kind::Error => 0,
-        _ => info(info_reply.view()).map_or(0, |info| info.current_epoch),
-    };
+    let epoch = current_epoch(info_reply?.view());
     let Some(mut view) = view else {
         return Ok(Answer::Unchanged(epoch));
     };

@@ -23,7 +23,7 @@ mod survey;
 mod view;
 
 pub use discover::{Discovered, Discovery, RoleQuery, discover};
-pub use info::{InfoView, info};
+pub use info::current_epoch;
 pub use key_slot::{SLOTS, key_slot};
 pub use key_space::KeySpace;
 pub use node::Node;

@@ -4,11 +4,10 @@
 //! valid, the first defect is the error. A reply that is larger than that of any real cluster is
 //! rejected.
 
-use super::info::error_reply;
 use super::key_slot::SLOTS;
 use super::view::{ClusterView, NodeEntry, Source, ViewBuilder, is_unspecified, resolve_address};
 use crate::address::Address;
-use crate::error::Result;
+use crate::error::{Code, Error, ErrorFields, Result};
 use crate::resp::{Kind, View};
 use std::borrow::Cow;
 
@@ -121,6 +120,19 @@ fn entries<'a>(
         Kind::Error => Err(error_reply(reply)),
         _ => Err(source.error("is not an array")),
     }
+}
+
+/// The error that a server sent as its reply, such as NOPERM or `ERR This instance has cluster
+/// support disabled`.
+pub(super) fn error_reply(reply: View<'_>) -> Error {
+    let text = String::from_utf8_lossy(reply.text().unwrap_or_default());
+    Error::from(ErrorFields {
+        code: Code::from_number(i32::from(reply.value().code)).unwrap_or(Code::Server),
+        // A RESP3 bulk error may have several lines.
+        message: text.replace(char::is_control, "?"),
+        sent: false,
+        node: None,
+    })
 }
 
 /// The array with this key of a map.

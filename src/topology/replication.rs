@@ -1,6 +1,6 @@
 //! INFO replication: the replication state of a node.
 
-use super::info::error_reply;
+use super::parse::error_reply;
 use super::view::resolve_address;
 use crate::address::Address;
 use crate::error::{Code, Error, Result};

@@ -194,8 +194,11 @@ const OTHER_DATABASE_ADVICE: &str = "use database 0, or a server that has severa
 
 /// What follows if a node refuses a command of the handshake with this message.
 pub fn consequence(step: Step, message: &str, context: RefusalContext) -> Consequence {
-    let has = |text: &str| match text.bytes().all(|b| b.is_ascii_uppercase()) {
-        true => message.split(' ').any(|word| word == text),
+    let is_code = |word: &[u8]| word.iter().all(u8::is_ascii_uppercase);
+    let words = message.as_bytes().split(|b| *b == b' ');
+    let codes: Vec<&[u8]> = words.filter(|word| is_code(word)).collect();
+    let has = |text: &str| match is_code(text.as_bytes()) {
+        true => codes.contains(&text.as_bytes()),
         false => message.contains(text),
     };
     let has_any = |texts: &[&str]| texts.iter().any(|text| has(text));

@@ -40,18 +40,13 @@ impl Stream {
         }
         let admission = config.admission(address)?;
         let Address { host, port } = config.address_map.apply(address);
-        let mut last = Error::new(
-            Code::Connect,
-            format_args!("{address} does not resolve to an address"),
-        );
         let mut ips = resolver
             .resolve(&host, port, attempt)
             .map_err(|e| e.at(address.to_string()))?;
         if admission == Admission::IfResolved {
             ips.retain(|ip| config.allowed_hosts.has_ip(ip.ip()));
-            let problem = "resolves to no address in the option allowed_hosts";
-            last = Error::new(Code::Connect, format_args!("{address} {problem}"));
         }
+        let mut last = None;
         for (tried, ip) in ips.iter().enumerate() {
             // Each address gets a share of the time, so that one that does not answer leaves time for the others.
             let began = now();
@@ -71,25 +66,29 @@ impl Stream {
                     return Ok(stream);
                 }
                 Err(ConnectError::Cancelled(error)) => return Err(error),
-                Err(ConnectError::Io(error)) => last = connect_error(address, &error),
+                Err(ConnectError::Io(error)) => last = Some(connect_error(address, &error)),
                 Err(ConnectError::Timeout) => {
-                    last = Error::new(
-                        Code::Timeout,
-                        format_args!(
-                            "{address} did not accept a connection within {} ms",
-                            now().since(began).as_millis()
-                        ),
-                    );
+                    let ms = now().since(began).as_millis();
+                    let problem =
+                        format_args!("{address} did not accept a connection within {ms} ms");
+                    last = Some(Error::new(Code::Timeout, problem));
                 }
             }
             resolver.record_failure(ip.ip());
-            if ips.len() > 1 {
+            if let (Some(error), 2..) = (&mut last, ips.len()) {
                 let (ip, of) = (ip.ip(), ips.len());
-                last.message += &format!(" (at {ip}, the last of its {of} addresses)");
+                error.message += &format!(" (at {ip}, the last of its {of} addresses)");
             }
         }
         resolver.invalidate();
-        Err(last.at(address.to_string()))
+        let error = last.unwrap_or_else(|| {
+            let problem = match admission {
+                Admission::IfResolved => "resolves to no address in the option allowed_hosts",
+                _ => "does not resolve to an address",
+            };
+            Error::new(Code::Connect, format_args!("{address} {problem}"))
+        });
+        Err(error.at(address.to_string()))
     }
 
     fn connect_ip(
