@@ -241,6 +241,7 @@ gates! {
     readonly_pipelined_get_instructions: "the same by a read-only handle, instructions", instructions of "readonly_pipeline", [3, 13], 1000, 595.0;
     queued_get_instructions: "GET in a queue, batches of 100, instructions", instructions of "queue", [10, 110], 100, 910.0;
     message_instructions: "message of 16 bytes, instructions", instructions of "messages", [3, 13], 1000, 430.0;
+    transaction_instructions: "MULTI, 3 commands, EXEC: instructions", instructions of "transaction", [100, 1100], 1, 10_150.0;
     mget_instructions: "MGET of 100 keys, instructions", instructions of "mget", [5, 55], 1, 62_200.0;
     lrange_instructions: "LRANGE of 10,000, instructions", instructions of "lrange", [3, 13], 1, 1_160_000.0;
     lrange_array_instructions: "LRANGE of 10,000, by rdc_reply_read_array", instructions of "lrange_array", [3, 13], 1, 905_000.0;
@@ -255,6 +256,8 @@ gates! {
     queued_get_system_calls: "GET in a queue, batches of 100, system calls", all_calls of "queue", [10, 210], 100, 0.1;
     message_system_calls: "message of 16 bytes, system calls", all_calls of "messages", [3, 13], 1000, 0.1;
     pipeline_polls: "pipeline of 1000, polls", polls of "pipeline", [3, 23], 1, NODES;
+    // One write, one reply, and the look whether the connection was closed.
+    transaction_system_calls: "MULTI, 3 commands, EXEC: system calls", all_calls of "transaction", [100, 1100], 1, 3.0;
     mget_system_calls: "MGET of 100 keys, system calls but polls", calls_but_polls of "mget", [5, 105], 1, 2.0 * NODES;
     mget_polls: "MGET of 100 keys, polls", polls of "mget", [5, 105], 1, NODES;
     lrange_system_calls: "LRANGE of 10,000, system calls", all_calls of "lrange", [3, 23], 1, 6.0;
@@ -273,9 +276,9 @@ gates! {
 
     lrange_allocations: "LRANGE of 10,000, allocations", allocations of "lrange", [3, 13], 1, 5.0;
 
-    resident_kilobytes: "idle handle on 6 nodes, KiB resident", kilobytes of "idle", [10, 210], 1, 64.0;
+    resident_kilobytes: "idle handle on 6 nodes, KiB resident", kilobytes of "idle", [10, 210], 1, 36.0;
     connections_until_first_reply: "create to first reply, connections", connections of "create", [3, 13], 1, 2.0;
-    instructions_until_first_reply: "create to first reply, instructions", instructions of "create", [3, 13], 1, 186_000.0;
+    instructions_until_first_reply: "create to first reply, instructions", instructions of "create", [3, 13], 1, 128_000.0;
 }
 
 /// The cost of a GET does not depend on the size of the cluster: every step is a look-up.

@@ -69,12 +69,14 @@ impl Pipeline {
     }
 
     fn encode_transaction(&self) -> CommandBuffer {
-        let mut bytes = CommandBuffer::default();
-        bytes.push(&CommandBody::Args(&[b"MULTI"]));
+        const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+        const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+        let mut bytes = CommandBuffer::with_capacity(MULTI.len() + self.bytes.len() + EXEC.len());
+        bytes.push(&CommandBody::Encoded(MULTI));
         for command in &self.queued {
             bytes.push(&command.body(&self.bytes[command.begin..command.end]));
         }
-        bytes.push(&CommandBody::Args(&[b"EXEC"]));
+        bytes.push(&CommandBody::Encoded(EXEC));
         bytes
     }
 

@@ -110,6 +110,25 @@ static void pipeline(void)
     rdc_reply_free(reply);
 }
 
+/* Three commands on one key, inside MULTI and EXEC. */
+static void transaction(void)
+{
+    static rdc_pipeline *p;
+    static size_t next;
+    size_t i = next++ % KEYS;
+    if (!p)
+        p = rdc_pipeline_new(client);
+    rdc_pipeline_get(p, keys[i], key_lens[i]);
+    rdc_pipeline_set(p, keys[i], key_lens[i], "0123456789abcdef", VALUE);
+    rdc_pipeline_get(p, keys[i], key_lens[i]);
+    rdc_reply *reply = rdc_pipeline_execute_atomic(p);
+    check_reply("transaction", reply, RDC_ARRAY, 3);
+    check_reply("GET", rdc_reply_at(reply, 0), RDC_STRING, VALUE);
+    check_reply("SET", rdc_reply_at(reply, 1), RDC_STATUS, 2);
+    check_reply("GET", rdc_reply_at(reply, 2), RDC_STRING, VALUE);
+    rdc_reply_free(reply);
+}
+
 /* The same reads by a read-only handle, spread over primaries and replicas. */
 static void by_reader(void (*reads)(void))
 {
@@ -356,6 +375,7 @@ static const struct {
     {"messages", messages},
     {"mget", mget},     {"lrange", lrange},   {"hgetall", hgetall}, {"bigget", bigget},
     {"lrange_array", lrange_array}, {"hgetall_array", hgetall_array}, {"integers", integers},
+    {"transaction", transaction},
     {"create", create}, {"idle", idle},       {"deep", deep},     {"derived_handles", derived_handles},
     {"connect_and_close", connect_and_close}, {"connect_only", connect_only}, {"refresh", refresh},
 };
