@@ -352,8 +352,8 @@ $(BUILD)/rdc: $(RDC_SOURCES) $(wildcard tools/rdc/*.h tools/rdc/doctor/*.h) incl
 stage: build
 	@$(MAKE) --no-print-directory -s install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib INCLUDEDIR=$(STAGE)/include BINDIR=$(STAGE)/bin MANDIR=$(STAGE)/share/man
 
-# The functions have one manual page, under each name.
-FUNCTIONS = $(shell sed -n 's/^ *\(rdc_[a-z_]*\);/\1/p' dist/rediscluster.map)
+# man1/rdc.1, man7/rediscluster.7, and man3/NAME.3 for each function.
+MANUAL := $(patsubst docs/man/%,%,$(wildcard docs/man/man*/*))
 
 install: $(BUILD)/librediscluster.a $(BUILD)/rdc ## install into $(DESTDIR)$(PREFIX); see also LIBDIR and INCLUDEDIR
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LIBDIR)/cmake/rediscluster $(DESTDIR)$(INCLUDEDIR)
@@ -375,10 +375,8 @@ install: $(BUILD)/librediscluster.a $(BUILD)/rdc ## install into $(DESTDIR)$(PRE
 	done
 	install -d $(DESTDIR)$(BINDIR)
 	install -m 755 $(BUILD)/rdc $(DESTDIR)$(BINDIR)/
-	install -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man3
-	install -m 644 docs/man/rdc.1 $(DESTDIR)$(MANDIR)/man1/
-	install -m 644 docs/man/rediscluster.3 $(DESTDIR)$(MANDIR)/man3/
-	set -e; cd $(DESTDIR)$(MANDIR)/man3; for name in $(FUNCTIONS); do ln -sf rediscluster.3 $$name.3; done
+	install -d $(addprefix $(DESTDIR)$(MANDIR)/,$(sort $(dir $(MANUAL))))
+	set -e; for page in $(MANUAL); do install -m 644 docs/man/$$page $(DESTDIR)$(MANDIR)/$$page; done
 
 # A debugger finds the file beside the library by its name, or by the build id in /usr/lib/debug.
 install-debug: install ## install, and install the debug information of the shared library beside it
@@ -388,7 +386,7 @@ uninstall: ## remove the installed files
 	rm -f $(DESTDIR)$(LIBDIR)/$(SO) $(DESTDIR)$(LIBDIR)/$(SO_MAJOR) $(DESTDIR)$(LIBDIR)/$(SO_VERSION)
 	rm -f $(DESTDIR)$(LIBDIR)/$(SO_VERSION).debug $(DESTDIR)$(LIBDIR)/librediscluster.a
 	rm -f $(CONFIGURED:%=$(DESTDIR)$(LIBDIR)/%) $(HEADERS:%=$(DESTDIR)$(INCLUDEDIR)/%) $(DESTDIR)$(BINDIR)/rdc
-	rm -f $(DESTDIR)$(MANDIR)/man1/rdc.1 $(DESTDIR)$(MANDIR)/man3/rediscluster.3 $(FUNCTIONS:%=$(DESTDIR)$(MANDIR)/man3/%.3)
+	rm -f $(MANUAL:%=$(DESTDIR)$(MANDIR)/%)
 	-rmdir $(DESTDIR)$(LIBDIR)/cmake/rediscluster
 
 cross: ## build for other platforms and run C examples there: docs/platforms.md; CROSS= names some of the targets

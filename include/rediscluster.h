@@ -627,10 +627,10 @@ void rdc_queue_command(rdc_queue *queue,
                        const char *const *argv,
                        const size_t *lens);
 
-/* The same for one command that is encoded already, as for rdc_command_resp(). */
+/* As rdc_queue_command(), for one command that is encoded already, as for rdc_command_resp(). */
 void rdc_queue_resp(rdc_queue *queue, uint64_t tag, const char *resp, size_t len);
 
-/* The same for a command at nodes that the caller selects, as for rdc_command_to(). It has no place
+/* As rdc_queue_command(), at nodes that the caller selects, as for rdc_command_to(). It has no place
    in the order of a slot. */
 void rdc_queue_command_to(rdc_queue *queue,
                           uint64_t tag,
@@ -646,7 +646,7 @@ void rdc_queue_pipeline(rdc_queue *queue,
                         uint64_t tag,
                         rdc_pipeline *pipeline);
 
-/* The same inside MULTI and EXEC: see rdc_pipeline_execute_atomic(). */
+/* As rdc_queue_pipeline(), inside MULTI and EXEC: see rdc_pipeline_execute_atomic(). */
 void rdc_queue_pipeline_atomic(rdc_queue *queue, uint64_t tag, rdc_pipeline *pipeline);
 
 /* The descriptor to poll for readability: with poll(), epoll, kqueue, libuv or any other loop. It

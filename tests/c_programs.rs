@@ -70,6 +70,13 @@ mod examples {
         libuv = "libuv.c",
         libev = "libev.c",
         subscribe = "subscribe.c",
+        transaction = "transaction.c",
+        worker = "worker.c",
+        scan = "scan.c",
+        fork = "fork.c",
+        options = "options.c",
+        user_with_few_rights = "tls_acl.c",
+        logger = "logger.c",
         subscribe_poll = "subscribe_poll.c",
     );
 }
@@ -130,6 +137,30 @@ fn one_program_runs_on_every_kind_of_server() {
         let output = run_with(&program, &[], &[("RDC_URL", &url)]);
         assert_eq!(output, expected, "{kind}: {url}");
     }
+}
+
+#[test]
+fn user_with_few_rights_over_tls() {
+    let dir = scratch("tls-acl");
+    let pair = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_string()]).unwrap();
+    let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
+    fs::write(&cert, pair.cert.pem()).unwrap();
+    fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+    let server = support::Server::builder()
+        .tls(&cert, &key, &cert)
+        .start()
+        .unwrap();
+    let url = format!("rediss://127.0.0.1:{}", server.tls_port().unwrap());
+    let program = build("examples-c", "tls_acl.c");
+    let trusting = format!("{url}?tls_ca_file={}", cert.display());
+    let output = run_with(&program, &[], &[("RDC_URL", &trusting)]);
+    assert!(
+        output.contains("other:1  AUTH: NOPERM"),
+        "the server refuses what the user may not do: {output}"
+    );
+    let stranger = Command::new(&program).env("RDC_URL", &url).output();
+    let message = String::from_utf8_lossy(&stranger.unwrap().stderr).into_owned();
+    assert!(message.contains("TLS"), "an unknown authority: {message}");
 }
 
 #[test]

@@ -24,9 +24,6 @@ install_all() {
     make --no-print-directory -s install DESTDIR="$work/all" PREFIX=/usr LIBDIR="/usr/lib/$multiarch" \
         INCLUDEDIR=/usr/include BINDIR=/usr/bin MANDIR=/usr/share/man BUILD="$target/release"
     find "$work/all/usr/share/man" -type f -exec gzip -9n {} +
-    # Links to pages that now have another name.
-    find "$work/all/usr/share/man" -type l -exec sh -ec 'for link; do
-        ln -sf "$(readlink "$link").gz" "$link.gz"; rm "$link"; done' sh {} +
 }
 
 # move PACKAGE PATH...: takes files of the installation into a package.
@@ -127,14 +124,16 @@ multi_arch=same build $shared libs "$(depends $shared $library.$version)" "clien
  This package contains the shared library.
 END
 move librediscluster-dev $library "${library%.so}.a" "usr/lib/$multiarch/pkgconfig" "usr/lib/$multiarch/cmake" \
-    usr/include usr/share/man/man3
+    usr/include usr/share/man/man3 usr/share/man/man7
+mkdir -p "$work/librediscluster-dev/usr/share/doc/librediscluster-dev"
+cp -r examples-c "$work/librediscluster-dev/usr/share/doc/librediscluster-dev/"
 multi_arch=same build librediscluster-dev libdevel "$shared (= $version-$revision), libc6-dev" \
     "client for Redis and Valkey clusters (development)" <<END
  librediscluster is a client for Redis Cluster and Valkey Cluster with a C
  interface.
  .
  This package contains the headers for C and C++, the static library, files
- for pkg-config and CMake, and the manual pages of the functions.
+ for pkg-config and CMake, the manual pages of the functions, and examples.
 END
 move rediscluster-tools usr/bin/rdc usr/share/man/man1
 multi_arch=foreign build rediscluster-tools database "$(depends rediscluster-tools usr/bin/rdc)" \

@@ -55,6 +55,7 @@ OBJCOPY=$objcopy make --no-print-directory -s install SYSTEM=$system BUILD="$bui
 documents=$folder/root/share/doc/librediscluster
 mkdir -p "$documents"
 cp LICENSE-MIT LICENSE-APACHE CHANGELOG.md dist/packages/INSTALL.md "$documents/"
+cp -r examples-c "$documents/"
 python3 dist/packages/inventory.py licences "$triple" >"$documents/LICENSES-THIRD-PARTY.txt"
 echo "$link_libs" >"$folder/link_libs"
 echo "$compiler" >"$folder/compiler" # the last file: the platform is complete

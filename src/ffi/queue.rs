@@ -128,7 +128,7 @@ pub unsafe extern "C" fn rdc_queue_command(
     }
 }
 
-/// The same for one command that is encoded already, as for rdc_command_resp().
+/// As rdc_queue_command(), for one command that is encoded already, as for rdc_command_resp().
 ///
 /// # Safety
 /// Header rules 1 and 3.
@@ -148,7 +148,7 @@ pub unsafe extern "C" fn rdc_queue_resp(
     }
 }
 
-/// The same for a command at nodes that the caller selects, as for rdc_command_to(). It has no place
+/// As rdc_queue_command(), at nodes that the caller selects, as for rdc_command_to(). It has no place
 /// in the order of a slot.
 ///
 /// # Safety
@@ -189,7 +189,7 @@ pub unsafe extern "C" fn rdc_queue_pipeline(
     unsafe { submit_pipeline(queue, tag, pipeline, false) };
 }
 
-/// The same inside MULTI and EXEC: see rdc_pipeline_execute_atomic().
+/// As rdc_queue_pipeline(), inside MULTI and EXEC: see rdc_pipeline_execute_atomic().
 ///
 /// # Safety
 /// Header rule 1.

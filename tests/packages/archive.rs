@@ -133,7 +133,7 @@ fn archive_contains_tool_and_manual() {
     assert_eq!(version, format!("rdc {VERSION}\n"));
     let topology = succeed(in_cluster(root.join("bin/rdc")).arg("topology"));
     assert!(topology.contains("16383"), "{topology}");
-    for page in ["man1/rdc.1", "man3/rediscluster.3", "man3/rdc_get.3"] {
+    for page in ["man1/rdc.1", "man7/rediscluster.7", "man3/rdc_get.3"] {
         let text = fs::read_to_string(root.join("share/man").join(page)).expect(page);
         assert!(text.contains(".SH NAME"), "{page}");
     }

@@ -67,8 +67,8 @@ def file_name(title):
     return re.sub(r"\W+", "-", title.lower()).strip("-") + ".md"
 
 
-def pages(header):
-    """The pages of the directory api, by their names."""
+def pages(header, callers):
+    """The pages of the directory api, by their names. callers are the programs that call each function."""
     result = {}
     places = {}
     for title, body in chapters(header):
@@ -76,6 +76,10 @@ def pages(header):
         for about, declaration in body:
             places[name(declaration)] = file_name(title)
             text.append(f"## {name(declaration)}\n\n```c\n{declaration}\n```\n\n{markdown(about)}\n")
+            programs = callers.get(name(declaration), [])
+            if programs:
+                links = ", ".join(f"[{program.name}](../{program}.md)" for program in programs)
+                text.append(f"Called in {links}.\n")
         result[file_name(title)] = "\n".join(text)
     about = re.search(r"do not edit\.\n(.*?)\*/", header, re.DOTALL).group(1)
     index = ["# The C interface\n", "`#include <rediscluster.h>`\n", markdown(undecorated(about)), "\n"]

@@ -29,6 +29,12 @@ def outside_code(text, change):
     return "".join(part if i % 2 else change(part) for i, part in enumerate(parts))
 
 
+def programs(page):
+    """The programs that the manual page of a function names: tests/repo/man has looked for them."""
+    section = re.search(r"^\.SH EXAMPLES\n\.PP\n(.+)$", page, re.MULTILINE)
+    return [Path(path.replace("\\-", "-")) for path in section.group(1).split(", ")]
+
+
 class Site:
     def __init__(self, folder):
         self.folder = folder
@@ -79,9 +85,10 @@ def main(folder):
     tracked = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, check=True, capture_output=True, text=True)
     for path in tracked.stdout.split():
         site.page(path)
-    for path in site.sources:
+    callers = {page.stem: programs(page.read_text()) for page in (ROOT / "docs/man/man3").glob("*.3")}
+    for path in site.sources.union(*callers.values()):
         site.source(path)
-    for name, text in header.pages((ROOT / "include/rediscluster.h").read_text()).items():
+    for name, text in header.pages((ROOT / "include/rediscluster.h").read_text(), callers).items():
         site.write(f"api/{name}", text)
     site.write("site.css", (ROOT / "tools/site/site.css").read_text())
 

@@ -1,10 +1,10 @@
-//! The header as a man page: a section for each chapter, and for each declaration its comment.
+//! The header, parsed for the man pages: its chapters, and for each declaration its comment.
 
 use super::markdown::{inline, list};
 use super::roff::{Page, escaped};
 
 /// The text of a comment without its frame: paragraphs, whose indented lines are programs or lists.
-fn comment(page: &mut Page, text: &str) {
+pub fn comment(page: &mut Page, text: &str) {
     let lines = text.trim().lines().map(|line| {
         let line = line
             .strip_prefix(" * ")
@@ -37,6 +37,32 @@ fn plain_or_literal(page: &mut Page, paragraph: &[&str]) {
     }
 }
 
+/// A declaration with its comment.
+pub struct Item {
+    /// Of a function or of a macro that is called like one; of others the empty text.
+    pub function: String,
+    pub declaration: String,
+    pub about: String,
+}
+
+pub struct Chapter {
+    pub title: String,
+    pub items: Vec<Item>,
+}
+
+/// The comment on the whole header, and its chapters.
+pub struct Header {
+    pub about: String,
+    pub chapters: Vec<Chapter>,
+}
+
+impl Header {
+    pub fn functions(&self) -> impl Iterator<Item = &Item> {
+        let items = self.chapters.iter().flat_map(|chapter| &chapter.items);
+        items.filter(|item| !item.function.is_empty())
+    }
+}
+
 /// Is it documented for users of the functions?
 fn is_declaration(text: &str) -> bool {
     text.starts_with("#define RDC_")
@@ -45,19 +71,26 @@ fn is_declaration(text: &str) -> bool {
         || text.contains("rdc_") && text.trim_end().ends_with(';')
 }
 
-fn declaration(page: &mut Page, lines: &str, about: &str) {
-    page.macro_line(".PP\n.nf\n.ft B");
-    for line in lines.lines().filter(|line| !line.starts_with("#endif")) {
-        page.macro_line(&escaped(line));
+/// The word before the first parenthesis, unless it is a constant or a type.
+fn function(declaration: &str) -> String {
+    let before = declaration.split('(').next().unwrap_or_default();
+    let name = before
+        .rsplit(|c: char| !c.is_alphanumeric() && c != '_')
+        .next()
+        .unwrap_or_default();
+    let is_function = declaration.contains('(') && !declaration.starts_with("typedef");
+    match name.starts_with("rdc_") && is_function {
+        true => name.to_string(),
+        false => String::new(),
     }
-    page.macro_line(".ft R\n.fi\n.RS 4");
-    comment(page, about);
-    page.macro_line(".RE");
 }
 
-pub fn write(page: &mut Page, header: &str) {
+pub fn parse(header: &str) -> Header {
+    let mut parsed = Header {
+        about: String::new(),
+        chapters: Vec::new(),
+    };
     let mut rest = header;
-    let mut is_first = true;
     while let Some((_, tail)) = rest.split_once("/*") {
         let (text, tail) = tail.split_once("*/").expect("the end of a comment");
         rest = tail;
@@ -67,18 +100,82 @@ pub fn write(page: &mut Page, header: &str) {
         let next = next
             .and_then(|next| next.split("\n\n").next())
             .unwrap_or_default();
-        if is_first {
-            is_first = false;
+        if parsed.chapters.is_empty() {
             // The first line is the title, and the next says that the header is generated.
-            let (_, text) = text
+            let (_, about) = text
                 .split_once("do not edit.\n")
                 .expect("the beginning of the header");
-            comment(page, text);
-            page.section("Constants and types");
+            parsed.about = about.to_string();
+            parsed.begin("Constants and types");
         } else if let Some(title) = text.strip_prefix(" ---- ") {
-            page.section(title.trim_end_matches(['-', ' ']));
+            parsed.begin(title.trim_end_matches(['-', ' ']));
         } else if is_declaration(next) {
-            declaration(page, next, text);
+            parsed.add(next, text);
         }
+    }
+    parsed
+}
+
+impl Header {
+    fn begin(&mut self, title: &str) {
+        self.chapters.push(Chapter {
+            title: title.to_string(),
+            items: Vec::new(),
+        });
+    }
+
+    fn add(&mut self, declaration: &str, about: &str) {
+        let lines = declaration
+            .lines()
+            .filter(|line| !line.starts_with("#endif"));
+        let item = Item {
+            function: function(declaration),
+            declaration: lines.collect::<Vec<_>>().join("\n"),
+            about: about.to_string(),
+        };
+        let chapter = self.chapters.last_mut().expect("a chapter");
+        chapter.items.push(item);
+    }
+}
+
+impl Item {
+    /// The first sentence, for the list of functions.
+    pub fn summary(&self) -> String {
+        let words: Vec<&str> = self.about.split_whitespace().collect();
+        let text = words.join(" ");
+        let end = [". ", ": ", "; "].iter().filter_map(|end| text.find(end)).min();
+        let sentence = &text[..end.unwrap_or(text.len())];
+        sentence.trim_end_matches('.').to_string()
+    }
+
+    /// The other functions that the comment names.
+    pub fn related(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        let words = self
+            .about
+            .split(|c: char| !c.is_alphanumeric() && c != '_' && c != '(');
+        for word in words {
+            let name = word.split_once('(').map(|(name, _)| name);
+            let name = name.filter(|name| name.starts_with("rdc_") && *name != self.function);
+            if let Some(name) = name.filter(|name| !names.iter().any(|known| known == name)) {
+                names.push(name.to_string());
+            }
+        }
+        names
+    }
+
+    pub fn write_declaration(&self, page: &mut Page) {
+        for line in self.declaration.lines() {
+            page.macro_line(&escaped(line));
+        }
+    }
+
+    /// The declaration, with its comment indented below it.
+    pub fn write(&self, page: &mut Page) {
+        page.macro_line(".PP\n.nf\n.ft B");
+        self.write_declaration(page);
+        page.macro_line(".ft R\n.fi\n.RS 4");
+        comment(page, &self.about);
+        page.macro_line(".RE");
     }
 }

@@ -55,6 +55,11 @@ impl Page {
         writeln!(self.text, ".IP {mark} 4\n{}", guarded(text)).unwrap();
     }
 
+    /// A term, which is a command of its own, and what it means.
+    pub fn term(&mut self, term: &str, text: &str) {
+        writeln!(self.text, ".TP\n{term}\n{}", guarded(text)).unwrap();
+    }
+
     /// Lines that stay as they are.
     pub fn literal<'a>(&mut self, lines: impl Iterator<Item = &'a str>) {
         self.macro_line(".PP\n.RS 4\n.nf");
