@@ -56,6 +56,9 @@ STATIC_LIBS := -lexecinfo -lpthread -lgcc_s -lm -lrt -lutil -lc
 else
 STATIC_LIBS := -lutil -lrt -lpthread -lm -ldl -lc
 endif
+.PHONY: static-libs
+static-libs:
+	@echo '$(STATIC_LIBS)'
 # What this build links instead, if its compiler needs more than its users' compilers.
 LINK_LIBS ?= $(STATIC_LIBS)
 
@@ -63,7 +66,7 @@ LINK_LIBS ?= $(STATIC_LIBS)
 IN_CLUSTER = $(if $(RDC_URL),,$(CARGO) run -q -p support --bin cluster -- run --)
 
 .PHONY: build help demo test test-c asan tsan portable soak chaos chaos-messages gates test-go test-ruby test-python test-node test-examples bench bench-loops bench-messages bench-bindings bench-node header lint
-.PHONY: rdc install-debug cross sizes python-extension ruby-extension node-package node-addon check unit scripted fuzz leaks dist platforms sums stage site install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench setup-dist setup-site
+.PHONY: rdc install-debug packages-roots cross sizes python-extension ruby-extension node-package node-addon check unit scripted fuzz leaks dist platforms sums stage site install uninstall clean setup-demo setup-node setup-bench-node setup-test setup-bench setup-dist setup-site
 
 # Without the crate type rlib, whose public items the optimizer has to keep: docs/decisions/size.md.
 CARGO_BUILD = CARGO_ENCODED_RUSTFLAGS="$$(CARGO='$(CARGO)' dist/rustflags.sh)" $(CARGO) rustc --release --lib --crate-type cdylib,staticlib
@@ -171,8 +174,14 @@ NODE := $(TARGET)/node
 NODE_PACKAGE := $(NODE)/rediscluster
 NODE_FILES := lib index.d.ts commands.d.ts package.json README.md
 # The addon is never unloaded, because a thread that ends later may still run its destructors.
+# It takes the functions of Node-API from the process.
+ifeq ($(SYSTEM),Darwin)
+NODE_FLAGS := -O2 -fvisibility=hidden -bundle -undefined dynamic_lookup -Wl,-dead_strip,-S,-x \
+	-Wl,-exported_symbol,_napi_register_module_v1 -Wl,-exported_symbol,_node_api_module_get_api_version_v1
+else
 NODE_FLAGS := -O2 -fPIC -fvisibility=hidden -shared -s \
 	-Wl,--version-script=bindings/node/src/addon.map -Wl,--gc-sections -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now
+endif
 ADDON = $(NODE_PACKAGE)/prebuilds/$(shell node -p 'process.platform + "-" + process.arch')/rediscluster.node
 
 node-package: setup-node build
@@ -233,6 +242,10 @@ dist: setup-dist build ## build all packages in target/packages; likewise tarbal
 	@$(MAKE) --no-print-directory sums
 	@PACKAGES=$(PACKAGES) dist/packages/check.sh
 	@set -e; for platform in $(PLATFORMS); do PACKAGES=$(PACKAGES) dist/packages/try.sh $$platform; done
+
+# After `make dist` with this machine's platform and those of the roots: docs/packages.md says which.
+packages-roots: ## install the packages of target/packages in fresh roots and use them there; ROOTS= names some: debian musl aarch64
+	CARGO_TARGET_DIR=$(TARGET) PACKAGES=$(PACKAGES) dist/packages/roots.sh $(ROOTS)
 
 # The files that packages contain, for each platform.
 platforms: build

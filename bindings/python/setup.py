@@ -17,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 BUILT = ROOT / "target" / "release" / "stripped" / "librediscluster.so"
 SONAME = "librediscluster.so.0"
+SONAME_OF_MACOS = "librediscluster.0.dylib"
 IS_REPOSITORY = (ROOT / "include" / "rediscluster.h").exists()
 # In an sdist, the header is beside the sources.
 HEADER = (ROOT / "include" if IS_REPOSITORY else HERE / "src") / "rediscluster.h"
@@ -62,10 +63,10 @@ def library():
             raise SystemExit(f"{path} does not exist: run `make`, or set RDC_LIBRARY to its path")
         return path
     try:
-        ctypes.CDLL(SONAME)
+        ctypes.CDLL(SONAME_OF_MACOS if sys.platform == "darwin" else SONAME)
     except OSError as error:
         raise SystemExit(
-            f"cannot load {SONAME}: {error}; install librediscluster "
+            f"cannot load the library: {error}; install librediscluster "
             "(https://github.com/librediscluster/librediscluster), or set RDC_LIBRARY to the library to include"
         ) from None
     return None
@@ -76,7 +77,8 @@ class BuildPyWithLibrary(build_py):
         super().run()
         found = library()
         if found:
-            shutil.copyfile(found, Path(self.build_lib) / "rediscluster" / SONAME)
+            name = SONAME_OF_MACOS if Path(found).suffix == ".dylib" else SONAME
+            shutil.copyfile(found, Path(self.build_lib) / "rediscluster" / name)
 
 
 class SdistWithHeader(sdist):

@@ -16,8 +16,8 @@ Gem::Specification.new do |spec|
   spec.files = Dir["lib/**/*.rb", "sig/**/*.rbs", "ext/**/{Rakefile,*.rb,*.c,*.h}", "LICENSE*", base: __dir__] + ["README.md"]
   spec.extensions = Dir["ext/*/Rakefile", base: __dir__]
   # `make gem` copies the library there, and says for which platform it is.
-  library = "lib/rediscluster/librediscluster.so.0"
-  if File.exist?(File.expand_path(library, __dir__))
+  library = Dir["lib/rediscluster/librediscluster.{so.0,0.dylib}", base: __dir__].first
+  if library
     spec.files << library
     spec.platform = Gem::Platform.new(ENV.fetch("RDC_GEM_PLATFORM", Gem::Platform.local.to_s))
   end

@@ -34,8 +34,26 @@ tree_of() { echo "$target/dist/$1/root"; }
 compiler_of() { cat "$target/dist/$1/compiler"; }
 build_of() { echo "$target/dist/$1/build-$(basename "$(compiler_of "$1")")"; }
 
+# processor_name TRIPLE: as Linux and Python call it.
+processor_name() { local name=${1%%-*}; echo "${name/riscv64gc/riscv64}"; }
+
+# go_name TRIPLE: the system and the processor as Go calls them; nothing if it has no library of its own.
+go_name() {
+    local processor
+    processor=$(processor_name "$1")
+    processor=${processor/x86_64/amd64}
+    processor=${processor/aarch64/arm64}
+    case $1 in
+    *-linux-gnu) echo "linux $processor" ;;
+    *-apple-darwin) echo "darwin $processor" ;;
+    *-freebsd) echo "freebsd $processor" ;;
+    *-musl) say "not $1: Go does not tell musl from glibc; use -tags system there" ;;
+    *) say "not $1: use -tags system there" ;;
+    esac
+}
+
 # platform_name TRIPLE: as in the names of archives: x86_64-linux-gnu.
-platform_name() { echo "${1/-unknown/}"; }
+platform_name() { local name=${1/-unknown/}; echo "${name/riscv64gc/riscv64}"; }
 
 # The newest version of glibc that one of these files needs: 2.17.
 newest_glibc() { readelf -VW "$@" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -Vu | tail -n 1; }

@@ -4,19 +4,30 @@
 have gem || skip "the gem" RubyGems "apt-get install ruby"
 triple=$(built "${1:-$host}")
 [ -n "$triple" ] || exit 0
-case $triple in *-linux-*) ;; *) say "no gem for $triple"; exit 0 ;; esac
+library=librediscluster.so.$version
+name=librediscluster.so.$major
+case $triple in
+*-linux-*) ;;
+*-apple-darwin) library=librediscluster.$version.dylib name=librediscluster.$major.dylib ;;
+*) say "no gem for $triple: nobody has tried Ruby there"; exit 0 ;;
+esac
 work=$target/dist/$triple/gem
 
 # RubyGems says linux for glibc; older versions of it do not understand another name.
 platform() {
-    local processor=${triple%%-*}
-    case $triple in *-musl) echo "$processor-linux-musl" ;; *) echo "$processor-linux" ;; esac
+    local processor
+    processor=$(processor_name "$triple")
+    case $triple in
+    *-musl) echo "$processor-linux-musl" ;;
+    *-apple-darwin) echo "${processor/aarch64/arm64}-darwin" ;;
+    *) echo "$processor-linux" ;;
+    esac
 }
 
 rm -rf "$work"
 cp -r bindings/ruby "$work"
 cp LICENSE-MIT LICENSE-APACHE "$(tree_of "$triple")/share/doc/librediscluster/LICENSES-THIRD-PARTY.txt" "$work/"
-cp "$(tree_of "$triple")/lib/librediscluster.so.$version" "$work/lib/rediscluster/librediscluster.so.$major"
+cp "$(tree_of "$triple")/lib/$library" "$work/lib/rediscluster/$name"
 # A C extension is compiled when the gem is installed, and needs the header.
 for extension in "$work"/ext/*/; do
     if [ -e "$extension" ]; then cp include/rediscluster.h "$extension"; fi

@@ -18,23 +18,21 @@ cp include/rediscluster.h "$work/include/"
 
 platforms=
 for triple; do
-    case $triple in
-    x86_64-*-gnu) processor=amd64 ;;
-    aarch64-*-gnu) processor=arm64 ;;
-    *-musl) say "not $triple: Go does not tell musl from glibc; use -tags system there"; continue ;;
-    *) say "not $triple: use -tags system there"; continue ;;
-    esac
-    folder=$work/lib/linux_$processor
+    read -r system processor < <(go_name "$triple") || continue
+    libraries=$(cat "$target/dist/$triple/static_libs")
+    # The unwinder, which clang for macOS does not need, and which the libraries for FreeBSD name already.
+    [ "$system" != linux ] || libraries="-lgcc_s $libraries"
+    folder=$work/lib/${system}_$processor
     mkdir -p "$folder"
     cp "$(tree_of "$triple")/lib/librediscluster.a" "$folder/"
-    platforms="${platforms:+$platforms || }(linux && $processor)"
-    cat >"$work/link_linux_$processor.go" <<END
+    platforms="${platforms:+$platforms || }($system && $processor)"
+    cat >"$work/link_${system}_$processor.go" <<END
 //go:build !system && !static
 
 package rediscluster
 
 // #cgo CFLAGS: -I\${SRCDIR}/include
-// #cgo LDFLAGS: \${SRCDIR}/lib/linux_$processor/librediscluster.a -lgcc_s ${STATIC_LIBS:?is set by make}
+// #cgo LDFLAGS: \${SRCDIR}/lib/${system}_$processor/librediscluster.a $libraries
 import "C"
 END
 done

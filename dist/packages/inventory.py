@@ -113,7 +113,7 @@ def parts(triple, linked):
         )
     rust = rust_version()
     yield part("rust-std", rust, "MIT OR Apache-2.0", f"pkg:generic/rust-std@{rust}")
-    if triple.endswith("-musl"):
+    if triple.endswith(("-musl", "-freebsd")):
         yield part("libunwind", "zig-0.15.2", "Apache-2.0 WITH LLVM-exception", "pkg:generic/libunwind@zig-0.15.2")
 
 

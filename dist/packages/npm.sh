@@ -7,15 +7,25 @@ headers=$target/node/node_modules/node-api-headers/include
 work=$target/dist/npm
 
 addon() { # TRIPLE
-    local triple=$1 processor
+    local triple=$1 processor system=Linux folder=linux
     case $triple in
-    x86_64-*-gnu) processor=x64 ;;
-    aarch64-*-gnu) processor=arm64 ;;
+    *-linux-gnu) ;;
+    *-apple-darwin) system=Darwin folder=darwin ;;
     *-musl) say "no addon for $triple: Node.js does not tell musl from glibc"; return ;;
-    *) say "no addon for $triple"; return ;;
+    *) say "no addon for $triple: nobody has tried Node.js there"; return ;;
     esac
-    make --no-print-directory -s node-addon CC="$(compiler_of "$triple")" LINK_LIBS="$(cat "$target/dist/$triple/link_libs")" \
-        BUILD="$(build_of "$triple")" ADDON="$work/prebuilds/linux-$processor/rediscluster.node"
+    processor=$(processor_name "$triple")
+    processor=${processor/x86_64/x64}
+    make --no-print-directory -s node-addon SYSTEM=$system CC="$(compiler_of "$triple")" \
+        LINK_LIBS="$(cat "$target/dist/$triple/link_libs")" BUILD="$(build_of "$triple")" \
+        ADDON="$work/prebuilds/$folder-${processor/aarch64/arm64}/rediscluster.node"
+    [ $system = Linux ] || check_bundle "$work/prebuilds/$folder-${processor/aarch64/arm64}/rediscluster.node"
+}
+
+# Nobody has loaded it on macOS: at least it exports what Node.js looks up, and nothing else.
+check_bundle() { # ADDON
+    printf 'exports _%s\n' napi_register_module_v1 node_api_module_get_api_version_v1 |
+        diff - <(tools/cross/macho.py "$1" | grep '^exports') || { say "$1 exports something else"; exit 1; }
 }
 
 # shellcheck disable=SC2046 # a list of words

@@ -8,7 +8,14 @@
 . tools/cross/toolchain.sh
 triple=${1:-$host}
 folder=$target/dist/$triple
-static_libs=${STATIC_LIBS:?is set by make}
+system=Linux
+case $triple in
+*-linux-*) ;;
+*-apple-darwin) system=Darwin ;;
+*-freebsd) system=FreeBSD ;;
+*) say "no packages for $triple"; exit 0 ;;
+esac
+static_libs=$(make --no-print-directory -s static-libs SYSTEM=$system)
 
 with_zig() {
     [ "${RDC_ZIG:-yes}" = yes ] && have python3 && setup_zig
@@ -27,13 +34,11 @@ objcopy=$(objcopy)
 [ "$objcopy" != - ] || skip "$triple" "an objcopy for ${triple%%-*}" "install llvm"
 rm -rf "$folder/root" "$folder/compiler"
 archive=$target/release/librediscluster.a
-system=Linux
-case $triple in *-apple-darwin) system=Darwin ;; *-linux-*) ;; *) say "no packages for $triple"; exit 0 ;; esac
 if with_zig; then
     zig_compiler "$triple"
     compiler=$cross/cc-$triple
     link_libs="$static_libs $(unwinder "$triple")"
-    [ $system = Linux ] || link_libs=$(system_libraries "$triple")
+    [ $system = Linux ] || link_libs="$(system_libraries "$triple") $(unwinder "$triple")"
 elif [ "$triple" = "$host" ]; then
     say "without zig, the packages need glibc $(newest_glibc "$target/release/stripped/librediscluster.so") or later"
     compiler=${CC:-cc}
@@ -58,4 +63,5 @@ cp LICENSE-MIT LICENSE-APACHE CHANGELOG.md dist/packages/INSTALL.md "$documents/
 cp -r examples-c "$documents/"
 python3 dist/packages/inventory.py licences "$triple" >"$documents/LICENSES-THIRD-PARTY.txt"
 echo "$link_libs" >"$folder/link_libs"
+echo "$static_libs" >"$folder/static_libs"
 echo "$compiler" >"$folder/compiler" # the last file: the platform is complete

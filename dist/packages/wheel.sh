@@ -10,7 +10,10 @@ triple=${1:-$host}
 [ -n "$triple" ] || exit 0
 work=$target/dist/$triple/python
 system=Linux
-case $triple in *-apple-darwin) system=Darwin ;; esac
+case $triple in
+*-apple-darwin) system=Darwin ;;
+*-freebsd) say "no wheel for $triple: PyPI has no tag for FreeBSD; the sdist uses the installed library"; exit 0 ;;
+esac
 . tools/cross/toolchain.sh
 
 # A Python with setuptools, for which the C extension can be compiled; target/venv is that of the tests.
@@ -33,8 +36,8 @@ python_headers() {
     [ -e "$include/Python.h" ] || skip "the wheel" Python.h "apt-get install python3-dev"
     for config in /usr/include/*/"${include##*/}/pyconfig.h"; do
         if [ -e "$config" ]; then
-            mkdir -p "$work/headers/${triple%%-*}-linux-gnu/${include##*/}"
-            cp "$config" "$work/headers/${triple%%-*}-linux-gnu/${include##*/}/"
+            mkdir -p "$work/headers/$(processor_name "$triple")-linux-gnu/${include##*/}"
+            cp "$config" "$work/headers/$(processor_name "$triple")-linux-gnu/${include##*/}/"
         fi
     done
 }
@@ -50,7 +53,8 @@ copy_sources() {
 
 # manylinux_2_17_x86_64 for what needs glibc 2.17 or less.
 platform_tag() {
-    local processor=${triple%%-*} glibc minor
+    local processor glibc minor
+    processor=$(processor_name "$triple")
     case $triple in
     *-musl) echo "musllinux_1_2_$processor"; return ;;
     *-apple-darwin) echo "macosx_${MACOSX_DEPLOYMENT_TARGET/./_}_${processor/aarch64/arm64}"; return ;;
@@ -66,7 +70,7 @@ check_tag() { # WHEEL
     local folder=$work/unpacked files needed newest limit
     rm -rf "$folder"
     "$python" -m zipfile -e "$1" "$folder"
-    mapfile -t files < <(find "$folder" -name '*.so*')
+    mapfile -t files < <(find "$folder" -name '*.so*' -o -name '*.dylib')
     if [ "$system" = Darwin ]; then
         [ ${#files[@]} -eq 1 ] || { say "not the library alone: ${files[*]}"; exit 1; }
         tools/cross/macho.py "${files[0]}" | grep -qx "macos $MACOSX_DEPLOYMENT_TARGET"

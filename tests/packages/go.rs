@@ -1,4 +1,4 @@
-use super::built::{VERSION, command, in_cluster, package, python};
+use super::built::{PACKAGES, VERSION, command, in_cluster, package, python};
 use super::programs::{ROOT, scratch, succeed};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -105,4 +105,28 @@ fn go_module_contains_the_sources_unchanged() {
         }
     }
     assert!(count > 10, "only {count} files");
+}
+
+/// Its poller has two sides, and only one of them is for this system.
+#[test]
+fn go_package_compiles_for_kqueue() {
+    let _ = &*PACKAGES; // `make tarball` has installed zig, unless this machine cannot
+    let python = python().with_file_name("../../cross/zig/bin/python");
+    if !python.exists() {
+        eprintln!("skipped: zig is missing: PyPI could not be reached");
+        return;
+    }
+    let compiler = format!("{} -m ziglang cc -target x86_64-freebsd", python.display());
+    succeed(
+        command("go")
+            .args(["vet", "."])
+            .current_dir(format!("{ROOT}/bindings/go"))
+            .env("CC", compiler)
+            .env("CGO_ENABLED", "1")
+            .env("GOOS", "freebsd")
+            .env("GOARCH", "amd64")
+            // In place of the installed library.
+            .env("PKG_CONFIG", "true")
+            .env("CGO_CFLAGS", format!("-I{ROOT}/include")),
+    );
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Says what a shared library for macOS is, one fact a line: its processor, its own name, the oldest macOS that it runs
+"""Says what a shared library or bundle for macOS is, one fact a line: its processor, its own name, the oldest macOS that it runs
 on, the libraries that it needs, and the symbols that it exports.
 
     macho.py FILE
@@ -9,6 +9,7 @@ import struct
 import sys
 
 PROCESSORS = {0x01000007: "x86_64", 0x0100000C: "arm64"}
+MH_DYLIB, MH_BUNDLE = 6, 8
 LC_SYMTAB, LC_LOAD_DYLIB, LC_ID_DYLIB, LC_CODE_SIGNATURE, LC_BUILD_VERSION = 0x2, 0xC, 0xD, 0x1D, 0x32
 N_EXT, N_TYPE, N_SECT = 0x01, 0x0E, 0x0E
 
@@ -27,8 +28,8 @@ def exported(data, table, count, strings):
 def main(path):
     data = open(path, "rb").read()
     magic, processor, _, kind, commands = struct.unpack_from("<5I", data)
-    if magic != 0xFEEDFACF or kind != 6:
-        sys.exit(f"macho.py: {path} is no shared library of 64 bits")
+    if magic != 0xFEEDFACF or kind not in (MH_DYLIB, MH_BUNDLE):
+        sys.exit(f"macho.py: {path} is no shared library or bundle of 64 bits")
     print("processor", PROCESSORS.get(processor, hex(processor)))
     at = 32
     for _ in range(commands):

@@ -1,4 +1,4 @@
-#define _POSIX_C_SOURCE 200809L
+#define _XOPEN_SOURCE 700 /* SA_RESETHAND */
 #include "interrupt.h"
 
 #include <signal.h>

@@ -6,6 +6,7 @@ A test compares the declarations with the header.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,8 @@ ffi.cdef(DECLARATIONS)
 def _load() -> Any:
     """Loads the library at RDC_LIBRARY if set; else the file in the wheel; else the system's."""
     chosen = os.environ.get("RDC_LIBRARY")
-    bundled = Path(__file__).with_name("librediscluster.so.0")
+    is_macos = sys.platform == "darwin"
+    bundled = Path(__file__).with_name("librediscluster.0.dylib" if is_macos else "librediscluster.so.0")
     name = chosen or (str(bundled) if bundled.exists() else bundled.name)
     try:
         library = ffi.dlopen(name)

@@ -143,7 +143,10 @@ impl Item {
     pub fn summary(&self) -> String {
         let words: Vec<&str> = self.about.split_whitespace().collect();
         let text = words.join(" ");
-        let end = [". ", ": ", "; "].iter().filter_map(|end| text.find(end)).min();
+        let end = [". ", ": ", "; "]
+            .iter()
+            .filter_map(|end| text.find(end))
+            .min();
         let sentence = &text[..end.unwrap_or(text.len())];
         sentence.trim_end_matches('.').to_string()
     }

@@ -15,6 +15,6 @@ abort "rediscluster.h is missing" unless header
 $INCFLAGS << " -I#{header}"
 $warnflags = "-Wall -Wextra#{" -Werror" if ENV["RDC_RUBY_EXTENSION"] == "yes"}"
 $CFLAGS << " -std=gnu11 -fvisibility=hidden"
-$LDFLAGS << " -s"
+$LDFLAGS << " -s" unless RUBY_PLATFORM.include?("darwin") # its linker says that it ignores it
 have_func("rb_fiber_scheduler_current", "ruby/fiber/scheduler.h")
 create_makefile("rediscluster/extension")

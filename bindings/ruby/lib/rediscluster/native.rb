@@ -14,7 +14,7 @@ class RedisCluster
 
     # The library at RDC_LIBRARY if it is set; else the library in the gem, if the gem is of this platform; else the
     # system's library, by the soname of the ABI that this binding is written for.
-    SONAME = "librediscluster.so.0"
+    SONAME = FFI::Platform.mac? ? "librediscluster.0.dylib" : "librediscluster.so.0"
     BUNDLED = File.expand_path(SONAME, __dir__)
     ffi_lib ENV.fetch("RDC_LIBRARY") { File.exist?(BUNDLED) ? BUNDLED : SONAME }
 
