@@ -347,12 +347,13 @@ $(BUILD)/%:
 	$(CARGO_BUILD) $(FEATURES)
 
 # The manual as a website: docs/ and the other pages, the header, and the sources that they link to. A link or an anchor
-# that leads nowhere ends it.
+# that leads nowhere ends it, and so does a page that loads a file from the network.
 site: export RDC_SITE_PAGES := $(TARGET)/site/pages
 site: export RDC_SITE_HTML := $(TARGET)/site/html
 site: setup-site ## build the manual as a website in target/site/html, which needs no server and no network
 	python3 tools/site/pages.py $(RDC_SITE_PAGES)
 	NO_MKDOCS_2_WARNING=1 $(TARGET)/site/venv/bin/mkdocs build --strict -f tools/site/mkdocs.yml
+	! grep -rE '<(script|link)[^>]+(src|href)="https?:' --include='*.html' $(RDC_SITE_HTML)
 
 # The tool contains the static library, so that it runs wherever it is copied to.
 RDC_SOURCES := $(wildcard tools/rdc/*.c tools/rdc/doctor/*.c)

@@ -90,7 +90,8 @@ def main(folder):
         site.source(path)
     for name, text in header.pages((ROOT / "include/rediscluster.h").read_text(), callers).items():
         site.write(f"api/{name}", text)
-    site.write("site.css", (ROOT / "tools/site/site.css").read_text())
+    for name in ("site.css", "search.js"):
+        site.write(name, (ROOT / "tools/site" / name).read_text())
 
 
 if __name__ == "__main__":
