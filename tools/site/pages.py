@@ -76,7 +76,9 @@ class Site:
     def source(self, path):
         fence = "````"
         language = LANGUAGES.get(path.suffix.removeprefix("."), "text")
-        self.write(f"{path}.md", f"# {path}\n\n{fence}{language}\n{(ROOT / path).read_text()}{fence}\n")
+        # Who searches for a function wants its page and the examples, not each test.
+        head = "---\nsearch: {exclude: true}\n---\n\n" if path.parts[0] == "tests" else ""
+        self.write(f"{path}.md", f"{head}# {path}\n\n{fence}{language}\n{(ROOT / path).read_text()}{fence}\n")
 
 
 def main(folder):
