@@ -6,13 +6,18 @@
 #     musl       a root of musl's loader and busybox: a system without glibc, without Python, Ruby and Node.js
 #     aarch64    Debian 12 for aarch64, under qemu-user, with its packages unpacked and not configured
 #
-# It needs root, debootstrap, for aarch64 qemu-user-static, and a mirror of Debian. The first run takes ten minutes: it
-# makes target/roots/*.base, which later runs copy.
+# It needs root and a mirror of Debian, and installs debootstrap and, for aarch64, qemu-user-static. The first run
+# makes target/roots/*.base, which later runs copy: some minutes each.
 . dist/packages/common.sh
 . tools/cross/toolchain.sh
 roots=$target/roots
 mkdir -p "$roots"
 [ "$(id -u)" -eq 0 ] || { say "run it as root: it uses chroot"; exit 1; }
+
+# need PACKAGE COMMAND: installs what is missing.
+need() {
+    have "$2" || apt-get install -qq -y --no-install-recommends "$1" >/dev/null || { say "please install $1"; exit 1; }
+}
 
 # The mirror that this machine uses, or Debian's.
 mirror() {
@@ -25,7 +30,7 @@ mirror() {
 base() {
     local folder=$roots/$1.base foreign=
     [ ! -e "$folder.complete" ] || return 0
-    have debootstrap || skip "the root $1" debootstrap "apt-get install debootstrap"
+    need debootstrap debootstrap
     say "Debian for $2 into $folder"
     rm -rf "$folder"
     [ "$2" = "$(dpkg --print-architecture)" ] || foreign=--foreign
@@ -43,7 +48,7 @@ base() {
 # Lets the kernel start programs for aarch64 with qemu, until this script ends.
 emulate_aarch64() {
     local formats=/proc/sys/fs/binfmt_misc name=rediscluster-aarch64
-    have qemu-aarch64-static || skip "the root aarch64" qemu-aarch64-static "apt-get install qemu-user-static"
+    need qemu-user-static qemu-aarch64-static
     [ -e $formats/register ] || mount -t binfmt_misc none $formats
     if grep -qs '^enabled' $formats/qemu-aarch64 $formats/$name; then return; fi
     printf '%s' ":$name:M::\\x7fELF\\x02\\x01\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00\\xb7\\x00:"\
