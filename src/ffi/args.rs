@@ -97,7 +97,7 @@ pub unsafe fn with_args<T>(
         unsafe {
             let len = if lens.is_null() { NTS } else { *lens.add(i) };
             let pointer = *argv.add(i);
-            if len == NTS && pointer.is_null() {
+            if pointer.is_null() && len == NTS {
                 return Err(Error::invalid(format_args!("argument {i} is NULL")));
             }
             bytes_arg(pointer, len, "an argument")

@@ -41,6 +41,17 @@ impl OwnerTable {
         }
     }
 
+    /// The index of the shard that owns a slot, or one that no shard has.
+    #[inline(always)]
+    pub fn index(&self, slot: u16) -> Option<usize> {
+        let slot = usize::from(slot);
+        match self {
+            Bytes(owners) => owners.get(slot).copied().map(usize::from),
+            Words(owners) => owners.get(slot).copied().map(usize::from),
+            Empty => None,
+        }
+    }
+
     /// The index of the shard that owns a slot.
     #[inline(always)]
     pub fn get(&self, slot: u16) -> Option<usize> {

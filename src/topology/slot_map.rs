@@ -58,10 +58,10 @@ pub struct Topology {
 pub struct SlotOwners(Arc<OwnerTable>);
 
 impl SlotOwners {
-    /// The index of the shard that owns a slot.
-    #[inline]
+    /// The index of the shard that owns a slot. Of a slot that no shard owns, none or one behind the last shard.
+    #[inline(always)]
     pub fn shard(&self, slot: u16) -> Option<usize> {
-        self.0.get(slot)
+        self.0.index(slot)
     }
 }
 

@@ -29,7 +29,8 @@ impl KnownCommands {
         let [first, second, ..] = name else {
             return None;
         };
-        let at = usize::from(*first) * 5 + usize::from(*second) * 3 + name.len() + count;
+        let letters = usize::from(*first) * 5 + usize::from(*second) * 3;
+        let at = letters.wrapping_add(name.len()).wrapping_add(count);
         let known = &mut self.0[at % COUNT];
         let name = PackedName::of(name)?;
         let is_same = |known: &KnownCommand| count == known.count && name == known.name;

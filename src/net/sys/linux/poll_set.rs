@@ -4,6 +4,7 @@ use super::NULL;
 use super::poll::poll;
 use crate::net::sys::result::{check, timespec};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -59,7 +60,8 @@ pub fn wait_poll_set(
     timeout: Option<Duration>,
     mut each: impl FnMut(RawFd, i16),
 ) -> io::Result<()> {
-    let mut events = [libc::epoll_event { events: 0, u64: 0 }; MAX_READY];
+    // Not initialized: each wait of a queue would write all of it.
+    let mut events = [const { MaybeUninit::uninit() }; MAX_READY];
     let ready = match epoll_pwait2(set, &mut events, timeout) {
         Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
             let mut fds = [libc::pollfd {
@@ -73,6 +75,8 @@ pub fn wait_poll_set(
         ready => ready?,
     };
     for event in &events[..ready] {
+        // SAFETY: the kernel has written as many as it has reported.
+        let event: libc::epoll_event = unsafe { event.assume_init() };
         let (fd, events) = (event.u64 as RawFd, event.events as i16);
         each(fd, events);
     }
@@ -84,7 +88,7 @@ static IS_OLD: AtomicBool = AtomicBool::new(false);
 
 fn epoll_pwait2(
     epoll: RawFd,
-    events: &mut [libc::epoll_event],
+    events: &mut [MaybeUninit<libc::epoll_event>],
     timeout: Option<Duration>,
 ) -> io::Result<usize> {
     if IS_OLD.load(Ordering::Relaxed) {
@@ -113,7 +117,7 @@ fn epoll_pwait2(
     waited
 }
 
-fn take_ready(epoll: RawFd, events: &mut [libc::epoll_event]) -> io::Result<usize> {
+fn take_ready(epoll: RawFd, events: &mut [MaybeUninit<libc::epoll_event>]) -> io::Result<usize> {
     // SAFETY: as above.
     check(unsafe {
         libc::syscall(
