@@ -73,7 +73,8 @@ func (c *Client) subscribe(ctx context.Context, command string, names []string) 
 	s.turn <- struct{}{}
 	s.native = nativeSubscriberNew(c.handle)
 	s.fd = nativeSubscriberFd(s.native)
-	if s.failed = s.watch(); s.failed == nil && len(names) > 0 {
+	// If the context has ended, so has the subscription, and its error is that of Receive.
+	if s.failed = s.watch(); s.failed == nil && len(names) > 0 && ctx.Err() == nil {
 		s.failed = s.command(ctx, command, names)
 	}
 	if ctx.Done() != nil {

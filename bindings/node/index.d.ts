@@ -267,6 +267,7 @@ export class Cluster extends EventEmitter {
 
   /**
    * Subscribes to channels. Resolves, when all are confirmed, to the number of subscribed channels and patterns.
+   * Rejects if they are not within timeout_ms, or if no node can be reached; what it began is not subscribed then.
    * Messages are events: "message", "pmessage" and "smessage". Other commands may be used on the same client.
    */
   subscribe(...channels: Channels): Promise<number>;

@@ -24,9 +24,14 @@ const COMMANDS = {
 
 // The message of an error that is marked with GIVEN_UP names the command and the channel.
 const REFUSED = / refused (S?P?SUBSCRIBE) (.*?), which is not tried again: /s;
+// The message of the error that the library repeats every timeout_ms while channels are not subscribed.
+const NOT_SUBSCRIBED = / not subscribed after (\d+) ms \(timeout_ms\), which goes on(?:: (.*))?$/s;
+// An attempt to connect also ends after timeout_ms. Its error says more, and comes a little later.
+const REASON_MS = 50;
 
 const wantsBuffers = (subscriber) => BUFFER_EVENTS.some((event) => subscriber.emitter.listenerCount(event) > 0);
 const text = (value) => (Buffer.isBuffer(value) ? value.toString() : value);
+const textOfKey = (key) => Buffer.from(key, "latin1").toString();
 const rethrow = (error) => {
   throw error;
 };
@@ -46,13 +51,29 @@ native.setUpSubscriber(deliverPushes, wantsBuffers);
 
 /** A command whose channels are not all confirmed. */
 class Pending {
-  constructor(name, channels, resolve, reject) {
+  constructor(name, channels, began, resolve, reject) {
     this.name = name;
+    // The names that this command, and none before it, subscribed to, as latin1 texts of their bytes.
+    this.began = began;
+    this.startedAt = performance.now();
+    this.timer = null;
     // Those that are not confirmed, as texts. null stands for the one confirmation of an UNSUBSCRIBE that ends nothing.
     this.channels = channels;
     this.error = null;
     this.resolve = resolve;
     this.reject = reject;
+  }
+
+  /** Whether it begins subscriptions, and has not failed. Only such a command may wait for long. */
+  isWaiting() {
+    return COMMANDS[this.name].begins && this.error === null;
+  }
+
+  /** The error of the command when `ms` have passed, of the same class as `error`. */
+  timedOut({ constructor, code, node }, ms, reason) {
+    const what = this.channels.length === 1 ? this.channels[0] : `${this.channels.length} channels`;
+    const did = `${this.name.toUpperCase()} ${what} was given up after ${ms} ms (timeout_ms)`;
+    return new constructor(`${code} ${did}: ${reason}`, { code, node });
   }
 }
 
@@ -65,6 +86,9 @@ class Subscriber {
     this.channels = new Set();
     this.patterns = new Set();
     this.shardChannels = new Set();
+    // The last error before a server has confirmed anything: no node could be reached.
+    this.unreachable = null;
+    this.hasSubscribed = false;
     this.closed = false;
     const failure = native.openSubscriber(this, core);
     if (failure !== null) throw errorFromMessage(failure);
@@ -81,10 +105,21 @@ class Subscriber {
       const wanted = this[kind];
       const ended = begins || names.length > 0 ? [] : [...wanted].map((each) => Buffer.from(each, "latin1"));
       const channels = [...names, ...ended].map(text);
-      for (const each of [...names, ...ended]) wanted[begins ? "add" : "delete"](each.toString("latin1"));
-      this.pending.push(new Pending(name, channels.length > 0 ? channels : [null], resolve, reject));
+      const keys = [...names, ...ended].map((each) => each.toString("latin1"));
+      const began = new Set(begins ? keys.filter((key) => !wanted.has(key)) : []);
+      if (begins) this.keepConfirmed(name, keys);
+      for (const key of keys) wanted[begins ? "add" : "delete"](key);
+      this.pending.push(new Pending(name, channels.length > 0 ? channels : [null], began, resolve, reject));
       this.update();
     });
+  }
+
+  /** A command that is given up later must not end what is confirmed, and is subscribed to once more. */
+  keepConfirmed(name, keys) {
+    for (const { name: other, began, channels } of this.pending) {
+      if (other !== name) continue;
+      for (const key of keys) if (began.has(key) && !channels.includes(textOfKey(key))) began.delete(key);
+    }
   }
 
   /** The process stays alive while there are subscriptions. */
@@ -125,13 +160,18 @@ class Subscriber {
     const pending = this.pending.find((each) => each.name === name && each.channels.includes(channel));
     if (pending === undefined) return false;
     pending.error ??= error;
+    if (COMMANDS[name].begins && pending.error === null) this.hasSubscribed = true;
     pending.channels.splice(pending.channels.indexOf(channel), 1);
-    if (pending.channels.length > 0) return true;
+    if (pending.channels.length === 0) this.settle(pending, count);
+    return true;
+  }
+
+  settle(pending, count) {
+    clearTimeout(pending.timer);
     this.pending.splice(this.pending.indexOf(pending), 1);
     this.update();
     if (pending.error === null) pending.resolve(count);
     else pending.reject(pending.error);
-    return true;
   }
 
   /** A server has refused a channel for good: the command that asked for it fails, when its other channels are done. */
@@ -140,11 +180,56 @@ class Subscriber {
     return this.end(name, channel, 0, error);
   }
 
+  /**
+   * Ends a command that waits, with an error, and all subscriptions that it began. As UNSUBSCRIBE confirms what it ends,
+   * the command fails with the next pushes.
+   */
+  giveUp(pending, error) {
+    pending.error = error;
+    const ended = [];
+    for (const key of pending.began) {
+      const heir = this.pending.find(
+        (each) => each.isWaiting() && each.name === pending.name && each.channels.includes(textOfKey(key)),
+      );
+      if (heir === undefined) ended.push(Buffer.from(key, "latin1"));
+      else heir.began.add(key);
+    }
+    // What others have subscribed to stays, and its confirmation may not come.
+    const isEnded = (channel) => ended.some((name) => name.toString() === channel);
+    pending.channels = pending.channels.filter(isEnded);
+    if (ended.length > 0) this.run(pending.name.replace("subscribe", "unsubscribe"), ended).catch(() => {});
+    if (pending.channels.length === 0) this.settle(pending, 0);
+  }
+
+  /** No node could be reached, or, as a report says, channels are not subscribed after timeout_ms. */
+  endWaits(error) {
+    const waiting = this.pending.filter((each) => each.isWaiting());
+    const report = NOT_SUBSCRIBED.exec(error.message);
+    if (report !== null) for (const pending of waiting) this.endLater(pending, error, report);
+    else if (!this.hasSubscribed) {
+      this.unreachable = error;
+      for (const pending of waiting) this.giveUp(pending, error);
+    }
+  }
+
+  /** The report is about the channels that have waited longest: a later command has its whole time. */
+  endLater(pending, error, [, ms, reason]) {
+    if (pending.timer !== null) return;
+    const left = Number(ms) - (performance.now() - pending.startedAt);
+    const giveUp = () => {
+      const cause = reason === undefined && !this.hasSubscribed && this.unreachable;
+      const why = reason ?? (cause ? cause.message : "no server has confirmed it");
+      this.giveUp(pending, pending.timedOut(cause || error, ms, why));
+    };
+    pending.timer = setTimeout(giveUp, Math.max(left, 0) + (reason === undefined ? REASON_MS : 0));
+  }
+
   /** Something is broken. The library goes on by itself, unless the client was closed. */
   fail(error) {
     if (error.code === "CLOSED") return this.close();
     const refused = error[MARK] === GIVEN_UP ? REFUSED.exec(error.message) : null;
     if (refused !== null && this.refuse(error, refused[1].toLowerCase(), refused[2])) return;
+    if (error[MARK] === undefined) this.endWaits(error);
     if (this.emitter.listenerCount("error") > 0) this.emitter.emit("error", error);
   }
 
@@ -153,7 +238,10 @@ class Subscriber {
     if (this.closed) return;
     this.closed = true;
     native.closeSubscriber(this);
-    for (const { reject } of this.pending.splice(0)) reject(closed());
+    for (const { reject, timer } of this.pending.splice(0)) {
+      clearTimeout(timer);
+      reject(closed());
+    }
   }
 }
 

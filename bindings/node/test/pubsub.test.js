@@ -3,7 +3,7 @@
 const assert = require("node:assert/strict");
 const { once } = require("node:events");
 const { test } = require("node:test");
-const { Cluster } = require("rediscluster");
+const { Cluster, RedisError } = require("rediscluster");
 const { URL, client, control, eventually, runNode } = require("./support");
 
 const delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -109,6 +109,51 @@ test("refused_channel_rejects_its_command_and_no_other", async (t) => {
   assert.deepEqual(await message, ["node:allowed:1", "x"]);
 });
 
+test("subscribe_rejects_and_leaves_nothing_subscribed_if_no_node_is_reached", async () => {
+  // Without a subscription, the process ends by itself.
+  const script = `
+    (async () => {
+      const rc = new Cluster("redis://127.0.0.1:1?timeout_ms=300");
+      for (let i = 0; i < 3; i++) {
+        const began = Date.now();
+        const error = await rc.subscribe("node:c", "node:d").catch((error) => error);
+        const ms = Date.now() - began;
+        console.log(error.name, /127.0.0.1:1 refused the connection/.test(error.message), ms < 3000 || ms);
+      }
+    })();`;
+  assert.deepEqual(await runNode(script), { output: "CannotConnectError true true\n".repeat(3), status: 0 });
+});
+
+test("subscribe_that_times_out_ends_what_it_began_and_nothing_else", { timeout: 60_000 }, async (t) => {
+  const rc = client(t, { timeout_ms: 700 });
+  const other = client(t);
+  rc.on("error", () => {});
+  const numbers = Array.from({ length: 20 }, (_, i) => `node:limit:${i}`);
+  const ports = await Promise.all(numbers.map((name) => control("primary-of", `key:${name}`)));
+  const lost = numbers[0];
+  const [mine, earlier, later] = numbers.filter((_, i) => ports[i][0] !== ports[0][0]);
+  assert.equal(await rc.ssubscribe(earlier), 1);
+  await control("wait-sync");
+  await control("stop", ports[0][0]);
+  t.after(async () => {
+    await control("cont", ports[0][0]);
+    await control("wait-healthy");
+  });
+  const began = Date.now();
+  const rejected = assert.rejects(rc.ssubscribe(earlier, mine, lost), (error) => {
+    assert.match(error.message, new RegExp(`SSUBSCRIBE ${lost} was given up after 700 ms \\(timeout_ms\\): .`));
+    return error instanceof RedisError && error.sent === false;
+  });
+  await delay(350);
+  assert.equal(await rc.ssubscribe(later), 3);
+  await rejected;
+  assert.ok(Date.now() - began >= 700);
+  const seen = record(rc, "smessage");
+  for (const name of [earlier, later]) assert.equal(await other.spublish(name, "x"), 1);
+  await eventually(() => seen.length === 2);
+  await eventually(async () => (await other.spublish(mine, "x")) === 0);
+});
+
 test("a_client_with_subscriptions_executes_other_commands", async (t) => {
   const rc = client(t);
   await rc.subscribe("node:mixed");
@@ -185,7 +230,7 @@ test("subscriber_works_in_a_worker_that_is_terminated", async () => {
   const script = `
     const { Worker } = require("node:worker_threads");
     const worker = new Worker(
-      \`const { Cluster } = require("rediscluster");
+      \`const { Cluster, RedisError } = require("rediscluster");
        const rc = new Cluster(${JSON.stringify(URL)});
        rc.on("message", (_, message) => require("node:worker_threads").parentPort.postMessage(message));
        rc.subscribe("node:worker").then(() => rc.publish("node:worker", "x"));\`,
