@@ -73,9 +73,9 @@ func (c *Client) subscribe(ctx context.Context, command string, names []string) 
 	s.turn <- struct{}{}
 	s.native = nativeSubscriberNew(c.handle)
 	s.fd = nativeSubscriberFd(s.native)
-	// If the context has ended, so has the subscription, and its error is that of Receive.
+	// The end of the context is no failure of the command: it closes the subscription, and Receive says so.
 	if s.failed = s.watch(); s.failed == nil && len(names) > 0 && ctx.Err() == nil {
-		s.failed = s.command(ctx, command, names)
+		s.failed = s.execute(command, names)
 	}
 	if ctx.Done() != nil {
 		s.lock.Lock() // which the function takes too
@@ -134,6 +134,10 @@ func (s *Subscription) command(ctx context.Context, name string, names []string)
 	if err := ctx.Err(); err != nil {
 		return contextError(err, false)
 	}
+	return s.execute(name, names)
+}
+
+func (s *Subscription) execute(name string, names []string) error {
 	s.lock.Lock()
 	defer s.lock.Unlock()
 	if s.native == 0 {
@@ -174,6 +178,14 @@ func (s *Subscription) endError() error {
 	return &Error{Code: ErrClosed, Message: "CLOSED the subscription was closed"}
 }
 
+// waitError is the error of a wait whose context has ended: with it, the subscription may have ended too.
+func (s *Subscription) waitError(ctx context.Context) error {
+	if s.ctx.Err() != nil {
+		return s.endError()
+	}
+	return contextError(ctx.Err(), false)
+}
+
 // Receive returns the next *[Message], *[Confirmation] or *[Gap], or an error. After an error other
 // than [ErrClosed], calling it again goes on.
 func (s *Subscription) Receive(ctx context.Context) (any, error) {
@@ -181,7 +193,7 @@ func (s *Subscription) Receive(ctx context.Context) (any, error) {
 	case <-s.turn:
 		defer func() { s.turn <- struct{}{} }()
 	case <-ctx.Done():
-		return nil, contextError(ctx.Err(), false)
+		return nil, s.waitError(ctx)
 	case <-s.closed:
 		return nil, s.endError()
 	}
@@ -229,8 +241,8 @@ func (s *Subscription) receive(ctx context.Context) (any, error) {
 			s.first++
 			return event, nil
 		}
-		if err := ctx.Err(); err != nil {
-			return nil, contextError(err, false)
+		if ctx.Err() != nil {
+			return nil, s.waitError(ctx)
 		}
 		found, err := s.take()
 		if err != nil {
@@ -242,7 +254,7 @@ func (s *Subscription) receive(ctx context.Context) (any, error) {
 		select {
 		case <-s.readable:
 		case <-ctx.Done():
-			return nil, contextError(ctx.Err(), false)
+			return nil, s.waitError(ctx)
 		case <-s.closed:
 			return nil, s.endError()
 		}

@@ -201,9 +201,37 @@ func TestContextEndsSubscription(t *testing.T) {
 	eventually(t, "the connection is closed", func() bool { return subscribers(t, rc, "go:ends") == 0 })
 	fails(t, s.Subscribe(bg, "go:more"), rediscluster.ErrClosed)
 
-	_, err = rc.Subscribe(ctx, "go:ended").Receive(bg)
-	if !errors.Is(err, context.Canceled) {
-		t.Error(err)
+}
+
+// Every call of Receive fails with ErrClosed after the end of the context of Subscribe, whether it had ended before
+// Subscribe and whether it is that of Receive too.
+func TestReceiveAfterEndOfSubscribeContextReturnsErrClosed(t *testing.T) {
+	rc := connect(t)
+	canceled, cancel := context.WithCancel(bg)
+	before := rc.Subscribe(canceled, "go:later")
+	receive[*rediscluster.Confirmation](t, before)
+	cancel()
+	expired, cancel := context.WithDeadline(bg, time.Now())
+	defer cancel()
+	for _, ended := range []struct {
+		s     *rediscluster.Subscription
+		ctx   context.Context
+		cause error
+	}{
+		{before, canceled, context.Canceled},
+		{rc.Subscribe(canceled, "go:ended"), canceled, context.Canceled},
+		{rc.PSubscribe(expired, "go:ended*"), expired, context.DeadlineExceeded},
+		{rc.SSubscribe(expired), expired, context.DeadlineExceeded},
+	} {
+		for i := 0; i < 10; i++ {
+			for _, ctx := range []context.Context{bg, ended.ctx} {
+				_, err := ended.s.Receive(ctx)
+				fails(t, err, rediscluster.ErrClosed)
+				if !errors.Is(err, ended.cause) {
+					t.Error(err)
+				}
+			}
+		}
 	}
 }
 
