@@ -7,8 +7,10 @@ when a slot moves or a node fails, and announces a gap wherever messages may hav
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from numbers import Real
 from typing import Any
 
 from redis.exceptions import PubSubError
@@ -95,6 +97,8 @@ class BasePubSub:
         self._encoding: tuple[str, str] = client._encoding
         self._decode: _convert.Decode = client._decode
         self.ignore_subscribe_messages = ignore_subscribe_messages
+        _check_handler("push_handler_func", push_handler_func)
+        _check_handler("gap_handler", gap_handler)
         self.push_handler_func = push_handler_func
         self.gap_handler = gap_handler
         self._forget()
@@ -145,6 +149,8 @@ class BasePubSub:
             wanted[self._text(getattr(name, "name", name))] = handler
         for name, handler in handlers.items():
             wanted[self._text(name)] = handler
+        for name, handler in wanted.items():
+            _check_handler(f"the handler of {name!r}", handler)
         return wanted
 
     def _subscribed_to(self, kind: str, wanted: dict[Any, Handler | None]) -> None:
@@ -297,6 +303,27 @@ class BasePubSub:
         """After a ping: the next message is its response."""
         text = "" if message is None else message
         self._responses.append([b"pong", _convert.argument(text, *self._encoding)])
+
+
+def time_limit(timeout: float | None) -> float | None:
+    """The argument ``timeout`` of get_message(): seconds, or None for a wait without a limit."""
+    if timeout is None:
+        return None
+    if not isinstance(timeout, (float, int, Real)):
+        raise TypeError(
+            f"timeout must be a number of seconds, or None to wait without a limit, not {timeout!r}"
+        )
+    if timeout != timeout:
+        raise ValueError(
+            "timeout must not be NaN: pass a number of seconds, or None to wait without a limit"
+        )
+    # More than a lock can wait for. Infinity is, too.
+    return None if timeout > threading.TIMEOUT_MAX else max(timeout, 0)
+
+
+def _check_handler(what: str, handler: Any) -> None:
+    if handler is not None and not callable(handler):
+        raise TypeError(f"{what} must be a function of a message, or None, not {handler!r}")
 
 
 def _flat(names: Iterable[Any]) -> Iterable[Any]:

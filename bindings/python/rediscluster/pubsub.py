@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from redis.exceptions import PubSubError
 
 from . import _wait_callback
-from ._base_pubsub import LONGEST_CONFIRMATION, BasePubSub, Handler, Message
+from ._base_pubsub import LONGEST_CONFIRMATION, BasePubSub, Handler, Message, time_limit
 from ._native import lib
 
 Self = TypeVar("Self", bound="PubSub")
@@ -153,7 +153,8 @@ class PubSub(BasePubSub):
         self, ignore_subscribe_messages: bool = False, timeout: float | None = 0.0
     ) -> Message | None:
         """The next message, or None: there is none within ``timeout`` seconds (None: without a
-        limit), it was given to a handler, or it is ignored."""
+        limit), it was given to a handler, or it is ignored. A negative ``timeout`` does not wait."""
+        timeout = time_limit(timeout)
         deadline = None if timeout is None or self._responses else time.monotonic() + timeout
         if not self.subscribed_event.is_set() and not self.subscribed_event.wait(timeout):
             return None

@@ -505,3 +505,48 @@ def test_channel_that_is_subscribed_twice_is_confirmed_at_once(pubsub):
     for _ in range(3):
         pubsub.subscribe("twice", "twice")
     assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("timeout", "error", "message"),
+    [
+        (float("nan"), ValueError, "timeout must not be NaN: pass a number of seconds, or None"),
+        ("x", TypeError, "timeout must be a number of seconds, or None .* not 'x'"),
+        (b"1", TypeError, "timeout must be a number of seconds, or None .* not b'1'"),
+        ([], TypeError, r"timeout must be a number of seconds, or None .* not \[\]"),
+    ],
+)
+def test_timeout_that_is_no_time_is_refused(pubsub, timeout, error, message):
+    pubsub.subscribe("limit")
+    for _ in range(2):  # with the stored confirmation, and without
+        for get in (pubsub.get_message, pubsub.get_sharded_message):
+            with pytest.raises(error, match=message):
+                get(timeout=timeout)
+        wait(pubsub, 0.01)
+
+
+def test_negative_timeout_does_not_wait_and_infinity_has_no_limit(rc, pubsub, channel):
+    pubsub.ssubscribe(channel)
+    assert pubsub.get_message(timeout=float("inf"))["type"] == "ssubscribe"
+    for timeout in (-1, float("-inf")):
+        assert pubsub.get_message(timeout=timeout) is None
+    for timeout in (float("inf"), 1e30):
+        rc.spublish(channel, "x")
+        assert pubsub.get_message(timeout=timeout)["data"] == b"x"
+
+
+def test_handler_that_is_no_function_is_refused(rc, pubsub, form):
+    for argument in ("gap_handler", "push_handler_func"):
+        with pytest.raises(TypeError, match=f"{argument} must be a function of a message, or None"):
+            rc.pubsub(**{argument: 5})
+        assert rc.pubsub(**{argument: None}).subscribed is False
+    with pytest.raises(TypeError, match="the handler of .* must be a function of a message.* not 5"):
+        getattr(pubsub, form.subscribe)(**{form.names[0]: 5})
+    assert pubsub.subscribed is False
+    getattr(pubsub, form.subscribe)(**{form.names[0]: None})
+    assert wait(pubsub)["type"] == form.subscribe
+
+
+def test_unknown_argument_of_pubsub_is_an_error_of_pubsub(rc):
+    with pytest.raises(TypeError, match=r"pubsub\(\) got an unexpected keyword argument 'foo'"):
+        rc.pubsub(foo=1)

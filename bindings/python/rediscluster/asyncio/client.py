@@ -18,6 +18,7 @@ from redis.cluster import ClusterNode
 
 from .. import _convert, _options
 from .._base_pipeline import pause_before
+from .._base_pubsub import Handler
 from .._commands import LIBRARY_ROUTED
 from .._convert import Decode
 from .._handle import Handle, connect
@@ -221,10 +222,27 @@ class RedisCluster(Handle, AsyncCommands):  # type: ignore[misc, override]
         client = self._for_pipeline(shard_hint, read_from_replicas)
         return ClusterPipeline(client, bool(transaction))
 
-    def pubsub(self, *args: Any, **kwargs: Any) -> PubSub:
+    def pubsub(
+        self,
+        node: None = None,
+        host: None = None,
+        port: None = None,
+        *,
+        ignore_subscribe_messages: bool = False,
+        push_handler_func: Handler | None = None,
+        gap_handler: Handler | None = None,
+    ) -> PubSub:
         """A subscriber, with redis-py's interface. ``ignore_subscribe_messages`` drops confirmations.
         ``gap_handler`` is called instead of returning a message of the type "gap"."""
-        return PubSub(self, *args, **kwargs)
+        return PubSub(
+            self,
+            node,
+            host,
+            port,
+            ignore_subscribe_messages=ignore_subscribe_messages,
+            push_handler_func=push_handler_func,
+            gap_handler=gap_handler,
+        )
 
     def keyspace_notifications(
         self, key_prefix: str | bytes | None = None, ignore_subscribe_messages: bool = True

@@ -13,7 +13,14 @@ from asyncio import AbstractEventLoop, Future, get_running_loop
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
-from .._base_pubsub import LONGEST_CONFIRMATION, NOT_CONNECTED, BasePubSub, Handler, Message
+from .._base_pubsub import (
+    LONGEST_CONFIRMATION,
+    NOT_CONNECTED,
+    BasePubSub,
+    Handler,
+    Message,
+    time_limit,
+)
 from .._native import lib
 
 Self = TypeVar("Self", bound="PubSub")
@@ -143,8 +150,9 @@ class PubSub(BasePubSub):
         self, ignore_subscribe_messages: bool = False, timeout: float | None = 0.0
     ) -> Message | None:
         """The next message, or None: there is none within ``timeout`` seconds (None: without a
-        limit), it was given to a handler, or it is ignored. A task that is cancelled while it waits
-        takes no message."""
+        limit), it was given to a handler, or it is ignored. A negative ``timeout`` does not wait. A
+        task that is cancelled while it waits takes no message."""
+        timeout = time_limit(timeout)
         response = await self._next(timeout)
         if response is None:
             return None
