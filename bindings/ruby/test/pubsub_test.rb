@@ -161,6 +161,48 @@ class PubSubTest < ClusterTest
     assert thread.join(5)
   end
 
+  def test_second_reader_is_refused_at_once
+    with_pubsub do |pubsub|
+      pubsub.call("SUBSCRIBE", @name)
+      pubsub.next_event(5)
+      thread = Thread.new { pubsub.next_event }
+      eventually { thread.stop? }
+      Timeout.timeout(5) do
+        [nil, 0, 0.1].each do |timeout|
+          error = assert_raises(RedisCluster::SubscriptionError) { pubsub.next_event(timeout) }
+          assert_match(/next_event of this PubSub runs in another thread or fiber/, error.message)
+        end
+      end
+      @rc.publish(@name, "x")
+      assert_equal ["message", @name, "x"], thread.value
+      assert_nil pubsub.next_event(0)
+      # An interrupted call is no reader any more.
+      assert_raises(Timeout::Error) { Timeout.timeout(0.01) { pubsub.next_event } }
+      assert_nil pubsub.next_event(0)
+    end
+  end
+
+  def test_timeout_is_a_number_of_seconds
+    with_pubsub do |pubsub|
+      pubsub.call("SUBSCRIBE", @name)
+      ["x", "1", [], true, Complex(1, 1)].each do |timeout|
+        error = assert_raises(TypeError) { pubsub.next_event(timeout) }
+        expected = "timeout must be a number of seconds, or nil to wait without a limit, not #{timeout.inspect}"
+        assert_equal expected, error.message
+      end
+      error = assert_raises(ArgumentError) { pubsub.next_event(Float::NAN) }
+      assert_match(/\Atimeout must not be NaN: /, error.message)
+      assert_equal ["subscribe", @name, 1], pubsub.next_event(Float::INFINITY)
+      [-1, -Float::INFINITY, Rational(1, 1000)].each { |timeout| assert_nil pubsub.next_event(timeout) }
+      [Float::INFINITY, 1e308].each do |timeout|
+        @rc.publish(@name, "x")
+        assert_equal "x", pubsub.next_event(timeout).last
+      end
+    end
+    error = assert_raises(TypeError) { @rc.subscribe_with_timeout("x", @name) { nil } }
+    assert_match(/\Atimeout must be /, error.message)
+  end
+
   def test_interrupted_wait_loses_nothing
     with_pubsub do |pubsub|
       pubsub.call("SUBSCRIBE", @name)

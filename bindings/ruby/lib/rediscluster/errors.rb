@@ -61,7 +61,8 @@ class RedisCluster
   class InterruptedError < Error; end
   # The queue of the fibers has queue_limit commands already; nothing was sent.
   class QueueFullError < Error; end
-  # A method that needs a subscription was called without one, or a second subscription was begun inside another one.
+  # A method that needs a subscription was called without one, a second subscription was begun inside another one, or two
+  # threads read the events of one PubSub.
   class SubscriptionError < Error; end
   # A bug in the library, caught at the C interface.
   class InternalError < Error; end

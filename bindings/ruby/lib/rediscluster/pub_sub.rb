@@ -7,8 +7,8 @@ class RedisCluster
   # cluster by itself: when a slot moves or a node fails, it subscribes again, and announces a gap if messages may have
   # been missed.
   #
-  # One thread at a time waits for events. Other threads may call `call`, `wake` and `close` meanwhile. Under a fiber
-  # scheduler, a waiting fiber lets the other fibers of its thread run.
+  # One thread or fiber at a time calls `next_event`. Other threads may call `call`, `wake` and `close` meanwhile. Under a
+  # fiber scheduler, a waiting fiber lets the other fibers of its thread run.
   class PubSub
     FOREVER = -1
     LONGEST = (1 << 31) - 1
@@ -24,6 +24,8 @@ class RedisCluster
       # The thread that uses the library's subscriber, and how many others have woken it to use it.
       @lock = Thread::Mutex.new
       @others = 0
+      # The thread or fiber that is in next_event. It does not hold the lock above all the time.
+      @turn = Thread::Mutex.new
       # What is freed is not woken.
       @wake_lock = Thread::Mutex.new
     end
@@ -49,20 +51,11 @@ class RedisCluster
     #     ["subscribe", channel, count] and so on: a subscription was confirmed
     #     ["gap", kind, channel_or_pattern, reason, node]: messages of this kind may have been missed until now
     #
-    # Raises an error if something is broken. Calling it again goes on.
+    # Raises an error if something is broken. Calling it again goes on. Raises a SubscriptionError, at once, while another
+    # thread or fiber is in this method.
     def next_event(timeout = nil)
-      deadline = timeout && now + timeout
-      loop do
-        take(0)
-        break unless @events.empty?
-
-        left = deadline && deadline - now
-        break if @woken || (left && left <= 0)
-
-        wait(left)
-      end
-      @woken = false
-      event = @events.shift
+      timeout = time_limit(timeout)
+      event = in_turn { receive(timeout && now + timeout) }
       raise event if event.is_a?(Error)
 
       event
@@ -87,6 +80,46 @@ class RedisCluster
     end
 
     private
+
+    # The timeout as a number of seconds, or nil for a wait without a limit.
+    def time_limit(timeout)
+      return if timeout.nil?
+
+      expected = "a number of seconds, or nil to wait without a limit"
+      unless timeout.is_a?(Numeric) && timeout.real?
+        raise TypeError, "timeout must be #{expected}, not #{timeout.inspect}"
+      end
+      raise ArgumentError, "timeout must not be NaN: pass #{expected}" if timeout.respond_to?(:nan?) && timeout.nan?
+
+      timeout unless timeout.infinite? == 1
+    end
+
+    # A second reader would wait for the lock until the first has an event, past its own timeout.
+    def in_turn
+      is_nested = @turn.owned? # in a handler of trap
+      if is_nested || !@turn.try_lock
+        raise SubscriptionError, "next_event of this PubSub runs in another thread or fiber: make a PubSub for each"
+      end
+
+      yield
+    ensure
+      @turn.unlock if @turn.owned? && !is_nested
+    end
+
+    # The next event or error, or nil at the deadline or after `wake`.
+    def receive(deadline)
+      loop do
+        take(0)
+        break unless @events.empty?
+
+        left = deadline && deadline - now
+        break if @woken || (left && left <= 0)
+
+        wait(left)
+      end
+      @woken = false
+      @events.shift
+    end
 
     def check_open
       raise ClosedError.new("CLOSED the PubSub was closed", code: "CLOSED") unless @subscriber
@@ -117,7 +150,7 @@ class RedisCluster
       Thread.pass while @others.positive?
       return wait_by_descriptor(left) if FiberQueues.scheduler
 
-      take(left ? [(left * 1000).ceil, LONGEST].min : FOREVER)
+      take(left ? [left * 1000, LONGEST].min.ceil : FOREVER)
     end
 
     def wait_by_descriptor(left)
