@@ -60,13 +60,16 @@ class Pending {
     // Those that are not confirmed, as texts. null stands for the one confirmation of an UNSUBSCRIBE that ends nothing.
     this.channels = channels;
     this.error = null;
+    this.isGivenUp = false;
+    // Whether a later command waits for one of the names that this one began.
+    this.isShared = false;
     this.resolve = resolve;
     this.reject = reject;
   }
 
-  /** Whether it begins subscriptions, and has not failed. Only such a command may wait for long. */
+  /** Whether it begins subscriptions, and goes on. Only such a command may wait for long. */
   isWaiting() {
-    return COMMANDS[this.name].begins && this.error === null;
+    return !this.isGivenUp && COMMANDS[this.name].begins;
   }
 
   /** The error of the command when `ms` have passed, of the same class as `error`. */
@@ -81,7 +84,10 @@ class Pending {
 class Subscriber {
   constructor(core, emitter) {
     this.emitter = emitter;
-    this.pending = [];
+    // By name of the command, in their order.
+    this.pending = Object.fromEntries(Object.keys(COMMANDS).map((name) => [name, []]));
+    // Which command that waits began a subscription: for each kind a Map by name.
+    this.beginners = { channels: new Map(), patterns: new Map(), shardChannels: new Map() };
     // The names, as latin1 texts of their bytes.
     this.channels = new Set();
     this.patterns = new Set();
@@ -107,24 +113,30 @@ class Subscriber {
       const channels = [...names, ...ended].map(text);
       const keys = [...names, ...ended].map((each) => each.toString("latin1"));
       const began = new Set(begins ? keys.filter((key) => !wanted.has(key)) : []);
-      if (begins) this.keepConfirmed(name, keys);
+      for (const key of keys) this.share(this.beginners[kind], key, begins);
       for (const key of keys) wanted[begins ? "add" : "delete"](key);
-      this.pending.push(new Pending(name, channels.length > 0 ? channels : [null], began, resolve, reject));
+      const pending = new Pending(name, channels.length > 0 ? channels : [null], began, resolve, reject);
+      for (const key of began) this.beginners[kind].set(key, pending);
+      this.pending[name].push(pending);
       this.update();
     });
   }
 
-  /** A command that is given up later must not end what is confirmed, and is subscribed to once more. */
-  keepConfirmed(name, keys) {
-    for (const { name: other, began, channels } of this.pending) {
-      if (other !== name) continue;
-      for (const key of keys) if (began.has(key) && !channels.includes(textOfKey(key))) began.delete(key);
+  /** Another command is about a name. If it is confirmed or ended, the command that began it no longer ends it. */
+  share(beginners, key, begins) {
+    const pending = beginners.get(key);
+    if (pending === undefined) return;
+    if (begins && pending.channels.includes(textOfKey(key))) pending.isShared = true;
+    else {
+      pending.began.delete(key);
+      beginners.delete(key);
     }
   }
 
   /** The process stays alive while there are subscriptions. */
   update() {
-    const inUse = this.pending.length + this.channels.size + this.patterns.size + this.shardChannels.size > 0;
+    const isPending = Object.values(this.pending).some((each) => each.length > 0);
+    const inUse = isPending || this.channels.size + this.patterns.size + this.shardChannels.size > 0;
     native.setSubscriberInUse(this, inUse);
   }
 
@@ -157,10 +169,10 @@ class Subscriber {
 
   /** A channel of a command is confirmed, or was refused. Channels of several nodes are confirmed in any order. */
   end(name, channel, count, error) {
-    const pending = this.pending.find((each) => each.name === name && each.channels.includes(channel));
+    const pending = this.pending[name].find((each) => each.channels.includes(channel));
     if (pending === undefined) return false;
     pending.error ??= error;
-    if (COMMANDS[name].begins && pending.error === null) this.hasSubscribed = true;
+    if (pending.isWaiting() && error === null) this.hasSubscribed = true;
     pending.channels.splice(pending.channels.indexOf(channel), 1);
     if (pending.channels.length === 0) this.settle(pending, count);
     return true;
@@ -168,7 +180,10 @@ class Subscriber {
 
   settle(pending, count) {
     clearTimeout(pending.timer);
-    this.pending.splice(this.pending.indexOf(pending), 1);
+    const { name, began } = pending;
+    this.pending[name].splice(this.pending[name].indexOf(pending), 1);
+    const beginners = this.beginners[COMMANDS[name].kind];
+    for (const key of began) if (beginners.get(key) === pending) beginners.delete(key);
     this.update();
     if (pending.error === null) pending.resolve(count);
     else pending.reject(pending.error);
@@ -181,29 +196,34 @@ class Subscriber {
   }
 
   /**
-   * Ends a command that waits, with an error, and all subscriptions that it began. As UNSUBSCRIBE confirms what it ends,
-   * the command fails with the next pushes.
+   * Ends a command that waits, with an error, and all subscriptions that it began. UNSUBSCRIBE also confirms what it
+   * ends, so the command fails with the next pushes.
    */
   giveUp(pending, error) {
-    pending.error = error;
+    clearTimeout(pending.timer);
+    pending.isGivenUp = true;
+    pending.error ??= error;
     const ended = [];
     for (const key of pending.began) {
-      const heir = this.pending.find(
-        (each) => each.isWaiting() && each.name === pending.name && each.channels.includes(textOfKey(key)),
-      );
+      const isHeir = (each) => each.isWaiting() && each.channels.includes(textOfKey(key));
+      const heir = pending.isShared ? this.pending[pending.name].find(isHeir) : undefined;
       if (heir === undefined) ended.push(Buffer.from(key, "latin1"));
-      else heir.began.add(key);
+      else {
+        heir.began.add(key);
+        heir.isShared = true;
+        this.beginners[COMMANDS[heir.name].kind].set(key, heir);
+      }
     }
     // What others have subscribed to stays, and its confirmation may not come.
-    const isEnded = (channel) => ended.some((name) => name.toString() === channel);
-    pending.channels = pending.channels.filter(isEnded);
+    const texts = new Set(ended.map(text));
+    pending.channels = pending.channels.filter((channel) => texts.has(channel));
     if (ended.length > 0) this.run(pending.name.replace("subscribe", "unsubscribe"), ended).catch(() => {});
     if (pending.channels.length === 0) this.settle(pending, 0);
   }
 
   /** No node could be reached, or, as a report says, channels are not subscribed after timeout_ms. */
   endWaits(error) {
-    const waiting = this.pending.filter((each) => each.isWaiting());
+    const waiting = Object.values(this.pending).flatMap((each) => each.filter((pending) => pending.isWaiting()));
     const report = NOT_SUBSCRIBED.exec(error.message);
     if (report !== null) for (const pending of waiting) this.endLater(pending, error, report);
     else if (!this.hasSubscribed) {
@@ -238,7 +258,7 @@ class Subscriber {
     if (this.closed) return;
     this.closed = true;
     native.closeSubscriber(this);
-    for (const { reject, timer } of this.pending.splice(0)) {
+    for (const { reject, timer } of Object.values(this.pending).flatMap((each) => each.splice(0))) {
       clearTimeout(timer);
       reject(closed());
     }

@@ -88,15 +88,20 @@ test("commands_resolve_to_the_number_of_subscriptions", async (t) => {
   assert.deepEqual(result, [null, 1]);
 });
 
-test("refused_channel_rejects_its_command_and_no_other", async (t) => {
-  const admin = new Cluster(URL);
-  const user = ["node-sub", "on", ">secret", "+@all", "~*", "resetchannels", "&node:allowed*"];
-  await admin.call("ACL", "SETUSER", ...user);
+/** A client whose user may use these channels only. */
+async function limitedClient(t, admin, channels, options = {}) {
+  await admin.call("ACL", "SETUSER", "node-sub", "on", ">secret", "+@all", "~*", "resetchannels", channels);
   t.after(async () => {
-    await admin.call("ACL", "DELUSER", "node-sub");
-    await admin.quit();
+    const last = new Cluster(URL);
+    await last.call("ACL", "DELUSER", "node-sub");
+    await last.quit();
   });
-  const rc = client(t, { username: "node-sub", password: "secret" });
+  return client(t, { username: "node-sub", password: "secret", ...options });
+}
+
+test("refused_channel_rejects_its_command_and_no_other", async (t) => {
+  const admin = client(t);
+  const rc = await limitedClient(t, admin, "&node:allowed*");
   const [refused, allowed] = await Promise.allSettled([
     rc.subscribe("node:allowed:1", "node:secret"),
     rc.subscribe("node:allowed:2"),
@@ -133,21 +138,29 @@ test("subscribe_that_times_out_ends_what_it_began_and_nothing_else", { timeout: 
   const lost = numbers[0];
   const [mine, earlier, later] = numbers.filter((_, i) => ports[i][0] !== ports[0][0]);
   assert.equal(await rc.ssubscribe(earlier), 1);
-  await control("wait-sync");
-  await control("stop", ports[0][0]);
   t.after(async () => {
     await control("cont", ports[0][0]);
     await control("wait-healthy");
   });
+  const limited = await limitedClient(t, other, "&node:limit*", { timeout_ms: 700 });
+  limited.on("error", () => {});
+  await control("wait-sync");
+  await control("stop", ports[0][0]);
   const began = Date.now();
   const rejected = assert.rejects(rc.ssubscribe(earlier, mine, lost), (error) => {
     assert.match(error.message, new RegExp(`SSUBSCRIBE ${lost} was given up after 700 ms \\(timeout_ms\\): .`));
     return error instanceof RedisError && error.sent === false;
   });
+  // One channel is refused, and the other is not confirmed.
+  const refused = assert.rejects(limited.ssubscribe(`refused{${mine}}`, lost), { code: "NOPERM" });
+  const sharing = Promise.allSettled([rc.ssubscribe(lost), rc.ssubscribe(lost)]);
   await delay(350);
   assert.equal(await rc.ssubscribe(later), 3);
   await rejected;
+  // Not only when a replica has been promoted.
+  assert.equal(await Promise.race([refused.then(() => "in time"), delay(1000)]), "in time");
   assert.ok(Date.now() - began >= 700);
+  for (const { reason } of await sharing) assert.match(reason.message, /was given up after 700 ms/);
   const seen = record(rc, "smessage");
   for (const name of [earlier, later]) assert.equal(await other.spublish(name, "x"), 1);
   await eventually(() => seen.length === 2);
@@ -230,7 +243,7 @@ test("subscriber_works_in_a_worker_that_is_terminated", async () => {
   const script = `
     const { Worker } = require("node:worker_threads");
     const worker = new Worker(
-      \`const { Cluster, RedisError } = require("rediscluster");
+      \`const { Cluster } = require("rediscluster");
        const rc = new Cluster(${JSON.stringify(URL)});
        rc.on("message", (_, message) => require("node:worker_threads").parentPort.postMessage(message));
        rc.subscribe("node:worker").then(() => rc.publish("node:worker", "x"));\`,
