@@ -3,7 +3,7 @@
 #
 # BUILD/stripped/librediscluster.so          with the symbol versions of rediscluster.map, without debug information
 # BUILD/stripped/librediscluster.so.debug    its debug information, which debuggers find by name or by build id
-# BUILD/stripped/librediscluster.a           without debug information
+# BUILD/stripped/librediscluster.a           without debug information and the names of functions inside
 #
 # The shared library is linked from the static one: rustc passes a version script of its own to the linker, which
 # accepts only one. CC, LD_FLAGS and OBJCOPY choose the tools. SYSTEM=Darwin makes librediscluster.dylib, which exports the
@@ -38,8 +38,8 @@ link_elf() {
     debug=$work/$so.$version.debug # the library contains the name under which this file is installed
     "$objcopy" --only-keep-debug "$work/linked.so" "$debug"
     "$objcopy" --strip-unneeded --add-gnu-debuglink="$debug" "$work/linked.so" "$work/$so"
-    # Also without bitcode of functions, which only rustc could use.
-    "$objcopy" --strip-debug --remove-section=.llvmbc --remove-section=.llvmcmd \
+    # Also without the names of functions inside, and without bitcode, which only rustc could use.
+    "$objcopy" --strip-unneeded --remove-section=.llvmbc --remove-section=.llvmcmd \
         "$build/librediscluster.a" "$work/librediscluster.a"
     mv "$debug" "$out/$so.debug"
 }

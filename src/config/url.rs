@@ -216,19 +216,21 @@ fn parse_seeds(hosts: &str, start: usize) -> Result<Vec<Address>> {
     Ok(without_duplicates(seeds))
 }
 
-/// The first of each of the addresses that are equal, in their order.
-fn without_duplicates(mut addresses: Vec<Address>) -> Vec<Address> {
-    let mut sorted: Vec<usize> = (0..addresses.len()).collect();
-    sorted.sort_by(|a, b| addresses[*a].cmp(&addresses[*b]));
-    let equal = sorted
-        .windows(2)
-        .filter(|pair| addresses[pair[0]] == addresses[pair[1]]);
-    let mut repeated: Vec<usize> = equal.map(|pair| pair[1]).collect();
-    repeated.sort_unstable_by(|a, b| b.cmp(a));
-    for index in repeated {
-        addresses.remove(index);
+/// The first of each of the addresses that are equal, in their order. Most differ by their hashes (FNV-1a), which are
+/// compared several at a time. Sorting would take 8 KB of code.
+fn without_duplicates(addresses: Vec<Address>) -> Vec<Address> {
+    let mut unique: Vec<Address> = Vec::with_capacity(addresses.len());
+    let mut hashes: Vec<u64> = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let hash = (address.host.bytes()).fold(u64::from(address.port), |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+        if !(hashes.contains(&hash) && unique.contains(&address)) {
+            hashes.push(hash);
+            unique.push(address);
+        }
     }
-    addresses
+    unique
 }
 
 /// Parses one host with an optional port. The error does not repeat them: in "redis://bob:secret",
