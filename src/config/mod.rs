@@ -20,8 +20,8 @@ pub use secret::Secret;
 pub use table::{OptionRow, options};
 pub use url::schemes;
 
+use once_cell::race::OnceBox;
 use std::fmt;
-use std::sync::LazyLock;
 
 use crate::address::Address;
 use crate::error::{Error, Result};
@@ -90,8 +90,10 @@ pub struct Config {
 impl Config {
     /// All options at their defaults, without seeds.
     pub fn new() -> Config {
-        static DEFAULTS: LazyLock<Config> = LazyLock::new(Config::with_defaults);
-        DEFAULTS.clone()
+        // Not a lock: a forked child would wait for the thread that was in it.
+        static DEFAULTS: OnceBox<Config> = OnceBox::new();
+        let defaults = || Box::new(Config::with_defaults());
+        DEFAULTS.get_or_init(defaults).clone()
     }
 
     fn with_defaults() -> Config {

@@ -203,3 +203,14 @@ fn no_wall_clock_environment_thread_or_signal_handler() {
     });
     assert!(found.is_empty(), "{found:#?}");
 }
+
+/// What is initialized under a lock is never initialized in a child that was forked meanwhile: the child waits for the
+/// parent's thread. [`once_cell::race`] has no lock.
+#[test]
+fn nothing_of_the_process_is_initialized_under_a_lock() {
+    let found = violations(|_, line| {
+        let is_static = line.contains("static ") && line.contains("OnceLock");
+        is_static || line.contains("LazyLock") || line.contains("sync::Once;")
+    });
+    assert!(found.is_empty(), "{found:#?}");
+}
