@@ -98,16 +98,28 @@ static void set(void)
     rdc_reply_free(reply);
 }
 
-static void pipeline(void)
+static void pipeline_of(size_t first, size_t count)
 {
     static rdc_pipeline *p;
     if (!p)
         p = rdc_pipeline_new(client);
-    for (size_t i = 0; i < KEYS; i++)
+    for (size_t i = first; i < first + count; i++)
         rdc_pipeline_get(p, keys[i], key_lens[i]);
     rdc_reply *reply = rdc_pipeline_execute(p);
-    check_elements("pipeline", reply, KEYS);
+    check_elements("pipeline", reply, count);
     rdc_reply_free(reply);
+}
+
+static void pipeline(void)
+{
+    pipeline_of(0, KEYS);
+}
+
+/* All keys, in pipelines of 100. */
+static void short_pipelines(void)
+{
+    for (size_t first = 0; first < KEYS; first += 100)
+        pipeline_of(first, 100);
 }
 
 /* Three commands on one key, inside MULTI and EXEC. */
@@ -371,7 +383,8 @@ static const struct {
     void (*once)(void);
 } workloads[] = {
     {"readonly_get", readonly_get}, {"readonly_pipeline", readonly_pipeline},
-    {"load", load},     {"get", get},         {"set", set},       {"command", command}, {"pipeline", pipeline}, {"queue", queue},
+    {"load", load},     {"get", get},         {"set", set},       {"command", command}, {"pipeline", pipeline}, {"short_pipelines", short_pipelines},
+    {"queue", queue},
     {"messages", messages},
     {"mget", mget},     {"lrange", lrange},   {"hgetall", hgetall}, {"bigget", bigget},
     {"lrange_array", lrange_array}, {"hgetall_array", hgetall_array}, {"integers", integers},
