@@ -238,7 +238,7 @@ gates! {
     // What bindings call.
     encoded_get_instructions: "GET by rdc_command_resp, instructions", instructions of "command", [100, 1100], 1, 1_225.0;
     pipelined_get_instructions: "GET in a pipeline of 1000, instructions", instructions of "pipeline", [3, 13], 1000, 495.0;
-    short_pipelined_get_instructions: "GET in a pipeline of 100, instructions", instructions of "short_pipelines", [3, 13], 1000, 575.0;
+    short_pipelined_get_instructions: "GET in a pipeline of 100, instructions", instructions of "short_pipelines", [3, 13], 1000, 590.0;
     readonly_pipelined_get_instructions: "the same by a read-only handle, instructions", instructions of "readonly_pipeline", [3, 13], 1000, 595.0;
     queued_get_instructions: "GET in a queue, batches of 100, instructions", instructions of "queue", [10, 110], 100, 910.0;
     message_instructions: "message of 16 bytes, instructions", instructions of "messages", [3, 13], 1000, 430.0;
