@@ -18,18 +18,6 @@ type poller struct {
 	waiting map[int32]chan<- struct{} // by descriptor
 }
 
-var thePoller struct {
-	once   sync.Once
-	poller *poller
-	err    error
-}
-
-// sharedPoller returns the poller of the process, which the first subscriber makes.
-func sharedPoller() (*poller, error) {
-	thePoller.once.Do(func() { thePoller.poller, thePoller.err = newPoller() })
-	return thePoller.poller, thePoller.err
-}
-
 func newPoller() (*poller, error) {
 	epoll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {

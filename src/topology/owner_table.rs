@@ -33,12 +33,7 @@ impl OwnerTable {
     #[inline(always)]
     pub fn shard<'s, T>(&self, slot: u16, shards: &'s [T]) -> Option<&'s T> {
         // The number that means no owner is no index of a shard.
-        let slot = usize::from(slot);
-        match self {
-            Bytes(owners) => shards.get(usize::from(*owners.get(slot)?)),
-            Words(owners) => shards.get(usize::from(*owners.get(slot)?)),
-            Empty => None,
-        }
+        shards.get(self.index(slot)?)
     }
 
     /// The index of the shard that owns a slot, or one that no shard has.

@@ -140,7 +140,7 @@ impl Connection {
         self.written == self.out.len()
     }
 
-    /// Forgets the commands that have been sent. For a connection whose replies nobody waits for one by one.
+    /// Forgets the commands that have been sent. For a connection whose replies are not waited for one by one.
     pub fn drop_sent(&mut self) {
         if self.is_flushed() {
             self.out.clear(KEEP);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 /// Room for a value beside a lock that guards the other values of the same kind. It is in one of three states:
 ///
 /// - it holds the value, which any thread may take;
-/// - the value is taken, and nobody has taken the lock since: the thread that has it may put it back;
+/// - the value is taken, and no thread has taken the lock since: the thread that has it may put it back;
 /// - revoked: it is empty until the holder of the lock grants a value.
 ///
 /// All state is one word, so each operation sees what came before it. If a thread puts its value back, the next holder of
@@ -92,7 +92,7 @@ impl<T> Drop for RevocableBox<T> {
     fn drop(&mut self) {
         let value = *self.word.get_mut();
         if value.addr() > TAKEN {
-            // SAFETY: the pointer of a box, which nobody else can take any more.
+            // SAFETY: the pointer of a box, which no other thread can take any more.
             drop(unsafe { Box::from_raw(value) });
         }
     }
