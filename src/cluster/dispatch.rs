@@ -47,7 +47,9 @@ pub fn dispatch(
         Route::Split(groups, merge) => split(context, command, &groups, merge),
     };
     if command.publishes() {
-        context.core.note_publication(context.process);
+        context
+            .core
+            .note_publication(context.process, context.config);
         if reply.view().int() == Some(0) {
             context.core.note_unheard_publication(context.process);
         }

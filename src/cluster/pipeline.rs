@@ -261,7 +261,7 @@ impl Pipeline {
         if let Some(core) = &self.client.core {
             core.process().note_script(command);
             if command.publishes() {
-                core.note_publication(core.process());
+                core.note_publication(core.process(), &self.client.config);
             }
         }
         match route {

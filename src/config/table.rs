@@ -526,7 +526,7 @@ static TABLE: &[OptionRow] = &[
     .per_handle(),
     number!(subscriber_ping_ms: u64, 20, DAY_MS, "5000",
         "Time within which a subscriber (rdc_subscriber) notices that a silent connection is dead: it sends PING after \
-         half of it. A subscriber also refreshes the topology after this time.")
+         half of it. A subscriber also refreshes the topology after this time, and so does a handle that publishes.")
     .unit("ms")
     .per_handle(),
     flag!(

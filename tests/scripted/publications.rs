@@ -27,14 +27,15 @@ fn publish(client: &Arc<Client>, how: &str) {
 
 #[test]
 fn publications_leave_a_demoted_node() {
-    for (subscribers, options, how) in [
-        (0, "", "SPUBLISH c m"),
-        (0, "", "PUBLISH c m"),
-        (1, "?subscriber_ping_ms=300", "SPUBLISH c m"),
-        (1, "?subscriber_ping_ms=300", "pipeline"),
+    for (subscribers, ping_ms, how) in [
+        (0, "5000", "SPUBLISH c m"),
+        (0, "5000", "PUBLISH c m"),
+        (1, "300", "SPUBLISH c m"),
+        (1, "300", "pipeline"),
     ] {
         let fake = shard(subscribers);
-        let client = Arc::new(client(&(fake.url() + options)));
+        let client = client(&fake.url());
+        let client = Arc::new(client.with("subscriber_ping_ms", ping_ms));
         publish(&client, how);
         fake.promote(1);
         let began = Instant::now();

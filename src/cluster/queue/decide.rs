@@ -51,7 +51,7 @@ pub(super) fn work_of(
     }
     core.process().note_script(command);
     if command.publishes() {
-        core.note_publication(core.process());
+        core.note_publication(core.process(), &client.config);
     }
     Ok(Work::InBatch(BatchedCommand {
         slot,

@@ -4,18 +4,17 @@
 //! publishes that another node is the primary now.
 
 use super::core::{Core, ProcessState};
+use crate::config::Config;
 use std::time::Duration;
 
 /// The time between two refreshes while no subscriber is at the node: they have left one that was demoted.
 const UNHEARD: Duration = Duration::from_millis(1000);
 
 impl Core {
-    /// A message is published: the topology is refreshed when the last refresh is `subscriber_ping_ms` old.
-    pub fn note_publication(&self, process: &ProcessState) {
-        self.refresh_after(
-            process,
-            Duration::from_millis(self.config.subscriber_ping_ms),
-        );
+    /// A message is published by a handle with these options: the topology is refreshed when the last refresh is
+    /// `subscriber_ping_ms` old.
+    pub fn note_publication(&self, process: &ProcessState, options: &Config) {
+        self.refresh_after(process, Duration::from_millis(options.subscriber_ping_ms));
     }
 
     /// The node has counted no subscriber.
